@@ -1,0 +1,38 @@
+# The scripts that a person runs are the scripts that CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test test-fast lint format clean
+
+setup: $(VENV)/.installed
+
+# The stamp follows pyproject.toml and the kernel's sources: a change in either installs again.
+$(VENV)/.installed: pyproject.toml $(wildcard histories/kernel/Cargo.toml histories/kernel/src/*.rs)
+	@.ci/venv $(PYTHON) $(VENV)
+	@rm -f histories/_kernel*.so  # a stale kernel is worse than none
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/antipaxos run multi-paxos --nodes 5 --workload kv \
+	  --faults partition,kill,pause,clock --time 30s --concurrency 10 --rate 200 --seed 7 --store runs/
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+# Everything but the tests that start containers: the loop while one works.
+test-fast: setup
+	$(BIN)/python -m pytest -m 'not docker and not netns'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
