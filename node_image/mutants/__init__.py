@@ -1,0 +1,90 @@
+"""The registry: every protocol by name, and every planted bug by name.
+
+    protocol_class("multi-paxos")          the correct protocol
+    protocol_class("multi-paxos", "M5")    the same with one safeguard removed
+
+A mutant's class stands in front of the protocol's own in the order of look-up, so one mutant
+serves every protocol that is built on the one it was written for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from node_image.mutants.basic_paxos import BASIC_PAXOS
+from node_image.mutants.catalogue import MUTANTS, Mutant
+from node_image.mutants.epaxos import EPAXOS
+from node_image.mutants.fast_paxos import FAST_PAXOS
+from node_image.mutants.multi_paxos import FLEXIBLE_PAXOS, MULTI_PAXOS
+from node_image.mutants.raft import RAFT
+from node_image.mutants.shared import SHARED
+from node_image.mutants.two_phase_commit import TWO_PHASE_COMMIT
+from node_image.protocols.basic_paxos import BasicPaxos
+from node_image.protocols.epaxos import EPaxos
+from node_image.protocols.fast_paxos import FastPaxos
+from node_image.protocols.flexible_paxos import FlexiblePaxos
+from node_image.protocols.multi_paxos import MultiPaxos
+from node_image.protocols.raft import Raft
+from node_image.protocols.two_phase_commit import TwoPhaseCommit
+
+__all__ = ["MUTANTS", "PROTOCOLS", "Mutant", "UnknownName", "mutants_of", "protocol_class"]
+
+PROTOCOLS: dict[str, type[Any]] = {
+    cls.name: cls
+    for cls in (
+        BasicPaxos,
+        MultiPaxos,
+        FlexiblePaxos,
+        FastPaxos,
+        EPaxos,
+        Raft,
+        TwoPhaseCommit,
+    )
+}
+
+IMPLEMENTATIONS: dict[str, dict[str, type[Any]]] = {
+    "basic-paxos": {**SHARED, **BASIC_PAXOS},
+    "multi-paxos": {**SHARED, **MULTI_PAXOS},
+    "flexible-paxos": {**SHARED, **MULTI_PAXOS, **FLEXIBLE_PAXOS},
+    "fast-paxos": {**SHARED, **FAST_PAXOS},
+    "epaxos": {**SHARED, **EPAXOS},
+    "raft": {**SHARED, **RAFT},
+    "two-phase-commit": {**SHARED, **TWO_PHASE_COMMIT},
+}
+"""By protocol and mutant, the class that stands in front."""
+
+_made: dict[tuple[str, str], type[Any]] = {}
+
+
+class UnknownName(ValueError):
+    """No such protocol or mutant; `choices` are those there are."""
+
+    def __init__(self, what: str, name: str, choices: Iterable[str]) -> None:
+        self.choices = tuple(choices)
+        super().__init__(f"no {what} {name!r}; there are {', '.join(self.choices) or 'none'}")
+
+
+def mutants_of(name: str) -> tuple[Mutant, ...]:
+    """The planted bugs of a protocol, in the order of the catalogue."""
+    return tuple(mutant for mutant in MUTANTS.values() if name in mutant.protocols)
+
+
+def protocol_class(name: str, mutant: str | None = None) -> type[Any]:
+    """The class of a protocol, or of one of its mutants.
+
+    Raises UnknownName, with the choices, for a name that does not exist.
+    """
+    if name not in PROTOCOLS:
+        raise UnknownName("protocol", name, PROTOCOLS)
+    if mutant is None:
+        return PROTOCOLS[name]
+    if mutant not in IMPLEMENTATIONS.get(name, {}):
+        choices = (m.id for m in mutants_of(name))
+        raise UnknownName(f"mutant of {name}", mutant, choices)
+    if (name, mutant) not in _made:
+        front = IMPLEMENTATIONS[name][mutant]
+        base = PROTOCOLS[name]
+        bases = (front,) if issubclass(front, base) else (front, base)
+        _made[name, mutant] = type(f"{base.__name__}_{mutant}", bases, {})
+    return _made[name, mutant]

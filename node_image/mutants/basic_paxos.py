@@ -1,0 +1,129 @@
+"""Planted bugs of Basic Paxos: each removes one safeguard, in one method, of `basic_paxos`.
+
+Read each beside the method that it overrides: that method's comment says what it is for, and this
+class what happens without it.
+"""
+
+from __future__ import annotations
+
+from node_image.protocols import basic_messages as m
+from node_image.protocols.ballots import ZERO, Ballot, next_ballot
+from node_image.protocols.basic_paxos import Attempt, BasicPaxos
+from node_image.protocols.seam import Answer, Command, Persist, Reply
+from node_image.protocols.slot_log import Vote
+
+
+class B1(BasicPaxos):
+    """Proposes its own clients' commands although a promise reported a vote."""
+
+    def _value(self, best: Vote | None) -> tuple[Command, ...]:
+        return self._batch()
+
+
+class B2(BasicPaxos):
+    """Takes the vote that was reported first, not the one of the highest ballot."""
+
+    def _higher(self, one: Vote, other: Vote) -> Vote:
+        return one
+
+
+class B3(BasicPaxos):
+    """Counts every reply about the slot, whatever ballot it answers."""
+
+    def _answers_my_ballot(self, ballot: Ballot) -> bool:
+        return True
+
+
+class B7(BasicPaxos):
+    """Counts rounds from zero in every life. Its own promise is on the disk, so it finds its way
+    up to that; but a ballot that it used before the crash looks unused."""
+
+    _last = (0, 0)  # slot and round of the last ballot of this life
+
+    def _new_ballot(self, slot: int) -> Ballot:
+        used = self._last[1] if self._last[0] == slot else 0
+        promised = self._promises.get(slot, ZERO)
+        ballot = Ballot(max(used + 1, promised.round, self._round_seen), self.node)
+        if ballot < promised:
+            ballot = next_ballot(promised.round, self.node)
+        self._last = (slot, ballot.round)
+        return ballot
+
+
+class B8(BasicPaxos):
+    """Ballots are rounds only: two proposers of one round share a ballot."""
+
+    def _new_ballot(self, slot: int) -> Ballot:
+        return super()._new_ballot(slot)._replace(node=0)
+
+
+class B10(BasicPaxos):
+    """Votes for whatever is proposed, also below the ballot that it promised."""
+
+    def _refuses(self, slot: int, ballot: Ballot) -> bool:
+        return False
+
+
+class B11(BasicPaxos):
+    """Tries again at once when it is refused: proposers that refuse each other go on doing so."""
+
+    def _backs_off(self) -> bool:
+        return False
+
+
+class B12(BasicPaxos):
+    """A vote promises nothing: after a vote in a high ballot, one in a lower ballot replaces it."""
+
+    def _vote(self, slot: int, ballot: Ballot, commands: tuple[Command, ...]) -> None:
+        promised = self._promises.get(slot, ZERO)
+        super()._vote(slot, ballot, commands)
+        self._promises[slot] = promised
+
+
+class B13(BasicPaxos):
+    """Takes its own commands for done when it wins a slot, though with somebody else's value."""
+
+    def _win(self, attempt: Attempt, value: tuple[Command, ...], now_us: int) -> None:
+        for command in self._batch():
+            if command.f == "write" and command not in value:
+                del self._waiting[command.client, command.seq]
+                self._out.append(Reply(command.client, command.seq, Answer(), False))
+        super()._win(attempt, value, now_us)
+
+
+class B14(BasicPaxos):
+    """On hearing that a slot is decided takes its own vote for the value, whatever its ballot."""
+
+    def _is_decided_by(self, vote: Vote, ballot: Ballot) -> bool:
+        return True
+
+
+class M2(BasicPaxos):
+    """An acceptor forgets slots that it has applied: a proposer that is behind finds them open."""
+
+    def _takes_part(self, sender: int, ballot: Ballot, slot: int, now_us: int) -> bool:
+        if not self._is_settled(slot) or self._is_learner:
+            return super()._takes_part(sender, ballot, slot, now_us)
+        return not self._refuses(slot, ballot)
+
+    def _report(self, slot: int) -> tuple[Vote, ...]:
+        return () if self._is_settled(slot) else super()._report(slot)
+
+    def _vote(self, slot: int, ballot: Ballot, commands: tuple[Command, ...]) -> None:
+        if not self._is_settled(slot):
+            super()._vote(slot, ballot, commands)
+        else:
+            self._out.append(Persist(m.Promised(slot, ballot)))
+
+
+class M5(BasicPaxos):
+    """A node answers reads from what it has applied; the others may have decided more since."""
+
+    def _read(self, command: Command) -> bool:
+        self._answer(command, self.machine.apply(command))
+        return True
+
+
+BASIC_PAXOS: dict[str, type[BasicPaxos]] = {
+    cls.__name__: cls for cls in (B1, B2, B3, B7, B8, B10, B11, B12, B13, B14, M2, M5)
+}

@@ -1,0 +1,105 @@
+"""What Basic Paxos nodes say to one another about one instance, and what they write down.
+
+Every message of the two phases names its instance, the slot, and its ballot there: ballots of
+different slots have nothing to do with one another. `ballot` is the sender's, or the one that is
+answered. How decided slots travel (`CatchUp`, `Entries`, `SnapshotOffer`) is shared: `messages`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from node_image.protocols.ballots import Ballot
+from node_image.protocols.messages import CatchUp, Chosen, Entries, Snapshot, SnapshotOffer
+from node_image.protocols.seam import Command
+from node_image.protocols.slot_log import Vote
+
+__all__ = [
+    "MESSAGES",
+    "RECORDS",
+    "Accept",
+    "Accepted",
+    "CatchUp",
+    "Entries",
+    "Known",
+    "Learn",
+    "Nack",
+    "Prepare",
+    "Promise",
+    "Promised",
+    "SnapshotOffer",
+]
+
+
+class Prepare(NamedTuple):
+    """Phase 1a: promise to refuse lower ballots for this slot, and report your vote in it."""
+
+    ballot: Ballot
+    slot: int
+
+
+class Promise(NamedTuple):
+    """Phase 1b: promised. `votes` holds this acceptor's last vote in the slot, if it has one."""
+
+    ballot: Ballot
+    slot: int
+    votes: tuple[Vote, ...]
+
+
+class Nack(NamedTuple):
+    """`ballot` is refused for this slot: `promised` is higher."""
+
+    ballot: Ballot
+    slot: int
+    promised: Ballot
+
+
+class Accept(NamedTuple):
+    """Phase 2a: vote for these commands."""
+
+    ballot: Ballot
+    slot: int
+    commands: tuple[Command, ...]
+
+
+class Accepted(NamedTuple):
+    """Phase 2b: voted, durably."""
+
+    ballot: Ballot
+    slot: int
+
+
+class Learn(NamedTuple):
+    """The value of `ballot` is decided for the slot. Who voted for it knows which that is."""
+
+    ballot: Ballot
+    slot: int
+
+
+class Known(NamedTuple):
+    """I have applied everything up to this slot: ask me, if you lack some of it."""
+
+    applied: int
+
+
+class Promised(NamedTuple):
+    """On disk: this acceptor refuses ballots below `ballot` in this slot. A `Vote` says the same of
+    its own."""
+
+    slot: int
+    ballot: Ballot
+
+
+MESSAGES: tuple[type, ...] = (
+    Prepare,
+    Promise,
+    Nack,
+    Accept,
+    Accepted,
+    Learn,
+    Known,
+    CatchUp,
+    Entries,
+    SnapshotOffer,
+)
+RECORDS: tuple[type, ...] = (Promised, Vote, Chosen, Snapshot)

@@ -1,0 +1,470 @@
+"""Basic Paxos: one instance after the other, each from the beginning, and no leader.
+
+The single-decree synod (Lamport, "The Part-Time Parliament", 1998; "Paxos Made Simple", 2001). One
+instance decides one value; here slot after slot has an instance of its own, and the value of slot s
+is the s-th thing that the replicated state machine does. Nodes have three roles:
+
+    acceptor   remembers, on disk and for each slot, the highest ballot that it has promised, and
+               its last vote: a ballot and a value
+    proposer   any node with a client's command, for the first slot that it does not know to be
+               decided: nobody is distinguished, and several may try at once
+    learner    finds out what is decided, and applies it in the order of slots
+
+For one slot:
+
+    Phase 1   the proposer picks a ballot of its own above all that it has seen in this slot and
+              asks for promises. An acceptor promises to refuse lower ballots, and reports its vote.
+    Phase 2   with promises of a quorum the proposer asks for votes: for the reported value of the
+              highest ballot if any was reported, for its own only if none was. An acceptor votes
+              unless it has promised a higher ballot; a vote is a promise, too.
+    Decided   when a quorum has voted in one ballot. Any two quorums share an acceptor: it voted
+              before it promised a later ballot, and reported that, or it never will. Hence every
+              later ballot proposes the same value.
+
+That is two round trips for every decision, where Multi-Paxos needs one: its leader runs Phase 1
+once for all slots (put `multi_paxos` beside this file: the difference is what a ballot is for). The
+proposer whose instance was decided with somebody else's value goes on to the next slot.
+
+  * **Duels.** Two proposers can refuse each other for ever: each new ballot spoils the other's
+    Phase 2. That nobody can be certain to win is the theorem of Fischer, Lynch and Paterson; that
+    somebody wins in practice is randomised exponential back-off (`turns`). The option `backoff`
+    (true) switches it off: safe as ever, and able to stand still under load.
+  * A value is a tuple of commands: all that waited at the proposer, up to `batch_max` (1 gives the
+    textbook's one command an instance). Losing a duel makes the next batch larger.
+  * An acceptor asked about a slot that it knows to be decided answers with the decision. Silence,
+    or "no vote", would let the slot be decided again, differently.
+  * A decision is announced by its ballot alone: whoever voted in that ballot has the value, since a
+    ballot has one proposer and the proposer one value. Who did not asks. Now and then every node
+    tells another how far it is, for those who missed an announcement.
+  * Promises and votes leave the node when they are on disk (the barrier of `seam`), and so does a
+    proposer's Prepare: its own promise makes sure that it never uses the ballot a second time.
+
+Recovery, snapshots and catching up: `log_replica`, `decisions`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
+
+from node_image.protocols import basic_messages as m
+from node_image.protocols.ballots import ZERO, Ballot, next_ballot
+from node_image.protocols.decisions import DecisionLog
+from node_image.protocols.quorums import NOBODY
+from node_image.protocols.replica import refusal
+from node_image.protocols.seam import (
+    Answer,
+    Broadcast,
+    CancelTimer,
+    ClusterConfig,
+    Command,
+    Effect,
+    NodeId,
+    Persist,
+    Randomness,
+    StateMachine,
+    Status,
+)
+from node_image.protocols.slot_log import Vote
+from node_image.protocols.turns import Turns
+
+PROPOSER: Final = "proposer"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """This proposer's try at one slot: in one ballot, first Phase 1, then Phase 2."""
+
+    slot: int
+    ballot: Ballot
+    began_us: int
+    promised_by: int = NOBODY
+    best: Vote | None = None
+    value: tuple[Command, ...] | None = None  # what Phase 2 proposes; None is Phase 1
+    voted_by: int = NOBODY
+
+
+class BasicPaxos(DecisionLog):
+    """One node of a Basic Paxos cluster: proposer, acceptor and learner in one."""
+
+    name: ClassVar[str] = "basic-paxos"
+    messages: ClassVar[tuple[type, ...]] = m.MESSAGES
+    records: ClassVar[tuple[type, ...]] = m.RECORDS
+    vote_records: ClassVar[tuple[type, ...]] = (m.Promised, Vote)
+
+    on = MappingProxyType(
+        {
+            m.Prepare: "_on_prepare",
+            m.Promise: "_on_promise",
+            m.Nack: "_on_nack",
+            m.Accept: "_on_accept",
+            m.Accepted: "_on_accepted",
+            m.Learn: "_on_learn",
+            m.Known: "_on_known",
+            m.CatchUp: "_on_catch_up",
+            m.Entries: "_on_entries",
+            m.SnapshotOffer: "_on_snapshot_offer",
+        }
+    )
+    timers = MappingProxyType(
+        {
+            "propose": "_on_propose_timer",
+            "retry": "_on_retry_timer",
+            "tell": "_on_tell_timer",
+        }
+    )
+
+    def __init__(
+        self,
+        node: NodeId,
+        config: ClusterConfig,
+        machine: StateMachine,
+        random: Randomness,
+        wall_us: Callable[[], int],
+    ) -> None:
+        super().__init__(node, config, machine, random, wall_us)
+        if config.reads not in self.read_modes:
+            raise ValueError(
+                f"reads must be log, not {config.reads!r}: nobody leads who could answer a read "
+                "by himself, so every read is decided like a write"
+            )
+        self._promises: dict[int, Ballot] = {}  # acceptor: by open slot
+        self._queue: deque[tuple[int, Command]] = deque()  # with the time when it came
+        self._attempt: Attempt | None = None
+        self._round_seen = 0  # in the slot that is next
+        self._turns = Turns(config.retry_us)
+        self._backing_off = False
+
+    # ------------------------------------------------------------------ starting
+
+    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
+        out = self._out = []
+        self._recover(disk)
+        log = self._log
+        self._note("recovered", records=len(disk), applied=log.applied, last=log.last)
+        self._set_timer("tell", 0, self.config.heartbeat_us)
+        return out
+
+    def _recover_other(self, record: tuple[Any, ...]) -> None:
+        if not isinstance(record, m.Promised):
+            super()._recover_other(record)
+        elif not self._is_settled(record.slot):
+            self._raise_promise(record.slot, record.ballot)
+
+    def _recover_vote(self, vote: Vote) -> None:
+        super()._recover_vote(vote)
+        if not self._is_settled(vote.slot):
+            self._raise_promise(vote.slot, vote.ballot)
+
+    def _open_promises(self) -> Iterator[tuple[Any, ...]]:
+        for slot, ballot in self._promises.items():
+            yield m.Promised(slot, ballot)
+
+    # ------------------------------------------------------------------ clients
+
+    def request(self, command: Command, now_us: int) -> list[Effect]:
+        out = self._out = []
+        if self._is_learner:
+            voters = self.config.voters
+            self._answer(command, refusal(voters[command.client % len(voters)]))
+        elif command.f == "read" and self._read(command):
+            pass
+        elif self._takes(command):
+            self._queue.append((now_us, command))
+            self._begin_when_quiet(now_us)
+        return out
+
+    def _read(self, command: Command) -> bool:
+        """Answer a read without deciding it? Never: what this node has applied may be old."""
+        return False
+
+    # ------------------------------------------------------------------ the proposer: when
+
+    def _begin_when_quiet(self, now_us: int) -> None:
+        """Start an attempt, unless one is under way, here or (as far as is heard) elsewhere."""
+        if self._attempt is not None or self._backing_off or not self._has_work(now_us):
+            return
+        if self._backs_off() and not self._turns.is_quiet(now_us):
+            self._back_off()
+        else:
+            self._begin(now_us)
+
+    def _has_work(self, now_us: int) -> bool:
+        """Whether a command still waits. Those that were decided meanwhile leave the queue, and
+        so do those whose clients must have gone elsewhere: else old ones could fill it for ever.
+        """
+        queue, waiting, patience_us = self._queue, self._waiting, self.config.election_max_us
+        while queue:
+            came_us, command = queue[0]
+            if command[:2] in waiting:
+                if now_us - came_us <= patience_us:
+                    return True
+                self._give_up(command)
+            queue.popleft()
+        return False
+
+    def _give_up(self, command: Command) -> None:
+        """Not decided in time; whether it ever will be nobody knows, if it was proposed once."""
+        was_proposed = self._waiting.pop((command.client, command.seq))
+        self._count("given_up")
+        self._answer(command, Answer("interrupted" if was_proposed else "overloaded"))
+
+    def _backs_off(self) -> bool:
+        return bool(self.config.options.get("backoff", True))
+
+    def _back_off(self, least_us: int = 0) -> None:
+        """Wait a random time, and `least_us` besides."""
+        self._backing_off = True
+        self._set_timer("propose", least_us, least_us + self._turns.window_us())
+
+    def _on_propose_timer(self, now_us: int) -> None:
+        """The wait is over. Whoever is under way now is not waited for again: he may never end."""
+        self._backing_off = False
+        if self._attempt is None and self._has_work(now_us):
+            self._begin(now_us)
+
+    def _lose(self, now_us: int) -> None:
+        """Somebody else is ahead in this slot: leave it to them for a while."""
+        self._attempt = None
+        self._turns.refused(now_us)
+        self._count("ballots.lost")
+        if not self._has_work(now_us):
+            return
+        if self._backs_off():
+            self._back_off()
+        else:
+            self._begin(now_us)
+
+    # ------------------------------------------------------------------ the proposer: Phase 1
+
+    def _begin(self, now_us: int) -> None:
+        """Promise a ballot of one's own to oneself, and ask everybody else to.
+
+        The Prepare waits until that promise is durable: after a crash the node must not use this
+        ballot a second time.
+        """
+        slot = self._log.applied + 1
+        ballot = self._new_ballot(slot)
+        self._attempt = Attempt(slot, ballot, now_us)
+        self._count("ballots")
+        self._promise(slot, ballot)
+        self._out.append(Broadcast(m.Prepare(ballot, slot)))
+        self._send(self.node, m.Promise(ballot, slot, self._report(slot)))
+        self._set_timer("retry", self.config.retry_us)
+
+    def _new_ballot(self, slot: int) -> Ballot:
+        promised = self._promises.get(slot, ZERO)
+        return next_ballot(max(self._round_seen, promised.round), self.node)
+
+    def _on_promise(self, sender: NodeId, message: m.Promise, now_us: int) -> None:
+        attempt = self._attempt
+        if attempt is None or attempt.slot != message.slot or attempt.value is not None:
+            return
+        if not self._answers_my_ballot(message.ballot):
+            return
+        for vote in message.votes:
+            attempt.best = vote if attempt.best is None else self._higher(attempt.best, vote)
+        attempt.promised_by = self.quorums.vote(attempt.promised_by, sender)
+        if self.quorums.phase1(attempt.promised_by):
+            self._turns.measured(now_us - attempt.began_us)
+            self._propose(attempt)
+
+    def _answers_my_ballot(self, ballot: Ballot) -> bool:
+        """Replies to an earlier ballot say nothing about this one."""
+        return self._attempt is not None and ballot == self._attempt.ballot
+
+    def _higher(self, one: Vote, other: Vote) -> Vote:
+        """Of two reported votes the one that may have been chosen: that of the higher ballot."""
+        return other if other.ballot > one.ballot else one
+
+    # ------------------------------------------------------------------ the proposer: Phase 2
+
+    def _propose(self, attempt: Attempt) -> None:
+        """Ask for votes; vote oneself, unless one has promised a higher ballot meanwhile."""
+        value = attempt.value = self._value(attempt.best)
+        slot, ballot = attempt.slot, attempt.ballot
+        self._mark_proposed(value)
+        self._out.append(Broadcast(m.Accept(ballot, slot, value), False))
+        if not self._refuses(slot, ballot):
+            self._vote(slot, ballot, value)
+            self._send(self.node, m.Accepted(ballot, slot))
+
+    def _value(self, best: Vote | None) -> tuple[Command, ...]:
+        """What may have been chosen already; the own clients' commands only if that is nothing."""
+        if best is None:
+            return self._batch()
+        self._count("values.adopted")
+        return best.commands
+
+    def _batch(self) -> tuple[Command, ...]:
+        """The first commands that wait here. They stay in the queue until they are applied."""
+        waiting, batch = self._waiting, []
+        for _, command in self._queue:
+            if command[:2] in waiting:
+                batch.append(command)
+                if len(batch) == self.config.batch_max:
+                    break
+        return tuple(batch)
+
+    def _on_accepted(self, sender: NodeId, message: m.Accepted, now_us: int) -> None:
+        attempt = self._attempt
+        if attempt is None or attempt.slot != message.slot or attempt.value is None:
+            return
+        if not self._answers_my_ballot(message.ballot):
+            return
+        attempt.voted_by = self.quorums.vote(attempt.voted_by, sender)
+        if self.quorums.phase2(attempt.voted_by):
+            self._win(attempt, attempt.value, now_us)
+
+    def _win(self, attempt: Attempt, value: tuple[Command, ...], now_us: int) -> None:
+        """The slot is decided, in this node's ballot."""
+        slot, ballot = attempt.slot, attempt.ballot
+        self._turns.won()
+        self._count("ballots.won")
+        self._out.append(Broadcast(m.Learn(ballot, slot), False))
+        self._decide((Vote(ballot, slot, value, self._log.applied),))
+        self._caught_up(now_us)
+        if self._turns.has_rivals(now_us) and self._backs_off():
+            self._back_off(self._turns.head_start_us())
+
+    def _on_nack(self, sender: NodeId, message: m.Nack, now_us: int) -> None:
+        if message.slot == self._log.applied + 1:
+            self._round_seen = max(self._round_seen, message.promised.round)
+        attempt = self._attempt
+        if attempt is None or (attempt.slot, attempt.ballot) != (message.slot, message.ballot):
+            return
+        self._lose(now_us)
+
+    def _on_retry_timer(self, now_us: int) -> None:
+        """Something was lost: ask again, in the same ballot, for what was asked last."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        slot, ballot, value = attempt.slot, attempt.ballot, attempt.value
+        self._count("retries")
+        self._out.append(
+            Broadcast(m.Prepare(ballot, slot) if value is None else m.Accept(ballot, slot, value))
+        )
+        self._set_timer("retry", self.config.retry_us)
+
+    # ------------------------------------------------------------------ the acceptor
+
+    def _on_prepare(self, sender: NodeId, message: m.Prepare, now_us: int) -> None:
+        ballot, slot = message
+        if not self._takes_part(sender, ballot, slot, now_us):
+            return
+        if ballot > self._promises.get(slot, ZERO):
+            self._promise(slot, ballot)
+        self._send(sender, m.Promise(ballot, slot, self._report(slot)))
+
+    def _on_accept(self, sender: NodeId, message: m.Accept, now_us: int) -> None:
+        ballot, slot, commands = message
+        if self._is_learner:
+            if self._is_in_window(slot):
+                self._log.put(Vote(ballot, slot, commands, self._log.applied))
+            return
+        if not self._takes_part(sender, ballot, slot, now_us):
+            return
+        held = self._log.entries.get(slot)
+        if held is None or held.ballot != ballot:
+            self._vote(slot, ballot, commands)
+        self._send(sender, m.Accepted(ballot, slot))
+
+    def _takes_part(self, sender: NodeId, ballot: Ballot, slot: int, now_us: int) -> bool:
+        """Whether this acceptor may promise or vote; if not, the proposer is told why."""
+        if self._is_learner:
+            return False
+        if self._is_settled(slot):
+            self._tell_decided(sender, slot)
+            return False
+        if slot > self._log.applied + 1:
+            self._ask_catch_up(sender, now_us)
+            if not self._is_in_window(slot):
+                return False
+        else:
+            self._turns.rival(now_us)
+        if self._refuses(slot, ballot):
+            self._send(sender, m.Nack(ballot, slot, self._promises[slot]), False)
+            return False
+        return True
+
+    def _refuses(self, slot: int, ballot: Ballot) -> bool:
+        """An acceptor keeps its promise."""
+        return ballot < self._promises.get(slot, ZERO)
+
+    def _promise(self, slot: int, ballot: Ballot) -> None:
+        self._raise_promise(slot, ballot)
+        self._out.append(Persist(m.Promised(slot, ballot)))
+
+    def _raise_promise(self, slot: int, ballot: Ballot) -> None:
+        self._promises[slot] = max(ballot, self._promises.get(slot, ZERO))
+
+    def _report(self, slot: int) -> tuple[Vote, ...]:
+        """This acceptor's vote in the slot, if it has one."""
+        vote = self._log.entries.get(slot)
+        return () if vote is None else (vote,)
+
+    def _vote(self, slot: int, ballot: Ballot, commands: tuple[Command, ...]) -> None:
+        """Vote, durably. A vote in a ballot that was never promised here promises it."""
+        vote = Vote(ballot, slot, commands, self._log.applied)
+        self._log.put(vote)
+        self._raise_promise(slot, ballot)
+        self._out.append(Persist(vote))
+
+    # ------------------------------------------------------------------ the learner
+
+    def _on_learn(self, sender: NodeId, message: m.Learn, now_us: int) -> None:
+        ballot, slot = message
+        if self._is_settled(slot):
+            return
+        vote = self._log.entries.get(slot)
+        if vote is not None and self._is_decided_by(vote, ballot):
+            self._decide((vote,))
+            self._caught_up(now_us)
+        if not self._is_settled(slot):
+            self._ask_catch_up(sender, now_us)
+
+    def _is_decided_by(self, vote: Vote, ballot: Ballot) -> bool:
+        """A vote in another ballot may have been for another value."""
+        return vote.ballot == ballot
+
+    def _caught_up(self, now_us: int) -> None:
+        """Something was decided: what was attempted in those slots is over."""
+        applied, attempt = self._log.applied, self._attempt
+        for slot in [s for s in self._promises if s <= applied]:
+            del self._promises[slot]
+            self._round_seen = 0
+        if attempt is not None and attempt.slot <= applied:
+            self._attempt = None
+            self._out.append(CancelTimer("retry"))
+        self._turns.decided()
+        if self._attempt is None and self._has_work(now_us) and self._backs_off():
+            self._back_off()
+        elif self._attempt is None and self._has_work(now_us):
+            self._begin(now_us)
+
+    def _tell_applied(self, to: NodeId) -> None:
+        self._send(to, m.Known(self._log.applied), False)
+
+    def _on_tell_timer(self, now_us: int) -> None:
+        """Tell somebody how far one is: an announcement may have been lost."""
+        if self._others:
+            to = self._others[self._random.randrange(0, len(self._others))]
+            self._tell_applied(to)
+        self._set_timer("tell", self.config.heartbeat_us)
+
+    def _on_known(self, sender: NodeId, message: m.Known, now_us: int) -> None:
+        if message.applied > self._log.applied:
+            self._ask_catch_up(sender, now_us)
+
+    # ------------------------------------------------------------------ telling
+
+    def status(self) -> Status:
+        """What this node is doing; there is no leader to name."""
+        attempt, applied = self._attempt, self._log.applied
+        role = PROPOSER if attempt is not None else self.role
+        ballot = attempt.ballot if attempt else self._promises.get(applied + 1, ZERO)
+        return Status(role, None, tuple(ballot), applied, applied)

@@ -1,0 +1,316 @@
+"""EPaxos: every replica decides its clients' commands, and only those that interfere are ordered.
+
+The setting (Moraru, Andersen, Kaminsky, "There is more consensus in Egalitarian parliaments", SOSP
+2013). There is no leader and no log. Each node owns a row of instances, and a client may ask any
+node: it becomes the command's owner, and brings it through one of its instances. What is decided
+there is the command *and its dependencies*: the instances known to hold commands that interfere.
+
+    PreAccept    the owner sends the command, and the dependencies `init` that it knows
+    PreAccepted  every acceptor adds those that it knows besides, records both, and says so
+
+    fast path    a fast quorum (the owner included) added nothing: decided, after one round trip
+    slow path    somebody added something: the owner proposes the union of what a majority answered,
+                 in an ordinary Phase 2 (`epaxos_ballots`); decided after two
+
+With f = (n - 1) / 2 failures a majority is n - f; a fast quorum is n - e, where e is at most
+(n - f + 1) / 2 and at most f: two of three, three of five, five of seven. Everything keeps this
+**invariant: of two decided instances that interfere, at least one depends on the other.** For each
+of the two was recorded by a majority, those share an acceptor, and that one recorded one of them
+first, and so reported it as a dependency of the other.
+
+Execution follows from it (`epaxos_execution`): a graph that is the same everywhere, component by
+component. A client is answered when its command is executed, so it may hold reads and
+compare-and-sets; reads do not interfere with reads, and go through the protocol like the rest.
+What one client asks interferes too, whatever its keys: the session table remembers the last
+command of each client, so their order can be seen.
+
+**Which EPaxos this is.** The protocol as published had three faults that were found later, all in
+what happens after a failure: one ballot variable where two are needed (Sutra 2019), recovery rules
+that are incomplete (Tollman, Park, Ousterhout, "EPaxos revisited", NSDI 2021, discuss where they
+are subtle; Ryabinin, Gotsman, Sutra 2025 show what is wrong and prove what is right), and
+a fast path taken when the answers agree with one another instead of with what the owner sent.
+Here the fast path compares with `init`, and the recovery is that of the last of these papers, with
+differences that its top explains (`epaxos_recovery`). A sequence number to break cycles is
+not needed, see `epaxos_execution`.
+
+Engineering, each piece of which can be got wrong:
+
+  * The owner's PreAccept is its vote, and leaves when it is on the owner's disk. Else an owner that
+    crashed would begin another command in an instance that others know already.
+  * Dependencies that nobody finishes would stop everything behind them: whoever sees an instance
+    open for too long recovers it, whether it waits for it or not.
+  * An owner whose instance was recovered as a no-op, because nobody asked knew its commands,
+    begins them again in a new one, as long as their clients wait. Sessions keep that harmless.
+  * A batch of commands shares an instance only while many are open: it interferes with more.
+  * Checkpoints, forgetting, and catching up without a log: `epaxos_store`.
+
+Options: `fast_quorum`, a number of nodes: more than the smallest allowed makes the fast path rarer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
+
+from node_image.protocols import epaxos_messages as m
+from node_image.protocols.ballots import ZERO
+from node_image.protocols.epaxos_ballots import PRE_ACCEPTING, Lead
+from node_image.protocols.epaxos_instances import (
+    COMMITTED,
+    PRE_ACCEPTED,
+    UNSEEN,
+    Instance,
+    Vector,
+)
+from node_image.protocols.epaxos_messages import InstanceId
+from node_image.protocols.epaxos_recovery import InstanceRecovery
+from node_image.protocols.quorums import QuorumSystem, Sizes
+from node_image.protocols.replica import LEADER
+from node_image.protocols.seam import (
+    Answer,
+    Broadcast,
+    ClusterConfig,
+    Command,
+    Effect,
+    NodeId,
+    Randomness,
+    Send,
+    StateMachine,
+    Status,
+)
+
+EAGER_INSTANCES: Final = 16
+"""While fewer own instances than this are open, a command gets one of its own at once."""
+
+
+class EPaxos(InstanceRecovery):
+    """One node of an EPaxos cluster: owner of its clients' commands, acceptor of all others'."""
+
+    name: ClassVar[str] = "epaxos"
+    messages: ClassVar[tuple[type, ...]] = m.MESSAGES
+    records: ClassVar[tuple[type, ...]] = m.RECORDS
+    vote_records: ClassVar[tuple[type, ...]] = (m.InstanceVote,)
+
+    on = MappingProxyType(
+        {
+            m.PreAccept: "_on_pre_accept",
+            m.PreAccepted: "_on_pre_accepted",
+            m.Accept: "_on_accept",
+            m.Accepted: "_on_accepted",
+            m.Commit: "_on_commit",
+            m.Prepare: "_on_prepare",
+            m.Promise: "_on_promise",
+            m.Nack: "_on_nack",
+            m.Validate: "_on_validate",
+            m.Validated: "_on_validated",
+            m.Waiting: "_on_waiting",
+            m.Forgotten: "_on_forgotten",
+            m.Beat: "_on_beat",
+            m.Stable: "_on_stable",
+            m.CatchUp: "_on_catch_up",
+            m.Entries: "_on_entries",
+            m.Snapshot: "_on_snapshot",
+        }
+    )
+    timers = MappingProxyType({"beat": "_on_beat_timer"})
+
+    def __init__(
+        self,
+        node: NodeId,
+        config: ClusterConfig,
+        machine: StateMachine,
+        random: Randomness,
+        wall_us: Callable[[], int],
+    ) -> None:
+        super().__init__(node, config, machine, random, wall_us)
+        self.fast_quorums = self._fast_quorum_system()
+        self._place = self._table.places[node]
+        self._queue: deque[Command] = deque()
+        self._open = 0  # own instances that are not decided
+        if not self._is_learner:
+            self.role = LEADER
+
+    def _spare_votes(self) -> int:
+        return len(self.config.voters) - fast_quorum_size(self.config)
+
+    def _fast_quorum_system(self) -> QuorumSystem:
+        """Which sets of acceptors decide in one round trip, as Phase 2 quorums."""
+        size = fast_quorum_size(self.config)
+        return Sizes(self.config.voters, len(self.config.voters) // 2 + 1, size)
+
+    # ------------------------------------------------------------------ starting
+
+    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
+        out = self._out = []
+        self._recover_disk(disk, now_us)
+        self._first_number = self._next_number()
+        self._note("recovered", records=len(disk), executed=self._executed)
+        self._set_timer("beat", 0, self.config.heartbeat_us)
+        return out
+
+    def _next_number(self) -> int:
+        """An instance is the owner's to begin once only: numbers are never used again."""
+        return self._table.top[self._place] + 1
+
+    # ------------------------------------------------------------------ clients
+
+    def request(self, command: Command, now_us: int) -> list[Effect]:
+        out = self._out = []
+        if self._is_learner:
+            self._answer(command, Answer("not-leader", None, self.config.voters[0]))
+        elif self._takes(command):
+            self._queue.append(command)
+            self._begin_queued(now_us)
+        return out
+
+    def _begin_queued(self, now_us: int) -> None:
+        """Give queued commands instances: at once while few are open, else in full batches."""
+        queue, config = self._queue, self.config
+        while queue:
+            full = len(queue) >= config.batch_max
+            if self._open >= (config.pipeline_max if full else EAGER_INSTANCES):
+                return
+            batch = tuple(queue.popleft() for _ in range(min(len(queue), config.batch_max)))
+            self._mark_proposed(batch)
+            self._begin(batch, now_us)
+
+    # ------------------------------------------------------------------ the owner
+
+    def _begin(self, commands: tuple[Command, ...], now_us: int) -> None:
+        """Begin an instance: record it, durably, and ask all others to."""
+        table = self._table
+        marks = self._marks(commands)
+        instance = table.obtain(InstanceId(self.node, self._next_number()), now_us)
+        init = table.interfering(instance, marks, table.zero)
+        table.learn_commands(instance, commands, init, marks)
+        instance.phase, instance.deps = PRE_ACCEPTED, init
+        lead = Lead(instance, ZERO, PRE_ACCEPTING, now_us)
+        lead.commands, lead.init, lead.deps = commands, init, init
+        lead.votes = self.quorums.vote(lead.votes, self.node)
+        lead.agreed = self.fast_quorums.vote(lead.agreed, self.node)
+        self._leads[instance.id] = lead
+        self._open += 1
+        self._write(instance)
+        self._out.append(Broadcast(m.PreAccept(instance.id, commands, init)))
+        if len(self.config.voters) == 1:
+            self._send(self.node, m.PreAccepted(instance.id, init))
+
+    def _on_pre_accepted(self, sender: NodeId, message: m.PreAccepted, now_us: int) -> None:
+        lead = self._leads.get(message.id)
+        if lead is None or lead.stage != PRE_ACCEPTING:
+            return
+        lead.votes = self.quorums.vote(lead.votes, sender)
+        if self._agrees(message.deps, lead.init):
+            lead.agreed = self.fast_quorums.vote(lead.agreed, sender)
+        else:
+            lead.deps = self._union(lead.deps, message.deps)
+        if self.fast_quorums.phase2(lead.agreed):
+            self._count("fast_path")
+            lead.deps = lead.init
+            self._decide(lead, now_us)
+        elif lead.agreed != lead.votes and self.quorums.phase2(lead.votes):
+            self._take_slow_path(lead, now_us)
+
+    def _agrees(self, deps: Vector, init: Vector) -> bool:
+        """Whether this acceptor knew of nothing that the owner had not."""
+        return deps == init
+
+    def _union(self, one: Vector, other: Vector) -> Vector:
+        return tuple(map(max, one, other))
+
+    def _take_slow_path(self, lead: Lead, now_us: int) -> None:
+        self._count("slow_path")
+        self._propose(lead, False, lead.deps, now_us)
+
+    def _say_again(self, lead: Lead, now_us: int) -> None:
+        """What was lost is said again. An owner that has a majority does not wait for more."""
+        if lead.stage != PRE_ACCEPTING:
+            super()._say_again(lead, now_us)
+        elif self.quorums.phase2(lead.votes):
+            self._take_slow_path(lead, now_us)
+        else:
+            self._out.append(Broadcast(m.PreAccept(lead.instance.id, lead.commands, lead.init)))
+
+    def _abandon(self, lead: Lead) -> None:
+        super()._abandon(lead)
+        if lead.ballot == ZERO:
+            self._count("usurped")
+
+    def _after_commit(self, instance: Instance, now_us: int) -> None:
+        super()._after_commit(instance, now_us)
+        if self._still_leads(instance):
+            self._open -= 1
+            if instance.noop:
+                self._begin_again(instance)
+            self._begin_queued(now_us)
+
+    def _begin_again(self, instance: Instance) -> None:
+        """The own instance was decided as a no-op: its commands are still to be done."""
+        self._count("begun_again")
+        waiting = self._waiting
+        self._queue.extend(c for c in instance.commands if (c.client, c.seq) in waiting)
+
+    def _after_snapshot(self) -> None:
+        """What this node was leading may be settled in the state that it has taken over, and so
+        may what its clients wait for: they have to ask again."""
+        super()._after_snapshot()
+        self._queue.clear()
+        row, first = self._table.rows[self._place], self._first_number
+        self._open = sum(i.phase < COMMITTED for n, i in row.items() if n >= first)
+
+    # ------------------------------------------------------------------ the acceptor
+
+    def _on_pre_accept(self, sender: NodeId, message: m.PreAccept, now_us: int) -> None:
+        instance = self._open_instance(sender, message.id, now_us)
+        if instance is None or self._is_learner:
+            return
+        if self._refuses(instance, ZERO):
+            self._send(sender, m.Nack(message.id, instance.promised), False)
+            return
+        if instance.phase == UNSEEN:
+            self._record(instance, message)
+        if instance.phase == PRE_ACCEPTED:
+            self._out.append(Send(sender, m.PreAccepted(message.id, instance.deps)))
+
+    def _record(self, instance: Instance, message: m.PreAccept) -> None:
+        """Record the command, durably, with all that it interferes with here."""
+        marks = self._marks(message.commands)
+        instance.deps = self._table.interfering(instance, marks, message.deps)
+        instance.phase = PRE_ACCEPTED
+        self._table.learn_commands(instance, message.commands, message.deps, marks)
+        self._write(instance)
+        self._settled(instance)
+
+    # ------------------------------------------------------------------ once in a while
+
+    def _on_beat_timer(self, now_us: int) -> None:
+        self._set_timer("beat", self.config.heartbeat_us)
+        self._beat()
+        self._look_after_open(now_us)
+        if self._unsaved:
+            self._write_decisions()
+
+    def status(self) -> Status:
+        leader = None if self._is_learner else self.node
+        ballot = (self._table.done[self._place], self.node)
+        decided = self._executed + sum(map(len, self._waiters.values()))
+        return Status(self.role, leader, ballot, decided, self._executed)
+
+
+def fast_quorum_size(config: ClusterConfig) -> int:
+    """The option `fast_quorum`, or the smallest that works.
+
+    Raises ValueError for a size that is too small to be safe, or larger than the cluster.
+    """
+    count = len(config.voters)
+    tolerated = (count - 1) // 2
+    least = count - min(tolerated, (count - tolerated + 1) // 2)
+    size = config.options.get("fast_quorum", least)
+    if isinstance(size, bool) or not isinstance(size, int) or not least <= size <= count:
+        raise ValueError(
+            f"fast_quorum must be a whole number from {least} to {count}, not {size!r}: a recovery "
+            "that hears a majority could not tell what a smaller fast quorum has decided"
+        )
+    return size

@@ -1,0 +1,307 @@
+"""The instances that one EPaxos replica knows, and which of them interfere.
+
+Every node owns a row of instances, numbered from 1. Of each row a replica knows
+
+    base            done                  top
+     |  executed, held  |  some executed, some open, some unknown  |
+    ...-----------------------------------------------------------------> numbers
+
+Instances up to `base` are executed and forgotten: the state machine holds their effects. All up to
+`done` are executed. `top` is the highest that anybody has mentioned.
+
+**Dependencies** are a tuple with one number for each owner, "all of its instances up to this one".
+So they stay small however many commands interfere; what they name besides is harmless, since in
+the end only instances that interfere are put in order (`epaxos_execution`).
+
+**Interference.** Two commands interfere when their order can be seen: both touch one key and one of
+them changes it, or both belong to one client's session (which remembers the last command that it
+applied). A command leaves a footprint of tokens that it reads or writes: keys, as strings, and
+sessions, as numbers. `Interference` remembers for each token the last instance of each owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from node_image.protocols.ballots import ZERO
+from node_image.protocols.epaxos_messages import Commit, InstanceId, InstanceVote
+from node_image.protocols.seam import Command, Json, NodeId
+
+UNSEEN: Final = 0
+"""Nothing is recorded here, except perhaps a promise, or what a Validate told."""
+PRE_ACCEPTED: Final = 1
+ACCEPTED: Final = 2
+COMMITTED: Final = 3
+EXECUTED: Final = 4
+
+Token: TypeAlias = str | int
+Vector: TypeAlias = tuple[int, ...]
+NO_TOKENS: Final[frozenset[Token]] = frozenset()
+READS: Final = frozenset(("read", "noop"))
+
+
+class Footprint(NamedTuple):
+    """What some commands touch, in order, and the same as sets."""
+
+    writes: tuple[Token, ...]
+    reads: tuple[Token, ...]
+    write_set: frozenset[Token]
+    read_set: frozenset[Token]
+
+    def interferes(self, other: Footprint) -> bool:
+        return not (
+            self.write_set.isdisjoint(other.write_set)
+            and self.write_set.isdisjoint(other.read_set)
+            and self.read_set.isdisjoint(other.write_set)
+        )
+
+
+def footprint(commands: Sequence[Command]) -> Footprint:
+    """The tokens of some commands."""
+    if len(commands) == 1:
+        return _footprint_of_one(commands[0])
+    writes: dict[Token, None] = {}
+    reads: dict[Token, None] = {}
+    for client, _, f, key, _ in commands:
+        if f not in READS:
+            writes[key] = None
+            if client != 0:
+                writes[client] = None
+        elif f == "read":
+            reads[key] = None
+    return Footprint(tuple(writes), tuple(reads), frozenset(writes), frozenset(reads))
+
+
+def _footprint_of_one(command: Command) -> Footprint:
+    client, _, f, key, _ = command
+    if f == "read":
+        return Footprint((), (key,), NO_TOKENS, frozenset((key,)))
+    if f in READS:
+        return Footprint((), (), NO_TOKENS, NO_TOKENS)
+    writes = (key, client) if client != 0 else (key,)
+    return Footprint(writes, (), frozenset(writes), NO_TOKENS)
+
+
+class Interference:
+    """For every token, the last instance of every owner that wrote it, and that read it."""
+
+    __slots__ = ("_reads", "_writes", "_zero")
+
+    def __init__(self, width: int) -> None:
+        self._zero = [0] * width
+        self._writes: dict[Token, list[int]] = {}
+        self._reads: dict[Token, list[int]] = {}
+
+    def note(self, marks: Footprint, place: int, number: int) -> None:
+        """Instance `number` of the owner at `place` leaves this footprint."""
+        for index, tokens in ((self._writes, marks.writes), (self._reads, marks.reads)):
+            for token in tokens:
+                row = index.get(token)
+                if row is None:
+                    row = index[token] = self._zero.copy()
+                row[place] = max(row[place], number)
+
+    def before(self, marks: Footprint, deps: Sequence[int]) -> list[int]:
+        """`deps`, raised to all that was noted and interferes with this footprint."""
+        found = list(deps)
+        for token in marks.writes:
+            _raise(found, self._writes.get(token))
+            _raise(found, self._reads.get(token))
+        for token in marks.reads:
+            _raise(found, self._writes.get(token))
+        return found
+
+    def copy(self) -> Interference:
+        twin = Interference(len(self._zero))
+        twin._writes = {token: row.copy() for token, row in self._writes.items()}
+        twin._reads = {token: row.copy() for token, row in self._reads.items()}
+        return twin
+
+    def drop_up_to(self, stable: Sequence[int]) -> None:
+        """Forget tokens that no instance beyond `stable` has touched."""
+        for index in (self._writes, self._reads):
+            old = [t for t, row in index.items() if all(map(int.__le__, row, stable))]
+            for token in old:
+                del index[token]
+
+    def to_json(self) -> tuple[Json, Json]:
+        return (
+            [[token, row.copy()] for token, row in self._writes.items()],
+            [[token, row.copy()] for token, row in self._reads.items()],
+        )
+
+    @staticmethod
+    def from_json(width: int, writes: Json, reads: Json) -> Interference:
+        index = Interference(width)
+        index._writes = {token: list(row) for token, row in writes}
+        index._reads = {token: list(row) for token, row in reads}
+        return index
+
+    def __len__(self) -> int:
+        return len(self._writes) + len(self._reads)
+
+
+def _raise(found: list[int], row: list[int] | None) -> None:
+    if row is not None:
+        for place, number in enumerate(row):
+            found[place] = max(found[place], number)
+
+
+class Instance:
+    """One instance, as this replica knows it.
+
+    `commands` are the owner's, () while unknown: an instance decides them or a no-op, nothing else.
+    `init` are the dependencies they began with. `deps` and `noop` are what was recorded (phase
+    PRE_ACCEPTED), voted for in ballot `voted` (ACCEPTED), or decided. Nothing here happens in a
+    ballot below `promised`. `since_us` and `due_us`: since when it is open, and when this replica
+    would recover it. `saved`: its commands are on this disk. The rest is for execution: see
+    `epaxos_execution`.
+    """
+
+    __slots__ = (
+        "announced",
+        "blocked",
+        "commands",
+        "deps",
+        "due_us",
+        "id",
+        "index",
+        "init",
+        "low",
+        "marks",
+        "noop",
+        "phase",
+        "place",
+        "promised",
+        "saved",
+        "since_us",
+        "voted",
+    )
+
+    def __init__(self, identity: InstanceId, place: int, now_us: int) -> None:
+        self.id = identity
+        self.place = place
+        self.commands: tuple[Command, ...] = ()
+        self.marks: Footprint | None = None
+        self.init: Vector = ()
+        self.deps: Vector = ()
+        self.noop = False
+        self.phase = UNSEEN
+        self.promised = self.voted = ZERO
+        self.since_us = now_us
+        self.due_us = 0
+        self.saved = False
+        self.blocked: InstanceId | None = None
+        self.announced = False
+        self.index = self.low = 0
+
+    def covered_by(self, deps: Sequence[int]) -> bool:
+        """Whether something with these dependencies comes after this instance."""
+        return deps[self.place] >= self.id.number
+
+    def interferes(self, marks: Footprint) -> bool:
+        return self.marks is not None and self.marks.interferes(marks)
+
+    def noop_for_good(self) -> bool:
+        """Whether it is decided that nothing happens here."""
+        return self.noop and self.phase >= COMMITTED
+
+    def as_vote(self) -> InstanceVote:
+        return InstanceVote(
+            self.id,
+            self.phase,
+            self.promised,
+            self.voted,
+            self.noop,
+            self.commands,
+            self.init,
+            self.deps,
+        )
+
+    def as_commit(self) -> Commit:
+        commands = () if self.noop else self.commands
+        return Commit(self.id, self.voted, self.noop, commands, self.deps)
+
+
+class InstanceTable:
+    """All rows. Plain data; the protocol decides when to move the marks."""
+
+    __slots__ = ("base", "done", "gone", "nodes", "places", "rows", "seen", "top", "width", "zero")
+
+    def __init__(self, nodes: Sequence[NodeId]) -> None:
+        self.nodes = tuple(nodes)
+        self.width = len(nodes)
+        self.places = {node: place for place, node in enumerate(nodes)}
+        self.zero: Vector = (0,) * self.width
+        self.rows: tuple[dict[int, Instance], ...] = tuple({} for _ in nodes)
+        self.base = [0] * self.width
+        self.done = [0] * self.width
+        self.top = [0] * self.width
+        self.seen = Interference(self.width)
+        """Everything that was ever known here."""
+        self.gone = Interference(self.width)
+        """What is forgotten: all that is left of it, besides the state machine's state."""
+
+    def get(self, identity: InstanceId) -> Instance | None:
+        return self.rows[self.places[identity.owner]].get(identity.number)
+
+    def is_forgotten(self, identity: InstanceId) -> bool:
+        return identity.number <= self.base[self.places[identity.owner]]
+
+    def is_executed(self, identity: InstanceId) -> bool:
+        if identity.number <= self.done[self.places[identity.owner]]:
+            return True
+        instance = self.get(identity)
+        return instance is not None and instance.phase == EXECUTED
+
+    def obtain(self, identity: InstanceId, now_us: int) -> Instance:
+        """The instance, made if it was unknown. Not for one that is forgotten."""
+        place = self.places[identity.owner]
+        row, number = self.rows[place], identity.number
+        instance = row.get(number)
+        if instance is None:
+            instance = row[number] = Instance(identity, place, now_us)
+            self.top[place] = max(self.top[place], number)
+        return instance
+
+    def learn_commands(
+        self, instance: Instance, commands: tuple[Command, ...], init: Vector, marks: Footprint
+    ) -> None:
+        """From now on whatever interferes with these commands is told so."""
+        instance.commands = commands
+        instance.marks = marks
+        if init:
+            instance.init = init
+        self.seen.note(marks, instance.place, instance.id.number)
+
+    def interfering(self, instance: Instance, marks: Footprint, deps: Sequence[int]) -> Vector:
+        """`deps`, raised to what interferes here; but not to later instances of the same owner,
+        which began, one and all, with this one among what they depend on."""
+        found = self.seen.before(marks, deps)
+        found[instance.place] = min(found[instance.place], instance.id.number - 1)
+        return tuple(found)
+
+    def mark_executed(self, instance: Instance) -> None:
+        instance.phase = EXECUTED
+        row, place = self.rows[instance.place], instance.place
+        number = self.done[place] + 1
+        while (following := row.get(number)) is not None and following.phase == EXECUTED:
+            number += 1
+        self.done[place] = number - 1
+
+    def beyond(self, marks: Sequence[int]) -> Iterator[Instance]:
+        """The instances held that come after these marks, row by row, in order."""
+        for place, row in enumerate(self.rows):
+            for number in range(max(marks[place], self.base[place]) + 1, self.top[place] + 1):
+                if (instance := row.get(number)) is not None:
+                    yield instance
+
+    def forget(self, base: Sequence[int]) -> None:
+        """Drop the executed instances up to `base`, keeping what they interfere with."""
+        for place, row in enumerate(self.rows):
+            for number in range(self.base[place] + 1, base[place] + 1):
+                instance = row.pop(number)
+                if instance.marks is not None and not instance.noop:
+                    self.gone.note(instance.marks, place, number)
+            self.base[place] = max(self.base[place], base[place])

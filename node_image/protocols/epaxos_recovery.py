@@ -1,0 +1,415 @@
+"""Recovery: what becomes of an instance whose owner does not bring it to a decision.
+
+Any replica may recover any instance that stays open for too long. It takes a ballot above the
+owner's, and has promises from a majority Q, each with what the acceptor has. Then, in this order:
+
+    1. somebody knows the decision: it is the decision
+    2. somebody has voted in a Phase 2: the vote of the highest ballot, as ever in Paxos
+    3. nobody in Q has heard of the commands: they cannot have been committed; a no-op
+    4. the commands are known, and may have been committed by the owner on the fast path, or not
+
+The fourth case is what is hard about EPaxos. A fast path needs n - e acceptors (the fast quorum)
+that recorded the instance with exactly the dependencies `init` that the owner began with; call
+those in Q that did R. **It was surely not taken** when Q holds the owner, who leads the instance
+still and says so, or when |R| < |Q| - e. Else it may have been, and only `init` can have been
+committed. But to propose `init` without knowing is wrong: an instance that interferes, and that is
+not in `init`, may have been committed without this one. The original asks a quorum to
+"TryPreAccept", and its rules were found to be incomplete. Here the rules are those of EPaxos*
+(Ryabinin, Gotsman, Sutra, "Making Democracy Work: Fixing and Simplifying Egalitarian Paxos",
+2025), derived anew for dependencies as vectors, and for owners that restart:
+
+All of Q are asked to **validate**: to remember the commands, so that whatever they hear of from now
+on depends on them, and to report what they know that interferes: their dependencies, and the
+*suspects*, instances such that neither is among what the other began with (or was decided with).
+Two instances like that cannot both have been committed with what they began with: their fast
+quorums share an acceptor, which recorded one of them first, and added it to the other. So:
+
+    no suspects                          `init` is safe: whoever commits something that interferes
+                                         asks an acceptor in Q, which adds this one
+    a suspect is committed, without      the fast path was not taken, or the invariant would be
+    depending on this one                broken already
+    all e acceptors that a fast quorum   the suspect's owner would be in this one's fast quorum, so
+    can spare are in Q, and a suspect's  it recorded this one before it began the suspect; but then
+    owner is outside of Q                the suspect would depend on it: not taken
+    somebody recovers a suspect, and     none of these can be in this one's fast quorum, and it
+    more than e acceptors recorded it    cannot spare more than e: not taken
+    with what it began with
+
+and while none of these holds the recovery **waits** until each suspect is decided: as a no-op, or
+depending on this one, or not; one of the first two lines then applies. Two recoveries that wait for
+each other learn of it from `Waiting`, the last line. Where the fast path was surely not taken, the
+commands are proposed with all dependencies that Q reported when it remembered them: this
+is a Phase 1 of the owner's kind, run again, and as safe.
+
+The owner's own word ("I still lead it, and have not committed it") counts only within one life:
+decisions are not waited for on the owner's disk, so after a restart it does not know. It is then an
+acceptor like the others. The price: with e acceptors down, and two restarted owners whose instances
+interfere and were both open at the crash, they can stay undecidable until one more is back.
+
+Duels: whoever promises a ballot to another gives that node time, and everybody's patience is
+random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from node_image.protocols.epaxos_ballots import (
+    ACCEPTING,
+    PREPARING,
+    VALIDATING,
+    WAITING,
+    InstanceBallots,
+    Lead,
+)
+from node_image.protocols.epaxos_instances import (
+    ACCEPTED,
+    COMMITTED,
+    PRE_ACCEPTED,
+    Instance,
+    Vector,
+)
+from node_image.protocols.epaxos_messages import (
+    Forgotten,
+    InstanceId,
+    Nack,
+    Prepare,
+    Promise,
+    Suspect,
+    Validate,
+    Validated,
+    Waiting,
+)
+from node_image.protocols.seam import (
+    Broadcast,
+    ClusterConfig,
+    Command,
+    NodeId,
+    Randomness,
+    StateMachine,
+)
+
+SCAN: Final = 256
+"""So many instances of each owner, after those executed, are watched; later ones must wait."""
+
+
+class InstanceRecovery(InstanceBallots):
+    """Adds the recovery of instances that stay open."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        config: ClusterConfig,
+        machine: StateMachine,
+        random: Randomness,
+        wall_us: Callable[[], int],
+    ) -> None:
+        super().__init__(node, config, machine, random, wall_us)
+        self._spare = self._spare_votes()
+
+    def _spare_votes(self) -> int:
+        """How many acceptors a fast quorum can do without (the e above)."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ who is overdue
+
+    def _look_after_open(self, now_us: int) -> None:
+        """Start the recovery of what stays open for too long; say things again."""
+        for lead in list(self._leads.values()):
+            if now_us - lead.sent_us >= self.config.retry_us:
+                lead.sent_us = now_us
+                self._say_again(lead, now_us)
+        if not self._is_learner:
+            for instance in self._open_instances(now_us):
+                if self._is_overdue(instance, now_us):
+                    self._recover(instance, now_us)
+
+    def _open_instances(self, now_us: int) -> Iterable[Instance]:
+        """Of every owner those after the executed ones, the unheard-of among them too: they were
+        begun, or never will be, and something beyond them is waiting."""
+        table = self._table
+        found: list[Instance] = []
+        for place, row in enumerate(table.rows):
+            first = table.done[place] + 1
+            for number in range(first, min(table.top[place], first + SCAN) + 1):
+                instance = row.get(number)
+                if instance is None:
+                    instance = table.obtain(InstanceId(table.nodes[place], number), now_us)
+                if instance.phase < COMMITTED:
+                    found.append(instance)
+        return found
+
+    def _is_overdue(self, instance: Instance, now_us: int) -> bool:
+        if instance.due_us == 0:
+            self._give_time(instance, instance.since_us)
+            if instance.id.owner == self.node:  # of an earlier life: nobody else is at it
+                instance.due_us = instance.since_us + self.config.retry_us
+        if now_us < instance.due_us:
+            return False
+        lead = self._leads.get(instance.id)
+        return lead is None or lead.stage in (PREPARING, VALIDATING, WAITING)
+
+    def _say_again(self, lead: Lead, now_us: int) -> None:
+        if lead.stage == PREPARING:
+            self._out.append(Broadcast(Prepare(lead.ballot, lead.instance.id)))
+        elif lead.stage == VALIDATING:
+            self._ask_to_validate(lead)
+        elif lead.stage == WAITING:
+            self._say_waiting(lead, now_us)
+        elif lead.stage == ACCEPTING:
+            self._out.append(Broadcast(self._proposal(lead), False))
+
+    # ------------------------------------------------------------------ Phase 1
+
+    def _recover(self, instance: Instance, now_us: int) -> None:
+        """Promise a new ballot to oneself, durably, and ask everybody else to."""
+        ballot = self._new_ballot(instance)
+        self._leads.pop(instance.id, None)
+        self._promise(instance, ballot)
+        instance.due_us = now_us + self._random.randrange(
+            self.config.election_max_us, 2 * self.config.election_max_us
+        )
+        self._leads[instance.id] = Lead(instance, ballot, PREPARING, now_us)
+        self._count("ballots")
+        self._count("recoveries")
+        self._note("recovering", instance=list(instance.id), ballot=list(ballot))
+        self._write(instance)
+        self._out.append(Broadcast(Prepare(ballot, instance.id)))
+        self._send(self.node, self._report(instance))
+
+    def _on_prepare(self, sender: NodeId, message: Prepare, now_us: int) -> None:
+        if self._is_learner:
+            return
+        if self._is_gone(message.id):
+            self._send(sender, Forgotten(message.id), False)
+            return
+        instance = self._open_instance(sender, message.id, now_us)
+        if instance is None:
+            return
+        if self._refuses(instance, message.ballot):
+            self._send(sender, Nack(message.id, instance.promised), False)
+            return
+        if message.ballot > instance.promised:
+            self._promise(instance, message.ballot)
+            self._write(instance)
+        self._give_time(instance, now_us)
+        self._send(sender, self._report(instance))
+
+    def _report(self, instance: Instance) -> Promise:
+        return Promise(
+            instance.promised,
+            instance.id,
+            instance.phase,
+            instance.voted,
+            instance.noop,
+            instance.commands,
+            instance.init,
+            instance.deps,
+            self._still_leads(instance),
+        )
+
+    def _on_nack(self, sender: NodeId, message: Nack, now_us: int) -> None:
+        """Somebody is ahead: leave the instance to them for a while."""
+        lead = self._leads.get(message.id)
+        if lead is None or message.promised <= lead.ballot:
+            return
+        self._promise(lead.instance, message.promised)
+        self._write(lead.instance)
+        self._give_time(lead.instance, now_us)
+
+    def _on_forgotten(self, sender: NodeId, message: Forgotten, now_us: int) -> None:
+        if not self._table.is_executed(message.id):
+            self._ask_catch_up(sender, now_us)
+
+    def _on_promise(self, sender: NodeId, message: Promise, now_us: int) -> None:
+        lead = self._leads.get(message.id)
+        if lead is None or lead.stage != PREPARING or not self._answers(lead, message.ballot):
+            return
+        lead.promises[sender] = message
+        lead.votes = self.quorums.vote(lead.votes, sender)
+        if self.quorums.phase1(lead.votes):
+            self._conclude(lead, now_us)
+
+    def _conclude(self, lead: Lead, now_us: int) -> None:
+        """A majority has promised: which of the four cases is it?"""
+        votes = [p for p in lead.promises.values() if p.phase == ACCEPTED]
+        if votes:
+            vote = self._highest(votes)
+            lead.commands, lead.init = vote.commands, vote.init
+            self._propose(lead, vote.noop, vote.deps, now_us)
+            return
+        known = self._known_commands(lead)
+        if known is None:
+            self._propose(lead, True, self._table.zero, now_us)
+            return
+        lead.commands, lead.init = known
+        lead.fast = {n for n, p in lead.promises.items() if _as_begun(p, lead.init)}
+        lead.maybe_fast = self._maybe_fast(lead)
+        lead.stage = VALIDATING
+        lead.sent_us = now_us
+        self._ask_to_validate(lead)
+
+    def _highest(self, votes: list[Promise]) -> Promise:
+        """The only value that may have been chosen in Phase 2: that of the highest ballot."""
+        return max(votes, key=lambda vote: vote.voted)
+
+    def _known_commands(self, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
+        """The owner's commands and what they began with, from whoever has them."""
+        for promise in lead.promises.values():
+            if promise.commands:
+                return promise.commands, promise.init
+        return None
+
+    def _maybe_fast(self, lead: Lead) -> bool:
+        """Whether the owner may have taken the fast path."""
+        if any(promise.leads for promise in lead.promises.values()):
+            return False
+        return len(lead.fast) >= len(lead.promises) - self._spare
+
+    # ------------------------------------------------------------------ validation
+
+    def _ask_to_validate(self, lead: Lead) -> None:
+        message = Validate(lead.ballot, lead.instance.id, lead.commands, lead.init)
+        for node in lead.promises:
+            if node not in lead.validated:
+                self._send(node, message, False)
+
+    def _on_validate(self, sender: NodeId, message: Validate, now_us: int) -> None:
+        instance = self._open_instance(sender, message.id, now_us)
+        if instance is None or self._is_learner:
+            return
+        if self._refuses(instance, message.ballot):
+            self._send(sender, Nack(message.id, instance.promised), False)
+            return
+        news = instance.marks is None
+        if not instance.saved or message.ballot > instance.promised:
+            self._promise(instance, message.ballot)
+            self._learn_commands(instance, message.commands, message.init)
+            self._write(instance)
+        assert instance.marks is not None
+        deps = self._table.interfering(instance, instance.marks, message.init)
+        suspects = tuple(self._suspects(instance, message.init))
+        self._send(sender, Validated(message.ballot, message.id, deps, suspects))
+        if news:
+            self._settled(instance)
+
+    def _suspects(self, instance: Instance, init: Vector) -> Iterable[Suspect]:
+        """Instances known here that interfere, where neither began with the other."""
+        table, marks = self._table, instance.marks
+        assert marks is not None
+        for place, number in enumerate(table.gone.before(marks, init)):
+            if number > init[place] and place != instance.place:
+                yield Suspect(InstanceId(table.nodes[place], number), True)
+        for other in table.beyond(init):
+            if other is instance or other.noop_for_good() or not other.interferes(marks):
+                continue
+            decided = other.phase >= COMMITTED
+            if not instance.covered_by(other.deps if decided else other.init or table.zero):
+                yield Suspect(other.id, decided)
+
+    def _on_validated(self, sender: NodeId, message: Validated, now_us: int) -> None:
+        lead = self._leads.get(message.id)
+        if lead is None or lead.stage != VALIDATING or not self._answers(lead, message.ballot):
+            return
+        if sender not in lead.promises:
+            return
+        lead.validated[sender] = message
+        if len(lead.validated) == len(lead.promises):
+            self._note_suspects(lead)
+            self._judge(lead, now_us)
+
+    def _note_suspects(self, lead: Lead) -> None:
+        for validated in lead.validated.values():
+            for suspect in validated.suspects:
+                if suspect.decided or suspect.id not in lead.suspects:
+                    lead.suspects[suspect.id] = suspect
+
+    # ------------------------------------------------------------------ judgement
+
+    def _judge(self, lead: Lead, now_us: int) -> None:
+        """All of Q have validated: propose, or wait for the suspects."""
+        if not lead.maybe_fast or self._is_refuted(lead):
+            self._propose(lead, False, self._merged(lead), now_us)
+        elif not self._open_suspects(lead):
+            self._propose(lead, False, lead.init, now_us)
+        elif lead.stage != WAITING:
+            lead.stage = WAITING
+            suspects = [list(identity) for identity in lead.suspects]
+            self._note("waiting", instance=list(lead.instance.id), suspects=suspects)
+            for identity in lead.suspects:
+                if not self._table.is_forgotten(identity):
+                    self._table.obtain(identity, now_us)
+            self._say_waiting(lead, now_us)
+
+    def _merged(self, lead: Lead) -> Vector:
+        """All that interferes, as Q knew it when it remembered the commands."""
+        deps = lead.init
+        for validated in lead.validated.values():
+            deps = tuple(map(max, deps, validated.deps))
+        return deps
+
+    def _is_refuted(self, lead: Lead) -> bool:
+        """Whether the suspects prove that the fast path was not taken."""
+        spare = self._spare - (len(lead.promises) - len(lead.fast))
+        for suspect in lead.suspects.values():
+            if self._table.is_forgotten(suspect.id):
+                if self._forgot_interference(lead):
+                    return True
+                continue
+            other = self._table.get(suspect.id)
+            if other is not None and other.phase >= COMMITTED:
+                if not other.noop and not lead.instance.covered_by(other.deps):
+                    return True
+            elif suspect.decided or (not spare and suspect.id.owner not in lead.promises):
+                return True
+        return False
+
+    def _forgot_interference(self, lead: Lead) -> bool:
+        """Whether something that interferes, beyond `init`, is executed here and forgotten. It was
+        executed without this instance, so it does not depend on it."""
+        gone = self._table.gone.before(self._marks(lead.commands), lead.init)
+        gone[lead.instance.place] = 0
+        return any(map(int.__gt__, gone, lead.init))
+
+    def _open_suspects(self, lead: Lead) -> bool:
+        return any(
+            (other := self._table.get(identity)) is None or other.phase < COMMITTED
+            for identity in lead.suspects
+            if not self._table.is_forgotten(identity)
+        )
+
+    def _say_waiting(self, lead: Lead, now_us: int) -> None:
+        """Tell whoever recovers a suspect how many acceptors recorded this instance as begun."""
+        recorded = len(lead.fast | {lead.instance.id.owner})
+        message = Waiting(lead.instance.id, lead.init, recorded)
+        self._out.append(Broadcast(message, False))
+        self._on_waiting(self.node, message, now_us)
+
+    def _on_waiting(self, sender: NodeId, message: Waiting, now_us: int) -> None:
+        """More than e acceptors recorded a suspect without the instance that is recovered here:
+        too few are left for that one's fast quorum."""
+        if message.votes <= self._spare:
+            return
+        for lead in self._leads.values():
+            if message.id in lead.suspects and not lead.instance.covered_by(message.init):
+                lead.maybe_fast = False
+        self._judge_waiting(message.id, now_us)
+
+    def _judge_waiting(self, news: InstanceId, now_us: int) -> None:
+        waiting = [
+            lead for lead in self._leads.values() if lead.stage == WAITING and news in lead.suspects
+        ]
+        for lead in waiting:
+            if self._leads.get(lead.instance.id) is lead:
+                self._judge(lead, now_us)
+
+    def _after_commit(self, instance: Instance, now_us: int) -> None:
+        super()._after_commit(instance, now_us)
+        if self._leads:
+            self._judge_waiting(instance.id, now_us)
+
+
+def _as_begun(promise: Promise, init: Vector) -> bool:
+    """Recorded in ballot zero, and nothing added to the dependencies that the owner began with."""
+    return promise.phase == PRE_ACCEPTED and promise.deps == init

@@ -1,0 +1,331 @@
+"""An EPaxos replica's memory: what it writes down, checkpoints, and catching up with the others.
+
+On disk stand, for every instance that is not in the checkpoint, the last `InstanceVote`: whatever
+this acceptor has promised and recorded, written before the message that says so leaves. Decisions
+are not needed on disk for safety, since a quorum's votes are there; they are written all the same,
+with the next record that has to be, so that a restart need not ask for each of them again.
+
+There is no log whose beginning could be cut off, but nearly: of every owner a replica has executed
+all instances up to some number. Every `snapshot_every` executions a checkpoint replaces the disk's
+content by the state machine's state, the decisions held, and the votes that are open; and the
+older executed instances are forgotten. What remains of them is with which keys they interfered, so
+that whatever comes later still depends on them: a replica that was away has not executed them. That
+goes too, once every replica has said that its disk holds their effects (`Stable`).
+**A forgotten instance is never answered as an unknown one**: its recovery is told `Forgotten`.
+
+A `Beat` says how far a replica is. Who sees that another was further a while ago asks for what it
+lacks, and gets commits, or, when they are forgotten, a snapshot. Snapshots are not prefixes of one
+another: what the receiver has executed and the sender has not is executed again, on top of the
+sender's state, and comes out the same, because both follow one graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from node_image.protocols.epaxos_execution import InstanceExecution, decided_commands
+from node_image.protocols.epaxos_instances import (
+    COMMITTED,
+    EXECUTED,
+    Instance,
+    Interference,
+    Vector,
+)
+from node_image.protocols.epaxos_messages import (
+    Beat,
+    CatchUp,
+    Commit,
+    Entries,
+    InstanceId,
+    InstanceVote,
+    Settled,
+    Snapshot,
+    Stable,
+)
+from node_image.protocols.seam import (
+    Broadcast,
+    Checkpoint,
+    ClusterConfig,
+    Command,
+    Decided,
+    NodeId,
+    Persist,
+    Randomness,
+    StateMachine,
+)
+
+PIECE_ENTRIES: Final = 256
+"""At most so many decisions travel in one message."""
+
+
+class InstanceStore(InstanceExecution):
+    """Adds the durable form, checkpoints and catch-up. Subclasses decide what is decided."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        config: ClusterConfig,
+        machine: StateMachine,
+        random: Randomness,
+        wall_us: Callable[[], int],
+    ) -> None:
+        super().__init__(node, config, machine, random, wall_us)
+        self._unsaved: list[Instance] = []
+        self._checkpointed = 0
+        self._heard: dict[NodeId, Vector] = {}
+        self._stable = dict.fromkeys(config.nodes, self._table.zero)
+        self._asked_us = -config.retry_us
+        self._reached = list(self._table.done)
+        """How far the answers to the last CatchUp have come."""
+
+    # ------------------------------------------------------------------ writing
+
+    def _write(self, instance: Instance) -> None:
+        """Write down this open instance's promise and vote, and what was decided meanwhile."""
+        self._out.append(Persist(instance.as_vote()))
+        instance.saved = bool(instance.commands)
+        if self._unsaved:
+            self._write_decisions()
+
+    def _write_decisions(self) -> None:
+        for instance in self._unsaved:
+            if instance.saved and not instance.noop:
+                record: Settled | Commit = Settled(instance.id, instance.voted, instance.deps)
+            else:
+                record = instance.as_commit()
+            self._out.append(Persist(record))
+        self._unsaved.clear()
+
+    # ------------------------------------------------------------------ recovery
+
+    def _recover_disk(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> None:
+        """Repeat what the surviving records say, in their order."""
+        for record in disk:
+            if isinstance(record, InstanceVote):
+                self._recover_vote(record, now_us)
+            elif isinstance(record, Settled):
+                self._recover_settled(record, now_us)
+            elif isinstance(record, Commit):
+                self._recover_commit(record, now_us)
+            elif isinstance(record, Snapshot):
+                self._restore(record, now_us)
+            else:
+                raise TypeError(f"{self.name} has no record {type(record).__name__}")
+        self._execute_from(list(self._table.beyond(self._table.done)))
+
+    def _recover_vote(self, vote: InstanceVote, now_us: int) -> None:
+        if self._table.is_forgotten(vote.id):
+            return
+        instance = self._table.obtain(vote.id, now_us)
+        if instance.phase >= COMMITTED:
+            return
+        _, instance.phase, instance.promised, instance.voted, instance.noop, *_ = vote
+        instance.deps = vote.deps
+        instance.saved = bool(vote.commands)
+        self._learn_commands(instance, vote.commands, vote.init)
+
+    def _recover_settled(self, record: Settled, now_us: int) -> None:
+        table = self._table
+        if table.is_forgotten(record.id):
+            return
+        instance = table.obtain(record.id, now_us)
+        if instance.phase < COMMITTED and instance.commands:
+            instance.phase, instance.noop = COMMITTED, False
+            instance.voted, instance.deps = record.ballot, record.deps
+
+    def _recover_commit(self, record: Commit, now_us: int) -> None:
+        if not self._table.is_forgotten(record.id):
+            instance = self._table.obtain(record.id, now_us)
+            if instance.phase < COMMITTED:
+                self._fill(instance, record)
+
+    def _fill(self, instance: Instance, commit: Commit) -> None:
+        """The instance is decided, and this is its decision."""
+        _, instance.voted, instance.noop, commands, instance.deps = commit
+        instance.phase = COMMITTED
+        if not instance.noop:
+            self._learn_commands(instance, commands, ())
+
+    def _learn_commands(
+        self, instance: Instance, commands: tuple[Command, ...], init: Vector
+    ) -> None:
+        """Remember what an instance is about, if that is news."""
+        if commands and instance.marks is None:
+            self._table.learn_commands(instance, commands, init, self._marks(commands))
+        elif init and not instance.init:
+            instance.init = init
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _checkpoint_if_due(self) -> None:
+        if self._executed - self._checkpointed >= self.config.snapshot_every:
+            self._checkpointed = self._executed
+            self._forget_old()
+            self._drop_what_all_have()
+            self._checkpoint()
+
+    def _forget_old(self) -> None:
+        """Forget executed instances, but for the last half of a checkpoint's distance."""
+        table, history = self._table, self._history
+        while len(history) > self.config.snapshot_every // 2:
+            history.popleft()
+        base = list(table.done)
+        for instance in history:
+            base[instance.place] = min(base[instance.place], instance.id.number - 1)
+        table.forget(base)
+
+    def _checkpoint(self) -> None:
+        """Replace the disk by the state, the decisions held, and all that is open."""
+        self._unsaved.clear()
+        records: list[tuple[Any, ...]] = [self._snapshot()]
+        for instance in self._table.beyond(self._table.base):
+            if instance.phase == COMMITTED:
+                records.append(instance.as_commit())
+            elif instance.phase < COMMITTED:
+                records.append(instance.as_vote())
+        self._out.append(Checkpoint(tuple(records)))
+        base = self._stable[self.node] = tuple(self._table.base)
+        self._out.append(Broadcast(Stable(base)))
+        self._count("snapshots")
+        self._note("snapshot", base=list(self._table.base), executed=self._executed)
+
+    def _on_stable(self, sender: NodeId, message: Stable, now_us: int) -> None:
+        self._stable[sender] = message.base
+
+    def _drop_what_all_have(self) -> None:
+        """Nobody will ever execute again what every disk's state contains: it needs no order."""
+        stable = tuple(map(min, zip(*self._stable.values(), strict=True)))
+        self._table.seen.drop_up_to(stable)
+        self._table.gone.drop_up_to(stable)
+
+    def _snapshot(self) -> Snapshot:
+        table = self._table
+        entries = tuple(i.as_commit() for i in table.beyond(table.base) if i.phase == EXECUTED)
+        return Snapshot(self.machine.snapshot(), tuple(table.base), *table.gone.to_json(), entries)
+
+    def _restore(self, snapshot: Snapshot, now_us: int) -> None:
+        """Become what the snapshot describes, and keep what is held beyond it."""
+        table = self._table
+        kept = [i for i in table.beyond(snapshot.base) if i.phase != EXECUTED]
+        again = [i for i in table.beyond(snapshot.base) if i.phase == EXECUTED]
+        table.rows = tuple({} for _ in table.nodes)
+        table.base, table.done = list(snapshot.base), list(snapshot.base)
+        table.top = list(map(max, table.top, snapshot.base))
+        table.gone = Interference.from_json(table.width, snapshot.writes, snapshot.reads)
+        table.seen = table.gone.copy()
+        self._waiters.clear()
+        self._history.clear()
+        self.machine.restore(snapshot.state)
+        self._put_back([*kept, *again])
+        self._put_executed(snapshot.entries, now_us)
+
+    def _put_back(self, instances: Iterable[Instance]) -> None:
+        table = self._table
+        for instance in instances:
+            instance.phase = min(instance.phase, COMMITTED)
+            instance.blocked = None
+            table.rows[instance.place][instance.id.number] = instance
+            if instance.marks is not None:
+                table.seen.note(instance.marks, instance.place, instance.id.number)
+
+    def _put_executed(self, entries: Iterable[Commit], now_us: int) -> None:
+        table = self._table
+        for entry in entries:
+            instance = table.obtain(entry.id, now_us)
+            if instance.phase < COMMITTED:
+                self._fill(instance, entry)
+            instance.announced = True
+            table.mark_executed(instance)
+            self._history.append(instance)
+
+    # ------------------------------------------------------------------ catching up: asking
+
+    def _on_beat(self, sender: NodeId, message: Beat, now_us: int) -> None:
+        """Ask for what `sender` had executed a beat ago already, and this node still has not."""
+        earlier = self._heard.get(sender)
+        self._heard[sender] = message.done
+        if earlier is not None and _exceeds(earlier, self._table.done):
+            self._ask_catch_up(sender, now_us)
+
+    def _ask_catch_up(self, of: NodeId, now_us: int) -> None:
+        """Ask for what is missing, unless asked a moment ago: the answer may be on its way."""
+        if now_us - self._asked_us >= self.config.retry_us:
+            self._asked_us = now_us
+            self._reached = list(self._table.done)
+            self._send(of, CatchUp(tuple(self._reached)), False)
+
+    def _on_entries(self, sender: NodeId, message: Entries, now_us: int) -> None:
+        reached = self._reached
+        for entry in message.entries:
+            place = self._table.places[entry.id.owner]
+            reached[place] = max(reached[place], entry.id.number)
+            self._learn_commit(entry, now_us)
+        self._count("caught_up")
+        if message.more:
+            self._asked_us = now_us
+            self._send(sender, CatchUp(tuple(reached)), False)
+        self._checkpoint_if_due()
+
+    def _learn_commit(self, commit: Commit, now_us: int) -> None:
+        raise NotImplementedError
+
+    def _on_snapshot(self, sender: NodeId, message: Snapshot, now_us: int) -> None:
+        """Install a neighbour's state, if it has something that this node cannot get otherwise,
+        and nothing is lost: what this node has executed is in it, or is still held here."""
+        table = self._table
+        if not _exceeds(message.base, table.done) or not self._keeps_all(message):
+            return
+        self._restore(message, now_us)
+        self._note("snapshot-installed", base=list(message.base), sender=sender)
+        self._after_snapshot()
+        self._checkpointed = self._executed
+        self._execute_from(list(table.beyond(table.done)))
+        self._checkpoint()
+
+    def _after_snapshot(self) -> None:
+        """Nobody here has seen what its clients were to be answered: they have to ask again."""
+        self._release_waiting(None)
+
+    def _keeps_all(self, snapshot: Snapshot) -> bool:
+        """Whether all that is forgotten here is in the snapshot."""
+        held = {entry.id for entry in snapshot.entries}
+        table = self._table
+        return all(
+            InstanceId(node, number) in held
+            for node, first, last in zip(table.nodes, snapshot.base, table.base, strict=True)
+            for number in range(first + 1, last + 1)
+        )
+
+    # ------------------------------------------------------------------ catching up: answering
+
+    def _on_catch_up(self, sender: NodeId, message: CatchUp, now_us: int) -> None:
+        table = self._table
+        if _exceeds(table.base, message.done):
+            self._send(sender, self._snapshot(), False)
+            return
+        found: list[Commit] = []
+        for instance in table.beyond(message.done):
+            if instance.phase >= COMMITTED:
+                if len(found) == PIECE_ENTRIES:
+                    self._send(sender, Entries(True, tuple(found)), False)
+                    return
+                found.append(instance.as_commit())
+        self._send(sender, Entries(False, tuple(found)), False)
+
+    def _beat(self) -> None:
+        self._out.append(Broadcast(Beat(tuple(self._table.done)), False))
+
+    # ------------------------------------------------------------------ telling
+
+    def decided_log(self, start: int = 0) -> Iterator[Decided]:
+        """The instances executed that are still held, in the order of execution, without the
+        first `start` of them."""
+        for instance in list(self._history)[start:]:
+            owner, number = instance.id
+            yield Decided(f"{owner}.{number}", instance.voted, decided_commands(instance))
+
+
+def _exceeds(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether `one` is further than `other` for some owner."""
+    return any(map(int.__gt__, one, other))

@@ -1,0 +1,58 @@
+"""Flexible Paxos: Multi-Paxos whose two phases use quorums of different sizes.
+
+Howard, Malkhi and Spiegelman ("Flexible Paxos: Quorum intersection revisited", 2016) observed that
+the proof of Paxos never lets two Phase 1 quorums meet, nor two Phase 2 quorums: only a Phase 1
+quorum has to meet every Phase 2 quorum. Phase 2 runs for every command and Phase 1 once a leader,
+so it pays to make Phase 2 quorums small, and to pay for it when a leader dies: with five acceptors
+and Q1 = 4, Q2 = 2 a command needs one vote besides the leader's own, but after two failures no new
+leader can be elected.
+
+Options: `q1` and `q2` (one alone implies the other), or `grid_rows` (a Phase 1 quorum is a row of
+the grid, a Phase 2 quorum a column); and `thrifty`: proposals go to one Phase 2 quorum only, those
+who acknowledged most lately, and the others learn what was decided by catching up. That saves
+messages while all is well; a proposal that meets a failure waits for the next heartbeat, whose
+answers make the leader send it to everybody who lacks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from node_image.protocols.messages import Accept
+from node_image.protocols.multi_paxos import MultiPaxos
+from node_image.protocols.quorums import QuorumSystem, from_options
+from node_image.protocols.seam import ClusterConfig, NodeId, Randomness, Send, StateMachine
+
+
+class FlexiblePaxos(MultiPaxos):
+    """Multi-Paxos over the quorum system that the options describe."""
+
+    name: ClassVar[str] = "flexible-paxos"
+
+    def __init__(
+        self,
+        node: NodeId,
+        config: ClusterConfig,
+        machine: StateMachine,
+        random: Randomness,
+        wall_us: Callable[[], int],
+    ) -> None:
+        super().__init__(node, config, machine, random, wall_us)
+        self._thrifty = bool(config.options.get("thrifty", False))
+
+    def _quorum_system(self) -> QuorumSystem:
+        return from_options(self.config)
+
+    def _send_accept(self, accept: Accept) -> None:
+        if not self._thrifty:
+            super()._send_accept(accept)
+            return
+        for node in self._thrifty_targets():
+            if node != self.node:
+                self._out.append(Send(node, accept, False))
+
+    def _thrifty_targets(self) -> tuple[NodeId, ...]:
+        """A Phase 2 quorum of this node and those whose acknowledgements are freshest."""
+        freshest = sorted(self._acked, key=lambda n: (n != self.node, -self._acked[n], n))
+        return self.quorums.phase2_targets(freshest)

@@ -1,0 +1,358 @@
+"""Two-phase commit: all nodes do it, or none does; and if the coordinator is silent, all wait.
+
+The setting (Gray, "Notes on Data Base Operating Systems", 1978; Mohan, Lindsay and Obermarck,
+"Transaction Management in the R* Distributed Database Management System", 1986, for presumed
+abort). A transaction is carried out by several participants. One node, the coordinator, asks them
+all whether they can commit it, and decides:
+
+    phase 1   the coordinator sends Prepare; a participant writes the transaction down, locks what
+              it touches, and votes yes, or votes no
+    phase 2   with yes from **everybody** the coordinator writes down that it commits, and then says
+              so; a single no, or a vote that does not come in time, aborts
+
+Here every node holds a copy of the whole store, every write of a client (or a batch of them) is a
+transaction on all nodes, and the first node is the coordinator, for ever.
+
+**Atomicity** rests on who may decide when. The decision is the coordinator's record on disk, and
+nothing that depends on it leaves before it is there. A participant that has voted yes has given its
+right to abort away, durably; one that has not may still abort. So no two nodes end a transaction
+differently, whoever crashes and whatever is lost.
+
+**Presumed abort.** Only commits are written down. A coordinator that is asked about a transaction
+of which it has no record answers "aborted": after a crash that is true of everything it had not yet
+decided. In turn a commit must be remembered until every participant has confirmed that it is on its
+disk (`_unsettled`); only then is nobody left who could ask.
+
+**Why it stands here: it blocks.** Compare `multi_paxos`. Its quorum is everybody: one participant
+that is away stops all writes. And nobody replaces the coordinator: the participants in doubt hold
+their locks until it returns (`two_phase_participant`). Paxos needs no more than a majority at any
+time, because a decision there is in the votes of a quorum, where a successor finds it; here it is
+on one disk. (Gray and Lamport, "Consensus on Transaction Commit", 2006, make that precise:
+two-phase commit is Paxos Commit with a single acceptor.) What it guarantees without a fault it
+guarantees in all faults that this harness knows; what it gives up is availability.
+
+Option: `vote_timeout_us`, how long the coordinator waits for votes (`election_max_us` by default).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from node_image.protocols import two_phase_messages as m
+from node_image.protocols.batches import next_batch
+from node_image.protocols.quorums import NOBODY, QuorumSystem, Sizes
+from node_image.protocols.seam import (
+    Answer,
+    Broadcast,
+    ClusterConfig,
+    Command,
+    Decided,
+    Effect,
+    NodeId,
+    Persist,
+    Randomness,
+    StateMachine,
+)
+from node_image.protocols.two_phase_messages import Txn
+from node_image.protocols.two_phase_participant import Participant, Resource, slot_of
+
+
+@dataclass(slots=True)
+class Open:
+    """A transaction that the coordinator has not decided yet."""
+
+    commands: tuple[Command, ...]
+    votes: int
+    since_us: int
+
+
+@dataclass(slots=True)
+class Owed:
+    """A committed transaction that some participants have not confirmed yet."""
+
+    confirmed: int
+    said_us: int
+
+
+class TwoPhaseCommit(Participant):
+    """One node: a participant, and, if it is the first node, the coordinator."""
+
+    name: ClassVar[str] = "two-phase-commit"
+    messages: ClassVar[tuple[type, ...]] = m.MESSAGES
+    records: ClassVar[tuple[type, ...]] = m.RECORDS
+    vote_records: ClassVar[tuple[type, ...]] = (m.Prepared,)
+    needs_everybody: ClassVar[bool] = True
+
+    on = MappingProxyType(
+        {
+            m.Prepare: "_on_prepare",
+            m.Vote: "_on_vote",
+            m.Commit: "_on_commit",
+            m.Abort: "_on_abort",
+            m.Done: "_on_done",
+            m.Inquire: "_on_inquire",
+            m.Logged: "_on_logged",
+        }
+    )
+    timers = MappingProxyType(
+        {
+            "inquire": "_on_inquire_timer",
+            "done": "_on_done_timer",
+            "retry": "_on_retry_timer",
+        }
+    )
+
+    def __init__(
+        self,
+        node: NodeId,
+        config: ClusterConfig,
+        machine: StateMachine,
+        random: Randomness,
+        wall_us: Callable[[], int],
+    ) -> None:
+        super().__init__(node, config, machine, random, wall_us)
+        timeout_us = config.options.get("vote_timeout_us", config.election_max_us)
+        if not isinstance(timeout_us, int) or timeout_us <= 0:
+            raise ValueError(f"vote_timeout_us must be a positive number, not {timeout_us!r}")
+        self._vote_timeout_us: int = timeout_us
+        self._began = False  # this life is on disk
+        self._last_number = 0
+        self._queue: deque[Command] = deque()
+        self._parked: dict[Resource, list[Command]] = {}  # commands that wait for its lock
+        self._open: dict[Txn, Open] = {}
+        self._deciding: dict[Txn, tuple[Command, ...]] = {}  # committed, not yet on disk
+        self._owed: dict[Txn, Owed] = {}
+        self._unsettled: dict[Txn, None] = {}  # all of these, in order of their names
+        self._retry_timer_set = False
+
+    def _quorum_system(self) -> QuorumSystem:
+        """Only all together decide."""
+        return Sizes(self.config.voters, 1, len(self.config.voters))
+
+    # ------------------------------------------------------------------ starting
+
+    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
+        out = self._out = []
+        self._recover(disk, now_us)
+        in_doubt = len(self._in_doubt)
+        self._note("recovered", records=len(disk), commits=self._commits, in_doubt=in_doubt)
+        if self.node == self.coordinator:
+            self._begin_life(now_us)
+        elif self._in_doubt:
+            self._send(self.coordinator, m.Inquire(tuple(self._in_doubt)), False)
+            self._inquire_later()
+        return out
+
+    def _begin_life(self, now_us: int) -> None:
+        """Say again what was decided, to those who may not have heard; transactions of this life
+        begin when it is on disk."""
+        self._life = self._next_life()
+        self._count("ballots")
+        self._out.append(Persist(m.Life(self._life)))
+        self._send(self.node, m.Logged(Txn(self._life, 0)))
+        for txn in sorted(self._finished):
+            self._owe(txn, now_us)
+        if self._owed:
+            self._out.append(Broadcast(m.Commit(tuple(self._owed)), False))
+            self._retry_later()
+
+    def _next_life(self) -> int:
+        return self._life + 1
+
+    # ------------------------------------------------------------------ clients
+
+    def _write(self, command: Command, now_us: int) -> None:
+        if self.node != self.coordinator:
+            super()._write(command, now_us)
+        elif not self._began:
+            self._answer(command, Answer("unavailable", None, self.node))
+        elif self._takes(command):
+            self._queue.append(command)
+            self._begin_queued(now_us)
+
+    def _must_wait(self, key: str) -> bool:
+        """The coordinator is never in doubt: what it has not decided is not committed."""
+        return self.node != self.coordinator and super()._must_wait(key)
+
+    # ------------------------------------------------------------------ phase 1
+
+    def _begin_queued(self, now_us: int) -> None:
+        """Begin transactions for queued commands, except where another holds what they need."""
+        while batch := next_batch(self._queue, len(self._open) + len(self._deciding), self.config):
+            free = []
+            for command in batch:
+                held = next((r for r in self._resources((command,)) if r in self._locks), None)
+                if held is None:
+                    free.append(command)
+                else:
+                    self._parked.setdefault(held, []).append(command)
+            if free:
+                self._begin(tuple(free), now_us)
+
+    def _begin(self, commands: tuple[Command, ...], now_us: int) -> None:
+        self._last_number += 1
+        txn = Txn(self._life, self._last_number)
+        self._lock(txn, commands)
+        self._mark_proposed(commands)
+        self._unsettled[txn] = None
+        self._open[txn] = Open(commands, self.quorums.vote(NOBODY, self.node), now_us)
+        self._out.append(Broadcast(m.Prepare(txn, commands, self._first_unsettled()), False))
+        self._retry_later()
+        self._decide_if_unanimous(txn)
+
+    def _first_unsettled(self) -> Txn:
+        """Below this one nothing is left to say to anybody."""
+        return next(iter(self._unsettled))
+
+    def _on_vote(self, sender: NodeId, message: m.Vote, now_us: int) -> None:
+        txn, yes, done = message
+        self._confirmed(sender, done)
+        transaction = self._open.get(txn)
+        if transaction is None:
+            if yes:
+                self._tell(sender, (txn,))
+        elif yes:
+            transaction.votes = self.quorums.vote(transaction.votes, sender)
+            self._decide_if_unanimous(txn)
+        else:
+            self._abort(txn, now_us)
+
+    def _decide_if_unanimous(self, txn: Txn) -> None:
+        transaction = self._open[txn]
+        if self._may_commit(transaction):
+            del self._open[txn]
+            self._deciding[txn] = transaction.commands
+            self._decide(txn, transaction.commands)
+
+    def _may_commit(self, transaction: Open) -> bool:
+        return self.quorums.phase2(transaction.votes)
+
+    # ------------------------------------------------------------------ phase 2
+
+    def _decide(self, txn: Txn, commands: tuple[Command, ...]) -> None:
+        """Commit: that is, write it down. Nobody hears of it, and no client sees it, before it is
+        on disk, and the message to oneself comes back."""
+        self._out.append(Persist(m.Committed(txn, commands, self._first_unsettled())))
+        self._send(self.node, m.Logged(txn))
+
+    def _on_logged(self, sender: NodeId, message: m.Logged, now_us: int) -> None:
+        txn = message.txn
+        if txn.number == 0:
+            self._began = txn.life == self._life
+            self._note("leading", life=self._life, owed=len(self._owed))
+            return
+        commands = self._deciding.pop(txn)
+        self._count("commits")
+        self._owe(txn, now_us)
+        self._out.append(Broadcast(m.Commit((txn,)), False))
+        self._apply(txn, commands)
+        self._free(txn, commands, now_us)
+        self._settle_own(txn)
+        self._checkpoint_if_due()
+
+    def _abort(self, txn: Txn, now_us: int) -> None:
+        """Forget it, which makes it aborted for ever, and tell those who may be in doubt. The
+        clients' attempts have had no effect, and never will: that is certain, and said."""
+        transaction = self._open.pop(txn)
+        self._count("aborts")
+        del self._unsettled[txn]
+        self._out.append(Decided(slot_of(txn), (txn.life,), ()))
+        self._out.append(Broadcast(m.Abort((txn,)), False))
+        self._deny(transaction.commands)
+        self._free(txn, transaction.commands, now_us)
+
+    def _deny(self, commands: tuple[Command, ...]) -> None:
+        for command in commands:
+            if self._waiting.pop((command.client, command.seq), None) is not None:
+                self._answer(command, Answer("unavailable", None, self.node))
+
+    def _free(self, txn: Txn, commands: tuple[Command, ...], now_us: int) -> None:
+        """Release the locks; those who waited for them queue again."""
+        self._unlock(txn, commands, now_us)
+        for resource in self._resources(commands):
+            self._queue.extend(self._parked.pop(resource, ()))
+        self._begin_queued(now_us)
+
+    # ------------------------------------------------------------------ telling participants
+
+    def _owe(self, txn: Txn, now_us: int) -> None:
+        """A commit that participants have to confirm."""
+        self._unsettled[txn] = None
+        self._owed[txn] = Owed(self.quorums.vote(NOBODY, self.node), now_us)
+
+    def _on_done(self, sender: NodeId, message: m.Done, now_us: int) -> None:
+        self._confirmed(sender, message.txns)
+
+    def _confirmed(self, sender: NodeId, txns: tuple[Txn, ...]) -> None:
+        for txn in txns:
+            owed = self._owed.get(txn)
+            if owed is not None:
+                owed.confirmed = self.quorums.vote(owed.confirmed, sender)
+                self._settle_own(txn)
+
+    def _settle_own(self, txn: Txn) -> None:
+        """Forget a commit, once nobody is left who could ask about it."""
+        if self._may_forget(self._owed[txn]):
+            del self._owed[txn]
+            del self._unsettled[txn]
+            self._finished.pop(txn, None)
+
+    def _may_forget(self, owed: Owed) -> bool:
+        return self.quorums.phase2(owed.confirmed)
+
+    def _on_inquire(self, sender: NodeId, message: m.Inquire, now_us: int) -> None:
+        self._tell(sender, message.txns)
+
+    def _tell(self, participant: NodeId, txns: tuple[Txn, ...]) -> None:
+        """How these ended, as far as it is decided."""
+        committed = tuple(txn for txn in txns if txn in self._owed)
+        aborted = tuple(txn for txn in txns if self._is_presumed_aborted(txn))
+        if committed:
+            self._send(participant, m.Commit(committed), False)
+        if aborted:
+            self._send(participant, m.Abort(aborted), False)
+
+    def _is_presumed_aborted(self, txn: Txn) -> bool:
+        """No record, no commit. (Of a settled one nobody who is in doubt can ask.)"""
+        return txn not in self._unsettled
+
+    def _retry_later(self) -> None:
+        if not self._retry_timer_set:
+            self._retry_timer_set = True
+            self._set_timer("retry", self.config.retry_us)
+
+    def _on_retry_timer(self, now_us: int) -> None:
+        """Give up on votes that do not come; ask, and tell, those again who have not answered."""
+        self._retry_timer_set = False
+        for txn in [t for t, o in self._open.items() if self._has_waited_enough(o, now_us)]:
+            self._abort(txn, now_us)
+        for txn, transaction in self._open.items():
+            prepare = m.Prepare(txn, transaction.commands, self._first_unsettled())
+            for node in self._missing(transaction.votes):
+                self._send(node, prepare, False)
+        overdue = [o for o in self._owed.items() if now_us - o[1].said_us >= self.config.retry_us]
+        for node in self._others:
+            silent = tuple(t for t, owed in overdue if node in self._missing(owed.confirmed))
+            if silent:
+                self._send(node, m.Commit(silent), False)
+        if self._open or self._owed:
+            self._retry_later()
+
+    def _has_waited_enough(self, transaction: Open, now_us: int) -> bool:
+        return now_us - transaction.since_us >= self._vote_timeout_us
+
+    def _missing(self, votes: int) -> tuple[NodeId, ...]:
+        """Whose vote is not among these."""
+        return tuple(n for n in self._others if self.quorums.vote(votes, n) != votes)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _open_records(self) -> Iterator[tuple[Any, ...]]:
+        """Also decisions that are being written: the checkpoint takes their record's place."""
+        for txn, commands in self._deciding.items():
+            yield m.Committed(txn, commands, self._settled)
+        yield from super()._open_records()

@@ -1,0 +1,80 @@
+"""What a node says: its log, as JSON lines on standard output, and its decisions, in a file.
+
+Every line of the log has `time` (nanoseconds of this machine's monotonic clock, so that the lines
+of containers on one host can be put in one order), `node` and `event`. The file `decided.jsonl`
+gets a line for every slot that the node applied, in every one of its lives; it is written once a
+turn of the event loop and not synced: it is there for whoever judges the replicas afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from node_image.protocols.seam import Decided, NodeId
+
+CHUNK: Final = 65_536
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+class Journal:
+    """The node's log. Lines leave at once: they are few."""
+
+    def __init__(self, node: NodeId) -> None:
+        self._node = node
+
+    def log(self, event: str, **about: Any) -> None:
+        line = {"time": time.monotonic_ns(), "node": self._node, "event": event, **about}
+        try:
+            sys.stdout.write(_encode(line) + "\n")
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads the log any more; that is no reason to stop
+
+
+class DecidedFile:
+    """`decided.jsonl`: appended to in every life, flushed once a turn of the event loop."""
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / "decided.jsonl"
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        self._lines: list[str] = []
+        self._cut_torn_line()
+
+    def _cut_torn_line(self) -> None:
+        """A crash may have cut the last line off; what it said is said again on recovery."""
+        end = os.fstat(self._file).st_size
+        while end:
+            start = max(0, end - CHUNK)
+            newline = os.pread(self._file, end - start, start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        os.ftruncate(self._file, end)
+
+    def add(self, decided: Decided) -> None:
+        line = {
+            "time": time.monotonic_ns(),
+            "slot": decided.slot,
+            "ballot": decided.ballot,
+            "commands": decided.commands,
+        }
+        self._lines.append(_encode(line))
+
+    def flush(self) -> None:
+        """Write what has gathered. Raises OSError, as any disk may."""
+        if self._lines:
+            data = ("\n".join(self._lines) + "\n").encode()
+            self._lines.clear()
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._file, view) :]
+
+    def close(self) -> None:
+        self.flush()
+        os.close(self._file)

@@ -1,0 +1,169 @@
+"""A whole node: settings in, until it is told to stop or can no longer be trusted.
+
+It recovers, listens for its peers and then for clients, says "ready", and works. It stops by
+itself in two cases, and both are crashes, on purpose: when its disk fails (a node that cannot
+write must not vote), and when the protocol raises an exception (a bug: its state can no longer be
+relied on). Exit codes: 0 after SIGTERM or SIGINT, 2 for settings or an environment that cannot
+work, 3 for a damaged log, 4 for a failed disk, 70 for a bug.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from node_image.machine import KeyValue
+from node_image.mutants import protocol_class
+from node_image.server.clients import ClientPort
+from node_image.server.codec import CodecError
+from node_image.server.driver import Driver
+from node_image.server.journal import DecidedFile, Journal
+from node_image.server.settings import BadSettings, Settings, parse_settings
+from node_image.server.transport import Peers
+from node_image.server.wal import CorruptLog, WriteAheadLog
+
+EXIT_OK: Final = 0
+EXIT_USAGE: Final = 2
+EXIT_CORRUPT: Final = 3
+EXIT_DISK: Final = 4
+EXIT_BUG: Final = 70
+
+
+class Server:
+    """One node's life."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._exit = EXIT_OK
+        self._journal = Journal(settings.node)
+        protocol = protocol_class(settings.protocol, settings.mutant)(
+            settings.node,
+            settings.cluster,
+            KeyValue(settings.cluster.sessions_max),
+            Random(f"{settings.seed}:{settings.node}:protocol"),
+            lambda: time.time_ns() // 1_000,
+        )
+        self._wal = WriteAheadLog(settings.data)
+        self._decided_file = DecidedFile(settings.data)
+        self._driver = Driver(
+            protocol,
+            settings.node,
+            wal=self._wal,
+            journal=self._journal,
+            decided_file=self._decided_file,
+            fail=self._fail,
+        )
+        self._peers = Peers(
+            settings.node,
+            settings.addresses,
+            self._driver.messages,
+            self._driver.deliver,
+            self._journal.log,
+            self._driver.counters,
+        )
+        self._clients = ClientPort(self._driver, settings.node)
+        self._driver.attach(self._peers, self._clients)
+
+    async def run(self) -> int:
+        """Serve until told to stop; the exit code. Raises OSError when a port is taken."""
+        settings, driver = self._settings, self._driver
+        self._journal.log("started", protocol=settings.protocol, mutant=settings.mutant)
+        records = self._read_log()
+        self._wal.start(self._synced_from_thread, self._disk_error_from_thread)
+        driver.start(records)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        peer_port = await self._peers.listen(settings.host, settings.peer_port, settings.transport)
+        client_port = await self._clients.listen(settings.host, settings.client_port)
+        self._peers.connect()
+        self._journal.log("ready", peer_port=peer_port, client_port=client_port)
+        _calm_collector()
+        await self._stop.wait()
+        self._close()
+        self._journal.log("stopped", exit=self._exit)
+        return self._exit
+
+    def _read_log(self) -> list[tuple[object, ...]]:
+        recovered = self._wal.recovered
+        if recovered.torn:
+            self._journal.log("torn-tail", bytes=recovered.torn, kept=len(recovered.payloads))
+        try:
+            return [self._driver.records.decode(payload) for payload in recovered.payloads]
+        except CodecError as error:
+            raise CorruptLog(
+                f"a record is whole but means nothing to this version: {error}"
+            ) from None
+
+    def _close(self) -> None:
+        self._driver.stop()
+        self._clients.close()
+        self._peers.close()
+        if self._exit == EXIT_OK:
+            self._wal.close()
+            self._decided_file.close()
+
+    # ------------------------------------------------------------------ from the log's thread
+
+    def _synced_from_thread(self, count: int) -> None:
+        self._loop.call_soon_threadsafe(self._driver.synced, count)
+
+    def _disk_error_from_thread(self, error: OSError) -> None:
+        self._loop.call_soon_threadsafe(self._fail, error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Crash-stop: say why, and go."""
+        if self._exit != EXIT_OK:
+            return
+        if isinstance(error, OSError):
+            self._exit = EXIT_DISK
+            self._journal.log("disk-error", why=str(error), errno=error.errno)
+        else:
+            self._exit = EXIT_BUG
+            self._journal.log("bug", why=repr(error), traceback=traceback.format_exception(error))
+        self._driver.halt()
+        self._stop.set()
+
+
+def _calm_collector() -> None:
+    """What exists now stays; what comes later is mostly freed without the collector."""
+    sys.setswitchinterval(0.0005)  # the log's thread must not wait 5 ms for its turn
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def main(arguments: list[str]) -> int:
+    """`python3 -m node_image CONFIG`: CONFIG is a JSON object, or the path of a file with one;
+    without it the environment variable ANTIPAXOS_NODE is read."""
+    try:
+        settings = parse_settings(_configuration(arguments))
+        return asyncio.run(_serve(settings))
+    except CorruptLog as error:
+        print(f"antipaxos node: damaged log: {error}", file=sys.stderr)
+        return EXIT_CORRUPT
+    except (BadSettings, OSError, ValueError) as error:
+        print(f"antipaxos node: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+async def _serve(settings: Settings) -> int:
+    return await Server(settings).run()
+
+
+def _configuration(arguments: list[str]) -> str:
+    if len(arguments) > 1:
+        raise BadSettings("give one configuration: a JSON object, or the path of a file")
+    text = arguments[0] if arguments else os.environ.get("ANTIPAXOS_NODE", "")
+    if not text:
+        raise BadSettings("no configuration: give it as the argument, or in ANTIPAXOS_NODE")
+    return text if text.lstrip().startswith("{") else Path(text).read_text()

@@ -1,0 +1,253 @@
+"""The write-ahead log: what a node's disk holds, and how it gets there.
+
+One file, `wal`: eight bytes of magic, then records:
+
+    length u32 | crc32 u32 | group u64 | payload        (big-endian; the crc covers group, payload)
+
+Records are written in groups: everything that has gathered while the previous group was on its way
+to the disk is one write and one fdatasync, in a thread of its own, so the event loop never waits
+and the disk is used as fast as it allows (group commit). `group` is the file offset at which the
+record's group begins. All groups before it were on the disk before this one was written. That
+tells two kinds of damage apart:
+
+    torn      the last group was cut off by a crash, in whatever way: what is left of it up to the
+              first bad record is kept, and the rest cut away. Nothing that was acknowledged is lost
+    corrupt   a bad record is followed by a good one of a *later* group: the bad one had been
+              synced, and the disk has lost it. The node refuses to start; to go on without a vote
+              that it gave could lose what the cluster has acknowledged
+
+A checkpoint is a new file, `wal.new`, written, synced, renamed over the old one, and the directory
+synced: after a crash either the one or the other is there, whole. An end mark, a group of its own,
+says so: a checkpoint can be corrupt, but not torn.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+MAGIC: Final = b"APLOG-1\n"
+HEADER: Final = struct.Struct(">IIQ")
+END_MARK: Final = b"-"
+RECORD_MAX: Final = 256 * 1024 * 1024
+
+
+class CorruptLog(Exception):
+    """The log is damaged where it had been synced. The message says where, and what to do."""
+
+
+class Recovered(NamedTuple):
+    """What a log file held: its records, where they end, and how many bytes were torn off."""
+
+    payloads: list[bytes]
+    end: int
+    torn: int
+
+
+def scan(data: bytes) -> Recovered:
+    """Read the records of a log file.
+
+    Raises CorruptLog when a record is bad that had been synced before a later one was written.
+    """
+    if not data.startswith(MAGIC):
+        if MAGIC.startswith(data):
+            return Recovered([], 0, len(data))
+        raise CorruptLog(f"this is no log: it begins with {data[: len(MAGIC)]!r}")
+    payloads, offset = [], len(MAGIC)
+    while (record := _record_at(data, offset)) is not None:
+        if record[1] != END_MARK:
+            payloads.append(record[1])
+        offset += HEADER.size + len(record[1])
+    later = _later_group(data, offset)
+    if later is not None:
+        raise CorruptLog(
+            f"the record at byte {offset} is damaged, and a group written after it was synced "
+            f"stands at byte {later}: the disk has lost what this node had promised. Remove the "
+            "node's data only if the cluster can do without this node's votes"
+        )
+    return Recovered(payloads, offset, len(data) - offset)
+
+
+def _record_at(data: bytes, offset: int) -> tuple[int, bytes] | None:
+    """The group and the payload of the record at `offset`, if there is a good one."""
+    start = offset + HEADER.size
+    if start > len(data):
+        return None
+    length, crc, group = HEADER.unpack_from(data, offset)
+    if not 0 < length <= min(RECORD_MAX, len(data) - start) or group > offset:
+        return None
+    if zlib.crc32(data[offset + 8 : start + length]) != crc:
+        return None
+    return group, data[start : start + length]
+
+
+def _later_group(data: bytes, bad: int) -> int | None:
+    """The offset of a good record behind `bad` whose group began after `bad`, if there is one."""
+    for offset in range(bad + 1, len(data) - HEADER.size):
+        record = _record_at(data, offset)
+        if record is not None and record[0] > bad:
+            return offset
+    return None
+
+
+def _pack(payloads: Iterable[bytes], group: int) -> bytes:
+    """The bytes of one group that begins at file offset `group`."""
+    tail = struct.pack(">Q", group)
+    return b"".join(
+        HEADER.pack(len(p), zlib.crc32(p, zlib.crc32(tail)), group) + p for p in payloads
+    )
+
+
+class Group(NamedTuple):
+    """One job for the disk: perhaps a whole new file, then records behind it."""
+
+    checkpoint: Sequence[bytes] | None
+    appended: Sequence[bytes]
+    persists: int
+
+
+class WriteAheadLog:
+    """The log of one node, in a directory of its own. Open it, `append` and `commit`, `close`.
+
+    `on_synced(count)` is called in the thread of the log, with the number of persists that are
+    now durable; `on_error` likewise, once, after which nothing is written any more.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(directory)
+        self.path = directory / "wal"
+        (directory / "wal.new").unlink(missing_ok=True)
+        self.recovered = scan(self.path.read_bytes() if self.path.exists() else b"")
+        self.syncs = 0
+        self.bytes_written = 0
+        self._open_file()
+        self._checkpoint: list[bytes] | None = None
+        self._appended: list[bytes] = []
+        self._count = 0
+        self._jobs: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._busy = False
+
+    def _open_file(self) -> None:
+        """Cut off what was torn, and stand at the end."""
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
+        self._end = self.recovered.end
+        os.ftruncate(self._file, self._end)
+        if self._end == 0:
+            _write_all(self._file, MAGIC, 0)
+            self._end = len(MAGIC)
+        os.fsync(self._file)
+        self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        directory = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    # ------------------------------------------------------------------ the event loop's side
+
+    def start(self, on_synced: Callable[[int], None], on_error: Callable[[OSError], None]) -> None:
+        """Start the thread that writes."""
+        self._on_synced, self._on_error = on_synced, on_error
+        self._thread = threading.Thread(target=self._work, name="wal", daemon=True)
+        self._thread.start()
+
+    def append(self, payload: bytes) -> None:
+        """Add a record to the group that gathers."""
+        self._appended.append(payload)
+        self._count += 1
+
+    def replace(self, payloads: list[bytes]) -> None:
+        """Let these records take the place of everything so far, atomically."""
+        self._checkpoint, self._appended = payloads, []
+        self._count += 1
+
+    def commit(self) -> None:
+        """Hand the group to the disk, unless one is on its way; then it goes on gathering."""
+        if self._count and not self._busy:
+            self._busy = True
+            self._jobs.put(Group(self._checkpoint, self._appended, self._count))
+            self._checkpoint, self._appended, self._count = None, [], 0
+
+    def synced(self) -> None:
+        """The event loop has heard of the last group: the next one may go."""
+        self._busy = False
+        self.commit()
+
+    def close(self) -> None:
+        """Write what has gathered, and end the thread."""
+        if self._thread is not None:
+            self._jobs.put(Group(self._checkpoint, self._appended, self._count))
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+        os.close(self._file)
+        os.close(self._lock)
+
+    # ------------------------------------------------------------------ the thread's side
+
+    def _work(self) -> None:
+        while (group := self._jobs.get()) is not None:
+            try:
+                self._write(group)
+            except OSError as error:
+                self._on_error(error)
+                return
+            self._on_synced(group.persists)
+
+    def _write(self, group: Group) -> None:
+        if group.checkpoint is not None:
+            self._write_checkpoint(group.checkpoint)
+        if group.appended:
+            blob = _pack(group.appended, self._end)
+            _write_all(self._file, blob, self._end)
+            os.fdatasync(self._file)
+            self._end += len(blob)
+            self.bytes_written += len(blob)
+            self.syncs += 1
+
+    def _write_checkpoint(self, payloads: Sequence[bytes]) -> None:
+        new = self.path.with_name("wal.new")
+        file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
+        try:
+            blob = MAGIC + _pack(payloads, len(MAGIC))
+            blob += _pack([END_MARK], len(blob))
+            _write_all(file, blob, 0)
+            os.fsync(file)
+            new.rename(self.path)
+            self._sync_directory()
+        except OSError:
+            os.close(file)
+            raise
+        os.close(self._file)
+        self._file, self._end = file, len(blob)
+        self.bytes_written += len(blob)
+        self.syncs += 1
+
+
+def _lock(directory: Path) -> int:
+    """Keep other processes out, until this one ends. Raises OSError when one is there already."""
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise BlockingIOError(f"another node uses the data in {directory}; stop it first") from None
+    return lock
+
+
+def _write_all(file: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
