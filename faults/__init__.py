@@ -1,0 +1,1 @@
+"""What can be done to a cluster: descriptions, seeded schedules, and the agent that does it."""

@@ -1,0 +1,26 @@
+"""`python3 -m faults.agent`: see `faults.agent.server`."""
+
+from __future__ import annotations
+
+import argparse
+
+from faults.agent.probe import PORT
+from faults.agent.server import Operations, Server
+
+
+def main() -> None:
+    """Runs as process 1 of a container, until it is told to end or its controller is long gone."""
+    parser = argparse.ArgumentParser(prog="python3 -m faults.agent", description=__doc__)
+    parser.add_argument("--probe-port", type=int, default=PORT, help="UDP port for probes")
+    parser.add_argument(
+        "--linger-s",
+        type=float,
+        default=120.0,
+        help="how long to stay, healed, after the controller is gone (default: %(default)s)",
+    )
+    options = parser.parse_args()
+    Server(Operations(options.probe_port), options.linger_s).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""A false clock for every process of the node, without touching the host's.
+
+The first time a process gets one, the code of `assembly` is written into a spare corner of its
+vDSO, where nobody executes it yet; then the process is stopped for a moment, and the entries of
+three functions become jumps to it. From then on a change of the clock is a change of data, and
+stops nobody. Healing sets the data to the truth, at once, and then puts the entries back.
+
+A fork inherits the false clock. A program that was executed anew starts with a clean vDSO, so while
+the clock is false a keeper looks for such every few milliseconds (and more often while a node is
+being started): it sees the true time for about as long.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+from faults.agent import assembly
+from faults.agent.assembly import TRUE, Skew
+from faults.agent.errors import AgentError, Failed
+from faults.agent.moment import Moment, at_once, poll_until
+from faults.agent.patient import Patient, Reading, patient
+from faults.agent.processes import NodeProcesses, Process, is_engines, processes
+from faults.agent.vdso import Library, Memory, ProcessGone, base_of
+
+KEEPER_EVERY_S: Final = 0.005
+AWAIT_EVERY_S: Final = 0.0005
+SWEEPS: Final = 2
+"""Healing looks twice: a fork during the first sweep may have inherited what was not healed yet."""
+
+T = TypeVar("T")
+
+
+class Clock:
+    """The clock of every process of the node."""
+
+    def __init__(self, node: NodeProcesses) -> None:
+        self.skew = TRUE
+        self._node = node
+        self._lock = threading.RLock()
+        self._libraries: dict[int, Library] = {}
+        self._keeper: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    @property
+    def active(self) -> bool:
+        return self.skew != TRUE
+
+    def set(
+        self, offset_ns: int, drift_ppm: float = 0.0, moment: Moment = at_once
+    ) -> dict[str, Any]:
+        """From now on every process's clock is `offset_ns` off the host's, and drifts from there.
+
+        The answer's `began_ns` and `done_ns` enclose the moment at which they got it.
+        """
+        rate = assembly.rate_of(drift_ppm)
+        with self._lock:
+            self._for_each(lambda _: None)  # reads the libraries, which is slow, beforehand
+            moment()
+            began_ns = time.monotonic_ns()
+            self.skew = Skew(time.time_ns() if rate else 0, offset_ns, rate)
+            pids = self.apply()
+            done_ns = time.monotonic_ns()
+            if self.active:
+                self._keep()
+            else:
+                self._restore()
+        return {"began_ns": began_ns, "done_ns": done_ns, "pids": pids, "offset_ns": offset_ns}
+
+    def heal(self) -> None:
+        """The true time for everybody."""
+        if self.active:
+            self.set(0)
+
+    def close(self) -> None:
+        """Ends the keeper."""
+        self._stop.set()
+
+    def apply(self) -> list[int]:
+        """Give every process the clock as it should be; those that have it are left alone.
+
+        Returns the processes that have it. One that dies or is born meanwhile is left out: the
+        keeper finds it.
+        """
+        return list(self._for_each(self._apply_to))
+
+    def readings(self) -> list[Reading]:
+        """What each process's memory says."""
+        return list(self._for_each(lambda p: p.reading()).values())
+
+    def blobs(self) -> dict[int, tuple[bytes, dict[str, int]]]:
+        """Per patched process the code as it stands there, if it is ours, and its entries."""
+        ours = [r.pid for r in self.readings() if r.patched and r.code_is_ours]
+        return {pid: blob for pid, blob in self._for_each(Patient.blob).items() if pid in ours}
+
+    def _apply_to(self, process: Patient) -> None:
+        if not process.has_code():
+            if not self.active:
+                return
+            process.write_code(self.skew)
+        elif process.skew() != self.skew:
+            process.set_skew(self.skew)
+        if self.active and not process.is_patched():
+            process.patch(self._node)
+
+    def _restore(self) -> None:
+        for _ in range(SWEEPS):
+            self._for_each(self._apply_to)
+            self._for_each(lambda p: p.restore(self._node) if p.is_patched() else None)
+
+    def _for_each(self, act: Callable[[Patient], T]) -> dict[int, T]:
+        """`act` on every process of the node that is there for as long as it takes; by pid."""
+        done: dict[int, T] = {}
+        with self._lock:
+            for process in node_processes():
+                with suppress(FileNotFoundError, ProcessLookupError, ProcessGone):
+                    library = self._library(process.pid)
+                    if library is not None:
+                        with patient(process.pid, library) as opened:
+                            done[process.pid] = act(opened)
+            self._libraries = {pid: lib for pid, lib in self._libraries.items() if pid in done}
+        return done
+
+    def _library(self, pid: int) -> Library | None:
+        """The process's vDSO; read again when the process has executed another program."""
+        base = base_of(pid)
+        if base is None:
+            return None
+        known = self._libraries.get(pid)
+        if known is None or known.base != base:
+            with Memory(pid) as memory:
+                known = memory.read_library(base)
+            self._libraries[pid] = known
+        return known
+
+    def _keep(self) -> None:
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep_on, name="clock-keeper", daemon=True)
+            self._keeper.start()
+
+    def _keep_on(self) -> None:
+        while not self._stop.wait(KEEPER_EVERY_S):
+            with self._lock, suppress(AgentError, OSError):
+                if self.active:
+                    self.apply()
+
+
+def node_processes() -> list[Process]:
+    """The processes that have become the node's program."""
+    return [p for p in processes() if not is_engines(p)]
+
+
+def await_node(clock: Clock, timeout_s: float) -> dict[str, Any]:
+    """Waits until a process of the node is there, and has the false clock if there is one."""
+    deadline = time.monotonic() + timeout_s
+    found = poll_until(lambda: bool(node_processes()), timeout_s, AWAIT_EVERY_S)
+    done_ns = time.monotonic_ns()
+    clock_says = {}
+    if found and clock.active:
+        left = max(0.1, deadline - time.monotonic())
+        found = poll_until(lambda: bool(clock.apply()), left, AWAIT_EVERY_S)
+        done_ns = time.monotonic_ns()
+        clock_says = {"clock": {"done_ns": done_ns, "offset_ns": clock.skew.offset_ns}}
+    here = node_processes()
+    if not found or not here:
+        raise Failed(f"no process of the node within {timeout_s:g} s", "start the node's container")
+    answer = {"done_ns": done_ns, "pids": [p.pid for p in here]}
+    return here[0].to_json() | answer | clock_says

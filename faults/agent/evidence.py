@@ -1,0 +1,66 @@
+"""Proof that a clock is false, beyond what its memory says.
+
+The code that stands in the target's vDSO, byte for byte with its data, is copied into a page of the
+agent's own and called there. What it answers, less the true time, is what the target is told. It is
+only called when it is, byte for byte, the code that this agent would write; the part that fetches
+the true time is replaced by the system call, for the moved function refers to the target's memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from typing import Any, Final
+
+from faults.agent import assembly
+from faults.agent.assembly import CODE_AT
+
+CLOCK_REALTIME: Final = 0
+
+
+def demonstrated_offset_ns(blob: bytes, entry: int) -> int | None:
+    """How far the code's time is off the true one, by running it; None if this Python cannot.
+
+    The two clocks are read one after the other: the result is exact to some microseconds.
+    """
+    try:
+        import ctypes  # noqa: PLC0415  (Debian's smallest Python has none)
+    except ImportError:
+        return None
+
+    class Timespec(ctypes.Structure):
+        _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_int64))
+
+    listing = len(assembly.template().code)
+    runnable = blob[: CODE_AT + listing] + bytes.fromhex(assembly.SYSTEM_CALL)
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    except OSError:
+        return None  # a policy against executable memory
+    page.write(runnable)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)(base + entry)
+    answer = Timespec()
+    before_ns = time.time_ns()
+    function(CLOCK_REALTIME, ctypes.addressof(answer))
+    between_ns = (before_ns + time.time_ns()) // 2
+    return int(answer.seconds * assembly.NANOSECONDS + answer.nanoseconds) - between_ns
+
+
+def clock_evidence(clock: Any) -> dict[str, Any]:
+    """The answer to `probe_clock`: per process what is patched, and what its code does."""
+    now_ns = time.time_ns()
+    blobs = clock.blobs()
+    shown = []
+    for reading in clock.readings():
+        says = reading.to_json(now_ns)
+        if reading.pid in blobs:
+            blob, entries = blobs[reading.pid]
+            says["demonstrated_ns"] = demonstrated_offset_ns(blob, entries["clock_gettime"])
+        shown.append(says)
+    return {
+        "done_ns": time.monotonic_ns(),
+        "offset_ns": clock.skew.offset_ns,
+        "patched": bool(shown) and all(says["patched"] for says in shown),
+        "processes": shown,
+    }

@@ -1,0 +1,183 @@
+"""One process whose clock is set: what its memory says, and how that is changed.
+
+Nothing is remembered here that the memory does not say: what a fork inherited is recognised.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from faults.agent import assembly
+from faults.agent.assembly import CODE_AT, ENTRIES, JUMP_SIZE, MAGIC, SAVED_AT, SLOT, TRUE, Skew
+from faults.agent.errors import Failed, Unsupported
+from faults.agent.processes import NodeProcesses
+from faults.agent.vdso import Library, Memory
+
+CLEAR_TRIES: Final = 200
+
+
+class Reading(NamedTuple):
+    """What a process's memory says about its clock."""
+
+    pid: int
+    patched: bool
+    skew: Skew
+    code_is_ours: bool
+    native: bool
+    """The true time comes from the moved function; else from the system call."""
+
+    def to_json(self, now_ns: int) -> dict[str, Any]:
+        """`offset_ns` is how far the clock is off at true time `now_ns`."""
+        skew = self.skew if self.patched else TRUE
+        return {
+            "pid": self.pid,
+            "patched": self.patched,
+            "offset_ns": skew.at(now_ns) - now_ns,
+            "rate": skew.rate,
+            "code_is_ours": self.code_is_ours,
+            "native": self.native,
+        }
+
+
+class Patient:
+    """See the top of this file."""
+
+    def __init__(self, pid: int, library: Library, memory: Memory) -> None:
+        self.pid = pid
+        self._library = library
+        self._memory = memory
+        self._room = library.base + library.room
+
+    def has_code(self) -> bool:
+        return self._memory.read(self._room, len(MAGIC)) == MAGIC
+
+    def is_patched(self) -> bool:
+        """Whether the entry of clock_gettime jumps to our code."""
+        return self.has_code() and self._entry(0)[1] == self._jump(0)
+
+    def skew(self) -> Skew:
+        turn = self._memory.read(self._room + assembly.TURN_AT, 1)[0]
+        data = self._memory.read(self._slot(turn), SLOT.size)
+        return Skew(*SLOT.unpack(data))
+
+    def set_skew(self, skew: Skew) -> None:
+        """Fill the slot that does not count, then make it count."""
+        turn_at = self._room + assembly.TURN_AT
+        turn = (self._memory.read(turn_at, 1)[0] + 1) & assembly.TURN_MASK
+        self._memory.write(self._slot(turn), SLOT.pack(*skew))
+        self._memory.write(turn_at, bytes([turn]))
+
+    def write_code(self, skew: Skew) -> None:
+        """Put code and data into the spare corner. Nobody executes it before `patch`."""
+        saved = [self._entry(i)[1] for i in range(len(ENTRIES))]
+        blob = self._build(saved, skew)
+        if len(blob.content) > self._library.room_size:
+            raise Unsupported(
+                f"this kernel's vDSO has {self._library.room_size} spare bytes, and the clock's "
+                f"code needs {len(blob.content)}",
+                "report the kernel's version",
+            )
+        self._memory.write(self._room, blob.content)
+
+    def patch(self, node: NodeProcesses) -> None:
+        """The entries become jumps, while the process stands still outside of them."""
+        writes = [(self._entry(i)[0], self._jump(i)) for i in range(len(ENTRIES))]
+        for _ in range(CLEAR_TRIES):
+            with node.held(self.pid):
+                if self._is_clear():
+                    for address, content in writes:
+                        self._memory.write(address, content)
+                    return
+            time.sleep(0.001)
+        raise Failed(
+            f"process {self.pid} was always found at the start of a clock function",
+            "is it paused just there? Resume it, then ask again",
+        )
+
+    def restore(self, node: NodeProcesses) -> None:
+        """The entries are again what they were. The code stays: a thread may still be in it."""
+        with node.held(self.pid):
+            for i, saved in enumerate(self._saved()):
+                self._memory.write(self._entry(i)[0], saved)
+
+    def reading(self) -> Reading:
+        """Compares the code byte by byte with what it should be."""
+        if not self.has_code():
+            return Reading(self.pid, False, TRUE, False, False)
+        saved = self._saved()
+        blob = self._build(saved, TRUE)
+        size = len(blob.content) - CODE_AT
+        code = self._memory.read(self._room + CODE_AT, size)
+        ours = code == blob.content[CODE_AT:]
+        native = bool(assembly.movable(self._start_of_clock_gettime(saved)))
+        return Reading(self.pid, self.is_patched(), self.skew(), ours, native)
+
+    def blob(self) -> tuple[bytes, dict[str, int]]:
+        """The data and code as they stand in the process, and where the entries are in them."""
+        blob = self._build(self._saved(), TRUE)
+        return self._memory.read(self._room, len(blob.content)), blob.entries
+
+    def _build(self, saved: list[bytes], skew: Skew) -> assembly.Blob:
+        moved = assembly.movable(self._start_of_clock_gettime(saved))
+        came_from = self._entry(0)[0]
+        return assembly.build(moved, came_from, self._room, saved, skew)
+
+    def _start_of_clock_gettime(self, saved: list[bytes]) -> bytes:
+        start = self._entry(0)[0]
+        return saved[0] + self._memory.read(start + JUMP_SIZE, 32 - JUMP_SIZE)
+
+    def _entry(self, i: int) -> tuple[int, bytes]:
+        offset, size = self._library.functions[ENTRIES[i]]
+        if size < JUMP_SIZE:
+            raise Unsupported(f"{ENTRIES[i]} of this vDSO has {size} bytes", "use a common kernel")
+        address = self._library.base + offset
+        return address, self._memory.read(address, JUMP_SIZE)
+
+    def _jump(self, i: int) -> bytes:
+        offset, _ = self._library.functions[ENTRIES[i]]
+        entry = entry_offsets()[ENTRIES[i]]
+        return assembly.jump(self._library.base + offset, self._room + entry)
+
+    def _saved(self) -> list[bytes]:
+        data = self._memory.read(self._room + SAVED_AT, 8 * len(ENTRIES))
+        return [data[8 * i : 8 * i + JUMP_SIZE] for i in range(len(ENTRIES))]
+
+    def _slot(self, turn: int) -> int:
+        return self._room + assembly.SLOTS_AT + (turn & 1) * SLOT.size
+
+    def _is_clear(self) -> bool:
+        """Whether no thread stands between the bytes that are about to change.
+
+        /proc shows where a stopped thread will go on. One that stands in a signal handler which
+        interrupted just these bytes is not seen; it would have to be within five bytes' execution.
+        """
+        starts = [self._entry(i)[0] for i in range(len(ENTRIES))]
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                words = (task / "syscall").read_text().split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # this thread has ended
+            if words[0] == "running":
+                return False
+            place = int(words[-1], 16)
+            if any(start < place < start + JUMP_SIZE for start in starts):
+                return False
+        return True
+
+
+@functools.cache
+def entry_offsets() -> dict[str, int]:
+    """Where the entries are in a blob; it does not depend on what `real` is."""
+    return assembly.build(b"", 0, 0, [b""] * len(ENTRIES), TRUE).entries
+
+
+@contextmanager
+def patient(pid: int, library: Library) -> Iterator[Patient]:
+    """The process, with its memory open for the length of the block."""
+    with Memory(pid) as memory:
+        yield Patient(pid, library, memory)

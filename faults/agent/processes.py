@@ -1,0 +1,220 @@
+"""The node's processes: everything in this PID namespace but the agent itself.
+
+`kill(-1, signal)` sent by process 1 reaches every other process of the namespace in one system
+call, under the kernel's task-list lock: no process can fork its way out. That is why the agent
+refuses to signal anything unless it *is* process 1 of a namespace of its own; anywhere else the
+same call would take the machine down.
+
+What has happened is read back from /proc: a killed process is gone (or a zombie, until whoever
+started it has collected it), a paused one has every thread in state T.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faults.agent.errors import Failed, Unsupported
+from faults.agent.moment import Moment, at_once, poll_until
+
+PROC = Path("/proc")
+DEAD = "ZX"
+STOPPED = "Tt"
+ENGINE_PROGRAMS = ("runc", "crun", "youki", "exe")
+"""What a container engine's own process is called before it becomes the node's program."""
+SETTLE_S = 5.0
+
+
+class Process(NamedTuple):
+    """A process of the node. `start_ticks` since boot tells a pid's reuse apart."""
+
+    pid: int
+    name: str
+    state: str
+    start_ticks: int
+
+    def to_json(self) -> dict[str, Any]:
+        """`start_ns`: when the process started, in nanoseconds of the time since boot."""
+        tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")
+        return {
+            "pid": self.pid,
+            "name": self.name,
+            "state": self.state,
+            "start_ns": self.start_ticks * tick_ns,
+        }
+
+
+def parse_stat(text: str) -> Process:
+    """A line of /proc/PID/stat. The name may hold spaces and brackets: it ends at the last one."""
+    head, _, tail = text.rpartition(")")
+    pid, _, name = head.partition(" (")
+    fields = tail.split()
+    return Process(int(pid), name, fields[0], int(fields[19]))
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode(errors="replace")
+
+
+def read_process(pid: int) -> Process | None:
+    """The process as it is now, or None when there is none."""
+    try:
+        return parse_stat(_read(PROC / str(pid) / "stat"))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def processes() -> list[Process]:
+    """The node's processes that live, by pid: not the agent, no zombies."""
+    own = os.getpid()
+    pids = sorted(int(name) for name in os.listdir(PROC) if name.isdigit() and int(name) != own)  # noqa: PTH208
+    found = (read_process(pid) for pid in pids)
+    return [p for p in found if p is not None and p.state not in DEAD]
+
+
+def is_engines(process: Process) -> bool:
+    """Whether this is still the container engine on its way to become the node."""
+    if process.name.startswith(("runc:", "crun:")):
+        return True
+    try:
+        program = os.readlink(PROC / str(process.pid) / "exe")  # noqa: PTH115
+    except OSError:
+        return True  # in the middle of its birth or death
+    return program.removesuffix(" (deleted)").rpartition("/")[2].startswith(ENGINE_PROGRAMS)
+
+
+def thread_states(pid: int) -> str:
+    """The state letter of every thread, in order of thread number; empty when it is gone."""
+    letters = []
+    with suppress(OSError):
+        for tid in sorted((PROC / str(pid) / "task").iterdir(), key=lambda p: int(p.name)):
+            with suppress(OSError):
+                letters.append(_read(tid / "stat").rpartition(")")[2].split()[0])
+    return "".join(letters)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether no thread of it can run: all are stopped, or dead."""
+    return all(state in STOPPED + DEAD for state in thread_states(pid))
+
+
+def require_own_namespace() -> None:
+    """Raises Unsupported unless this is process 1, and /proc is that namespace's."""
+    if os.getpid() != 1 or os.readlink("/proc/self") != "1":  # noqa: PTH115
+        raise Unsupported(
+            f"the agent is process {os.getpid()}, not process 1 of a PID namespace of its own",
+            "start it as the first program of a container; it signals everything around it",
+        )
+
+
+class NodeProcesses:
+    """Kill, pause, resume; and who is there.
+
+    `control` is held by whoever stops and continues a process for a moment (the clock's patch), so
+    that a pause asked for meanwhile is not undone by the end of that moment.
+    """
+
+    def __init__(self) -> None:
+        self.control = threading.RLock()
+        self.paused = False
+
+    def kill(self, moment: Moment = at_once) -> dict[str, Any]:
+        """SIGKILL to all; answers once they are gone."""
+        require_own_namespace()
+        victims = processes()
+        moment()
+        began_ns = time.monotonic_ns()
+        found = self._signal_all(signal.SIGKILL)
+        done_ns = time.monotonic_ns()
+        self.paused = False
+        # What was forked since the list was made is dying, too: it counts as a victim.
+        victims = sorted({*victims, *processes()}, key=lambda p: p.pid) if found else []
+        pids = list(dict.fromkeys(p.pid for p in victims))
+        self._await(lambda: not _alive(victims), "still alive after SIGKILL", victims)
+        return {
+            "began_ns": began_ns,
+            "done_ns": done_ns,
+            "gone_ns": time.monotonic_ns(),
+            "pids": pids,
+        }
+
+    def pause(self, moment: Moment = at_once) -> dict[str, Any]:
+        """SIGSTOP to all; answers once every thread is seen stopped."""
+        require_own_namespace()
+        with self.control:
+            moment()
+            began_ns = time.monotonic_ns()
+            self._signal_all(signal.SIGSTOP)
+            self.paused = True
+            self._await(lambda: all(is_stopped(p.pid) for p in processes()), "not stopped")
+            done_ns = time.monotonic_ns()
+        return {"began_ns": began_ns, "done_ns": done_ns, **self.evidence()}
+
+    def resume(self, moment: Moment = at_once) -> dict[str, Any]:
+        """SIGCONT to all; answers once no thread is stopped any more. Does no harm unpaused."""
+        require_own_namespace()
+        with self.control:
+            moment()
+            began_ns = time.monotonic_ns()
+            self._signal_all(signal.SIGCONT)
+            done_ns = time.monotonic_ns()
+            self.paused = False
+            self._await(_none_stopped, "still stopped after SIGCONT")
+        return {"began_ns": began_ns, "done_ns": done_ns, **self.evidence()}
+
+    def evidence(self) -> dict[str, Any]:
+        """What /proc shows: `processes`, with the states of all threads of each."""
+        return {"processes": [p.to_json() | {"threads": thread_states(p.pid)} for p in processes()]}
+
+    @contextmanager
+    def held(self, pid: int) -> Iterator[None]:
+        """The process stands still inside the block, and afterwards goes on if it ran before."""
+        with self.control:
+            stood = self.paused or is_stopped(pid)
+            try:
+                if not stood:
+                    os.kill(pid, signal.SIGSTOP)
+                self._await(lambda: is_stopped(pid), "not stopped", pid=pid)
+                yield
+            finally:
+                if not stood:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> bool:
+        try:
+            os.kill(-1, number)
+        except ProcessLookupError:
+            return False  # nobody there: the node is down, and there is nothing to do
+        return True
+
+    def _await(
+        self,
+        condition: Callable[[], bool],
+        complaint: str,
+        victims: list[Process] | None = None,
+        pid: int | None = None,
+    ) -> None:
+        if poll_until(condition, SETTLE_S):
+            return
+        left = _alive(victims) if victims is not None else processes()
+        states = {p.pid: thread_states(p.pid) for p in left if pid in (None, p.pid)}
+        raise Failed(
+            f"{complaint} within {SETTLE_S:.0f} s: {states}",
+            "a thread in state D waits for a device: look at the host's disk",
+        )
+
+
+def _alive(victims: list[Process]) -> list[Process]:
+    now = {p.pid: p for p in processes()}
+    return [p for p in victims if p.pid in now and now[p.pid].start_ticks == p.start_ticks]
+
+
+def _none_stopped() -> bool:
+    return not any(state in STOPPED for p in processes() for state in thread_states(p.pid))

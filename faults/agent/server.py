@@ -1,0 +1,313 @@
+"""The conversation: one JSON object a line, requests on standard input, answers on the output.
+
+    {"id": 7, "do": "kill", "at_ns": 123}   ->   {"id": 7, "ok": true, "done_ns": 130, ...}
+                                      or   {"id": 7, "ok": false, "error": "...", "remedy": "..."}
+
+Everything in ns is CLOCK_MONOTONIC, which all containers of a host share. `done_ns` is when it had
+taken effect; `began_ns`, where given, is just before. `at_ns` says when to act: all is prepared,
+then the agent waits for that moment. The operations are the methods of `Operations`.
+
+Requests of one kind are carried out in order; kinds do not wait for one another (`LANES`): a probe
+that listens, or the wait for a node, keeps no kill waiting.
+
+When the input ends, the controller is dead: the agent heals everything, says so on its standard
+error, and stays for a while so that its log can be read. SIGTERM heals and ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import queue
+import selectors
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+from faults.agent import VERSION
+from faults.agent.abilities import abilities
+from faults.agent.clock import Clock, await_node
+from faults.agent.errors import AgentError, BadRequest, Failed
+from faults.agent.evidence import clock_evidence
+from faults.agent.links import Links, wanted_loss
+from faults.agent.moment import Moment, at_once, moment_at
+from faults.agent.probe import LISTEN_MS_MAX, PORT, Prober
+from faults.agent.processes import SETTLE_S, NodeProcesses, require_own_namespace
+
+Request: TypeAlias = Mapping[str, Any]
+Answer: TypeAlias = dict[str, Any]
+
+LINE_MAX: Final = 1 << 20
+OFFSET_NS_MAX: Final = 10**18  # thirty years: further, and the sums leave 64 bits
+DRIFT_PPM_LEAST: Final = 10**6  # it stands still
+DRIFT_PPM_MAX: Final = 9 * 10**6  # ten times as fast
+LANES: Final = {
+    "links": "network",
+    "kill": "process",
+    "pause": "process",
+    "resume": "process",
+    "clock": "clock",
+    "await_process": "waiting",
+    "probe_links": "probing",
+    "probe_process": "looking",
+    "probe_clock": "looking",
+    "status": "looking",
+    "heal": "healing",
+}
+
+
+class Operations:
+    """What the agent can be told. Each method takes the request and returns what to answer."""
+
+    def __init__(self, probe_port: int = PORT) -> None:
+        self.closing = threading.Event()
+        self.links_here = Links()
+        self.node = NodeProcesses()
+        self.false_clock = Clock(self.node)
+        self._prober: Prober | None = None
+        self.can = abilities(self.links_here)  # forks: before the first thread
+        try:
+            self._prober = Prober(probe_port)
+            self.can["probes"] = {"ok": True, "how": f"udp port {probe_port}"}
+        except AgentError as error:
+            self.can["probes"] = {"ok": False, "error": str(error), "remedy": error.remedy}
+
+    def links(self, request: Request) -> Answer:
+        """drop_to: addresses; loss: {address: probability}. The whole set; empty heals."""
+        loss = wanted_loss(request.get("drop_to", []), request.get("loss", {}))
+        return self.links_here.set(loss, self._moment(request))
+
+    def kill(self, request: Request) -> Answer:
+        """SIGKILL to every process of the node; `pids`, and `gone_ns` when they were gone."""
+        return self.node.kill(self._moment(request))
+
+    def pause(self, request: Request) -> Answer:
+        return self.node.pause(self._moment(request))
+
+    def resume(self, request: Request) -> Answer:
+        return self.node.resume(self._moment(request))
+
+    def clock(self, request: Request) -> Answer:
+        """offset_ns: how far off; drift_ppm: and how much faster from then on. Both 0 heal."""
+        require_own_namespace()
+        offset_ns = _number(request, "offset_ns", -OFFSET_NS_MAX, OFFSET_NS_MAX)
+        drift_ppm = _number(request, "drift_ppm", -DRIFT_PPM_LEAST, DRIFT_PPM_MAX, 0)
+        return self.false_clock.set(int(offset_ns), drift_ppm, self._moment(request))
+
+    def await_process(self, request: Request) -> Answer:
+        """timeout_s. Waits for the node to start; its clock is false again before the answer."""
+        require_own_namespace()
+        return await_node(self.false_clock, _number(request, "timeout_s", 0, 3600, 10))
+
+    def probe_links(self, request: Request) -> Answer:
+        """peers: {name: address}; nonce; listen_ms; expect: names of those that should be open."""
+        if self._prober is None:
+            raise BadRequest(self.can["probes"]["error"], self.can["probes"]["remedy"])
+        peers = request.get("peers")
+        if not isinstance(peers, Mapping):
+            raise BadRequest(f"peers is {peers!r}", 'give {"name": "address"}')
+        nonce = str(request.get("nonce", ""))
+        if not 0 < len(nonce) <= 100:
+            raise BadRequest(f"nonce is {nonce!r}", "give one that no earlier round had")
+        listen_ms = _number(request, "listen_ms", 0, LISTEN_MS_MAX, 100)
+        expect = request.get("expect")
+        names = None if expect is None else [str(name) for name in expect]
+        return self._prober.probe({str(n): a for n, a in peers.items()}, nonce, listen_ms, names)
+
+    def probe_process(self, request: Request) -> Answer:
+        return {"done_ns": time.monotonic_ns(), **self.node.evidence()}
+
+    def probe_clock(self, request: Request) -> Answer:
+        return clock_evidence(self.false_clock)
+
+    def status(self, request: Request) -> Answer:
+        """What is active."""
+        return {
+            "done_ns": time.monotonic_ns(),
+            **self.links_here.state(),
+            "paused": self.node.paused,
+            "offset_ns": self.false_clock.skew.offset_ns,
+            "clock_active": self.false_clock.active,
+        }
+
+    def heal(self, request: Request) -> Answer:
+        """Everything back. `problems` says what could not be."""
+        steps: dict[str, Callable[[], object]] = {
+            "links": self.links_here.heal,
+            "clock": self.false_clock.heal,
+            # Last: what is paused should wake to a healed world.
+            "resume": lambda: self.node.resume() if self.node.paused else None,
+        }
+        problems = []
+        for name, step in steps.items():
+            try:
+                step()
+            except (AgentError, OSError) as error:
+                problems.append(f"{name}: {error}")
+        return {"done_ns": time.monotonic_ns(), "problems": problems}
+
+    def _moment(self, request: Request) -> Moment:
+        at_ns = request.get("at_ns")
+        if at_ns is None:
+            return at_once
+        return moment_at(int(_number(request, "at_ns", 0, 1 << 63)), self.closing)
+
+
+def _number(
+    request: Request, name: str, least: float, most: float, default: float | None = None
+) -> float:
+    """A number of the request. Integers stay so: nanoseconds do not fit a float."""
+    value = request.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise BadRequest(f"{name} is {value!r}", f"give a number from {least} to {most}")
+    return value
+
+
+class Lane(threading.Thread):
+    """Does one kind of thing, one after the other."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._queue: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self.start()
+
+    def put(self, thing: Callable[[], object]) -> None:
+        self._queue.put(thing)
+
+    def run(self) -> None:
+        while True:
+            self._queue.get()()
+
+    def await_idle(self, timeout_s: float) -> None:
+        """Until all that was put before is done."""
+        done = threading.Event()
+        self.put(done.set)
+        done.wait(timeout_s)
+
+
+class Server:
+    """Reads, dispatches, answers; and, as process 1, collects the orphans of the namespace."""
+
+    def __init__(self, operations: Operations, linger_s: float) -> None:
+        self._operations = operations
+        self._linger_s = linger_s
+        self._writing = threading.Lock()
+        self._lanes = {name: Lane(name) for name in sorted(set(LANES.values()))}
+        self._buffer = b""
+        self._over = False
+        self._wake_in, self._wake_out = os.pipe()
+        for end in (self._wake_in, self._wake_out):
+            os.set_blocking(end, False)
+
+    def serve(self) -> None:
+        """Returns when the process should end."""
+        signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        selector = selectors.SelectSelector()
+        selector.register(self._wake_in, selectors.EVENT_READ, self._on_signals)
+        selector.register(0, selectors.EVENT_READ, self._on_input)
+        self._say(self._hello())
+        deadline: float | None = None
+        while not self._over:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            for key, _ in selector.select(left):
+                if not key.data() and deadline is None:
+                    selector.unregister(0)
+                    self._heal("the input ended: the controller is gone")
+                    deadline = time.monotonic() + self._linger_s
+
+    def _hello(self) -> Answer:
+        return {
+            "hello": 1,
+            "version": VERSION,
+            "pid_namespace": os.readlink("/proc/self/ns/pid"),  # noqa: PTH115
+            "machine": platform.machine(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "monotonic_ns": time.monotonic_ns(),
+            "can": self._operations.can,
+        }
+
+    def _on_input(self) -> bool:
+        """False at the end of the input."""
+        data = os.read(0, 65536)
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            if line.strip():
+                self._dispatch(line)
+        return bool(data) and len(self._buffer) <= LINE_MAX
+
+    def _on_signals(self) -> bool:
+        with suppress(BlockingIOError):
+            numbers = os.read(self._wake_in, 4096)
+            if os.getpid() == 1:
+                _collect_orphans()
+            if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+                self._heal("told to end")
+                self._over = True
+        return True
+
+    def _dispatch(self, line: bytes) -> None:
+        try:
+            request = json.loads(line)
+        except ValueError:
+            request = None
+        if not isinstance(request, dict):
+            self._say({"id": None, "ok": False, "error": "a line that is no JSON object"})
+        elif request.get("do") not in LANES:
+            known = ", ".join(LANES)
+            error = BadRequest(f"there is no {request.get('do')!r}", f"ask for one of {known}")
+            self._say(_refusal(request, error))
+        else:
+            self._lanes[LANES[request["do"]]].put(lambda: self._carry_out(request))
+
+    def _carry_out(self, request: Request) -> None:
+        """A bug in one operation is answered as an error, and does not end the lane."""
+        try:
+            if self._operations.closing.is_set():
+                raise Failed("the agent heals, for its controller is gone", "start a new agent")
+            answer = getattr(self._operations, request["do"])(request)
+            self._say({"id": request.get("id"), "ok": True} | answer)
+        except AgentError as error:
+            self._say(_refusal(request, error))
+        except Exception as error:  # whatever it is, the controller must hear of it
+            problem = AgentError(f"{type(error).__name__}: {error}", "report this with the log")
+            self._say(_refusal(request, problem))
+
+    def _say(self, answer: Answer) -> None:
+        line = json.dumps(answer, separators=(",", ":")).encode() + b"\n"
+        with self._writing, suppress(OSError):  # nobody reads any more: the input ends, too
+            while line:
+                line = line[os.write(1, line) :]
+
+    def _heal(self, reason: str) -> None:
+        self._operations.closing.set()
+        for name in ("network", "process", "clock"):  # what is under way must not undo the healing
+            self._lanes[name].await_idle(SETTLE_S)
+        problems = self._operations.heal({})["problems"]
+        report = {"healed": reason, "monotonic_ns": time.monotonic_ns(), "problems": problems}
+        print(json.dumps(report), file=sys.stderr, flush=True)
+
+
+def _refusal(request: Request, error: AgentError) -> Answer:
+    return {
+        "id": request.get("id"),
+        "ok": False,
+        "kind": error.kind,
+        "error": str(error),
+        "remedy": error.remedy,
+    }
+
+
+def _collect_orphans() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

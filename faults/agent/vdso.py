@@ -1,0 +1,197 @@
+"""The vDSO: the little shared library that the kernel maps into every process.
+
+A program asks for the time by calling a function in it, not by a system call; CPython, the JVM,
+Go and Rust all do. Its pages are private to the process once written, so what is changed there is
+changed for this process alone (and for what it forks), and gone when it executes another program.
+
+Here: where it is mapped (the auxiliary vector), what it exports (its dynamic symbols), and where
+in it is room for a few hundred bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from faults.agent.errors import Failed, Unsupported
+
+SYMBOLS: Final = {
+    "clock_gettime": "__vdso_clock_gettime",
+    "gettimeofday": "__vdso_gettimeofday",
+    "time": "__vdso_time",
+}
+AT_SYSINFO_EHDR: Final = 33
+EM_X86_64: Final = 62
+PT_LOAD, PT_DYNAMIC = 1, 2
+DT_HASH, DT_STRTAB, DT_SYMTAB, DT_GNU_HASH = 4, 5, 6, 0x6FFFFEF5
+_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
+_PHDR = struct.Struct("<IIQQQQQQ")
+_SYM = struct.Struct("<IBBHQQ")
+PAGE: Final = 4096
+SIZE_MAX: Final = 16 * PAGE
+
+
+class Library(NamedTuple):
+    """`base`: where it is mapped; `size`: of the mapping; `functions`: offset and size by name."""
+
+    base: int
+    size: int
+    functions: dict[str, tuple[int, int]]
+    room: int
+    """The offset of the spare corner; see `find_room`."""
+    room_size: int
+
+
+def vdso_base(auxv: bytes) -> int | None:
+    """Where an auxiliary vector says that the vDSO is; None for a process that has none (yet)."""
+    for at in range(0, len(auxv) - 15, 16):
+        kind, value = struct.unpack_from("<QQ", auxv, at)
+        if kind == AT_SYSINFO_EHDR:
+            return int(value) or None
+    return None
+
+
+def base_of(pid: int) -> int | None:
+    """The address of the vDSO of a process; None while it is being born, or dies."""
+    try:
+        return vdso_base(Path(f"/proc/{pid}/auxv").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def parse_library(base: int, image: bytes) -> Library:
+    """What there is in a vDSO's bytes. Raises Unsupported for one that this code does not know."""
+    if len(image) < _EHDR.size or image[:5] != b"\x7fELF\x02":
+        raise Unsupported("the process's vDSO is not 64-bit ELF", "run a 64-bit node")
+    header = _EHDR.unpack_from(image)
+    machine, ph_at, ph_size, ph_count = header[2], header[5], header[9], header[10]
+    if machine != EM_X86_64:
+        raise Unsupported(
+            f"the process is of ELF machine {machine}, and the clock's code is x86-64 only",
+            "run this fault on an x86-64 host",
+        )
+    loaded, dynamic = 0, 0
+    for i in range(ph_count):
+        kind, _, _, address, _, _, length, _ = _PHDR.unpack_from(image, ph_at + i * ph_size)
+        if kind == PT_LOAD:
+            loaded = max(loaded, address + length)
+        elif kind == PT_DYNAMIC:
+            dynamic = address
+    functions = _functions(image, dynamic)
+    missing = [name for name in SYMBOLS if name not in functions]
+    if missing:
+        raise Unsupported(f"this kernel's vDSO exports no {missing}", "use a common kernel")
+    room, room_size = find_room(image, loaded)
+    return Library(base, len(image), functions, room, room_size)
+
+
+def find_room(image: bytes, loaded: int) -> tuple[int, int]:
+    """The larger spare corner, as offset and size, behind everything the loader looks at.
+
+    Either the zeros that fill up the last page, or the section headers: debuggers read those from
+    files, and no program reads them from memory.
+    """
+    header = _EHDR.unpack_from(image)
+    table, size = header[6], header[11] * header[12]
+    zeros = (len(image.rstrip(b"\0")) + 15) & ~15
+    corners = [(zeros, len(image) - zeros)]
+    if loaded <= table and table + size <= len(image):
+        corners.append(((table + 15) & ~15, size - 16))
+    return max(corners, key=lambda corner: corner[1])
+
+
+def _functions(image: bytes, dynamic: int) -> dict[str, tuple[int, int]]:
+    tags: dict[int, int] = {}
+    for at in range(dynamic, len(image) - 15, 16):
+        tag, value = struct.unpack_from("<QQ", image, at)
+        if tag == 0:
+            break
+        tags.setdefault(tag, value)
+    names = {symbol.encode(): name for name, symbol in SYMBOLS.items()}
+    found = {}
+    table, strings = tags[DT_SYMTAB], tags[DT_STRTAB]
+    for i in range(_symbol_count(image, tags)):
+        name_at, _, _, section, value, size = _SYM.unpack_from(image, table + i * _SYM.size)
+        start = strings + name_at
+        name = names.get(image[start : image.index(b"\0", start)])
+        if name and section:
+            found[name] = (value, size)
+    return found
+
+
+def _symbol_count(image: bytes, tags: dict[int, int]) -> int:
+    """The hash table knows; the GNU one only by its longest chain."""
+    if DT_HASH in tags:
+        (_, chains) = struct.unpack_from("<II", image, tags[DT_HASH])
+        return int(chains)
+    at = tags[DT_GNU_HASH]
+    buckets, first, bloom, _ = struct.unpack_from("<IIII", image, at)
+    bucket_at = at + 16 + 8 * bloom
+    last = int(max(struct.unpack_from(f"<{buckets}I", image, bucket_at)))
+    while last >= first:
+        (value,) = struct.unpack_from("<I", image, bucket_at + 4 * (buckets + last - first))
+        last += 1
+        if value & 1:
+            return last
+    return int(first)
+
+
+class ProcessGone(Failed):
+    """The process died, or executes another program by now."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(f"process {pid} is gone", "await the node first")
+
+
+class Memory:
+    """The memory of another process, through /proc/PID/mem; read-only pages can be written."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        try:
+            self._file = open(f"/proc/{pid}/mem", "r+b", buffering=0)  # noqa: SIM115, PTH123
+        except PermissionError:
+            raise Unsupported(
+                f"may not open the memory of process {pid}",
+                "give the agent's container SYS_PTRACE and DAC_OVERRIDE",
+            ) from None
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, address: int, size: int) -> bytes:
+        """Raises ProcessGone when the memory is not (any more) there."""
+        try:
+            self._file.seek(address)
+            data = self._file.read(size)
+        except OSError:
+            raise ProcessGone(self.pid) from None
+        if len(data) != size:
+            raise ProcessGone(self.pid)
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        """Raises ProcessGone; Unsupported where the kernel keeps read-only pages so."""
+        try:
+            self._file.seek(address)
+            self._file.write(data)
+        except OSError:
+            self.read(address, len(data))  # readable, then: it is the writing
+            raise Unsupported(
+                "this kernel forbids writing to read-only pages through /proc/PID/mem",
+                "boot it without proc_mem.force_override=never",
+            ) from None
+        if self.read(address, len(data)) != data:
+            raise ProcessGone(self.pid)
+
+    def read_library(self, base: int) -> Library:
+        """The vDSO that is mapped at `base`."""
+        for line in Path(f"/proc/{self.pid}/maps").read_text().splitlines():
+            start, end = (int(part, 16) for part in line.split(" ", 1)[0].split("-"))
+            if start == base and end - start <= SIZE_MAX:
+                return parse_library(base, self.read(base, end - start))
+        raise ProcessGone(self.pid)

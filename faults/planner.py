@@ -1,0 +1,194 @@
+"""Draws a schedule from a seed: a mix that nobody would have thought of, and always the same one.
+
+The time is divided into as many slots as there are to be faults, one every two to four seconds
+(the seed says how dense); each fault gets a slot, begins somewhere in it, and may last beyond it,
+so that faults overlap, as they do in real outages. The seed also says which kinds prevail. A fault
+that does not fit where it is tried is drawn again, shorter and, in the end, anywhere.
+
+What is kept, for any seed:
+- every fault ends before the schedule does, and leaves the cluster a moment before that;
+- two kills or pauses never meet on one node, nor two clocks, and so for every group of kinds;
+- what is aimed at the leader, whoever that will be, is alone in its group while it lasts;
+- no more than a minority is dead or paused at once, unless a fault may take all (`allow_all`);
+- at most two partitions at once: their union is what is cut;
+- every kind that was asked for comes at least once, where the time allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from faults.description import KINDS, LEADER, SHAPES, BadFault, Fault
+from faults.menu import MENU, MS, PARTITION, PROCESS, SECOND, Dish, Draw, Table, table_for
+from faults.schedule import Schedule, schedule_from_json
+
+__all__ = ["Schedule", "plan", "schedule_from_json"]
+
+GAP_US: Final = (2 * SECOND, 4 * SECOND)
+CALM_US_MAX: Final = SECOND
+"""Before the first fault and after the last: a tenth of the time, but no more than this."""
+RECOVERY_US_MAX: Final = 500 * MS
+"""A node that was started again is up by then; before, nothing else of its group strikes it.
+In a short run a tenth of the time, so that there is time for more than one fault."""
+TRIES: Final = 60
+TRIES_IN_SLOT: Final = 10
+PARTITIONS_MAX: Final = 2
+SHORTEST_US: Final = 20 * MS
+
+
+def plan(
+    kinds: Sequence[str] | Mapping[str, int],
+    seed: int,
+    duration_us: int,
+    nodes: Sequence[int],
+    *,
+    allow_all: bool = False,
+    every_kind: bool = True,
+    gap_us: int | None = None,
+    shapes: Sequence[str] = SHAPES,
+    messages: Sequence[str] = (),
+) -> Schedule:
+    """The schedule that this seed draws for `duration_us` of chaos among `nodes`.
+
+    kinds: names; or names with how strongly each is wanted (0: not at all). allow_all: kills and
+    pauses may take the whole cluster. every_kind: False lets the seed leave out some kinds, so that
+    those left have the cluster to themselves. gap_us: mean time from one fault to the next; drawn
+    if None. messages: the names of the protocol's message classes, for faults that may be aimed at
+    one of them. Raises BadFault for an unknown kind, and for one that this cluster cannot have.
+    """
+    strengths = _checked(kinds, duration_us, nodes, shapes, gap_us)
+    draw = Draw(seed, "mix")
+    table = table_for(nodes, shapes, allow_all=allow_all, messages=messages)
+    wanted = _mix(draw, strengths, duration_us, gap_us, every_kind)
+    calm_us = min(CALM_US_MAX, duration_us // 10)
+    usable_us = duration_us - 2 * calm_us
+    order = draw.some(range(len(wanted)), len(wanted))  # the slot of each
+    streams = {kind: Draw(seed, kind) for kind in strengths}
+    placed: list[Fault] = []
+    for kind, slot in zip(wanted, order, strict=True):
+        width_us = max(1, usable_us // len(wanted))
+        window = (calm_us + slot * width_us, width_us)
+        fault = _place(streams[kind], kind, table, window, (calm_us, calm_us + usable_us), placed)
+        if fault is not None:
+            placed.append(fault)
+    placed.sort(key=lambda f: f.start_us)
+    return Schedule(
+        faults=tuple(_with_id(fault, number) for number, fault in enumerate(placed, 1)),
+        duration_us=duration_us,
+        seed=seed,
+        nodes=tuple(nodes),
+    )
+
+
+def _checked(
+    kinds: Sequence[str] | Mapping[str, int],
+    duration_us: int,
+    nodes: Sequence[int],
+    shapes: Sequence[str],
+    gap_us: int | None,
+) -> dict[str, int]:
+    """The strength of each kind; raises BadFault for what cannot be planned."""
+    strengths = dict(kinds) if isinstance(kinds, Mapping) else dict.fromkeys(kinds, 1)
+    for kind, strength in strengths.items():
+        if kind not in MENU:
+            raise BadFault(f"no fault kind {kind!r}; there are {', '.join(MENU)}")
+        if strength < 0:
+            raise BadFault(f"the strength of {kind} is {strength}; give 0 or more")
+    if duration_us <= 0:
+        raise BadFault(f"faults need more than {duration_us} us")
+    if gap_us is not None and gap_us <= 0:
+        raise BadFault(f"the gap between faults is {gap_us} us; give more than 0")
+    if not nodes or len(set(nodes)) != len(nodes):
+        raise BadFault(f"faults need nodes, each named once, not {list(nodes)}")
+    for shape in shapes:
+        if shape not in SHAPES:
+            raise BadFault(f"no partition shape {shape!r}; there are {', '.join(SHAPES)}")
+    if PARTITION in strengths and not table_for(nodes, shapes).shapes:
+        raise BadFault(f"a cluster of {len(nodes)} has no partition of the shapes {list(shapes)}")
+    return {kind: strength for kind, strength in strengths.items() if strength}
+
+
+def _mix(
+    draw: Draw,
+    strengths: Mapping[str, int],
+    duration_us: int,
+    gap_us: int | None,
+    every_kind: bool,
+) -> list[str]:
+    """The kinds to place; first those that must come, once each."""
+    if not strengths:
+        return []
+    mean_us = gap_us or draw.between(*GAP_US)
+    chosen = [k for k in strengths if every_kind or draw.chance(60)] or [draw.pick(list(strengths))]
+    weights = {k: strengths[k] * MENU[k].weight * draw.between(1, 4) for k in chosen}
+    count = max(len(chosen), duration_us // mean_us)
+    more = [draw.weighted(weights) for _ in range(count - len(chosen))]
+    return draw.some(chosen, len(chosen)) + more
+
+
+def _place(
+    draw: Draw,
+    kind: str,
+    table: Table,
+    slot: tuple[int, int],
+    bounds: tuple[int, int],
+    placed: Sequence[Fault],
+) -> Fault | None:
+    """A fault of this kind that gets on with those placed; None if there is no room for one."""
+    first_us, end_us = bounds
+    dish = MENU[kind]
+    for attempt in range(TRIES):
+        start_us = slot[0] + draw.between(0, slot[1] - 1)
+        if attempt >= TRIES_IN_SLOT:
+            start_us = draw.between(first_us, max(first_us, end_us - SHORTEST_US))
+        fields = dish.draw(draw, table) | {
+            "id": "new",
+            "start_us": start_us,
+            "duration_us": _length(draw, dish, end_us - start_us, end_us - first_us, attempt),
+        }
+        fault = KINDS[kind](**fields)
+        recovery_us = min(RECOVERY_US_MAX, (end_us - first_us) // 10)
+        if fault.duration_us >= SHORTEST_US and _fits(fault, table, placed, recovery_us):
+            return fault
+    return None
+
+
+def _length(draw: Draw, dish: Dish, left_us: int, usable_us: int, attempt: int) -> int:
+    """How long: in a short run, and after failed attempts, shorter than the menu says."""
+    longest_us = min(dish.longest_us, usable_us // 3) >> attempt // TRIES_IN_SLOT
+    longest_us = max(longest_us, SHORTEST_US)
+    shortest_us = min(dish.shortest_us, longest_us)
+    return min(draw.between(shortest_us, longest_us), left_us)
+
+
+def _fits(fault: Fault, table: Table, placed: Sequence[Fault], recovery_us: int) -> bool:
+    group = MENU[fault.kind].group
+    margin_us = recovery_us if group == PROCESS else 0
+    beside = [
+        other
+        for other in placed
+        if MENU[other.kind].group == group
+        and other.start_us <= fault.end_us + margin_us
+        and fault.start_us <= other.end_us + margin_us
+    ]
+    if group == PARTITION:
+        return len(beside) < PARTITIONS_MAX
+    if beside and any(_is_open(f) for f in (fault, *beside)):
+        return False
+    taken = [node for other in beside for node in other.nodes]
+    if any(node in taken for node in fault.nodes):
+        return False
+    down = len(taken) + len(fault.nodes)
+    return group != PROCESS or down <= table.down_max or (table.allow_all and not beside)
+
+
+def _is_open(fault: Fault) -> bool:
+    """Whether it is not known yet whom it strikes."""
+    return not fault.nodes or LEADER in fault.nodes
+
+
+def _with_id(fault: Fault, number: int) -> Fault:
+    changed: dict[str, Any] = {"id": f"f{number:03d}-{fault.kind}"}
+    return replace(fault, **changed)
