@@ -1,0 +1,344 @@
+"""The replicas' detector: did the nodes decide and apply one log?
+
+It reads what each node says it decided, in the order in which the node applied it: records of slot,
+ballot and commands, a command being [client, seq, f, key, value]. After a restart a node may say
+slots again, and a snapshot may leave holes in what it says. What is found:
+
+    two-values        one slot was decided with two different values, by two nodes or by one
+    applied-order     a log's slots were applied out of order within one life of a node
+    different-orders  (slots without an order of their own, as EPaxos has) two nodes applied
+                      commands that change one key in different orders
+    lost-write        a write that was acknowledged to its client is in no decided log
+    changed-command   one command (client, seq) was decided with two different contents
+
+A command decided in two slots is no error (sessions apply it once); it is counted. A lost write is
+claimed only where the nodes' logs together have no holes: under a snapshot it may hide, and is
+then counted as unaccounted for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from histories.errors import BadHistory
+from histories.events import Event, Json
+from histories.folder import RunFolder
+from histories.operations import freeze
+
+Slot: TypeAlias = int | str
+Name: TypeAlias = tuple[int, int]
+WRITES: Final = frozenset(("write", "cas", "append", "put", "add", "enqueue", "push"))
+READS: Final = frozenset(("read", "get", "noop", "contains"))
+FINDINGS_MAX: Final = 20
+
+
+class DecidedRecord(NamedTuple):
+    """One decided slot, as one node said it. `life` counts the node's starts, where it says so."""
+
+    slot: Slot
+    ballot: tuple[Any, ...]
+    commands: tuple[Any, ...]
+    life: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One disagreement: its kind, the nodes and the slot it is about, and a sentence."""
+
+    kind: str
+    sentence: str
+    nodes: tuple[int, ...] = ()
+    slot: Slot | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "kind": self.kind,
+            "sentence": self.sentence,
+            "nodes": list(self.nodes),
+            "slot": self.slot,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementVerdict:
+    """What the detector saw. `findings` holds the first FINDINGS_MAX, `found` counts all."""
+
+    nodes: tuple[int, ...]
+    slots: int
+    commands: int
+    found: int
+    findings: tuple[Finding, ...] = ()
+    duplicates: int = 0
+    holes: int = 0
+    acknowledged: int = 0
+    unaccounted: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        return "invalid" if self.found else "valid"
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "verdict": self.outcome,
+            "nodes": list(self.nodes),
+            "slots": self.slots,
+            "commands": self.commands,
+            "found": self.found,
+            "findings": [f.to_json() for f in self.findings],
+            "duplicates": self.duplicates,
+            "holes": self.holes,
+            "acknowledged": self.acknowledged,
+            "unaccounted": self.unaccounted,
+            "notes": list(self.notes),
+        }
+
+
+def check_agreement(
+    decided: Mapping[int, Iterable[Any]],
+    events: Iterable[Event] = (),
+    *,
+    notes: Sequence[str] = (),
+) -> AgreementVerdict:
+    """Compare what the nodes decided, and look for what was acknowledged in `events`.
+
+    `decided` gives for each node its records in the order of application: objects or JSON objects
+    with slot, ballot and commands, or tuples of these three. Events name their command in `extra`
+    as {"client": …, "seq": …}; writes that do not are not looked for.
+    """
+    detector = _Detector()
+    for node in sorted(decided):
+        detector.add_node(node, (_record(r) for r in decided[node]))
+    holes = detector.count_holes()
+    acknowledged = detector.look_for(events, holes)
+    return AgreementVerdict(
+        nodes=tuple(sorted(decided)),
+        slots=len(detector.values),
+        commands=len(detector.contents),
+        found=len(detector.findings),
+        findings=tuple(detector.findings[:FINDINGS_MAX]),
+        duplicates=detector.duplicates,
+        holes=holes,
+        acknowledged=acknowledged,
+        unaccounted=detector.unaccounted,
+        notes=tuple(notes),
+    )
+
+
+def check_folder(folder: RunFolder, events: Iterable[Event] = ()) -> AgreementVerdict | None:
+    """The detector over a run's folder; None where no node left a decided log."""
+    notes: list[str] = []
+    decided: dict[int, list[DecidedRecord]] = {}
+    for node, path in folder.decided_files():
+        decided[node] = list(read_decided(path, notes))
+    return check_agreement(decided, events, notes=notes) if decided else None
+
+
+def read_decided(path: Path, notes: list[str]) -> Iterator[DecidedRecord]:
+    """The records of one node's file. A torn last line is noted.
+
+    Raises BadHistory for a line that is not a decided record, with file and line.
+    """
+    lines = path.read_bytes().split(b"\n")
+    whole = not lines[-1].strip()
+    for number, line in enumerate(lines[:-1] if whole else lines, 1):
+        try:
+            yield _record(json.loads(line))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if number == len(lines) and not whole:
+                notes.append(f"{path.name}: line {number} is cut off in the middle")
+                return
+            raise BadHistory(f"is not a decided slot: {error!r}", path=path, line=number) from None
+
+
+def _record(record: Any) -> DecidedRecord:
+    if isinstance(record, dict):
+        life = record.get("life", 0)
+        slot, ballot, commands = record["slot"], record.get("ballot", ()), record["commands"]
+    else:
+        life = getattr(record, "life", 0)
+        slot, ballot, commands = record[:3]
+    if not isinstance(slot, (int, str)):
+        raise TypeError(f"slot {slot!r}")
+    return DecidedRecord(slot, _tuple(ballot), _tuple(commands), life)
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    frozen = freeze(value)
+    return frozen if isinstance(frozen, tuple) else (frozen,)
+
+
+class _Detector:
+    """Everything said so far, and what disagreed."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.values: dict[Slot, dict[tuple[Any, ...], tuple[int, tuple[Any, ...]]]] = {}
+        self.contents: dict[Name, tuple[Any, ...]] = {}
+        self.where: dict[Name, Slot] = {}
+        self.orders: dict[Any, dict[Slot, int]] = {}  # key -> slot -> place, first node's
+        self.order_of: dict[Any, int] = {}
+        self.duplicates = self.unaccounted = 0
+
+    def add_node(self, node: int, records: Iterable[DecidedRecord]) -> None:
+        applied: dict[Any, dict[Slot, Name]] = {}
+        seen: set[Slot] = set()
+        last: tuple[int, Slot] | None = None
+        for record in records:
+            slot = record.slot
+            self._one_value(node, record)
+            if isinstance(slot, int):
+                if last is not None and record.life and last[0] == record.life:
+                    self._in_order(node, last[1], slot)
+                last = (record.life, slot)
+            elif slot not in seen:
+                for command in record.commands:
+                    if command[0] != 0 and command[2] not in READS:
+                        name = (command[0], command[1])
+                        applied.setdefault(command[3], {}).setdefault(slot, name)
+            seen.add(slot)
+        for key, writes in applied.items():
+            self._same_order(node, key, writes)
+
+    def _one_value(self, node: int, record: DecidedRecord) -> None:
+        slot, values = record.slot, self.values.setdefault(record.slot, {})
+        if record.commands in values:
+            return
+        for other, (other_node, ballot) in list(values.items())[:1]:
+            at = f"ballot {_ballot(ballot)}", f"ballot {_ballot(record.ballot)}"
+            self.findings.append(
+                Finding(
+                    kind="two-values",
+                    slot=slot,
+                    nodes=tuple(sorted({other_node, node})),
+                    sentence=(
+                        f"slot {slot} was decided twice: node {other_node} has "
+                        f"{_telling(other)} ({at[0]}), node {node} has "
+                        f"{_telling(record.commands)} ({at[1]})"
+                    ),
+                )
+            )
+        values[record.commands] = (node, record.ballot)
+        for command in record.commands:
+            if command[0] != 0:
+                self._one_content(node, slot, command)
+
+    def _one_content(self, node: int, slot: Slot, command: tuple[Any, ...]) -> None:
+        name = (command[0], command[1])
+        known = self.contents.setdefault(name, command)
+        if known != command:
+            self.findings.append(
+                Finding(
+                    kind="changed-command",
+                    slot=slot,
+                    nodes=(node,),
+                    sentence=(
+                        f"command {name[1]} of client {name[0]} was decided as {_one(known)} in "
+                        f"slot {self.where[name]} and as {_one(command)} in slot {slot}"
+                    ),
+                )
+            )
+        if self.where.setdefault(name, slot) != slot:
+            self.duplicates += 1
+
+    def _in_order(self, node: int, before: Slot, slot: int) -> None:
+        if isinstance(before, int) and slot <= before:
+            self.findings.append(
+                Finding(
+                    kind="applied-order",
+                    slot=slot,
+                    nodes=(node,),
+                    sentence=f"node {node} applied slot {slot} after slot {before}",
+                )
+            )
+
+    def _same_order(self, node: int, key: Any, writes: dict[Slot, Name]) -> None:
+        """Compare slots, not commands: of a command that was decided in two slots a node may have
+        the first in its snapshot, and so say the second only."""
+        places = self.orders.get(key)
+        if places is None:
+            self.orders[key] = {slot: i for i, slot in enumerate(writes)}
+            self.order_of[key] = node
+            return
+        common = [slot for slot in writes if slot in places]
+        for a, b in itertools.pairwise(common):
+            if places[a] > places[b]:
+                first = self.order_of[key]
+                self.findings.append(
+                    Finding(
+                        kind="different-orders",
+                        nodes=tuple(sorted((first, node))),
+                        slot=a,
+                        sentence=(
+                            f"node {node} applied {_one(self.contents[writes[a]])} before "
+                            f"{_one(self.contents[writes[b]])}, node {first} the other way round"
+                        ),
+                    )
+                )
+                return
+        if len(writes) > len(places):
+            self.orders[key] = {slot: i for i, slot in enumerate(writes)}
+            self.order_of[key] = node
+
+    def count_holes(self) -> int:
+        """Slots that no node has said, below the highest one; per owner for "owner.instance"."""
+        logs: dict[str, list[int]] = {}
+        for slot in self.values:
+            owner, _, number = str(slot).rpartition(".")
+            if number.isdecimal():
+                logs.setdefault(owner, []).append(int(number))
+        return sum(
+            max(numbers) + 1 - min(1, *numbers) - len(set(numbers)) for numbers in logs.values()
+        )
+
+    def look_for(self, events: Iterable[Event], holes: int) -> int:
+        """Look for every acknowledged write; how many there were."""
+        acknowledged = 0
+        for event in events:
+            if event.type != "ok" or event.f not in WRITES or not event.extra:
+                continue
+            name = (event.extra.get("client"), event.extra.get("seq"))
+            if name[0] is None or name[1] is None:
+                continue
+            acknowledged += 1
+            if name in self.contents:
+                continue
+            if holes:
+                self.unaccounted += 1
+                continue
+            self.findings.append(
+                Finding(
+                    kind="lost-write",
+                    nodes=() if event.node is None else (event.node,),
+                    sentence=(
+                        f"{event.f} {event.key}={json.dumps(event.value)} was acknowledged to "
+                        f"client {event.process} at {event.time / 1e9:.3f} s"
+                        f"{'' if event.node is None else f' by node {event.node}'}, "
+                        "and no node has decided it"
+                    ),
+                )
+            )
+        return acknowledged
+
+
+def _ballot(ballot: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in ballot) if isinstance(ballot, tuple) else str(ballot)
+
+
+def _telling(commands: tuple[Any, ...]) -> str:
+    if not commands:
+        return "nothing"
+    more = f" and {len(commands) - 1} more" if len(commands) > 1 else ""
+    return _one(commands[0]) + more
+
+
+def _one(command: tuple[Any, ...]) -> str:
+    client, seq, f, key, value = command[:5]
+    if client == 0:
+        return str(f)
+    return f"{f} {key} {value!r} (client {client}, command {seq})"

@@ -1,0 +1,173 @@
+"""`check`: one way in, whatever the history is held in."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from histories.checker import compiled
+from histories.checker.reference import judge
+from histories.checker.verdict import Verdict, joined
+from histories.checker.weaker import diagnose
+from histories.errors import BadHistory, UnknownOperation
+from histories.events import Event, Json
+from histories.folder import RunFolder
+from histories.formats.native import History, read
+from histories.models import Model, model_named, validate
+from histories.operations import Operation, freeze
+from histories.reader import format_of, read_history
+
+DIAGNOSED_MAX = 20_000
+"""Larger histories are not searched for what still holds of them."""
+
+Source: TypeAlias = "Path | str | RunFolder | History | Sequence[Event] | Sequence[Operation]"
+
+
+def check(
+    source: Source,
+    *,
+    model: str | Model = "kv",
+    initial: Json = None,
+    time_limit_s: float | None = None,
+    memory_limit_bytes: int | None = None,
+    threads: int = 2,
+    linearization: bool = False,
+    kernel: bool = True,
+    format: str = "auto",  # noqa: A002
+    failed_cas: str | None = None,
+) -> Verdict:
+    """Judge a history. `initial` is what an object of a named model holds at first.
+
+    `format` and `failed_cas` are for files, see `histories.reader`.
+
+    With `linearization` valid partitions come with the order that was found. Without `kernel` the
+    reference judges, also where the kernel is installed; it knows no limit of memory, and always
+    gives the order.
+
+    A folder or a file that cannot be a history raises HistoryError; a limit that is reached gives
+    the verdict "unknown".
+    """
+    started = time.monotonic()
+    for name, limit in (("time_limit_s", time_limit_s), ("memory_limit_bytes", memory_limit_bytes)):
+        if limit is not None and limit <= 0:
+            raise ValueError(f"{name} must be above 0, not {limit}")
+    judge_by = model_named(model, initial) if isinstance(model, str) else model
+    limits = compiled.Limits(time_limit_s, memory_limit_bytes, max(1, threads), linearization)
+    kernel = kernel and isinstance(model, str) and compiled.available()
+    found: Verdict | None = None
+    if kernel and isinstance(source, (str, Path)) and _format(Path(source), format) == "jepsen":
+        meaning = failed_cas or "ignored"
+        found = compiled.check_edn(Path(source), judge_by, initial, limits, meaning)
+        if found is not None:
+            return found
+    source = _located(source, format, failed_cas)
+    if kernel:
+        if isinstance(source, Path):
+            found = compiled.check_file(source, judge_by, initial, limits)
+        elif (history := _as_history(source)) is not None:
+            found = compiled.check_history(history, judge_by, initial, limits)
+        if found is not None:
+            return _diagnosed(source, found, judge_by)
+    return _diagnosed(source, _by_reference(source, judge_by, time_limit_s, started), judge_by)
+
+
+def _diagnosed(source: Source, verdict: Verdict, model: Model) -> Verdict:
+    """An invalid verdict with what still holds of the partitions that failed; see `weaker`."""
+    if verdict.outcome != "invalid" or verdict.operations > DIAGNOSED_MAX:
+        return verdict
+    history = read(source) if isinstance(source, Path) else _as_history(source)
+    operations = history.operations() if history else cast(Sequence[Operation], source)
+    parts = tuple(
+        dataclasses.replace(
+            part, weaker=diagnose(model, [op for op in operations if op.key == part.key], part)
+        )
+        if part.outcome == "invalid"
+        else part
+        for part in verdict.partitions
+    )
+    return dataclasses.replace(verdict, partitions=parts)
+
+
+def _by_reference(
+    source: Source, model: Model, time_limit_s: float | None, started: float
+) -> Verdict:
+    deadline = float("inf") if time_limit_s is None else started + time_limit_s
+    history = read(source) if isinstance(source, Path) else _as_history(source)
+    if history is not None:
+        operations: Sequence[Operation] = history.operations()
+    else:
+        operations = cast(Sequence[Operation], source)
+    path = history.path if history is not None else None
+    try:
+        validate(model, operations)
+    except UnknownOperation as error:
+        raise UnknownOperation(error.message, path=path, line=error.line) from None
+    failed = _failed_writes(history.events) if history is not None else frozenset()
+    loaded = time.monotonic()
+    parts = judge(operations, model, deadline, failed)
+    ended = time.monotonic()
+    return Verdict(
+        outcome=joined(p.outcome for p in parts),
+        model=model.name,
+        operations=len(operations),
+        partitions=parts,
+        notes=history.notes if history is not None else (),
+        seconds=ended - started,
+        check_seconds=ended - loaded,
+    )
+
+
+def which_kernel() -> str:
+    """Which checker runs here, in a few words, for `antipaxos doctor`."""
+    if compiled.available():
+        return f"compiled kernel {compiled.version()}"
+    return f"reference, in plain Python: no compiled kernel ({compiled.WHY_NOT})"
+
+
+def _located(source: Source, format: str, failed_cas: str | None) -> Source:  # noqa: A002
+    """A native file by its path, so that the kernel can read it; anything else that is in a file,
+    read; what was given in memory, as it is."""
+    if isinstance(source, RunFolder):
+        return source.history
+    if not isinstance(source, (str, Path)):
+        return source
+    path = Path(source)
+    if path.is_dir():
+        return RunFolder.open(path).history
+    found = _format(path, format)
+    return path if found == "native" else read_history(path, found, failed_cas)
+
+
+def _format(path: Path, format: str) -> str:  # noqa: A002
+    if format != "auto":
+        return format
+    return "native" if path.is_dir() else format_of(path)
+
+
+def _as_history(source: Source) -> History | None:
+    """Events as a history; None for operations.
+
+    Raises BadHistory for a sequence of anything else.
+    """
+    if isinstance(source, History):
+        return source
+    first = cast(Sequence[object], source)[0] if source else None
+    if first is None or isinstance(first, Event):
+        return History(cast(Sequence[Event], source))
+    if not isinstance(first, Operation):
+        raise BadHistory(f"holds {type(first).__name__}; give events or operations")
+    return None
+
+
+def _failed_writes(events: Iterable[Event]) -> frozenset[tuple[str | None, object]]:
+    """(key, value) of every write that certainly did not happen."""
+    return frozenset(
+        (e.key, freeze(e.value[1] if e.f == "cas" else e.value))
+        for e in events
+        if e.type == "fail"
+        and e.error != "mismatch"
+        and (e.f != "cas" or (isinstance(e.value, (list, tuple)) and len(e.value) == 2))
+    )

@@ -1,0 +1,211 @@
+"""The compiled kernel, where it is installed: its raw verdicts, made readable.
+
+The kernel reads and judges by itself and answers in positions: event number 7 of the history.
+Only the few events that the evidence is made of are turned into Python's operations here. What the
+kernel does not want to decide (an operation that its models cannot hold) is left to the reference,
+whose word is the definition.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from histories.checker.sentences import describe
+from histories.checker.verdict import Evidence, PartitionVerdict, Verdict, joined
+from histories.errors import BadHistory, UnknownOperation
+from histories.events import Event, Json
+from histories.formats.native import History, parse_line
+from histories.models import Model
+from histories.operations import NEVER, Operation, between, freeze
+
+_kernel: Any = None
+WHY_NOT = "switched off by ANTIPAXOS_KERNEL=off"
+if os.environ.get("ANTIPAXOS_KERNEL") != "off":
+    try:
+        _kernel = importlib.import_module("histories._kernel")
+    except ImportError as error:
+        WHY_NOT = f"not built, no Rust toolchain when it was installed? {error}"
+
+OPEN = (1 << 32) - 1
+"""The kernel's position for "never returned"."""
+
+
+class Limits(NamedTuple):
+    """What one check may cost. None: no limit; `threads` share the partitions."""
+
+    time_s: float | None = None
+    memory_bytes: int | None = None
+    threads: int = 2
+    linearization: bool = False
+    plain: bool = False
+
+
+def available() -> bool:
+    return _kernel is not None
+
+
+def version() -> str:
+    return str(_kernel.VERSION)
+
+
+def check_file(path: Path, model: Model, initial: Json, limits: Limits) -> Verdict | None:
+    """Judge a native file; None where the reference has to."""
+    try:
+        raw = _kernel.check_file(path, model.name, initial, **_arguments(limits))
+    except _kernel.BadLine as error:
+        line, message, operation = error.args
+        if operation:
+            return None
+        raise BadHistory(message, path=path, line=line) from None
+    except OSError as error:
+        raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from None
+    notes: tuple[str, ...] = ()
+    if raw["torn_line"] is not None:
+        notes = (f"line {raw['torn_line']} is cut off in the middle: the run was cut off there",)
+    return _verdict(raw, model, notes, lambda wanted: _events_of_file(path, wanted))
+
+
+def check_edn(
+    path: Path, model: Model, initial: Json, limits: Limits, failed_cas: str
+) -> Verdict | None:
+    """Judge Jepsen's history.edn; None where Python has to read it: where it is not plain, and
+    where it is invalid, since the evidence is made of events."""
+    mismatched = failed_cas == "mismatch"
+    raw = _kernel.check_edn(path, model.name, initial, mismatched=mismatched, **_arguments(limits))
+    if raw is None or any(outcome == "invalid" for _, outcome, *_ in raw["partitions"]):
+        return None
+    return _verdict(raw, model, (), lambda _: {})
+
+
+def check_history(history: History, model: Model, initial: Json, limits: Limits) -> Verdict | None:
+    """Judge events in memory; None where the reference has to."""
+    events = history.events
+    arguments = _arguments(limits) | {"reuse": history.reuse_after_info}
+    try:
+        raw = _kernel.check_events(events, model.name, initial, **arguments)
+    except _kernel.BadLine as error:
+        line, message, operation = error.args
+        if operation:
+            return None
+        raise BadHistory(message, path=history.path, line=line) from None
+    except (TypeError, OverflowError):
+        return None
+    return _verdict(raw, model, history.notes, lambda wanted: {i: events[i] for i in wanted})
+
+
+def _arguments(limits: Limits) -> dict[str, Any]:
+    return {
+        "time_limit": limits.time_s,
+        "memory_limit": limits.memory_bytes,
+        "threads": limits.threads,
+        "keep_order": limits.linearization,
+        "plain": limits.plain,
+    }
+
+
+Lookup = Callable[[Iterable[int]], dict[int, Event]]
+
+
+def _verdict(raw: dict[str, Any], model: Model, notes: Sequence[str], lookup: Lookup) -> Verdict:
+    parts = tuple(partition_verdict(part, model, lookup) for part in raw["partitions"])
+    return Verdict(
+        outcome=joined(part.outcome for part in parts),
+        model=model.name,
+        operations=raw["operations"],
+        partitions=parts,
+        notes=tuple(notes),
+        checker="kernel",
+        seconds=raw["read_seconds"] + raw["check_seconds"],
+        check_seconds=raw["check_seconds"],
+    )
+
+
+def partition_verdict(raw: tuple[Any, ...], model: Model, lookup: Lookup) -> PartitionVerdict:
+    """One partition as the kernel gives it, with its evidence in words."""
+    key, outcome, method, operations, judged, reason, found, order = raw
+    evidence = None
+    if found is not None:
+        evidence = _evidence(found, model, lookup)
+    return PartitionVerdict(
+        key=key,
+        outcome=outcome,
+        operations=operations,
+        method=method,
+        judged=judged,
+        evidence=evidence,
+        linearization=tuple(array("I", order)) if order else None,
+        reason=reason,
+    )
+
+
+def _evidence(found: tuple[Any, ...], model: Model, lookup: Lookup) -> Evidence:
+    spans, context, until, minimal = found
+    wanted = {position for span in (*spans, *context) for position in span if position != OPEN}
+    events = lookup(sorted(wanted))
+
+    def operation(number: int, span: tuple[int, int]) -> Operation | None:
+        call, ret = span
+        if ret == OPEN:
+            return between(number, call, events[call], NEVER, None)
+        return between(number, call, events[call], ret, events[ret])
+
+    part = [op for i, span in enumerate(spans) if (op := operation(i, span)) is not None]
+    cut = [
+        op if op.ret <= until or op.ret == NEVER else op._replace(outcome="info", ret=NEVER)
+        for op in part
+    ]
+    part = [op if op.outcome != "info" else op._replace(seen=False, ret_ns=-1) for op in cut]
+    whole, failed = list(part), set()
+    for i, span in enumerate(context):
+        op = operation(len(part) + i, span)
+        if op is not None:
+            whole.append(op)
+        else:
+            event = events[span[0]]
+            failed.add((event.key, freeze(event.value[1] if event.f == "cas" else event.value)))
+    return describe(model, part, whole, frozenset(failed), minimal=minimal)
+
+
+def _events_of_file(path: Path, wanted: Iterable[int]) -> dict[int, Event]:
+    """The events at these positions (their lines, from 0) of a file that was read before."""
+    found: dict[int, Event] = {}
+    waiting = sorted(set(wanted), reverse=True)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines):
+            if not waiting:
+                break
+            if number == waiting[-1]:
+                waiting.pop()
+                found[number] = parse_line(line, number + 1)
+    return found
+
+
+class Live:
+    """The kernel's own history that grows."""
+
+    def __init__(self, model: str, initial: Json) -> None:
+        self._live = _kernel.Live(model, initial)
+
+    def feed(self, events: Sequence[Event]) -> None:
+        """Take more events. Raises BadHistory, with the number of the event."""
+        try:
+            self._live.feed(events)
+        except _kernel.BadLine as error:
+            line, message, operation = error.args
+            raise (UnknownOperation if operation else BadHistory)(message, line=line) from None
+
+    def judge(
+        self, seconds: float, model: Model, events: Sequence[Event]
+    ) -> tuple[bool, PartitionVerdict | None]:
+        """Whether all that changed was judged in time, and the first violation."""
+        whole, failed = self._live.judge(seconds)
+        if failed is None:
+            return whole, None
+        return whole, partition_verdict(
+            failed, model, lambda wanted: {i: events[i] for i in wanted}
+        )

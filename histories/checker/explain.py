@@ -1,0 +1,142 @@
+"""Evidence: the smallest failing part of a history that is cheap to find, and a plain sentence.
+
+The part must be unorderable by itself *and* because the whole is: leaving out an operation must
+never create the failure. These may be left out:
+
+- everything called after the moment of failure; what returns after it becomes an open operation
+  (unless the failure hangs on what that one returned later);
+- an operation that changes nothing (a read, a compare-and-set that did not match);
+- for registers: all that writes or sees one value, together, where no compare-and-set failed
+  without saying what it saw; one from that value then counts as a write (see `evidence`);
+- for sets, queues and stacks: all operations on one element together.
+
+Each step is kept only if the rest still fails, so the result fails by construction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from histories.checker.evidence import fails_alone
+from histories.checker.sentences import describe
+from histories.checker.verdict import Evidence
+from histories.checker.words import saw, wrote
+from histories.models import Model
+from histories.operations import NEVER, Operation
+
+ELEMENTS = frozenset(("queue", "stack", "set"))
+REGISTERS = frozenset(("register", "cas-register"))
+
+
+def explain(
+    model: Model,
+    operations: Sequence[Operation],
+    failed: Operation,
+    deadline: float,
+    failed_writes: frozenset[tuple[str | None, object]],
+) -> Evidence:
+    """The evidence that `operations` of one key fail when `failed` returns."""
+
+    part = [op for op in cut_at(operations, failed) if _constrains(model, op)]
+    if not fails_alone(model, part, operations, deadline):
+        part = [op for op in operations if _constrains(model, op)]
+    return explain_part(model, operations, part, deadline, failed_writes)
+
+
+def explain_part(
+    model: Model,
+    operations: Sequence[Operation],
+    part: list[Operation],
+    deadline: float,
+    failed_writes: frozenset[tuple[str | None, object]],
+) -> Evidence:
+    """The same for a part of them that is known to fail by itself."""
+
+    def fails(part: list[Operation]) -> bool:
+        return fails_alone(model, part, operations, deadline)
+
+    minimal = fails(part)
+    for units_of in (_classes, _unread):
+        part = _shrink(part, units_of(model, part), fails, deadline)
+    minimal = minimal and time.monotonic() < deadline
+    return describe(model, part, operations, failed_writes, minimal=minimal)
+
+
+def cut_at(operations: Iterable[Operation], failed: Operation) -> list[Operation]:
+    """The history up to the return of `failed`: what is open then has an unknown outcome."""
+    return [
+        op if op.ret <= failed.ret else op._replace(outcome="info", ret=NEVER, seen=False)
+        for op in operations
+        if op.call < failed.ret
+    ]
+
+
+def _constrains(model: Model, op: Operation) -> bool:
+    return not (op.outcome == "info" and op.f in model.reads)
+
+
+def _shrink(
+    part: list[Operation],
+    units: list[frozenset[int]],
+    fails: Callable[[list[Operation]], bool],
+    deadline: float,
+) -> list[Operation]:
+    """Delta debugging over units of operations that go or stay together."""
+    size = max(1, len(units) // 2)
+    while units and time.monotonic() < deadline:
+        position, removed = 0, False
+        while position < len(units) and time.monotonic() < deadline:
+            bite = frozenset().union(*units[position : position + size])
+            rest = [op for op in part if op.id not in bite]
+            if fails(rest):
+                part, removed = rest, True
+                del units[position : position + size]
+            else:
+                position += size
+        if size == 1 and not removed:
+            break
+        size = max(1, size // 2)
+    return part
+
+
+def _unread(model: Model, part: list[Operation]) -> list[frozenset[int]]:
+    """Operations that change nothing, and operations that may never have happened."""
+    return [frozenset((op.id,)) for op in part if op.f in model.reads or op.outcome == "mismatch"]
+
+
+def _classes(model: Model, part: list[Operation]) -> list[frozenset[int]]:
+    """Operations that may be left out together, by the value that they are about."""
+    is_register = model.name in REGISTERS or (
+        model.name == "kv" and not any(op.f == "append" for op in part)
+    )
+    if is_register:
+        blind = [op for op in part if op.outcome == "mismatch" and not op.seen]
+        return [] if blind else _register_classes(model, part)
+    if model.name in ELEMENTS and not any(op.f == "read" for op in part):
+        return _element_classes(model, part)
+    return []
+
+
+def _register_classes(model: Model, part: list[Operation]) -> list[frozenset[int]]:
+    """One class per value: what writes it, and what sees it; not the initial value's."""
+    classes: dict[object, set[int]] = {}
+    for op in part:
+        for value in wrote(op) or saw(op):
+            classes.setdefault(value, set()).add(op.id)
+    classes.pop(model.initial(), None)
+    return [frozenset(ids) for ids in classes.values()]
+
+
+def _element_classes(model: Model, part: list[Operation]) -> list[frozenset[int]]:
+    """One class per element; an operation that took nobody knows what belongs to none."""
+    if any(op.outcome == "info" and op.f in ("dequeue", "pop") for op in part):
+        return []
+    classes: dict[object, set[int]] = {}
+    for op in part:
+        if op.f in ("dequeue", "pop"):
+            if op.result is not None:
+                classes.setdefault(op.result, set()).add(op.id)
+        else:
+            classes.setdefault(op.value, set()).add(op.id)
+    return [frozenset(ids) for ids in classes.values()]

@@ -1,0 +1,166 @@
+"""What can be wrong with queues, stacks, sets, logs, counters and locks, in words."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from histories.checker.words import seconds, shown, telling
+from histories.models import Model
+from histories.operations import Bool, Operation
+
+Finding = tuple[str, str]
+Operations = Sequence[Operation]
+
+
+def recognise(model: Model, part: Operations, whole: Operations) -> Finding | None:
+    """The anomaly in an unorderable part of such an object's history, where one is recognised."""
+    if model.name in ("queue", "stack"):
+        return _taken(part, whole)
+    if model.name == "set":
+        return _members(part, whole)
+    if model.name == "counter":
+        return _count(part) if model.initial() == 0 else None
+    if model.name in ("mutex", "fenced-lock"):
+        return _held(part)
+    return None
+
+
+def _taken(part: Operations, whole: Operations) -> Finding | None:
+    puts = ("enqueue", "push")
+    takers: dict[Any, Operation] = {}
+    for op in part:
+        if op.f in puts or not op.seen or op.result is None:
+            continue
+        put = [w for w in whole if w.f in puts and w.value == op.result]
+        if not put:
+            return "unwritten-value", f"{telling(op)}, which nobody had ever put in"
+        if all(w.call > op.ret for w in put):
+            return "future-read", f"{telling(op)}, before anybody had begun to put it in"
+        if op.result in takers and len(put) == 1:
+            first = takers[op.result]
+            return (
+                "taken-twice",
+                f"{shown(op.result)} was put in once and taken twice: {telling(first)}, and "
+                f"{telling(op)}",
+            )
+        takers[op.result] = op
+    for op in part:
+        if op.f in puts or not op.seen or op.result is not None:
+            continue
+        there = [w for w in part if w.f in puts and w.ret < op.call]
+        left = [w for w in there if w.value not in takers or takers[w.value].call > op.ret]
+        lost = any(w.f not in puts and not w.seen for w in whole)
+        if left and not lost:
+            return (
+                "lost-element",
+                f"{telling(op)}: it found nothing, although {shown(left[0].value)} had been put in "
+                f"by client {left[0].process} at {seconds(left[0].ret_ns)} and not been taken",
+            )
+    return None
+
+
+def _members(part: Operations, whole: Operations) -> Finding | None:
+    removed = {op.value for op in whole if op.f == "remove"}
+    added = {op.value for op in whole if op.f == "add"}
+    for op in part:
+        if not op.seen or op.f not in ("read", "contains"):
+            continue
+        has: Any = op.result if op.f == "read" else ()
+        if op.f == "contains" and op.result is Bool.TRUE:
+            has = (op.value,)
+        for value in has or ():
+            if value not in added:
+                return "unwritten-value", f"{telling(op)}, though nobody ever added {shown(value)}"
+        for add in part:
+            asked = op.f == "read" or op.value == add.value
+            sure = add.f == "add" and add.outcome == "ok" and add.ret < op.call
+            if asked and sure and add.value not in removed and add.value not in (has or ()):
+                return (
+                    "lost-element",
+                    f"{telling(op)}, without {shown(add.value)}, which had been acknowledged to "
+                    f"client {add.process} at {seconds(add.ret_ns)} and which nobody removed",
+                )
+    return None
+
+
+def _count(part: Operations) -> Finding | None:
+    """Only a part from which no addition was left out gets here: counters are not cut down."""
+    for op in part:
+        if op.f != "read" or not op.seen:
+            continue
+        changes = [(w, _amount(w)) for w in part if w.f != "read"]
+        begun = sum(n for w, n in changes if n > 0 and w.call < op.ret)
+        if all(n > 0 for _, n in changes) and isinstance(op.result, int) and op.result > begun:
+            twice = ", as if one had been applied twice" if begun else ""
+            return (
+                "double-apply" if begun else "unwritten-value",
+                f"{telling(op)}, more than the {begun} that all additions begun until then add "
+                f"up to{twice}",
+            )
+        done = sum(n for w, n in changes if w.outcome == "ok" and w.ret < op.call)
+        if all(n > 0 for _, n in changes) and isinstance(op.result, int) and op.result < done:
+            return (
+                "lost-update",
+                f"{telling(op)}, less than the {done} that were acknowledged before it began",
+            )
+    return None
+
+
+def _amount(op: Operation) -> int:
+    amount = 1 if op.value is None else int(op.value)
+    return -amount if op.f == "dec" else amount
+
+
+def _held(part: Operations) -> Finding | None:
+    got = sorted(
+        (op for op in part if op.f == "acquire" and op.outcome == "ok"), key=lambda o: o.ret
+    )
+    for a, b in itertools.pairwise(got):
+        released = [r for r in part if r.f == "release" and r.call < b.ret and r.ret > a.call]
+        if not released:
+            return "two-holders", f"{telling(a)}, and {telling(b)}, and nobody had released it"
+        tokens = (a.result, b.result)
+        if a.ret < b.call and all(type(t) is int for t in tokens) and tokens[1] <= tokens[0]:
+            return (
+                "token-goes-back",
+                f"{telling(b)}, although client {a.process} had got {tokens[0]} at "
+                f"{seconds(a.ret_ns)}",
+            )
+    return None
+
+
+def recognise_lists(part: Operations, whole: Operations) -> Finding | None:
+    """Logs and lists that are appended to: an element twice, missing, or in two orders."""
+    appends = [op for op in whole if op.f == "append"]
+    if not appends:
+        return None
+    resets = any(op.f in ("write", "put", "cas") for op in whole)
+    reads = [op for op in part if op.f in ("read", "get") and isinstance(op.result, tuple)]
+    for op in reads:
+        for value in op.result:
+            begun = [a for a in appends if a.value == value and a.call < op.ret]
+            if resets:
+                continue
+            if not begun:
+                return "unwritten-value", f"{telling(op)}, but {shown(value)} was not appended yet"
+            if op.result.count(value) > len(begun):
+                return (
+                    "double-apply",
+                    f"{telling(op)}: it holds {shown(value)} more often than it was appended",
+                )
+        for add in part:
+            sure = add.f == "append" and add.outcome == "ok" and add.ret < op.call
+            if sure and not resets and add.value not in op.result:
+                return (
+                    "lost-element",
+                    f"{telling(op)}, without {shown(add.value)}, whose append had been "
+                    f"acknowledged to client {add.process} at {seconds(add.ret_ns)}",
+                )
+    for i, a in enumerate(reads):
+        for b in reads[i + 1 :]:
+            short, long = sorted((a, b), key=lambda op: len(op.result))
+            if not resets and long.result[: len(short.result)] != short.result:
+                return "different-orders", f"{telling(a)}, {telling(b)}: neither begins the other"
+    return None

@@ -1,0 +1,102 @@
+"""The reference: every rule of the checker once, in plain Python, one partition after the other.
+
+It is the oracle of the differential tests, and what runs where the kernel could not be built or
+does not know the model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from histories.checker.explain import explain, explain_part
+from histories.checker.search import search
+from histories.checker.verdict import PartitionVerdict
+from histories.checker.zones import zones
+from histories.models import Model
+from histories.operations import Operation
+
+
+def partitions(operations: Sequence[Operation]) -> dict[str | None, list[Operation]]:
+    """The operations by key, in the order in which the keys first appear."""
+    found: dict[str | None, list[Operation]] = {}
+    for op in operations:
+        found.setdefault(op.key, []).append(op)
+    return found
+
+
+def judge(
+    operations: Sequence[Operation],
+    model: Model,
+    deadline: float,
+    failed_writes: frozenset[tuple[str | None, object]] = frozenset(),
+) -> tuple[PartitionVerdict, ...]:
+    """The verdict on every partition. `failed_writes` are the (key, value) of writes that did not
+    happen: a read that returns one is a dirty read."""
+    return tuple(
+        judge_partition(key, part, model, deadline, failed_writes)
+        for key, part in partitions(operations).items()
+    )
+
+
+def judge_partition(
+    key: str | None,
+    operations: Sequence[Operation],
+    model: Model,
+    deadline: float,
+    failed_writes: frozenset[tuple[str | None, object]] = frozenset(),
+) -> PartitionVerdict:
+    """The verdict on the operations of one key."""
+    by_zones = _by_zones(key, operations, model, deadline, failed_writes)
+    if by_zones is not None:
+        return by_zones
+    found = search(model, operations, deadline=deadline)
+    calls = {op.id: op.call for op in operations}
+    evidence = None
+    if found.outcome == "invalid":
+        failed = next(op for op in operations if op.id == found.failed_at)
+        limit = min(deadline, time.monotonic() + EXPLAIN_SECONDS)
+        evidence = explain(model, operations, failed, limit, failed_writes)
+    return PartitionVerdict(
+        key=key,
+        outcome=found.outcome,
+        operations=len(operations),
+        method="search",
+        judged=len(operations) if found.outcome == "valid" else found.judged,
+        evidence=evidence,
+        linearization=tuple(calls[i] for i in found.order) if found.outcome == "valid" else None,
+        reason=found.reason,
+    )
+
+
+def _by_zones(
+    key: str | None,
+    operations: Sequence[Operation],
+    model: Model,
+    deadline: float,
+    failed_writes: frozenset[tuple[str | None, object]],
+) -> PartitionVerdict | None:
+    """The verdict of the zones, where they can give one."""
+    found = zones(model.initial(), operations) if model.name in REGISTERS else None
+    if found is None:
+        return None
+    calls = {op.id: op.call for op in operations}
+    evidence = None
+    if found.order is None:
+        limit = min(deadline, time.monotonic() + EXPLAIN_SECONDS)
+        evidence = explain_part(model, operations, list(found.part), limit, failed_writes)
+    return PartitionVerdict(
+        key=key,
+        outcome="invalid" if found.order is None else "valid",
+        operations=len(operations),
+        method="zones",
+        judged=len(operations),
+        evidence=evidence,
+        linearization=None if found.order is None else tuple(calls[i] for i in found.order),
+    )
+
+
+REGISTERS = ("register", "cas-register", "kv")
+
+EXPLAIN_SECONDS = 5.0
+"""How long an invalid partition may be minimised; the evidence is right before, only longer."""

@@ -1,0 +1,78 @@
+"""Operations in words, and what each of them says about the value that a register held."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from histories.operations import NEVER, Operation, thaw
+
+READS = ("read", "get")
+WRITES = ("write", "put")
+
+
+def saw(op: Operation) -> tuple[Any, ...]:
+    """The one value that the register held just before the operation took effect, where it says."""
+    if op.f == "cas" and op.outcome == "ok":
+        return (op.value[0],)
+    if op.seen and (op.f in READS or op.outcome == "mismatch"):
+        return (op.result,)
+    return ()
+
+
+def left(op: Operation) -> tuple[Any, ...]:
+    """The one value that the register held just after it, where it says."""
+    if op.f in WRITES and op.outcome == "ok":
+        return (op.value,)
+    if op.f == "cas" and op.outcome == "ok":
+        return (op.value[1],)
+    return saw(op)
+
+
+def wrote(op: Operation) -> tuple[Any, ...]:
+    """The one value that the operation put there, or may have put there."""
+    if op.f in WRITES:
+        return (op.value,)
+    if op.f == "cas" and op.outcome != "mismatch":
+        return (op.value[1],)
+    return ()
+
+
+def telling(op: Operation) -> str:
+    """One operation in words: "client 4 read x=7 at 12.310 s"."""
+    who, name = f"client {op.process}", name_of(op)
+    when = f"at {seconds(op.ret_ns if op.ret != NEVER else op.call_ns)}"
+    if op.f in READS and op.seen:
+        return f"{who} read {name}={shown(op.result)} {when}"
+    if op.f in WRITES:
+        done = "wrote" if op.outcome == "ok" else "may have written"
+        return f"{who} {done} {name}={shown(op.value)} {when}"
+    if op.f == "cas":
+        change = f"{name} from {shown(op.value[0])} to {shown(op.value[1])}"
+        if op.outcome == "mismatch":
+            found = f" (it found {shown(op.result)})" if op.seen else ""
+            return f"{who} could not set {change}{found} {when}"
+        return f"{who} {'set' if op.outcome == 'ok' else 'may have set'} {change} {when}"
+    key = "" if op.key is None else f" {op.key}"
+    argument = "" if op.value is None else f" {shown(op.value)}"
+    doubt = "" if op.outcome == "ok" else " (outcome unknown)"
+    return f"{who}: {op.f}{key}{argument}{answer(op)}{doubt} {when}"
+
+
+def answer(op: Operation) -> str:
+    """-> what it returned, for operations that return something."""
+    gives = op.f in ("read", "get", "dequeue", "pop", "acquire", "contains") or op.observed
+    return f" -> {shown(op.result)}" if op.seen and gives else ""
+
+
+def name_of(op: Operation) -> str:
+    return "value" if op.key is None else str(op.key)
+
+
+def shown(value: Any) -> str:
+    text = json.dumps(thaw(value), ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:40]}…{text[-16:]}"
+
+
+def seconds(ns: int) -> str:
+    return f"{ns / 1e9:.3f} s"

@@ -1,0 +1,44 @@
+"""What can go wrong with a history or a run's folder. Every message says what to do next.
+
+HistoryError
+├── BadHistory         a file whose content is not a history; names the file and the line
+├── UnknownOperation   the model has no such operation; names it and what the model knows
+├── UnknownModel       no model of that name; lists the choices
+├── UnknownFormat      no such file format; lists the choices
+└── BadFolder          not a run's folder, or one of another format version
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class HistoryError(Exception):
+    """Base of everything in this pillar that a caller may want to catch."""
+
+
+class BadHistory(HistoryError):
+    """A line that cannot be part of a history. `line` counts from 1; 0 means the file itself."""
+
+    def __init__(self, message: str, *, path: Path | str | None = None, line: int = 0) -> None:
+        self.path, self.line, self.message = path, line, message
+        place = str(path) if path is not None else "the history"
+        if line:
+            place += f", line {line}" if path is not None else f", event {line}"
+        super().__init__(f"{place}: {message}")
+
+
+class UnknownOperation(BadHistory):
+    """An operation that the chosen model does not have."""
+
+
+class UnknownModel(HistoryError):
+    """No model of that name."""
+
+
+class UnknownFormat(HistoryError):
+    """No format of that name, or none that fits the file."""
+
+
+class BadFolder(HistoryError):
+    """Not the folder of a run, or one that this version cannot read."""

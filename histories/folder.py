@@ -1,0 +1,159 @@
+"""The folder of a run: everything that was asked for, that happened, and what it was judged to be.
+
+    <store>/<name>/
+        run.json               format version, resolved configuration, versions, seed
+        schedule.json          the faults, written before the first one is injected
+        history.jsonl          what clients did and what faults were injected, one event a line
+        nodes/n1.log.jsonl     node 1's own log
+        nodes/n1.decided.jsonl what node 1 decided, one slot a line, in the order it applied them
+        verdict.json           the verdict, written last
+        report/                whatever a report adds
+
+A run can be cut off at any moment (kill -9, a power cut): the folder then lacks its last files,
+and still opens. JSON documents are written to a temporary name and renamed, so that they are
+there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from histories.errors import BadFolder
+
+FORMAT_VERSION: Final = 1
+
+RUN: Final = "run.json"
+SCHEDULE: Final = "schedule.json"
+HISTORY: Final = "history.jsonl"
+VERDICT: Final = "verdict.json"
+NODES: Final = "nodes"
+REPORT: Final = "report"
+
+
+class RunFolder:
+    """One run's folder. Make it with `create`, come back to it with `open`."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, store: Path | str, name: str) -> RunFolder:
+        """A new, empty folder `store/name`; a number is added where that name is taken.
+
+        Raises BadFolder where it cannot be made, with the system's reason.
+        """
+        if not name or "/" in name or name.startswith("."):
+            raise BadFolder(f"{name!r} cannot name a run: use a plain file name")
+        for attempt in range(1, 10_000):
+            path = Path(store) / (name if attempt == 1 else f"{name}-{attempt}")
+            try:
+                (path / NODES).mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise BadFolder(f"cannot make {path}: {error.strerror or error}") from error
+            return cls(path)
+        raise BadFolder(f"{store} already holds 10,000 runs called {name}: choose another --store")
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """The folder of a run that ended, or was cut off.
+
+        Raises BadFolder where there is neither run.json nor a history, or where run.json is of
+        another format version.
+        """
+        folder = cls(path)
+        if not folder.path.is_dir():
+            raise BadFolder(f"{path} is not a folder")
+        if not folder.run.exists():
+            if folder.history.exists():
+                return folder
+            raise BadFolder(
+                f"{path} is not the folder of a run: it holds no {RUN} and no {HISTORY}"
+            )
+        document = folder.read_json(RUN)
+        version = document.get("format") if isinstance(document, dict) else None
+        if version != FORMAT_VERSION:
+            raise BadFolder(
+                f"{folder.run} says format {version!r}; this antipaxos reads format "
+                f"{FORMAT_VERSION}: use the version that recorded the run, or check its "
+                f"{HISTORY} alone"
+            )
+        return folder
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def run(self) -> Path:
+        return self.path / RUN
+
+    @property
+    def schedule(self) -> Path:
+        return self.path / SCHEDULE
+
+    @property
+    def history(self) -> Path:
+        return self.path / HISTORY
+
+    @property
+    def verdict(self) -> Path:
+        return self.path / VERDICT
+
+    @property
+    def report(self) -> Path:
+        return self.path / REPORT
+
+    @property
+    def nodes(self) -> Path:
+        return self.path / NODES
+
+    def node_log(self, node: int) -> Path:
+        return self.nodes / f"n{node}.log.jsonl"
+
+    def node_decided(self, node: int) -> Path:
+        return self.nodes / f"n{node}.decided.jsonl"
+
+    def decided_files(self) -> Iterator[tuple[int, Path]]:
+        """(node, path) of every decided log that is there, by node number."""
+        found: list[tuple[int, Path]] = []
+        for path in self.nodes.glob("n*.decided.jsonl"):
+            number = path.name[1 : -len(".decided.jsonl")]
+            if number.isdecimal():
+                found.append((int(number), path))
+        yield from sorted(found)
+
+    def write_run(self, configuration: dict[str, Any]) -> None:
+        """run.json: the format version, and whatever the controller says about the run."""
+        self.write_json(RUN, {"format": FORMAT_VERSION} | configuration)
+
+    def write_json(self, name: str, document: Any) -> Path:
+        """Write one JSON document atomically; `name` is relative to the folder."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+        try:
+            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    def read_json(self, name: str) -> Any:
+        """Read one JSON document of the folder.
+
+        Raises BadFolder where it is missing or not JSON.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise BadFolder(f"{path} is missing: the run was cut off before it wrote it") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise BadFolder(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,167 @@
+"""Our own history file: one JSON object a line, one event an object. Read strictly.
+
+`index` and `time` may be left out by hand-written files (then lines count); where they are there,
+indexes must rise and times must not fall. A key may be a number: it is the same key as its text.
+
+A run that was cut off may end in half a line: it has no newline at its end. If that rest is not a
+whole event it is dropped, and a note says so. Anything else that is not an event is an error that
+names the line: a verdict on a history that was half understood would be worth nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+from histories.errors import BadHistory
+from histories.events import NEMESIS, TYPES, Event
+from histories.operations import Operation, pair
+from histories.recorder import event_line
+
+_KNOWN: Final = frozenset(
+    ("index", "time", "process", "type", "f", "key", "value", "node", "error", "observed")
+)
+
+
+class History(NamedTuple):
+    """The events of a file in order, and notes on what the reader had to leave out."""
+
+    events: Sequence[Event]
+    notes: tuple[str, ...] = ()
+    path: Path | None = None
+    reuse_after_info: bool = False
+
+    def operations(self) -> list[Operation]:
+        """The history's operations. Raises BadHistory, naming file and line."""
+        try:
+            return pair(self.events, reuse_after_info=self.reuse_after_info)
+        except BadHistory as error:
+            if self.path is None:
+                raise
+            raise BadHistory(error.message, path=self.path, line=error.line) from None
+
+
+def read(path: Path | str) -> History:
+    """Read a whole native file. Raises BadHistory, with the file and the line."""
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from error
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path | None = None) -> History:
+    """The history in `data`; `path` is for messages only."""
+    if not data.strip():
+        raise BadHistory("holds no events: the run never began", path=path)
+    events: list[Event] = []
+    notes: list[str] = []
+    try:
+        for event in _events(data):
+            events.append(event)  # noqa: PERF402 (keeps what came before a torn last line)
+    except _Torn as torn:
+        notes.append(f"line {torn.line} is cut off in the middle: the run was cut off there")
+    except BadHistory as error:
+        raise BadHistory(error.message, path=path, line=error.line) from None
+    return History(events, tuple(notes), path)
+
+
+def parse_line(line: bytes, number: int) -> Event:
+    """One line of a file that is known to be right; `number` counts from 1."""
+    return _event(_object(line), number, 0)
+
+
+def write(path: Path | str, events: Sequence[Event]) -> None:
+    """Write a native file; what is there already is replaced."""
+    text = "".join(event_line(event) + "\n" for event in events)
+    Path(path).write_text(text, encoding="ascii")
+
+
+class _Torn(Exception):
+    def __init__(self, line: int) -> None:
+        self.line = line
+
+
+def _events(data: bytes) -> Iterator[Event]:
+    lines = data.split(b"\n")
+    torn_line = len(lines) if lines[-1].strip() else 0
+    if not torn_line:
+        lines.pop()
+    last_index, last_time = -1, 0
+    for number, line in enumerate(lines, 1):
+        try:
+            fields = _object(line)
+        except BadHistory as error:
+            if number == torn_line:
+                raise _Torn(number) from None
+            raise BadHistory(error.message, line=number) from None
+        event = _event(fields, number, last_time)
+        if event.index <= last_index:
+            raise BadHistory(f"index {event.index} does not follow {last_index}", line=number)
+        if event.time < last_time:
+            raise BadHistory(f"time goes back from {last_time} to {event.time}", line=number)
+        last_index, last_time = event.index, event.time
+        yield event
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise BadHistory(f"byte {error.start + 1} of the line is not UTF-8") from None
+    except RecursionError:
+        raise BadHistory("is nested too deeply") from None
+    except ValueError as error:
+        raise BadHistory(f"is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise BadHistory("is not a JSON object")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _event(line: dict[str, Any], number: int, last_time: int) -> Event:
+    kind, f = line.get("type"), line.get("f")
+    process: Any = line.get("process")
+    index, time, key = line.get("index", number - 1), line.get("time", last_time), line.get("key")
+    error, node = line.get("error"), line.get("node")
+    if kind not in TYPES:
+        raise BadHistory(f"type {kind!r} is none of {', '.join(TYPES)}", line=number)
+    if process != NEMESIS and not _is_count(process):
+        raise BadHistory(f"process {process!r} is not a number, nor {NEMESIS!r}", line=number)
+    if not isinstance(f, str) or not f:
+        raise BadHistory(f"f {f!r} is not the name of an operation", line=number)
+    if not _is_count(index):
+        raise BadHistory(f"index {index!r} is not a number from 0 to 2^62", line=number)
+    if not _is_count(time):
+        raise BadHistory(f"time {time!r} is not a number of ns from 0 to 2^62", line=number)
+    if _is_count(key):
+        key = str(key)
+    if key is not None and not isinstance(key, str):
+        raise BadHistory(f"key {key!r} is not a text", line=number)
+    if error is not None and not isinstance(error, str):
+        error = json.dumps(error)
+    extra = None if line.keys() <= _KNOWN else {k: line[k] for k in line if k not in _KNOWN}
+    return Event(
+        index,
+        time,
+        process,
+        kind,
+        f,
+        key,
+        line.get("value"),
+        node if _is_count(node) else None,
+        error,
+        line.get("observed"),
+        "observed" in line,
+        extra,
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return value.__class__ is int and 0 <= value < 1 << 62

@@ -1,0 +1,271 @@
+//! Judging a history: every partition by the first monitor that can decide it, else by the search.
+//!
+//! No answer "valid" leaves here that the verifier has not replayed; a monitor whose order does not
+//! pass is not believed, and the search decides.
+
+use crate::history::{F, History, Op, Outcome};
+use crate::memory::{Limits, Stop};
+use crate::minimise::{Minimiser, Part, writes};
+use crate::models::{Kind, Machine, constraining};
+use crate::monitors;
+use crate::search::{Found, search};
+use crate::values::{Id, Values};
+use crate::verify::verify;
+use crate::zones::{Scratch, Zoned, zones};
+use rustc_hash::FxHashSet;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::Sender;
+
+/// An operation by the positions of its two events.
+pub type Span = (u32, u32);
+
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    pub operations: Vec<Span>,
+    pub minimal: bool,
+    /// Every other operation that wrote, or failed to write, a value that the part is about.
+    pub context: Vec<Span>,
+    /// The moment of failure: what returns later is open.
+    pub until: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Judged {
+    pub outcome: &'static str,
+    pub method: &'static str,
+    pub judged: usize,
+    pub operations: usize,
+    pub reason: Option<&'static str>,
+    pub evidence: Option<Evidence>,
+    /// Positions of invocations, in the order of linearization points; if asked for.
+    pub order: Vec<u32>,
+}
+
+pub struct Job<'a> {
+    pub kind: Kind,
+    pub initial: Id,
+    pub values: &'a Values,
+    pub limits: &'a Limits,
+    /// What making evidence small may cost, beside MINIMISE_SECONDS.
+    pub evidence: &'a Limits,
+    pub keep_order: bool,
+    /// The search alone, without monitors: for tests.
+    pub plain: bool,
+}
+
+/// Seconds for making evidence smaller; it is right before, only longer.
+const MINIMISE_SECONDS: f64 = 0.5;
+/// A part of so few operations is made minimal in microseconds of work: its bound is only for a
+/// machine so busy that the thread stands still for longer than the one above.
+const SMALL: usize = 64;
+const SMALL_SECONDS: f64 = 5.0;
+
+/// Judge partitions, the largest first, on some threads; each result goes to `results` as it comes.
+pub fn judge_all(job: &Job, history: &History, threads: usize, results: &Sender<(usize, Judged)>) {
+    let mut order: Vec<usize> = (0..history.parts.len()).collect();
+    order.sort_by_key(|&p| std::cmp::Reverse(history.parts[p].ops.len()));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut scratch = Scratch::default();
+        loop {
+            let place = next.fetch_add(1, Relaxed);
+            let Some(&part) = order.get(place) else { return };
+            let judged = judge(job, &history.parts[part].ops, &mut scratch);
+            if results.send((part, judged)).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(order.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+}
+
+/// Judge one partition.
+pub fn judge(job: &Job, ops: &[Op], scratch: &mut Scratch) -> Judged {
+    let happened = ops.iter().filter(|op| op.outcome != Outcome::Failed).count();
+    let mut judged = Judged {
+        outcome: "valid",
+        method: "zones",
+        judged: happened,
+        operations: happened,
+        reason: None,
+        evidence: None,
+        order: Vec::new(),
+    };
+    if let Err(stop) = job.limits.check() {
+        return unknown(judged, stop, 0);
+    }
+    if job.kind.is_register() && !job.plain {
+        match zones(ops, job.initial, job.values, scratch) {
+            Zoned::Valid(order) if certified(job, ops, &order) => {
+                return valid(job, judged, ops, &order);
+            }
+            Zoned::Invalid(part) => return invalid(job, judged, ops, part, None),
+            _ => {}
+        }
+    }
+    let kept: Vec<u32> = (0..ops.len() as u32)
+        .filter(|&i| {
+            let op = &ops[i as usize];
+            op.outcome != Outcome::Failed && !(op.outcome == Outcome::Info && job.kind.is_read(op))
+        })
+        .collect();
+    let part = constraining(job.kind, ops);
+    let monitored = if job.plain { None } else { monitor(job, &part) };
+    if let Some((method, Zoned::Valid(order))) = &monitored {
+        if certified(job, &part, order) {
+            judged.method = method;
+            return valid(job, judged, &part, order);
+        }
+    }
+    if let Some((method, Zoned::Invalid(bad))) = monitored {
+        judged.method = method;
+        return invalid(
+            job,
+            judged,
+            ops,
+            bad.into_iter().map(|i| kept[i as usize]).collect(),
+            None,
+        );
+    }
+    judged.method = "search";
+    let by_element = if job.kind == Kind::Set && !job.plain {
+        monitors::set_by_element(&part, job.initial, job.values, job.limits)
+    } else {
+        None
+    };
+    if by_element.is_some() {
+        judged.method = "elements";
+    }
+    let found = by_element.unwrap_or_else(|| {
+        let mut machine = Machine::new(job.kind, job.values);
+        search(&mut machine, job.initial, &part, job.limits)
+    });
+    match found {
+        Found::Valid(order) => {
+            assert!(certified(job, &part, &order), "the search found an order that does not hold");
+            valid(job, judged, &part, &order)
+        }
+        Found::Invalid { failed } => {
+            let until = part[failed as usize].ret;
+            let all = kept;
+            judged.judged = part.iter().filter(|op| op.ret < until).count();
+            invalid(job, judged, ops, all, Some(until))
+        }
+        Found::Unknown { stop, judged: done } => unknown(judged, stop, done),
+    }
+}
+
+/// The monitor for a model, beside the registers' zones.
+fn monitor(job: &Job, part: &[Op]) -> Option<(&'static str, Zoned)> {
+    match job.kind {
+        Kind::Log => Some(("log", monitors::log(part, job.initial, job.values))),
+        Kind::Kv if part.iter().any(|op| op.f == F::Append) => {
+            Some(("log", only_valid(monitors::log(part, job.initial, job.values))))
+        }
+        Kind::Set if part.iter().any(|op| op.f == F::Read) => {
+            Some(("growing-set", monitors::growing_set(part, job.initial, job.values)))
+        }
+        Kind::Queue => Some(("queue", monitors::queue(part, job.initial, job.values))),
+        _ => None,
+    }
+}
+
+/// A key that may hold other things than lists: only an order is an answer.
+fn only_valid(zoned: Zoned) -> Zoned {
+    match zoned {
+        Zoned::Invalid(_) => Zoned::Handover("a key that may hold other things than lists"),
+        other => other,
+    }
+}
+
+fn certified(job: &Job, ops: &[Op], order: &[u32]) -> bool {
+    let mut machine = Machine::new(job.kind, job.values);
+    verify(&mut machine, job.initial, ops, order).is_ok()
+}
+
+fn valid(job: &Job, mut judged: Judged, ops: &[Op], order: &[u32]) -> Judged {
+    if job.keep_order {
+        judged.order = order.iter().map(|&i| ops[i as usize].call).collect();
+    }
+    judged
+}
+
+fn unknown(mut judged: Judged, stop: Stop, done: usize) -> Judged {
+    judged.outcome = "unknown";
+    judged.reason = Some(stop.reason());
+    judged.judged = done;
+    judged
+}
+
+fn invalid(
+    job: &Job,
+    mut judged: Judged,
+    ops: &[Op],
+    part: Vec<u32>,
+    until: Option<u32>,
+) -> Judged {
+    judged.outcome = "invalid";
+    let last = |o: &[u32]| {
+        let ends = o.iter().map(|&i| ops[i as usize].ret);
+        ends.filter(|&r| r != crate::history::NEVER).max().unwrap_or(0)
+    };
+    let until = until.unwrap_or_else(|| last(&part));
+    let seconds = if part.len() <= SMALL { SMALL_SECONDS } else { MINIMISE_SECONDS };
+    let mut minimiser = Minimiser {
+        kind: job.kind,
+        values: job.values,
+        initial: job.initial,
+        ops,
+        until,
+        limits: job.evidence.within(seconds),
+    };
+    let Part { ops: part, minimal } = minimiser.run(&part);
+    let until = minimiser.until;
+    let span = |&i: &u32| (ops[i as usize].call, ops[i as usize].ret);
+    judged.evidence = Some(Evidence {
+        operations: part.iter().map(span).collect(),
+        minimal,
+        context: context(job.values, ops, &part).iter().map(span).collect(),
+        until,
+    });
+    judged
+}
+
+/// What puts an element into an object, or takes it out.
+const PUTS: [F; 5] = [F::Append, F::Add, F::Remove, F::Enqueue, F::Push];
+
+/// Writes of the values that the part is about, beside those in it.
+fn context(table: &Values, ops: &[Op], part: &[u32]) -> Vec<u32> {
+    const CONTEXT_MAX: usize = 200;
+    let mut values: FxHashSet<Id> = FxHashSet::default();
+    for &i in part {
+        let op = &ops[i as usize];
+        values.extend([op.arg, op.new]);
+        if op.seen {
+            values.insert(op.res);
+            if let crate::values::Value::List(items) = table.get(op.res) {
+                values.extend(items.iter());
+            }
+        }
+    }
+    let has = part.iter().copied().collect::<FxHashSet<u32>>();
+    (0..ops.len() as u32)
+        .filter(|i| !has.contains(i))
+        .filter(|&i| {
+            let op = &ops[i as usize];
+            let value = match op.outcome {
+                Outcome::Failed if op.f == F::Cas => Some(op.new),
+                Outcome::Failed => Some(op.arg),
+                _ if PUTS.contains(&op.f) => Some(op.arg),
+                _ => writes(op),
+            };
+            value.is_some_and(|v| values.contains(&v))
+        })
+        .take(CONTEXT_MAX)
+        .collect()
+}

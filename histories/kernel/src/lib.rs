@@ -1,0 +1,20 @@
+//! The compiled kernel of the checker. Python sees three things: `check_file`, `check_events`, and
+//! `Live`, all of which give the same raw verdict; `histories/checker/compiled.py` makes it readable.
+
+mod edn;
+mod files;
+mod history;
+mod json;
+mod judge;
+mod memory;
+mod minimise;
+mod models;
+mod monitors;
+mod python;
+mod search;
+mod values;
+mod verify;
+mod zones;
+
+#[global_allocator]
+static ALLOCATOR: memory::Counting = memory::Counting;

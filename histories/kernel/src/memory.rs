@@ -1,0 +1,114 @@
+//! How much memory the kernel holds, exactly: a counting allocator, and the limits that a check obeys.
+//!
+//! The memory limit is on what this kernel has allocated since the check began; it is looked at
+//! together with the clock, every few hundred steps of anything that can grow.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+pub struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+/// Only blocks of this size and above touch the shared counters' cache line for the peak.
+const LARGE: usize = 1 << 12;
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+        if layout.size() >= LARGE {
+            PEAK.fetch_max(held, Relaxed);
+        }
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let held = HELD.fetch_add(size, Relaxed) + size;
+        HELD.fetch_sub(layout.size(), Relaxed);
+        if size >= LARGE {
+            PEAK.fetch_max(held - layout.size(), Relaxed);
+        }
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+pub fn held() -> usize {
+    HELD.load(Relaxed)
+}
+
+pub fn peak() -> usize {
+    PEAK.load(Relaxed).max(held())
+}
+
+pub fn reset_peak() {
+    PEAK.store(held(), Relaxed);
+}
+
+/// Why a check stopped before it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Time,
+    Memory,
+    Width,
+    Cancelled,
+}
+
+impl Stop {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Stop::Time => "the time limit",
+            Stop::Memory => "the memory limit",
+            Stop::Width => "more operations open at once on one key than the search can hold",
+            Stop::Cancelled => "interrupted",
+        }
+    }
+}
+
+/// The limits of one check; cheap to ask often.
+pub struct Limits {
+    deadline: Option<Instant>,
+    memory: usize,
+    pub cancelled: AtomicBool,
+}
+
+impl Limits {
+    pub fn new(seconds: Option<f64>, memory: Option<usize>) -> Limits {
+        let allowed = memory.map_or(usize::MAX, |bytes| held().saturating_add(bytes));
+        let length = seconds.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok());
+        Limits {
+            deadline: length.and_then(|l| Instant::now().checked_add(l)),
+            memory: allowed,
+            cancelled: AtomicBool::new(false),
+        }
+    }
+
+    pub fn check(&self) -> Result<(), Stop> {
+        if held() > self.memory {
+            return Err(Stop::Memory);
+        }
+        if self.cancelled.load(Relaxed) {
+            return Err(Stop::Cancelled);
+        }
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(Stop::Time),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same limits, ending at most `seconds` from now.
+    pub fn within(&self, seconds: f64) -> Limits {
+        let end = Instant::now() + Duration::from_secs_f64(seconds);
+        Limits {
+            deadline: Some(self.deadline.map_or(end, |d| d.min(end))),
+            memory: self.memory,
+            cancelled: AtomicBool::new(self.cancelled.load(Relaxed)),
+        }
+    }
+}

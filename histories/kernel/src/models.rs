@@ -1,0 +1,451 @@
+//! The models: the same rules as `models.py`, over numbered states.
+//!
+//! A state is a number: of a value for registers, a small code for locks, and for everything that
+//! grows the number of an interned sequence. `step` gives the next state, or None where the object
+//! could not have answered as the operation says.
+
+use crate::history::{F, NEVER, Op, Outcome};
+use crate::values::{Id, NULL, Value, Values};
+use rustc_hash::FxHashMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Register,
+    CasRegister,
+    Kv,
+    StringMap,
+    Counter,
+    Set,
+    Queue,
+    Stack,
+    Mutex,
+    FencedLock,
+    Log,
+}
+
+impl Kind {
+    pub fn named(name: &str) -> Option<Kind> {
+        Some(match name {
+            "register" => Kind::Register,
+            "cas-register" => Kind::CasRegister,
+            "kv" => Kind::Kv,
+            "string-map" => Kind::StringMap,
+            "counter" => Kind::Counter,
+            "set" => Kind::Set,
+            "queue" => Kind::Queue,
+            "stack" => Kind::Stack,
+            "mutex" => Kind::Mutex,
+            "fenced-lock" => Kind::FencedLock,
+            "log" => Kind::Log,
+            _ => return None,
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Register => "register",
+            Kind::CasRegister => "cas-register",
+            Kind::Kv => "kv",
+            Kind::StringMap => "string-map",
+            Kind::Counter => "counter",
+            Kind::Set => "set",
+            Kind::Queue => "queue",
+            Kind::Stack => "stack",
+            Kind::Mutex => "mutex",
+            Kind::FencedLock => "fenced-lock",
+            Kind::Log => "log",
+        }
+    }
+
+    pub fn is_register(self) -> bool {
+        matches!(self, Kind::Register | Kind::CasRegister | Kind::Kv)
+    }
+
+    fn knows(self, f: F) -> bool {
+        match self {
+            Kind::Register => matches!(f, F::Read | F::Write),
+            Kind::CasRegister => matches!(f, F::Read | F::Write | F::Cas),
+            Kind::Kv => matches!(f, F::Read | F::Write | F::Cas | F::Append),
+            Kind::StringMap => matches!(f, F::Get | F::Put | F::Append | F::Read | F::Write),
+            Kind::Counter => matches!(f, F::Add | F::Inc | F::Dec | F::Read),
+            Kind::Set => matches!(f, F::Add | F::Remove | F::Contains | F::Read),
+            Kind::Queue => matches!(f, F::Enqueue | F::Dequeue),
+            Kind::Stack => matches!(f, F::Push | F::Pop),
+            Kind::Mutex | Kind::FencedLock => matches!(f, F::Acquire | F::Release),
+            Kind::Log => matches!(f, F::Append | F::Read),
+        }
+    }
+
+    /// Why the model cannot take this operation, if it cannot.
+    pub fn refuses(self, op: &Op, is_pair: bool, values: &Values) -> Option<&'static str> {
+        if !self.knows(op.f) {
+            return Some("it has no such operation");
+        }
+        match self {
+            _ if op.f == F::Cas && !is_pair => Some("a cas needs the value [expected, new]"),
+            Kind::StringMap if !self.is_read(op) => {
+                let text = matches!(values.get(op.arg), Value::Text(_));
+                (!text).then_some("its value must be a text")
+            }
+            Kind::Counter if op.f != F::Read => match values.get(op.arg) {
+                Value::Int(n) if n.unsigned_abs() < 1 << 40 => None,
+                Value::Null if op.f != F::Add => None,
+                _ => Some("its value must be a whole number"),
+            },
+            _ => None,
+        }
+    }
+
+    /// The same for what the operation returned.
+    pub fn refuses_result(self, op: &Op, values: &Values) -> Option<&'static str> {
+        let counted = self == Kind::Counter && op.f == F::Read && op.outcome == Outcome::Ok;
+        let whole = matches!(values.get(op.res), Value::Int(_));
+        (counted && !whole).then_some("the value of read must be a whole number")
+    }
+
+    /// Operations that never change a state.
+    pub fn is_read(self, op: &Op) -> bool {
+        matches!(op.f, F::Read | F::Get | F::Contains) || op.outcome == Outcome::Mismatch
+    }
+}
+
+/// The states of one partition, and how operations lead from one to the next.
+pub struct Machine<'v> {
+    pub kind: Kind,
+    pub values: &'v Values,
+    sequences: Sequences,
+    texts: Texts,
+    moves: FxHashMap<(u32, F, Id, Id), Option<u32>>,
+}
+
+const LIST: u32 = 1 << 31;
+
+impl<'v> Machine<'v> {
+    pub fn new(kind: Kind, values: &'v Values) -> Machine<'v> {
+        Machine {
+            kind,
+            values,
+            sequences: Sequences::default(),
+            texts: Texts::default(),
+            moves: FxHashMap::default(),
+        }
+    }
+
+    /// The first state; `initial` is the value that the user gave, or null.
+    pub fn initial(&mut self, initial: Id) -> u32 {
+        match self.kind {
+            Kind::Register | Kind::CasRegister | Kind::Kv => self.value_state(initial),
+            Kind::StringMap => match self.values.get(initial) {
+                Value::Text(text) => self.texts.number(text),
+                _ => self.texts.number(b""),
+            },
+            Kind::Counter => match self.values.get(initial) {
+                Value::Int(n) => self.sequences.number(&split(*n)),
+                _ => self.sequences.number(&split(0)),
+            },
+            Kind::Mutex => match self.values.get(initial) {
+                Value::Null | Value::Bool(false) | Value::Int(0) => 0,
+                _ => 1,
+            },
+            Kind::FencedLock => match self.values.get(initial) {
+                Value::Int(n) => self.lock(false, *n),
+                _ => self.lock(false, -1),
+            },
+            Kind::Set | Kind::Queue | Kind::Stack | Kind::Log => {
+                let mut items: Vec<u32> = self.items(initial).to_vec();
+                if self.kind == Kind::Set {
+                    items.sort_unstable();
+                    items.dedup();
+                }
+                self.sequences.number(&items)
+            }
+        }
+    }
+
+    fn items(&self, id: Id) -> &'v [Id] {
+        match self.values.get(id) {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    pub fn step(&mut self, state: u32, op: &Op) -> Option<u32> {
+        match self.kind {
+            Kind::Register | Kind::CasRegister => register(state, op),
+            Kind::Kv => self.kv(state, op),
+            Kind::StringMap => self.string_map(state, op),
+            Kind::Counter => self.counter(state, op),
+            Kind::Set => self.set(state, op),
+            Kind::Queue | Kind::Stack => self.line(state, op),
+            Kind::Mutex => mutex(state, op),
+            Kind::FencedLock => self.fenced_lock(state, op),
+            Kind::Log => self.log(state, op),
+        }
+    }
+
+    /// The state in which a register holds a value: the value's number, or a list's as a sequence.
+    pub fn value_state(&mut self, id: Id) -> u32 {
+        if self.kind == Kind::Kv && matches!(self.values.get(id), Value::List(_)) {
+            return LIST | self.sequences.number(self.items(id));
+        }
+        id
+    }
+
+    fn kv(&mut self, state: u32, op: &Op) -> Option<u32> {
+        if op.f == F::Append {
+            if state == NULL {
+                return Some(LIST | self.sequences.number(&[op.arg]));
+            }
+            if state & LIST == 0 {
+                return (op.outcome == Outcome::Info).then_some(state);
+            }
+            return Some(LIST | self.sequences.pushed(state & !LIST, op.arg));
+        }
+        let mut known = *op;
+        known.arg = self.value_state(op.arg);
+        known.new = self.value_state(op.new);
+        known.res = self.value_state(op.res);
+        register(state, &known)
+    }
+
+    fn log(&mut self, state: u32, op: &Op) -> Option<u32> {
+        if op.f == F::Read {
+            let same = !op.seen || self.sequences.number(self.items(op.res)) == state;
+            let is_list = matches!(self.values.get(op.res), Value::List(_) | Value::Null);
+            return (same && (is_list || !op.seen)).then_some(state);
+        }
+        if op.observed && op.outcome == Outcome::Ok {
+            let length = self.sequences.length(state) as i64;
+            if *self.values.get(op.res) != Value::Int(length) {
+                return None;
+            }
+        }
+        Some(self.sequences.pushed(state, op.arg))
+    }
+
+    fn string_map(&mut self, state: u32, op: &Op) -> Option<u32> {
+        match op.f {
+            F::Read | F::Get => {
+                if !op.seen {
+                    return Some(state);
+                }
+                let same = match self.values.get(op.res) {
+                    Value::Text(text) => self.texts.get(state) == &**text,
+                    Value::Null => self.texts.get(state).is_empty(),
+                    _ => false,
+                };
+                same.then_some(state)
+            }
+            F::Append => {
+                let values = self.values;
+                let Value::Text(more) = values.get(op.arg) else { return None };
+                if let Some(&next) = self.moves.get(&(state, F::Append, op.arg, NULL)) {
+                    return next;
+                }
+                let text = [self.texts.get(state), more].concat();
+                let next = Some(self.texts.number(&text));
+                self.moves.insert((state, F::Append, op.arg, NULL), next);
+                next
+            }
+            _ => match self.values.get(op.arg) {
+                Value::Text(text) => Some(self.texts.number(text)),
+                _ => None,
+            },
+        }
+    }
+
+    fn counter(&mut self, state: u32, op: &Op) -> Option<u32> {
+        let now = join(self.sequences.items(state));
+        if op.f == F::Read {
+            return (!op.seen || *self.values.get(op.res) == Value::Int(now)).then_some(state);
+        }
+        let amount = match self.values.get(op.arg) {
+            Value::Int(n) => *n,
+            _ => 1,
+        };
+        let next = if op.f == F::Dec { now - amount } else { now + amount };
+        Some(self.sequences.number(&split(next)))
+    }
+
+    fn set(&mut self, state: u32, op: &Op) -> Option<u32> {
+        let items = self.sequences.items(state);
+        let place = items.binary_search(&op.arg);
+        match op.f {
+            F::Contains => {
+                let said = *self.values.get(op.res) == Value::Bool(true);
+                (!op.seen || said == place.is_ok()).then_some(state)
+            }
+            F::Read => {
+                if !op.seen {
+                    return Some(state);
+                }
+                let mut said = self.items(op.res).to_vec();
+                said.sort_unstable();
+                (said == items).then_some(state)
+            }
+            F::Add => match place {
+                Ok(_) => Some(state),
+                Err(place) => {
+                    let mut more = items.to_vec();
+                    more.insert(place, op.arg);
+                    Some(self.sequences.number(&more))
+                }
+            },
+            _ => match place {
+                Err(_) => Some(state),
+                Ok(place) => {
+                    let mut rest = items.to_vec();
+                    rest.remove(place);
+                    Some(self.sequences.number(&rest))
+                }
+            },
+        }
+    }
+
+    /// Queue and stack: put at the end; take from the front or from the end.
+    fn line(&mut self, state: u32, op: &Op) -> Option<u32> {
+        if matches!(op.f, F::Enqueue | F::Push) {
+            return Some(self.sequences.pushed(state, op.arg));
+        }
+        let items = self.sequences.items(state);
+        if items.is_empty() {
+            return (!op.seen || op.res == NULL).then_some(state);
+        }
+        let place = if self.kind == Kind::Queue { 0 } else { items.len() - 1 };
+        if op.seen && items[place] != op.res {
+            return None;
+        }
+        let mut rest = items.to_vec();
+        rest.remove(place);
+        Some(self.sequences.number(&rest))
+    }
+
+    fn lock(&mut self, held: bool, token: i64) -> u32 {
+        let [low, high] = split(token);
+        self.sequences.number(&[u32::from(held), low, high])
+    }
+
+    fn fenced_lock(&mut self, state: u32, op: &Op) -> Option<u32> {
+        let items = self.sequences.items(state);
+        let (held, token) = (items[0] == 1, join(&items[1..]));
+        let nothing = (op.outcome == Outcome::Info).then_some(state);
+        match (op.f, held) {
+            (F::Release, true) => Some(self.lock(false, token)),
+            (F::Release, false) | (_, true) => nothing,
+            (_, false) if !op.seen => Some(self.lock(true, token.saturating_add(1))),
+            (_, false) => match self.values.get(op.res) {
+                Value::Int(next) if *next > token => Some(self.lock(true, *next)),
+                _ => None,
+            },
+        }
+    }
+}
+
+fn register(state: u32, op: &Op) -> Option<u32> {
+    match op.f {
+        F::Read => (!op.seen || op.res == state).then_some(state),
+        F::Write => Some(op.arg),
+        _ if op.outcome == Outcome::Mismatch => {
+            let possible = op.arg != state && (!op.seen || op.res == state);
+            possible.then_some(state)
+        }
+        _ if op.arg == state => Some(op.new),
+        _ => (op.outcome == Outcome::Info).then_some(state),
+    }
+}
+
+fn mutex(state: u32, op: &Op) -> Option<u32> {
+    let wanted = u32::from(op.f == F::Acquire);
+    if state == wanted {
+        return (op.outcome == Outcome::Info).then_some(state);
+    }
+    Some(wanted)
+}
+
+fn split(number: i64) -> [u32; 2] {
+    [number as u32, (number >> 32) as u32]
+}
+
+fn join(items: &[u32]) -> i64 {
+    i64::from(items[0]) | (i64::from(items[1]) << 32)
+}
+
+/// Sequences of numbers, each stored once.
+#[derive(Default)]
+struct Sequences {
+    known: FxHashMap<Box<[u32]>, u32>,
+    all: Vec<Box<[u32]>>,
+    pushes: FxHashMap<(u32, u32), u32>,
+}
+
+impl Sequences {
+    fn number(&mut self, items: &[u32]) -> u32 {
+        if let Some(&number) = self.known.get(items) {
+            return number;
+        }
+        let number = self.all.len() as u32;
+        self.all.push(items.into());
+        self.known.insert(items.into(), number);
+        number
+    }
+
+    fn items(&self, number: u32) -> &[u32] {
+        &self.all[number as usize]
+    }
+
+    fn length(&self, number: u32) -> usize {
+        self.items(number).len()
+    }
+
+    fn pushed(&mut self, number: u32, item: u32) -> u32 {
+        if let Some(&next) = self.pushes.get(&(number, item)) {
+            return next;
+        }
+        let mut items = self.items(number).to_vec();
+        items.push(item);
+        let next = self.number(&items);
+        self.pushes.insert((number, item), next);
+        next
+    }
+}
+
+/// Texts, each stored once.
+#[derive(Default)]
+struct Texts {
+    known: FxHashMap<Box<[u8]>, u32>,
+    all: Vec<Box<[u8]>>,
+}
+
+impl Texts {
+    fn number(&mut self, text: &[u8]) -> u32 {
+        if let Some(&number) = self.known.get(text) {
+            return number;
+        }
+        let number = self.all.len() as u32;
+        self.all.push(text.into());
+        self.known.insert(text.into(), number);
+        number
+    }
+
+    fn get(&self, number: u32) -> &[u8] {
+        &self.all[number as usize]
+    }
+}
+
+/// What is left of a partition that constrains anything: without failures, and without reads whose
+/// answer nobody saw.
+pub fn constraining(kind: Kind, ops: &[Op]) -> Vec<Op> {
+    let says = |op: &&Op| match op.outcome {
+        Outcome::Failed => false,
+        Outcome::Info => !kind.is_read(op),
+        _ => true,
+    };
+    let mut found: Vec<Op> = ops.iter().filter(says).copied().collect();
+    for op in &mut found {
+        if op.outcome == Outcome::Info {
+            op.ret = NEVER;
+            op.seen = false;
+        }
+    }
+    found
+}

@@ -1,0 +1,505 @@
+//! The doors to Python. Nothing is decided here.
+
+use crate::edn;
+use crate::files::{Broken, read_native};
+use crate::history::{Bad, Event, F, History, Kind as Type, NEMESIS, Raw, Rules};
+use crate::judge::{Job, Judged, judge, judge_all};
+use crate::memory::{self, Limits};
+use crate::models::Kind;
+use crate::values::{Id, NULL, Value};
+use crate::zones::Scratch;
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+pyo3::create_exception!(
+    _kernel,
+    BadLine,
+    PyValueError,
+    "(line, message, operation): not a history; `operation`: not one of the model's."
+);
+
+fn raised(bad: Bad) -> PyErr {
+    BadLine::new_err((bad.line, bad.message, bad.operation))
+}
+
+fn broken(error: Broken) -> PyErr {
+    match error {
+        Broken::Io(error) => PyOSError::new_err(error.to_string()),
+        Broken::Bad(bad) => raised(bad),
+    }
+}
+
+fn model(name: &str) -> PyResult<Kind> {
+    Kind::named(name).ok_or_else(|| PyValueError::new_err(format!("no model {name:?}")))
+}
+
+/// One partition: key, outcome, method, operations, judged, reason, evidence, order.
+/// Evidence: operations, context (both lists of (call, return) positions), until, minimal.
+fn partition<'py>(
+    py: Python<'py>,
+    history: &History,
+    part: usize,
+    judged: Judged,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let key = history.parts[part].key.map(|k| &history.keys[k as usize]);
+    let key = match key {
+        None => py.None(),
+        Some(text) => wtf8(py, text)?.unbind(),
+    };
+    let evidence = match judged.evidence {
+        None => py.None(),
+        Some(e) => (e.operations, e.context, e.until, e.minimal).into_pyobject(py)?.into(),
+    };
+    let order: Vec<u8> = judged.order.iter().flat_map(|o| o.to_ne_bytes()).collect();
+    let head = (key, judged.outcome, judged.method, judged.operations, judged.judged);
+    let tail = (judged.reason, evidence, PyBytes::new(py, &order));
+    let all = (head.0, head.1, head.2, head.3, head.4, tail.0, tail.1, tail.2);
+    all.into_pyobject(py)
+}
+
+/// A text that may hold lone surrogates, as Python's own text.
+fn wtf8<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    if let Ok(text) = std::str::from_utf8(text) {
+        return Ok(PyString::new(py, text).into_any());
+    }
+    PyBytes::new(py, text).call_method1("decode", ("utf-8", "surrogatepass"))
+}
+
+struct Options {
+    threads: usize,
+    keep_order: bool,
+    plain: bool,
+}
+
+/// Judge the whole history away from the interpreter, looking for Ctrl-C now and then.
+fn judged_parts(
+    py: Python<'_>,
+    history: &History,
+    kind: Kind,
+    initial: Id,
+    limits: &Limits,
+    options: &Options,
+) -> PyResult<Vec<(usize, Judged)>> {
+    let job = Job {
+        kind,
+        initial,
+        values: &history.values,
+        limits,
+        evidence: limits,
+        keep_order: options.keep_order,
+        plain: options.plain,
+    };
+    let mut found = Vec::with_capacity(history.parts.len());
+    let mut interrupted = None;
+    if history.operations < SMALL {
+        // A thread would cost more than the work, unless the work is a long search: then the limit
+        // of this first, short attempt tells.
+        let brief = limits.within(0.02);
+        let job = Job { limits: &brief, ..job };
+        let mut scratch = Scratch::default();
+        for (part, ops) in history.parts.iter().enumerate() {
+            found.push((part, judge(&job, &ops.ops, &mut scratch)));
+        }
+        if found.iter().all(|(_, judged)| judged.outcome != "unknown") {
+            return Ok(found);
+        }
+        found.clear();
+    }
+    py.detach(|| {
+        let (sender, results) = channel();
+        let job = &job;
+        std::thread::scope(|scope| {
+            scope.spawn(move || judge_all(job, history, options.threads, &sender));
+            loop {
+                match results.recv_timeout(Duration::from_millis(100)) {
+                    Ok(result) => found.push(result),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => {
+                        if let Err(error) = Python::attach(|py| py.check_signals()) {
+                            limits.cancelled.store(true, Relaxed);
+                            interrupted = Some(error);
+                        }
+                    }
+                }
+            }
+        });
+    });
+    match interrupted {
+        Some(error) => Err(error),
+        None => Ok(found),
+    }
+}
+
+/// Histories below this many operations are judged in the caller's own thread.
+const SMALL: u64 = 5_000;
+
+fn verdict<'py>(
+    py: Python<'py>,
+    history: &History,
+    parts: Vec<(usize, Judged)>,
+    seconds: (f64, f64),
+    torn: Option<u64>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let mut parts = parts;
+    parts.sort_by_key(|(part, _)| *part);
+    let list = PyList::empty(py);
+    for (part, judged) in parts {
+        // A key on which nothing happened is not part of the verdict.
+        if judged.operations > 0 {
+            list.append(partition(py, history, part, judged)?)?;
+        }
+    }
+    let found = PyDict::new(py);
+    found.set_item("partitions", list)?;
+    found.set_item("operations", history.operations)?;
+    found.set_item("events", history.events)?;
+    found.set_item("read_seconds", seconds.0)?;
+    found.set_item("check_seconds", seconds.1)?;
+    found.set_item("peak_bytes", memory::peak())?;
+    found.set_item("torn_line", torn)?;
+    Ok(found)
+}
+
+/// Read and judge a file.
+#[pyfunction]
+#[pyo3(signature = (path, model_name, initial, *, time_limit=None, memory_limit=None, threads=2,
+    keep_order=false, plain=false))]
+#[allow(clippy::too_many_arguments)]
+fn check_file<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    model_name: &str,
+    initial: &Bound<'py, PyAny>,
+    time_limit: Option<f64>,
+    memory_limit: Option<usize>,
+    threads: usize,
+    keep_order: bool,
+    plain: bool,
+) -> PyResult<Bound<'py, PyDict>> {
+    let kind = model(model_name)?;
+    let rules = Rules { every_failed_cas_mismatched: false, reuse_after_info: false };
+    memory::reset_peak();
+    let limits = Limits::new(time_limit, memory_limit);
+    let started = Instant::now();
+    let mut history = History::new(rules, kind);
+    let torn = py.detach(|| read_native(&path, &mut history)).map_err(broken)?;
+    if let Some(bad) = history.refused() {
+        return Err(raised(bad));
+    }
+    let initial = value(&mut history, initial)?;
+    let read = started.elapsed().as_secs_f64();
+    let options = Options { threads, keep_order, plain };
+    let parts = judged_parts(py, &history, kind, initial, &limits, &options)?;
+    let checked = started.elapsed().as_secs_f64() - read;
+    verdict(py, &history, parts, (read, checked), torn)
+}
+
+/// Read and judge Jepsen's history.edn; None where Python has to read it.
+#[pyfunction]
+#[pyo3(signature = (path, model_name, initial, *, mismatched, time_limit=None, memory_limit=None,
+    threads=2, keep_order=false, plain=false))]
+#[allow(clippy::too_many_arguments)]
+fn check_edn<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    model_name: &str,
+    initial: &Bound<'py, PyAny>,
+    mismatched: bool,
+    time_limit: Option<f64>,
+    memory_limit: Option<usize>,
+    threads: usize,
+    keep_order: bool,
+    plain: bool,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let kind = model(model_name)?;
+    let rules = Rules { every_failed_cas_mismatched: mismatched, reuse_after_info: true };
+    memory::reset_peak();
+    let limits = Limits::new(time_limit, memory_limit);
+    let started = Instant::now();
+    let mut history = History::new(rules, kind);
+    let plainly = py.detach(|| {
+        let text = std::fs::read(&path).ok()?;
+        edn::read(&text, &mut history)
+    });
+    if plainly.is_none() || history.refused().is_some() {
+        return Ok(None);
+    }
+    let initial = value(&mut history, initial)?;
+    let read = started.elapsed().as_secs_f64();
+    let options = Options { threads, keep_order, plain };
+    let parts = judged_parts(py, &history, kind, initial, &limits, &options)?;
+    let checked = started.elapsed().as_secs_f64() - read;
+    verdict(py, &history, parts, (read, checked), None).map(Some)
+}
+
+/// Judge events that are in memory.
+#[pyfunction]
+#[pyo3(signature = (events, model_name, initial, *, time_limit=None, memory_limit=None, threads=2,
+    keep_order=false, plain=false, mismatched=false, reuse=false))]
+#[allow(clippy::too_many_arguments)]
+fn check_events<'py>(
+    py: Python<'py>,
+    events: &Bound<'py, PyAny>,
+    model_name: &str,
+    initial: &Bound<'py, PyAny>,
+    time_limit: Option<f64>,
+    memory_limit: Option<usize>,
+    threads: usize,
+    keep_order: bool,
+    plain: bool,
+    mismatched: bool,
+    reuse: bool,
+) -> PyResult<Bound<'py, PyDict>> {
+    let kind = model(model_name)?;
+    let rules = Rules { every_failed_cas_mismatched: mismatched, reuse_after_info: reuse };
+    memory::reset_peak();
+    let limits = Limits::new(time_limit, memory_limit);
+    let started = Instant::now();
+    let mut history = History::new(rules, kind);
+    feed(&mut history, events)?;
+    if let Some(bad) = history.refused() {
+        return Err(raised(bad));
+    }
+    let initial = value(&mut history, initial)?;
+    let read = started.elapsed().as_secs_f64();
+    let options = Options { threads, keep_order, plain };
+    let parts = judged_parts(py, &history, kind, initial, &limits, &options)?;
+    let checked = started.elapsed().as_secs_f64() - read;
+    verdict(py, &history, parts, (read, checked), None)
+}
+
+/// Take events (tuples laid out as `histories.events.Event`) into the history.
+fn feed(history: &mut History, events: &Bound<'_, PyAny>) -> PyResult<()> {
+    let mut names = Names::default();
+    for event in events.try_iter()? {
+        let event = event?;
+        let fields = event.cast::<PyTuple>()?;
+        let line = u64::from(history.events) + 1;
+        let event = names.event(history, fields)?;
+        history.push(&event, line).map_err(raised)?;
+    }
+    Ok(())
+}
+
+/// The last texts seen, by identity (and kept alive for it): Python shares its short constants.
+#[derive(Default)]
+struct Names<'py> {
+    f: Option<(Bound<'py, PyAny>, F)>,
+    key: Option<(Bound<'py, PyAny>, u32)>,
+}
+
+impl<'py> Names<'py> {
+    fn event(&mut self, history: &mut History, fields: &Bound<'py, PyTuple>) -> PyResult<Event> {
+        let process = fields.get_item(2)?;
+        let process = match process.extract::<&str>() {
+            Ok("nemesis") => NEMESIS,
+            // Anything but a small number is for Python to make something of.
+            _ => process.extract::<u32>().map(i64::from)?,
+        };
+        let kind = match fields.get_item(3)?.extract::<&str>()? {
+            "invoke" => Type::Invoke,
+            "ok" => Type::Ok,
+            "fail" => Type::Fail,
+            _ => Type::Info,
+        };
+        let error = fields.get_item(8)?;
+        let mismatch = kind == Type::Fail && error.extract::<&str>().is_ok_and(|e| e == "mismatch");
+        let observed = match fields.get_item(10)?.is_truthy()? {
+            true => Some(value(history, &fields.get_item(9)?)?),
+            false => None,
+        };
+        let key = self.key(history, &fields.get_item(5)?)?;
+        Ok(Event {
+            index: None,
+            time: fields.get_item(1)?.extract::<i64>().ok(),
+            process,
+            kind,
+            f: self.f(&fields.get_item(4)?)?,
+            key,
+            value: raw(history, &fields.get_item(6)?)?,
+            mismatch,
+            observed,
+        })
+    }
+
+    fn f(&mut self, name: &Bound<'py, PyAny>) -> PyResult<F> {
+        if let Some((known, f)) = &self.f {
+            if known.is(name) {
+                return Ok(*f);
+            }
+        }
+        let f = F::named(name.extract::<&str>()?.as_bytes());
+        self.f = Some((name.clone(), f));
+        Ok(f)
+    }
+
+    fn key(&mut self, history: &mut History, key: &Bound<'py, PyAny>) -> PyResult<Option<u32>> {
+        if key.is_none() {
+            return Ok(None);
+        }
+        if let Some((known, id)) = &self.key {
+            if known.is(key) {
+                return Ok(Some(*id));
+            }
+        }
+        let id = history.key(&bytes(key)?);
+        self.key = Some((key.clone(), id));
+        Ok(Some(id))
+    }
+}
+
+fn bytes(text: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(text) = text.extract::<&str>() {
+        return Ok(text.as_bytes().to_vec());
+    }
+    text.call_method1("encode", ("utf-8", "surrogatepass"))?.extract()
+}
+
+fn items(history: &mut History, list: &Bound<'_, PyAny>) -> PyResult<Vec<Id>> {
+    list.try_iter()?.map(|item| value(history, &item?)).collect()
+}
+
+fn raw(history: &mut History, object: &Bound<'_, PyAny>) -> PyResult<Raw> {
+    if object.is_none() {
+        return Ok(Raw::One(NULL));
+    }
+    if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
+        let items = items(history, object)?;
+        return Ok(match items[..] {
+            [a, b] => Raw::Two(a, b),
+            _ => Raw::One(history.values.intern(Value::List(items.into()))),
+        });
+    }
+    Ok(Raw::One(value(history, object)?))
+}
+
+/// A JSON value of Python, interned.
+fn value(history: &mut History, object: &Bound<'_, PyAny>) -> PyResult<Id> {
+    if object.is_none() {
+        return Ok(NULL);
+    }
+    if let Ok(flag) = object.cast::<PyBool>() {
+        return Ok(history.values.intern(Value::Bool(flag.is_true())));
+    }
+    if object.is_instance_of::<PyInt>() {
+        return match object.extract::<i64>() {
+            Ok(number) => Ok(history.values.int(number)),
+            Err(_) => Ok(history.values.integer(&object.str()?.to_string())),
+        };
+    }
+    if object.is_instance_of::<PyString>() {
+        return Ok(history.values.text(&bytes(object)?));
+    }
+    if let Ok(number) = object.cast::<PyFloat>() {
+        return Ok(history.values.float(number.extract()?));
+    }
+    if let Ok(object) = object.cast::<PyDict>() {
+        let mut members = Vec::new();
+        for (name, item) in object.iter() {
+            members.push((bytes(&name.str()?.into_any())?, value(history, &item)?));
+        }
+        return Ok(history.values.object(members));
+    }
+    let items = items(history, object)?;
+    Ok(history.values.intern(Value::List(items.into())))
+}
+
+/// A history that grows, judged as it goes: only keys on which something happened are judged again.
+#[pyclass]
+struct Live {
+    history: History,
+    kind: Kind,
+    initial: Py<PyAny>,
+    judged: Vec<usize>,
+    scratch: Scratch,
+}
+
+#[pymethods]
+impl Live {
+    #[new]
+    fn new(model_name: &str, initial: Py<PyAny>) -> PyResult<Live> {
+        let rules = Rules { every_failed_cas_mismatched: false, reuse_after_info: false };
+        let kind = model(model_name)?;
+        Ok(Live {
+            history: History::new(rules, kind),
+            kind,
+            initial,
+            judged: Vec::new(),
+            scratch: Scratch::default(),
+        })
+    }
+
+    fn feed(&mut self, events: &Bound<'_, PyAny>) -> PyResult<u32> {
+        feed(&mut self.history, events)?;
+        match self.history.refused() {
+            Some(bad) => Err(raised(bad)),
+            None => Ok(self.history.events),
+        }
+    }
+
+    /// Judge what has changed, within some seconds: (whether all of it was, the first partition that is
+    /// invalid or None).
+    fn judge<'py>(
+        &mut self,
+        py: Python<'py>,
+        seconds: f64,
+    ) -> PyResult<(bool, Option<Bound<'py, PyTuple>>)> {
+        let initial = value(&mut self.history, &self.initial.bind(py).clone())?;
+        let limits = Limits::new(Some(seconds), None);
+        let Live { history, kind, judged, scratch, .. } = self;
+        judged.resize(history.parts.len(), usize::MAX);
+        let history = &*history;
+        let job = Job {
+            kind: *kind,
+            initial,
+            values: &history.values,
+            limits: &limits,
+            evidence: &limits,
+            keep_order: false,
+            plain: false,
+        };
+        let mut whole = true;
+        let failed = py.detach(|| {
+            for (part, ops) in history.parts.iter().enumerate() {
+                let now = changes(&ops.ops);
+                if judged[part] == now {
+                    continue;
+                }
+                let found = judge(&job, &ops.ops, scratch);
+                match found.outcome {
+                    "invalid" => return Some((part, found)),
+                    "unknown" => whole = false,
+                    _ => judged[part] = now,
+                }
+            }
+            None
+        });
+        let failed = match failed {
+            Some((part, found)) => Some(partition(py, history, part, found)?),
+            None => None,
+        };
+        Ok((whole, failed))
+    }
+}
+
+/// A number that grows with every event of a partition.
+fn changes(ops: &[crate::history::Op]) -> usize {
+    let done = ops.iter().filter(|op| op.ret != crate::history::NEVER).count();
+    ops.len() + done
+}
+
+#[pymodule]
+fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    module.add("BadLine", module.py().get_type::<BadLine>())?;
+    module.add_function(wrap_pyfunction!(check_file, module)?)?;
+    module.add_function(wrap_pyfunction!(check_edn, module)?)?;
+    module.add_function(wrap_pyfunction!(check_events, module)?)?;
+    module.add_class::<Live>()?;
+    Ok(())
+}

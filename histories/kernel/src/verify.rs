@@ -1,0 +1,35 @@
+//! The verifier of certificates: as simple as it can be, and apart from everything that makes them.
+//!
+//! It executes the operations in the order given, and looks whether the object could have answered
+//! so, whether the order respects what came before what, and whether nothing that happened is
+//! missing.
+
+use crate::history::{Op, Outcome};
+use crate::models::Machine;
+use crate::values::Id;
+
+pub fn verify(machine: &mut Machine, initial: Id, ops: &[Op], order: &[u32]) -> Result<(), String> {
+    let mut state = machine.initial(initial);
+    let mut taken = vec![false; ops.len()];
+    let mut latest_call = 0;
+    for &i in order {
+        let op = &ops[i as usize];
+        if std::mem::replace(&mut taken[i as usize], true) {
+            return Err(format!("operation {i} stands twice in the order"));
+        }
+        if op.ret < latest_call {
+            return Err(format!("operation {i} had returned before one that stands before it"));
+        }
+        latest_call = latest_call.max(op.call);
+        state = machine
+            .step(state, op)
+            .ok_or_else(|| format!("operation {i} could not have been answered so"))?;
+    }
+    for (op, taken) in ops.iter().zip(taken) {
+        let must = matches!(op.outcome, Outcome::Ok | Outcome::Mismatch);
+        if must && !taken {
+            return Err(format!("the operation called at {} is missing", op.call));
+        }
+    }
+    Ok(())
+}
