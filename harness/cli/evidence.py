@@ -1,0 +1,93 @@
+"""A verdict and its evidence, on a terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from histories.agreement import AgreementVerdict
+from histories.checker import Evidence, Verdict
+from histories.operations import NEVER, Operation, thaw
+
+COLOURS: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    """One line as it is: sentences are for reading and for copying, so they are not folded."""
+    console.print(text, style=style, highlight=False, soft_wrap=True)
+
+
+def show_verdict(console: Console, verdict: Verdict, outcome: str | None = None) -> None:
+    """Print a verdict and its evidence; `outcome` where a larger whole came to another one."""
+    shown = outcome or verdict.outcome
+    _say(
+        console,
+        f"[bold {COLOURS[shown]}]{shown}[/]  {escape(verdict.sentence)}",
+    )
+    for note in verdict.notes:
+        _say(console, f"  note: {escape(note)}")
+    for part in verdict.partitions:
+        if part.evidence is not None:
+            where = "" if part.key is None else f"key {part.key}: "
+            _say(console, f"\n{escape(where + part.evidence.anomaly)}", style="bold")
+            show_evidence(console, part.evidence)
+        for line in part.weaker:
+            _say(console, f"  {escape(line)}")
+    _say(
+        console,
+        f"{verdict.operations} operations, {len(verdict.partitions)} keys, model {verdict.model}, "
+        f"{verdict.seconds:.3f} s ({verdict.checker})",
+        style="dim",
+    )
+
+
+def show_evidence(console: Console, evidence: Evidence, rows_max: int = 30) -> None:
+    """Print the sentence, and the operations that cannot be ordered as a table."""
+    _say(console, f"  {escape(evidence.sentence)}")
+    table = Table("client", "operation", "outcome", "called", "returned", box=None)
+    for op in evidence.operations[:rows_max]:
+        table.add_row(*(escape(cell) for cell in _row(op)))
+    console.print(table)
+    if len(evidence.operations) > rows_max:
+        _say(console, f"  … and {len(evidence.operations) - rows_max} more operations")
+    for line in evidence.could:
+        _say(console, f"  {escape(line)}")
+
+
+def _row(op: Operation) -> tuple[str, str, str, str, str]:
+    value = "" if op.value is None else f" {json.dumps(thaw(op.value))}"
+    key = "" if op.key is None else f" {op.key}"
+    told = op.seen and op.result != op.value
+    returned = "never" if op.ret == NEVER else f"{op.ret_ns / 1e9:.6f}"
+    return (
+        str(op.process),
+        f"{op.f}{key}{value}",
+        op.outcome + (f" {json.dumps(thaw(op.result))}" if told else ""),
+        f"{op.call_ns / 1e9:.6f}",
+        returned,
+    )
+
+
+def show_agreement(console: Console, agreement: AgreementVerdict) -> None:
+    """Print what the replicas' logs came to."""
+    colour = COLOURS[agreement.outcome]
+    _say(
+        console,
+        f"replicas: [{colour}]{agreement.outcome}[/], {agreement.slots} slots on "
+        f"{len(agreement.nodes)} nodes, {agreement.duplicates} commands decided twice",
+    )
+    for finding in agreement.findings:
+        _say(
+            console,
+            f"  {escape(f'{finding.kind}: {finding.sentence}')}",
+        )
+    if agreement.unaccounted:
+        _say(
+            console,
+            f"  {agreement.unaccounted} acknowledged writes could not be looked for: "
+            f"{agreement.holes} slots are hidden by snapshots",
+        )

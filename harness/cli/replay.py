@@ -1,0 +1,104 @@
+"""`antipaxos replay`: a recorded run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from harness.cli.display import Silent
+from harness.cli.summary import STYLES
+from harness.config import RUNTIMES
+from harness.errors import UnknownChoice, UsageError
+from harness.replay import (
+    Attempt,
+    Recorded,
+    ReplayResult,
+    load,
+    replay_real,
+    replay_simulated,
+    replay_timings,
+)
+
+EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
+TIMINGS = 50
+
+
+@click.command(name="replay")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--on", default=None, help=f"{' or '.join(RUNTIMES)}; default: where it was made.")
+@click.option(
+    "--times",
+    type=int,
+    default=None,
+    help=f"How often (Docker: 1), or how many timings to try in the simulator ({TIMINGS}).",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where the folders of replays go.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def replay_command(
+    *, folder: Path, on: str | None, times: int | None, store: Path, as_json: bool
+) -> int:
+    """Run the recorded run in FOLDER again: the same operations, faults and times.
+
+    A simulated run replays bit for bit, and the two histories are compared. A run is driven again
+    on Docker --times times, and the rate of reproduction is reported. A Docker run goes into the
+    simulator with --on sim: the same schedule under --times different timings of the network.
+
+    Exit codes: those of the worst verdict among the replays.
+    """
+    if on is not None and on not in RUNTIMES:
+        raise UnknownChoice("runtime", on, RUNTIMES)
+    if times is not None and times < 1:
+        raise UsageError(f"--times must be at least 1, not {times}")
+    recorded = load(folder)
+    console = Console(stderr=as_json, highlight=False)
+    result = _replay(recorded, on or recorded.config.on, times, store, console)
+    if as_json:
+        click.echo(json.dumps(result.to_json()))
+    else:
+        show(result, console)
+    return EXIT_CODES[result.outcome]
+
+
+def _replay(
+    recorded: Recorded, on: str, times: int | None, store: Path, console: Console
+) -> ReplayResult:
+    def watch(attempt: Attempt) -> None:
+        again = "again" if attempt.same else "not so"
+        console.print(f"{attempt.number}: {attempt.outcome}, {again}", style="dim")
+
+    if on == "docker":
+        return replay_real(recorded, times or 1, store, Silent(console), watch=watch)
+    if recorded.config.on == "sim" and times is None:
+        return replay_simulated(recorded)
+    return replay_timings(recorded, times or TIMINGS, store=store)
+
+
+def show(result: ReplayResult, console: Console) -> None:
+    """How the replays ended, and whether as the recorded run did."""
+    recorded = result.recorded
+    if result.identical:
+        console.print("the same run, byte for byte", style="green")
+    elif result.identical is False:
+        console.print(Text(f"not the same: {result.difference}", style="yellow"), soft_wrap=True)
+        console.print("the code has changed since it was recorded, or the folder was edited")
+    else:
+        console.print(
+            f"{result.reproduced} of {len(result.attempts)} ended as recorded ({recorded.outcome})"
+        )
+    for attempt in result.attempts:
+        if attempt.same and attempt.outcome != "valid":
+            console.print(Text(attempt.sentence.rstrip()), soft_wrap=True)
+            if attempt.folder is not None:
+                console.print(f"folder   {attempt.folder}", markup=False, soft_wrap=True)
+            break
+    console.print(Text(result.outcome, style=STYLES[result.outcome]))

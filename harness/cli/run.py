@@ -1,0 +1,195 @@
+"""`antipaxos run`: one chaos run, shown live, summed up, judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from faults.description import KINDS, SHAPES
+from harness.cli.display import LiveDisplay, Silent
+from harness.cli.options import Duration, Names, Setting
+from harness.cli.summary import show
+from harness.config import RUNTIMES, TRANSPORTS, RunConfig
+from harness.run import execute
+from harness.runtimes.docker.engine import is_available
+from harness.workloads import WORKLOADS
+
+_DEFAULT = {f.name: f.default for f in dataclasses.fields(RunConfig)}
+
+
+@click.command()
+@click.argument("protocol")
+@click.option(
+    "--nodes", type=int, default=_DEFAULT["nodes"], show_default=True, help="Size of the cluster."
+)
+@click.option(
+    "--learners",
+    type=int,
+    default=0,
+    show_default=True,
+    help="How many of the nodes follow without a vote.",
+)
+@click.option(
+    "--workload",
+    default=_DEFAULT["workload"],
+    show_default=True,
+    help=f"What clients do: {', '.join(WORKLOADS)}.",
+)
+@click.option(
+    "--faults",
+    type=Names(),
+    default="partition,kill,pause,clock",
+    show_default=True,
+    help=f"Kinds of faults, comma-separated, or none: {', '.join(KINDS)}.",
+)
+@click.option(
+    "--allow-all",
+    is_flag=True,
+    help="Kills and pauses may take the whole cluster at once.",
+)
+@click.option(
+    "--shapes",
+    type=Names(),
+    default=",".join(SHAPES),
+    show_default=True,
+    help="Shapes of partitions that may be drawn.",
+)
+@click.option(
+    "--fault-gap",
+    "fault_gap_us",
+    type=Duration(),
+    default=None,
+    help="Mean time from one fault to the next; default: the seed draws 2 to 4 s.",
+)
+@click.option(
+    "--time",
+    "time_us",
+    type=Duration(),
+    default="30s",
+    show_default=True,
+    help="How long the chaos lasts.",
+)
+@click.option(
+    "--concurrency",
+    type=int,
+    default=_DEFAULT["concurrency"],
+    show_default=True,
+    help="Clients that may wait for an answer at once.",
+)
+@click.option(
+    "--rate",
+    type=float,
+    default=_DEFAULT["rate"],
+    show_default=True,
+    help="Operations a second, of all clients together; arrivals do not wait for answers.",
+)
+@click.option(
+    "--keys",
+    type=int,
+    default=_DEFAULT["keys"],
+    show_default=True,
+    help="Keys that the operations are spread over.",
+)
+@click.option(
+    "--seed", type=int, default=None, help="Draws faults and operations; default: random."
+)
+@click.option("--mutant", default=None, help="Plant this bug in every node (M5, B6, M3, M8, ...).")
+@click.option(
+    "--transport",
+    default="tcp",
+    show_default=True,
+    help=f"Between nodes: {' or '.join(TRANSPORTS)}; udp lets duplicates and "
+    "reordering reach the protocol.",
+)
+@click.option(
+    "--set",
+    "settings",
+    type=Setting(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the cluster, such as reads=quorum or snapshot_every=500; repeatable.",
+)
+@click.option(
+    "--attempt-timeout",
+    "attempt_timeout_us",
+    type=Duration(),
+    default="500ms",
+    show_default=True,
+    help="How long a client waits for a node before it asks another.",
+)
+@click.option("--q1", type=int, default=None, help="flexible-paxos: size of a Phase 1 quorum.")
+@click.option("--q2", type=int, default=None, help="flexible-paxos: size of a Phase 2 quorum.")
+@click.option("--thrifty", is_flag=True, help="flexible-paxos: Phase 2 goes to Q2 acceptors only.")
+@click.option(
+    "--on",
+    default=None,
+    help=f"Where: {' or '.join(RUNTIMES)}; default: docker where an engine answers.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where the run's folder goes.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="No live display; one JSON object on standard output at the end.",
+)
+def run(
+    store: Path,
+    as_json: bool,
+    settings: tuple[tuple[str, Any], ...],
+    seed: int | None,
+    on: str | None,
+    q1: int | None,
+    q2: int | None,
+    thrifty: bool,
+    **options: Any,
+) -> int:
+    """Run PROTOCOL in a cluster of its own, break it, and judge what the clients saw.
+
+    Starts the nodes, drives clients against them, injects the faults that the seed draws, records
+    every operation and every fault, heals everything, demands that the cluster answers again, and
+    checks that what the clients saw was possible. Everything goes into a folder under --store.
+
+    Ctrl-C stops early: everything is healed, removed, and what was recorded is judged.
+
+    Exit codes: 0 valid, 1 invalid, 2 unknown; 64 and above: wrong usage, or the harness failed.
+    """
+    errors = Console(stderr=True)
+    if on is None and not is_available():
+        errors.print("no Docker engine answers: running in the simulator (--on sim)")
+        on = "sim"
+    config = RunConfig(
+        **options,
+        seed=secrets.randbelow(2**31) if seed is None else seed,
+        on=on or "docker",
+        cluster=_cluster(dict(settings), q1=q1, q2=q2, thrifty=thrifty or None),
+    )
+    for remark in config.remarks():
+        errors.print(f"note: {remark}")
+    console = Console(stderr=as_json)
+    watcher = Silent(errors) if as_json else LiveDisplay(console)
+    result = execute(config, store, watcher)
+    if as_json:
+        click.echo(json.dumps(result.to_json()))
+    else:
+        show(result, console)
+    return result.verdict.exit_code
+
+
+def _cluster(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
+    """The cluster's settings; what has an option of its own goes among the protocol's options."""
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if given:
+        settings["options"] = {**settings.get("options", {}), **given}
+    return settings

@@ -1,0 +1,208 @@
+"""`antipaxos sweep`: many seeds in the simulator, failures grouped by what went wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from harness.cli.options import Duration, Names, Setting
+from harness.cli.summary import STYLES
+from harness.config import HEALS, TRANSPORTS
+from harness.errors import UsageError
+from harness.swarm import KINDS, SweepPlan
+from harness.sweep import SeedResult, SweepResult, sweep
+
+EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
+SEEDS_SHOWN = 8
+
+
+@click.command(name="sweep")
+@click.argument("protocol")
+@click.option("--seeds", type=int, default=1000, show_default=True, help="How many.")
+@click.option("--from", "first", type=int, default=0, show_default=True, help="The first seed.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Processes to use.")
+@click.option("--mutant", default=None, help="Plant this bug in every node (M1, B5, ...).")
+@click.option(
+    "--time",
+    "time_us",
+    type=Duration(),
+    default="10s",
+    show_default=True,
+    help="How long each seed's chaos lasts, in virtual time.",
+)
+@click.option("--stop-at-first", is_flag=True, help="Stop at the first seed that fails.")
+@click.option("--nodes", type=int, default=None, help="Size of the cluster; default: drawn.")
+@click.option("--learners", type=int, default=None, help="How many of them have no vote.")
+@click.option("--concurrency", type=int, default=None, help="Clients at once; default: drawn.")
+@click.option("--rate", type=float, default=None, help="Operations a second; default: drawn.")
+@click.option("--keys", type=int, default=None, help="Keys; default: drawn.")
+@click.option(
+    "--faults",
+    type=Names(),
+    default=None,
+    help=f"Kinds of faults, comma-separated, or none; default: drawn from {', '.join(KINDS)}.",
+)
+@click.option("--transport", default=None, help=f"{' or '.join(TRANSPORTS)}; default: drawn.")
+@click.option("--heal", default=None, help=f"{' or '.join(HEALS)}, in the end; default: drawn.")
+@click.option(
+    "--set",
+    "settings",
+    type=Setting(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the cluster, such as reads=quorum; repeatable.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where the folders of failing runs go.",
+)
+@click.option(
+    "--keep", type=int, default=3, show_default=True, help="Folders to keep of each group."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Print what every seed draws.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def sweep_command(
+    *,
+    protocol: str,
+    seeds: int,
+    first: int,
+    jobs: int,
+    mutant: str | None,
+    stop_at_first: bool,
+    settings: tuple[tuple[str, Any], ...],
+    store: Path,
+    keep: int,
+    verbose: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> int:
+    """Simulate PROTOCOL under many seeds, and group what fails.
+
+    Every seed draws its own run: which faults and how strong, how many nodes and clients, how fast
+    the links and disks are. Options fix what they name. A failing run leaves a folder under
+    --store, which `antipaxos replay`, `shrink` and `check` take.
+
+    Ctrl-C stops early and reports what was found so far.
+
+    Exit codes: 0 no seed failed, 1 some did, 2 something was left undecided.
+    """
+    for name, value in (("seeds", seeds), ("jobs", jobs)):
+        if value < 1:
+            raise UsageError(f"--{name} must be at least 1, not {value}")
+    if first < 0 or keep < 0:
+        raise UsageError("--from and --keep must not be negative")
+    fixed = {name: value for name, value in chosen.items() if value is not None}
+    if settings:
+        fixed["cluster"] = dict(settings)
+    plan = SweepPlan(protocol=protocol, mutant=mutant, fixed=fixed)
+    console = Console(stderr=as_json, highlight=False)
+    with Bar(console, seeds, verbose=verbose) as bar:
+        result = sweep(
+            plan,
+            range(first, first + seeds),
+            jobs=jobs,
+            stop_at_first=stop_at_first,
+            store=store if keep else None,
+            keep=keep,
+            watch=bar.watch,
+        )
+    if as_json:
+        click.echo(json.dumps(result.to_json()))
+    else:
+        show(result, console)
+    return EXIT_CODES[result.outcome]
+
+
+class Bar:
+    """The live bar: seeds done, seeds a second, failures; failures are printed as they come."""
+
+    def __init__(self, console: Console, seeds: int, *, verbose: bool) -> None:
+        self._console = console
+        self._verbose = verbose
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[failed]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("seeds", total=seeds, rate="", failed="")
+        self._groups = 0
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def watch(self, result: SweepResult, one: SeedResult) -> None:
+        seconds = max(result.seconds, 1e-9)
+        failed = result.invalid + result.unknown
+        self._progress.update(
+            self._task,
+            completed=result.done,
+            rate=f"{result.done / seconds:.1f} seeds/s, "
+            f"{result.simulated_us / 1e6 / seconds:.0f} simulated s/s",
+            failed=f"[red]{failed} failed[/red]" if failed else "[green]none failed[/green]",
+        )
+        if self._verbose:
+            self._console.print(f"seed {one.seed}: {one.outcome}; {one.mix}", markup=False)
+        if len(result.groups) > self._groups:
+            self._groups = len(result.groups)
+            line = f"seed {one.seed}: {one.symptoms[0]}"
+            self._console.print(Text(line, style="red"))
+
+
+def show(result: SweepResult, console: Console) -> None:
+    """The groups, each with its first seed and one replay command; then the sum."""
+    for group in sorted(result.groups.values(), key=lambda g: -len(g.seeds)):
+        seeds = ", ".join(str(seed) for seed in group.seeds[:SEEDS_SHOWN])
+        more = f", … ({len(group.seeds)})" if len(group.seeds) > SEEDS_SHOWN else ""
+        console.print()
+        console.print(Text(f"{group.symptom}", style="bold red"))
+        console.print(Text(f"  {group.sentence.rstrip()}"), soft_wrap=True)
+        if group.also:
+            also = ", ".join(f"{name} ({count})" for name, count in group.also.items())
+            console.print(Text(f"  with it   {also}", style="dim"), soft_wrap=True)
+        console.print(Text(f"  seeds     {seeds}{more}"), soft_wrap=True)
+        console.print(Text(f"  drawn     {group.mix}", style="dim"), soft_wrap=True)
+        for path in group.folders[:1]:
+            console.print(f"  replay    antipaxos replay {path}", markup=False, soft_wrap=True)
+            console.print(f"  shrink    antipaxos shrink {path}", markup=False, soft_wrap=True)
+    console.print()
+    data = result.to_json()
+    mutant = f" with {result.plan.mutant}" if result.plan.mutant else ""
+    console.print(
+        f"{result.plan.protocol}{mutant}: {result.done} seeds from {result.first}, "
+        f"{result.operations:,} operations, {result.faults:,} faults, "
+        f"{data['simulated_s']:,.0f} simulated s in {result.seconds:.1f} s "
+        f"({data['seeds_per_s']:g} seeds/s, {data['simulated_s_per_s']:g} simulated s/s)",
+        soft_wrap=True,
+    )
+    if result.interrupted:
+        console.print(f"interrupted after {result.done} of {result.asked} seeds", style="yellow")
+    words = f"{result.invalid} failed, {result.unknown} undecided"
+    console.print(Text.assemble((result.outcome, STYLES[result.outcome]), f"  {words}"))
+
+
+__all__ = ["sweep_command"]

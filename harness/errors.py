@@ -1,0 +1,45 @@
+"""What can go wrong with the harness itself, and the exit code of each.
+
+    HarnessError (3)            the harness could not do its work
+      +-- UsageError (64)       what was asked makes no sense; nothing was started
+      |     +-- UnknownChoice   a name that does not exist; lists the ones that do
+      +-- EngineError (69)      no Docker engine, or it refuses
+      +-- StartError (70)       the cluster did not come up; carries the node's last log lines
+
+Verdicts have the exit codes 0, 1 and 2; these never collide with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Base class. The message says what happened, `remedy` what to do next."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+
+class UsageError(HarnessError):
+    exit_code = 64
+
+
+class UnknownChoice(UsageError):
+    def __init__(self, what: str, name: str, choices: Iterable[str]) -> None:
+        super().__init__(f"no {what} {name!r}", remedy=f"there are: {', '.join(sorted(choices))}")
+
+
+class EngineError(HarnessError):
+    exit_code = 69
+
+
+class StartError(HarnessError):
+    exit_code = 70

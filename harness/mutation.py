@@ -1,0 +1,272 @@
+"""The mutation score: does the harness see the bugs that people really make?
+
+For every planted bug of a protocol, seeds are tried one after the other until a detector fires,
+from several starting points far apart; and the correct protocol goes through at least as many
+seeds, where no detector may fire. What exposed a bug is measured, not asserted: each kind of fault
+is taken out of the failing run's schedule, and a kind without which the bug no longer shows is one
+that it needs. In the simulator a find is bit for bit repeatable; on Docker it is a find.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from faults.schedule import Schedule
+from harness.config import RunConfig
+from harness.errors import UnknownChoice
+from harness.rehearsal import rehearse
+from harness.swarm import SweepPlan, draw
+from harness.sweep import SeedResult, run_seed
+from node_image.mutants import IMPLEMENTATIONS, MUTANTS, PROTOCOLS, Mutant
+
+STARTS: Final = 3
+STRIDE: Final = 1_000_000
+"""Starting points are this far apart: they share no seed."""
+DETECTORS: Final = ("linearizability", "agreement", "liveness", "crash")
+DOCKER_FAULTS: Final = ("partition", "kill", "pause", "clock")
+
+
+class Task(NamedTuple):
+    """One hunt: a mutant (None: the correct protocol), from one start, over so many seeds."""
+
+    protocol: str
+    mutant: str | None
+    first: int
+    seeds: int
+    on: str
+
+
+class Hunt(NamedTuple):
+    """What a hunt came to. `runs` counts the seeds tried, the failing one included; `seed` is that
+    one, None if none failed. `needed`: the kinds of faults without which it does not fail."""
+
+    task: Task
+    seed: int | None
+    runs: int
+    seconds: float
+    detectors: tuple[str, ...] = ()
+    sentence: str = ""
+    needed: tuple[str, ...] = ()
+
+
+@dataclass
+class Score:
+    """All hunts of one mutant, or of a correct protocol (mutant None)."""
+
+    protocol: str
+    mutant: str | None
+    hunts: list[Hunt] = field(default_factory=list)
+
+    @property
+    def found(self) -> list[Hunt]:
+        return [hunt for hunt in self.hunts if hunt.seed is not None]
+
+    @property
+    def must_be_silent(self) -> bool:
+        """A correct protocol, or a control: any alarm is a false one."""
+        return self.mutant is None or MUTANTS[self.mutant].control
+
+    @property
+    def is_right(self) -> bool:
+        """Found from every start; or, where nothing is wrong, from none."""
+        return not self.found if self.must_be_silent else len(self.found) == len(self.hunts)
+
+    def to_json(self) -> dict[str, Any]:
+        runs = [hunt.runs for hunt in self.hunts]
+        return {
+            "protocol": self.protocol,
+            "mutant": self.mutant,
+            "change": MUTANTS[self.mutant].change if self.mutant else None,
+            "control": self.must_be_silent,
+            "right": self.is_right,
+            "starts": len(self.hunts),
+            "found": len(self.found),
+            "runs": runs,
+            "runs_median": statistics.median(runs) if runs else None,
+            "seconds_median": round(statistics.median(h.seconds for h in self.hunts), 3),
+            "detectors": {d: sum(d in h.detectors for h in self.found) for d in DETECTORS},
+            "needed": self.needed(),
+            "again": self.again(),
+            "sentence": self.found[0].sentence if self.found else "",
+        }
+
+    def needed(self) -> dict[str, int]:
+        """By kind of fault, in how many finds it was needed."""
+        kinds = [kind for hunt in self.found for kind in hunt.needed]
+        return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+    def again(self) -> str:
+        """The command that shows the first find again."""
+        hunt = self.found[0] if self.found else None
+        if hunt is None:
+            return ""
+        mutant = f" --mutant {self.mutant}" if self.mutant else ""
+        if hunt.task.on == "sim":
+            return f"antipaxos sweep {self.protocol}{mutant} --from {hunt.seed} --seeds 1"
+        faults = ",".join(DOCKER_FAULTS)
+        return (
+            f"antipaxos run {self.protocol}{mutant} --seed {hunt.seed} --time 10s "
+            f"--faults {faults} --fault-gap 1s --allow-all"
+        )
+
+
+def tasks(
+    protocols: Sequence[str], seeds: int, *, starts: int = STARTS, first: int = 0, on: str = "sim"
+) -> list[Task]:
+    """Every hunt of a score: for each protocol the correct one, then its mutants.
+
+    The correct protocol gets `seeds` at each start. Raises UnknownChoice for a protocol that does
+    not exist. No protocols: all of them.
+    """
+    for name in protocols:
+        if name not in PROTOCOLS:
+            raise UnknownChoice("protocol", name, PROTOCOLS)
+    return [
+        Task(name, mutant, first + start * STRIDE, seeds, on)
+        for name in protocols or PROTOCOLS
+        for mutant in (None, *planted(name))
+        for start in range(starts)
+    ]
+
+
+def planted(protocol: str) -> tuple[str, ...]:
+    """The mutants that a protocol has, in the order of the catalogue."""
+    return tuple(m.id for m in _catalogue() if m.id in IMPLEMENTATIONS.get(protocol, {}))
+
+
+def _catalogue() -> Iterator[Mutant]:
+    return iter(MUTANTS.values())
+
+
+def hunts(
+    work: Sequence[Task], *, jobs: int = 1, hunt: Callable[[Task], Hunt] | None = None
+) -> Iterator[Hunt]:
+    """Carry the hunts out, in parallel if so asked; they come back in their order."""
+    hunt = hunt or hunt_in_simulation
+    if jobs <= 1:
+        yield from map(hunt, work)
+        return
+    context = multiprocessing.get_context("fork")
+    with context.Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        yield from pool.imap(hunt, work, chunksize=1)
+
+
+def hunt_in_simulation(task: Task) -> Hunt:
+    """Seeds one after the other until one fails."""
+    plan = SweepPlan(protocol=task.protocol, mutant=task.mutant)
+    started = time.monotonic()
+    for number, seed in enumerate(range(task.first, task.first + task.seeds), 1):
+        result = run_seed(plan, seed)
+        if result.outcome != "valid":
+            seconds = time.monotonic() - started
+            return Hunt(
+                task,
+                seed,
+                number,
+                seconds,
+                _detectors(result),
+                result.sentence.strip(),
+                needed_kinds(plan, seed, result),
+            )
+    return Hunt(task, None, task.seeds, time.monotonic() - started)
+
+
+def _detectors(result: SeedResult) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(symptom.detector for symptom in result.symptoms))
+
+
+def needed_kinds(plan: SweepPlan, seed: int, result: SeedResult) -> tuple[str, ...]:
+    """The kinds of faults without which this seed no longer fails, each taken out by itself."""
+    config, schedule = draw(plan, seed)
+    return tuple(
+        kind for kind in schedule.kinds() if not _fails(config, _without(schedule, kind), result)
+    )
+
+
+def _without(schedule: Schedule, kind: str) -> Schedule:
+    return replace(schedule, faults=tuple(f for f in schedule.faults if f.kind != kind))
+
+
+def _fails(config: RunConfig, schedule: Schedule, result: SeedResult) -> bool:
+    """Does any of the same detectors fire?"""
+    run = rehearse(config, schedule)
+    fired = {symptom.detector for symptom in run.symptoms}
+    run.dismantle()
+    return bool(fired & {symptom.detector for symptom in result.symptoms})
+
+
+class DockerHunter:
+    """Hunts on real containers, ten seconds of dense faults a seed; folders go under `store`."""
+
+    def __init__(self, store: Path, say: Callable[[str], None]) -> None:
+        self._store = store
+        self._say = say
+
+    def __call__(self, task: Task) -> Hunt:
+        from harness.run import execute  # noqa: PLC0415 (needs the Docker client)
+
+        started = time.monotonic()
+        for number, seed in enumerate(range(task.first, task.first + task.seeds), 1):
+            result = execute(docker_config(task, seed), self._store, _Whisper(self._say))
+            if result.verdict.outcome == "invalid":
+                fired = tuple(
+                    name for name, one in result.verdict.detectors().items() if one == "invalid"
+                )
+                sentence = result.verdict.reasons[0]
+                seconds = time.monotonic() - started
+                return Hunt(task, seed, number, seconds, fired, sentence)
+        return Hunt(task, None, task.seeds, time.monotonic() - started)
+
+
+def docker_config(task: Task, seed: int) -> RunConfig:
+    """A run in which much happens: dense faults, few keys, more clients than one node serves."""
+    needs = dict(MUTANTS[task.mutant].needs) if task.mutant else {}
+    learners = needs.pop("learners", 0)
+    return RunConfig(
+        protocol=task.protocol,
+        mutant=task.mutant,
+        nodes=3 + learners,
+        learners=learners,
+        faults=DOCKER_FAULTS,
+        fault_gap_us=1_000_000,
+        allow_all=True,
+        time_us=10_000_000,
+        concurrency=30,
+        rate=300.0,
+        keys=2,
+        seed=seed,
+        cluster=needs,
+    )
+
+
+class _Whisper:
+    """A watcher that passes on only what takes long."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def say(self, text: str) -> None:
+        if text.startswith(("building", "pulling")):
+            self._say(text)
+
+    def watch(self, conductor: Any, runtime: Any) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+def gather(done: Sequence[Hunt]) -> list[Score]:
+    """The hunts by mutant, in their order."""
+    scores: dict[tuple[str, str | None], Score] = {}
+    for hunt in done:
+        key = (hunt.task.protocol, hunt.task.mutant)
+        scores.setdefault(key, Score(*key)).hunts.append(hunt)
+    return list(scores.values())

@@ -1,0 +1,206 @@
+"""One simulated run, whole, in memory: what a sweep does ten times a second.
+
+The same configuration, schedule, conductor and judges as any run; only nothing is written. A run
+that fails is written afterwards, from memory, as the folder of an ordinary run, and can then be
+checked, replayed and shrunk like any other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faults.description import UnsupportedFault
+from faults.schedule import Schedule
+from harness import __version__
+from harness.conductor import Conductor, Stats
+from harness.config import RunConfig
+from harness.judge import RunVerdict, combine
+from harness.runtimes.sim.crashes import NodeCrash
+from harness.runtimes.sim.runtime import SimRuntime
+from harness.witness import explains
+from harness.workloads import WORKLOADS
+from histories.agreement import DecidedRecord, check_agreement
+from histories.checker import check
+from histories.events import Event
+from histories.folder import RunFolder
+from histories.formats.native import History
+from histories.recorder import HistoryWriter
+
+
+class Symptom(NamedTuple):
+    """What went wrong, short enough to group by: which detector, and the shape of its evidence."""
+
+    detector: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.detector}: {self.kind}"
+
+
+@dataclass
+class Rehearsal:
+    """A run that has been simulated. `verdict` is None where a witness proved it valid at once."""
+
+    config: RunConfig
+    schedule: Schedule
+    runtime: SimRuntime
+    stats: Stats
+    events: list[Event]
+    arrivals: int = 0
+    """How many operations arrived during the chaos, asked or not."""
+    verdict: RunVerdict | None = None
+    symptoms: tuple[Symptom, ...] = ()
+    sentence: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def crashes(self) -> list[NodeCrash]:
+        return self.runtime.crashes
+
+    @property
+    def outcome(self) -> str:
+        """valid, invalid or unknown."""
+        if self.crashes:
+            return "invalid"
+        return self.verdict.outcome if self.verdict else "valid"
+
+    def dismantle(self) -> None:
+        """Take the world apart, so that its memory is free at once: it is full of cycles."""
+        self.runtime.close()
+
+    @property
+    def simulated_us(self) -> int:
+        return self.runtime.world.now_us
+
+
+def rehearse(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> Rehearsal:
+    """Simulate a run and judge it. Raises UnsupportedFault for a fault that cannot be simulated."""
+    run = simulate(config, schedule, traced=traced)
+    judge(run)
+    return run
+
+
+def simulate(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> Rehearsal:
+    """Simulate a run, and leave the judging."""
+    events: list[Event] = []
+    runtime = SimRuntime(config, traced=traced)
+    workload = WORKLOADS[config.workload](config.seed, config.keys, config.key_skew)
+    conductor = Conductor(config, schedule, workload, events.append)
+    runtime.open()
+    runtime.drive(conductor)
+    return Rehearsal(config, schedule, runtime, conductor.stats, events, conductor.arrivals)
+
+
+def judge(run: Rehearsal) -> None:
+    """Put the verdict in, with its symptoms. The detectors are asked only where the replicas' log
+    is no proof."""
+    stats, runtime = run.stats, run.runtime
+    clean = not (run.crashes or stats.not_live or stats.unverified or stats.interrupted)
+    if clean and stats.outcomes["ok"]:
+        lives = {n: node.lives for n, node in runtime.world.nodes.items()}
+        if explains(runtime.decided(), lives, run.events):
+            return
+    judge_fully(run)
+
+
+def judge_fully(run: Rehearsal) -> None:
+    """Ask every detector, as for any run."""
+    limit_s = run.config.check_limit_s
+    model = WORKLOADS[run.config.workload].model
+    run.verdict = combine(
+        History(run.events),
+        check(run.events, model=model, time_limit_s=limit_s),
+        check_agreement(decided_with_lives(run.runtime), run.events),
+        [crash.describe() for crash in run.crashes],
+    )
+    run.symptoms = symptoms_of(run.verdict, run.crashes)
+    run.sentence = sentence_of(run)
+
+
+def decided_with_lives(runtime: SimRuntime) -> dict[int, list[DecidedRecord]]:
+    """What each node decided, each record marked with the node's life that it belongs to."""
+    decided: dict[int, list[DecidedRecord]] = {}
+    for n, node in runtime.world.nodes.items():
+        records = decided[n] = []
+        bounds = [*node.lives, len(node.decided)]
+        for life, (start, end) in enumerate(itertools.pairwise(bounds), 1):
+            records += [
+                DecidedRecord(slot, tuple(ballot), tuple(_plain(c) for c in commands), life)
+                for slot, ballot, commands in node.decided[start:end]
+            ]
+    return decided
+
+
+def _plain(command: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(tuple(v) if isinstance(v, list) else v for v in command)
+
+
+def symptoms_of(verdict: RunVerdict, crashes: Sequence[NodeCrash] = ()) -> tuple[Symptom, ...]:
+    """What went wrong, most telling first: each detector that objects, and to what."""
+    found = [Symptom("crash", f"{crash.error.split(':')[0]} in {crash.where}") for crash in crashes]
+    if verdict.agreement is not None:
+        found += [Symptom("agreement", finding.kind) for finding in verdict.agreement.findings]
+    for partition in verdict.linearizability.partitions:
+        if partition.outcome == "invalid":
+            anomaly = partition.evidence.anomaly if partition.evidence else "no order"
+            found.append(Symptom("linearizability", anomaly))
+        elif partition.outcome == "unknown":
+            found.append(Symptom("linearizability", "undecided"))
+    if verdict.liveness.outcome == "invalid":
+        found.append(Symptom("liveness", "no answer after healing"))
+    if not found and verdict.outcome != "valid":
+        found.append(Symptom("harness", verdict.reasons[0] if verdict.reasons else "unknown"))
+    return tuple(dict.fromkeys(found))
+
+
+def sentence_of(run: Rehearsal) -> str:
+    """What went wrong, in a sentence."""
+    if run.crashes:
+        return run.crashes[0].describe()
+    if run.verdict is None or run.verdict.outcome == "valid":
+        return "nothing went wrong"
+    return run.verdict.reasons[0] if run.verdict.reasons else run.verdict.outcome
+
+
+def write_folder(run: Rehearsal, store: Path, name: str) -> RunFolder:
+    """The folder of this run, as if it had been written while it went. Raises HistoryError."""
+    if run.verdict is None:
+        judge_fully(run)
+    folder = RunFolder.create(store, name)
+    folder.write_json("schedule.json", run.schedule.to_json())
+    folder.write_run(
+        {
+            "id": name,
+            "seed": run.config.seed,
+            "config": run.config.to_json(),
+            "model": WORKLOADS[run.config.workload].model,
+            "versions": {"antipaxos": __version__, "python": platform.python_version()}
+            | run.runtime.versions(),
+        }
+    )
+    with HistoryWriter(folder.history) as writer:
+        writer.extend(run.events)
+    run.runtime.collect(folder.nodes)
+    if run.verdict is not None:
+        folder.write_json("verdict.json", run.verdict.to_json())
+    return folder
+
+
+__all__ = [
+    "Rehearsal",
+    "Symptom",
+    "UnsupportedFault",
+    "decided_with_lives",
+    "judge",
+    "judge_fully",
+    "rehearse",
+    "sentence_of",
+    "simulate",
+    "symptoms_of",
+    "write_folder",
+]

@@ -1,0 +1,219 @@
+"""Running a recorded run again: the same operations, the same faults, the same times.
+
+    simulated, in the simulator    bit for bit: the histories are compared line by line
+    anything, on Docker            driven again N times; how often it fails in the same way
+    from Docker, in the simulator  the same schedule under N timings of network and disks; how many
+                                   of them fail in the same way
+
+All that is needed is in the folder: the resolved configuration and the schedule. Planner and swarm
+are not asked, so it does not matter how they have changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faults.description import FaultError
+from faults.schedule import Schedule, schedule_from_json
+from harness.config import RunConfig
+from harness.errors import HarnessError, UsageError
+from harness.judge import RunVerdict, crashes_of
+from harness.rehearsal import Rehearsal, Symptom, judge_fully, simulate, symptoms_of, write_folder
+from histories.errors import HistoryError
+from histories.folder import RunFolder
+from histories.recorder import event_line
+
+
+class Recorded(NamedTuple):
+    """What a run's folder says about how it was made, and how it ended."""
+
+    folder: RunFolder
+    config: RunConfig
+    schedule: Schedule
+    verdict: dict[str, Any]
+
+    @property
+    def outcome(self) -> str:
+        return str(self.verdict.get("verdict", "unknown"))
+
+
+class Attempt(NamedTuple):
+    """One replay: how it ended, whether in the same way, and where it is kept, if it is."""
+
+    number: int
+    outcome: str
+    same: bool
+    sentence: str
+    folder: Path | None
+    world_seed: int = 0
+
+
+@dataclass
+class ReplayResult:
+    """What replaying came to. `identical`: the histories are the same byte for byte (simulated
+    runs only); else `difference` names the first line that is not."""
+
+    recorded: Recorded
+    on: str
+    attempts: list[Attempt] = field(default_factory=list)
+    identical: bool | None = None
+    difference: str | None = None
+
+    @property
+    def reproduced(self) -> int:
+        return sum(attempt.same for attempt in self.attempts)
+
+    @property
+    def outcome(self) -> str:
+        """The worst that a replay came to."""
+        outcomes = {attempt.outcome for attempt in self.attempts}
+        return next((o for o in ("invalid", "unknown") if o in outcomes), "valid")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "verdict": self.outcome,
+            "recorded": self.recorded.outcome,
+            "folder": str(self.recorded.folder.path),
+            "on": self.on,
+            "times": len(self.attempts),
+            "reproduced": self.reproduced,
+            "identical": self.identical,
+            "difference": self.difference,
+            "attempts": [
+                {
+                    "outcome": a.outcome,
+                    "same": a.same,
+                    "sentence": a.sentence,
+                    "folder": str(a.folder) if a.folder else None,
+                    "world_seed": a.world_seed,
+                }
+                for a in self.attempts
+            ],
+        }
+
+
+def load(path: Path | str) -> Recorded:
+    """What the folder of a run says. Raises UsageError for what is no such folder, or was written
+    by another version, or edited into something that makes no sense."""
+    try:
+        folder = RunFolder.open(path)
+        run = folder.read_json("run.json")
+        config = RunConfig.from_json(run["config"])
+        schedule = schedule_from_json(folder.read_json("schedule.json"))
+        verdict = folder.read_json("verdict.json") if folder.verdict.exists() else {}
+    except HarnessError as error:
+        raise UsageError(f"{path}: {error.message}", remedy=error.remedy) from None
+    except (HistoryError, FaultError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path} cannot be replayed: run.json lacks {error}") from None
+    return Recorded(folder, config, schedule, verdict)
+
+
+def failing_detectors(verdict: dict[str, Any]) -> set[str]:
+    """Which detectors objected, as a verdict.json says."""
+    detectors = verdict.get("detectors", {})
+    return {name for name, outcome in detectors.items() if outcome == "invalid"}
+
+
+def fails_alike(recorded: Recorded, verdict: RunVerdict | None, crashed: bool) -> bool:
+    """Does a replay end as the recorded run did: with an objection of the same detector, or, where
+    none objected, with none?"""
+    wanted = failing_detectors(recorded.verdict)
+    now = verdict.detectors() if verdict is not None else {}
+    objects = {name for name, outcome in now.items() if outcome == "invalid"}
+    if crashes_of(recorded.folder):
+        return crashed
+    return bool(wanted & objects) if wanted else not objects and not crashed
+
+
+# ------------------------------------------------------------------------------- in the simulator
+
+
+def replay_simulated(recorded: Recorded, *, store: Path | None = None) -> ReplayResult:
+    """A simulated run again; says whether it is the same, byte for byte."""
+    result = ReplayResult(recorded, "sim")
+    run = simulate(recorded.config, recorded.schedule)
+    judge_fully(run)
+    result.difference = first_difference(run, recorded.folder.history)
+    result.identical = result.difference is None
+    result.attempts.append(_attempt(1, run, recorded, store))
+    return result
+
+
+def first_difference(run: Rehearsal, history: Path) -> str | None:
+    """The first line in which a replay differs from the recorded history; None where none does."""
+    try:
+        recorded = history.read_text("utf-8").splitlines()
+    except OSError as error:
+        return f"{history} cannot be read: {error.strerror or error}"
+    lines = [event_line(event) for event in run.events]
+    for number, (then, now) in enumerate(zip(recorded, lines, strict=False), 1):
+        if then != now:
+            return f"line {number}: recorded {then}, now {now}"
+    if len(recorded) != len(lines):
+        return f"recorded {len(recorded)} events, now {len(lines)}"
+    return None
+
+
+def replay_timings(
+    recorded: Recorded,
+    times: int,
+    *,
+    store: Path | None = None,
+    watch: Callable[[Attempt], None] = lambda _: None,
+) -> ReplayResult:
+    """The schedule of any run in the simulator, under `times` different timings of its world."""
+    result = ReplayResult(recorded, "sim")
+    for number in range(1, times + 1):
+        world = dict(recorded.config.world) | {"seed": number}
+        config = dataclasses.replace(recorded.config, on="sim", world=world)
+        run = simulate(config, recorded.schedule)
+        judge_fully(run)
+        keep = store if result.reproduced == 0 else None
+        attempt = _attempt(number, run, recorded, keep)
+        run.dismantle()
+        result.attempts.append(attempt._replace(world_seed=number))
+        watch(result.attempts[-1])
+    return result
+
+
+def _attempt(number: int, run: Rehearsal, recorded: Recorded, store: Path | None) -> Attempt:
+    same = fails_alike(recorded, run.verdict, bool(run.crashes))
+    folder = None
+    if store is not None and same and run.outcome != "valid":
+        folder = write_folder(run, store, f"replay-{recorded.folder.path.name}").path
+    return Attempt(number, run.outcome, same, run.sentence, folder)
+
+
+# ------------------------------------------------------------------------------- on Docker
+
+
+def replay_real(
+    recorded: Recorded,
+    times: int,
+    store: Path,
+    watcher: Any,
+    *,
+    watch: Callable[[Attempt], None] = lambda _: None,
+) -> ReplayResult:
+    """Any run again in real containers, `times` times. Raises UnsupportedFault for a fault that
+    Docker cannot do, HarnessError where the cluster does not come up."""
+    from harness.run import execute  # noqa: PLC0415 (needs the Docker client)
+
+    result = ReplayResult(recorded, "docker")
+    config = dataclasses.replace(recorded.config, on="docker", world={})
+    for number in range(1, times + 1):
+        run = execute(config, store, watcher, schedule=recorded.schedule)
+        same = fails_alike(recorded, run.verdict, False)
+        symptoms: tuple[Symptom, ...] = symptoms_of(run.verdict)
+        sentence = run.verdict.reasons[0] if run.verdict.reasons else str(symptoms or "")
+        result.attempts.append(
+            Attempt(number, run.verdict.outcome, same, sentence, run.folder.path)
+        )
+        watch(result.attempts[-1])
+    return result

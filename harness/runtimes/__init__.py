@@ -1,0 +1,1 @@
+"""Where a cluster runs: real containers, or the simulator; both behind the seam in `seam`."""

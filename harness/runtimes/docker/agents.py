@@ -1,0 +1,141 @@
+"""One agent's stream: JSON lines over the container's attached standard input and output.
+
+The engine keeps the agent's input open only as long as we are attached, so a controller that dies,
+however it dies, closes the stream, and the agent heals everything by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+from typing import Any
+
+import docker
+
+from harness.errors import HarnessError, StartError
+
+HEADER = struct.Struct(">BxxxL")
+"""The engine's frame around what a container without a terminal prints: stream, length."""
+STDOUT = 1
+CALL_TIMEOUT_S = 20.0
+HELLO_TIMEOUT_S = 30.0
+
+
+class AgentError(HarnessError):
+    """An agent could not do what it was asked; carries its own words."""
+
+
+class Agent:
+    """Call `attach` before the container starts, then `hello`, then `call` as often as you like."""
+
+    def __init__(self, node: int, container: str) -> None:
+        self.node = node
+        self.container = container
+        self.greeting: dict[str, Any] = {}
+        self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._count = 0
+        self._hello: asyncio.Future[dict[str, Any]]
+        self._keep: Any = None
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def attach(self, api: docker.APIClient) -> None:
+        loop = asyncio.get_running_loop()
+        params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        attached = await loop.run_in_executor(None, api.attach_socket, self.container, params)
+        raw = attached if isinstance(attached, socket.socket) else attached._sock
+        raw.setblocking(False)
+        self._keep = attached  # closing it would close the stream
+        self._hello = loop.create_future()
+        self._reader, self._writer = await asyncio.open_connection(sock=raw)
+        self._task = loop.create_task(self._read())
+
+    async def hello(self) -> dict[str, Any]:
+        """What the agent said when it was ready. Raises StartError."""
+        try:
+            self.greeting = await asyncio.wait_for(asyncio.shield(self._hello), HELLO_TIMEOUT_S)
+        except (TimeoutError, ConnectionError) as error:
+            raise StartError(
+                f"the agent of n{self.node} did not start: {error or 'no sign of life'}",
+                remedy=f"docker logs {self.container[:12]}",
+            ) from None
+        return self.greeting
+
+    async def call(self, do: str, *, timeout_s: float = CALL_TIMEOUT_S, **what: Any) -> Any:
+        """Ask for one thing, await its answer. Raises AgentError."""
+        if self._writer is None:
+            raise AgentError(f"the agent of n{self.node} is not attached")
+        self._count += 1
+        identity = self._count
+        answer = self._calls[identity] = asyncio.get_running_loop().create_future()
+        line = json.dumps({"id": identity, "do": do, **what}, separators=(",", ":"))
+        self._writer.write(line.encode() + b"\n")
+        try:
+            result = await asyncio.wait_for(answer, timeout_s)
+        except TimeoutError:
+            raise AgentError(
+                f"the agent of n{self.node} did not answer {do} within {timeout_s:g} s"
+            ) from None
+        finally:
+            self._calls.pop(identity, None)
+        if not result.get("ok"):
+            raise AgentError(
+                f"n{self.node}: {do}: {result.get('error', 'failed')}",
+                remedy=str(result.get("remedy", "")),
+            )
+        return result
+
+    async def detach(self) -> None:
+        """Close the stream; the agent heals."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._keep is not None:
+            self._keep.close()  # the socket closes when its last holder lets go
+            self._keep = None
+
+    async def _read(self) -> None:
+        """Undo the engine's framing, hand each line to whom it answers."""
+        buffer = b""
+        errors = b""
+        try:
+            while True:
+                stream, size = HEADER.unpack(await self._reader.readexactly(HEADER.size))
+                data = await self._reader.readexactly(size)
+                if stream != STDOUT:
+                    errors = (errors + data)[-2000:]
+                    continue
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    self._answer(line)
+        except (asyncio.IncompleteReadError, OSError):
+            words = errors.decode(errors="replace").strip() or "its stream closed"
+            self._fail(words)
+
+    def _answer(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return
+        if "hello" in message:
+            if not self._hello.done():
+                self._hello.set_result(message)
+            return
+        waiting = self._calls.get(message.get("id"))
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+
+    def _fail(self, words: str) -> None:
+        if not self._hello.done():
+            self._hello.set_exception(ConnectionError(words))
+        for waiting in self._calls.values():
+            if not waiting.done():
+                waiting.set_result({"ok": False, "error": f"the agent is gone: {words}"})

@@ -1,0 +1,108 @@
+"""The Docker engine: finding it, saying what is wrong when it cannot be used, and our labels.
+
+Everything that we create carries two labels, LABEL (whose value is the run's id) and LABEL_OWNER
+(the controller's process), so that `antipaxos clean` finds what a killed controller left, and
+never anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException
+
+from harness.errors import EngineError
+
+LABEL = "antipaxos.run"
+LABEL_OWNER = "antipaxos.owner"
+LABEL_ROLE = "antipaxos.role"
+API_TIMEOUT_S = 60
+NO_ENGINE_REMEDY = (
+    "start Docker (on Debian as root: apt-get install docker.io iptables, then dockerd), set "
+    "DOCKER_HOST, or run in the simulator: --on sim"
+)
+
+
+def connect() -> docker.APIClient:
+    """A client of the engine that DOCKER_HOST or the current context names.
+
+    Raises EngineError with the remedy when there is none or it may not be used.
+    """
+    try:
+        base_url = os.environ.get("DOCKER_HOST") or _context_host()
+        api = docker.APIClient(
+            base_url=base_url,
+            version="auto",
+            timeout=API_TIMEOUT_S,
+            num_pools=32,
+            max_pool_size=64,
+        )
+        api.ping()
+    except (DockerException, OSError) as error:
+        raise _explain(error) from None
+    return api
+
+
+def is_available() -> bool:
+    """Does an engine answer?"""
+    try:
+        connect().close()
+    except EngineError:
+        return False
+    return True
+
+
+def _context_host() -> str | None:
+    context = ContextAPI.get_current_context()
+    host = context.Host if context is not None else None
+    return host or None
+
+
+def _explain(error: Exception) -> EngineError:
+    text = str(error)
+    if "PermissionError" in text or "Permission denied" in text:
+        return EngineError(
+            "this user may not use the Docker engine's socket",
+            remedy="add the user to the group docker (then log in again), or run as root",
+        )
+    if any(
+        word in text for word in ("FileNotFoundError", "ConnectionRefused", "Connection refused")
+    ):
+        return EngineError("no Docker engine answers", remedy=NO_ENGINE_REMEDY)
+    return EngineError(f"the Docker engine cannot be used: {text}", remedy=NO_ENGINE_REMEDY)
+
+
+def labels(run_id: str, role: str) -> dict[str, str]:
+    """The labels of everything that belongs to a run."""
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    return {LABEL: run_id, LABEL_OWNER: owner, LABEL_ROLE: role}
+
+
+@contextmanager
+def engine_errors(doing: str) -> Iterator[None]:
+    """Turns the engine's errors into ours, with what we were doing and what helps."""
+    try:
+        yield
+    except APIError as error:
+        text = error.explanation or str(error)
+        raise EngineError(f"{doing}: {text}", remedy=_remedy(text)) from error
+    except (DockerException, OSError) as error:
+        raise EngineError(f"{doing}: {error}", remedy=NO_ENGINE_REMEDY) from error
+
+
+def _remedy(text: str) -> str:
+    lowered = text.lower()
+    if "no space left" in lowered:
+        return "free disk space for Docker: docker system prune"
+    if "port is already allocated" in lowered or "address already in use" in lowered:
+        return "another program took the port; run again, a new one is chosen each time"
+    if "address pools" in lowered:
+        return "too many Docker networks: antipaxos clean, or docker network prune"
+    if "no such image" in lowered:
+        return "the image is gone; run again, it is built anew"
+    return ""

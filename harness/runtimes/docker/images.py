@@ -1,0 +1,198 @@
+"""The image, built when its sources changed, on whatever base this machine can have.
+
+The base is an ordinary Debian or Python image. It is taken from the machine, else pulled, else,
+where no registry can be reached, made from Debian's packages (mmdebstrap, as root) and imported:
+that is said, and kept as BUILT_BASE for the next time. The image's tag is a digest of what goes
+into it, so an unchanged tree builds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import docker
+from docker.errors import APIError, ImageNotFound
+
+import faults
+import node_image
+from harness.errors import EngineError
+from harness.runtimes.docker.engine import engine_errors
+
+DEFAULT_BASE: Final = "debian:bookworm-slim"
+BUILT_BASE: Final = "antipaxos/base:debian"
+BASE_VARIABLE: Final = "ANTIPAXOS_BASE"
+IMAGE_LABEL: Final = "antipaxos.image"
+REPOSITORY: Final = "antipaxos/node"
+LEAN: Final = ("doc", "man", "locale", "info")
+"""Folders of /usr/share that a base of our own making leaves out."""
+
+
+class Image(NamedTuple):
+    """The name of a run's image, and of the base that was asked for."""
+
+    name: str
+    base: str
+
+
+def ensure_image(api: docker.APIClient, say: Callable[[str], None]) -> Image:
+    """The image of this source tree; builds it when it is not there.
+
+    `say` is told what takes time. Raises EngineError.
+    """
+    asked = os.environ.get(BASE_VARIABLE, DEFAULT_BASE)
+    name = f"{REPOSITORY}:{_digest(asked)}"
+    if not _exists(api, name):
+        base = _ensure_base(api, asked, say)
+        say(f"building {name} on {base}")
+        _build(api, name, base)
+    return Image(name, asked)
+
+
+def _sources() -> Iterator[tuple[str, Path]]:
+    """(name in the build context, file), sorted."""
+    yield "Dockerfile", _dockerfile()
+    for package in (faults, node_image):
+        root = Path(str(package.__file__)).parent
+        for path in sorted(root.rglob("*.py")):
+            yield f"{root.name}/{path.relative_to(root).as_posix()}", path
+
+
+def _dockerfile() -> Path:
+    candidates = (
+        Path(node_image.__file__).parent.parent / "Dockerfile",
+        Path(sys.prefix) / "share" / "antipaxos" / "Dockerfile",
+    )
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise EngineError(
+        "the Dockerfile of the node image is missing",
+        remedy=f"expected at {' or '.join(map(str, candidates))}: install antipaxos again",
+    )
+
+
+def _digest(base: str) -> str:
+    digest = hashlib.sha256(base.encode())
+    for name, path in _sources():
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _exists(api: docker.APIClient, name: str) -> bool:
+    try:
+        api.inspect_image(name)  # type: ignore[no-untyped-call]
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _build(api: docker.APIClient, name: str, base: str) -> None:
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        for arcname, path in _sources():
+            info = tarfile.TarInfo(arcname)
+            data = path.read_bytes()
+            info.size, info.mode = len(data), 0o644
+            tar.addfile(info, io.BytesIO(data))
+    context.seek(0)
+    lines: list[str] = []
+    with engine_errors(f"building {name}"):
+        for line in api.build(
+            fileobj=context,
+            custom_context=True,
+            tag=name,
+            rm=True,
+            forcerm=True,
+            decode=True,
+            buildargs={"BASE": base},
+            labels={IMAGE_LABEL: "node"},
+        ):
+            lines.append(line.get("stream", "").strip())
+            if "error" in line:
+                tail = "\n".join(text for text in lines[-8:] if text)
+                raise EngineError(
+                    f"the image {name} does not build: {line['error'].strip()}\n{tail}",
+                    remedy=f"name another base image in {BASE_VARIABLE}",
+                )
+
+
+def _ensure_base(api: docker.APIClient, asked: str, say: Callable[[str], None]) -> str:
+    if _exists(api, asked):
+        return asked
+    if asked == DEFAULT_BASE and _exists(api, BUILT_BASE):
+        return BUILT_BASE
+    say(f"pulling {asked}")
+    try:
+        api.pull(*_name_and_tag(asked))
+        if _exists(api, asked):
+            return asked
+        reason = "the registry did not deliver it"
+    except (APIError, OSError) as error:
+        reason = getattr(error, "explanation", None) or str(error)
+    if asked != DEFAULT_BASE:
+        raise EngineError(
+            f"the base image {asked} cannot be pulled: {reason}",
+            remedy=f"unset {BASE_VARIABLE} to use {DEFAULT_BASE}",
+        )
+    say(f"{asked} cannot be pulled here; making a base from Debian's packages (half a minute)")
+    _bootstrap_base(api, reason)
+    return BUILT_BASE
+
+
+def _name_and_tag(image: str) -> tuple[str, str]:
+    name, _, tag = image.rpartition(":")
+    return (name, tag) if name and "/" not in tag else (image, "latest")
+
+
+def _bootstrap_base(api: docker.APIClient, reason: str) -> None:
+    """A minimal Debian with Python 3, from the machine's own package sources."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise EngineError(
+            f"{DEFAULT_BASE} cannot be pulled ({reason}), and a base can be made from Debian's "
+            "packages only as root on a Debian machine",
+            remedy=f"load any Debian or Python image and name it in {BASE_VARIABLE}",
+        )
+    if shutil.which("mmdebstrap") is None:
+        _command(["apt-get", "update", "-qq"])
+        _command(["apt-get", "install", "-y", "-qq", "mmdebstrap"])
+    with tempfile.TemporaryDirectory(prefix="antipaxos-base-") as folder:
+        archive = Path(folder) / "base.tar"
+        lean = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEAN]
+        _command(
+            [
+                "mmdebstrap",
+                "--variant=essential",
+                "--include=python3",
+                *lean,
+                _codename(),
+                str(archive),
+            ]
+        )
+        repository, tag = _name_and_tag(BUILT_BASE)
+        with engine_errors("importing the base image"):
+            api.import_image_from_file(str(archive), repository=repository, tag=tag)
+
+
+def _codename() -> str:
+    for line in Path("/etc/os-release").read_text().splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2].strip('"')
+    return "stable"
+
+
+def _command(argv: list[str]) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0:
+        tail = "\n".join((done.stderr or done.stdout).splitlines()[-8:])
+        raise EngineError(f"{argv[0]} failed while making the base image:\n{tail}")

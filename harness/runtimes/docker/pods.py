@@ -1,0 +1,196 @@
+"""A pod: an agent container that owns the network and PID namespaces, and the node that joins them.
+
+Rules, address and published port belong to the agent's namespaces, so they outlive a kill and
+restart of the node; and the node may be any image: it needs no tools and no privileges.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import docker
+from docker.errors import APIError, NotFound
+from docker.types import LogConfig
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
+
+from harness.errors import StartError
+from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, labels
+from harness.runtimes.docker.images import Image
+
+AGENT_CAPABILITIES: Final = ("NET_ADMIN", "NET_RAW", "SYS_PTRACE", "DAC_OVERRIDE", "KILL")
+AGENT_COMMAND: Final = ("python3", "-m", "faults.agent")
+CLIENT_PORT: Final = 7001
+PEER_PORT: Final = 7000
+DATA: Final = "/data"
+LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
+EXIT_TIMEOUT_S: Final = 10.0
+
+
+@dataclass
+class Pod:
+    """What the engine gave us for one node."""
+
+    node: int
+    agent_id: str
+    address: str = ""
+    client_port: int = 0
+    node_id: str = ""
+    volume: str = ""
+
+
+class PodEngine:
+    """The engine's side of a run's pods. Methods block; call them from worker threads."""
+
+    def __init__(self, api: docker.APIClient, run_id: str, image: Image) -> None:
+        self.api = api
+        self.run_id = run_id
+        self.image = image
+        self.network = f"antipaxos-{run_id}"
+
+    def create_network(self) -> None:
+        with engine_errors("making the run's network"):
+            self.api.create_network(
+                self.network, driver="bridge", labels=labels(self.run_id, "network")
+            )
+
+    def create_agent(self, node: int) -> Pod:
+        host = self.api.create_host_config(
+            cap_drop=["ALL"],
+            cap_add=list(AGENT_CAPABILITIES),
+            port_bindings={CLIENT_PORT: ("127.0.0.1", None)},
+            log_config=LOGS,
+            network_mode=self.network,
+            security_opt=["no-new-privileges"],
+        )
+        with engine_errors(f"making the agent of n{node}"):
+            made = self.api.create_container(
+                self.image.name,
+                entrypoint=list(AGENT_COMMAND),
+                user="0:0",
+                name=f"{self.network}-agent{node}",
+                hostname=f"n{node}",
+                ports=[CLIENT_PORT],
+                stdin_open=True,
+                host_config=host,
+                labels=labels(self.run_id, "agent"),
+            )
+        # docker-py sets StdinOnce together with attached standard input; see `Agent`.
+        return Pod(node=node, agent_id=made["Id"])
+
+    def start_agent(self, pod: Pod) -> None:
+        with engine_errors(f"starting the agent of n{pod.node}"):
+            self.api.start(pod.agent_id)
+            state = self.api.inspect_container(pod.agent_id)
+        settings = state["NetworkSettings"]
+        pod.address = settings["Networks"][self.network]["IPAddress"]
+        bound = (settings["Ports"] or {}).get(f"{CLIENT_PORT}/tcp")
+        if not pod.address or not bound:
+            raise StartError(
+                f"the agent of n{pod.node} did not stay up:\n{self.last_lines(pod.agent_id)}"
+            )
+        pod.client_port = int(bound[0]["HostPort"])
+
+    def create_node(self, pod: Pod, image: str, command: list[str]) -> None:
+        """The node's container and its volume; not started."""
+        pod.volume = f"{self.network}-data{pod.node}"
+        with engine_errors(f"making n{pod.node}"):
+            self.api.create_volume(pod.volume, labels=labels(self.run_id, "data"))
+            host = self.api.create_host_config(
+                network_mode=f"container:{pod.agent_id}",
+                pid_mode=f"container:{pod.agent_id}",
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                log_config=LOGS,
+                binds=[f"{pod.volume}:{DATA}"],
+            )
+            made = self.api.create_container(
+                image,
+                name=f"{self.network}-n{pod.node}",
+                command=command,
+                host_config=host,
+                labels=labels(self.run_id, "node"),
+            )
+        pod.node_id = made["Id"]
+
+    def start_node(self, pod: Pod) -> None:
+        with engine_errors(f"starting n{pod.node}"):
+            self.api.start(pod.node_id)
+
+    def is_running(self, pod: Pod) -> bool:
+        state = self.api.inspect_container(pod.node_id)["State"]
+        return bool(state["Running"])
+
+    def await_exit(self, pod: Pod) -> bool:
+        """Has the engine noticed that the node's process is gone? Starting before is a no-op."""
+        waiting = Retrying(
+            retry=retry_if_result(bool),
+            stop=stop_after_delay(EXIT_TIMEOUT_S),
+            wait=wait_exponential(multiplier=0.005, max=0.1),
+            retry_error_callback=lambda _: True,
+        )
+        return not waiting(self.is_running, pod)
+
+    def last_lines(self, container: str, count: int = 12) -> str:
+        try:
+            return self.api.logs(container, tail=count).decode(errors="replace").strip()
+        except (APIError, OSError):
+            return "(no log)"
+
+    def read_file(self, container: str, path: str) -> bytes | None:
+        """One file out of a container, running or not; None when it is not there."""
+        try:
+            stream, _ = self.api.get_archive(container, path)
+            with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+                member = tar.extractfile(tar.getmembers()[0])
+                return member.read() if member else None
+        except NotFound:
+            return None
+
+
+def remove_labelled(api: docker.APIClient, run_id: str | None = None) -> list[str]:
+    """Remove every container, network and volume of a run (None: of all runs); their names.
+
+    Nodes go before the agents whose namespaces they use. What is gone already is no error.
+    """
+    wanted = {"label": LABEL if run_id is None else f"{LABEL}={run_id}"}
+    removed: list[str] = []
+
+    def gone(remove: Callable[[], None], name: str) -> None:
+        deadline = time.monotonic() + EXIT_TIMEOUT_S
+        while True:
+            try:
+                remove()
+                removed.append(name)
+                return
+            except NotFound:
+                return
+            except APIError as error:
+                # 409: being removed already, or a network whose last endpoint is still leaving.
+                busy = error.status_code in (403, 409, 500)
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def container(found: dict[str, Any]) -> None:
+        name = found["Names"][0].lstrip("/") if found.get("Names") else found["Id"][:12]
+        gone(lambda: api.remove_container(found["Id"], force=True, v=True), name)
+
+    def network(found: dict[str, Any]) -> None:
+        gone(lambda: api.remove_network(found["Id"]), found["Name"])
+
+    def volume(found: dict[str, Any]) -> None:
+        gone(lambda: api.remove_volume(found["Name"], force=True), found["Name"])
+
+    with engine_errors("removing what runs left"), ThreadPoolExecutor(8) as pool:
+        containers = api.containers(all=True, filters=wanted)
+        containers.sort(key=lambda c: c["Labels"].get(LABEL_ROLE, "") == "agent")
+        list(pool.map(container, containers))
+        list(pool.map(network, api.networks(filters=wanted)))
+        list(pool.map(volume, api.volumes(filters=wanted)["Volumes"] or []))
+    return removed

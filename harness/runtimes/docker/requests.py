@@ -1,0 +1,188 @@
+"""One connection to one node's client port: JSON lines, many requests at a time.
+
+A connection counts as made only when the node has answered a first question: the engine's port
+forwarder accepts for nodes that are dead, and what was never sent must be known as never sent
+("refused", definite). When a connection breaks, whatever waits on it is "disconnected".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from harness.runtimes.seam import Response
+from node_image.protocols.seam import Command
+
+CONNECT_TIMEOUT_S: Final = 1.0
+T = TypeVar("T")
+REFUSED: Final = Response("refused")
+DISCONNECTED: Final = Response("disconnected")
+
+Callback = Callable[[dict[str, Any] | None], None]
+"""Gets the node's answer, or None when the connection broke first."""
+
+
+def settle(future: asyncio.Future[T], result: T) -> None:
+    """Give a future its result, unless whoever waited has gone."""
+    if not future.done():
+        future.set_result(result)
+
+
+class _Wire(asyncio.Protocol):
+    """Splits what comes in into lines; tells its owner when the connection ends."""
+
+    def __init__(self, owner: NodeConnection) -> None:
+        self._owner = owner
+        self._buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._owner.line(line)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._owner.lost(self)
+
+
+class NodeConnection:
+    """Requests to one node; connects when needed, and again after a loss."""
+
+    def __init__(self, node: int, port: int, host: str = "127.0.0.1") -> None:
+        self.node = node
+        self._host, self._port = host, port
+        self._transport: asyncio.Transport | None = None
+        self._wire: _Wire | None = None
+        self._waiting: dict[int, Callback] = {}
+        self._count = 0
+        self._connecting: asyncio.Task[bool] | None = None
+        self._outbox: list[bytes] = []
+        self._flush_planned = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
+
+    def command(self, command: Command, answered: Callable[[Response], None]) -> None:
+        """Send a client's command; `answered` is called once, unless no answer ever comes."""
+
+        def done(message: dict[str, Any] | None) -> None:
+            if message is None:
+                answered(DISCONNECTED)
+            else:
+                answered(
+                    Response(message.get("error"), message.get("value"), message.get("leader"))
+                )
+
+        body = {
+            "client": command.client,
+            "seq": command.seq,
+            "f": command.f,
+            "key": command.key,
+            "value": command.value,
+        }
+        if self._transport is not None:
+            self._send(body, done)
+        else:
+            task = asyncio.ensure_future(self._connect_then(body, done, answered))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def ask(self, f: str, timeout_s: float, **what: Any) -> dict[str, Any] | None:
+        """The node's answer to a question of our own ("status"); None if there is none in time."""
+        if self._transport is None and not await self.connect():
+            return None
+        answer: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
+        identity = self._send({"f": f, **what}, lambda m: settle(answer, m))
+        try:
+            return await asyncio.wait_for(answer, timeout_s)
+        except TimeoutError:
+            self._waiting.pop(identity, None)
+            return None
+
+    async def connect(self) -> bool:
+        """True when the node has answered a first question on a new or existing connection."""
+        if self._transport is not None:
+            return True
+        if self._connecting is None:
+            self._connecting = asyncio.ensure_future(self._connect())
+            self._connecting.add_done_callback(lambda _: setattr(self, "_connecting", None))
+        return await asyncio.shield(self._connecting)
+
+    def close(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    # ------------------------------------------------------------------ the wire's callbacks
+
+    def line(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return
+        callback = self._waiting.pop(message.get("id"), None)
+        if callback is not None:
+            callback(message)
+
+    def lost(self, wire: _Wire) -> None:
+        if wire is not self._wire:
+            return
+        self._transport = self._wire = None
+        waiting, self._waiting = self._waiting, {}
+        for callback in waiting.values():
+            callback(None)
+
+    # ------------------------------------------------------------------ inside
+
+    async def _connect(self) -> bool:
+        loop = asyncio.get_running_loop()
+        hello: asyncio.Future[bool] = loop.create_future()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                transport, wire = await loop.create_connection(
+                    lambda: _Wire(self), self._host, self._port
+                )
+                self._wire = wire
+                self._count += 1
+                self._waiting[self._count] = lambda m: settle(hello, bool(m))
+                question = json.dumps({"id": self._count, "f": "status"})
+                transport.write(question.encode() + b"\n")
+                if await hello:
+                    self._transport = transport
+                    return True
+        except (OSError, TimeoutError):
+            self._waiting.pop(self._count, None)
+            with contextlib.suppress(UnboundLocalError):
+                transport.abort()
+        return False
+
+    async def _connect_then(
+        self, body: dict[str, Any], done: Callback, answered: Callable[[Response], None]
+    ) -> None:
+        if await self.connect() and self._transport is not None:
+            self._send(body, done)
+        else:
+            answered(REFUSED)
+
+    def _send(self, body: dict[str, Any], done: Callback) -> int:
+        self._count += 1
+        self._waiting[self._count] = done
+        line = json.dumps({"id": self._count, **body}, separators=(",", ":"))
+        self._outbox.append(line.encode() + b"\n")
+        if not self._flush_planned:
+            self._flush_planned = True
+            asyncio.get_running_loop().call_soon(self._flush)
+        return self._count
+
+    def _flush(self) -> None:
+        """One write for everything that one turn of the loop has to say."""
+        self._flush_planned = False
+        if self._transport is not None:
+            self._transport.write(b"".join(self._outbox))
+        self._outbox.clear()

@@ -1,0 +1,105 @@
+"""The seam between a run and the world in which it happens.
+
+The run is a pure state machine, `harness.conductor.Conductor`: it decides which client asks which
+node what and when, when a fault strikes and when it is taken back, and what the history says. A
+**runtime** owns time and the cluster: it starts nodes, carries requests to them, carries faults
+out, and calls the conductor back. `docker` does it with real containers and real time, `sim` with
+the same protocol code under virtual time. A conductor cannot tell which of them it is in.
+
+    runtime.open()                        nodes exist and are ready
+    runtime.drive(conductor)              calls conductor.begin(world, now_us), then its callbacks,
+                                          until conductor.done
+    runtime.collect(folder)               nodes' logs and decided logs into the run's folder
+    runtime.close()                       nothing of the run is left; safe to call at any time
+
+What a conductor may ask of the world is `World`; what it is told are its callbacks `answered`,
+`woke`, `fault_done`. Times are integer microseconds since the runtime's own zero, monotonic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from faults.description import Fault
+from node_image.protocols.seam import Command
+
+if TYPE_CHECKING:
+    from harness.conductor import Conductor
+
+
+class Response(NamedTuple):
+    """How one request to one node ended.
+
+    `error` is None for success, a code of `node_image.protocols.seam.DEFINITE_ERRORS`, or one of
+    the runtime's own: "refused" (definite: the request never left) and "disconnected" (indefinite).
+    """
+
+    error: str | None
+    value: Any = None
+    leader: int | None = None
+
+
+@dataclass(frozen=True)
+class FaultReport:
+    """What became of one injection or healing.
+
+    `moments_ns`: per node, the monotonic nanosecond (of the runtime's clock, same zero as event
+    times) at which it took effect. `verified`: probes agree with what the fault should do.
+    `evidence`: what the probes saw. `problem`: a sentence where something went wrong.
+    """
+
+    moments_ns: dict[int, int]
+    verified: bool
+    evidence: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        report = {
+            "moments": {f"n{node}": ns for node, ns in sorted(self.moments_ns.items())},
+            "verified": self.verified,
+            "evidence": self.evidence,
+        }
+        return report | ({"problem": self.problem} if self.problem else {})
+
+
+class World(Protocol):
+    """What a conductor may ask for. None of these waits; answers come as callbacks."""
+
+    def request(self, call: int, node: int, command: Command) -> None:
+        """Send a command to a node; `conductor.answered(call, response, now_us)` tells how it
+        went, at most once, perhaps never (the conductor has its own time-outs)."""
+        ...
+
+    def wake(self, at_us: int) -> None:
+        """Call `conductor.woke(now_us)` at `at_us`, or as soon after as may be. One wake-up is
+        pending at a time: the latest call replaces an earlier one."""
+        ...
+
+    def inject(self, fault: Fault) -> None:
+        """Carry a resolved fault out and verify it; then `conductor.fault_done(fault, "inject",
+        report, now_us)`."""
+        ...
+
+    def heal(self, fault: Fault) -> None:
+        """Take it back and verify that; then `conductor.fault_done(fault, "heal", report, ...)`."""
+        ...
+
+    def leader(self) -> int | None:
+        """The node that this runtime believes leads now."""
+        ...
+
+
+class Runtime(Protocol):
+    def open(self) -> None: ...
+
+    def drive(self, conductor: Conductor) -> None: ...
+
+    def collect(self, folder: Path) -> None: ...
+
+    def close(self) -> None: ...
+
+    def versions(self) -> dict[str, str]:
+        """What this runtime adds to the versions that `run.json` records."""
+        ...

@@ -1,0 +1,111 @@
+"""The simulator behind the runtime's seam: the same run, under virtual time, in this process.
+
+Nothing is started and nothing has to be removed. What the nodes decided and noted is kept in
+memory; `collect` writes it into the run's folder in the shape in which real nodes write it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.conductor import Conductor
+from harness.config import RunConfig
+from harness.runtimes.sim.agenda import Sent
+from harness.runtimes.sim.config import WorldConfig
+from harness.runtimes.sim.crashes import NodeCrash
+from harness.runtimes.sim.node import SimNode
+from harness.runtimes.sim.world import World
+from node_image.protocols.seam import Decided
+
+
+class SimRuntime:
+    """One run's world. With `traced`, every message is kept for the story."""
+
+    def __init__(self, config: RunConfig, *, traced: bool = False) -> None:
+        self.config = config
+        self.world = World(config, WorldConfig.from_json(config.world))
+        if traced:
+            self.world.trace = []
+
+    # ------------------------------------------------------------------ the runtime's seam
+
+    def open(self) -> None:
+        self.world.hands.ambush.refresh_watch()
+        for node in self.world.nodes.values():
+            self.world.start(node)
+
+    def drive(self, conductor: Conductor) -> None:
+        with _no_collector():
+            self.world.drive(conductor)
+
+    def collect(self, folder: Path) -> None:
+        """Writes n1.log.jsonl and n1.decided.jsonl per node, and crashes.json if there are any."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for node in self.world.nodes.values():
+            _write_lines(folder / f"n{node.id}.log.jsonl", self._log_lines(node))
+            _write_lines(folder / f"n{node.id}.decided.jsonl", _decided_lines(node))
+        if self.crashes:
+            crashes = [crash.to_json() for crash in self.crashes]
+            (folder / "crashes.json").write_text(json.dumps(crashes, indent=1), encoding="utf-8")
+
+    def close(self) -> None:
+        self.world.dismantle()
+
+    def versions(self) -> dict[str, str]:
+        return {"simulator": "1", "implementation": platform.python_implementation()}
+
+    # ------------------------------------------------------------------ what else it knows
+
+    def decided(self) -> dict[int, list[Decided]]:
+        """What each node decided, in the order in which it applied it, over all its lives."""
+        return {n: node.decided for n, node in self.world.nodes.items()}
+
+    @property
+    def crashes(self) -> list[NodeCrash]:
+        """The exceptions that came out of the protocol."""
+        return self.world.crashes
+
+    @property
+    def trace(self) -> list[Sent]:
+        return self.world.trace or []
+
+    def _log_lines(self, node: SimNode) -> Iterator[dict[str, Any]]:
+        crashes = [crash for crash in self.crashes if crash.node == node.id]
+        for at_us, note in node.notes:
+            yield {"time": at_us * 1000, "event": note.what, **note.about}
+        for crash in crashes:
+            yield {"time": crash.at_us * 1000, "event": "crash", "traceback": crash.traceback}
+
+
+def _decided_lines(node: SimNode) -> Iterator[dict[str, Any]]:
+    for at_us, (slot, ballot, commands) in zip(node.decided_us, node.decided, strict=True):
+        yield {
+            "time": at_us * 1000,
+            "slot": slot,
+            "ballot": list(ballot),
+            "commands": [list(command) for command in commands],
+        }
+
+
+def _write_lines(path: Path, lines: Iterator[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """A run makes hardly any cycles and very many tuples: looking for the former costs a tenth."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,77 @@
+"""What the weather of one link, or of one node's clients, does to each message.
+
+Chance comes from one stream per link, so weather here moves nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Final
+
+from faults import simulated
+
+CONNECTION_BREAKS_PERCENT: Final = 50
+
+
+class Weather:
+    """The faults that a link is under now, and how many messages each has struck."""
+
+    __slots__ = ("_random", "faults", "struck")
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.faults: list[simulated.Weather] = []
+        self.struck: dict[str, int] = {}
+
+    def fates(self, message: tuple[Any, ...]) -> list[tuple[int, bool]]:
+        """What becomes of a message: (extra delay, keeps its place in the order) per copy that
+        arrives; empty when it is lost."""
+        name = type(message).__name__
+        copies = [(0, True)]
+        for fault in self.faults:
+            if not fault.message or fault.message == name:
+                copies = self._strike(fault, copies)
+        return copies
+
+    def _strike(
+        self, fault: simulated.Weather, copies: list[tuple[int, bool]]
+    ) -> list[tuple[int, bool]]:
+        after: list[tuple[int, bool]] = []
+        for extra_us, ordered in copies:
+            if isinstance(fault, simulated.Delay):
+                jitter_us = self._upto(fault.jitter_us)
+                after.append((extra_us + fault.delay_us + jitter_us, ordered))
+            elif not self._chance(fault):
+                after.append((extra_us, ordered))
+                continue
+            elif isinstance(fault, simulated.Duplicate):
+                after.append((extra_us, ordered))
+                after.append((extra_us + self._upto(fault.spread_us), False))
+            elif isinstance(fault, simulated.Reorder):
+                after.append((extra_us + self._upto(fault.window_us), False))
+            self.struck[fault.id] = self.struck.get(fault.id, 0) + 1
+        return after
+
+    def client_fate(self) -> int | None:
+        """The extra delay of a client's request or answer; None when it is lost. A client speaks
+        TCP: nothing is doubled or overtaken."""
+        extra_us = 0
+        for fault in self.faults:
+            if fault.message:
+                continue
+            if isinstance(fault, simulated.Delay):
+                extra_us += fault.delay_us + self._upto(fault.jitter_us)
+            elif isinstance(fault, simulated.Loss) and self._chance(fault):
+                self.struck[fault.id] = self.struck.get(fault.id, 0) + 1
+                return None
+        return extra_us
+
+    def connection_breaks(self) -> bool:
+        return self._random.random() * 100 < CONNECTION_BREAKS_PERCENT
+
+    def _chance(self, fault: simulated.Weather) -> bool:
+        percent: int = getattr(fault, "percent", 100)
+        return self._random.random() * 100 < percent
+
+    def _upto(self, most_us: int) -> int:
+        return int(self._random.random() * (most_us + 1))

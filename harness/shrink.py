@@ -1,0 +1,332 @@
+"""Making a failing run small: the few faults and operations without which it would not fail.
+
+Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", TSE
+2002), over everything a run is made of. A candidate is an ordinary configuration with an ordinary
+schedule; it is simulated, and counts only if the same detector objects. Since leaving one thing out
+shifts the timing of all that follows, a candidate may try its luck under a few timings of the
+world: which one it was is recorded in the configuration, like everything else.
+
+The passes, each tried until it helps no more, and all again until none does or the time is up:
+
+    time        an earlier end of the chaos; no last round, where it is not needed
+    calm        no chance in links, disks and clocks; default settings; everything healed. Early,
+                since in a calm world leaving something out moves the rest the least
+    faults      subsets of the schedule
+    operations  subsets of what the clients ask
+    scale       fewer nodes, clients and keys
+    windows     shorter faults
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
+
+from faults.description import Fault
+from faults.schedule import Schedule
+from harness.config import RunConfig
+from harness.errors import UsageError
+from harness.rehearsal import Rehearsal, rehearse, simulate
+from harness.runtimes.sim.config import WorldConfig
+
+T = TypeVar("T")
+TIMINGS: Final = (3, 8)
+CALM_TIMINGS: Final = 12
+"""So many timings of the world a candidate may try: the more, the smaller it is."""
+SHORTEST_US: Final = 1_000
+
+
+class Candidate(NamedTuple):
+    config: RunConfig
+    schedule: Schedule
+
+
+class Size(NamedTuple):
+    """What is counted. `operations` are those that clients began, the last round included."""
+
+    faults: int
+    operations: int
+    nodes: int
+    clients: int
+    chaos_us: int
+
+    def describe(self) -> str:
+        return (
+            f"{self.faults} faults, {self.operations} operations, {self.clients} clients, "
+            f"{self.nodes} nodes, {self.chaos_us / 1e6:g} s"
+        )
+
+
+@dataclass
+class ShrinkResult:
+    """The smallest failing run that was found. `complete`: nothing smaller is one step away."""
+
+    detector: str
+    before: Size
+    after: Size
+    smallest: Candidate
+    tried: int
+    seconds: float
+    complete: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "detector": self.detector,
+            "before": self.before._asdict(),
+            "after": self.after._asdict(),
+            "tried": self.tried,
+            "seconds": round(self.seconds, 3),
+            "complete": self.complete,
+        }
+
+
+def shrink(
+    config: RunConfig,
+    schedule: Schedule,
+    *,
+    limit_s: float = 60.0,
+    watch: Callable[[str, Size], None] = lambda _, __: None,
+) -> ShrinkResult:
+    """Make a failing run small. `watch` is told of every step that helped: the pass, the size.
+
+    Raises UsageError when the run does not fail in the simulator.
+    """
+    shrinker = _Shrinker(config, schedule, limit_s, watch)
+    return shrinker.run()
+
+
+@dataclass
+class _Shrinker:
+    config: RunConfig
+    schedule: Schedule
+    limit_s: float
+    watch: Callable[[str, Size], None]
+    best: Candidate = field(init=False)
+    size: Size = field(init=False)
+    detector: str = field(init=False, default="")
+    tried: int = field(init=False, default=0)
+    deadline: float = field(init=False, default=0.0)
+
+    def run(self) -> ShrinkResult:
+        started = time.monotonic()
+        self.deadline = started + self.limit_s
+        self.best = Candidate(self.config, self.schedule)
+        run = rehearse(*self.best)
+        if not run.symptoms:
+            raise UsageError(
+                "the run does not fail in the simulator: there is nothing to shrink",
+                remedy="look for a timing in which it does: antipaxos replay FOLDER --on sim",
+            )
+        self.detector = run.symptoms[0].detector
+        before = self.size = size_of(run)
+        complete = self._all_passes()
+        seconds = time.monotonic() - started
+        return ShrinkResult(
+            self.detector, before, self.size, self.best, self.tried, seconds, complete
+        )
+
+    def _all_passes(self) -> bool:
+        """Every pass, until a round of all brings nothing. False when the time was up."""
+        passes = (
+            ("time", self._less_time),
+            ("calm", self._calmer),
+            ("faults", self._fewer_faults),
+            ("operations", self._fewer_operations),
+            ("scale", self._smaller_scale),
+            ("windows", self._shorter_windows),
+        )
+        while True:
+            helped = False
+            for name, one_pass in passes:
+                for candidate in one_pass():
+                    if time.monotonic() > self.deadline:
+                        return False
+                    if self._fails(candidate):
+                        helped = True
+                        self.watch(name, self.size)
+            if not helped:
+                return True
+
+    # ------------------------------------------------------------------ trying
+
+    def _fails(self, candidate: Candidate) -> bool:
+        """Does it fail in the same way, under some timing? If so it is the best from now on.
+
+        A candidate is a generator's guess at what is smaller; generators look at `best` again
+        after each, so they go on from where this one succeeded.
+        """
+        if candidate == self.best:
+            return False
+        for timing in range(self._worth(candidate)):
+            if time.monotonic() > self.deadline:
+                return False
+            attempt = _with_timing(candidate, timing)
+            self.tried += 1
+            run = rehearse(*attempt)
+            size, symptoms = size_of(run), run.symptoms
+            run.dismantle()
+            if any(s.detector == self.detector for s in symptoms):
+                self.best, self.size = attempt, size
+                return True
+        return False
+
+    def _worth(self, candidate: Candidate) -> int:
+        """How many timings are worth a try for this gain."""
+        if candidate.config.world != self.best.config.world:
+            return CALM_TIMINGS
+        asked = self.size.operations
+        only = candidate.config.only
+        left = (
+            (1 + len(candidate.schedule.faults)) / (1 + len(self.best.schedule.faults)),
+            candidate.config.time_us / self.best.config.time_us,
+            1.0 if only is None else min(1.0, (1 + len(only)) / (1 + asked)),
+        )
+        least, most = TIMINGS
+        return least + round((most - least) * (1.0 - min(left)))
+
+    # ------------------------------------------------------------------ the passes
+
+    def _fewer_faults(self) -> Iterator[Candidate]:
+        def with_faults(faults: Sequence[Fault]) -> Candidate:
+            return _with_faults(self.best, faults)
+
+        yield from self._subsets(lambda: self.best.schedule.faults, with_faults)
+
+    def _subsets(
+        self, items: Callable[[], Sequence[T]], made_of: Callable[[Sequence[T]], Candidate]
+    ) -> Iterator[Candidate]:
+        """Leave out ever smaller pieces: first everything, in the end one by one."""
+        piece = len(items())
+        while piece:
+            start = 0
+            while start < len(items()):
+                now = items()
+                yield made_of([*now[:start], *now[start + piece :]])
+                if len(items()) == len(now):  # it was needed
+                    start += piece
+            piece = 0 if piece == 1 else min((piece + 1) // 2, max(1, len(items())))
+
+    def _less_time(self) -> Iterator[Candidate]:
+        if self.best.config.finale:
+            yield _with_config(self.best, finale=False)
+        for part in (2, 2, 3, 4, 8, 16, 32):
+            time_us = self.best.config.time_us
+            yield _with_time(self.best, max(SHORTEST_US, time_us - time_us // part))
+
+    def _fewer_operations(self) -> Iterator[Candidate]:
+        arrivals = self.best.config.only
+        if arrivals is None:
+            arrivals = tuple(range(self._arrivals()))
+
+        def left() -> Sequence[int]:
+            only = self.best.config.only
+            return arrivals if only is None else only
+
+        def with_operations(numbers: Sequence[int]) -> Candidate:
+            return _with_config(self.best, only=tuple(numbers))
+
+        yield from self._subsets(left, with_operations)
+
+    def _arrivals(self) -> int:
+        """How many operations arrive during the chaos."""
+        run = simulate(*self.best)
+        arrived = run.arrivals
+        run.dismantle()
+        return arrived
+
+    def _smaller_scale(self) -> Iterator[Candidate]:
+        for nodes in range(3, self.best.config.nodes):
+            yield _with_nodes(self.best, nodes)
+            if self.best.config.nodes == nodes:
+                break
+        for name, least in (("concurrency", 1), ("keys", 1)):
+            for value in range(least, getattr(self.best.config, name)):
+                if value < getattr(self.best.config, name):
+                    yield _with_config(self.best, **{name: value})
+
+    def _shorter_windows(self) -> Iterator[Candidate]:
+        for i in range(len(self.best.schedule.faults)):
+            for part in (2, 4, 8):
+                fault = self.best.schedule.faults[i]
+                shorter_us = fault.duration_us - fault.duration_us // part
+                if shorter_us < fault.duration_us:
+                    faults = list(self.best.schedule.faults)
+                    faults[i] = dataclasses.replace(fault, duration_us=shorter_us)
+                    yield _with_faults(self.best, faults)
+
+    def _calmer(self) -> Iterator[Candidate]:
+        world = WorldConfig.from_json(self.best.config.world)
+        if world != world.calm():
+            yield _with_config(self.best, world=world.calm().to_json())
+        for name, value in (("heal", "all"), ("transport", "tcp"), ("key_skew", 0.0)):
+            if getattr(self.best.config, name) != value:
+                yield _with_config(self.best, **{name: value})
+        for setting in list(self.best.config.cluster):
+            cluster = {k: v for k, v in self.best.config.cluster.items() if k != setting}
+            yield _with_config(self.best, cluster=cluster)
+
+
+# ------------------------------------------------------------------------------- candidates
+
+
+def _with_config(candidate: Candidate, **changes: Any) -> Candidate:
+    return candidate._replace(config=dataclasses.replace(candidate.config, **changes))
+
+
+def _with_timing(candidate: Candidate, timing: int) -> Candidate:
+    if timing == 0:
+        return candidate
+    seed = int(candidate.config.world.get("seed", 0))
+    return _with_config(candidate, world=dict(candidate.config.world) | {"seed": seed + timing})
+
+
+def _with_faults(candidate: Candidate, faults: Sequence[Fault]) -> Candidate:
+    config = dataclasses.replace(
+        candidate.config, faults=tuple(sorted({fault.kind for fault in faults}))
+    )
+    schedule = dataclasses.replace(candidate.schedule, faults=tuple(faults))
+    return Candidate(config, schedule)
+
+
+def _with_time(candidate: Candidate, time_us: int) -> Candidate:
+    """Chaos until then; faults that would last longer end with it."""
+    faults = [
+        dataclasses.replace(fault, duration_us=min(fault.duration_us, time_us - fault.start_us))
+        for fault in candidate.schedule.faults
+        if fault.start_us < time_us
+    ]
+    shorter = _with_faults(candidate, faults)
+    return Candidate(
+        dataclasses.replace(shorter.config, time_us=time_us),
+        dataclasses.replace(shorter.schedule, duration_us=time_us),
+    )
+
+
+def _with_nodes(candidate: Candidate, nodes: int) -> Candidate:
+    """A smaller cluster, without the learners and without the faults of nodes that are gone."""
+    left = range(1, nodes + 1)
+    faults = [fault for fault in candidate.schedule.faults if set(_numbers(fault)) <= set(left)]
+    smaller = _with_faults(candidate, faults)
+    return Candidate(
+        dataclasses.replace(smaller.config, nodes=nodes, learners=0),
+        dataclasses.replace(smaller.schedule, nodes=tuple(left)),
+    )
+
+
+def _numbers(fault: Fault) -> list[int]:
+    return [n for n in fault.nodes if isinstance(n, int)]
+
+
+def size_of(run: Rehearsal) -> Size:
+    """How big a run is."""
+    config = run.config
+    operations = sum(event.type == "invoke" and event.f not in _NEMESIS for event in run.events)
+    return Size(
+        len(run.schedule.faults), operations, config.nodes, config.concurrency, config.time_us
+    )
+
+
+_NEMESIS: Final = ("inject", "heal")

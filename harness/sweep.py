@@ -1,0 +1,288 @@
+"""Many seeds, many runs: which of them fail, grouped by what went wrong.
+
+Seeds are independent, so they are dealt out to processes; results come back in the order of seeds,
+so that "the first failure" means the same with any number of jobs. Only failing seeds leave a
+folder, and of each group only the first few: a seed is simulated again to write it, which costs a
+fraction of a second and is bit for bit the same.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+from faults.description import FaultError
+from faults.schedule import Schedule
+from harness.config import RunConfig
+from harness.errors import HarnessError
+from harness.rehearsal import Symptom, rehearse, write_folder
+from harness.swarm import SweepPlan, draw
+
+SEED_LIMIT_S: Final = 300
+"""A seed that takes longer than this, in real time, hangs: that is a finding too."""
+COLLECT_EVERY: Final = 50
+
+
+class SeedResult(NamedTuple):
+    """What one seed came to. `outcome` is valid, invalid or unknown."""
+
+    seed: int
+    outcome: str
+    symptoms: tuple[Symptom, ...]
+    sentence: str
+    mix: str
+    simulated_us: int
+    operations: int
+    faults: int
+
+
+@dataclass
+class Group:
+    """Seeds that failed in the same way: the same detector saw the same kind of evidence."""
+
+    symptom: Symptom
+    seeds: list[int] = field(default_factory=list)
+    sentence: str = ""
+    mix: str = ""
+    also: dict[str, int] = field(default_factory=dict)
+    folders: list[Path] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "detector": self.symptom.detector,
+            "kind": self.symptom.kind,
+            "seeds": self.seeds,
+            "sentence": self.sentence,
+            "mix": self.mix,
+            "also": self.also,
+            "folders": [str(path) for path in self.folders],
+            "replay": [f"antipaxos replay {path}" for path in self.folders[:1]],
+        }
+
+
+@dataclass
+class SweepResult:
+    """What a sweep came to, complete or interrupted."""
+
+    plan: SweepPlan
+    first: int
+    asked: int
+    done: int = 0
+    invalid: int = 0
+    unknown: int = 0
+    simulated_us: int = 0
+    operations: int = 0
+    faults: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    stopped: bool = False
+    groups: dict[Symptom, Group] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> str:
+        """invalid as soon as one seed is; unknown when something was left open; else valid."""
+        if self.invalid:
+            return "invalid"
+        return "unknown" if self.unknown or self.interrupted or not self.done else "valid"
+
+    def add(self, result: SeedResult) -> Group | None:
+        """Count one seed in; answers its group if it failed."""
+        self.done += 1
+        self.simulated_us += result.simulated_us
+        self.operations += result.operations
+        self.faults += result.faults
+        if result.outcome == "valid":
+            return None
+        if result.outcome == "invalid":
+            self.invalid += 1
+        else:
+            self.unknown += 1
+        first = result.symptoms[0]
+        group = self.groups.setdefault(first, Group(first))
+        if not group.seeds:
+            group.sentence, group.mix = result.sentence, result.mix
+        group.seeds.append(result.seed)
+        for other in result.symptoms[1:]:
+            group.also[str(other)] = group.also.get(str(other), 0) + 1
+        return group
+
+    def to_json(self) -> dict[str, Any]:
+        simulated_s = self.simulated_us / 1e6
+        seconds = self.seconds or 1e-9
+        return {
+            "verdict": self.outcome,
+            "protocol": self.plan.protocol,
+            "mutant": self.plan.mutant,
+            "from": self.first,
+            "seeds": self.done,
+            "asked": self.asked,
+            "invalid": self.invalid,
+            "unknown": self.unknown,
+            "interrupted": self.interrupted,
+            "operations": self.operations,
+            "faults": self.faults,
+            "seconds": round(self.seconds, 3),
+            "simulated_s": round(simulated_s, 3),
+            "seeds_per_s": round(self.done / seconds, 2),
+            "simulated_s_per_s": round(simulated_s / seconds, 1),
+            "groups": [group.to_json() for group in self.groups.values()],
+        }
+
+
+# ------------------------------------------------------------------------------- one seed
+
+
+def run_seed(sweep: SweepPlan, seed: int) -> SeedResult:
+    """Draw, simulate and judge one seed. Whatever goes wrong is a result, not an exception."""
+    config, schedule = draw(sweep, seed)
+    mix = describe_mix(config, schedule)
+    try:
+        with _time_limit(SEED_LIMIT_S):
+            run = rehearse(config, schedule)
+    except (KeyboardInterrupt, HarnessError, FaultError):
+        raise
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} in {Path(where.filename).name}:{where.name}"
+        sentence = "".join(traceback.format_exception(error))
+        return SeedResult(seed, "unknown", (Symptom("harness", kind),), sentence, mix, 0, 0, 0)
+    outcomes = run.stats.outcomes
+    result = SeedResult(
+        seed,
+        run.outcome,
+        run.symptoms,
+        run.sentence,
+        mix,
+        run.simulated_us,
+        outcomes["ok"] + outcomes["fail"] + outcomes["info"],
+        run.stats.injected,
+    )
+    run.dismantle()
+    return result
+
+
+def describe_mix(config: RunConfig, schedule: Schedule) -> str:
+    """What a seed drew, in a line."""
+    kinds = ", ".join(f"{n} {kind}" for kind, n in schedule.kinds().items()) or "no faults"
+    world = config.world
+    network = f"links {world.get('link_min_us', '?')} to {world.get('link_max_us', '?')} us"
+    return (
+        f"{config.nodes} nodes, {config.concurrency} clients, {config.rate:g}/s, "
+        f"{config.keys} keys, {config.transport}, {network}, "
+        f"reads={config.cluster.get('reads', 'log')}, heal {config.heal}; {kinds}"
+    )
+
+
+class Hangs(Exception):
+    """A seed took longer than any should."""
+
+
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise Hangs in the middle of whatever goes on for too long; only in a main thread."""
+
+    def ring(_: int, __: FrameType | None) -> None:
+        raise Hangs(f"not done after {seconds} s of real time")
+
+    try:
+        before = signal.signal(signal.SIGALRM, ring)
+    except ValueError:  # not the main thread
+        yield
+        return
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# ------------------------------------------------------------------------------- many seeds
+
+
+def sweep(
+    plan: SweepPlan,
+    seeds: range,
+    *,
+    jobs: int = 1,
+    stop_at_first: bool = False,
+    store: Path | None = None,
+    keep: int = 3,
+    watch: Callable[[SweepResult, SeedResult], None] = lambda _, __: None,
+) -> SweepResult:
+    """Run all these seeds. An interrupt (Ctrl-C) ends it early, with what was found so far.
+
+    store: where the first `keep` failing runs of each group are written; None: nowhere. watch is
+    told after every seed. Raises UsageError where the plan makes no sense.
+    """
+    plan.check()
+    result = SweepResult(plan, seeds.start, len(seeds))
+    started = time.monotonic()
+    try:
+        with _results(plan, seeds, jobs) as results:
+            for one in results:
+                group = result.add(one)
+                result.seconds = time.monotonic() - started
+                if group is not None and store is not None and len(group.folders) < keep:
+                    group.folders.append(_write(plan, one.seed, store))
+                watch(result, one)
+                if stop_at_first and group is not None:
+                    result.stopped = True
+                    break
+    except KeyboardInterrupt:
+        result.interrupted = True
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _write(plan: SweepPlan, seed: int, store: Path) -> Path:
+    run = rehearse(*draw(plan, seed))
+    mutant = f"-{plan.mutant}" if plan.mutant else ""
+    return write_folder(run, store, f"sweep-{plan.protocol}{mutant}-seed{seed}").path
+
+
+@contextmanager
+def _results(plan: SweepPlan, seeds: range, jobs: int) -> Iterator[Iterator[SeedResult]]:
+    """The seeds' results in order; the processes are gone when the block is left."""
+    if jobs <= 1:
+        yield (_worked(plan, seed) for seed in seeds)
+        return
+    with multiprocessing.get_context("fork").Pool(jobs, _begin_worker, (plan,)) as pool:
+        yield pool.imap(_work, seeds, chunksize=4)
+
+
+_plan: SweepPlan
+
+
+def _begin_worker(plan: SweepPlan) -> None:
+    """The parent answers Ctrl-C; and what is there now will never be garbage."""
+    global _plan  # noqa: PLW0603
+    _plan = plan
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+
+
+def _work(seed: int) -> SeedResult:
+    return _worked(_plan, seed)
+
+
+def _worked(plan: SweepPlan, seed: int) -> SeedResult:
+    """One seed, without the garbage collector: runs take themselves apart."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return run_seed(plan, seed)
+    finally:
+        if seed % COLLECT_EVERY == 0:
+            gc.collect()
+        if was_enabled:
+            gc.enable()
