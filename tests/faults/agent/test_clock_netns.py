@@ -1,0 +1,188 @@
+"""The clocks of real programs, jumped, drifted and healed: CPython, and C through its library."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.agent.processes import thread_states
+from tests.faults.agent.pods import Agent, Beside, beside, lone_agent, until
+
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the clock's code is x86-64"),
+]
+
+NS = 10**9
+HOUR = 3600 * NS
+SLACK = 60 * NS
+"""The clocks of two processes are read one after the other, on a machine that may be busy."""
+
+PYTHON = """
+import sys, time
+for line in sys.stdin:
+    print(time.time_ns(), time.clock_gettime_ns(5), time.time_ns(),
+          time.time_ns(), time.monotonic_ns(), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def c_program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = tmp_path_factory.mktemp("c") / "clocks"
+    source = Path(__file__).parent / "clocks.c"
+    subprocess.run([compiler, "-O2", "-pthread", "-o", program, source], check=True)
+    return str(program)
+
+
+@pytest.fixture(params=["CPython", "C"])
+def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    if request.param == "CPython":
+        return (sys.executable, "-c", PYTHON)
+    return (request.getfixturevalue("c_program"),)
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    with lone_agent() as agent:
+        yield agent
+
+
+def assert_off(node: Beside, offset_ns: int) -> None:
+    """All clocks of the time of day are off by this; the monotonic one by nothing."""
+    *walls, monotonic = node.ask()
+    for wall in walls:
+        assert abs(wall - offset_ns - time.time_ns()) < SLACK, (walls, offset_ns)
+    assert abs(monotonic - time.monotonic_ns()) < SLACK
+
+
+def test_a_clock_jumps_and_is_set_right(agent: Agent, command: tuple[str, ...]) -> None:
+    with beside(agent, *command) as node:
+        assert_off(node, 0)
+        for offset_ns in (HOUR, -HOUR, -HOUR + 1, 0, 30 * 365 * 24 * HOUR, 0, 0):
+            answer = agent.do("clock", offset_ns=offset_ns)
+            assert len(answer["pids"]) == 1
+            assert answer["began_ns"] <= answer["done_ns"] <= time.monotonic_ns()
+            assert_off(node, offset_ns)
+            probe = agent.do("probe_clock")
+            assert probe["offset_ns"] == offset_ns
+            assert probe["patched"] == bool(offset_ns)
+            (seen,) = probe["processes"]
+            assert seen["offset_ns"] == offset_ns and seen["pid"] == answer["pids"][0]
+            if offset_ns:
+                assert seen["code_is_ours"]
+                assert abs(seen["demonstrated_ns"] - offset_ns) < SLACK
+
+
+def test_the_host_and_the_agent_keep_their_time(agent: Agent) -> None:
+    with beside(agent, sys.executable, "-c", PYTHON):
+        before = time.time_ns() - time.monotonic_ns()
+        agent.do("clock", offset_ns=HOUR)
+        assert abs(time.time_ns() - time.monotonic_ns() - before) < SLACK
+
+
+def test_a_clock_drifts_from_the_moment_it_is_told(agent: Agent) -> None:
+    """At four times the speed. A line's readings may be some time apart on a busy machine."""
+    with beside(agent, sys.executable, "-c", PYTHON) as node:
+        agent.do("clock", offset_ns=HOUR, drift_ppm=1_000_000 * 3)
+        assert_off(node, HOUR)
+        wall, *_, monotonic = node.ask()
+        until(lambda: time.monotonic_ns() > monotonic + NS // 5, "some time to pass")
+        later, *_, monotonic_later = node.ask()
+        passed = monotonic_later - monotonic
+        assert 2 * passed < later - wall < 6 * passed
+        agent.do("clock", offset_ns=0)
+        assert_off(node, 0)
+
+
+def test_what_is_executed_anew_and_forked_gets_the_false_time(agent: Agent) -> None:
+    agent.do("clock", offset_ns=HOUR)
+    number = agent.send("await_process", timeout_s=20)
+    with beside(agent, sys.executable, "-c", PYTHON) as node:
+        answer = agent.read()
+        assert answer["id"] == number and answer["clock"]["offset_ns"] == HOUR
+        assert answer["done_ns"] == answer["clock"]["done_ns"]
+        assert_off(node, HOUR)
+        agent.do("kill")
+    with beside(agent, "sh", "-c", f"exec {sys.executable} -c '{PYTHON}'") as node:
+        until(lambda: agent.do("probe_clock")["patched"] and off_by(node) > HOUR - SLACK, "again")
+    with beside(agent, sys.executable, "-c", f"import os\nos.fork()\n{PYTHON}"):
+        until(lambda: len(agent.do("probe_clock")["processes"]) >= 2, "the fork")
+        until(lambda: agent.do("probe_clock")["patched"], "both patched")
+        agent.do("clock", offset_ns=0)
+        probe = agent.do("probe_clock")["processes"]
+        assert [p["offset_ns"] for p in probe] == [0] * len(probe)
+        assert not any(p["patched"] for p in probe)
+
+
+def off_by(node: Beside) -> int:
+    return node.ask()[0] - time.time_ns()
+
+
+def test_a_paused_node_stays_paused_and_wakes_with_the_false_time(agent: Agent) -> None:
+    with beside(agent, sys.executable, "-c", PYTHON) as node:
+        assert_off(node, 0)
+        agent.do("pause")
+        agent.do("clock", offset_ns=HOUR)
+        assert set(thread_states(node.pid)) == {"T"}
+        agent.do("resume")
+        assert_off(node, HOUR)
+        agent.do("pause")
+        agent.do("clock", offset_ns=0)
+        assert set(thread_states(node.pid)) == {"T"}
+        agent.do("resume")
+        assert_off(node, 0)
+
+
+def test_the_death_of_the_controller_sets_the_clock_right() -> None:
+    with lone_agent(linger_s=60) as agent, beside(agent, sys.executable, "-c", PYTHON) as node:
+        agent.do("clock", offset_ns=HOUR)
+        assert_off(node, HOUR)
+        assert '"problems": []' in agent.hang_up()
+        assert_off(node, 0)
+
+
+def test_threads_that_read_without_pause_see_the_true_time_or_the_false(
+    agent: Agent, c_program: str
+) -> None:
+    """Jumped and healed, patched and restored, a hundred times under their hands."""
+    with beside(agent, c_program) as node:
+        node.ask(str(HOUR))
+        for _ in range(50):
+            agent.do("clock", offset_ns=HOUR)
+            agent.do("clock", offset_ns=HOUR + 1000)
+            agent.do("clock", offset_ns=0)
+        readings, wrong, backwards = (int(n) for n in node.say_nothing_more().split())
+    assert readings > 1000
+    assert (wrong, backwards) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"offset_ns": "1h"}, {"offset_ns": 10**19}, {"offset_ns": 0, "drift_ppm": 10**8}],
+)
+def test_nonsense_is_refused(agent: Agent, wrong: dict[str, object]) -> None:
+    answer = agent.ask("clock", **wrong)
+    assert answer["kind"] == "bad-request" and "give a number" in answer["remedy"]
+
+
+def test_without_a_node_there_is_nothing_to_set(agent: Agent) -> None:
+    assert agent.do("clock", offset_ns=HOUR)["pids"] == []
+    assert agent.do("probe_clock") | {"done_ns": 0} == {
+        "id": 2,
+        "ok": True,
+        "done_ns": 0,
+        "offset_ns": HOUR,
+        "patched": False,
+        "processes": [],
+    }
+    assert agent.do("status")["clock_active"]

@@ -1,0 +1,77 @@
+"""Processes: reading /proc, and what the agent refuses outside a namespace of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faults.agent.errors import AgentError, BadRequest, Failed, Unsupported
+from faults.agent.moment import moment_at, poll_until
+from faults.agent.processes import (
+    NodeProcesses,
+    Process,
+    is_engines,
+    parse_stat,
+    processes,
+    read_process,
+    thread_states,
+)
+
+
+@given(st.text(max_size=15), st.integers(1, 2**22), st.sampled_from("RSDZTtXI"))
+def test_a_name_may_hold_anything(name: str, pid: int, state: str) -> None:
+    fields = " ".join(["1"] * 18 + ["777", "5", "6"])
+    assert parse_stat(f"{pid} ({name}) {state} {fields}\n") == Process(pid, name, state, 777)
+
+
+def test_this_process_is_read() -> None:
+    own = read_process(os.getpid())
+    assert own is not None and own.state == "R"
+    assert 0 < own.to_json()["start_ns"] < time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    assert "R" in thread_states(os.getpid())
+    assert not is_engines(own)
+    assert os.getpid() not in [p.pid for p in processes()]
+
+
+def test_what_is_not_there_is_none() -> None:
+    gone = 2**22 + 1
+    assert read_process(gone) is None
+    assert thread_states(gone) == ""
+    assert is_engines(Process(gone, "x", "S", 1)), "not yet, or no more, a process of the node"
+    assert is_engines(Process(os.getpid(), "runc:[2:INIT]", "S", 1))
+
+
+@pytest.mark.parametrize("act", ["kill", "pause", "resume"])
+def test_nothing_is_signalled_unless_the_agent_is_process_1(act: str) -> None:
+    """The same call anywhere else would take the machine down."""
+    with pytest.raises(Unsupported, match="not process 1 of a PID namespace"):
+        getattr(NodeProcesses(), act)()
+
+
+def test_a_moment_is_waited_for_and_given_up_when_healing() -> None:
+    closing = threading.Event()
+    at_ns = time.monotonic_ns() + 3_000_000
+    moment_at(at_ns, closing)()
+    assert time.monotonic_ns() >= at_ns
+    moment_at(0, closing)()  # long past
+    closing.set()
+    with pytest.raises(Failed, match="told to heal"):
+        moment_at(time.monotonic_ns() + 10**10, closing)()
+    with pytest.raises(BadRequest, match="more than 60 s ahead"):
+        moment_at(time.monotonic_ns() + 10**12, closing)
+
+
+def test_polling_ends() -> None:
+    assert not poll_until(lambda: False, 0.01)
+    assert poll_until(lambda: True, 0)
+
+
+def test_every_error_says_what_to_do() -> None:
+    kinds = {cls.kind for cls in AgentError.__subclasses__()}
+    assert kinds == {"bad-request", "unsupported", "failed"}
+    assert Failed("it did not", "try again").remedy == "try again"

@@ -1,0 +1,127 @@
+"""The vDSO's image: its functions, and the spare corner."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from faults.agent.errors import Unsupported
+from faults.agent.vdso import (
+    AT_SYSINFO_EHDR,
+    SYMBOLS,
+    Library,
+    Memory,
+    ProcessGone,
+    base_of,
+    find_room,
+    parse_library,
+    vdso_base,
+)
+
+EM_X86_64_AT, SECTION_TABLE_AT = 18, 40
+
+
+@pytest.fixture(scope="module")
+def image() -> bytes:
+    base = base_of(os.getpid())
+    assert base is not None
+    with Memory(os.getpid()) as memory:
+        return memory.read(base, memory.read_library(base).size)
+
+
+def test_the_vector_and_the_map_agree() -> None:
+    mapped = re.search(r"^(\w+)-(\w+) .*\[vdso\]$", Path("/proc/self/maps").read_text(), re.M)
+    assert mapped is not None
+    base = base_of(os.getpid())
+    assert base == int(mapped[1], 16)
+    with Memory(os.getpid()) as memory:
+        assert memory.read_library(base).size == int(mapped[2], 16) - base
+
+
+@pytest.mark.skipif(not shutil.which("readelf"), reason="no readelf to compare with")
+def test_the_functions_are_where_readelf_finds_them(image: bytes, tmp_path: Path) -> None:
+    (tmp_path / "vdso").write_bytes(image)
+    command = ["readelf", "--dyn-syms", "--wide", str(tmp_path / "vdso")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    functions = parse_library(0, image).functions
+    for name, symbol in SYMBOLS.items():
+        row = re.search(rf"([0-9a-f]{{16}}) +(\d+) FUNC .* {symbol}(@|$)", shown, re.M)
+        assert row is not None
+        assert functions[name] == (int(row[1], 16), int(row[2]))
+
+
+def test_the_spare_corner_is_behind_what_is_used(image: bytes) -> None:
+    library = parse_library(0, image)
+    used = max(start + size for start, size in library.functions.values())
+    assert used < library.room
+    assert library.room + library.room_size <= len(image)
+    assert library.room % 16 == 0 and library.room_size > 512
+
+
+def test_without_spare_zeros_the_section_headers_give_way(image: bytes) -> None:
+    full = image.rstrip(b"\0")
+    full += b"x" * (-len(full) % 4096)
+    offset, size = find_room(full, parse_library(0, image).room - 2000)
+    (table,) = struct.unpack_from("<Q", full, SECTION_TABLE_AT)
+    count = struct.unpack_from("<H", full, 60)[0]
+    assert table <= offset and offset + size <= table + 64 * count
+
+
+def test_symbols_are_counted_by_the_gnu_table_alone(image: bytes) -> None:
+    """Newer linkers leave the old hash table out."""
+    data = bytearray(image)
+    dynamic = image.index(struct.pack("<Q", 6) + image[0:0], 0x400)
+    for at in range(dynamic & ~15, len(image) - 15, 16):
+        (tag,) = struct.unpack_from("<Q", data, at)
+        if tag == 4:
+            struct.pack_into("<Q", data, at, 0x6FFFFFFF)
+    expected = parse_library(0, image).functions
+    if struct.pack("<Q", 0x6FFFFEF5) not in image:
+        pytest.skip("this vDSO has no GNU hash table")
+    assert parse_library(0, bytes(data)).functions == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({4: 1}, "not 64-bit ELF"),
+        ({0: 0}, "not 64-bit ELF"),
+        ({EM_X86_64_AT: 183}, "ELF machine 183"),
+    ],
+)
+def test_another_machines_vdso_is_refused(image: bytes, change: dict[int, int], words: str) -> None:
+    data = bytearray(image)
+    for at, value in change.items():
+        data[at] = value
+    with pytest.raises(Unsupported, match=words):
+        parse_library(0, bytes(data))
+
+
+def test_a_missing_function_is_named(image: bytes) -> None:
+    with pytest.raises(Unsupported, match="exports no \\['time'\\]"):
+        parse_library(0, image.replace(b"__vdso_time", b"__vdso_tame"))
+
+
+def test_the_vector_of_a_process_without_a_vdso() -> None:
+    pairs = struct.pack("<4Q", 3, 5, 0, 0)
+    assert vdso_base(pairs) is None
+    assert vdso_base(b"") is None
+    assert vdso_base(struct.pack("<2Q", AT_SYSINFO_EHDR, 0x7000) + pairs) == 0x7000
+
+
+def test_memory_that_is_not_there_is_a_process_gone() -> None:
+    with Memory(os.getpid()) as memory, pytest.raises(ProcessGone):
+        memory.read(0x10, 8)
+    with Memory(os.getpid()) as memory, pytest.raises(ProcessGone):
+        memory.read_library(0x10)
+    assert base_of(2**22 + 1) is None
+
+
+def test_a_library_is_plain_data() -> None:
+    assert Library(1, 2, {}, 3, 4)._asdict()["room_size"] == 4

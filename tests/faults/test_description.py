@@ -1,0 +1,166 @@
+"""Faults as data: their JSON form, who is resolved, and what each partition's shape cuts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faults.description import (
+    KINDS,
+    LEADER,
+    SHAPES,
+    BadFault,
+    Fault,
+    Kill,
+    Partition,
+    cut_for,
+    fault_from_json,
+    links_cut,
+)
+from tests.faults.strategies import FIELDS, faults
+
+SIZES = range(2, 10)
+TIMES = {"start_us": 0, "duration_us": 1_000}
+
+
+def seen_by(node: int, cluster: list[int], cut: tuple[tuple[int, int], ...]) -> set[int]:
+    """Whom a node can talk with in both directions, itself included."""
+    return {node} | {n for n in cluster if not {(n, node), (node, n)} & set(cut)}
+
+
+def is_majority(nodes: set[int], cluster: list[int]) -> bool:
+    return 2 * len(nodes) > len(cluster)
+
+
+@given(faults())
+def test_json_and_back(fault: Fault) -> None:
+    assert fault_from_json(json.loads(json.dumps(fault.to_json()))) == fault
+
+
+def test_the_strategies_know_every_kind() -> None:
+    assert set(FIELDS) == set(KINDS)
+
+
+@given(faults(), st.integers(1, 9))
+def test_resolving_names_the_leader_once_and_keeps_the_rest(fault: Fault, leader: int) -> None:
+    resolved = fault.resolve(leader, range(1, 10))
+    assert resolved.is_resolved
+    assert len(set(resolved.nodes)) == len(resolved.nodes)
+    assert set(resolved.nodes) == {leader if n == LEADER else n for n in fault.nodes}
+    assert resolved.resolve(leader % 9 + 1, range(1, 10)) == resolved
+    assert LEADER not in resolved.describe()
+
+
+def test_a_leader_that_was_named_as_well_stands_there_once() -> None:
+    assert Kill(id="k", nodes=(LEADER, 3), **TIMES).resolve(3, [1, 2, 3]).nodes == (3,)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "flood"}, "no fault kind 'flood'; there are partition, kill"),
+        ({"kind": None}, "no fault kind None"),
+        ({"colour": "red"}, "colour"),
+        ({"start_us": -1}, "must not be negative"),
+    ],
+)
+def test_what_is_no_fault_is_refused_by_name(change: dict[str, object], words: str) -> None:
+    data = Kill(id="k", nodes=(1,), **TIMES).to_json()
+    with pytest.raises(BadFault, match=words):
+        fault_from_json(data | change)
+
+
+def test_a_missing_field_is_named() -> None:
+    data = Kill(id="k", nodes=(1,), **TIMES).to_json()
+    del data["nodes"]
+    with pytest.raises(BadFault, match="nodes"):
+        fault_from_json(data)
+
+
+def test_an_unknown_shape_lists_the_choices() -> None:
+    with pytest.raises(BadFault, match="majorities-ring"):
+        Partition(id="p", nodes=(1,), shape="star", **TIMES)
+
+
+# ------------------------------------------------------------------------------------ the shapes
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_halves_and_isolation_cut_every_link_between_and_none_within(size: int) -> None:
+    cluster = list(range(1, size + 1))
+    for count in range(1, size):
+        inside, outside = set(cluster[:count]), set(cluster[count:])
+        cut = cut_for("halves", cluster[:count], cluster)
+        assert cut == cut_for("isolate", cluster[:count], cluster)
+        for a in cluster:
+            assert seen_by(a, cluster, cut) == (inside if a in inside else outside)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_one_way_cuts_are_the_two_halves_of_an_isolation(size: int) -> None:
+    cluster = list(range(1, size + 1))
+    into, out = cut_for("one-way-in", [2], cluster), cut_for("one-way-out", [2], cluster)
+    assert all(b == 2 for _, b in into) and all(a == 2 for a, _ in out)
+    assert len(into) == len(out) == size - 1
+    assert sorted(into + out) == list(cut_for("isolate", [2], cluster))
+
+
+@pytest.mark.parametrize("size", range(3, 10))
+def test_only_the_bridge_sees_both_sides(size: int) -> None:
+    cluster = list(range(1, size + 1))
+    cut = cut_for("bridge", [2], cluster)
+    assert cut
+    views = {n: seen_by(n, cluster, cut) for n in cluster}
+    assert views[2] == set(cluster)
+    sides = {frozenset(views[n]) for n in cluster if n != 2}
+    left, right = sides
+    assert left & right == {2}
+    if size % 2:  # the promise: each side is a majority with the bridge
+        assert is_majority(set(left), cluster) and is_majority(set(right), cluster)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_on_the_ring_every_node_keeps_just_a_majority(size: int) -> None:
+    ring = [(3 * i) % size + 1 for i in range(size)] if size % 3 else list(range(1, size + 1))
+    cut = cut_for("majorities-ring", ring, sorted(ring))
+    views = {n: frozenset(seen_by(n, ring, cut)) for n in ring}
+    assert all(is_majority(set(view), ring) for view in views.values())
+    spare = 1 if size % 4 == 3 else 0  # there is no regular graph of odd size and odd degree
+    assert {len(view) for view in views.values()} == {size // 2 + 1 + spare}
+    assert (not cut) == (size <= 3)
+    if size > 3:
+        assert len(set(views.values())) == size, "no two see the same majority"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", SIZES)
+def test_cuts_are_sorted_distinct_links_of_the_cluster(shape: str, size: int) -> None:
+    cluster = list(range(1, size + 1))
+    cut = cut_for(shape, cluster if shape == "majorities-ring" else [1], cluster)
+    assert list(cut) == sorted(set(cut))
+    assert all(a != b and a in cluster and b in cluster for a, b in cut)
+
+
+def test_overlapping_partitions_cut_the_union() -> None:
+    first, second = (
+        Partition(id=f"p{n}", nodes=(n,), shape="isolate", **TIMES).resolve(9, [1, 2, 3])
+        for n in (1, 2)
+    )
+    assert isinstance(first, Partition) and isinstance(second, Partition)
+    assert links_cut([first, second, Kill(id="k", nodes=(3,), **TIMES)]) == {
+        *first.cut,
+        *second.cut,
+    }
+    assert links_cut([]) == frozenset()
+
+
+@pytest.mark.parametrize("module", ["faults.description", "faults.simulated"])
+def test_every_kind_is_known_whichever_module_comes_first(module: str) -> None:
+    code = f"import {module}; from faults.description import KINDS; print(len(KINDS))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(shown.stdout) == len(KINDS)

@@ -1,0 +1,95 @@
+"""`antipaxos check` and `antipaxos convert`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.cli.check import check, convert
+from histories.events import Event
+from histories.folder import RunFolder
+from histories.formats import native
+
+VALID = [
+    Event(0, 0, 1, "invoke", "write", "x", 7),
+    Event(1, 1_000_000, 1, "ok", "write", "x", 7),
+    Event(2, 2_000_000, 2, "invoke", "read", "x"),
+    Event(3, 3_000_000, 2, "ok", "read", "x", 7),
+]
+INVALID = [*VALID[:3], VALID[3]._replace(value=None)]
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(check, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def valid(tmp_path: Path) -> Path:
+    native.write(tmp_path / "valid.jsonl", VALID)
+    return tmp_path / "valid.jsonl"
+
+
+@pytest.fixture
+def invalid(tmp_path: Path) -> Path:
+    native.write(tmp_path / "invalid.jsonl", INVALID)
+    return tmp_path / "invalid.jsonl"
+
+
+def test_exit_codes(valid: Path, invalid: Path, tmp_path: Path) -> None:
+    assert run(valid).exit_code == 0
+    assert run(valid, "--verify", "--reference").exit_code == 0
+    assert run(invalid).exit_code == 1
+    assert run(tmp_path / "none").exit_code == 3
+    (tmp_path / "empty").write_text("")
+    result = run(tmp_path / "empty")
+    assert result.exit_code == 3
+    assert "holds no events" in result.output
+    for arguments in (["--model", "kvv"], ["--time-limit", "0"], ["--memory-limit", "lots"]):
+        assert run(valid, *arguments).exit_code == 2
+        assert "Usage" in run(valid, *arguments).output
+
+
+def test_what_a_person_sees(invalid: Path) -> None:
+    output = run(invalid).output.replace("\n", " ")
+    assert "invalid  client 2 read x=null at 0.003 s" in output
+    assert "stale-read" in output
+    assert "still sequentially consistent" in output
+
+
+def test_json_is_one_object(valid: Path, invalid: Path) -> None:
+    assert json.loads(run(valid, "--json").output)["verdict"] == "valid"
+    found = json.loads(run(invalid, "--json", "--memory-limit", "1G").output)
+    assert found["verdict"] == "invalid"
+    assert found["partitions"][0]["evidence"]["anomaly"] == "stale-read"
+
+
+def test_a_folder_is_judged_by_every_detector(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "run")
+    folder.write_run({"model": "cas-register"})
+    native.write(folder.history, VALID)
+    assert run(folder.path).exit_code == 0
+    slots = [{"slot": 1, "ballot": [1, 1], "commands": [[1, 1, "write", "x", v]]} for v in (7, 8)]
+    for node, slot in enumerate(slots, 1):
+        folder.node_decided(node).write_text(json.dumps(slot) + "\n")
+    result = run(folder.path)
+    assert result.exit_code == 1
+    assert "slot 1 was decided twice" in result.output.replace("\n", " ")
+    found = json.loads(run(folder.path, "--json").output)
+    assert found["verdict"] == "invalid"
+    assert found["detectors"]["linearizability"] == "valid"
+    assert found["model"] == "cas-register"
+
+
+def test_convert_there_and_back(valid: Path, tmp_path: Path) -> None:
+    edn, back = tmp_path / "h.edn", tmp_path / "back.jsonl"
+    assert CliRunner().invoke(convert, [str(valid), str(edn)]).exit_code == 0
+    assert edn.read_text().startswith("{:type :invoke, :f :write, :value 7, :process 1")
+    assert run(edn).exit_code == 0
+    assert CliRunner().invoke(convert, [str(edn), str(back)]).exit_code == 0
+    assert back.read_bytes() == valid.read_bytes()
+    again = CliRunner().invoke(convert, [str(edn), str(back)])
+    assert again.exit_code == 3
+    assert "is there already" in again.output

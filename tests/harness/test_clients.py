@@ -1,0 +1,86 @@
+"""How a client gets one operation through."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from harness.clients import HOPS_MAX, Attempt, Client, Outcome
+from harness.runtimes.seam import Response
+from harness.workloads import Operation
+
+WRITE = Operation("write", "k0", 1)
+READ = Operation("read", "k0", None)
+
+
+def client() -> Client:
+    return Client(process=4, nodes=(1, 2, 3), random=Random(0), guess=2)
+
+
+def test_the_session_is_never_the_clusters_own() -> None:
+    one = Client(process=0, nodes=(1,), random=Random(0), guess=1)
+    one.begin(WRITE, 0)
+    assert one.command()[:2] == (1, 1)
+
+
+def test_an_answer_ends_it_and_is_remembered() -> None:
+    one = client()
+    assert one.begin(WRITE, 5) == Attempt(2, 5)
+    assert one.answered(3, Response(None, None, 3), 9) == Outcome("ok", None, None, 3)
+    assert one.begin(READ, 10).node == 3
+    assert one.seq == 2
+
+
+def test_a_mismatch_fails_with_what_was_seen() -> None:
+    one = client()
+    one.begin(Operation("cas", "k0", [1, 2]), 0)
+    assert one.answered(2, Response("mismatch", 7, 2), 1) == Outcome("fail", 7, "mismatch", 2)
+
+
+def test_redirections_are_followed_at_once_but_not_for_ever() -> None:
+    one = client()
+    one.begin(WRITE, 0)
+    node = 2
+    for _ in range(HOPS_MAX):
+        attempt = one.answered(node, Response("not-leader", None, node % 3 + 1), 100)
+        assert isinstance(attempt, Attempt) and attempt.at_us == 100
+        node = attempt.node
+    attempt = one.answered(node, Response("not-leader", None, node % 3 + 1), 100)
+    assert isinstance(attempt, Attempt) and attempt.at_us > 100
+
+
+@pytest.mark.parametrize("error", ["not-leader", "unavailable", "overloaded", "refused"])
+def test_only_definite_refusals_make_a_write_fail(error: str) -> None:
+    one = client()
+    one.begin(WRITE, 0)
+    one.answered(2, Response(error), 1)
+    assert one.give_up(in_flight=False) == Outcome("fail", None, error, None)
+
+
+@pytest.mark.parametrize("error", ["interrupted", "disconnected", "something-new"])
+def test_one_indefinite_attempt_makes_a_write_info(error: str) -> None:
+    one = client()
+    one.begin(WRITE, 0)
+    one.answered(2, Response(error), 1)
+    one.answered(3, Response("unavailable"), 2)
+    assert one.give_up(in_flight=False).type == "info"
+
+
+def test_an_unanswered_attempt_makes_a_write_info_and_a_read_fail() -> None:
+    for operation, kind in ((WRITE, "info"), (READ, "fail")):
+        one = client()
+        one.begin(operation, 0)
+        assert one.give_up(in_flight=True).type == kind
+
+
+def test_after_a_time_out_another_node_is_asked() -> None:
+    one = client()
+    one.begin(WRITE, 0)
+    assert one.timed_out(50).node in (1, 3)
+
+
+def test_a_cluster_of_one_has_nobody_else_to_ask() -> None:
+    one = Client(process=0, nodes=(1,), random=Random(0), guess=1)
+    one.begin(WRITE, 0)
+    assert one.timed_out(50) == Attempt(1, 50)

@@ -1,0 +1,127 @@
+"""Nonsense is refused at the door, with the choices; a configuration survives its JSON form."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import cli, main
+from harness.cli.options import Duration, Names, Setting
+from harness.config import RunConfig
+from harness.errors import UsageError
+from harness.run import again, schedule_for
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"protocol": "paxoss"}, "multi-paxos"),
+        ({"mutant": "M99"}, "M5"),
+        ({"faults": ("earthquake",)}, "partition"),
+        ({"workload": "chess"}, "kv"),
+        ({"on": "moon"}, "docker"),
+        ({"transport": "pigeon"}, "udp"),
+        ({"nodes": 0}, "nodes"),
+        ({"nodes": 1000}, "nodes"),
+        ({"learners": 5}, "votes"),
+        ({"time_us": 0}, "time"),
+        ({"time_us": -5}, "time"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"rate": 0.0}, "rate"),
+        ({"rate": float("nan")}, "rate"),
+        ({"keys": 0}, "keys"),
+        ({"cluster": {"heartbeat_us": -1}}, "heartbeat_us"),
+        ({"cluster": {"no_such_thing": 1}}, "no_such_thing"),
+    ],
+)
+def test_nonsense_is_refused_and_the_choices_are_named(
+    settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        RunConfig(**({"protocol": "multi-paxos"} | settings))
+
+
+def test_an_even_cluster_is_fine_but_said() -> None:
+    assert "4 voters tolerate 1" in RunConfig(protocol="multi-paxos", nodes=4).remarks()[0]
+    assert not RunConfig(protocol="multi-paxos", nodes=5).remarks()
+
+
+def test_json_and_back() -> None:
+    config = RunConfig(
+        protocol="multi-paxos",
+        faults=("kill", "clock"),
+        shapes=("halves",),
+        seed=4,
+        cluster={"reads": "quorum"},
+    )
+    assert RunConfig.from_json(config.to_json()) == config
+    with pytest.raises(UsageError, match="unknown fields: colour"):
+        RunConfig.from_json(config.to_json() | {"colour": "red"})
+
+
+def test_the_command_to_run_it_again_says_the_same() -> None:
+    config = RunConfig(
+        protocol="multi-paxos",
+        nodes=3,
+        faults=("kill", "clock"),
+        time_us=4_500_000,
+        rate=50.0,
+        seed=11,
+        mutant="M5",
+        allow_all=True,
+        fault_gap_us=700_000,
+        cluster={"reads": "quorum"},
+    )
+    words = shlex.split(again(config))
+    assert words[:3] == ["antipaxos", "run", "multi-paxos"]
+    given = cli.commands["run"].make_context("run", words[2:]).params
+    assert given["time_us"] == config.time_us and given["fault_gap_us"] == 700_000
+    assert given["faults"] == config.faults and given["mutant"] == "M5"
+    assert dict(given["settings"]) == config.cluster and given["allow_all"] is True
+
+
+def test_the_same_seed_draws_the_same_schedule() -> None:
+    config = RunConfig(protocol="multi-paxos", faults=("kill", "partition"), seed=3)
+    assert schedule_for(config) == schedule_for(config)
+    assert schedule_for(config).faults
+
+
+@pytest.mark.parametrize(
+    ("text", "micros"),
+    [("30s", 30_000_000), ("500ms", 500_000), ("2m", 120_000_000), ("3", 3_000_000)],
+)
+def test_durations(text: str, micros: int) -> None:
+    assert Duration()(text) == micros
+
+
+def test_lists_and_settings() -> None:
+    assert Names()("kill, pause") == ("kill", "pause") and Names()("none") == ()
+    assert Setting()("reads=quorum") == ("reads", "quorum")
+    assert Setting()("snapshot_every=5") == ("snapshot_every", 5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "multi-paxos", "--time", "soon"],
+        ["run", "multi-paxos", "--seed", "seven"],
+        ["run"],
+        ["run", "nonsense", "--on", "sim"],
+        ["mutants", "nonsense"],
+        ["sweep", "multi-paxos", "--seeds", "0"],
+        ["fly"],
+    ],
+)
+def test_wrong_usage_has_its_own_exit_code(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == UsageError.exit_code
+
+
+@pytest.mark.parametrize("command", sorted(cli.commands))
+def test_every_command_explains_itself(command: str) -> None:
+    shown = CliRunner().invoke(cli, [command, "--help"])
+    assert shown.exit_code == 0 and len(shown.output.splitlines()) > 5

@@ -1,0 +1,98 @@
+"""The verdict on a run, from its history alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.description import Kill
+from harness.judge import RunVerdict, faults_of, judge_folder
+from histories.errors import HistoryError
+from histories.events import Event
+from histories.folder import RunFolder
+from histories.recorder import HistoryWriter
+from tests.harness.scripted import ScriptedWorld, play
+
+
+def record(store: Path, events: list[Event]) -> RunFolder:
+    folder = RunFolder.create(store, "run")
+    folder.write_run({"seed": 0, "model": "kv"})
+    with HistoryWriter(folder.history) as writer:
+        writer.extend(events)
+    return folder
+
+
+def judged(store: Path, events: list[Event]) -> RunVerdict:
+    return judge_folder(record(store, events), time_limit_s=30)
+
+
+def test_a_healthy_run_is_valid(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, play()[2])
+    assert verdict.outcome == "valid" and verdict.exit_code == 0
+    assert verdict.detectors()["liveness"] == "valid"
+    assert verdict.availability.outcomes["ok"] > 0
+
+
+def test_a_fault_that_did_not_take_effect_makes_it_unknown(tmp_path: Path) -> None:
+    world = ScriptedWorld()
+    world.verified = False
+    fault = Kill(id="f1", start_us=100_000, duration_us=100_000, nodes=(2,))
+    verdict = judged(tmp_path, play(faults=(fault,), world=world)[2])
+    assert verdict.outcome == "unknown" and verdict.exit_code == 2
+    assert any("kill n2" in reason for reason in verdict.reasons)
+
+
+def test_not_live_is_invalid_and_says_what_it_waits_for(tmp_path: Path) -> None:
+    def dies(world: ScriptedWorld, node: int, command: Any) -> Any:
+        from tests.harness.scripted import store_that_answers  # noqa: PLC0415
+
+        return store_that_answers(world, node, command) if world.now_us < 1_000_000 else None
+
+    verdict = judged(tmp_path, play(dies, liveness_timeout_us=5_000_000)[2])
+    assert verdict.outcome == "invalid"
+    assert verdict.liveness.outcome == "invalid" and "last round" in verdict.liveness.reason
+    assert verdict.linearizability.outcome == "valid"
+
+
+def test_a_stale_read_is_invalid_with_a_sentence(tmp_path: Path) -> None:
+    events = play(keys=1)[2]
+    reads = [e for e in events if e.type == "ok" and e.f == "read" and e.value is not None]
+    early, late = reads[0].value, reads[-1]
+    assert late.value != early
+    events[late.index] = late._replace(value=early)
+    verdict = judged(tmp_path, events)
+    assert verdict.outcome == "invalid" and verdict.exit_code == 1
+    assert str(early) in verdict.reasons[0]
+
+
+def test_a_run_that_was_cut_off_is_judged_on_what_there_is(tmp_path: Path) -> None:
+    events = play()[2]
+    verdict = judged(tmp_path, events[: len(events) // 2])
+    assert verdict.outcome == "valid"
+    assert verdict.liveness.outcome == "unknown"
+    assert any("cut off" in note for note in verdict.notes)
+
+
+def test_nothing_answered_is_no_pass(tmp_path: Path) -> None:
+    events = play(lambda *_: None, liveness_timeout_us=4_000_000)[2]
+    verdict = judged(tmp_path, events)
+    assert verdict.outcome != "valid"
+
+
+def test_a_corrupt_line_is_an_error_that_names_it(tmp_path: Path) -> None:
+    folder = record(tmp_path, play()[2])
+    lines = folder.history.read_text().splitlines()
+    lines[7] = '{"index":7,'
+    folder.history.write_text("\n".join(lines) + "\n")
+    with pytest.raises(HistoryError, match="8"):
+        judge_folder(folder)
+
+
+def test_faults_are_listed_with_their_times_and_reports() -> None:
+    fault = Kill(id="f1", start_us=100_000, duration_us=300_000, nodes=(2,))
+    (found,) = faults_of(play(faults=(fault,))[2])
+    assert (found["id"], found["kind"], found["what"]) == ("f1", "kill", "kill n2")
+    assert 0.29 < found["for_s"] < 0.32
+    assert found["inject"]["verified"] and found["heal"]["verified"]

@@ -1,0 +1,136 @@
+"""No input makes a parser crash, hang or answer otherwise than the other one.
+
+Python's reader is the definition; the kernel's own parser must take what it takes, refuse what it
+refuses, and come to the same verdict. Where a file has several errors the kernel names the first
+line of all, Python the first that cannot be read before the first that cannot be paired.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from histories.checker import check
+from histories.checker.compiled import Limits, available, check_edn
+from histories.errors import HistoryError
+from histories.formats import edn
+from histories.formats.jepsen import edn_line
+from histories.models import model_named
+from histories.recorder import event_line
+from tests.histories.making import history
+
+ROUNDS = int(os.environ.get("ANTIPAXOS_FUZZ", "2000"))
+PIECES = [
+    b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"null", b"true", b"0", b"-1", b"1e5", b"1.0",
+    b"\n", b"\r", b" ", b"\x00", b"\xff", b"\xed\xa0\x80", b"\\ud800", b"\\u0041", b"9" * 30,
+    b'"process"', b'"nemesis"', b'"type"', b'"info"', b'"ok"', b'"fail"', b'"value"', b'"key"',
+    b'"observed"', b'"error"', b'"mismatch"', b'"cas"', b"4611686018427387904", b"-0", b"1e999",
+]  # fmt: skip
+
+
+def mutated(draw: random.Random, data: bytes) -> bytes:
+    text = bytearray(data)
+    for _ in range(draw.randint(1, 4)):
+        at = draw.randrange(len(text) + 1)
+        kind = draw.random()
+        if kind < 0.3:
+            text[at:at] = draw.choice(PIECES)
+        elif kind < 0.5:
+            del text[at : at + draw.randint(1, 8)]
+        elif kind < 0.7 and text:
+            text[at - 1] = draw.randrange(256)
+        elif kind < 0.8:
+            del text[at:]
+        else:
+            other = draw.randrange(len(text) + 1)
+            text[at:at] = text[other : other + draw.randint(1, 60)]
+    return bytes(text)
+
+
+def answer(path: Path, kernel: bool) -> tuple[Any, ...]:
+    try:
+        verdict = check(path, kernel=kernel, time_limit_s=20)
+    except HistoryError as error:
+        return (type(error).__name__, getattr(error, "line", None))
+    return (verdict.outcome, verdict.operations, len(verdict.notes))
+
+
+def written(seed: int) -> bytes:
+    draw = random.Random(f"base:{seed}")
+    lines = []
+    for event in history(draw.choice(["kv", "cas-register"]), seed, keys=2):
+        fields = json.loads(event_line(event))
+        if draw.random() < 0.2:
+            fields["value" if event.f == "write" else "extra"] = draw.choice(
+                [{"b": [1, 2.5], "a": None}, 'ä"\\\n', [[], {}], -7, 1.0, 10**20, True]
+            )
+        lines.append(json.dumps(fields, ensure_ascii=draw.random() < 0.5))
+    return ("\n".join(lines) + "\n").encode()
+
+
+@pytest.mark.skipif(not available(), reason="the kernel is not built here")
+def test_both_parsers_understand_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "h.jsonl"
+    seen: dict[str, int] = {}
+    for seed in range(ROUNDS):
+        draw = random.Random(f"fuzz:{seed}")
+        data = written(seed % 200)
+        data = data if seed < 200 else mutated(draw, data)
+        path.write_bytes(data)
+        reference = answer(path, kernel=False)
+        found = answer(path, kernel=True)
+        if "BadHistory" in (found[0], reference[0]):
+            assert found[0] == reference[0], (seed, data)
+            assert found[1] <= reference[1], (seed, data)
+        else:
+            assert found == reference, (seed, data)
+        seen[reference[0]] = seen.get(reference[0], 0) + 1
+    assert {"valid", "invalid", "BadHistory"} <= set(seen), seen
+
+
+@pytest.mark.skipif(not available(), reason="the kernel is not built here")
+def test_both_parsers_of_edn_understand_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "h.edn"
+    by_kernel = 0
+    for seed in range(ROUNDS // 2):
+        draw = random.Random(f"edn-history:{seed}")
+        lines = [edn_line(event) for event in history("kv", seed % 100, keys=2)]
+        text = "\n".join(lines) if seed % 2 else f"[{' '.join(lines)}]"
+        data = text.encode() if seed < 100 else mutated(draw, text.encode())
+        path.write_bytes(data)
+        answers = []
+        for kernel in (True, False):
+            try:
+                verdict = check(path, kernel=kernel, format="jepsen", time_limit_s=20)
+                answers.append((verdict.outcome, verdict.operations))
+            except HistoryError as error:
+                answers.append((type(error).__name__, getattr(error, "line", 0)))
+        if answers[0][0] in ("BadHistory", "UnknownOperation"):
+            assert answers[0][0] == answers[1][0], (seed, data)
+        else:
+            assert answers[0] == answers[1], (seed, data)
+        limits = Limits()
+        by_kernel += check_edn(path, model_named("kv"), None, limits, "ignored") is not None
+    assert by_kernel > ROUNDS // 20, "the kernel left nearly everything to Python"
+
+
+def test_edn_is_read_or_refused() -> None:
+    base = (
+        '[{:type :invoke, :f :cas, :value [1 "a\\n" 2.5], :process 0} ; x\n'
+        "#_ {:a #{1 \\a}} {:type :ok :f :read :value nil :process :nemesis :time 7N}]"
+    )
+    refused = 0
+    for seed in range(ROUNDS):
+        draw = random.Random(f"edn:{seed}")
+        text = mutated(draw, base.encode()).decode("utf-8", "replace")
+        try:
+            list(edn.forms(text))
+        except HistoryError as error:
+            assert getattr(error, "line", 0) > 0
+            refused += 1
+    assert 0 < refused < ROUNDS

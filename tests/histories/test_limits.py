@@ -1,0 +1,142 @@
+"""Limits that hold, live checking, and models of one's own."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from histories.checker import LiveChecker, check
+from histories.checker.compiled import available
+from histories.errors import BadHistory
+from histories.events import Event
+from histories.models import ILLEGAL
+from histories.operations import Operation
+from tests.histories.making import history
+
+needs_kernel = pytest.mark.skipif(not available(), reason="the kernel is not built here")
+
+
+def hopeless(clients: int = 40, rounds: int = 6) -> list[Event]:
+    """Many concurrent writes of few values, and reads that keep all of them in play."""
+    draw, events = random.Random(5), []
+    for _ in range(rounds):
+        calls = [(c, draw.randrange(12)) for c in range(clients)]
+        for c, value in calls:
+            f = "write" if c % 4 else "read"
+            at = len(events)
+            events.append(Event(at, at, c, "invoke", f, "hard", None if f == "read" else value))
+        draw.shuffle(calls)
+        for c, value in calls:
+            f = "write" if c % 4 else "read"
+            events.append(Event(len(events), len(events), c, "ok", f, "hard", value))
+    at = len(events)
+    events.append(Event(at, at, 99, "invoke", "write", "easy", 1))
+    events.append(Event(at + 1, at + 1, 99, "ok", "write", "easy", 1))
+    return events
+
+
+@needs_kernel
+def test_a_memory_limit_holds_and_other_partitions_keep_their_verdicts() -> None:
+    verdict = check(hopeless(), memory_limit_bytes=20_000_000, time_limit_s=60)
+    parts = {part.key: part for part in verdict.partitions}
+    assert verdict.outcome == "unknown"
+    assert verdict.exit_code == 2
+    assert parts["easy"].outcome == "valid"
+    assert parts["hard"].reason == "the memory limit"
+    assert 0 <= parts["hard"].judged < parts["hard"].operations
+    assert "key hard: undecided after" in verdict.sentence
+
+
+@pytest.mark.parametrize("kernel", [pytest.param(True, marks=needs_kernel), False])
+def test_a_time_limit_holds(kernel: bool) -> None:
+    started = time.monotonic()
+    verdict = check(hopeless(), time_limit_s=0.5, kernel=kernel)
+    assert verdict.outcome == "unknown"
+    assert verdict.partitions[0].reason == "the time limit"
+    assert time.monotonic() - started < 30  # not a measurement: a limit that does not hold hangs
+
+
+@pytest.mark.parametrize("kernel", [pytest.param(True, marks=needs_kernel), False])
+@pytest.mark.parametrize("name", ["kv", "queue", "counter"])
+def test_live_agrees_with_the_check_of_every_prefix(name: str, kernel: bool) -> None:
+    for seed in range(60):
+        events = history(name, seed, keys=2, largest=12)
+        live = LiveChecker(name, kernel=kernel)
+        for end in range(1, len(events) + 1):
+            live.feed(events[end - 1 : end])
+            progress = live.judge()
+            invalid = check(events[:end], model=name).outcome == "invalid"
+            assert (progress.violation is not None) == invalid, (seed, end)
+            assert progress.fed == end
+            if invalid:
+                assert progress.violation is not None
+                assert progress.violation.evidence is not None
+                break
+            assert progress.judged == end
+
+
+def test_polling_spends_a_tenth_of_the_time() -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    live = LiveChecker(clock=clock)
+    for at, event in enumerate(history("kv", 3)):
+        live.feed([event])
+        judged = live.poll().judged
+        if at:
+            assert judged < at + 1
+            break
+
+
+def test_live_refuses_what_cannot_be_a_history() -> None:
+    live = LiveChecker()
+    live.feed([Event(0, 0, 1, "ok", "write", "k", 1)])
+    with pytest.raises(BadHistory, match="never began"):
+        live.judge()
+
+
+class Toggle:
+    """A model of one's own: flip gives what it was before."""
+
+    name = "toggle"
+    operations = frozenset(("flip",))
+    reads: frozenset[str] = frozenset()
+
+    def initial(self) -> Any:
+        return 0
+
+    def step(self, state: Any, operation: Operation) -> Any:
+        if operation.seen and operation.result != state:
+            return ILLEGAL
+        return 1 - state
+
+
+def test_a_model_of_ones_own() -> None:
+    def flips(*answers: int) -> list[Event]:
+        return [
+            event
+            for i, answer in enumerate(answers)
+            for event in (
+                Event(2 * i, 0, 0, "invoke", "flip"),
+                Event(2 * i + 1, 0, 0, "ok", "flip", None, answer),
+            )
+        ]
+
+    assert check(flips(0, 1, 0), model=Toggle()).outcome == "valid"
+    verdict = check(flips(0, 1, 1), model=Toggle())
+    assert verdict.outcome == "invalid"
+    assert verdict.checker == "reference"
+
+
+@needs_kernel
+def test_the_initial_value_is_the_users() -> None:
+    read = [Event(0, 0, 0, "invoke", "read"), Event(1, 1, 0, "ok", "read", None, 5)]
+    for kernel in (True, False):
+        assert check(read, initial=5, kernel=kernel).outcome == "valid"
+        assert check(read, kernel=kernel).outcome == "invalid"

@@ -1,0 +1,172 @@
+"""Properties of Basic Paxos that must hold in every run, step by step and under timed chaos."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node_image.mutants import protocol_class
+from node_image.protocols.basic_paxos import BasicPaxos
+from node_image.protocols.seam import Command
+from tests.node_image.chaos import Chaos
+from tests.node_image.paxos_invariants import BookedInterleaving, VoteBook
+from tests.node_image.small_world import Network, World
+from tests.node_image.test_multi_paxos_properties import STEPS, step
+
+Steps = list[tuple[str, int, int]]
+
+
+class BasicInterleaving(BookedInterleaving):
+    """A majority decides in every round, and no round is fast."""
+
+    def __init__(self, protocol: type[Any], nodes: int) -> None:
+        self.book = VoteBook(lambda _: nodes // 2 + 1, lambda _: False)
+        super().__init__(protocol, nodes, snapshot_every=3)
+
+
+def interleave(protocol: type[Any], steps: Steps, nodes: int) -> BasicInterleaving:
+    world = BasicInterleaving(protocol, nodes)
+    for name, which, count in steps:
+        getattr(world, name)(which, count)
+    world.check()
+    return world
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(step, min_size=20, max_size=120), st.sampled_from([1, 2, 3, 5]))
+def test_invariants_of_the_synod_under_any_interleaving(steps: Steps, nodes: int) -> None:
+    interleave(BasicPaxos, steps, nodes)
+
+
+def random_steps(seed: int, count: int = 250) -> Steps:
+    random = Random(seed)
+    names = (*STEPS, *("deliver",) * 8)
+    return [
+        (random.choice(names), random.randrange(31), random.randrange(1, 21)) for _ in range(count)
+    ]
+
+
+def test_interleavings_get_somewhere() -> None:
+    """The property above would hold of a protocol that does nothing."""
+    worlds = [interleave(BasicPaxos, random_steps(seed), 3) for seed in range(30)]
+    assert sum(len(world.decided) for world in worlds) > 30
+    assert sum(len(votes) > 1 for w in worlds for votes in w.book.votes.values()) > 10, "duels"
+
+
+@pytest.mark.parametrize("mutant", ["B1", "B6", "B8", "B10"])
+def test_interleavings_find_what_is_wrong(mutant: str) -> None:
+    """Nor would it be worth much if it held of these."""
+    protocol = protocol_class("basic-paxos", mutant)
+
+    def fails(seed: int) -> bool:
+        try:
+            interleave(protocol, random_steps(seed), 3)
+        except AssertionError:
+            return True
+        return False
+
+    assert any(fails(seed) for seed in range(60))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_chaos_is_survived_and_everybody_agrees_afterwards(seed: int) -> None:
+    network = Network(loss=0.05, duplication=0.1, delay_us=(200, 8_000))
+    world = World(BasicPaxos, nodes=5, seed=seed, network=network, snapshot_every=25)
+    chaos = Chaos(world, seed)
+    chaos.run(3_000_000)
+    chaos.heal()
+    assert chaos.check() == []
+    assert len({host.process.status().applied for host in world.hosts.values()}) == 1
+    assert write(world, 1, client=9_000)
+
+
+def write(world: World, node: int, *, client: int, limit_us: int = 3_000_000) -> bool:
+    """A new write is answered at this node, within the limit."""
+    world.request(node, Command(client, 1, "write", "y", 1))
+    world.run_until(lambda: (client, 1) in world.replies, limit_us)
+    return world.replies[client, 1][-1][1].error is None
+
+
+def load(world: World, commands: int, *, gap_us: int = 1_000) -> None:
+    """Every node is asked in turn, one command every `gap_us`."""
+    nodes = world.config.nodes
+    for i in range(commands):
+        world.request(nodes[i % len(nodes)], Command(100 + i, 1, "write", "x", i))
+        world.run(gap_us)
+
+
+def answered(world: World) -> int:
+    return sum(answers[-1][1].error is None for answers in world.replies.values())
+
+
+def test_all_proposers_at_once_come_to_an_end() -> None:
+    world = World(BasicPaxos, nodes=5, seed=1)
+    load(world, 50)
+    world.run(2_000_000)
+    assert answered(world) == 50
+    assert world.conflicts == []
+
+
+def test_without_back_off_duelling_proposers_stand_still() -> None:
+    """The livelock that the paper leaves to the reader's timers; safety is not affected."""
+    network = Network(delay_us=(500, 500), sync_us=(100, 100))
+    world = World(BasicPaxos, nodes=5, seed=1, network=network, options={"backoff": False})
+    load(world, 5, gap_us=300)
+    world.run(2_000_000)
+    duelling = answered(world)
+    assert world.conflicts == []
+    again = World(BasicPaxos, nodes=5, seed=1, network=network)
+    load(again, 5, gap_us=300)
+    again.run(2_000_000)
+    assert duelling < 5 == answered(again)
+
+
+def test_disk_and_memory_stay_bounded() -> None:
+    world = World(BasicPaxos, nodes=3, seed=2, snapshot_every=20)
+    load(world, 300, gap_us=8_000)
+    world.run(500_000)
+    assert answered(world) == 300
+    for host in world.hosts.values():
+        assert len(host.durable) < 100
+        assert len(host.process._log.entries) <= 40
+        assert len(host.process._promises) <= 2
+        assert not host.process._waiting
+
+
+def test_node_that_was_away_catches_up_from_log_and_from_snapshot() -> None:
+    for snapshot_every in (1_000, 20):
+        world = World(BasicPaxos, nodes=3, seed=3, snapshot_every=snapshot_every)
+        world.crash(3)
+        load(world, 90, gap_us=8_000)
+        world.boot(3)
+        world.run(1_000_000)
+        applied = {host.process.status().applied for host in world.hosts.values()}
+        assert len(applied) == 1
+        assert write(world, 3, client=9_000)
+        assert world.conflicts == []
+
+
+def test_minority_waits_and_goes_on_when_it_is_healed() -> None:
+    world = World(BasicPaxos, nodes=5, seed=4)
+    world.network.cut = {(a, b) for a in (1, 2) for b in (3, 4, 5)}
+    world.network.cut |= {(b, a) for a, b in world.network.cut}
+    assert write(world, 4, client=1)
+    world.request(1, Command(2, 1, "write", "y", 2))
+    world.run(500_000)
+    assert (2, 1) not in world.replies
+    world.network.cut = set()
+    world.run_until(lambda: (2, 1) in world.replies, 3_000_000)
+    assert world.replies[2, 1][-1][1].error is None
+
+
+def test_learner_follows_from_scratch() -> None:
+    world = World(BasicPaxos, nodes=4, seed=5, learners=(4,), snapshot_every=20)
+    for i in range(60):
+        assert write(world, 1 + i % 3, client=10 + i)
+    world.run(1_000_000)
+    assert world.hosts[4].process.status().applied == world.hosts[1].process.status().applied
+    assert world.hosts[4].process.status().role == "learner"

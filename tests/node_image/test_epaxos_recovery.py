@@ -1,0 +1,95 @@
+"""The cases of EPaxos' recovery, one by one: what is proposed after which reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from node_image.mutants import protocol_class
+from node_image.protocols import epaxos_messages as m
+from node_image.protocols.ballots import ZERO
+from node_image.protocols.epaxos_messages import InstanceId
+from tests.node_image.driven import Driven, put
+from tests.node_image.test_epaxos import (
+    NONE,
+    OLD,
+    OPEN_SUSPECT,
+    A,
+    C,
+    begun,
+    committed,
+    promise,
+    slots,
+    suspicious,
+    unheard,
+    validated,
+)
+
+CORRECT = protocol_class("epaxos")
+INIT, MERGED = [NONE], [(0, 0, 0, 1, 1)]
+
+
+def proposed(node: Driven) -> list[Any]:
+    return [accept.deps for accept in node.sent(m.Accept)]
+
+
+def test_a_decision_that_somebody_knows_is_taken() -> None:
+    node, _ = unheard(CORRECT)
+    node.receive(3, committed(A, put(1), NONE))
+    assert "2.1" in slots(node)
+
+
+def test_what_nobody_has_heard_of_becomes_a_noop() -> None:
+    node, ballot = unheard(CORRECT)
+    node.receive(3, promise(ballot, A))
+    node.receive(4, promise(ballot, A))
+    assert [accept.noop for accept in node.sent(m.Accept)] == [True]
+
+
+def test_without_suspects_the_owners_dependencies_are_proposed() -> None:
+    node, ballot = unheard(CORRECT)
+    for other in (3, 4):
+        node.receive(other, begun(ballot, A, put(1)))
+    for other in (3, 4):
+        node.receive(other, validated(ballot, A))
+    assert proposed(node) == INIT
+
+
+def test_a_suspect_committed_without_the_instance_refutes_the_fast_path() -> None:
+    node, _ = suspicious(CORRECT, m.Suspect(C, True))
+    assert proposed(node) == MERGED
+
+
+def test_the_suspects_owner_would_be_in_the_fast_quorum() -> None:
+    """Two of Q did not record A, so 2, 5 and the third must have; but 5's own does not see A."""
+    node, _ = suspicious(CORRECT, m.Suspect(InstanceId(5, 1), False), fast=1)
+    assert proposed(node) == MERGED
+
+
+def test_a_suspect_whose_owner_is_in_the_quorum_has_to_be_waited_for() -> None:
+    node, _ = suspicious(CORRECT, OPEN_SUSPECT, fast=1)
+    assert proposed(node) == []
+    assert node.sent(m.Waiting)[0].votes == 2, "acceptor 3, and the owner"
+
+
+@pytest.mark.parametrize(
+    ("decision", "outcome"),
+    [
+        (m.Commit(C, ZERO, False, (put(3, client=9),), (0, 1, 0, 0, 0)), INIT),
+        (m.Commit(C, ZERO, False, (put(3, client=9),), NONE), MERGED),
+        (m.Commit(C, OLD, True, (), NONE), INIT),
+    ],
+)
+def test_the_suspects_decision_settles_it(decision: m.Commit, outcome: Any) -> None:
+    node, _ = suspicious(CORRECT, OPEN_SUSPECT)
+    assert proposed(node) == []
+    node.receive(4, decision)
+    assert proposed(node) == outcome
+
+
+@pytest.mark.parametrize(("votes", "outcome"), [(2, []), (3, MERGED)])
+def test_two_recoveries_that_wait_for_each_other(votes: int, outcome: Any) -> None:
+    node, _ = suspicious(CORRECT, OPEN_SUSPECT)
+    node.receive(4, m.Waiting(C, NONE, votes))
+    assert proposed(node) == outcome

@@ -1,0 +1,137 @@
+"""A staged schedule: three recoveries of one instance in a row, with a crash in the midst of each.
+
+What random faults hardly ever come to: an acceptor holds an old vote for a no-op, others hold the
+later vote that was decided, and a third recovery hears of both. Whoever mistakes the old vote for a
+new one (E1), or does not care which is newer (B2), decides a second value.
+
+    node 1 begins instance 1.1; only node 2 hears of it. Node 1 is gone for good
+    node 2 begins 2.1, which depends on 1.1, and crashes
+    node 3 recovers 1.1 with 4 and 5: nobody knows it; it votes for a no-op, and crashes
+    node 2 is back; node 4 recovers 1.1 with 2 and 5: decided as begun; it crashes before it says so
+    node 3 is back, and recovers 1.1 with 2 and 5
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from node_image.mutants import protocol_class
+from node_image.protocols.epaxos_instances import ACCEPTED, EXECUTED
+from node_image.protocols.epaxos_messages import InstanceId
+from node_image.protocols.seam import Command
+from tests.node_image.small_world import World
+
+FIRST = InstanceId(1, 1)
+KEEP_ALL = 1_000
+
+
+def phase(world: World, node: int) -> int:
+    process = world.hosts[node].process
+    instance = process._table.get(FIRST)
+    return 0 if instance is None else int(instance.phase)
+
+
+def only(world: World, recoverer: int, *forbidden: str) -> None:
+    """Only this node's recoveries get anywhere, and what is forbidden it cannot say."""
+
+    def lose(sender: int, to: int, message: Any) -> bool:
+        kind = type(message).__name__
+        if kind == "Prepare" and sender != to:
+            return sender != recoverer
+        return sender == recoverer != to and kind in forbidden
+
+    world.intercept = lose
+
+
+def begin_and_die(world: World) -> None:
+    world.intercept = lambda sender, to, message: sender == 1 and to != 2
+    world.request(1, Command(7, 1, "write", "x", 1))
+    world.run(20_000)
+    world.crash(1, KEEP_ALL)
+    world.intercept = None
+    world.request(2, Command(8, 1, "write", "x", 2))
+    world.run(20_000)
+    world.crash(2, KEEP_ALL)
+
+
+def three_recoveries(world: World) -> None:
+    begin_and_die(world)
+    only(world, 3, "Accept")
+    world.run_until(lambda: phase(world, 3) == ACCEPTED)
+    world.run(20_000)
+    world.crash(3, KEEP_ALL)
+    world.boot(2)
+    only(world, 4, "Commit", "Entries", "Snapshot")
+    world.run_until(lambda: phase(world, 4) == EXECUTED)
+    world.crash(4, KEEP_ALL)
+    world.boot(3)
+    only(world, 3)
+    world.run_until(lambda: phase(world, 3) == EXECUTED)
+
+
+def test_the_decided_value_survives_three_recoveries() -> None:
+    world = World(protocol_class("epaxos"), nodes=5, seed=1)
+    three_recoveries(world)
+    assert not world.conflicts
+    assert set(world.decided["1.1"]) == {(Command(7, 1, "write", "x", 1),)}
+
+
+@pytest.mark.parametrize("mutant", ["E1", "B2"])
+def test_without_the_ballot_of_the_vote_there_are_two_values(mutant: str) -> None:
+    world = World(protocol_class("epaxos", mutant), nodes=5, seed=1)
+    three_recoveries(world)
+    assert len(world.decided["1.1"]) == 2
+    assert world.conflicts
+
+
+def late_promises(world: World) -> None:
+    """Node 3's first recovery asks 4 and 5, whose promises, that they know nothing, are late. Cut
+    off, it does not hear how node 2 brings the instance to a decision with the same two. Then it
+    tries again, and what comes first are the late promises."""
+    begin_and_die(world)
+    late: list[Any] = []
+
+    def hold(sender: int, to: int, message: Any) -> bool:
+        kind = type(message).__name__
+        if kind == "Promise" and to == 3 != sender:
+            late.append((to, sender, message))
+        return kind in ("Prepare", "Promise") and sender != 3
+
+    world.intercept = hold
+    world.run_until(lambda: len(late) >= 2)
+    world.network.cut = {(3, n) for n in (2, 4, 5)} | {(n, 3) for n in (2, 4, 5)}
+    world.boot(2)
+    only(world, 2, "Commit", "Entries", "Snapshot")
+    world.run_until(lambda: phase(world, 2) == EXECUTED)
+    world.crash(2, KEEP_ALL)
+    world.network.cut = set()
+    last = max(message.ballot for _, _, message in late)
+
+    def overtake(sender: int, to: int, message: Any) -> bool:
+        """Of a promise that is not late the late ones take the place."""
+        kind = type(message).__name__
+        if kind == "Promise" and to == 3 != sender and message.ballot > last:
+            for arrival in late:
+                world.at(world.now, world._arrive, *arrival)
+            late.clear()
+            return True
+        return kind == "Prepare" and sender != 3
+
+    world.intercept = overtake
+    world.run_until(lambda: not late)
+    world.run(20_000)
+    world.boot(2)
+    only(world, 3)
+    world.run_until(lambda: phase(world, 3) == EXECUTED, 30_000_000)
+
+
+def test_late_promises_say_nothing_about_a_later_ballot() -> None:
+    correct, mutant = (
+        World(protocol_class("epaxos", name), nodes=5, seed=1) for name in (None, "B3")
+    )
+    late_promises(correct)
+    assert not correct.conflicts and len(correct.decided["1.1"]) == 1
+    late_promises(mutant)
+    assert len(mutant.decided["1.1"]) == 2

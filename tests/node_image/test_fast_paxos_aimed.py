@@ -1,0 +1,237 @@
+"""Aimed schedules: the few steps that turn a missing safeguard into harm.
+
+For planted bugs of Fast Paxos that random faults seldom meet. All sit in what it inherits from
+Multi-Paxos, so fast rounds are off here. Each schedule is played by real replicas over the small
+world, and the correct protocol must come through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from node_image.mutants import protocol_class
+from node_image.protocols import messages as m
+from node_image.protocols.seam import DEFINITE_ERRORS, Command
+from tests.node_image.small_world import Network, World
+
+Link = tuple[int, int]
+PATIENCE = {"election_min_us": 400_000, "election_max_us": 400_000, "heartbeat_us": 100_000}
+
+
+class Stage:
+    """Three nodes, messages that are held back by hand, and a coordinator chosen by hand."""
+
+    def __init__(self, protocol: type[Any]) -> None:
+        network = Network(delay_us=(200, 200), sync_us=(400, 400))
+        options = {"fast": False}
+        self.world = World(protocol, nodes=3, seed=1, network=network, options=options, **PATIENCE)
+        self.held: list[tuple[int, int, Any]] = []
+        self.rules: list[tuple[type[Any], set[Link]]] = []
+        self.world.intercept = self._intercept
+
+    def _intercept(self, sender: int, to: int, message: Any) -> bool:
+        for kind, links in self.rules:
+            if isinstance(message, kind) and (sender, to) in links:
+                self.held.append((sender, to, message))
+                return True
+        return False
+
+    def hold(self, kind: type[Any], *links: Link) -> None:
+        self.rules.append((kind, set(links)))
+
+    def release(self, kind: type[Any], link: Link) -> None:
+        """The first message of this kind that was held on this link arrives now."""
+        sender, to, message = next(
+            held for held in self.held if held[:2] == link and isinstance(held[2], kind)
+        )
+        self.world._arrive(to, sender, message)
+
+    def stand(self, node: int) -> None:
+        """This node's patience is over."""
+        self.world._deliver(node, self.world.hosts[node].life, "wake", "election")
+
+    def cut_off(self, node: int) -> None:
+        cut = {(node, other) for other in (1, 2, 3) if other != node}
+        self.world.network.cut = cut | {(b, a) for a, b in cut}
+
+    def ask(self, node: int, client: int) -> None:
+        self.world.request(node, Command(client, 1, "write", "x", client))
+
+    def leads(self, node: int) -> bool:
+        process = self.world.hosts[node].process
+        return process is not None and process.status().role == "leader"
+
+    def applied(self, node: int) -> int:
+        return int(self.world.hosts[node].process.status().applied)
+
+    def lead_first(self, node: int) -> None:
+        others = [n for n in (1, 2, 3) if n != node]
+        for other in others:  # they do not stand before it does
+            self.world.hosts[other].timers.pop("election", None)
+        self.world.run_until(lambda: self.leads(node))
+        self.world.run(20_000)
+
+
+def old_coordinator_goes_on(stage: Stage) -> None:
+    """B10. Node 1 leads and is cut off; its proposal is on its way to node 3. Nodes 2 and 3 go on
+    without it, and decide. Then the old proposal arrives at node 3, and its answer at node 1."""
+    stage.lead_first(1)
+    stage.hold(m.Accept, (1, 2), (1, 3))
+    stage.ask(1, client=1)
+    stage.world.run(2_000)
+    stage.cut_off(1)
+    stage.world.hosts[1].timers.clear()  # it is slow to notice
+    stage.world.run(900_000)
+    stage.stand(2)
+    stage.world.run_until(lambda: stage.leads(2))
+    stage.ask(2, client=2)
+    stage.world.run_until(lambda: stage.applied(2) == 1)
+    stage.world.network.cut = {(1, 2), (2, 1), (2, 3)}
+    stage.release(m.Accept, (1, 3))
+    stage.world.run(50_000)
+
+
+def stale_promise(stage: Stage) -> None:
+    """B3. Node 3's promise to node 1's first ballot is late. Meanwhile nodes 2 and 3 decide. When
+    node 1 stands again, its questions are lost, and the old promise arrives."""
+    for other in (2, 3):
+        stage.world.hosts[other].timers.pop("election", None)
+    stage.hold(m.Promise, (3, 1), (2, 1))
+    stage.hold(m.Prepare, (1, 2))
+    stage.world.run_until(lambda: any(isinstance(held[2], m.Promise) for held in stage.held))
+    stage.cut_off(1)
+    stage.world.run(900_000)
+    stage.stand(2)
+    stage.world.run_until(lambda: stage.leads(2))
+    stage.hold(m.Entries, (2, 3))
+    stage.ask(2, client=2)
+    stage.world.run_until(lambda: stage.applied(2) == 1)
+    stage.world.crash(2, keep=10)
+    stage.world.network.cut = set()
+    stage.hold(m.Prepare, (1, 3))
+    stage.world.hosts[3].timers.pop("election", None)
+    stage.world.run_until(
+        lambda: any(isinstance(h[2], m.Prepare) and h[1] == 3 for h in stage.held)
+    )
+    stage.world.run(1_000)
+    stage.release(m.Promise, (3, 1))
+    stage.world.run(1_000)
+    stage.ask(1, client=1)
+    stage.world.run(50_000)
+    stage.rules.clear()
+    stage.world.boot(2)
+    stage.world.run(3_000_000)
+
+
+def ballot_used_again(stage: Stage) -> None:
+    """B7. Node 1 crashes: node 2 has its vote, for node 3 it is on its way. It comes back in the
+    same ballot, hears from node 3 only, proposes something else, and takes node 3's answer to the
+    old proposal for one to the new."""
+    stage.lead_first(1)
+    stage.hold(m.Accept, (1, 3))
+    stage.ask(1, client=1)
+    stage.world.run_until(lambda: bool(stage.world.hosts[2].process._log.entries))
+    stage.world.crash(1, keep=0)
+    stage.world.run(10_000)
+    stage.hold(m.Promise, (2, 1))
+    stage.hold(m.Accept, (1, 2))
+    stage.hold(m.Entries, (1, 2), (1, 3))
+    stage.hold(m.Heartbeat, (1, 2), (1, 3))
+    stage.world.boot(1)
+    for other in (2, 3):
+        stage.world.hosts[other].timers.pop("election", None)
+        stage.world.hosts[other].process._heard_us = -(10**9)
+    stage.world.run_until(lambda: stage.leads(1))
+    stage.ask(1, client=2)
+    stage.world.run(1_000)
+    stage.release(m.Accept, (1, 3))
+    stage.world.run(5_000)
+    stage.world.crash(1, keep=10)
+    stage.rules.clear()
+    for other in (2, 3):
+        stage.stand(other)
+    stage.world.run(3_000_000)
+
+
+def denied_and_decided(stage: Stage) -> None:
+    """M12. Node 1's proposal has reached node 2, its vote has not come back. Node 2 takes over and
+    finishes it; node 1 steps down, and has told its client something meanwhile."""
+    stage.lead_first(1)
+    stage.hold(m.Accepted, (2, 1), (3, 1))
+    stage.ask(1, client=1)
+    stage.world.run(2_000)
+    for other in (2, 3):
+        stage.world.hosts[other].process._heard_us = -(10**9)
+    stage.stand(2)
+    stage.world.run(2_000_000)
+
+
+SCHEDULES: dict[str, Callable[[Stage], None]] = {
+    "B3": stale_promise,
+    "B7": ballot_used_again,
+    "B10": old_coordinator_goes_on,
+    "M12": denied_and_decided,
+}
+
+
+def harm(stage: Stage) -> list[str]:
+    """Two values in a slot, or a command that was definitely refused and is decided."""
+    world = stage.world
+    decided = {c[:2] for values in world.decided.values() for value in values for c in value}
+    assert decided
+    denied = [
+        f"{key} was answered {answer.error}, and decided"
+        for key, answers in world.replies.items()
+        for _, answer in answers
+        if answer.error is not None and DEFINITE_ERRORS[answer.error] and key in decided
+    ]
+    return world.conflicts + denied
+
+
+@pytest.mark.parametrize("mutant", sorted(SCHEDULES))
+def test_schedule_breaks_the_mutant_and_not_the_protocol(mutant: str) -> None:
+    correct, broken = (Stage(protocol_class("fast-paxos", m)) for m in (None, mutant))
+    for stage in (correct, broken):
+        SCHEDULES[mutant](stage)
+    assert not harm(correct)
+    assert harm(broken)
+
+
+# ----------------------------------------------------------------------------- liveness
+
+
+def five_with_a_coordinator(mutant: str | None) -> tuple[World, int]:
+    protocol = protocol_class("fast-paxos", mutant)
+    world = World(protocol, nodes=5, seed=3, options={"fast": False})
+    world.run_until(lambda: world.leader() is not None)
+    world.run(300_000)
+    leader = world.leader()
+    assert leader is not None
+    return world, leader
+
+
+@pytest.mark.parametrize(("mutant", "answered"), [(None, True), ("L1", False)])
+def test_coordinator_that_hears_nobody_makes_room(mutant: str | None, answered: bool) -> None:
+    """L1. Its heartbeats still go out, and keep the others waiting."""
+    world, leader = five_with_a_coordinator(mutant)
+    others = [n for n in world.config.nodes if n != leader]
+    world.network.cut = {(other, leader) for other in others}
+    for attempt in range(6):
+        world.request(others[attempt % 4], Command(1, 1, "write", "x", 1))
+        world.run(1_000_000)
+    answers = [answer.error for _, answer in world.replies.get((1, 1), [])]
+    assert (None in answers) is answered
+
+
+@pytest.mark.parametrize(("mutant", "deposed"), [(None, False), ("L2", True)])
+def test_node_that_hears_nobody_disturbs_nobody(mutant: str | None, deposed: bool) -> None:
+    """L2. It can be heard, and would depose one coordinator after the other."""
+    world, leader = five_with_a_coordinator(mutant)
+    others = [n for n in world.config.nodes if n != leader]
+    world.network.cut = {(n, others[0]) for n in world.config.nodes if n != others[0]}
+    world.run(5_000_000)
+    step_downs = sum(h.process.counters.get("step_downs", 0) for h in world.hosts.values())
+    assert (step_downs > 0) is deposed

@@ -1,0 +1,221 @@
+"""Aimed schedules: the few steps that turn a missing safeguard of Raft into harm.
+
+For planted bugs that random faults seldom meet. Each schedule is played by real replicas over the
+small world and says what went wrong, in the end; with the correct protocol nothing does.
+(R1 has the paper's own schedule, in `test_raft`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from node_image.mutants import protocol_class
+from node_image.protocols import raft_messages as m
+from node_image.protocols.seam import DEFINITE_ERRORS, Command
+from tests.node_image.small_world import Network, World
+
+Link = tuple[int, int]
+ALL = (1, 2, 3)
+
+
+class Stage:
+    """Three nodes, messages that are held back by hand, and candidates chosen by hand."""
+
+    def __init__(self, protocol: type[Any], **config: Any) -> None:
+        network = Network(delay_us=(200, 200), sync_us=(400, 400))
+        self.world = World(protocol, nodes=3, seed=1, network=network, **config)
+        self.held: list[tuple[int, int, Any]] = []
+        self.rules: list[tuple[type[Any], set[Link]]] = []
+        self.world.intercept = self._intercept
+        self.calm(*ALL)
+
+    def _intercept(self, sender: int, to: int, message: Any) -> bool:
+        for kind, links in self.rules:
+            if isinstance(message, kind) and (sender, to) in links:
+                self.held.append((sender, to, message))
+                return True
+        return False
+
+    def hold(self, kind: type[Any], *links: Link) -> None:
+        self.rules.append((kind, set(links)))
+
+    def release(self, kind: type[Any], link: Link, which: int = 0) -> None:
+        """One of the messages of this kind that were held on this link arrives now."""
+        found = [h for h in self.held if h[:2] == link and isinstance(h[2], kind)]
+        sender, to, message = found[which]
+        self.world._arrive(to, sender, message)
+
+    def calm(self, *nodes: int) -> None:
+        """These do not stand by themselves."""
+        for node in nodes:
+            self.world.hosts[node].timers.pop("election", None)
+
+    def stir(self, *nodes: int) -> None:
+        """These stand again by themselves, when they hear no leader."""
+        for node in nodes:
+            self.world._deliver(node, self.world.hosts[node].life, "wake", "election")
+
+    def process(self, node: int) -> Any:
+        return self.world.hosts[node].process
+
+    def stand(self, node: int) -> None:
+        """Nobody has heard a leader for long, and this node's patience is over."""
+        self.calm(*ALL)
+        self.world.run(self.world.config.election_max_us + 1)
+        self.calm(*ALL)
+        self.stir(node)
+
+    def elect(self, node: int) -> None:
+        self.stand(node)
+        self.world.run_until(lambda: self.process(node).role == "leader")
+        self.world.run(5_000)
+
+    def ask(self, node: int, client: int, f: str = "write") -> None:
+        self.world.request(node, Command(client, 1, f, "x", client if f == "write" else None))
+        self.world.run(5_000)
+
+    def answers(self, client: int) -> list[Any]:
+        return [answer for _, answer in self.world.replies.get((client, 1), [])]
+
+    def cut(self, *links: Link) -> None:
+        self.world.network.cut = {*links, *((b, a) for a, b in links)}
+
+
+def late_vote(protocol: type[Any]) -> list[str]:
+    """R3. Node 1's votes of term 1 are late. When they arrive it stands in term 2, for which
+    node 2 has been elected."""
+    stage = Stage(protocol)
+    stage.hold(m.VoteGranted, (2, 1), (3, 1))
+    stage.stand(1)
+    stage.world.run(5_000)
+    stage.hold(m.RequestVote, (1, 2), (1, 3))
+    stage.stand(1)
+    stage.world.run(5_000)
+    assert (stage.process(1).term, stage.process(1).role) == (2, "candidate")
+    stage.cut((1, 2))
+    stage.elect(2)
+    assert stage.process(2).term == 2
+    stage.cut((1, 2), (2, 3))  # else node 2 commits before node 1 has said anything
+    stage.release(m.VoteGranted, (3, 1))
+    stage.world.run(5_000)
+    if stage.process(1).role == "leader":
+        stage.ask(1, client=11)
+    stage.cut((1, 2))
+    stage.ask(2, client=12)
+    stage.world.run(300_000)
+    return stage.world.conflicts
+
+
+def late_acknowledgement(protocol: type[Any]) -> list[str]:
+    """B3. Node 3 takes entries of node 1 in term 1, and its word is late; in term 2 node 2 replaces
+    them. In term 3 node 1 leads again, and the old word arrives."""
+    stage = Stage(protocol)
+    stage.elect(1)
+    stage.hold(m.Append, (1, 2))
+    stage.hold(m.Appended, (3, 1))
+    for client in (1, 2, 3):
+        stage.world.request(1, Command(client, 1, "write", "x", client))
+    stage.world.run_until(lambda: stage.process(3)._log.last == 4)
+    stage.world.run(1_000)
+    stage.world.hosts[1].durable[:] = [
+        r for r in stage.world.hosts[1].durable if not isinstance(r, m.Log) or r.entries[0].slot < 2
+    ]  # its disk was slow: what it sent it had not yet written
+    stage.world.crash(1, keep=0)
+    late = stage.held[:]
+    stage.rules.clear()
+    stage.world.boot(1)
+    stage.cut((2, 3))
+    stage.elect(2)
+    stage.cut()
+    stage.world.run(500_000)
+    stage.world.crash(2, keep=10)
+    stage.hold(m.Append, (1, 3))
+    stage.elect(1)
+    stage.held = [h for h in late if isinstance(h[2], m.Appended) and h[2].upto == 4]
+    stage.ask(1, client=5)
+    stage.release(m.Appended, (3, 1))
+    stage.world.run(5_000)
+    stage.world.crash(1, keep=10)
+    stage.rules.clear()
+    stage.world.boot(2)
+    stage.elect(2)
+    stage.ask(2, client=6)
+    stage.world.run(500_000)
+    return stage.world.conflicts
+
+
+def clock_that_goes_back(protocol: type[Any]) -> list[str]:
+    """M6. The leader is cut off, and its wall clock is set back; another is elected and written to;
+    the old one thinks that its lease still holds."""
+    stage = Stage(protocol, reads="lease")
+    stage.elect(1)
+    stage.ask(1, client=1)
+    stage.cut((1, 2), (1, 3))
+    stage.world.wall_offset[1] -= 3_600_000_000
+    stage.world.run(500_000)
+    stage.stir(2)
+    stage.world.run(20_000)
+    if stage.process(2).role != "leader":
+        return ["nobody was elected"]
+    stage.ask(2, client=2)
+    assert stage.answers(2), "the new leader writes"
+    stage.ask(1, client=3, f="read")
+    return [f"read {a.value}" for a in stage.answers(3) if a.error is None and a.value != 2]
+
+
+def denied_and_done(protocol: type[Any]) -> list[str]:
+    """M12. A leader steps down for want of answers, and says what became of a write that another
+    has taken and will finish."""
+    stage = Stage(protocol)
+    stage.elect(1)
+    stage.hold(m.Appended, (2, 1), (3, 1))
+    stage.ask(1, client=1)
+    stage.world.run_until(lambda: stage.process(1).role != "leader")
+    stage.rules.clear()
+    stage.elect(2)
+    (answer,) = stage.answers(1)
+    done = stage.process(2).machine.apply(Command(0, 0, "read", "x", None)).value == 1
+    return [f"denied: {answer.error}"] if done and DEFINITE_ERRORS[answer.error] else []
+
+
+def deaf_leader(protocol: type[Any]) -> list[str]:
+    """L1. The leader is heard, and hears nobody."""
+    stage = Stage(protocol)
+    stage.elect(1)
+    stage.stir(2, 3)
+    stage.world.network.cut = {(2, 1), (3, 1)}
+    stage.world.run(3_000_000)
+    leader = stage.world.leader()
+    assert leader is not None
+    stage.ask(leader, client=1)
+    stage.world.run(1_000_000)
+    return [] if any(a.error is None for a in stage.answers(1)) else ["no answer"]
+
+
+def deaf_follower(protocol: type[Any]) -> list[str]:
+    """L2. A follower is heard, and hears nobody."""
+    stage = Stage(protocol)
+    stage.elect(1)
+    stage.stir(2, 3)
+    stage.world.network.cut = {(1, 3), (2, 3)}
+    stage.world.run(5_000_000)
+    return [note.what for _, _, note in stage.world.notes if note.what == "step-down"]
+
+
+SCHEDULES: dict[str, Callable[[type[Any]], list[str]]] = {
+    "B3": late_acknowledgement,
+    "L1": deaf_leader,
+    "L2": deaf_follower,
+    "M6": clock_that_goes_back,
+    "M12": denied_and_done,
+    "R3": late_vote,
+}
+
+
+@pytest.mark.parametrize("mutant", sorted(SCHEDULES))
+def test_schedule_breaks_the_mutant_and_not_the_protocol(mutant: str) -> None:
+    assert SCHEDULES[mutant](protocol_class("raft")) == []
+    assert SCHEDULES[mutant](protocol_class("raft", mutant)) != []

@@ -1,0 +1,46 @@
+"""Small simulated runs for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from faults.description import Fault
+from faults.schedule import Schedule
+from harness.config import RunConfig
+from harness.rehearsal import Rehearsal, rehearse
+
+SECOND = 1_000_000
+
+
+def config(**changes: Any) -> RunConfig:
+    settings: dict[str, Any] = {
+        "protocol": "multi-paxos",
+        "nodes": 3,
+        "concurrency": 3,
+        "rate": 40.0,
+        "keys": 2,
+        "seed": 1,
+        "on": "sim",
+        "time_us": 4 * SECOND,
+    }
+    return RunConfig(**(settings | changes))
+
+
+def schedule(faults: Iterable[Fault] = (), duration_us: int = 4 * SECOND) -> Schedule:
+    return Schedule(faults=tuple(faults), duration_us=duration_us)
+
+
+def run(*faults: Fault, traced: bool = False, **changes: Any) -> Rehearsal:
+    """A run under these faults, judged."""
+    settings = config(**changes)
+    return rehearse(settings, schedule(faults, settings.time_us), traced=traced)
+
+
+def evidence(done: Rehearsal, identity: str, what: str) -> dict[str, Any]:
+    """What the hands said about carrying a fault out."""
+    for event in done.events:
+        if event.f == what and event.type == "info" and event.value["id"] == identity:
+            assert event.extra is not None
+            return dict(event.extra)
+    raise AssertionError(f"{what} of {identity} is not in the history")

@@ -1,0 +1,147 @@
+"""Every fault that the simulator offers is carried out, is seen to be, and is taken back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from faults.description import KINDS, ClockJump, Fault, Kill, Partition, Pause
+from faults.simulated import (
+    Aimed,
+    Delay,
+    Drift,
+    Duplicate,
+    Loss,
+    PowerCut,
+    Reorder,
+    SlowDisk,
+)
+from tests.sim.runs import SECOND, evidence, run
+
+TIMES: dict[str, Any] = {"id": "f", "start_us": SECOND, "duration_us": SECOND}
+ALL = (1, 2, 3)
+
+FAULTS: list[Fault] = [
+    Partition(**TIMES, nodes=("leader",), shape="isolate"),
+    Kill(**TIMES, nodes=("leader",)),
+    Pause(**TIMES, nodes=("leader",)),
+    ClockJump(**TIMES, nodes=(2,), offset_us=3600 * SECOND),
+    Loss(**TIMES, nodes=ALL, percent=30, clients=True),
+    Delay(**TIMES, nodes=ALL, delay_us=20_000, jitter_us=5_000, clients=True),
+    Duplicate(**TIMES, nodes=ALL, percent=50, spread_us=50_000),
+    Reorder(**TIMES, nodes=ALL, percent=50, window_us=50_000),
+    PowerCut(**TIMES, nodes=ALL),
+    SlowDisk(**TIMES, nodes=ALL, fsync_us=50_000),
+    Drift(**TIMES, nodes=(1,), ppm=200_000),
+    Aimed(**TIMES, nodes=(), moment="after-send", message="Accept", action="kill", count=3),
+    Aimed(**TIMES, nodes=(), moment="before-reply", action="isolate"),
+    Aimed(**TIMES, nodes=(), moment="after-send", action="pause"),
+    Aimed(**TIMES, nodes=("leader",), moment="before-reply", action="power"),
+]
+
+
+def test_every_kind_is_here() -> None:
+    assert {fault.kind for fault in FAULTS} == set(KINDS)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.describe())
+def test_it_is_verified_going_in_and_coming_out_and_a_correct_cluster_survives(
+    fault: Fault,
+) -> None:
+    done = run(fault)
+    assert evidence(done, "f", "inject")["verified"]
+    assert evidence(done, "f", "heal")["verified"]
+    assert done.outcome == "valid", done.sentence
+    assert done.stats.outcomes["ok"] > 50
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [f for f in FAULTS if f.kind in ("loss", "delay", "duplicate", "reorder")],
+    ids=lambda f: f.kind,
+)
+def test_weather_says_how_many_messages_it_struck(fault: Fault) -> None:
+    assert evidence(run(fault), "f", "heal")["evidence"]["struck"] > 20
+
+
+@pytest.mark.parametrize(
+    "fault", [f for f in FAULTS if f.kind == "aimed"], ids=lambda f: f.describe()
+)
+def test_an_ambush_strikes_at_its_moment(fault: Fault) -> None:
+    seen = evidence(run(fault), "f", "inject")["evidence"]
+    assert seen["struck"] is True and seen["node"] in ALL
+
+
+def test_an_ambush_that_nobody_walks_into_says_so() -> None:
+    fault = Aimed(**TIMES, nodes=(), moment="after-send", message="SnapshotOffer", action="kill")
+    done = run(fault)
+    assert evidence(done, "f", "inject")["evidence"] == {"struck": False, "seen": 0}
+    assert done.outcome == "valid"
+
+
+def test_a_kill_in_the_middle_of_a_broadcast_reaches_some_and_not_others() -> None:
+    fault = Aimed(**TIMES, nodes=(), moment="after-send", message="Accept", action="kill")
+    done = run(fault, traced=True)
+    struck_us = next(e.time for e in done.events if e.f == "inject" and e.type == "info") // 1000
+    last = [
+        s
+        for s in done.runtime.trace
+        if type(s.message).__name__ == "Accept" and s.departs_us == struck_us
+    ]
+    assert len(last) == 1
+
+
+def test_a_cut_link_carries_nothing_and_the_others_do() -> None:
+    fault = Partition(**TIMES, nodes=(1,), shape="one-way-out")
+    done = run(fault, traced=True)
+    window = [
+        s
+        for s in done.runtime.trace
+        if _chaos_us(done) + SECOND < s.departs_us < _chaos_us(done) + 2 * SECOND - 1
+    ]
+    assert {s.arrives_us for s in window if s.source == 1} <= {None}
+    assert any(s.arrives_us for s in window if s.target == 1)
+
+
+def test_a_slow_disk_holds_the_votes_back() -> None:
+    slow = SlowDisk(**TIMES, nodes=ALL, fsync_us=300_000)
+    quick, held = run(), run(slow)
+    assert held.stats.outcomes["ok"] < quick.stats.outcomes["ok"]
+
+
+def test_a_paused_node_catches_up_with_what_waited_for_it() -> None:
+    done = run(Pause(**TIMES, nodes=(3,)))
+    assert evidence(done, "f", "heal")["evidence"]["n3"]["waiting"] > 0
+
+
+def test_clocks_jump_and_drift_without_touching_each_other() -> None:
+    jump = ClockJump(**TIMES, nodes=(2,), offset_us=7 * SECOND)
+    seen = evidence(run(jump), "f", "inject")["evidence"]
+    assert seen == {"n2": {"offset_us": 7 * SECOND}}
+    drift = Drift(**TIMES, nodes=(1,), ppm=-100_000)
+    done = run(drift)
+    node = done.runtime.world.nodes[1]
+    gained_us = node.monotonic(done.simulated_us) - done.simulated_us
+    other = done.runtime.world.nodes[2]
+    assert node.ppm == other.ppm == 0
+    # It ran a tenth too slow for a second, and keeps what it lost.
+    clean = run().runtime.world.nodes[1]
+    assert gained_us - (clean.monotonic(0)) == -100_000
+
+
+def test_two_faults_on_one_node_let_go_one_by_one() -> None:
+    first = Kill(**TIMES, nodes=(1,))
+    second = dataclasses.replace(first, id="g", start_us=1_500_000)
+    done = run(first, second)
+    starts = [m for m in done.runtime.world.moments if m.node == 1 and m.what == "start"]
+    assert len(starts) == 2  # once at the beginning, once when the second had let go
+    assert starts[1].at_us >= _chaos_us(done) + 2_500_000
+    assert done.outcome == "valid"
+
+
+def _chaos_us(done: Any) -> int:
+    start = done.stats.chaos_start_us
+    assert start is not None
+    return int(start)

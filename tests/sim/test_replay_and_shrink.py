@@ -1,0 +1,147 @@
+"""From a folder: the same run again, byte for byte; and a small one that fails in the same way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli.replay import replay_command
+from harness.cli.shrink import shrink_command
+from harness.errors import UsageError
+from harness.rehearsal import rehearse
+from harness.replay import load, replay_simulated, replay_timings
+from harness.shrink import shrink
+from harness.story import tell
+from harness.swarm import SweepPlan
+from harness.sweep import sweep
+from histories.checker import check
+from histories.formats.native import read
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that fails."""
+    store = tmp_path_factory.mktemp("runs")
+    fixed = {"faults": ("partition", "pause", "loss", "delay"), "nodes": 3}
+    plan = SweepPlan(protocol="multi-paxos", mutant="M3", fixed=fixed)
+    result = sweep(plan, range(200), stop_at_first=True, store=store)
+    return next(iter(result.groups.values())).folders[0]
+
+
+def test_a_simulated_run_replays_byte_for_byte(failing: Path) -> None:
+    result = replay_simulated(load(failing))
+    assert result.identical and result.reproduced == 1 and result.outcome == "invalid"
+
+
+def test_an_edited_history_is_noticed_with_its_line(failing: Path, tmp_path: Path) -> None:
+    copy = _copied(failing, tmp_path)
+    lines = (copy / "history.jsonl").read_text().splitlines()
+    lines[4] = lines[4].replace('"time":', '"time": ')
+    (copy / "history.jsonl").write_text("\n".join(lines) + "\n")
+    result = replay_simulated(load(copy))
+    assert result.identical is False and "line 5" in str(result.difference)
+
+
+def test_the_same_schedule_fails_under_some_other_timings(failing: Path) -> None:
+    result = replay_timings(load(failing), 20)
+    assert 0 < result.reproduced <= 20
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("run.json", {"format": 99}, "format"),
+        ("run.json", {"config": {"protocol": "multi-paxos", "warp": 9}}, "unknown fields: warp"),
+        ("run.json", {"config": {"protocol": "multi-paxos", "mutant": "X9"}}, "X9"),
+        ("run.json", {"config": {"protocol": "multi-paxos", "world": {"warp": 9}}}, "warp"),
+        ("schedule.json", {"version": 99}, "version"),
+        ("schedule.json", {"faults": [{"kind": "flood"}]}, "flood"),
+    ],
+)
+def test_a_folder_that_makes_no_sense_is_refused(
+    failing: Path, tmp_path: Path, name: str, change: dict[str, Any], words: str
+) -> None:
+    copy = _copied(failing, tmp_path)
+    document = json.loads((copy / name).read_text()) | change
+    (copy / name).write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=words):
+        load(copy)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        load(tmp_path / "nowhere")
+
+
+def test_the_commands(failing: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(replay_command, [str(failing), "--json"], standalone_mode=False)
+    assert json.loads(done.stdout.strip().splitlines()[-1])["identical"] is True
+    assert done.return_value == 1
+    done = CliRunner().invoke(
+        shrink_command,
+        [str(failing), "--json", "--limit", "20", "--store", str(tmp_path)],
+        standalone_mode=False,
+    )
+    shown = json.loads(done.stdout.strip().splitlines()[-1])
+    assert shown["verdict"] == "invalid" and done.return_value == 1
+    assert replay_simulated(load(shown["folder"])).identical
+    story = (Path(shown["folder"]) / "story.txt").read_text()
+    assert "⚡" in story and "client" in story
+
+
+def test_a_failing_run_shrinks_to_a_fifth_and_still_fails_alike(failing: Path) -> None:
+    recorded = load(failing)
+    result = shrink(recorded.config, recorded.schedule, limit_s=30)
+    assert result.after.faults <= max(2, result.before.faults // 5)
+    assert result.after.operations * 5 <= result.before.operations
+    run = rehearse(*result.smallest, traced=True)
+    assert any(s.detector == result.detector for s in run.symptoms)
+    story = tell(run).text()
+    assert len(story.splitlines()) < 100
+    for fault in run.schedule.faults:
+        assert fault.kind in story
+
+
+def test_what_does_not_fail_cannot_be_shrunk() -> None:
+    from tests.sim.runs import config, schedule  # noqa: PLC0415
+
+    with pytest.raises(UsageError, match="does not fail"):
+        shrink(config(), schedule())
+
+
+CORPUS = sorted((Path(__file__).parents[2] / "histories" / "corpus").glob("*/run.json"))
+
+
+@pytest.mark.parametrize("run_file", CORPUS, ids=lambda p: p.parent.name)
+def test_the_corpus_fails_with_its_bug_and_passes_without(run_file: Path) -> None:
+    """Every recorded failure, for ever: its history is invalid or its logs disagree; the correct
+    protocol under the same operations and faults raises no alarm."""
+    import dataclasses  # noqa: PLC0415
+
+    recorded = load(run_file.parent)
+    assert recorded.outcome == "invalid"
+    history = read(recorded.folder.history)
+    judged = check(history, model="kv", time_limit_s=30)
+    assert judged.outcome == recorded.verdict["linearizability"]["verdict"]
+    for seed in range(5):
+        world = dict(recorded.config.world) | {"seed": seed + 1}
+        config = dataclasses.replace(recorded.config, mutant=None, world=world)
+        assert rehearse(config, recorded.schedule).outcome != "invalid"
+
+
+def test_there_is_a_corpus() -> None:
+    assert len(CORPUS) >= 8
+
+
+def _copied(folder: Path, to: Path) -> Path:
+    copy = to / "copy"
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            target = copy / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return copy
