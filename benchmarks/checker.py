@@ -1,0 +1,140 @@
+"""The checker over the grid: time and peak memory from the file to the verdict.
+
+    python benchmarks/checker.py [--quick] [--growth] [--runs 3] [--folder DIR]
+
+Every cell is a history of its own (see histories_made.py), written once to the folder and judged in
+a fresh process, several times: the least time is printed, with the median beside it, since other
+work on the machine can only add. `total` is from the file to the verdict, `check` what is left when
+the file has been read; `cpu` is the processor time of all threads, which other work disturbs least;
+`peak` is the largest resident size of the process beyond what it had before the check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from histories_made import Shape, make
+from rich.console import Console
+from rich.table import Table
+
+GRID = [
+    Shape(operations, keys, clients)
+    for operations, keys in [
+        (1_000, 1),
+        (10_000, 1),
+        (10_000, 10),
+        (100_000, 1),
+        (100_000, 10),
+        (100_000, 100),
+        (1_000_000, 10),
+        (1_000_000, 1_000),
+    ]
+    for clients in (5, 10, 30, 100)
+]
+HARD = [
+    Shape(1_000_000, 1, 100),
+    Shape(1_000_000, 1, 100, unknown=0.2),
+    Shape(1_000_000, 1, 100, unknown=0.2, stale=True),
+    Shape(1_000_000, 1, 30),
+    Shape(500, 1, 10, unknown=0.2),
+]
+GROWTH = [Shape(n, 10, 30, unknown=0.05) for n in (10_000, 100_000, 1_000_000, 10_000_000)]
+QUICK = [Shape(10_000, 1, 30), Shape(100_000, 1, 100, unknown=0.2), Shape(100_000, 100, 10)]
+
+_CHILD = """
+import json, resource, sys
+from histories.checker import check
+before = resource.getrusage(resource.RUSAGE_SELF)
+verdict = check(sys.argv[1], time_limit_s=600)
+after = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({
+    "verdict": verdict.outcome, "sentence": verdict.sentence, "checker": verdict.checker,
+    "total": verdict.seconds, "check": verdict.check_seconds,
+    "peak_mb": (after.ru_maxrss - before.ru_maxrss) / 1024,
+    "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+    "methods": sorted({part.method for part in verdict.partitions}),
+    "evidence": [len(p.evidence.operations) for p in verdict.partitions if p.evidence],
+}))
+"""
+
+
+def measured(path: Path, runs: int) -> dict[str, Any]:
+    """The least of several runs, each in its own process."""
+    found = []
+    for _ in range(runs):
+        started = time.monotonic()
+        child = subprocess.run(
+            [sys.executable, "-c", _CHILD, str(path)], capture_output=True, check=True, text=True
+        )
+        result = json.loads(child.stdout)
+        result["process"] = time.monotonic() - started
+        found.append(result)
+    best = min(found, key=lambda result: float(result["total"]))
+    best["cpu"] = min(result["cpu"] for result in found)
+    best["check"] = min(result["check"] for result in found)
+    best["median"] = statistics.median(result["total"] for result in found)
+    best["peak_mb"] = max(result["peak_mb"] for result in found)
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="three cells only")
+    parser.add_argument("--growth", action="store_true", help="10k to 10M operations")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep the histories here")
+    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    options = parser.parse_args()
+    shapes = QUICK if options.quick else GROWTH if options.growth else GRID + HARD
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for shape in shapes:
+            path = folder / shape.name
+            if not path.exists():
+                make(path, shape)
+            rows.append({"shape": shape._asdict(), "bytes": path.stat().st_size})
+            rows[-1] |= measured(path, options.runs)
+            print(f"{shape.name}: {rows[-1]['verdict']}", file=sys.stderr)
+            if options.folder is None:
+                path.unlink()
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+    show(rows)
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """The figures as a table."""
+    table = Table(
+        "operations", "keys", "clients", "unknown", "verdict", "total s", "median", "check s",
+        "cpu s", "peak MB", "by",
+    )  # fmt: skip
+    for row in rows:
+        shape = Shape(**row["shape"])
+        table.add_row(
+            f"{shape.operations:,}",
+            str(shape.keys),
+            str(shape.clients),
+            f"{shape.unknown:.0%}" + (" stale" if shape.stale else ""),
+            row["verdict"],
+            f"{row['total']:.3f}",
+            f"{row['median']:.3f}",
+            f"{row['check']:.3f}",
+            f"{row['cpu']:.3f}",
+            f"{row['peak_mb']:.0f}",
+            ",".join(row["methods"]),
+        )
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
