@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from histories.checker.explain import fewer_elements
 from histories.checker.sentences import describe
 from histories.checker.verdict import Evidence, PartitionVerdict, Verdict, joined
 from histories.errors import BadHistory, UnknownOperation
@@ -31,6 +33,8 @@ if os.environ.get("ANTIPAXOS_KERNEL") != "off":
     except ImportError as error:
         WHY_NOT = f"not built, no Rust toolchain when it was installed? {error}"
 
+ELEMENTS_SECONDS = 0.5
+"""How long elements may be left out of a failing part's lists; see `projection.py`."""
 OPEN = (1 << 32) - 1
 """The kernel's position for "never returned"."""
 
@@ -168,7 +172,10 @@ def _evidence(found: tuple[Any, ...], model: Model, lookup: Lookup) -> Evidence:
         else:
             event = events[span[0]]
             failed.add((event.key, freeze(event.value[1] if event.f == "cas" else event.value)))
-    return describe(model, part, whole, frozenset(failed), minimal=minimal)
+    deadline = time.monotonic() + ELEMENTS_SECONDS
+    part, left_out = fewer_elements(model, part, whole, deadline)
+    minimal = minimal or (bool(left_out) and time.monotonic() < deadline)
+    return describe(model, part, whole, frozenset(failed), minimal=minimal, left_out=left_out)
 
 
 def _events_of_file(path: Path, wanted: Iterable[int]) -> dict[int, Event]:

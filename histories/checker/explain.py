@@ -8,7 +8,8 @@ never create the failure. These may be left out:
 - an operation that changes nothing (a read, a compare-and-set that did not match);
 - for registers: all that writes or sees one value, together, where no compare-and-set failed
   without saying what it saw; one from that value then counts as a write (see `evidence`);
-- for sets, queues and stacks: all operations on one element together.
+- for sets, queues and stacks: all operations on one element together;
+- for lists: an element, out of all reads that hold it (`projection.py`).
 
 Each step is kept only if the rest still fails, so the result fails by construction.
 """
@@ -16,9 +17,16 @@ Each step is kept only if the rest still fails, so the result fails by construct
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from histories.checker.evidence import fails_alone
+from histories.checker.projection import (
+    delta_debug,
+    doubled_first,
+    elements,
+    held,
+    without_elements,
+)
 from histories.checker.sentences import describe
 from histories.checker.verdict import Evidence
 from histories.checker.words import saw, wrote
@@ -27,6 +35,8 @@ from histories.operations import NEVER, Operation
 
 ELEMENTS = frozenset(("queue", "stack", "set"))
 REGISTERS = frozenset(("register", "cas-register"))
+ELEMENTS_SHOWN = 6
+"""So few elements are shown as they are: a person sees through them."""
 
 
 def explain(
@@ -58,9 +68,53 @@ def explain_part(
 
     minimal = fails(part)
     for units_of in (_classes, _unread):
-        part = _shrink(part, units_of(model, part), fails, deadline)
+        part = delta_debug(part, units_of(model, part), _without, fails, deadline)
+    part, left_out = fewer_elements(model, part, operations, deadline)
     minimal = minimal and time.monotonic() < deadline
-    return describe(model, part, operations, failed_writes, minimal=minimal)
+    return describe(model, part, operations, failed_writes, minimal=minimal, left_out=left_out)
+
+
+def fewer_elements(
+    model: Model, part: list[Operation], whole: Sequence[Operation], deadline: float
+) -> tuple[list[Operation], int]:
+    """A part about lists with only the elements that matter, and how many others they held."""
+
+    def fails(part: list[Operation]) -> bool:
+        return fails_alone(model, part, whole, deadline)
+
+    units = elements(model, part)
+    if len(units) <= ELEMENTS_SHOWN:
+        return part, 0
+    units = doubled_first(part, units)
+    fewer = _one_element(part, units, fails, deadline)
+    if fewer is None:
+        fewer = delta_debug(part, units[::-1], without_elements, fails, deadline)
+    if fewer is part:
+        return part, 0
+    fewer = delta_debug(fewer, _unread(model, fewer), _without, fails, deadline)
+    return fewer, len(held(part) - held(fewer))
+
+
+def _one_element(
+    part: list[Operation],
+    units: list[Hashable],
+    fails: Callable[[list[Operation]], bool],
+    deadline: float,
+) -> list[Operation] | None:
+    """The part with one element only, if one alone is already wrong: most are, and to see it is
+    cheap, however hard the whole is to search."""
+    for element in units:
+        if time.monotonic() > deadline:
+            break
+        alone = without_elements(part, [unit for unit in units if unit != element])
+        if fails(alone):
+            return alone
+    return None
+
+
+def _without(part: list[Operation], units: Sequence[frozenset[int]]) -> list[Operation]:
+    gone = frozenset().union(*units)
+    return [op for op in part if op.id not in gone]
 
 
 def cut_at(operations: Iterable[Operation], failed: Operation) -> list[Operation]:
@@ -74,30 +128,6 @@ def cut_at(operations: Iterable[Operation], failed: Operation) -> list[Operation
 
 def _constrains(model: Model, op: Operation) -> bool:
     return not (op.outcome == "info" and op.f in model.reads)
-
-
-def _shrink(
-    part: list[Operation],
-    units: list[frozenset[int]],
-    fails: Callable[[list[Operation]], bool],
-    deadline: float,
-) -> list[Operation]:
-    """Delta debugging over units of operations that go or stay together."""
-    size = max(1, len(units) // 2)
-    while units and time.monotonic() < deadline:
-        position, removed = 0, False
-        while position < len(units) and time.monotonic() < deadline:
-            bite = frozenset().union(*units[position : position + size])
-            rest = [op for op in part if op.id not in bite]
-            if fails(rest):
-                part, removed = rest, True
-                del units[position : position + size]
-            else:
-                position += size
-        if size == 1 and not removed:
-            break
-        size = max(1, size // 2)
-    return part
 
 
 def _unread(model: Model, part: list[Operation]) -> list[frozenset[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,33 +135,62 @@ def _held(part: Operations) -> Finding | None:
 def recognise_lists(part: Operations, whole: Operations) -> Finding | None:
     """Logs and lists that are appended to: an element twice, missing, or in two orders."""
     appends = [op for op in whole if op.f == "append"]
-    if not appends:
+    if not appends or any(op.f in ("write", "put", "cas") for op in whole):
         return None
-    resets = any(op.f in ("write", "put", "cas") for op in whole)
-    reads = [op for op in part if op.f in ("read", "get") and isinstance(op.result, tuple)]
+    reads = [
+        op._replace(result=op.result or ())
+        for op in part
+        if op.f in ("read", "get") and op.seen and isinstance(op.result, tuple | None)
+    ]
     for op in reads:
-        for value in op.result:
-            begun = [a for a in appends if a.value == value and a.call < op.ret]
-            if resets:
-                continue
-            if not begun:
-                return "unwritten-value", f"{telling(op)}, but {shown(value)} was not appended yet"
-            if op.result.count(value) > len(begun):
-                return (
-                    "double-apply",
-                    f"{telling(op)}: it holds {shown(value)} more often than it was appended",
-                )
-        for add in part:
-            sure = add.f == "append" and add.outcome == "ok" and add.ret < op.call
-            if sure and not resets and add.value not in op.result:
-                return (
-                    "lost-element",
-                    f"{telling(op)}, without {shown(add.value)}, whose append had been "
-                    f"acknowledged to client {add.process} at {seconds(add.ret_ns)}",
-                )
-    for i, a in enumerate(reads):
-        for b in reads[i + 1 :]:
-            short, long = sorted((a, b), key=lambda op: len(op.result))
-            if not resets and long.result[: len(short.result)] != short.result:
-                return "different-orders", f"{telling(a)}, {telling(b)}: neither begins the other"
+        if found := _holds_too_much(op, appends) or _lacks(op, part) or _reordered(op, part):
+            return found
+    for a, b in itertools.combinations(reads, 2):
+        short, long = sorted((a, b), key=lambda op: len(op.result))
+        if long.result[: len(short.result)] != short.result:
+            return "different-orders", f"{telling(a)}, {telling(b)}: neither begins the other"
+        if a.ret < b.call and len(b.result) < len(a.result):
+            return "backward-read", f"{telling(b)}, although {telling(a)}"
+    return None
+
+
+def _holds_too_much(op: Operation, appends: Operations) -> Finding | None:
+    begun = Counter(a.value for a in appends if a.call < op.ret)
+    for value, times in Counter(op.result).items():
+        if not begun[value]:
+            return "unwritten-value", f"{telling(op)}, but {shown(value)} was not appended yet"
+        if times > begun[value]:
+            return (
+                "double-apply",
+                f"{telling(op)}: it holds {shown(value)} more often than it was appended",
+            )
+    return None
+
+
+def _lacks(op: Operation, part: Operations) -> Finding | None:
+    for add in part:
+        sure = add.f == "append" and add.outcome == "ok" and add.ret < op.call
+        if sure and add.value not in op.result:
+            return (
+                "lost-element",
+                f"{telling(op)}, without {shown(add.value)}, whose append had been "
+                f"acknowledged to client {add.process} at {seconds(add.ret_ns)}",
+            )
+    return None
+
+
+def _reordered(op: Operation, part: Operations) -> Finding | None:
+    """Elements that stand in another order than their appends had, where each stands once."""
+    place = {value: i for i, value in enumerate(op.result)}
+    adds = sorted((a for a in part if a.f == "append" and a.value in place), key=lambda a: a.call)
+    if len({a.value for a in adds}) < len(adds):
+        return None
+    for first, then in itertools.combinations(adds, 2):
+        if first.ret < then.call and place[first.value] > place[then.value]:
+            return (
+                "different-orders",
+                f"{telling(op)}: {shown(then.value)} before {shown(first.value)}, whose append had "
+                f"been acknowledged to client {first.process} at {seconds(first.ret_ns)}, before "
+                f"that of {shown(then.value)} began",
+            )
     return None

@@ -41,10 +41,14 @@ def describe(
     whole: Sequence[Operation],
     failed_writes: frozenset[tuple[str | None, object]],
     minimal: bool = False,
+    left_out: int = 0,
 ) -> Evidence:
     """Name what is wrong with `part`, which cannot be ordered. `whole` is the partition, or all in
-    it that writes what the part is about."""
+    it that writes what the part is about. `left_out` elements are not shown of the part's lists."""
     anomaly, sentence = _recognised(Case(model, part, whole, failed_writes))
+    if left_out:
+        others = "one other element is" if left_out == 1 else f"{left_out} other elements are"
+        sentence = f"{sentence} ({others} left out of the lists)"
     return Evidence(
         anomaly=anomaly,
         sentence=sentence,

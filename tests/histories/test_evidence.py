@@ -180,6 +180,37 @@ def test_noise_around_the_failure_is_left_out(kernel: bool) -> None:
     assert fails_alone(model_named(model), verdict.evidence.operations, pair(events))
 
 
+LISTS_GONE_WRONG = {
+    # What the last read of a list holds instead of 1 to 60; the anomaly; how many show it.
+    "double-apply": ([*range(1, 61), 7], 2),
+    "lost-element": ([v for v in range(1, 61) if v != 30], 2),
+    "unwritten-value": ([*range(1, 61), 999], 1),
+    "different-orders": ([*range(1, 20), 21, 20, *range(22, 61)], 3),
+}
+
+
+@KERNELS
+@pytest.mark.parametrize("anomaly", LISTS_GONE_WRONG)
+@pytest.mark.parametrize("model", ["log", "kv"])
+def test_only_the_elements_that_matter_are_shown_of_lists(
+    model: str, anomaly: str, kernel: bool
+) -> None:
+    last, enough = LISTS_GONE_WRONG[anomaly]
+    steps: list[str] = []
+    for value in range(1, 61):
+        steps += op(value % 5, "append", str(value))
+        if value % 4 == 0:
+            steps += op(8, "read", "-", str([*range(1, value + 1)]).replace(" ", ""))
+    events = story(*steps, *op(9, "read", "-", str(last).replace(" ", "")))
+    verdict = check(events, model=model, kernel=kernel)
+    assert verdict.evidence is not None
+    assert verdict.evidence.anomaly == anomaly
+    assert verdict.evidence.minimal
+    assert len(verdict.evidence.operations) <= enough
+    assert "left out of the lists" in verdict.sentence
+    assert fails_alone(model_named(model), verdict.evidence.operations, pair(events))
+
+
 @KERNELS
 def test_what_a_read_could_have_returned(kernel: bool) -> None:
     verdict = check(story(*STORIES["stale-read"][1]), kernel=kernel)

@@ -1,0 +1,91 @@
+"""Evidence about lists, cut down to the few elements that matter.
+
+A log only grows, so all its elements stand in every later read, and hardly an append can be left
+out of a failing part as it is. But an order that explains a list explains each choice of its
+elements as well: leave out the other appends, and the other elements in every read, and it still
+explains what is left. So where no order explains the rest, none explains the whole.
+
+An append that said its offset no longer knows it among fewer elements; it then says nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
+
+from histories.models import Model
+from histories.operations import Operation
+
+Unit = TypeVar("Unit")
+Part = list[Operation]
+
+
+def delta_debug(
+    part: Part,
+    units: list[Unit],
+    without: Callable[[Part, Sequence[Unit]], Part],
+    fails: Callable[[Part], bool],
+    deadline: float,
+) -> Part:
+    """The part without as many of the units as can be left out of it in turn, halves first
+    (Zeller, Hildebrandt 2002); as it stands when the deadline passes."""
+    size = max(1, len(units) // 2)
+    while units and time.monotonic() < deadline:
+        position, removed = 0, False
+        while position < len(units) and time.monotonic() < deadline:
+            rest = without(part, units[position : position + size])
+            if fails(rest):
+                part, removed = rest, True
+                del units[position : position + size]
+            else:
+                position += size
+        if size == 1 and not removed:
+            break
+        size = max(1, size // 2)
+    return part
+
+
+def elements(model: Model, part: Iterable[Operation]) -> list[Hashable]:
+    """What was appended or read, where the part consists of appends and of reads of lists that
+    began empty; else nothing."""
+    found: dict[Hashable, None] = {}
+    for op in part:
+        if op.f == "append" and model.name in ("log", "kv"):
+            found[op.value] = None
+        elif op.f in model.reads and isinstance(op.result, tuple | None):
+            found.update(dict.fromkeys(op.result or ()))
+        else:
+            return []
+    return [] if model.initial() else list(found)
+
+
+def without_elements(part: Part, left_out: Sequence[Hashable]) -> Part:
+    """The part as if nobody had ever appended these elements."""
+    gone = frozenset(left_out)
+    rest = []
+    for op in part:
+        if op.f == "append":
+            if op.value not in gone:
+                rest.append(op._replace(seen=False, observed=False) if op.observed else op)
+        elif op.result:
+            kept = tuple(value for value in op.result if value not in gone)
+            rest.append(op._replace(result=kept or None))
+        else:
+            rest.append(op)
+    return rest
+
+
+def held(part: Iterable[Operation]) -> set[Hashable]:
+    """Every element that some read of the part holds."""
+    return {value for op in part if op.f != "append" for value in op.result or ()}
+
+
+def doubled_first(part: Iterable[Operation], found: list[Hashable]) -> list[Hashable]:
+    """The elements, those first that a read holds twice: they are likely to be what is wrong."""
+    twice: set[Hashable] = set()
+    for op in part:
+        if op.f != "append" and op.result:
+            twice.update(value for value, n in Counter(op.result).items() if n > 1)
+    return sorted(found, key=lambda value: value not in twice)
