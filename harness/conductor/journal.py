@@ -1,0 +1,85 @@
+"""What a run tells: the events of its history, numbered in their order, and counts beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults.description import Fault
+from harness.clients import Outcome
+from harness.workloads import Operation
+from histories.events import NEMESIS, Event
+from node_image.protocols.seam import make
+
+
+@dataclass
+class Stats:
+    """Counts for the live display and the summary; the history holds the details.
+
+    `interrupted`: the run was stopped before its time; `why`, where it was not by a person.
+    """
+
+    phase: str = "warm-up"
+    outcomes: dict[str, int] = field(default_factory=lambda: {"ok": 0, "fail": 0, "info": 0})
+    shed: int = 0
+    active: dict[str, str] = field(default_factory=dict)
+    injected: int = 0
+    unverified: list[str] = field(default_factory=list)
+    chaos_start_us: int | None = None
+    not_live: str | None = None
+    interrupted: bool = False
+    why: str | None = None
+
+
+class Journal:
+    """Makes events and hands them to `record`, which keeps them."""
+
+    __slots__ = ("_events", "_record")
+
+    def __init__(self, record: Callable[[Event], None]) -> None:
+        self._record = record
+        self._events = 0
+
+    def phase(self, phase: str, now_us: int, **more: Any) -> None:
+        """Phases stand in the history too: a run is judged from its folder alone."""
+        self._append(now_us, "info", "phase", phase, more)
+
+    def fault(
+        self, kind: str, what: str, fault: Fault, now_us: int, report: dict[str, Any] | None
+    ) -> None:
+        """A fault is asked for (`kind` is invoke), or what became of that (info)."""
+        self._append(now_us, kind, what, fault.to_json(), report)
+
+    def _append(
+        self, now_us: int, kind: str, f: str, value: Any, extra: dict[str, Any] | None
+    ) -> None:
+        number = self._events
+        self._events = number + 1
+        self._record(Event(number, now_us * 1000, NEMESIS, kind, f, value=value, extra=extra))
+
+    def invoked(self, process: int, seq: int, operation: Operation, now_us: int) -> None:
+        number = self._events
+        self._events = number + 1
+        f, key, value = operation
+        session = {"client": process + 1, "seq": seq}
+        fields = (process, "invoke", f, key, value, None, None, None, False, session)
+        self._record(make(Event, (number, now_us * 1000, *fields)))
+
+    def ended(
+        self, process: int, seq: int, operation: Operation, outcome: Outcome, now_us: int
+    ) -> None:
+        number = self._events
+        self._events = number + 1
+        f, key, value = operation
+        kind, result, error, node = outcome
+        session = observed = None
+        mismatch = error == "mismatch"
+        if kind == "ok":
+            session = {"client": process + 1, "seq": seq}
+            if f == "read":
+                value = result
+        elif mismatch:
+            observed = result
+        fields = (process, kind, f, key, value, node, error, observed, mismatch, session)
+        self._record(make(Event, (number, now_us * 1000, *fields)))

@@ -1,0 +1,129 @@
+"""Faults under way: when each strikes and when it is taken back.
+
+A fault is asked for, and carried out some time later; only when its runtime has answered is it
+there, and only then can it be taken back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from faults.description import Fault
+from faults.planner import Schedule
+from harness.conductor.journal import Journal, Stats
+from harness.conductor.timers import Timers
+from harness.config import RunConfig
+from harness.runtimes.seam import FaultReport, World
+
+
+@dataclass
+class ActiveFault:
+    """A fault that has been asked for. `stage` goes injecting, active, healing. One to `keep`
+    outlasts the run: it strikes only nodes that the finale must do without."""
+
+    fault: Fault
+    end_us: int
+    stage: str = "injecting"
+    keep: bool = False
+
+
+class Nemesis:
+    """`settled(now_us)` is called when a fault has gone, or has come to stay."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        schedule: Schedule,
+        journal: Journal,
+        timers: Timers,
+        stats: Stats,
+        settled: Callable[[int], None],
+        who_leads: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._schedule = schedule
+        self._journal = journal
+        self._timers = timers
+        self._stats = stats
+        self._settled = settled
+        self._who_leads = who_leads
+        self.core = config.core()
+        self.world: World
+        self.active: dict[str, ActiveFault] = {}
+        self._start_us = 0
+        self._strikes = False
+
+    def start(self, now_us: int) -> None:
+        """The schedule's zero is now."""
+        self._strikes = True
+        self._start_us = now_us
+        for fault in self._schedule.faults:
+            self._timers.at(now_us + fault.start_us, self._inject, fault)
+
+    def stop(self, now_us: int) -> None:
+        """Nothing strikes any more, and everything is taken back; or, where only a quorum is to be
+        healed, what strikes it."""
+        self._strikes = False
+        for entry in list(self.active.values()):
+            self._heal_core(entry, now_us)
+
+    def is_busy(self) -> bool:
+        """Is some fault still on its way in or out?"""
+        return any(not a.keep or a.stage == "injecting" for a in self.active.values())
+
+    def carried_out(self, fault: Fault, what: str, report: FaultReport, now_us: int) -> None:
+        """The runtime has carried `what` ("inject" or "heal") out, or says why not."""
+        self._journal.fault("info", what, fault, now_us, report.to_json())
+        if not report.verified:
+            self._stats.unverified.append(
+                f"{what} {fault.describe()} ({fault.id}): {report.problem or 'not verified'}"
+            )
+        entry = self.active[fault.id]
+        if what == "heal":
+            del self.active[fault.id]
+            self._stats.active.pop(fault.id, None)
+            self._settled(now_us)
+            return
+        entry.stage = "active"
+        if entry.keep:
+            self._settled(now_us)
+        elif not self._strikes or entry.end_us <= now_us:
+            self._heal(fault.id, now_us)
+
+    def _inject(self, fault: Fault, now_us: int) -> None:
+        if not self._strikes:
+            return
+        leader = self.world.leader() or self._who_leads()
+        resolved = fault.resolve(leader, self._config.node_ids())
+        end_us = self._start_us + fault.end_us
+        self._stats.injected += 1
+        self._ask_for(resolved, ActiveFault(resolved, end_us), now_us)
+        self._timers.at(end_us, self._heal, fault.id)
+        self.world.inject(resolved)
+
+    def _ask_for(self, fault: Fault, entry: ActiveFault, now_us: int) -> None:
+        self.active[fault.id] = entry
+        self._stats.active[fault.id] = fault.describe()
+        self._journal.fault("invoke", "inject", fault, now_us, None)
+
+    def _heal(self, identity: str, now_us: int) -> None:
+        entry = self.active.get(identity)
+        if entry is None or entry.stage != "active" or entry.keep:
+            return  # not there yet (healed as soon as it is), or being healed
+        entry.stage = "healing"
+        self._journal.fault("invoke", "heal", entry.fault, now_us, None)
+        self.world.heal(entry.fault)
+
+    def _heal_core(self, entry: ActiveFault, now_us: int) -> None:
+        """Take back what a fault does to the nodes that must answer now, and leave the rest."""
+        rest = entry.fault.beyond(self.core) if self.core else None
+        if rest == entry.fault and entry.stage == "active":
+            entry.keep = True
+            return
+        self._heal(entry.fault.id, now_us)
+        if rest is not None and entry.stage == "healing":
+            rest = dataclasses.replace(rest, id=f"{rest.id}-rest")
+            self._ask_for(rest, ActiveFault(rest, entry.end_us, keep=True), now_us)
+            self.world.inject(rest)

@@ -1,0 +1,220 @@
+"""The conductor: the phases of a run, and what a runtime tells it.
+
+warm-up   one client asks until the cluster answers: the chaos clock starts there
+chaos     operations arrive at the configured rate, and the schedule's faults strike and are
+          taken back at their times
+heal      no new operations; every fault is taken back (or, if so configured, only what strikes
+          a quorum: the other nodes stay as broken as they are), operations under way end
+finale    the workload's last round must succeed within a bound: the cluster is live
+done
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from faults.description import Fault
+from faults.planner import Schedule
+from harness.conductor.journal import Journal, Stats
+from harness.conductor.nemesis import Nemesis
+from harness.conductor.timers import NEVER, Timers
+from harness.conductor.traffic import Traffic
+from harness.config import RunConfig
+from harness.runtimes.seam import FaultReport, Response, World
+from harness.workloads import Operation, Workload
+from histories.events import Event
+
+PHASES: Final = ("warm-up", "chaos", "heal", "finale", "done")
+HEAL_TIMEOUT_US: Final = 30_000_000
+
+
+class Conductor:
+    """Drive it through `begin`, `answered`, `woke`, `fault_done` and `interrupt`; read `done`."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        schedule: Schedule,
+        workload: Workload,
+        record: Callable[[Event], None],
+    ) -> None:
+        self.config = config
+        self.stats = Stats()
+        self.done = False
+        self._workload = workload
+        self._journal = journal = Journal(record)
+        self._timers = timers = Timers()
+        self._traffic = Traffic(config, workload, journal, timers, self.stats, self._ended)
+        self._nemesis = Nemesis(
+            config, schedule, journal, timers, self.stats, self._advance, self._who_leads
+        )
+        self._world: World
+        self._armed_us = NEVER
+        self._deadline_us = 0
+        self._finale: list[Operation] = []
+        self._why_stop: str | None = None
+
+    @property
+    def arrivals(self) -> int:
+        """How many operations have arrived, those among them that were shed or left out."""
+        return self._traffic.arrivals
+
+    def _who_leads(self) -> int:
+        return self._traffic.leader_guess
+
+    # ------------------------------------------------------------------ what a runtime calls
+
+    def begin(self, world: World, now_us: int) -> None:
+        """The cluster is up; the run starts."""
+        self._world = self._traffic.world = self._nemesis.world = world
+        self._deadline_us = now_us + self.config.liveness_timeout_us
+        self._traffic.invoke(self._workload.next(), now_us)
+        self._arm()
+
+    def answered(self, call: int, response: Response, now_us: int) -> None:
+        """One request ended."""
+        self._traffic.answered(call, response, now_us)
+        self._arm()
+
+    def woke(self, now_us: int) -> None:
+        """Time has come for what was put off until now."""
+        self._armed_us = NEVER
+        if self._why_stop is not None:
+            self._stop(now_us)
+        self._timers.run(now_us)
+        self._traffic.expire(now_us)
+        self._arm()
+
+    def fault_done(self, fault: Fault, what: str, report: FaultReport, now_us: int) -> None:
+        """The runtime has carried `what` ("inject" or "heal") out, or says why not."""
+        self._nemesis.carried_out(fault, what, report, now_us)
+        self._arm()
+
+    def interrupt(self, now_us: int) -> None:
+        """Stop early: heal, let operations end, skip the finale."""
+        self._stop(now_us)
+        self._arm()
+
+    def stop_soon(self, why: str) -> None:
+        """Stop like that at the next opportunity; `why`, in words, goes into the history. Safe to
+        call at any moment, also while an event is being recorded."""
+        self._why_stop = why
+
+    def _stop(self, now_us: int) -> None:
+        if self.stats.phase in ("warm-up", "chaos"):
+            self.stats.interrupted = True
+            self.stats.why = self._why_stop
+            self._end_chaos(None, now_us)
+
+    # ------------------------------------------------------------------ phases
+
+    def _enter(self, phase: str, now_us: int) -> None:
+        self.stats.phase = phase
+        self._journal.phase(phase, now_us)
+
+    def _start_chaos(self, now_us: int) -> None:
+        self._enter("chaos", now_us)
+        self.stats.chaos_start_us = now_us
+        self._nemesis.start(now_us)
+        self._timers.at(now_us + self.config.time_us, self._end_chaos, None)
+        self._traffic.open(now_us)
+
+    def _end_chaos(self, _: None, now_us: int) -> None:
+        if self.stats.phase not in ("warm-up", "chaos"):
+            return
+        self._enter("heal", now_us)
+        self._traffic.close()
+        self._deadline_us = now_us + HEAL_TIMEOUT_US
+        self._timers.at(self._deadline_us, self._overdue, "heal")
+        self._nemesis.stop(now_us)
+        self._advance(now_us)
+
+    def _ended(self, operation: Operation, answered: bool, is_finale: bool, now_us: int) -> None:
+        """An operation has ended, in a phase in which none arrives by itself."""
+        if self.stats.phase != "warm-up":
+            if is_finale and not answered:
+                self._finale.append(self._workload.again(operation))
+            self._advance(now_us)
+        elif answered:
+            self._start_chaos(now_us)
+        elif now_us >= self._deadline_us:
+            self._never_answered(now_us)
+        else:
+            self._traffic.invoke(self._workload.next(), now_us)
+
+    def _advance(self, now_us: int) -> None:
+        """Go to the next phase when this one has nothing left to wait for."""
+        traffic = self._traffic
+        if self.stats.phase == "heal" and traffic.is_idle() and not self._nemesis.is_busy():
+            if self.stats.interrupted or self.stats.chaos_start_us is None:
+                self._finish(now_us)
+                return
+            if not self.config.finale:
+                self._finish(now_us)
+                return
+            self._enter("finale", now_us)
+            self._finale = list(reversed(self._workload.finale()))
+            self._deadline_us = now_us + self.config.liveness_timeout_us
+            self._timers.at(self._deadline_us, self._overdue, "finale")
+        if self.stats.phase == "finale":
+            while self._finale and traffic.has_room():
+                traffic.invoke(self._finale.pop(), now_us, finale=True)
+            if not self._finale and traffic.is_idle():
+                self._finish(now_us)
+
+    def _overdue(self, phase: str, now_us: int) -> None:
+        if self.stats.phase != phase:
+            return
+        seconds = self.config.liveness_timeout_us / 1e6
+        if phase == "finale":
+            waiting = self._traffic.of_finale() + self._finale
+            first = waiting[0]
+            self.stats.not_live = (
+                f"{seconds:g} s after {self._healed()} healed, {len(waiting)} operations of the "
+                f"last round had not succeeded, among them {first.f} {first.key}"
+            )
+        elif self._nemesis.is_busy():
+            names = ", ".join(a.fault.describe() for a in self._nemesis.active.values())
+            self.stats.unverified.append(f"healing did not end in time: {names}")
+        self._traffic.abandon(now_us)
+        self._finish(now_us)
+
+    def _healed(self) -> str:
+        core = self._nemesis.core
+        return f"a quorum ({', '.join(f'n{n}' for n in core)}) was" if core else "everything was"
+
+    def _never_answered(self, now_us: int) -> None:
+        self.stats.not_live = (
+            f"the cluster answered no operation within {self.config.liveness_timeout_us / 1e6:g} s "
+            "of its start, before any fault"
+        )
+        self._traffic.abandon(now_us)
+        self._finish(now_us)
+
+    def _finish(self, now_us: int) -> None:
+        stats = self.stats
+        stats.phase = "done"
+        self._journal.phase(
+            "done",
+            now_us,
+            not_live=stats.not_live,
+            interrupted=stats.interrupted,
+            shed=stats.shed,
+            **({"why": stats.why} if stats.why else {}),
+            **({} if self.config.finale else {"finale": False}),
+        )
+        self.done = True
+        self._timers.clear()  # they refer back to this object
+        self._traffic.forget()
+
+    # ------------------------------------------------------------------ time
+
+    def _arm(self) -> None:
+        """Have the world wake us when the next thing is due, if it will not do so already."""
+        if self.done:
+            return
+        due_us = min(self._timers.due_us(), self._traffic.due_us())
+        if due_us < self._armed_us:
+            self._armed_us = due_us
+            self._world.wake(due_us)

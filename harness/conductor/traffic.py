@@ -1,0 +1,240 @@
+"""Operations under way: when each arrives, whom it asks, when it asks again, how it ends.
+
+Arrivals are an open loop: they do not wait for answers. One that finds no free client waits, and
+is shed when too many wait. Every operation has two deadlines, of its current attempt and of its
+own, and hardly any is reached: they are kept apart from the timers, each kind in the order in which
+it falls due, and are dropped unseen when they are void.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+from harness.clients import Attempt, Client, Outcome
+from harness.conductor.journal import Journal, Stats
+from harness.conductor.timers import NEVER, Timers
+from harness.config import RunConfig
+from harness.runtimes.seam import Response, World
+from harness.workloads import Operation, Workload
+
+Ended = Callable[[Operation, bool, bool, int], None]
+"""Called with the operation, whether it was answered, whether the last round had it, and when."""
+
+
+class Slot:
+    """Room for one client; when an operation ends as info the next process takes the room."""
+
+    __slots__ = ("calls", "client", "current_call", "finale", "operation_id")
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.operation_id = 0  # 0: free
+        self.current_call = 0  # 0: no attempt in flight
+        self.calls: list[int] = []
+        self.finale: Operation | None = None
+
+
+class Traffic:
+    """`ended` is told of every operation that ends while no arrivals are let in."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        workload: Workload,
+        journal: Journal,
+        timers: Timers,
+        stats: Stats,
+        ended: Ended,
+    ) -> None:
+        self._config = config
+        self._workload = workload
+        self._journal = journal
+        self._timers = timers
+        self._stats = stats
+        self._ended = ended
+        self.world: World
+        self._attempts: deque[tuple[int, Slot, int]] = deque()
+        self._patience: deque[tuple[int, Slot, int]] = deque()
+        self._calls: dict[int, tuple[Slot, int]] = {}
+        self._call_count = 0
+        self._operation_count = 0
+        self.arrivals = 0
+        self._only = None if config.only is None else frozenset(config.only)
+        self._backlog = 0
+        self._is_open = False
+        self._random = Random(f"{config.seed}:arrivals")
+        self._mean_us = max(1, round(1e6 / config.rate))
+        self._client_random = Random(f"{config.seed}:clients")
+        self._nodes = nodes = config.voter_ids()
+        self.leader_guess = nodes[0]
+        self._processes = config.concurrency
+        self._slots = [
+            Slot(Client(i, nodes, self._client_random, nodes[i % len(nodes)]))
+            for i in range(config.concurrency)
+        ]
+        self._free = deque(self._slots)  # in turn: every client has its own belief of who leads
+
+    # ------------------------------------------------------------------ arrivals
+
+    def open(self, now_us: int) -> None:
+        """Let operations arrive, from now on."""
+        self._is_open = True
+        self._arrive(now_us, now_us)
+
+    def close(self) -> None:
+        """Let no more arrive; those that wait have come for nothing."""
+        self._is_open = False
+        self._backlog = 0
+
+    def _arrive(self, due_us: int, now_us: int) -> None:
+        """An operation arrives. The next one's time follows from when this one was due: a
+        controller that is woken late must not slow the arrivals down."""
+        if not self._is_open:
+            return
+        self.arrivals += 1
+        if self._only is not None and self.arrivals - 1 not in self._only:
+            self._workload.next()  # what comes later stays what it was
+        elif self._free:
+            self.invoke(self._workload.next(), now_us)
+        elif self._backlog < self._config.concurrency:
+            self._backlog += 1
+        else:
+            self._stats.shed += 1
+        next_us = due_us + int(self._random.random() * (2 * self._mean_us + 1))
+        self._timers.at(next_us, self._arrive, next_us)
+
+    # ------------------------------------------------------------------ attempts
+
+    def invoke(self, operation: Operation, now_us: int, *, finale: bool = False) -> None:
+        """Begin an operation. There must be room."""
+        slot = self._free.popleft()
+        self._operation_count += 1
+        slot.operation_id = self._operation_count
+        slot.finale = operation if finale else None
+        client = slot.client
+        attempt = client.begin(operation, now_us)
+        self._journal.invoked(client.process, client.seq, operation, now_us)
+        timeout_us = self._config.operation_timeout_us
+        self._patience.append((now_us + timeout_us, slot, slot.operation_id))
+        self._attempt_now(slot, attempt.node, now_us)
+
+    def answered(self, call: int, response: Response, now_us: int) -> None:
+        """One request ended."""
+        known = self._calls.pop(call, None)
+        if known is None:
+            return  # an attempt of an operation that has ended
+        slot, node = known
+        error = response.error
+        if error is None or error == "mismatch":
+            self.leader_guess = node
+        elif slot.current_call != call:
+            return  # an earlier attempt went wrong; the current one decides
+        if slot.current_call == call:
+            slot.current_call = 0
+        verdict = slot.client.answered(node, response, now_us)
+        if isinstance(verdict, Outcome):
+            self._complete(slot, verdict, now_us)
+        else:
+            self._attempt_later(slot, verdict, now_us)
+
+    def _attempt_later(self, slot: Slot, attempt: Attempt, now_us: int) -> None:
+        if attempt.at_us <= now_us:
+            self._attempt_now(slot, attempt.node, now_us)
+        else:
+            due = (slot, slot.operation_id, attempt.node)
+            self._timers.at(attempt.at_us, self._attempt_due, due)
+
+    def _attempt_due(self, due: tuple[Slot, int, int], now_us: int) -> None:
+        slot, operation_id, node = due
+        if slot.operation_id == operation_id:
+            self._attempt_now(slot, node, now_us)
+
+    def _attempt_now(self, slot: Slot, node: int, now_us: int) -> None:
+        self._call_count += 1
+        call = self._call_count
+        slot.current_call = call
+        slot.calls.append(call)
+        self._calls[call] = (slot, node)
+        self._attempts.append((now_us + self._config.attempt_timeout_us, slot, call))
+        self.world.request(call, node, slot.client.command())
+
+    # ------------------------------------------------------------------ deadlines
+
+    def due_us(self) -> int:
+        """When the next deadline is that still means something."""
+        attempts, patience = self._attempts, self._patience
+        while attempts and attempts[0][1].current_call != attempts[0][2]:
+            attempts.popleft()
+        while patience and patience[0][1].operation_id != patience[0][2]:
+            patience.popleft()
+        due_us = attempts[0][0] if attempts else NEVER
+        return patience[0][0] if patience and patience[0][0] < due_us else due_us
+
+    def expire(self, now_us: int) -> None:
+        """What has waited too long asks another node, or gives up."""
+        while self._attempts and self._attempts[0][0] <= now_us:
+            _, slot, call = self._attempts.popleft()
+            if slot.current_call == call:
+                slot.current_call = 0  # an answer that still comes is taken, see `answered`
+                self._attempt_later(slot, slot.client.timed_out(now_us), now_us)
+        while self._patience and self._patience[0][0] <= now_us:
+            _, slot, operation_id = self._patience.popleft()
+            if slot.operation_id == operation_id:
+                in_flight = slot.current_call != 0
+                self._complete(slot, slot.client.give_up(in_flight=in_flight), now_us)
+
+    def abandon(self, now_us: int) -> None:
+        """Everything under way gives up."""
+        for slot in self._slots:
+            if slot.operation_id:
+                in_flight = slot.current_call != 0
+                self._free_up(slot, slot.client.give_up(in_flight=in_flight), now_us)
+
+    def forget(self) -> None:
+        """Nothing more will fall due."""
+        self._attempts.clear()
+        self._patience.clear()
+
+    # ------------------------------------------------------------------ ends
+
+    def has_room(self) -> bool:
+        return bool(self._free)
+
+    def is_idle(self) -> bool:
+        return len(self._free) == len(self._slots)
+
+    def of_finale(self) -> list[Operation]:
+        """What is under way of the last round."""
+        return [slot.finale for slot in self._slots if slot.finale]
+
+    def _complete(self, slot: Slot, outcome: Outcome, now_us: int) -> None:
+        operation, is_finale = slot.client.operation, slot.finale is not None
+        self._free_up(slot, outcome, now_us)
+        if not self._is_open:
+            answered = outcome.type == "ok" or outcome.error == "mismatch"
+            self._ended(operation, answered, is_finale, now_us)
+        elif self._backlog:
+            self._backlog -= 1
+            self.invoke(self._workload.next(), now_us)
+
+    def _free_up(self, slot: Slot, outcome: Outcome, now_us: int) -> None:
+        """Record how the operation ended, and free the slot."""
+        client, operation = slot.client, slot.client.operation
+        for call in slot.calls:
+            self._calls.pop(call, None)
+        slot.calls.clear()
+        slot.operation_id = slot.current_call = 0
+        slot.finale = None
+        self._stats.outcomes[outcome.type] += 1
+        self._journal.ended(client.process, client.seq, operation, outcome, now_us)
+        if outcome.type == "ok":
+            self._workload.saw(operation, outcome.value)
+        elif outcome.error == "mismatch":
+            self._workload.saw(Operation("read", operation.key, None), outcome.value)
+        elif outcome.type == "info":
+            process = self._processes
+            self._processes += 1
+            slot.client = Client(process, self._nodes, self._client_random, client.guess)
+        self._free.append(slot)
