@@ -1,6 +1,6 @@
 """The checker over the grid: time and peak memory from the file to the verdict.
 
-    python benchmarks/checker.py [--quick] [--growth] [--runs 3] [--folder DIR]
+    python -m benchmarks.checker [--quick] [--growth] [--runs 3] [--folder DIR]
 
 Every cell is a history of its own (see histories_made.py), written once to the folder and judged in
 a fresh process, several times: the least time is printed, with the median beside it, since other
@@ -21,9 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from histories_made import Shape, make
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.histories_made import Shape, make
+from benchmarks.machine import describe
 
 GRID = [
     Shape(operations, keys, clients)
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the histories here")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args()
+    print(describe())
     shapes = QUICK if options.quick else GROWTH if options.growth else GRID + HARD
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
