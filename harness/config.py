@@ -68,6 +68,8 @@ class RunConfig:
     shrinking has left. None: all."""
     finale: bool = True
     """Whether there is a last round. Without it liveness is not judged."""
+    stop_at_first: bool = False
+    """Whether the run ends as soon as what clients saw is known to be impossible."""
 
     def __post_init__(self) -> None:
         self._check_names()

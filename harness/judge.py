@@ -183,6 +183,8 @@ def _liveness(events: Sequence[Event]) -> Liveness:
         return Liveness("unknown", "the run was cut off: whether it was live was not judged")
     if ends[-1].get("not_live"):
         return Liveness("invalid", str(ends[-1]["not_live"]))
+    if ends[-1].get("why"):
+        return Liveness("unknown", f"the run was stopped {ends[-1]['why']}")
     if ends[-1].get("interrupted"):
         return Liveness("unknown", "the run was interrupted: whether it was live was not judged")
     if ends[-1].get("finale") is False:

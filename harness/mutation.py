@@ -24,6 +24,7 @@ from harness.errors import UnknownChoice
 from harness.rehearsal import rehearse
 from harness.swarm import SweepPlan, draw
 from harness.sweep import SeedResult, run_seed
+from harness.watcher import Watcher
 from node_image.mutants import IMPLEMENTATIONS, MUTANTS, PROTOCOLS, Mutant
 
 STARTS: Final = 3
@@ -246,8 +247,8 @@ def docker_config(task: Task, seed: int) -> RunConfig:
     )
 
 
-class _Whisper:
-    """A watcher that passes on only what takes long."""
+class _Whisper(Watcher):
+    """Passes on only what takes long."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -255,12 +256,6 @@ class _Whisper:
     def say(self, text: str) -> None:
         if text.startswith(("building", "pulling")):
             self._say(text)
-
-    def watch(self, conductor: Any, runtime: Any) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
 
 
 def gather(done: Sequence[Hunt]) -> list[Score]:

@@ -19,6 +19,7 @@ from faults.schedule import Schedule
 from harness import __version__
 from harness.conductor import Conductor, Stats
 from harness.config import RunConfig
+from harness.follow import follower_for, stopped_by
 from harness.judge import RunVerdict, combine
 from harness.runtimes.sim.crashes import NodeCrash
 from harness.runtimes.sim.runtime import SimRuntime
@@ -90,7 +91,15 @@ def simulate(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> 
     events: list[Event] = []
     runtime = SimRuntime(config, traced=traced)
     workload = WORKLOADS[config.workload](config.seed, config.keys, config.key_skew)
-    conductor = Conductor(config, schedule, workload, events.append)
+    follower = follower_for(config)
+
+    def record(event: Event) -> None:
+        events.append(event)
+        if follower is not None:
+            follower.feed(event)
+
+    conductor = Conductor(config, schedule, workload, record if follower else events.append)
+    stopped_by(follower, conductor)
     runtime.open()
     runtime.drive(conductor)
     return Rehearsal(config, schedule, runtime, conductor.stats, events, conductor.arrivals)

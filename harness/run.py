@@ -15,10 +15,11 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from faults.description import BadFault
 from faults.planner import Schedule, plan
@@ -26,31 +27,17 @@ from harness import __version__
 from harness.conductor import Conductor, Stats
 from harness.config import RunConfig
 from harness.errors import HarnessError, UsageError
+from harness.follow import follower_for, stopped_by
 from harness.judge import RunVerdict, judge_folder
 from harness.runtimes.docker.runtime import DockerRuntime
 from harness.runtimes.seam import Runtime
 from harness.swarm import messages_of
+from harness.watcher import Watcher
 from harness.workloads import WORKLOADS
 from histories.errors import HistoryError
 from histories.events import Event
 from histories.folder import RunFolder
 from histories.recorder import HistoryWriter
-
-
-class Watcher(Protocol):
-    """Who is told how a run goes: the live display, or nobody."""
-
-    def say(self, text: str) -> None:
-        """Something takes a while: "building ..."."""
-        ...
-
-    def watch(self, conductor: Conductor, runtime: Runtime) -> None:
-        """The chaos begins; look at the conductor's stats as often as you like."""
-        ...
-
-    def stop(self) -> None:
-        """Nothing more to watch."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -154,8 +141,9 @@ def again(config: RunConfig) -> str:
         value = getattr(config, option)
         if value != getattr(default, option):
             words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
-    if config.allow_all:
-        words.append("--allow-all")
+    for flag in ("allow_all", "stop_at_first"):
+        if getattr(config, flag):
+            words.append(f"--{flag.replace('_', '-')}")
     if config.shapes != default.shapes:
         words += ["--shapes", ",".join(config.shapes)]
     if config.attempt_timeout_us != default.attempt_timeout_us:
@@ -201,7 +189,10 @@ def _drive(
     watcher: Watcher,
 ) -> Conductor:
     workload = WORKLOADS[config.workload](config.seed, config.keys, config.key_skew)
-    with HistoryWriter(folder.history) as writer:
+    follower = follower_for(config, wanted=watcher.wants_progress)
+    with HistoryWriter(folder.history) as writer, ExitStack() as stack:
+        if follower is not None:
+            stack.callback(follower.close)
 
         def record(event: Event) -> None:
             try:
@@ -211,8 +202,11 @@ def _drive(
                     f"the history cannot be written: {error}",
                     remedy=f"free the disk of {folder.path}; what was written can be judged",
                 ) from error
+            if follower is not None:
+                follower.feed(event)
 
         conductor = Conductor(config, schedule, workload, record)
-        watcher.watch(conductor, runtime)
+        stopped_by(follower, conductor)
+        watcher.watch(conductor, runtime, follower)
         runtime.drive(conductor)
     return conductor

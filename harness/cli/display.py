@@ -11,13 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.conductor import PHASES, Conductor
+from harness.follow import Follows, in_words
 from harness.runtimes.seam import Runtime
+from harness.watcher import Watcher
 
 REFRESH_PER_S = 5
 RATE_WINDOW_S = 2.0
 
 
-class Silent:
+class Silent(Watcher):
     """For `--json` and scripts: progress goes to standard error, one line each."""
 
     def __init__(self, console: Console) -> None:
@@ -26,14 +28,8 @@ class Silent:
     def say(self, text: str) -> None:
         self._console.print(text, style="dim", highlight=False)
 
-    def watch(self, conductor: Conductor, runtime: Runtime) -> None:
-        pass
 
-    def stop(self) -> None:
-        pass
-
-
-class LiveDisplay:
+class LiveDisplay(Watcher):
     """A few lines that renew themselves on a terminal; on anything else, lines as faults come."""
 
     def __init__(self, console: Console) -> None:
@@ -41,14 +37,16 @@ class LiveDisplay:
         self._live: Live | None = None
         self._conductor: Conductor | None = None
         self._runtime: Runtime | None = None
+        self._follower: Follows | None = None
         self._started = 0.0
         self._samples: deque[tuple[float, int]] = deque()
+        self.wants_progress = console.is_terminal
 
     def say(self, text: str) -> None:
         self._console.print(f"[dim]{text} …[/dim]", highlight=False)
 
-    def watch(self, conductor: Conductor, runtime: Runtime) -> None:
-        self._conductor, self._runtime = conductor, runtime
+    def watch(self, conductor: Conductor, runtime: Runtime, follower: Follows | None) -> None:
+        self._conductor, self._runtime, self._follower = conductor, runtime, follower
         self._started = time.monotonic()
         if self._console.is_terminal:
             self._live = Live(
@@ -85,7 +83,17 @@ class LiveDisplay:
             f"faults so far {stats.injected}",
         )
         active = list(stats.active.values())
-        return Group(head, numbers, Text("\n".join(f"⚡ {a}" for a in active) or " ", style="red"))
+        faults = Text("\n".join(f"⚡ {a}" for a in active) or " ", style="red")
+        return Group(head, numbers, self._judged(), faults)
+
+    def _judged(self) -> Text:
+        """How far the history is judged, and what was found."""
+        if self._follower is None:
+            return Text("")
+        fed, judged, violation = self._follower.progress
+        if violation is not None:
+            return Text(f"not linearizable  {in_words(violation)}", style="bold red")
+        return Text(f"linearizable so far: {judged} of {fed} events judged", style="dim")
 
     def _rate(self, done: int, now: float) -> float:
         self._samples.append((now, done))

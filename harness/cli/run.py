@@ -123,6 +123,11 @@ _DEFAULT = {f.name: f.default for f in dataclasses.fields(RunConfig)}
     show_default=True,
     help="How long a client waits for a node before it asks another.",
 )
+@click.option(
+    "--stop-at-first",
+    is_flag=True,
+    help="End the run as soon as what clients saw is known to be impossible.",
+)
 @click.option("--q1", type=int, default=None, help="flexible-paxos: size of a Phase 1 quorum.")
 @click.option("--q2", type=int, default=None, help="flexible-paxos: size of a Phase 2 quorum.")
 @click.option("--thrifty", is_flag=True, help="flexible-paxos: Phase 2 goes to Q2 acceptors only.")

@@ -9,29 +9,22 @@ from typing import Any
 import docker
 import pytest
 
-from harness.conductor import Conductor
 from harness.config import RunConfig
 from harness.run import RunResult, execute
 from harness.runtimes.docker.engine import LABEL, connect
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.pods import remove_labelled
-from harness.runtimes.seam import Runtime
+from harness.watcher import Watcher
 
 
-class Quiet:
-    """A watcher that remembers what it was told."""
+class Quiet(Watcher):
+    """Remembers what it was told."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
 
     def say(self, text: str) -> None:
         self.said.append(text)
-
-    def watch(self, conductor: Conductor, runtime: Runtime) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,136 @@
+"""The checker beside a run: how far the history is judged already, and the first violation.
+
+    Follower   in a thread of its own, for runs in real time: the kernel judges without the
+               interpreter lock, and `LiveChecker` rests nine tenths of the time, so clients hardly
+               feel it
+    InStep     every so many events, in the run's own turn, for virtual time: the same run is
+               stopped at the same event, whenever it is run again
+
+Only what clients saw is followed. What replicas decided, and whether they still answer, is judged
+at the end as ever; so is the whole history.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from harness.conductor import Conductor
+from harness.config import RunConfig
+from harness.workloads import WORKLOADS
+from histories.checker import LiveChecker, PartitionVerdict, Progress
+from histories.errors import HistoryError
+from histories.events import Event
+
+EVENTS_MAX: Final = 2_000_000
+"""More are not followed: they are kept in memory for the evidence, half a kilobyte each."""
+STEP_EVENTS: Final = 250
+PAUSE_S: Final = 0.1
+
+
+class Follows(Protocol):
+    """What a run tells of its events, and a display asks. `violated` is called once, with the first
+    violation in words; by a Follower from its own thread."""
+
+    violated: Callable[[str], None]
+
+    @property
+    def progress(self) -> Progress: ...
+
+    def feed(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def in_words(violation: PartitionVerdict) -> str:
+    """One sentence, with the key."""
+    where = "" if violation.key is None else f"key {violation.key}: "
+    evidence = violation.evidence
+    return where + (evidence.sentence if evidence else "no order explains what clients saw")
+
+
+class InStep:
+    """Judges after every STEP_EVENTS events, at once."""
+
+    def __init__(self, model: str) -> None:
+        self.violated: Callable[[str], None] = lambda _: None
+        self._live = LiveChecker(model)
+        self._new: list[Event] = []
+
+    @property
+    def progress(self) -> Progress:
+        return self._live.progress
+
+    def feed(self, event: Event) -> None:
+        self._new.append(event)
+        if len(self._new) < STEP_EVENTS or self._live.progress.violation is not None:
+            return
+        self._live.feed(self._new)
+        self._new.clear()
+        violation = self._live.judge().violation
+        if violation is not None:
+            self.violated(in_words(violation))
+
+    def close(self) -> None:
+        """Nothing is left to end."""
+
+
+class Follower:
+    """Judges in a thread, which `close` ends. `problem`: why it follows no more, in words."""
+
+    def __init__(self, model: str) -> None:
+        self.violated: Callable[[str], None] = lambda _: None
+        self._live = LiveChecker(model)
+        self._new: deque[Event] = deque()
+        self._fed = 0
+        self._closed = threading.Event()
+        self.problem: str | None = None
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._thread.start()
+
+    @property
+    def progress(self) -> Progress:
+        progress = self._live.progress
+        return progress._replace(fed=max(self._fed, progress.fed))
+
+    def feed(self, event: Event) -> None:
+        """Take an event; returns at once."""
+        self._fed += 1
+        if self._fed <= EVENTS_MAX:
+            self._new.append(event)
+        elif self.problem is None:
+            self.problem = f"only the first {EVENTS_MAX} events are followed"
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._closed.wait(PAUSE_S):
+            new = [self._new.popleft() for _ in range(len(self._new))]
+            try:
+                self._live.feed(new)
+                progress = self._live.poll()
+            except HistoryError as error:
+                self.problem = str(error)
+                return
+            if progress.violation is not None:
+                self.violated(in_words(progress.violation))
+                return
+
+
+def follower_for(config: RunConfig, *, wanted: bool = False) -> Follows | None:
+    """What judges this run while it goes: where it is to stop at its first violation, or a display
+    wants to show how far that is."""
+    model = WORKLOADS[config.workload].model
+    if config.on == "sim":
+        return InStep(model) if config.stop_at_first else None
+    return Follower(model) if config.stop_at_first or wanted else None
+
+
+def stopped_by(follower: Follows | None, conductor: Conductor) -> None:
+    """Have the run end at the first violation, if that is what was asked for."""
+    if follower is not None and conductor.config.stop_at_first:
+        follower.violated = lambda found: conductor.stop_soon(f"at the first violation: {found}")
