@@ -17,6 +17,7 @@ from harness.runtimes.sim.config import WorldConfig
 from harness.workloads import WORKLOADS
 from node_image.machine import KeyValue
 from node_image.mutants import UnknownName, protocol_class
+from node_image.protocols.quorums import from_options
 from node_image.protocols.seam import ClusterConfig
 
 RUNTIMES = ("docker", "sim")
@@ -131,12 +132,13 @@ class RunConfig:
 
     def core(self) -> tuple[int, ...]:
         """The voters that a finale with `heal` "quorum" is left to: just enough, drawn by the
-        seed. Empty where everything is healed."""
+        seed; of a grid all. Empty where everything is healed."""
         if self.heal == "all":
             return ()
-        options = self.cluster.get("options", {})
-        voters = list(self.voter_ids())
-        size = max(len(voters) // 2 + 1, *(int(options.get(q, 1)) for q in ("q1", "q2")))
+        voters, options = list(self.voter_ids()), self.cluster.get("options", {})
+        quorums = from_options(self.cluster_config())
+        size = max(len(voters) // 2 + 1, quorums.q1, quorums.q2)
+        size = len(voters) if "grid_rows" in options else size
         random = Random(f"{self.seed}:heal")
         left = [voters.pop(random.randrange(0, len(voters))) for _ in range(len(voters) - size)]
         return tuple(n for n in self.voter_ids() if n not in left)

@@ -10,17 +10,17 @@ replay without this file.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
 from faults.description import Fault
 from faults.menu import Draw
 from faults.planner import Schedule, plan
-from faults.simulated import Aimed, Duplicate, Loss, Reorder
+from harness.ambushes import LETTERS, absence, beside, lasting, letters, succession, themed
 from harness.config import RunConfig
 from node_image.mutants import MUTANTS, protocol_class
+from node_image.protocols.seam import Command
 
 MS: Final = 1_000
 
@@ -40,9 +40,6 @@ KINDS: Final[dict[str, int]] = {
 }
 """The default mix: how strongly each kind is wanted, before a seed leaves some out."""
 
-STRIKES: Final = ("kill", "pause", "power", "aimed", "partition")
-STORMS: Final = ("loss", "duplicate", "reorder")
-
 LINKS: Final[tuple[dict[str, int], ...]] = (
     {"link_min_us": 100, "link_max_us": 400, "link_slow_percent": 0, "link_slow_us": 0},
     {"link_min_us": 150, "link_max_us": 650, "link_slow_percent": 1, "link_slow_us": 10 * MS},
@@ -51,11 +48,27 @@ LINKS: Final[tuple[dict[str, int], ...]] = (
 )
 """A rack, a data centre, a troubled one, two continents."""
 
-CARRIER_WEIGHT: Final = 8
-AMBUSH_PERCENT: Final = 25
-"""So many seeds have nothing but ambushes, and perhaps one kind of weather."""
+CARRIER_WEIGHT: Final = 6
+AMBUSH_PERCENT: Final = 35
+"""So many seeds have nothing but ambushes, and perhaps one or two kinds of weather."""
+SUCCESSION_PERCENT: Final = 50
+"""So many of those are successions: whoever takes over is struck in turn."""
+LETTERS_PERCENT: Final = 30
+"""Of the other seeds, so many have letters that are late, lost or doubled all the time."""
 READS: Final = ("log", "log", "log", "quorum", "lease")
 """How reads are answered, where the protocol has a choice."""
+
+ELECTIONS: Final[tuple[dict[str, int], ...]] = (
+    *({},) * 3,
+    {"election_min_us": 300 * MS, "election_max_us": 1_500 * MS},
+)
+"""How long silence is borne; the wide one leaves an old leader in its belief while another rises.
+"""
+
+LEARNERS: Final = (0, 0, 0, 1, 2)
+
+PATIENCE_US: Final = (2_500 * MS, 2_500 * MS, 1_000 * MS, 400 * MS)
+"""How long clients wait for an operation, retries included."""
 
 DISKS: Final[tuple[dict[str, int], ...]] = (
     {"fsync_min_us": 100, "fsync_max_us": 400},
@@ -87,10 +100,11 @@ def draw(sweep: SweepPlan, seed: int) -> tuple[RunConfig, Schedule]:
 def draw_config(sweep: SweepPlan, seed: int) -> RunConfig:
     needs = _needs(sweep.mutant)
     drawn = _base(sweep, seed) | _draw_load(seed) | _draw_world(seed)
-    drawn |= _draw_cluster(sweep.protocol, seed, needs)
-    if protocol_class(sweep.protocol).needs_everybody:
-        drawn["heal"] = "all"
+    drawn |= _draw_cluster(sweep, seed, needs)
     drawn["cluster"] |= sweep.fixed.get("cluster", {})
+    options = drawn["cluster"].get("options", {})
+    if protocol_class(sweep.protocol).needs_everybody or "grid_rows" in options:
+        drawn["heal"] = "all"  # of a grid a whole row and a whole column are needed
     drawn["faults"] = _draw_kinds(seed, drawn["cluster"])
     return RunConfig(**{**drawn, **sweep.fixed, "cluster": drawn["cluster"]})
 
@@ -117,6 +131,7 @@ def _draw_load(seed: int) -> dict[str, Any]:
         "keys": draw.pick([1, 2, 3, 5, 10]),
         "key_skew": draw.pick([0.0, 0.0, 1.0, 2.0]),
         "heal": draw.pick(["all", "quorum"]),
+        "operation_timeout_us": Draw(seed, "patience").pick(PATIENCE_US),
     }
 
 
@@ -127,17 +142,38 @@ def _draw_world(seed: int) -> dict[str, Any]:
     return {"world": world, "transport": draw.pick(["tcp", "udp"])}
 
 
-def _draw_cluster(protocol: str, seed: int, needs: dict[str, Any]) -> dict[str, Any]:
-    draw, modes = Draw(seed, "cluster"), protocol_class(protocol).read_modes
-    nodes = draw.pick([3, 3, 5, 5, 5, 7])
-    learners = needs.pop("learners", 0)
+def _draw_cluster(sweep: SweepPlan, seed: int, needs: dict[str, Any]) -> dict[str, Any]:
+    draw, protocol = Draw(seed, "cluster"), protocol_class(sweep.protocol)
+    voters = draw.pick([3, 3, 5, 5, 5, 7])
     cluster: dict[str, Any] = {
-        "reads": draw.pick([m if m in modes else "log" for m in READS]),
+        "reads": draw.pick([m if m in protocol.read_modes else "log" for m in READS]),
         "snapshot_every": draw.pick([20, 100, 2_000]),
         "batch_max": draw.pick([1, 4, 64]),
         "pipeline_max": draw.pick([4, 16, 64]),
     }
-    return {"nodes": nodes + learners, "learners": learners, "cluster": cluster | needs}
+    cluster |= Draw(seed, "elections").pick(ELECTIONS)
+    drawn = Draw(seed, "learners").pick(LEARNERS) if protocol.takes_learners else 0
+    learners = needs.pop("learners", drawn)
+    if "nodes" in sweep.fixed or "learners" in sweep.fixed:
+        learners = sweep.fixed.get("learners", 0)
+        voters = sweep.fixed.get("nodes", voters + learners) - learners
+    elif protocol.name == "flexible-paxos":
+        voters = Draw(seed, "voters").pick([3, 4, 5, 5, 6, 7])
+    if protocol.name == "flexible-paxos":
+        cluster["options"] = _draw_quorums(Draw(seed, "quorums"), voters)
+    return {"nodes": voters + learners, "learners": learners, "cluster": cluster | needs}
+
+
+def _draw_quorums(draw: Draw, voters: int) -> dict[str, Any]:
+    """Majorities, any sizes that meet, or a grid; thrifty or not."""
+    options: dict[str, Any] = {"thrifty": draw.chance(30)}
+    rows = [rows for rows in range(2, voters) if voters % rows == 0]
+    if rows and draw.chance(50):
+        return options | {"grid_rows": draw.pick(rows)}
+    if draw.chance(20):
+        return options
+    q2 = draw.between(1, voters)
+    return options | {"q2": q2, "q1": draw.between(voters + 1 - q2, voters)}
 
 
 def _draw_kinds(seed: int, cluster: Mapping[str, Any]) -> tuple[str, ...]:
@@ -146,16 +182,37 @@ def _draw_kinds(seed: int, cluster: Mapping[str, Any]) -> tuple[str, ...]:
     draw = Draw(seed, "kinds")
     possible = [k for k in KINDS if k != "drift" or cluster.get("reads") != "lease"]
     if draw.chance(AMBUSH_PERCENT):
-        return ("aimed", *(draw.some(STORMS, 1) if draw.chance(50) else ()))
+        return ("aimed", *draw.some(LETTERS, draw.pick([0, 1, 2])))
     return tuple(k for k in possible if draw.chance(45)) or (draw.pick(possible),)
 
 
 def draw_schedule(config: RunConfig) -> Schedule:
     """The faults of a run in a sweep: dense, of any strength, aimed at the protocol's messages."""
-    draw = Draw(config.seed, "swarm")
-    messages = messages_of(config.protocol)
+    draw, messages = Draw(config.seed, "swarm"), messages_of(config.protocol)
+    ambushes_only = "aimed" in config.faults and set(config.faults) <= {"aimed", *LETTERS}
+    if ambushes_only and messages and draw.chance(SUCCESSION_PERCENT):
+        faults = (*succession(draw, config, messages), *letters(draw, config, messages))
+    else:
+        planned = themed(draw, _planned(draw, config, messages), messages)
+        company = (beside(draw, fault, config, messages) for fault in planned)
+        faults = (*planned, *(fault for fault in company if fault is not None))
+        if draw.chance(LETTERS_PERCENT):
+            faults = (*faults, *letters(draw, config, messages))
+    if "kill" in config.faults and config.learners:
+        faults = (*faults, absence(draw, config))
+    if config.heal == "quorum":
+        faults = lasting(draw, faults, config.time_us)
+    return Schedule(
+        faults=tuple(sorted(faults, key=lambda fault: (fault.start_us, fault.id))),
+        duration_us=config.time_us,
+        seed=config.seed,
+        nodes=config.voter_ids(),
+    )
+
+
+def _planned(draw: Draw, config: RunConfig, messages: tuple[str, ...]) -> tuple[Fault, ...]:
     strengths = {k: KINDS.get(k, 1) * draw.pick([1, 1, 3]) for k in config.faults}
-    schedule = plan(
+    return plan(
         strengths,
         config.seed,
         config.time_us,
@@ -164,57 +221,7 @@ def draw_schedule(config: RunConfig) -> Schedule:
         every_kind=False,
         gap_us=draw.pick([700 * MS, 1_500 * MS, 3_000 * MS]),
         messages=messages,
-    )
-    schedule = dataclasses.replace(schedule, faults=_themed(draw, schedule.faults, messages))
-    storms = [_storm(draw, fault, config, messages) for fault in schedule.faults]
-    faults = [*schedule.faults, *(storm for storm in storms if storm is not None)]
-    faults.sort(key=lambda fault: (fault.start_us, fault.id))
-    return dataclasses.replace(schedule, faults=tuple(faults))
-
-
-def _themed(draw: Draw, faults: tuple[Fault, ...], messages: tuple[str, ...]) -> tuple[Fault, ...]:
-    """In three seeds of four all ambushes are of one kind: the same message, the same blow, the
-    same time to recover. A bug that takes one moment and a little luck gets many chances that way,
-    where a mix would give it one in a hundred."""
-    if not draw.chance(75) or not messages:
-        return faults
-    theme: dict[str, Any] = {
-        "moment": "after-send",
-        "message": draw.pick(messages),
-        "action": draw.pick(["kill", "kill", "power", "isolate", "pause"]),
-        "hold_us": draw.pick([0, 50, 50, 150, 400]) * MS,
-    }
-    return tuple(
-        dataclasses.replace(fault, **theme, count=draw.between(1, 4))
-        if isinstance(fault, Aimed)
-        else fault
-        for fault in faults
-    )
-
-
-def _storm(draw: Draw, fault: Fault, config: RunConfig, messages: tuple[str, ...]) -> Fault | None:
-    """Bad weather around a strike: a node that dies while messages are lost or late leaves behind
-    what it would not have left otherwise. Half of the strikes have some, of a kind that the seed
-    has chosen anyway; then it blows everywhere, a moment before and a moment after."""
-    kinds = [kind for kind in STORMS if kind in config.faults]
-    if fault.kind not in STRIKES or not kinds or not draw.chance(50):
-        return None
-    start_us = max(0, fault.start_us - draw.pick([50, 200, 600]) * MS)
-    end_us = min(fault.start_us + draw.pick([50, 200, 600]) * MS, config.time_us)
-    common = {
-        "id": f"{fault.id}-storm",
-        "start_us": start_us,
-        "duration_us": end_us - start_us,
-        "nodes": config.node_ids(),
-        "message": draw.pick(messages) if messages and draw.chance(60) else "",
-    }
-    percent = draw.pick([10, 30, 60])
-    kind = draw.pick(kinds)
-    if kind == "loss":
-        return Loss(**common, percent=percent)
-    if kind == "duplicate":
-        return Duplicate(**common, percent=percent, spread_us=draw.pick([5, 100, 800]) * MS)
-    return Reorder(**common, percent=percent, window_us=draw.pick([5, 100, 800]) * MS)
+    ).faults
 
 
 def messages_of(protocol: str) -> tuple[str, ...]:
@@ -222,6 +229,13 @@ def messages_of(protocol: str) -> tuple[str, ...]:
     clients ask stand in it several times: they are what most runs turn on."""
     names: list[str] = []
     for cls in protocol_class(protocol).messages:
-        carries = any("Command" in str(hint) for hint in cls.__annotations__.values())
-        names += [cls.__name__] * (CARRIER_WEIGHT if carries else 1)
+        names += [cls.__name__] * (CARRIER_WEIGHT if _carries(cls) else 1)
     return tuple(names)
+
+
+def _carries(hint: Any) -> bool:
+    """Whether a value of this type may hold a command, be it inside of a vote or a list."""
+    if hint is Command or any(_carries(part) for part in get_args(hint)):
+        return True
+    is_record = isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
+    return is_record and any(_carries(part) for part in get_type_hints(hint).values())

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import Random
+from typing import Final
 
 from harness.clients import Attempt, Client, Outcome
 from harness.conductor.journal import Journal, Stats
@@ -18,6 +19,8 @@ from harness.conductor.timers import NEVER, Timers
 from harness.config import RunConfig
 from harness.runtimes.seam import Response, World
 from harness.workloads import Operation, Workload
+
+FINALE_PATIENCE_US: Final = 2_500_000
 
 Ended = Callable[[Operation, bool, bool, int], None]
 """Called with the operation, whether it was answered, whether the last round had it, and when."""
@@ -117,6 +120,8 @@ class Traffic:
         attempt = client.begin(operation, now_us)
         self._journal.invoked(client.process, client.seq, operation, now_us)
         timeout_us = self._config.operation_timeout_us
+        if finale:  # it asks whether the cluster answers at all: its clients are patient
+            timeout_us = max(timeout_us, FINALE_PATIENCE_US)
         self._patience.append((now_us + timeout_us, slot, slot.operation_id))
         self._attempt_now(slot, attempt.node, now_us)
 

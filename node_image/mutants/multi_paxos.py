@@ -13,7 +13,7 @@ from node_image.protocols import messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.flexible_paxos import FlexiblePaxos
 from node_image.protocols.multi_paxos import MultiPaxos
-from node_image.protocols.quorums import QuorumSystem, Sizes, from_options
+from node_image.protocols.quorums import Grid, QuorumSystem, Sizes, from_options
 from node_image.protocols.replica import Replica
 from node_image.protocols.seam import NodeId
 from node_image.protocols.slot_log import Vote
@@ -142,10 +142,13 @@ class F1(FlexiblePaxos):
 
 
 class F2(FlexiblePaxos):
-    """The control: Q1 and Q2 change places. Their sum is the same, and so it is safe."""
+    """The control: Q1 and Q2 change places. Their sum is the same, and so it is safe; of a grid a
+    whole column elects and a whole row decides."""
 
     def _quorum_system(self) -> QuorumSystem:
         system = from_options(self.config)
+        if isinstance(system, Grid):
+            return system.transposed()
         return Sizes(self.config.voters, system.q2, system.q1)
 
 

@@ -150,6 +150,10 @@ class Grid:
         last = len(rank)
         return min(self._columns, key=lambda column: max(rank.get(n, last) for n in column))
 
+    def transposed(self) -> Grid:
+        """The same acceptors with rows and columns in each other's place."""
+        return Grid([node for column in self._columns for node in column], self.q1)
+
 
 def from_options(config: ClusterConfig) -> QuorumSystem:
     """The quorum system that the options `q1` and `q2`, or `grid_rows`, ask for; else majorities.

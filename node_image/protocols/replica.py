@@ -58,6 +58,9 @@ class Replica:
     needs_everybody: ClassVar[bool] = False
     """Whether one node that stays broken keeps all others from deciding anything."""
 
+    takes_learners: ClassVar[bool] = True
+    """Whether it can have nodes that follow and do not vote."""
+
     on: ClassVar[Mapping[type, str]] = MappingProxyType({})
     timers: ClassVar[Mapping[str, str]] = MappingProxyType({})
     _handlers: ClassVar[dict[type, tuple[Callable[..., None], str]]] = {}

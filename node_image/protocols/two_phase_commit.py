@@ -86,6 +86,7 @@ class TwoPhaseCommit(Participant):
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.Prepared,)
     needs_everybody: ClassVar[bool] = True
+    takes_learners: ClassVar[bool] = False
 
     on = MappingProxyType(
         {

@@ -1,0 +1,116 @@
+"""What a seed draws: the company that faults keep, and the shapes of clusters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from faults.description import Fault
+from faults.menu import MENU
+from faults.simulated import Aimed
+from harness.ambushes import LETTERS
+from harness.config import RunConfig
+from harness.rehearsal import rehearse
+from harness.swarm import SweepPlan, draw, messages_of
+from node_image.mutants import PROTOCOLS
+
+SEEDS = range(120)
+
+
+def drawn(protocol: str = "multi-paxos", **fixed: Any) -> list[tuple[RunConfig, tuple[Fault, ...]]]:
+    plan = SweepPlan(protocol=protocol, fixed=fixed)
+    return [(config, schedule.faults) for config, schedule in (draw(plan, s) for s in SEEDS)]
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_every_protocol_can_be_drawn_and_only_kinds_that_were_chosen(protocol: str) -> None:
+    for config, faults in drawn(protocol):
+        assert {fault.kind for fault in faults} <= set(config.faults)
+        assert all(fault.end_us <= config.time_us for fault in faults)
+
+
+def test_in_some_seeds_whoever_takes_over_is_struck_in_turn() -> None:
+    chains = [
+        faults
+        for config, faults in drawn()
+        if set(config.faults) <= {"aimed", *LETTERS}
+        and sum(isinstance(fault, Aimed) for fault in faults) >= 6
+        and all(f.id.startswith(("s", "l")) for f in faults)
+    ]
+    assert len(chains) > len(SEEDS) // 20
+    assert any(len({f.message for f in c if isinstance(f, Aimed)}) > 1 for c in chains)
+
+
+def test_a_jump_strikes_the_node_that_is_struck_and_outlasts_the_blow() -> None:
+    found = 0
+    for config, faults in drawn(faults=("partition", "pause", "clock")):
+        struck = {fault.id: fault for fault in faults}
+        for jump in (f for f in faults if f.id.endswith("-jump")):
+            blow = struck[jump.id.removesuffix("-jump")]
+            found += 1
+            assert jump.nodes == blow.nodes
+            assert blow.start_us <= jump.start_us < blow.end_us
+            assert jump.end_us > blow.end_us or blow.end_us == config.time_us or lasts(config, blow)
+    assert found > 20
+
+
+def lasts(config: RunConfig, fault: Fault) -> bool:
+    return config.heal == "quorum" and fault.end_us > config.time_us - 1_000_000
+
+
+def test_a_minority_is_left_broken_where_only_a_quorum_is_healed() -> None:
+    """And the run says so: those faults are never healed, and the others answer."""
+    lasting = 0
+    for config, faults in drawn(heal="quorum"):
+        groups = [MENU[f.kind].group for f in faults if f.end_us == config.time_us]
+        lasting += bool(groups)
+    assert lasting > len(SEEDS) // 3
+    kept = 0
+    plan = SweepPlan(protocol="multi-paxos", fixed={"heal": "quorum", "faults": ("kill", "pause")})
+    for seed in range(12):
+        run = rehearse(*draw(plan, seed))
+        assert run.stats.not_live is None
+        core = run.config.core()
+        down = [n for n, node in run.runtime.world.nodes.items() if not node.running]
+        assert not set(down) & set(core)
+        kept += bool(down)
+    assert kept > 2
+
+
+def test_flexible_paxos_is_drawn_with_quorums_that_are_no_majorities() -> None:
+    options = [config.cluster["options"] for config, _ in drawn("flexible-paxos")]
+    assert any("grid_rows" in o for o in options)
+    assert any(o.get("q1") != o.get("q2") for o in options)
+    assert {o["thrifty"] for o in options} == {False, True}
+
+
+def test_learners_are_drawn_where_the_protocol_has_them_and_are_away_for_long() -> None:
+    configs = drawn(faults=("kill",))
+    with_learners = [(c, f) for c, f in configs if c.learners]
+    assert len(with_learners) > len(SEEDS) // 5
+    for config, faults in with_learners:
+        away = [f for f in faults if set(f.nodes) & set(config.learner_ids())]
+        assert any(f.duration_us >= config.time_us // 10 for f in away)
+    assert not any(config.learners for config, _ in drawn("two-phase-commit"))
+
+
+def test_messages_that_carry_commands_are_aimed_at_more_often() -> None:
+    """Also where the command is inside of an entry or of a vote."""
+    raft = messages_of("raft")
+    assert raft.count("Append") > raft.count("Appended") == 1
+    multi = messages_of("multi-paxos")
+    assert multi.count("Accept") == multi.count("Promise") > multi.count("Accepted") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [({}, 3), ({"q2": 1}, 5), ({"q1": 4}, 4), ({"q1": 3, "q2": 4}, 4), ({"grid_rows": 1}, 5)],
+)
+def test_the_core_of_a_cluster_has_quorums_of_both_phases(
+    options: dict[str, int], size: int
+) -> None:
+    config = RunConfig(
+        protocol="flexible-paxos", nodes=5, heal="quorum", cluster={"options": options}
+    )
+    assert len(config.core()) == size
