@@ -44,6 +44,35 @@ def test_a_correct_cluster_survives_every_kind_of_fault(tmp_path: Path) -> None:
         assert json.loads((folder.nodes / f"n{node}.status.json").read_text())["counters"]
 
 
+FAMILY = {
+    "basic-paxos": {},
+    "flexible-paxos": {"options": {"q1": 4, "q2": 2}},
+    "fast-paxos": {},
+    "epaxos": {},
+    "raft": {},
+    "two-phase-commit": {},
+}
+
+
+@pytest.mark.parametrize("protocol", FAMILY)
+def test_the_whole_family_survives_on_containers(protocol: str, tmp_path: Path) -> None:
+    result = chaos(
+        tmp_path,
+        protocol=protocol,
+        faults=("partition", "kill", "pause", "clock"),
+        fault_gap_us=1_500_000,
+        time_us=6_000_000,
+        rate=60.0,
+        seed=11,
+        cluster=FAMILY[protocol],
+    )
+    verdict = result.verdict
+    assert verdict.outcome == "valid", verdict.reasons
+    assert set(verdict.detectors().values()) == {"valid"}
+    assert len(verdict.faults) >= 3
+    assert result.stats.outcomes["ok"] > 50
+
+
 def test_udp_between_the_nodes(tmp_path: Path) -> None:
     result = chaos(
         tmp_path,

@@ -112,9 +112,12 @@ class NodeConnection:
             self._connecting.add_done_callback(lambda _: setattr(self, "_connecting", None))
         return await asyncio.shield(self._connecting)
 
-    def close(self) -> None:
-        if self._connecting is not None:
-            self._connecting.cancel()
+    async def close(self) -> None:
+        """Nothing is under way any more; what waited for an answer gets none."""
+        under_way = [*self._tasks] + ([self._connecting] if self._connecting is not None else [])
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         if self._transport is not None:
             self._transport.abort()
             self._transport = None

@@ -308,10 +308,10 @@ class DockerRuntime:
             (folder / f"{name}.decided.jsonl").write_bytes(decided)
 
     async def _close(self) -> None:
-        for connection in self._connections.values():
-            connection.close()
         await asyncio.gather(
-            *(agent.detach() for agent in self._agents.values()), return_exceptions=True
+            *(connection.close() for connection in self._connections.values()),
+            *(agent.detach() for agent in self._agents.values()),
+            return_exceptions=True,
         )
 
     # ------------------------------------------------------------------ small things
