@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from histories.checker.explain import fewer_elements
+from histories.checker.explain import fewer_elements, own_elements
 from histories.checker.sentences import describe
 from histories.checker.verdict import Evidence, PartitionVerdict, Verdict, joined
 from histories.errors import BadHistory, UnknownOperation
@@ -134,7 +134,7 @@ def partition_verdict(raw: tuple[Any, ...], model: Model, lookup: Lookup) -> Par
     key, outcome, method, operations, judged, reason, found, order = raw
     evidence = None
     if found is not None:
-        evidence = _evidence(found, model, lookup)
+        evidence = _evidence(found, model, lookup, is_list=method == "log")
     return PartitionVerdict(
         key=key,
         outcome=outcome,
@@ -147,7 +147,7 @@ def partition_verdict(raw: tuple[Any, ...], model: Model, lookup: Lookup) -> Par
     )
 
 
-def _evidence(found: tuple[Any, ...], model: Model, lookup: Lookup) -> Evidence:
+def _evidence(found: tuple[Any, ...], model: Model, lookup: Lookup, *, is_list: bool) -> Evidence:
     spans, context, until, minimal = found
     wanted = {position for span in (*spans, *context) for position in span if position != OPEN}
     events = lookup(sorted(wanted))
@@ -172,9 +172,12 @@ def _evidence(found: tuple[Any, ...], model: Model, lookup: Lookup) -> Evidence:
         else:
             event = events[span[0]]
             failed.add((event.key, freeze(event.value[1] if event.f == "cas" else event.value)))
-    deadline = time.monotonic() + ELEMENTS_SECONDS
-    part, left_out = fewer_elements(model, part, whole, deadline)
-    minimal = minimal or (bool(left_out) and time.monotonic() < deadline)
+    if is_list:
+        part, left_out = own_elements(model, part, whole)
+    else:
+        deadline = time.monotonic() + ELEMENTS_SECONDS
+        part, left_out = fewer_elements(model, part, whole, deadline)
+        minimal = minimal or (bool(left_out) and time.monotonic() < deadline)
     return describe(model, part, whole, frozenset(failed), minimal=minimal, left_out=left_out)
 
 

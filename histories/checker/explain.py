@@ -25,6 +25,7 @@ from histories.checker.projection import (
     doubled_first,
     elements,
     held,
+    only_elements,
     without_elements,
 )
 from histories.checker.sentences import describe
@@ -93,6 +94,25 @@ def fewer_elements(
         return part, 0
     fewer = delta_debug(fewer, _unread(model, fewer), _without, fails, deadline)
     return fewer, len(held(part) - held(fewer))
+
+
+def own_elements(
+    model: Model, part: list[Operation], whole: Sequence[Operation]
+) -> tuple[list[Operation], int]:
+    """The same for the few operations that the kernel names where a list is wrong: its elements are
+    those appended among them, or the one that nobody appended."""
+
+    def fails(part: list[Operation]) -> bool:
+        return fails_alone(model, part, whole)
+
+    shown = held(part)
+    if len(shown) <= ELEMENTS_SHOWN:
+        ids = {op.id for op in part}
+        own = [op for op in whole if op.id in ids or (op.f == "append" and op.value in shown)]
+        part, left_out = sorted(own, key=lambda op: op.call), 0
+    else:
+        part, left_out = only_elements(part, whole)
+    return delta_debug(part, _unread(model, part), _without, fails, float("inf")), left_out
 
 
 def _one_element(

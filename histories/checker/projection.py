@@ -77,6 +77,19 @@ def without_elements(part: Part, left_out: Sequence[Hashable]) -> Part:
     return rest
 
 
+def only_elements(part: Part, whole: Iterable[Operation]) -> tuple[Part, int]:
+    """The part with nothing in its lists but what is appended in it, or the one element that nobody
+    in the whole appended; and how many others they held."""
+    appended = {op.value for op in part if op.f == "append"}
+    before = held(part)
+    if not appended:
+        known = {op.value for op in whole if op.f == "append"}
+        read = [value for op in part for value in op.result or ()]
+        appended = set(next(([value] for value in read if value not in known), []))
+    part = without_elements(part, list(before - appended))
+    return part, len(before) - len(held(part))
+
+
 def held(part: Iterable[Operation]) -> set[Hashable]:
     """Every element that some read of the part holds."""
     return {value for op in part if op.f != "append" for value in op.result or ()}

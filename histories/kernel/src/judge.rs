@@ -4,6 +4,7 @@
 //! pass is not believed, and the search decides.
 
 use crate::history::{F, History, Op, Outcome};
+use crate::lists::{are_lists, lists};
 use crate::memory::{Limits, Stop};
 use crate::minimise::{Minimiser, Part, writes};
 use crate::models::{Kind, Machine, constraining};
@@ -124,13 +125,11 @@ pub fn judge(job: &Job, ops: &[Op], scratch: &mut Scratch) -> Judged {
     }
     if let Some((method, Zoned::Invalid(bad))) = monitored {
         judged.method = method;
-        return invalid(
-            job,
-            judged,
-            ops,
-            bad.into_iter().map(|i| kept[i as usize]).collect(),
-            None,
-        );
+        let bad: Vec<u32> = bad.into_iter().map(|i| kept[i as usize]).collect();
+        return match method {
+            "log" => invalid_list(job, judged, ops, &bad),
+            _ => invalid(job, judged, ops, bad, None),
+        };
     }
     judged.method = "search";
     let by_element = if job.kind == Kind::Set && !job.plain {
@@ -163,23 +162,14 @@ pub fn judge(job: &Job, ops: &[Op], scratch: &mut Scratch) -> Judged {
 /// The monitor for a model, beside the registers' zones.
 fn monitor(job: &Job, part: &[Op]) -> Option<(&'static str, Zoned)> {
     match job.kind {
-        Kind::Log => Some(("log", monitors::log(part, job.initial, job.values))),
-        Kind::Kv if part.iter().any(|op| op.f == F::Append) => {
-            Some(("log", only_valid(monitors::log(part, job.initial, job.values))))
+        kind if are_lists(kind, part) => {
+            Some(("log", lists(kind, part, job.initial, job.values)))
         }
         Kind::Set if part.iter().any(|op| op.f == F::Read) => {
             Some(("growing-set", monitors::growing_set(part, job.initial, job.values)))
         }
         Kind::Queue => Some(("queue", monitors::queue(part, job.initial, job.values))),
         _ => None,
-    }
-}
-
-/// A key that may hold other things than lists: only an order is an answer.
-fn only_valid(zoned: Zoned) -> Zoned {
-    match zoned {
-        Zoned::Invalid(_) => Zoned::Handover("a key that may hold other things than lists"),
-        other => other,
     }
 }
 
@@ -230,8 +220,23 @@ fn invalid(
     judged.evidence = Some(Evidence {
         operations: part.iter().map(span).collect(),
         minimal,
-        context: context(job.values, ops, &part).iter().map(span).collect(),
+        context: context(job.values, ops, &part, CONTEXT_MAX).iter().map(span).collect(),
         until,
+    });
+    judged
+}
+
+/// The few operations are evidence as they are, with whatever else was appended as their context:
+/// who reads it cuts the lists down to what they are about.
+fn invalid_list(job: &Job, mut judged: Judged, ops: &[Op], part: &[u32]) -> Judged {
+    judged.outcome = "invalid";
+    let span = |&i: &u32| (ops[i as usize].call, ops[i as usize].ret);
+    let context = context(job.values, ops, part, usize::MAX);
+    judged.evidence = Some(Evidence {
+        operations: part.iter().map(span).collect(),
+        minimal: true,
+        context: context.iter().map(span).collect(),
+        until: crate::history::NEVER,
     });
     judged
 }
@@ -239,9 +244,10 @@ fn invalid(
 /// What puts an element into an object, or takes it out.
 const PUTS: [F; 5] = [F::Append, F::Add, F::Remove, F::Enqueue, F::Push];
 
-/// Writes of the values that the part is about, beside those in it.
-fn context(table: &Values, ops: &[Op], part: &[u32]) -> Vec<u32> {
-    const CONTEXT_MAX: usize = 200;
+const CONTEXT_MAX: usize = 200;
+
+/// Writes of the values that the part is about, beside those in it; at most so many.
+fn context(table: &Values, ops: &[Op], part: &[u32], most: usize) -> Vec<u32> {
     let mut values: FxHashSet<Id> = FxHashSet::default();
     for &i in part {
         let op = &ops[i as usize];
@@ -266,6 +272,6 @@ fn context(table: &Values, ops: &[Op], part: &[u32]) -> Vec<u32> {
             };
             value.is_some_and(|v| values.contains(&v))
         })
-        .take(CONTEXT_MAX)
+        .take(most)
         .collect()
 }

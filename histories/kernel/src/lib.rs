@@ -6,6 +6,7 @@ mod files;
 mod history;
 mod json;
 mod judge;
+mod lists;
 mod memory;
 mod minimise;
 mod models;

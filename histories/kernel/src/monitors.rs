@@ -11,11 +11,11 @@ use crate::zones::Zoned;
 use rustc_hash::FxHashMap;
 
 /// A group of operations that stand before every later group.
-type Group = Vec<u32>;
+pub type Group = Vec<u32>;
 
 /// Whether the groups can stand in this order: nothing in a later one returned before something in
 /// an earlier one was called. The two operations that forbid it, else.
-fn in_order(ops: &[Op], groups: &[Group]) -> Result<(), [u32; 2]> {
+pub fn in_order(ops: &[Op], groups: &[Group]) -> Result<(), [u32; 2]> {
     let mut latest: Option<u32> = None;
     for group in groups {
         for &i in group {
@@ -34,59 +34,12 @@ fn in_order(ops: &[Op], groups: &[Group]) -> Result<(), [u32; 2]> {
     Ok(())
 }
 
-fn list<'v>(values: &'v Values, id: Id) -> Option<&'v [Id]> {
+pub fn list<'v>(values: &'v Values, id: Id) -> Option<&'v [Id]> {
     match values.get(id) {
         Value::List(items) => Some(items),
         Value::Null => Some(&[]),
         _ => None,
     }
-}
-
-/// Appends of different elements, and reads of the whole: the longest read gives the order.
-pub fn log(ops: &[Op], initial: Id, values: &Values) -> Zoned {
-    let mut writer: FxHashMap<Id, u32> = FxHashMap::default();
-    let mut longest: &[Id] = list(values, initial).unwrap_or(&[]);
-    let start = longest.len();
-    let mut reads: Vec<(usize, u32)> = Vec::new();
-    for (i, op) in ops.iter().enumerate() {
-        match op.f {
-            F::Append => {
-                if op.observed || writer.insert(op.arg, i as u32).is_some() {
-                    return Zoned::Handover("elements are not all different, or have offsets");
-                }
-            }
-            F::Read => {
-                let Some(items) = list(values, op.res) else {
-                    return Zoned::Invalid(vec![i as u32]);
-                };
-                if items.len() > longest.len() {
-                    longest = items;
-                }
-                reads.push((items.len(), i as u32));
-            }
-            _ => return Zoned::Handover("an operation that logs do not have"),
-        }
-    }
-    if longest.len() == start || longest[..start].iter().any(|id| writer.contains_key(id)) {
-        return Zoned::Handover("nothing was read");
-    }
-    for &(length, i) in &reads {
-        let items = list(values, ops[i as usize].res).unwrap_or(&[]);
-        if length < start || longest[..length] != *items {
-            return Zoned::Handover("two reads do not agree");
-        }
-    }
-    let mut groups: Vec<Group> = vec![Vec::new(); 2 * (longest.len() - start) + 2];
-    for (length, i) in reads {
-        groups[2 * (length - start)].push(i);
-    }
-    for (place, element) in longest[start..].iter().enumerate() {
-        let Some(i) = writer.remove(element) else {
-            return Zoned::Handover("an element that nobody appended, or that stands twice");
-        };
-        groups[2 * place + 1].push(i);
-    }
-    finish(ops, groups, writer)
 }
 
 /// Adds and reads of the whole, no removals: the set grows, so reads by size give the order.
