@@ -166,12 +166,13 @@ def _length(draw: Draw, dish: Dish, left_us: int, usable_us: int, attempt: int) 
 def _fits(fault: Fault, table: Table, placed: Sequence[Fault], recovery_us: int) -> bool:
     group = MENU[fault.kind].group
     margin_us = recovery_us if group == PROCESS else 0
+    start_us, end_us = fault.start_us - margin_us, fault.end_us + margin_us
     beside = [
         other
         for other in placed
-        if MENU[other.kind].group == group
-        and other.start_us <= fault.end_us + margin_us
-        and fault.start_us <= other.end_us + margin_us
+        if other.start_us <= end_us
+        and start_us <= other.start_us + other.duration_us
+        and MENU[other.kind].group == group
     ]
     if group == PARTITION:
         return len(beside) < PARTITIONS_MAX

@@ -48,6 +48,8 @@ PIECE_SLOTS: Final = 256
 class LogReplica(Replica):
     """Adds the log, its durable form, and catch-up. Subclasses decide what is decided."""
 
+    __slots__ = ("_asked_us", "_log", "_promised", "_snapshot_slot")
+
     def __init__(
         self,
         node: NodeId,
@@ -128,7 +130,7 @@ class LogReplica(Replica):
         """
         log = self._log
         if log.applied < commit:
-            self._apply_votes(min(commit, log.prefix))
+            self._apply_votes(commit if commit < log.prefix else log.prefix)
             self._checkpoint_if_due()
 
     # ------------------------------------------------------------------ checkpoints

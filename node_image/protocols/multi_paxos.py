@@ -158,7 +158,8 @@ class MultiPaxos(Leadership):
 
     def _open_slots(self) -> None:
         """Give queued commands slots, as many as may be open at a time."""
-        while batch := next_batch(self._queue, len(self._tallies), self.config):
+        queue = self._queue
+        while queue and (batch := next_batch(queue, len(self._tallies), self.config)):
             self._mark_proposed(batch)
             self._propose(self._log.last + 1, batch)
 
@@ -337,7 +338,7 @@ class MultiPaxos(Leadership):
         for slot in range(first if first > following else following, upto + 1):
             if slot in tallies:
                 tallies[slot] = vote(tallies[slot], sender)
-        if following in tallies:
+        if following in tallies and self._is_chosen(tallies[following]):
             self._advance(now_us)
 
     def _advance(self, now_us: int) -> None:

@@ -47,6 +47,21 @@ LEARNER: Final = "learner"
 class Replica:
     """One node's part: dispatch, execution, and waiting clients. See the top of this file."""
 
+    __slots__ = (
+        "_is_learner",
+        "_others",
+        "_out",
+        "_random",
+        "_waiting",
+        "_wall_us",
+        "config",
+        "counters",
+        "machine",
+        "node",
+        "quorums",
+        "role",
+    )
+
     name: ClassVar[str] = ""
     messages: ClassVar[tuple[type, ...]] = ()
     records: ClassVar[tuple[type, ...]] = ()
@@ -150,8 +165,10 @@ class Replica:
         out.append(make(Decided, (slot, ballot, commands)))
         for command in commands:
             answer = apply(command)
-            if waiting and waiting.pop((command.client, command.seq), None) is not None:
-                out.append(Reply(command.client, command.seq, answer, False))
+            if waiting:
+                name = command[:2]  # client and seq
+                if waiting.pop(name, None) is not None:
+                    out.append(make(Reply, (*name, answer, False)))
 
     def _answer(self, command: Command, answer: Answer) -> None:
         """Answer a client at once: nothing that the answer says depends on this node's disk."""

@@ -1,8 +1,9 @@
 """The slow path: nodes whose every send is looked at, for weather and for faults that lie in wait.
 
 A node is *watched* while some of its links have weather, an `Aimed` fault waits for it, or the run
-is traced. `carry_out` does here what `World.carry_out` does, one message at a time, and draws
-exactly the same from the same streams where nothing strikes: watching changes nothing by itself.
+is traced; and only its steps count that hold a message of a class which one of these is after.
+`carry_out` does here what `World.carry_out` does, one message at a time, and draws exactly the same
+from the same streams where nothing strikes: watching changes nothing by itself.
 
 An aimed fault strikes in the middle of a step. After a kill the rest of the step never happens:
 a broadcast may have reached some and not others, which is what such a fault is for. After a pause
@@ -11,7 +12,8 @@ the rest happens when the node goes on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 from faults import simulated
 from harness.runtimes.sim.agenda import EFFECTS, Sent
@@ -21,6 +23,10 @@ from node_image.protocols.seam import Broadcast, Decided, Persist, Reply, Send
 if TYPE_CHECKING:
     from harness.runtimes.sim.hands import Hands
     from harness.runtimes.sim.world import World
+
+ANYTHING: Final = ""
+"""As in a fault that names no class of messages."""
+REPLY: Final = "Reply"
 
 
 class Ambush:
@@ -68,17 +74,36 @@ class Ambush:
         return fault.id not in self._waiting and fault.id not in self._struck
 
     def refresh_watch(self) -> None:
-        """Work out again which nodes are watched."""
-        world = self._world
-        anybody = any(not fault.nodes for fault in self._waiting.values())
-        aimed = {n for fault in self._waiting.values() for n in fault.nodes}
-        for node in world.nodes.values():
-            node.watched = (
-                world.trace is not None
-                or anybody
-                or node.id in aimed
-                or any(link.weather is not None for link in node.links.values())
-            )
+        """Work out again which nodes are watched, and for which classes of messages."""
+        for node in self._world.nodes.values():
+            names = set(self._wanted(node))
+            node.watched = bool(names)
+            node.watched_for = None if ANYTHING in names else frozenset(names)
+
+    def _wanted(self, node: SimNode) -> Iterator[str]:
+        """The names of the messages that something lies in wait for here."""
+        if self._world.trace is not None:
+            yield ANYTHING
+        for fault in self._waiting.values():
+            if not fault.nodes or node.id in fault.nodes:
+                yield REPLY if fault.moment == "before-reply" else fault.message
+        for link in node.links.values():
+            if link.weather is not None:
+                yield from (fault.message for fault in link.weather.faults)
+
+    def cares_for(self, node: SimNode, effects: list[Any]) -> bool:
+        """Is there something among these effects that a watched node is watched for?"""
+        names = node.watched_for
+        if names is None:
+            return True
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send or kind is Broadcast:
+                if type(effect.message).__name__ in names:
+                    return True
+            elif kind is Reply and REPLY in names:
+                return True
+        return False
 
     # ------------------------------------------------------------------ striking
 
@@ -126,7 +151,7 @@ class Ambush:
                     return
             elif kind is Reply:
                 if self._waiting and (effect.client, effect.seq) in node.waiting:
-                    self._sees(node, "before-reply", "Reply")
+                    self._sees(node, "before-reply", REPLY)
                     if not node.running:
                         self._put_off(node, effects[i:], now_us)
                         return

@@ -73,6 +73,7 @@ class SimNode:
         "wake",
         "wall_offset_us",
         "watched",
+        "watched_for",
     )
 
     def __init__(self, identity: int, disk: Disk, client_delay: Callable[[], int]) -> None:
@@ -87,6 +88,8 @@ class SimNode:
         """Up and not paused."""
         self.watched = False
         """Some outgoing link has weather, or a strike is armed: every send is looked at."""
+        self.watched_for: frozenset[str] | None = None
+        """The names of the messages that it is watched for; None: all of them."""
         self.boots = 0
         self.skew_us = 0
         self.ppm = 0

@@ -194,35 +194,42 @@ class World:
                 conductor.interrupt(self.now_us)
 
     def _loop(self, conductor: Conductor) -> None:
-        agenda, carry_out = self.agenda, self.carry_out
-        while not conductor.done:
-            entry = heappop(agenda)
-            now_us, _, what, node, payload, _ = entry
-            self.now_us = now_us
-            if what > 0:
-                if node.running:
-                    self._turn = entry
-                    clock_us = now_us + node.skew_us
-                    if node.ppm:  # as in SimNode.monotonic, without the call
-                        clock_us += (now_us - node.drift_anchor_us) * node.ppm // MILLION
-                    effects = node.receive(what, payload, clock_us)
-                    if effects:
-                        carry_out(node, effects, now_us)
-                elif node.paused:
-                    node.stash.append(entry)
-            elif what == TIMER:
-                if node.timers.get(payload) == now_us:
+        """What is called often is bound to a local name first: CPython makes a quick call of
+        `receive(...)`, but not of `node.receive(...)` where that is no method."""
+        agenda, carry_out, turn = self.agenda, self.carry_out, None
+        try:
+            while not conductor.done:
+                turn = heappop(agenda)
+                now_us, _, what, node, payload, _ = turn
+                self.now_us = now_us
+                if what > 0:
                     if node.running:
-                        self._turn = entry
-                        del node.timers[payload]
-                        effects = node.wake(payload, node.monotonic(now_us))
+                        clock_us = now_us + node.skew_us
+                        if node.ppm:  # as in SimNode.monotonic, without the call
+                            clock_us += (now_us - node.drift_anchor_us) * node.ppm // MILLION
+                        receive = node.receive
+                        effects = receive(what, payload, clock_us)
                         if effects:
                             carry_out(node, effects, now_us)
                     elif node.paused:
-                        node.stash.append(entry)
-            else:
-                self._turn = entry
-                self._seldom(conductor, entry)
+                        node.stash.append(turn)
+                elif what == TIMER:
+                    if node.timers.get(payload) == now_us:
+                        self._timer(node, payload, turn)
+                else:
+                    self._seldom(conductor, turn)
+        finally:
+            if turn is not None:
+                self._turn = turn
+
+    def _timer(self, node: SimNode, name: str, turn: Entry) -> None:
+        if node.running:
+            del node.timers[name]
+            effects = node.wake(name, node.monotonic(turn[0]))
+            if effects:
+                self.carry_out(node, effects, turn[0])
+        elif node.paused:
+            node.stash.append(turn)
 
     def _seldom(self, conductor: Conductor, entry: Entry) -> None:
         """The turns that are not a message or a timer."""
@@ -255,12 +262,12 @@ class World:
 
     def carry_out(self, node: SimNode, effects: list[Any], now_us: int) -> None:  # noqa: PLR0912
         """Do what a step wants done, in its order."""
-        if node.watched:
+        if node.watched and self.hands.ambush.cares_for(node, effects):
             self.hands.ambush.carry_out(node, effects, now_us)
             return
         barrier_us = node.disk.barrier_us
         for effect in effects:
-            kind = effect.__class__
+            kind = type(effect)
             if kind is Send:
                 to, message, after_sync = effect
                 self.send(node, to, message, after_sync, barrier_us, now_us)
@@ -278,7 +285,8 @@ class World:
                     continue
                 agenda, sequence, sender, fifo = self.agenda, self.sequence, node.id, self._fifo
                 for link in node.open_links:
-                    at_us = now_us + link.delay()
+                    delay = link.delay
+                    at_us = now_us + delay()
                     if fifo:
                         if at_us < link.last_us:
                             at_us = link.last_us
@@ -297,33 +305,32 @@ class World:
         barrier_us: int,
         now_us: int,
     ) -> None:
+        sequence = self.sequence
         held = after_sync and barrier_us > now_us
-        if to == node.id:
+        link = node.links.get(to)
+        if link is None:
+            if to != node.id:
+                raise BadEffect(f"n{node.id} sends {message!r} to n{to}, which is no node")
             at_us = barrier_us if held else now_us
-            heappush(self.agenda, (at_us, self.sequence(), to, node, message, at_us))
+            heappush(self.agenda, (at_us, sequence(), to, node, message, at_us))
             return
-        try:
-            link = node.links[to]
-        except KeyError:
-            raise BadEffect(f"n{node.id} sends {message!r} to n{to}, which is no node") from None
         if link.cut:
             return
+        delay = link.delay
         if held:
-            at_us = barrier_us + link.delay()
+            at_us = barrier_us + delay()
             if at_us < link.last_held_us:
                 at_us = link.last_held_us
             elif self._fifo:
                 link.last_held_us = at_us
-            heappush(
-                self.agenda, (at_us, self.sequence(), node.id, link.target, message, barrier_us)
-            )
+            heappush(self.agenda, (at_us, sequence(), node.id, link.target, message, barrier_us))
         else:
-            at_us = now_us + link.delay()
+            at_us = now_us + delay()
             if at_us < link.last_us:
                 at_us = link.last_us
             elif self._fifo:
                 link.last_us = at_us
-            heappush(self.agenda, (at_us, self.sequence(), node.id, link.target, message, 0))
+            heappush(self.agenda, (at_us, sequence(), node.id, link.target, message, 0))
 
     def in_order(self, link: Link, at_us: int, *, held: bool) -> int:
         """Not before what was sent earlier on this link, where the transport keeps the order."""
