@@ -19,7 +19,11 @@ class Registers(SyncObj):  # type: ignore[misc]
     """A dictionary with read, write and compare-and-set."""
 
     def __init__(self, own: str, others: list[str], journal: str) -> None:
-        super().__init__(own, others, SyncObjConf(journalFile=journal, autoTickPeriod=0.005))
+        super().__init__(
+            own,
+            others,
+            SyncObjConf(journalFile=journal, autoTickPeriod=0.005, appendEntriesPeriod=0.005),
+        )
         self.data: dict[str, Any] = {}
 
     @replicated  # type: ignore[misc]
