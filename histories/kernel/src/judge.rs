@@ -9,7 +9,9 @@ use crate::memory::{Limits, Stop};
 use crate::minimise::{Minimiser, Part, writes};
 use crate::models::{Kind, Machine, constraining};
 use crate::monitors;
+use crate::queue::queue;
 use crate::search::{Found, search};
+use crate::stack::stack;
 use crate::values::{Id, Values};
 use crate::verify::verify;
 use crate::zones::{Scratch, Zoned, zones};
@@ -168,7 +170,8 @@ fn monitor(job: &Job, part: &[Op]) -> Option<(&'static str, Zoned)> {
         Kind::Set if part.iter().any(|op| op.f == F::Read) => {
             Some(("growing-set", monitors::growing_set(part, job.initial, job.values)))
         }
-        Kind::Queue => Some(("queue", monitors::queue(part, job.initial, job.values))),
+        Kind::Queue => Some(("queue", queue(part, job.initial, job.values))),
+        Kind::Stack => Some(("stack", stack(part, job.initial, job.values))),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! The compiled kernel of the checker. Python sees three things: `check_file`, `check_events`, and
 //! `Live`, all of which give the same raw verdict; `histories/checker/compiled.py` makes it readable.
 
+mod containers;
 mod edn;
 mod files;
 mod history;
@@ -12,7 +13,10 @@ mod minimise;
 mod models;
 mod monitors;
 mod python;
+mod queue;
 mod search;
+mod stack;
+mod trees;
 mod values;
 mod verify;
 mod zones;

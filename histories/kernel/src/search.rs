@@ -66,12 +66,14 @@ type Bits<const W: usize> = [u64; W];
 struct Config<const W: usize> {
     state: u32,
     done: Bits<W>,
-    /// (class, how many of it were used), by class.
-    used: Box<[(u32, u32)]>,
+    used: Used,
 }
 
+/// (class, how many of it were used), by class.
+type Used = Box<[(u32, u32)]>;
+
 /// The configurations met while one operation returns: new is what no earlier one dominates.
-struct Seen<const W: usize>(FxHashMap<(u32, Bits<W>), Vec<Box<[(u32, u32)]>>>);
+struct Seen<const W: usize>(FxHashMap<(u32, Bits<W>), Vec<Used>>);
 
 impl<const W: usize> Default for Seen<W> {
     fn default() -> Self {
