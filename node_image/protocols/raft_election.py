@@ -106,8 +106,14 @@ class RaftElection(Rounds, RaftReplica):
 
     def _wait_for_leader(self, low_us: int, high_us: int) -> None:
         """Stand after a random time without hearing from a leader."""
-        self._patience_us = self._random.randrange(low_us, high_us + 1)
-        self._set_timer("election", self._patience_us)
+        self._set_timer("election", self._draw_patience(low_us, high_us))
+
+    def _draw_patience(self, low_us: int | None = None, high_us: int | None = None) -> int:
+        """For every election anew: else whoever drew the shortest once would always stand first,
+        also one whose votes never come in time, and nobody would be elected."""
+        low, high = self.config.election_min_us, self.config.election_max_us
+        self._patience_us = self._random.randrange(low_us or low, (high_us or high) + 1)
+        return self._patience_us
 
     # ------------------------------------------------------------------ standing
 
@@ -155,7 +161,7 @@ class RaftElection(Rounds, RaftReplica):
         self._standing = True
         self._set_term(self._new_term(), self.node)
         self._votes = NOBODY
-        self._give_up_us = now_us + self._patience_us
+        self._give_up_us = now_us + self._draw_patience()
         self._count("ballots")
         self._note("election", term=self.term, last=self._log.last)
         self._ask_for_votes()
@@ -205,8 +211,15 @@ class RaftElection(Rounds, RaftReplica):
         if self._may_vote_for(sender) and self._is_up_to_date(message):
             if self.voted_for != sender:
                 self._set_term(self.term, sender)
-            self._heard_us = now_us
+                self._make_way(now_us)
             self._send(sender, m.VoteGranted(message.term))
+
+    def _make_way(self, now_us: int) -> None:
+        """A vote is given: its candidate has its time now. One that asks again in the same term
+        gets no more of it: it may be one that votes never reach in time."""
+        self._heard_us = now_us
+        if self.role == FOLLOWER:
+            self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)
 
     def _may_vote_for(self, candidate: NodeId) -> bool:
         """One vote a term."""
