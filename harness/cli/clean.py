@@ -10,13 +10,14 @@ from harness.runtimes.docker.pods import remove_labelled
 
 @click.command()
 @click.option("--run", "run_id", default=None, help="Only this run's id (default: all runs).")
-def clean(run_id: str | None) -> None:
+@click.option("--all", "everything", is_flag=True, help="Also what runs that go on now are using.")
+def clean(run_id: str | None, everything: bool) -> None:
     """Remove containers, networks and volumes that runs left behind.
 
-    Only what carries Antipaxos' own label is touched. A run that is going on at this moment
-    belongs to it too: name another with --run. Images and the folders of runs stay.
+    Only what carries Antipaxos' own label is touched, and nothing of a run whose controller still
+    works on this machine, unless --all says so. Images and the folders of runs stay.
     """
-    removed = remove_labelled(connect(), run_id)
+    removed = remove_labelled(connect(), run_id, spare_living=not everything)
     for name in removed:
         click.echo(f"removed {name}")
     click.echo(f"{len(removed)} things removed" if removed else "nothing was left")

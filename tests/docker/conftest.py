@@ -11,7 +11,7 @@ import pytest
 
 from harness.config import RunConfig
 from harness.run import RunResult, execute
-from harness.runtimes.docker.engine import LABEL, connect
+from harness.runtimes.docker.engine import LABEL, LABEL_OWNER, connect, is_owned, labels
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.pods import remove_labelled
 from harness.watcher import Watcher
@@ -40,23 +40,27 @@ def image(api: docker.APIClient) -> str:
     return ensure_image(api, lambda _: None).name
 
 
-def leftovers(api: docker.APIClient) -> list[str]:
-    """Names of everything on this engine that carries a run's label."""
+def leftovers(api: docker.APIClient) -> dict[str, str]:
+    """Names, with their runs, of everything on this engine that belongs to a run of this process,
+    or to one that nobody drives any more; what other controllers are at is theirs."""
     wanted = {"label": LABEL}
-    names = [c["Names"][0] for c in api.containers(all=True, filters=wanted)]
-    names += [n["Name"] for n in api.networks(filters=wanted)]
-    names += [v["Name"] for v in api.volumes(filters=wanted)["Volumes"] or []]
-    return names
+    found = [(c["Names"][0], c["Labels"]) for c in api.containers(all=True, filters=wanted)]
+    found += [(n["Name"], n["Labels"]) for n in api.networks(filters=wanted)]
+    found += [(v["Name"], v["Labels"]) for v in api.volumes(filters=wanted)["Volumes"] or []]
+    own = labels("", "")[LABEL_OWNER]
+    return {
+        name: its[LABEL] for name, its in found if its.get(LABEL_OWNER) == own or not is_owned(its)
+    }
 
 
 @pytest.fixture(autouse=True)
 def nothing_left(api: docker.APIClient, image: str) -> Iterator[None]:
     """What the test did not remove is a failure; and is removed."""
-    before = set(leftovers(api))
+    before = leftovers(api)
     yield
-    left = sorted(set(leftovers(api)) - before)
-    if left:
-        remove_labelled(api)
+    left = {name: run for name, run in leftovers(api).items() if name not in before}
+    for run in set(left.values()):
+        remove_labelled(api, run)
     assert not left
 
 

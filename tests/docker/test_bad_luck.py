@@ -64,6 +64,20 @@ def check(path: Path) -> tuple[int, dict[str, object]]:
     return done.returncode, json.loads(done.stdout)
 
 
+def test_clean_spares_a_run_that_goes_on(tmp_path: Path, api: docker.APIClient) -> None:
+    process = start(
+        tmp_path, "--time", "60s", "--fault-gap", "1s", "--faults", "partition", "--json"
+    )
+    history_of(tmp_path)
+    clean = [*ANTIPAXOS, "clean"]
+    subprocess.run(clean, capture_output=True, text=True, check=True)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, err
+    assert json.loads(out)["operations"]["ok"] > 0
+    assert not leftovers(api)
+
+
 def test_ctrl_c_heals_judges_and_removes(tmp_path: Path, api: docker.APIClient) -> None:
     process = start(tmp_path, "--time", "60s", "--fault-gap", "1s", "--json")
     history = history_of(tmp_path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import docker
@@ -81,6 +81,20 @@ def labels(run_id: str, role: str) -> dict[str, str]:
     """The labels of everything that belongs to a run."""
     owner = f"{socket.gethostname()}:{os.getpid()}"
     return {LABEL: run_id, LABEL_OWNER: owner, LABEL_ROLE: role}
+
+
+def is_owned(labels: Mapping[str, str]) -> bool:
+    """Whether the process that created what has these labels still runs on this machine."""
+    host, _, pid = labels.get(LABEL_OWNER, "").rpartition(":")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager

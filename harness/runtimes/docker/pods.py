@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +20,7 @@ from docker.types import LogConfig
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from harness.errors import StartError
-from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, labels
+from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, is_owned, labels
 from harness.runtimes.docker.images import Image
 
 AGENT_CAPABILITIES: Final = ("NET_ADMIN", "NET_RAW", "SYS_PTRACE", "DAC_OVERRIDE", "KILL")
@@ -153,8 +153,11 @@ class PodEngine:
             return None
 
 
-def remove_labelled(api: docker.APIClient, run_id: str | None = None) -> list[str]:
+def remove_labelled(
+    api: docker.APIClient, run_id: str | None = None, *, spare_living: bool = False
+) -> list[str]:
     """Remove every container, network and volume of a run (None: of all runs); their names.
+    `spare_living`: not what belongs to a run whose controller still works on this machine.
 
     Nodes go before the agents whose namespaces they use. What is gone already is no error.
     """
@@ -187,10 +190,13 @@ def remove_labelled(api: docker.APIClient, run_id: str | None = None) -> list[st
     def volume(found: dict[str, Any]) -> None:
         gone(lambda: api.remove_volume(found["Name"], force=True), found["Name"])
 
+    def of(found: Iterable[dict[str, Any]] | None) -> list[dict[str, Any]]:
+        return [it for it in found or () if not (spare_living and is_owned(it["Labels"] or {}))]
+
     with engine_errors("removing what runs left"), ThreadPoolExecutor(8) as pool:
-        containers = api.containers(all=True, filters=wanted)
+        containers = of(api.containers(all=True, filters=wanted))
         containers.sort(key=lambda c: c["Labels"].get(LABEL_ROLE, "") == "agent")
         list(pool.map(container, containers))
-        list(pool.map(network, api.networks(filters=wanted)))
-        list(pool.map(volume, api.volumes(filters=wanted)["Volumes"] or []))
+        list(pool.map(network, of(api.networks(filters=wanted))))
+        list(pool.map(volume, of(api.volumes(filters=wanted)["Volumes"])))
     return removed
