@@ -10,7 +10,7 @@ can be heard (a one-way cut), and one that sees only part of the cluster (a brid
 a leader who has a quorum. Promising counts as hearing from a leader, refusals send a candidate
 into a random back-off, and so duels settle.
 
-Staying, and reading past the log: `rounds`.
+How long nodes wait: `patience`. Staying, and reading past the log: `rounds`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from node_image.protocols.messages import (
     Probe,
     ProbeGranted,
 )
+from node_image.protocols.patience import Patience
 from node_image.protocols.quorums import NOBODY
 from node_image.protocols.replica import CANDIDATE, FOLLOWER, LEADER, LEARNER
-from node_image.protocols.rounds import Rounds
 from node_image.protocols.seam import (
     Broadcast,
     ClusterConfig,
@@ -39,7 +39,7 @@ from node_image.protocols.seam import (
 )
 
 
-class Leadership(Rounds, LogReplica):
+class Leadership(Patience, LogReplica):
     """Adds the leader's election, and what its rounds of heartbeats carry."""
 
     def __init__(
@@ -54,8 +54,6 @@ class Leadership(Rounds, LogReplica):
         self.leader: NodeId | None = None
         self.ballot: Ballot = Ballot(0, node)  # its own, as candidate or leader
         self._round_seen = 0
-        self._heard_us = 0
-        self._patience_us = config.election_max_us
         self._grants = NOBODY
 
     def _begin_phase1(self, now_us: int) -> None:
@@ -103,11 +101,6 @@ class Leadership(Rounds, LogReplica):
             self._note("step-down", ballot=list(self.ballot), why=why)
         self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)
 
-    def _wait_for_leader(self, low_us: int, high_us: int) -> None:
-        """Stand after a random time without hearing from a leader."""
-        self._patience_us = self._random.randrange(low_us, high_us + 1)
-        self._set_timer("election", self._patience_us)
-
     # ------------------------------------------------------------------ standing
 
     def _on_election_timer(self, now_us: int) -> None:
@@ -142,10 +135,6 @@ class Leadership(Rounds, LogReplica):
             self._send(sender, Nack(message.ballot, self._promised), False)
         elif self._would_welcome_leader(now_us):
             self._send(sender, ProbeGranted(message.ballot), False)
-
-    def _would_welcome_leader(self, now_us: int) -> bool:
-        silence_us = now_us - self._heard_us
-        return self.role != LEADER and silence_us >= self.config.election_min_us
 
     def _on_probe_granted(self, sender: NodeId, message: ProbeGranted, now_us: int) -> None:
         if self.role == CANDIDATE and message.ballot == self.ballot:

@@ -120,7 +120,6 @@ class MultiPaxos(Leadership):
         self._phase = IDLE
         self._promises: dict[NodeId, m.Promise] = {}
         self._promised_by = NOBODY
-        self._give_up_us = 0
         self._tallies: dict[int, int] = {}  # leader: open slot -> who voted for it
         self._queue: deque[Command] = deque()
         self._recovered_slot = 0
@@ -184,7 +183,7 @@ class MultiPaxos(Leadership):
         self._promised_by = NOBODY
         self._promised = self.ballot
         self._see_round(self.ballot)
-        self._give_up_us = now_us + self._patience_us
+        self._begin_candidacy(now_us)
         self._count("ballots")
         self._note("election", ballot=list(self.ballot), first=self._log.applied + 1)
         self._out.append(Persist(m.Promised(self.ballot)))
@@ -299,8 +298,8 @@ class MultiPaxos(Leadership):
             self._promised = ballot
             self._see_round(ballot)
             self._out.append(Persist(m.Promised(ballot)))
+            self._make_way(now_us)
         self.leader = None
-        self._heard_us = now_us
         self._send(sender, self._report(message.first))
 
     def _report(self, first: int) -> m.Promise:

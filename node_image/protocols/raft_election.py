@@ -16,6 +16,8 @@ be elected, in a term that nobody enters for that (Ongaro's thesis, 9.6). A node
 leader lately does not answer. So a node that hears nothing but can be heard cannot depose a leader
 who has a majority, and one that was away does not come back with a term above everybody's.
 
+**Patience.** How long a follower waits for a leader, and a candidate for votes: `patience`.
+
 **Leases.** Where reads rest on them, a voter ignores candidates while a lease stands (`rounds`).
 """
 
@@ -24,10 +26,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from node_image.protocols import raft_messages as m
+from node_image.protocols.patience import Patience
 from node_image.protocols.quorums import NOBODY
 from node_image.protocols.raft_replica import RaftReplica
 from node_image.protocols.replica import CANDIDATE, FOLLOWER, LEADER, LEARNER
-from node_image.protocols.rounds import Rounds
 from node_image.protocols.seam import (
     Broadcast,
     ClusterConfig,
@@ -38,7 +40,7 @@ from node_image.protocols.seam import (
 )
 
 
-class RaftElection(Rounds, RaftReplica):
+class RaftElection(Patience, RaftReplica):
     """Adds terms and votes: from the silence of a leader to `_lead`."""
 
     def __init__(
@@ -53,9 +55,6 @@ class RaftElection(Rounds, RaftReplica):
         self._standing = False  # a candidate: asks for votes, not only for pre-votes
         self._grants = NOBODY
         self._votes = NOBODY
-        self._heard_us = 0
-        self._patience_us = config.election_max_us
-        self._give_up_us = 0
 
     def _lead(self, now_us: int) -> None:
         """Elected: begin the term."""
@@ -104,17 +103,6 @@ class RaftElection(Rounds, RaftReplica):
             self._note("step-down", term=self.term, why=why)
         self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)
 
-    def _wait_for_leader(self, low_us: int, high_us: int) -> None:
-        """Stand after a random time without hearing from a leader."""
-        self._set_timer("election", self._draw_patience(low_us, high_us))
-
-    def _draw_patience(self, low_us: int | None = None, high_us: int | None = None) -> int:
-        """For every election anew: else whoever drew the shortest once would always stand first,
-        also one whose votes never come in time, and nobody would be elected."""
-        low, high = self.config.election_min_us, self.config.election_max_us
-        self._patience_us = self._random.randrange(low_us or low, (high_us or high) + 1)
-        return self._patience_us
-
     # ------------------------------------------------------------------ standing
 
     def _on_election_timer(self, now_us: int) -> None:
@@ -161,7 +149,7 @@ class RaftElection(Rounds, RaftReplica):
         self._standing = True
         self._set_term(self._new_term(), self.node)
         self._votes = NOBODY
-        self._give_up_us = now_us + self._draw_patience()
+        self._begin_candidacy(now_us)
         self._count("ballots")
         self._note("election", term=self.term, last=self._log.last)
         self._ask_for_votes()
@@ -196,10 +184,6 @@ class RaftElection(Rounds, RaftReplica):
         elif self._would_welcome_leader(now_us) and self._is_up_to_date(message):
             self._send(sender, m.PreVoteGranted(message.term), False)
 
-    def _would_welcome_leader(self, now_us: int) -> bool:
-        silence_us = now_us - self._heard_us
-        return self.role != LEADER and silence_us >= self.config.election_min_us
-
     def _on_request_vote(self, sender: NodeId, message: m.RequestVote, now_us: int) -> None:
         if self._is_learner or self._lease_forbids(sender, now_us):
             return
@@ -213,13 +197,6 @@ class RaftElection(Rounds, RaftReplica):
                 self._set_term(self.term, sender)
                 self._make_way(now_us)
             self._send(sender, m.VoteGranted(message.term))
-
-    def _make_way(self, now_us: int) -> None:
-        """A vote is given: its candidate has its time now. One that asks again in the same term
-        gets no more of it: it may be one that votes never reach in time."""
-        self._heard_us = now_us
-        if self.role == FOLLOWER:
-            self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)
 
     def _may_vote_for(self, candidate: NodeId) -> bool:
         """One vote a term."""

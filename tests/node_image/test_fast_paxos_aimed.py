@@ -67,12 +67,17 @@ class Stage:
     def applied(self, node: int) -> int:
         return int(self.world.hosts[node].process.status().applied)
 
+    def wait_on(self, *nodes: int) -> None:
+        """These nodes do not stand by themselves, until they make way for somebody else."""
+        for node in nodes:
+            self.world.hosts[node].timers.pop("election", None)
+
     def lead_first(self, node: int) -> None:
         others = [n for n in (1, 2, 3) if n != node]
-        for other in others:  # they do not stand before it does
-            self.world.hosts[other].timers.pop("election", None)
+        self.wait_on(*others)
         self.world.run_until(lambda: self.leads(node))
         self.world.run(20_000)
+        self.wait_on(*others)
 
 
 def old_coordinator_goes_on(stage: Stage) -> None:
@@ -97,11 +102,11 @@ def old_coordinator_goes_on(stage: Stage) -> None:
 def stale_promise(stage: Stage) -> None:
     """B3. Node 3's promise to node 1's first ballot is late. Meanwhile nodes 2 and 3 decide. When
     node 1 stands again, its questions are lost, and the old promise arrives."""
-    for other in (2, 3):
-        stage.world.hosts[other].timers.pop("election", None)
+    stage.wait_on(2, 3)
     stage.hold(m.Promise, (3, 1), (2, 1))
     stage.hold(m.Prepare, (1, 2))
     stage.world.run_until(lambda: any(isinstance(held[2], m.Promise) for held in stage.held))
+    stage.wait_on(3)
     stage.cut_off(1)
     stage.world.run(900_000)
     stage.stand(2)
@@ -112,7 +117,7 @@ def stale_promise(stage: Stage) -> None:
     stage.world.crash(2, keep=10)
     stage.world.network.cut = set()
     stage.hold(m.Prepare, (1, 3))
-    stage.world.hosts[3].timers.pop("election", None)
+    stage.wait_on(3)
     stage.world.run_until(
         lambda: any(isinstance(h[2], m.Prepare) and h[1] == 3 for h in stage.held)
     )
@@ -141,8 +146,8 @@ def ballot_used_again(stage: Stage) -> None:
     stage.hold(m.Entries, (1, 2), (1, 3))
     stage.hold(m.Heartbeat, (1, 2), (1, 3))
     stage.world.boot(1)
+    stage.wait_on(2, 3)
     for other in (2, 3):
-        stage.world.hosts[other].timers.pop("election", None)
         stage.world.hosts[other].process._heard_us = -(10**9)
     stage.world.run_until(lambda: stage.leads(1))
     stage.ask(1, client=2)

@@ -329,31 +329,3 @@ def test_figure_8_replaces_nothing_that_was_committed(seed: int) -> None:
 def test_figure_8_replaces_what_counting_copies_had_committed() -> None:
     """An entry of an old term, committed by R1 on a majority, is lost to a later leader."""
     assert any(figure_8(protocol_class("raft", "R1"), seed) for seed in range(5))
-
-
-def test_patience_is_drawn_anew_for_every_election() -> None:
-    """Found by a sweep: where the votes for two nodes were always late, they stood first in every
-    term, because the others, once patient, stayed so; and nobody was elected."""
-    voter, patience = Driven(RAFT, node=3), set()
-    for term in range(1, 9):
-        voter.receive(1, m.RequestVote(term, 0, 0))
-        assert voter.sent(m.VoteGranted)
-        patience.add(voter.protocol._patience_us)
-    assert len(patience) > 4
-    candidate, patience = Driven(RAFT, node=3), set()
-    for _ in range(8):
-        candidate.protocol._out = []
-        candidate.protocol._stand(candidate.now)
-        patience.add(candidate.protocol._give_up_us)
-    assert len(patience) > 4
-
-
-def test_a_candidate_that_asks_again_gets_no_more_time() -> None:
-    """Found by the same seed: it kept its voters waiting for as long as it stood."""
-    voter = Driven(RAFT, node=3)
-    voter.receive(1, m.RequestVote(1, 0, 0))
-    voter.now += voter.config.election_min_us
-    voter.receive(1, m.RequestVote(1, 0, 0))
-    assert voter.sent(m.VoteGranted)
-    voter.receive(2, m.PreVote(2, 0, 0))
-    assert voter.sent(m.PreVoteGranted), "nobody leads yet, and it has waited long enough"

@@ -36,7 +36,7 @@ PLANTED: dict[str, tuple[Fixed, int]] = {
     "M9": ({"faults": ("loss", "aimed", "kill"), "rate": 200.0, "concurrency": 12}, 25),
     "B5": ({"faults": ("power", "slow-disk"), "concurrency": 8, "time_us": 4_000_000}, 9),
     "B6": ({"faults": ("power",), "rate": 50.0, "time_us": 4_000_000}, 2),
-    "B7": ({"faults": ("aimed",), "rate": 50.0, "concurrency": 8, "time_us": 6_000_000}, 49),
+    "B7": ({"faults": ("aimed",), "rate": 50.0, "concurrency": 8, "time_us": 6_000_000}, 780),
     "B9": ({"faults": ("duplicate", "kill", "partition"), "nodes": 5, "concurrency": 12}, 13),
 }
 MORE_SEEDS = 200
