@@ -5,7 +5,8 @@ chaos     operations arrive at the configured rate, and the schedule's faults st
           taken back at their times
 heal      no new operations; every fault is taken back (or, if so configured, only what strikes
           a quorum: the other nodes stay as broken as they are), operations under way end
-finale    the workload's last round must succeed within a bound: the cluster is live
+finale    the workload's last round: every operation must succeed within a bound of its first
+          being asked, in however many attempts. Then the cluster is live; slow is not stuck
 done
 """
 
@@ -19,7 +20,7 @@ from faults.planner import Schedule
 from harness.conductor.journal import Journal, Stats
 from harness.conductor.nemesis import Nemesis
 from harness.conductor.timers import NEVER, Timers
-from harness.conductor.traffic import Traffic
+from harness.conductor.traffic import LastRound, Traffic
 from harness.config import RunConfig
 from harness.runtimes.seam import FaultReport, Response, World
 from harness.workloads import Operation, Workload
@@ -52,7 +53,7 @@ class Conductor:
         self._world: World
         self._armed_us = NEVER
         self._deadline_us = 0
-        self._finale: list[Operation] = []
+        self._finale: list[LastRound] = []
         self._why_stop: str | None = None
 
     @property
@@ -125,16 +126,17 @@ class Conductor:
             return
         self._enter("heal", now_us)
         self._traffic.close()
-        self._deadline_us = now_us + HEAL_TIMEOUT_US
-        self._timers.at(self._deadline_us, self._overdue, "heal")
+        self._timers.at(now_us + HEAL_TIMEOUT_US, self._overdue, None)
         self._nemesis.stop(now_us)
         self._advance(now_us)
 
-    def _ended(self, operation: Operation, answered: bool, is_finale: bool, now_us: int) -> None:
+    def _ended(
+        self, operation: Operation, answered: bool, finale: LastRound | None, now_us: int
+    ) -> None:
         """An operation has ended, in a phase in which none arrives by itself."""
         if self.stats.phase != "warm-up":
-            if is_finale and not answered:
-                self._finale.append(self._workload.again(operation))
+            if finale is not None and not answered:
+                self._finale.append(LastRound(self._workload.again(operation), finale.since_us))
             self._advance(now_us)
         elif answered:
             self._start_chaos(now_us)
@@ -154,27 +156,39 @@ class Conductor:
                 self._finish(now_us)
                 return
             self._enter("finale", now_us)
-            self._finale = list(reversed(self._workload.finale()))
-            self._deadline_us = now_us + self.config.liveness_timeout_us
-            self._timers.at(self._deadline_us, self._overdue, "finale")
+            self._finale = [LastRound(o, NEVER) for o in reversed(self._workload.finale())]
+            self._timers.at(now_us + self.config.liveness_timeout_us, self._is_live, None)
         if self.stats.phase == "finale":
             while self._finale and traffic.has_room():
-                traffic.invoke(self._finale.pop(), now_us, finale=True)
+                operation, since_us = self._finale.pop()
+                finale = LastRound(operation, min(since_us, now_us))
+                traffic.invoke(operation, now_us, finale=finale)
             if not self._finale and traffic.is_idle():
                 self._finish(now_us)
 
-    def _overdue(self, phase: str, now_us: int) -> None:
-        if self.stats.phase != phase:
+    def _is_live(self, _: None, now_us: int) -> None:
+        """Whether no operation of the last round has waited for as long as none may wait."""
+        if self.stats.phase != "finale":
             return
-        seconds = self.config.liveness_timeout_us / 1e6
-        if phase == "finale":
-            waiting = self._traffic.of_finale() + self._finale
-            first = waiting[0]
-            self.stats.not_live = (
-                f"{seconds:g} s after {self._healed()} healed, {len(waiting)} operations of the "
-                f"last round had not succeeded, among them {first.f} {first.key}"
-            )
-        elif self._nemesis.is_busy():
+        waiting = self._traffic.of_finale() + self._finale
+        longest = min(waiting, key=lambda asked: asked.since_us)
+        timeout_us = self.config.liveness_timeout_us
+        if now_us < longest.since_us + timeout_us:
+            self._timers.at(longest.since_us + timeout_us, self._is_live, None)
+            return
+        operation, others = longest.operation, len(waiting) - 1
+        self.stats.not_live = (
+            f"{operation.f} {operation.key} of the last round had no answer for "
+            f"{timeout_us / 1e6:g} s, after {self._healed()} healed; {others} others of it were "
+            "still to be answered"
+        )
+        self._traffic.abandon(now_us)
+        self._finish(now_us)
+
+    def _overdue(self, _: None, now_us: int) -> None:
+        if self.stats.phase != "heal":
+            return
+        if self._nemesis.is_busy():
             names = ", ".join(a.fault.describe() for a in self._nemesis.active.values())
             self.stats.unverified.append(f"healing did not end in time: {names}")
         self._traffic.abandon(now_us)

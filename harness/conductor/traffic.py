@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.clients import Attempt, Client, Outcome
 from harness.conductor.journal import Journal, Stats
@@ -22,8 +22,16 @@ from harness.workloads import Operation, Workload
 
 FINALE_PATIENCE_US: Final = 2_500_000
 
-Ended = Callable[[Operation, bool, bool, int], None]
-"""Called with the operation, whether it was answered, whether the last round had it, and when."""
+
+class LastRound(NamedTuple):
+    """An operation of the last round, and when it, or what it stands for, was first asked."""
+
+    operation: Operation
+    since_us: int
+
+
+Ended = Callable[[Operation, bool, LastRound | None, int], None]
+"""Called with the operation, whether it was answered, its place in the last round, and when."""
 
 
 class Slot:
@@ -36,7 +44,7 @@ class Slot:
         self.operation_id = 0  # 0: free
         self.current_call = 0  # 0: no attempt in flight
         self.calls: list[int] = []
-        self.finale: Operation | None = None
+        self.finale: LastRound | None = None
 
 
 class Traffic:
@@ -110,12 +118,12 @@ class Traffic:
 
     # ------------------------------------------------------------------ attempts
 
-    def invoke(self, operation: Operation, now_us: int, *, finale: bool = False) -> None:
+    def invoke(self, operation: Operation, now_us: int, *, finale: LastRound | None = None) -> None:
         """Begin an operation. There must be room."""
         slot = self._free.popleft()
         self._operation_count += 1
         slot.operation_id = self._operation_count
-        slot.finale = operation if finale else None
+        slot.finale = finale
         client = slot.client
         attempt = client.begin(operation, now_us)
         self._journal.invoked(client.process, client.seq, operation, now_us)
@@ -210,16 +218,16 @@ class Traffic:
     def is_idle(self) -> bool:
         return len(self._free) == len(self._slots)
 
-    def of_finale(self) -> list[Operation]:
+    def of_finale(self) -> list[LastRound]:
         """What is under way of the last round."""
         return [slot.finale for slot in self._slots if slot.finale]
 
     def _complete(self, slot: Slot, outcome: Outcome, now_us: int) -> None:
-        operation, is_finale = slot.client.operation, slot.finale is not None
+        operation, finale = slot.client.operation, slot.finale
         self._free_up(slot, outcome, now_us)
         if not self._is_open:
             answered = outcome.type == "ok" or outcome.error == "mismatch"
-            self._ended(operation, answered, is_finale, now_us)
+            self._ended(operation, answered, finale, now_us)
         elif self._backlog:
             self._backlog -= 1
             self.invoke(self._workload.next(), now_us)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import Any
 
 from faults.description import LEADER, Kill, Partition, Pause
 from harness.runtimes.seam import Response
@@ -162,6 +163,26 @@ def test_a_cluster_that_does_not_answer_after_healing_is_not_live() -> None:
     conductor, _, events = play(dies, liveness_timeout_us=5_000_000)
     assert conductor.stats.not_live is not None and "last round" in conductor.stats.not_live
     assert events[-1].f == "phase" and events[-1].extra["not_live"]  # type: ignore[index]
+
+
+def test_a_slow_cluster_is_live_and_one_that_forgets_an_operation_is_not() -> None:
+    """The bound holds for every operation of the last round, not for the round: a leader that sees
+    only every third message answers, and is no worse than that."""
+
+    def slow(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int] | None:
+        answer = store_that_answers(world, node, command)
+        return (answer[0], 450_000) if node == 1 and answer else answer
+
+    def forgets(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int] | None:
+        late = world.now_us > 2_000_000
+        return None if late and command.key == "k1" else store_that_answers(world, node, command)
+
+    patient: dict[str, Any] = {"liveness_timeout_us": 3_000_000, "concurrency": 1}
+    conductor, world, _ = play(slow, **patient)
+    assert conductor.stats.not_live is None
+    assert world.now_us > 2_000_000 + 2 * 3_000_000
+    conductor, _, _ = play(forgets, **(patient | {"concurrency": 2}))
+    assert " k1 of the last round" in (conductor.stats.not_live or "")
 
 
 def test_a_cluster_that_never_answers_is_not_live_before_any_fault() -> None:
