@@ -10,7 +10,7 @@ can be heard (a one-way cut), and one that sees only part of the cluster (a brid
 a leader who has a quorum. Promising counts as hearing from a leader, refusals send a candidate
 into a random back-off, and so duels settle.
 
-How long nodes wait: `patience`. Staying, and reading past the log: `rounds`.
+How long nodes wait, and how they step down: `office`. Staying, and reading past the log: `rounds`.
 """
 
 from __future__ import annotations
@@ -26,21 +26,25 @@ from node_image.protocols.messages import (
     Probe,
     ProbeGranted,
 )
-from node_image.protocols.patience import Patience
+from node_image.protocols.office import Office
 from node_image.protocols.quorums import NOBODY
 from node_image.protocols.replica import CANDIDATE, FOLLOWER, LEADER, LEARNER
 from node_image.protocols.seam import (
     Broadcast,
     ClusterConfig,
+    Json,
     NodeId,
     Randomness,
     StateMachine,
     Status,
 )
+from node_image.protocols.slot_log import SlotLog
 
 
-class Leadership(Patience, LogReplica):
+class Leadership(Office, LogReplica):
     """Adds the leader's election, and what its rounds of heartbeats carry."""
+
+    _log: SlotLog
 
     def __init__(
         self,
@@ -51,7 +55,6 @@ class Leadership(Patience, LogReplica):
         wall_us: Callable[[], int],
     ) -> None:
         super().__init__(node, config, machine, random, wall_us)
-        self.leader: NodeId | None = None
         self.ballot: Ballot = Ballot(0, node)  # its own, as candidate or leader
         self._round_seen = 0
         self._grants = NOBODY
@@ -89,17 +92,8 @@ class Leadership(Patience, LogReplica):
     def _see_round(self, ballot: Ballot) -> None:
         self._round_seen = max(self._round_seen, ballot.round)
 
-    def _step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
-        """Stop standing or leading, and wait to be led; `leader` is the new one, if known."""
-        was = self.role
-        self.role = FOLLOWER
-        self.leader = leader
-        self._reads = []
-        self._release_waiting(leader)
-        if was == LEADER:
-            self._count("step_downs")
-            self._note("step-down", ballot=list(self.ballot), why=why)
-        self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)
+    def _office(self) -> dict[str, Json]:
+        return {"ballot": list(self.ballot)}
 
     # ------------------------------------------------------------------ standing
 

@@ -40,22 +40,20 @@ catching up: `log_replica`. Sizes other than majorities: `flexible_paxos`.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from node_image.protocols import messages as m
 from node_image.protocols.batches import next_batch
 from node_image.protocols.leadership import Leadership
 from node_image.protocols.quorums import NOBODY
-from node_image.protocols.replica import CANDIDATE, LEADER, refusal
+from node_image.protocols.replica import CANDIDATE, LEADER
 from node_image.protocols.seam import (
     NOOP,
     Broadcast,
     ClusterConfig,
     Command,
-    Effect,
     NodeId,
     Persist,
     Randomness,
@@ -120,40 +118,11 @@ class MultiPaxos(Leadership):
         self._phase = IDLE
         self._promises: dict[NodeId, m.Promise] = {}
         self._promised_by = NOBODY
-        self._tallies: dict[int, int] = {}  # leader: open slot -> who voted for it
-        self._queue: deque[Command] = deque()
         self._recovered_slot = 0
         self._announced = 0
         self._commit_timer_set = False
 
-    # ------------------------------------------------------------------ starting
-
-    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
-        out = self._out = []
-        self._recover(disk)
-        self._heard_us = now_us
-        self._grant_lease(None, now_us)  # whoever held one before the crash holds it still
-        log = self._log
-        self._note("recovered", records=len(disk), applied=log.applied, last=log.last)
-        if not self._is_learner:
-            first_time = not disk
-            low = self.config.heartbeat_us if first_time else self.config.election_min_us
-            high = self.config.election_min_us if first_time else self.config.election_max_us
-            self._wait_for_leader(low, high)
-        return out
-
     # ------------------------------------------------------------------ clients
-
-    def request(self, command: Command, now_us: int) -> list[Effect]:
-        out = self._out = []
-        if self.role != LEADER:
-            self._answer(command, refusal(self.leader))
-        elif command.f == "read" and self._read(command, now_us):
-            pass
-        elif self._takes(command):
-            self._queue.append(command)
-            self._open_slots()
-        return out
 
     def _open_slots(self) -> None:
         """Give queued commands slots, as many as may be open at a time."""
@@ -165,8 +134,6 @@ class MultiPaxos(Leadership):
     def _step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
         super()._step_down(why, now_us, leader)
         self._phase = IDLE
-        self._queue.clear()
-        self._tallies.clear()
 
     # ------------------------------------------------------------------ Phase 1: the proposer
 

@@ -37,23 +37,21 @@ what the thesis calls ReadIndex (6.4).
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from node_image.protocols import raft_messages as m
 from node_image.protocols.batches import next_batch
 from node_image.protocols.quorums import NOBODY
 from node_image.protocols.raft_election import RaftElection
 from node_image.protocols.raft_log import Entry
-from node_image.protocols.replica import LEADER, refusal
+from node_image.protocols.replica import LEADER
 from node_image.protocols.seam import (
     NOOP,
     Broadcast,
     ClusterConfig,
     Command,
-    Effect,
     NodeId,
     Persist,
     Randomness,
@@ -106,43 +104,14 @@ class Raft(RaftElection):
         wall_us: Callable[[], int],
     ) -> None:
         super().__init__(node, config, machine, random, wall_us)
-        self._queue: deque[Command] = deque()
         self._match: dict[NodeId, int] = {}  # leader: up to where a follower's log is its own
-        self._tallies: dict[int, int] = {}  # leader: open index -> who holds it
         self._repairs: dict[NodeId, Repair] = {}
         self._held_by_quorum = 0
         self._term_opening = 0
 
-    # ------------------------------------------------------------------ starting
-
-    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
-        out = self._out = []
-        self._recover(disk)
-        self._heard_us = now_us
-        self._grant_lease(None, now_us)  # whoever held one before the crash holds it still
-        log = self._log
-        self._note("recovered", records=len(disk), applied=log.applied, last=log.last)
-        if not self._is_learner:
-            first_time = not disk
-            low = self.config.heartbeat_us if first_time else self.config.election_min_us
-            high = self.config.election_min_us if first_time else self.config.election_max_us
-            self._wait_for_leader(low, high)
-        return out
-
     # ------------------------------------------------------------------ clients
 
-    def request(self, command: Command, now_us: int) -> list[Effect]:
-        out = self._out = []
-        if self.role != LEADER:
-            self._answer(command, refusal(self.leader))
-        elif command.f == "read" and self._read(command, now_us):
-            pass
-        elif self._takes(command):
-            self._queue.append(command)
-            self._propose_queued()
-        return out
-
-    def _propose_queued(self) -> None:
+    def _open_slots(self) -> None:
         while batch := next_batch(self._queue, len(self._tallies), self.config):
             self._mark_proposed(batch)
             self._propose(batch)
@@ -172,8 +141,6 @@ class Raft(RaftElection):
 
     def _step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
         super()._step_down(why, now_us, leader)
-        self._queue.clear()
-        self._tallies.clear()
         self._repairs.clear()
 
     def _has_recovered(self) -> bool:
@@ -248,7 +215,7 @@ class Raft(RaftElection):
             return
         self._commit_to(upto)
         self._checkpoint_if_due()
-        self._propose_queued()
+        self._open_slots()
         if before < self._term_opening:
             self._serve_reads(now_us)
 

@@ -16,7 +16,7 @@ be elected, in a term that nobody enters for that (Ongaro's thesis, 9.6). A node
 leader lately does not answer. So a node that hears nothing but can be heard cannot depose a leader
 who has a majority, and one that was away does not come back with a term above everybody's.
 
-**Patience.** How long a follower waits for a leader, and a candidate for votes: `patience`.
+**Patience.** How long a follower waits for a leader, and a candidate for votes: `office`.
 
 **Leases.** Where reads rest on them, a voter ignores candidates while a lease stands (`rounds`).
 """
@@ -26,13 +26,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from node_image.protocols import raft_messages as m
-from node_image.protocols.patience import Patience
+from node_image.protocols.office import Office
 from node_image.protocols.quorums import NOBODY
+from node_image.protocols.raft_log import RaftLog
 from node_image.protocols.raft_replica import RaftReplica
 from node_image.protocols.replica import CANDIDATE, FOLLOWER, LEADER, LEARNER
 from node_image.protocols.seam import (
     Broadcast,
     ClusterConfig,
+    Json,
     NodeId,
     Randomness,
     StateMachine,
@@ -40,8 +42,10 @@ from node_image.protocols.seam import (
 )
 
 
-class RaftElection(Patience, RaftReplica):
+class RaftElection(Office, RaftReplica):
     """Adds terms and votes: from the silence of a leader to `_lead`."""
+
+    _log: RaftLog
 
     def __init__(
         self,
@@ -91,17 +95,11 @@ class RaftElection(Patience, RaftReplica):
                 self._wait_for_leader(self.config.heartbeat_us, self.config.election_min_us)
 
     def _step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
-        """Stop standing or leading, and wait to be led; `leader` is the new one, if known."""
-        was = self.role
-        self.role = FOLLOWER
-        self.leader = leader
         self._standing = False
-        self._reads = []
-        self._release_waiting(leader)
-        if was == LEADER:
-            self._count("step_downs")
-            self._note("step-down", term=self.term, why=why)
-        self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)
+        super()._step_down(why, now_us, leader)
+
+    def _office(self) -> dict[str, Json]:
+        return {"term": self.term}
 
     # ------------------------------------------------------------------ standing
 

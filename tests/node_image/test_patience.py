@@ -1,5 +1,5 @@
 """Elections come to an end although the votes for some nodes are always late: the rules of
-`node_image.protocols.patience`, each in every protocol that has a leader."""
+`node_image.protocols.office`, each in every protocol that has a leader."""
 
 from __future__ import annotations
 
