@@ -18,6 +18,7 @@ from node_image.protocols.seam import DEFINITE_ERRORS, Command
 from tests.node_image.small_world import Network, World
 
 Link = tuple[int, int]
+FAMILY = ("fast-paxos", "flexible-paxos", "multi-paxos")
 PATIENCE = {"election_min_us": 400_000, "election_max_us": 400_000, "heartbeat_us": 100_000}
 
 
@@ -196,7 +197,7 @@ def harm(stage: Stage) -> list[str]:
     return world.conflicts + denied
 
 
-@pytest.mark.parametrize("protocol", ["fast-paxos", "flexible-paxos", "multi-paxos"])
+@pytest.mark.parametrize("protocol", FAMILY)
 @pytest.mark.parametrize("mutant", sorted(SCHEDULES))
 def test_schedule_breaks_the_mutant_and_not_the_protocol(protocol: str, mutant: str) -> None:
     correct, broken = (Stage(protocol_class(protocol, m)) for m in (None, mutant))
@@ -209,9 +210,9 @@ def test_schedule_breaks_the_mutant_and_not_the_protocol(protocol: str, mutant: 
 # ----------------------------------------------------------------------------- liveness
 
 
-def five_with_a_coordinator(mutant: str | None) -> tuple[World, int]:
-    protocol = protocol_class("fast-paxos", mutant)
-    world = World(protocol, nodes=5, seed=3, options={"fast": False})
+def five_with_a_coordinator(protocol: str, mutant: str | None) -> tuple[World, int]:
+    replica = protocol_class(protocol, mutant)
+    world = World(replica, nodes=5, seed=3, options={"fast": False})
     world.run_until(lambda: world.leader() is not None)
     world.run(300_000)
     leader = world.leader()
@@ -219,10 +220,13 @@ def five_with_a_coordinator(mutant: str | None) -> tuple[World, int]:
     return world, leader
 
 
+@pytest.mark.parametrize("protocol", FAMILY)
 @pytest.mark.parametrize(("mutant", "answered"), [(None, True), ("L1", False)])
-def test_coordinator_that_hears_nobody_makes_room(mutant: str | None, answered: bool) -> None:
+def test_coordinator_that_hears_nobody_makes_room(
+    protocol: str, mutant: str | None, answered: bool
+) -> None:
     """L1. Its heartbeats still go out, and keep the others waiting."""
-    world, leader = five_with_a_coordinator(mutant)
+    world, leader = five_with_a_coordinator(protocol, mutant)
     others = [n for n in world.config.nodes if n != leader]
     world.network.cut = {(other, leader) for other in others}
     for attempt in range(6):
@@ -232,10 +236,13 @@ def test_coordinator_that_hears_nobody_makes_room(mutant: str | None, answered: 
     assert (None in answers) is answered
 
 
+@pytest.mark.parametrize("protocol", FAMILY)
 @pytest.mark.parametrize(("mutant", "deposed"), [(None, False), ("L2", True)])
-def test_node_that_hears_nobody_disturbs_nobody(mutant: str | None, deposed: bool) -> None:
+def test_node_that_hears_nobody_disturbs_nobody(
+    protocol: str, mutant: str | None, deposed: bool
+) -> None:
     """L2. It can be heard, and would depose one coordinator after the other."""
-    world, leader = five_with_a_coordinator(mutant)
+    world, leader = five_with_a_coordinator(protocol, mutant)
     others = [n for n in world.config.nodes if n != leader]
     world.network.cut = {(n, others[0]) for n in world.config.nodes if n != others[0]}
     world.run(5_000_000)
