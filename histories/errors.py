@@ -4,6 +4,7 @@ HistoryError
 ├── BadHistory         a file whose content is not a history; names the file and the line
 ├── UnknownOperation   the model has no such operation; names it and what the model knows
 ├── UnknownModel       no model of that name; lists the choices
+├── BadInitial         an initial value that the model cannot hold; says what it can
 ├── UnknownFormat      no such file format; lists the choices
 └── BadFolder          not a run's folder, or one of another format version
 """
@@ -34,6 +35,10 @@ class UnknownOperation(BadHistory):
 
 class UnknownModel(HistoryError):
     """No model of that name."""
+
+
+class BadInitial(HistoryError):
+    """A value with which objects of the chosen model cannot begin."""
 
 
 class UnknownFormat(HistoryError):

@@ -24,12 +24,13 @@ step constrains only what the state requires. An operation that cannot take effe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
-from histories.errors import UnknownModel, UnknownOperation
+from histories.errors import BadInitial, UnknownModel, UnknownOperation
 from histories.events import Json
-from histories.operations import Bool, Operation, freeze, thaw
+from histories.operations import Bool, Operation, elements_of, freeze, thaw
 
 State: TypeAlias = Hashable
 
@@ -109,11 +110,10 @@ class KeyValue(Register):
     def step(self, state: Any, operation: Operation) -> Any:
         if operation.f != "append":
             return super().step(state, operation)
-        if state is None:
-            return (operation.value,)
-        if isinstance(state, tuple):
-            return (*state, operation.value)
-        return ILLEGAL if operation.outcome == "ok" else state
+        held = elements_of(state)
+        if held is None:
+            return ILLEGAL if operation.outcome == "ok" else state
+        return (*held, operation.value)
 
 
 class StringMap:
@@ -124,7 +124,7 @@ class StringMap:
     reads: ClassVar[frozenset[str]] = frozenset(("get", "read"))
 
     def __init__(self, initial: Json = None) -> None:
-        self._initial = "" if initial is None else str(initial)
+        self._initial: str = "" if initial is None else initial
 
     def initial(self) -> State:
         return self._initial
@@ -179,8 +179,10 @@ class Set:
             return state
         if f == "contains":
             return state if (operation.result is Bool.TRUE) == (value in state) else ILLEGAL
-        result = operation.result if isinstance(operation.result, tuple) else ()
-        return state if frozenset(result) == state and len(result) == len(state) else ILLEGAL
+        result = elements_of(operation.result)
+        if result is None or len(result) != len(state):
+            return ILLEGAL
+        return state if frozenset(result) == state else ILLEGAL
 
 
 class Queue:
@@ -290,8 +292,8 @@ class Log:
             if operation.observed and operation.result != len(state):
                 return ILLEGAL
             return (*state, operation.value)
-        result = () if operation.result is None else operation.result
-        return state if not operation.seen or result == state else ILLEGAL
+        same = not operation.seen or elements_of(operation.result) == state
+        return state if same else ILLEGAL
 
 
 MODELS: Final[dict[str, Callable[..., Model]]] = {
@@ -343,8 +345,30 @@ def _is_number(op: Operation) -> bool:
 def model_named(name: str, initial: Json = None) -> Model:
     """The model of that name, beginning with `initial` (null: its usual beginning).
 
-    Raises UnknownModel, with the choices.
+    Raises UnknownModel, with the choices, and BadInitial where the model cannot begin with that.
     """
     if name not in MODELS:
         raise UnknownModel(f"no model {name!r}; there are {', '.join(MODELS)}")
-    return MODELS[name](initial)
+    begins, what = _BEGINNINGS.get(name, (object, ""))
+    held = freeze(initial)
+    if held is not None and (not isinstance(held, begins) or _is_object(held, begins)):
+        raise BadInitial(f"the model {name} begins with {what}, not with {json.dumps(initial)}")
+    return MODELS[name](thaw(held))
+
+
+_BEGINNINGS: Final[dict[str, tuple[type, str]]] = {
+    "string-map": (str, "a text"),
+    "counter": (int, "a whole number"),
+    "set": (tuple, "a list"),
+    "queue": (tuple, "a list"),
+    "stack": (tuple, "a list"),
+    "mutex": (Bool, "true (held) or false"),
+    "fenced-lock": (int, "a whole number, the highest token so far"),
+    "log": (tuple, "a list"),
+}
+"""What an initial value must be once it is frozen, and in words."""
+
+
+def _is_object(held: State, begins: type) -> bool:
+    """Whether it is a JSON object where a list is wanted: both are frozen as tuples."""
+    return begins is tuple and elements_of(held) is None

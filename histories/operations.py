@@ -22,6 +22,7 @@ of `Bool`, since Python holds True to be equal to 1 and a checker must not.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -54,19 +55,70 @@ class _Map(enum.Enum):
 MAP: Final = _Map.MAP
 
 
-def freeze(value: Json) -> Frozen:
-    """A JSON value as something that can be hashed, equal exactly where the JSON values are."""
+DEPTH_MAX: Final = 100
+"""Lists and objects may be nested this deeply, in whatever format they come."""
+
+
+def freeze(value: Json, depth: int = 0) -> Frozen:
+    """A JSON value as something that can be hashed, equal exactly where the JSON values are.
+
+    What is frozen already stays as it is. `depth` is that of the value itself. Raises BadHistory
+    for what is no JSON value (NaN, a set, an object of a class) and for what is nested deeper than
+    DEPTH_MAX.
+    """
     if value.__class__ is int or value.__class__ is str or value is None:
         return value
     if isinstance(value, bool):
         return Bool.TRUE if value else Bool.FALSE
-    if isinstance(value, (list, tuple)):
-        return tuple(freeze(v) for v in value)
-    if isinstance(value, dict):
-        return (MAP, *sorted((str(k), freeze(v)) for k, v in value.items()))
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value  # type: ignore[no-any-return]
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, (list, tuple, dict)):
+        if value and depth >= DEPTH_MAX:
+            raise BadHistory(TOO_DEEP)
+        if isinstance(value, dict):
+            members = {str(k): freeze(v, depth + 1) for k, v in value.items()}
+            return (MAP, *sorted(members.items(), key=lambda member: member[0]))
+        return tuple(freeze(v, depth + 1) for v in value)
+    if isinstance(value, (int, str, Bool, _Map)):
+        return value
+    raise BadHistory(f"{value!r} is not a JSON value")
+
+
+TOO_DEEP: Final = f"is nested more than {DEPTH_MAX} deep"
+
+
+def too_deep(value: Json) -> bool:
+    """Whether a JSON value is nested more than DEPTH_MAX deep."""
+    waiting = [(value, 0)]
+    while waiting:
+        found, depth = waiting.pop()
+        if depth > DEPTH_MAX:
+            return True
+        if isinstance(found, (list, dict)):
+            items = found.values() if isinstance(found, dict) else found
+            waiting.extend((item, depth + 1) for item in items)
+    return False
+
+
+def elements_of(value: Frozen) -> tuple[Frozen, ...] | None:
+    """The elements of a frozen list, none for null; None for everything that is no list."""
+    if value is None:
+        return ()
+    if isinstance(value, tuple) and not (value and value[0] is MAP):
+        return value
+    return None
+
+
+def key_text(key: Json) -> str | None:
+    """A key as its text; a whole number is the same key as its text.
+
+    Raises BadHistory for anything else.
+    """
+    if key is None or isinstance(key, str):
+        return key
+    if isinstance(key, int) and not isinstance(key, bool):
+        return str(key)
+    raise BadHistory(f"key {key!r} is not a text")
 
 
 def thaw(value: Any) -> Json:
@@ -178,6 +230,12 @@ def _paired(events: Sequence[Event], reuse_after_info: bool) -> Iterable[Operati
                 f"process {process} began {events[start].f!r} and completes {event.f!r}",
                 line=position + 1,
             )
+        if event.key is not None and key_text(event.key) != key_text(events[start].key):
+            raise BadHistory(
+                f"process {process} began on key {events[start].key!r} and completes on "
+                f"{event.key!r}",
+                line=position + 1,
+            )
         ends[start] = position
         if kind == "info" and not reuse_after_info:
             gone.add(process)
@@ -197,18 +255,18 @@ def between(number: int, start: int, call: Event, end: int, done: Event | None) 
         outcome, result, seen, end, end_ns = "info", None, False, NEVER, -1
     elif done.type == "ok":
         outcome, seen, end_ns = "ok", True, done.time
-        result = freeze(done.observed if done.has_observed else done.value)
+        result = _frozen(done.observed if done.has_observed else done.value, end)
     elif done.error == "mismatch" and call.f == "cas":
         outcome, seen, end_ns = "mismatch", done.has_observed, done.time
-        result = freeze(done.observed) if seen else None
+        result = _frozen(done.observed, end) if seen else None
     else:
         return None
     return Operation(
         number,
         call.process,
         call.f,
-        call.key,
-        freeze(call.value),
+        key_text(call.key),
+        _frozen(call.value, start),
         outcome,
         result,
         seen,
@@ -219,3 +277,10 @@ def between(number: int, start: int, call: Event, end: int, done: Event | None) 
         call.node if done is None or done.node is None else done.node,
         seen and done is not None and done.has_observed,
     )
+
+
+def _frozen(value: Json, position: int) -> Frozen:
+    try:
+        return freeze(value)
+    except BadHistory as error:
+        raise BadHistory(error.message, line=position + 1) from None

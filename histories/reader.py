@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from histories.budget import UNLIMITED, Budget
 from histories.errors import BadHistory, UnknownFormat
 from histories.formats import jepsen, native
 from histories.formats.native import History
@@ -23,24 +24,29 @@ def read_history(
     path: Path | str,
     format: str = "auto",  # noqa: A002
     failed_cas: str | None = None,
+    independent: bool | None = None,
+    budget: Budget = UNLIMITED,
 ) -> History:
     """The history in a file; `format` is one of FORMATS, or "auto".
 
     `failed_cas` says what a failed cas means where the format cannot: "mismatch" (the usual meaning
     of jepsen-log) or "ignored" (that of jepsen). Ours says it itself.
 
-    Raises BadHistory, with the file and the line, and UnknownFormat, with the choices.
+    `independent` says whether the values in Jepsen's formats are `[key value]`; None looks.
+
+    Raises BadHistory, with the file and the line, UnknownFormat, with the choices, and LimitReached
+    where the budget is used up.
     """
     path = Path(path)
     if failed_cas is not None and failed_cas not in jepsen.FAILED_CAS:
         raise UnknownFormat(f"failed_cas {failed_cas!r} is none of {', '.join(jepsen.FAILED_CAS)}")
     found = format_of(path) if format == "auto" else format
     if found == "native":
-        return native.read(path)
+        return native.read(path, budget)
     if found == "jepsen":
-        return jepsen.read_edn(path, failed_cas or "ignored")
+        return jepsen.read_edn(path, failed_cas or "ignored", independent, budget)
     if found == "jepsen-log":
-        return jepsen.read_log(path, failed_cas or "mismatch")
+        return jepsen.read_log(path, failed_cas or "mismatch", independent, budget)
     raise UnknownFormat(f"no format {format!r}; there are auto, {', '.join(FORMATS)}")
 
 

@@ -56,6 +56,7 @@ class Request(NamedTuple):
     initial: Any
     format: str
     failed_cas: str | None
+    independent: bool | None
     time_limit_s: float | None
     memory_limit_bytes: int | None
     reference: bool
@@ -72,6 +73,7 @@ class Request(NamedTuple):
             kernel=not self.reference,
             format=self.format,
             failed_cas=self.failed_cas,
+            independent=self.independent,
         )
 
 
@@ -98,6 +100,12 @@ class Request(NamedTuple):
     "known.  [default: mismatch for jepsen-log, ignored for jepsen]",
 )
 @click.option(
+    "--independent/--no-independent",
+    default=None,
+    help="Whether the values in Jepsen's formats are [key value], each key an object of its own.  "
+    "[default: where it is certain]",
+)
+@click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
@@ -118,6 +126,7 @@ def check(  # noqa: PLR0917 (click gives every option as an argument)
     initial: str | None,
     format_name: str,
     failed_cas: str | None,
+    independent: bool | None,
     time_limit: float | None,
     memory_limit: int | None,
     reference: bool,
@@ -139,6 +148,7 @@ def check(  # noqa: PLR0917 (click gives every option as an argument)
         _value(initial),
         format_name,
         failed_cas,
+        independent,
         time_limit,
         memory_limit,
         reference,
@@ -159,7 +169,9 @@ def _check_file(request: Request, as_json: bool) -> str:
     model = request.model or "kv"
     verdict = request.judge(request.path, model)
     if request.verify:
-        history = read_history(request.path, request.format, request.failed_cas)
+        history = read_history(
+            request.path, request.format, request.failed_cas, request.independent
+        )
         verify(model_named(model, request.initial), history.operations(), verdict)
     if as_json:
         click.echo(json.dumps(verdict.to_json()))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
 
+from histories.budget import Budget, LimitReached
 from histories.checker import compiled
 from histories.checker.reference import judge
 from histories.checker.verdict import Verdict, joined
@@ -17,7 +18,7 @@ from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.formats.native import History, read
 from histories.models import Model, model_named, validate
-from histories.operations import Operation, freeze
+from histories.operations import Operation, freeze, key_text
 from histories.reader import format_of, read_history
 
 DIAGNOSED_MAX = 20_000
@@ -38,14 +39,14 @@ def check(
     kernel: bool = True,
     format: str = "auto",  # noqa: A002
     failed_cas: str | None = None,
+    independent: bool | None = None,
 ) -> Verdict:
     """Judge a history. `initial` is what an object of a named model holds at first.
 
-    `format` and `failed_cas` are for files, see `histories.reader`.
+    `format`, `failed_cas` and `independent` are for files, see `histories.reader`.
 
     With `linearization` valid partitions come with the order that was found. Without `kernel` the
-    reference judges, also where the kernel is installed; it knows no limit of memory, and always
-    gives the order.
+    reference judges, also where the kernel is installed; it always gives the order.
 
     A folder or a file that cannot be a history raises HistoryError; a limit that is reached gives
     the verdict "unknown".
@@ -56,22 +57,27 @@ def check(
             raise ValueError(f"{name} must be above 0, not {limit}")
     judge_by = model_named(model, initial) if isinstance(model, str) else model
     limits = compiled.Limits(time_limit_s, memory_limit_bytes, max(1, threads), linearization)
-    kernel = kernel and isinstance(model, str) and compiled.available()
+    budget = Budget(time_limit_s, memory_limit_bytes)
+    kernel = kernel and isinstance(model, str) and compiled.holds(judge_by)
     found: Verdict | None = None
-    if kernel and isinstance(source, (str, Path)) and _format(Path(source), format) == "jepsen":
-        meaning = failed_cas or "ignored"
-        found = compiled.check_edn(Path(source), judge_by, initial, limits, meaning)
+    edn = kernel and not independent and isinstance(source, (str, Path))
+    if edn and _format(Path(cast("str | Path", source)), format) == "jepsen":
+        path, meaning = Path(cast("str | Path", source)), failed_cas or "ignored"
+        found = compiled.check_edn(path, judge_by, initial, limits, meaning)
         if found is not None:
             return found
-    source = _located(source, format, failed_cas)
-    if kernel:
-        if isinstance(source, Path):
-            found = compiled.check_file(source, judge_by, initial, limits)
-        elif (history := _as_history(source)) is not None:
-            found = compiled.check_history(history, judge_by, initial, limits)
-        if found is not None:
-            return _diagnosed(source, found, judge_by)
-    return _diagnosed(source, _by_reference(source, judge_by, time_limit_s, started), judge_by)
+    try:
+        source = _located(source, format, failed_cas, independent, budget)
+        if kernel:
+            if isinstance(source, Path):
+                found = compiled.check_file(source, judge_by, initial, limits)
+            elif (history := _as_history(source)) is not None:
+                found = compiled.check_history(history, judge_by, initial, limits)
+        if found is None:
+            found = _by_reference(source, judge_by, budget, started)
+    except LimitReached as limit:
+        return compiled.unread(str(limit), limit.at, judge_by, time.monotonic() - started)
+    return _diagnosed(source, found, judge_by)
 
 
 def _diagnosed(source: Source, verdict: Verdict, model: Model) -> Verdict:
@@ -91,11 +97,8 @@ def _diagnosed(source: Source, verdict: Verdict, model: Model) -> Verdict:
     return dataclasses.replace(verdict, partitions=parts)
 
 
-def _by_reference(
-    source: Source, model: Model, time_limit_s: float | None, started: float
-) -> Verdict:
-    deadline = float("inf") if time_limit_s is None else started + time_limit_s
-    history = read(source) if isinstance(source, Path) else _as_history(source)
+def _by_reference(source: Source, model: Model, budget: Budget, started: float) -> Verdict:
+    history = read(source, budget) if isinstance(source, Path) else _as_history(source)
     if history is not None:
         operations: Sequence[Operation] = history.operations()
     else:
@@ -107,7 +110,7 @@ def _by_reference(
         raise UnknownOperation(error.message, path=path, line=error.line) from None
     failed = _failed_writes(history.events) if history is not None else frozenset()
     loaded = time.monotonic()
-    parts = judge(operations, model, deadline, failed)
+    parts = judge(operations, model, budget, failed)
     ended = time.monotonic()
     return Verdict(
         outcome=joined(p.outcome for p in parts),
@@ -127,7 +130,13 @@ def which_kernel() -> str:
     return f"reference, in plain Python: no compiled kernel ({compiled.WHY_NOT})"
 
 
-def _located(source: Source, format: str, failed_cas: str | None) -> Source:  # noqa: A002
+def _located(
+    source: Source,
+    format: str,  # noqa: A002
+    failed_cas: str | None,
+    independent: bool | None,
+    budget: Budget,
+) -> Source:
     """A native file by its path, so that the kernel can read it; anything else that is in a file,
     read; what was given in memory, as it is."""
     if isinstance(source, RunFolder):
@@ -138,7 +147,7 @@ def _located(source: Source, format: str, failed_cas: str | None) -> Source:  # 
     if path.is_dir():
         return RunFolder.open(path).history
     found = _format(path, format)
-    return path if found == "native" else read_history(path, found, failed_cas)
+    return path if found == "native" else read_history(path, found, failed_cas, independent, budget)
 
 
 def _format(path: Path, format: str) -> str:  # noqa: A002
@@ -165,7 +174,7 @@ def _as_history(source: Source) -> History | None:
 def _failed_writes(events: Iterable[Event]) -> frozenset[tuple[str | None, object]]:
     """(key, value) of every write that certainly did not happen."""
     return frozenset(
-        (e.key, freeze(e.value[1] if e.f == "cas" else e.value))
+        (key_text(e.key), freeze(e.value[1] if e.f == "cas" else e.value))
         for e in events
         if e.type == "fail"
         and e.error != "mismatch"

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 from histories.checker.explain import fewer_elements, own_elements
 from histories.checker.sentences import describe
 from histories.checker.verdict import Evidence, PartitionVerdict, Verdict, joined
-from histories.errors import BadHistory, UnknownOperation
+from histories.errors import BadHistory
 from histories.events import Event, Json
 from histories.formats.native import History, parse_line
 from histories.models import Model
-from histories.operations import NEVER, Operation, between, freeze
+from histories.operations import NEVER, Operation, between, freeze, key_text
 
 _kernel: Any = None
 WHY_NOT = "switched off by ANTIPAXOS_KERNEL=off"
@@ -35,6 +35,8 @@ if os.environ.get("ANTIPAXOS_KERNEL") != "off":
 
 ELEMENTS_SECONDS = 0.5
 """How long elements may be left out of a failing part's lists; see `projection.py`."""
+WIDE = 1 << 61
+"""Counters and tokens that begin below this stay below 2^63 whatever the history adds."""
 OPEN = (1 << 32) - 1
 """The kernel's position for "never returned"."""
 
@@ -53,6 +55,16 @@ def available() -> bool:
     return _kernel is not None
 
 
+def holds(model: Model) -> bool:
+    """Whether the kernel is there and its numbers are wide enough for where the model begins."""
+    if not available():
+        return False
+    state = model.initial()
+    numbers = state if isinstance(state, tuple) else (state,)
+    wide = model.name in ("counter", "fenced-lock")
+    return not wide or all(not isinstance(n, int) or abs(n) < WIDE for n in numbers)
+
+
 def version() -> str:
     return str(_kernel.VERSION)
 
@@ -68,6 +80,8 @@ def check_file(path: Path, model: Model, initial: Json, limits: Limits) -> Verdi
         raise BadHistory(message, path=path, line=line) from None
     except OSError as error:
         raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from None
+    if "stopped" in raw:
+        return unread(raw["stopped"], raw["events"], model, raw["read_seconds"])
     notes: tuple[str, ...] = ()
     if raw["torn_line"] is not None:
         notes = (f"line {raw['torn_line']} is cut off in the middle: the run was cut off there",)
@@ -81,6 +95,8 @@ def check_edn(
     where it is invalid, since the evidence is made of events."""
     mismatched = failed_cas == "mismatch"
     raw = _kernel.check_edn(path, model.name, initial, mismatched=mismatched, **_arguments(limits))
+    if raw is not None and "stopped" in raw:
+        return unread(raw["stopped"], raw["events"], model, raw["read_seconds"])
     if raw is None or any(outcome == "invalid" for _, outcome, *_ in raw["partitions"]):
         return None
     return _verdict(raw, model, (), lambda _: {})
@@ -99,7 +115,20 @@ def check_history(history: History, model: Model, initial: Json, limits: Limits)
         raise BadHistory(message, path=history.path, line=line) from None
     except (TypeError, OverflowError):
         return None
+    if "stopped" in raw:
+        return unread(raw["stopped"], raw["events"], model, raw["read_seconds"])
     return _verdict(raw, model, history.notes, lambda wanted: {i: events[i] for i in wanted})
+
+
+def unread(reason: str, events: int, model: Model, seconds: float) -> Verdict:
+    """The verdict where a limit was reached before the whole history was read."""
+    why = f"{reason}, reached when {events} events had been read"
+    part = PartitionVerdict(
+        key=None, outcome="unknown", operations=0, method="reading", judged=0, reason=why
+    )
+    return Verdict(
+        outcome="unknown", model=model.name, operations=0, partitions=(part,), seconds=seconds
+    )
 
 
 def _arguments(limits: Limits) -> dict[str, Any]:
@@ -171,7 +200,9 @@ def _evidence(found: tuple[Any, ...], model: Model, lookup: Lookup, *, is_list: 
             whole.append(op)
         else:
             event = events[span[0]]
-            failed.add((event.key, freeze(event.value[1] if event.f == "cas" else event.value)))
+            failed.add(
+                (key_text(event.key), freeze(event.value[1] if event.f == "cas" else event.value))
+            )
     if is_list:
         part, left_out = own_elements(model, part, whole)
     else:
@@ -201,13 +232,19 @@ class Live:
     def __init__(self, model: str, initial: Json) -> None:
         self._live = _kernel.Live(model, initial)
 
-    def feed(self, events: Sequence[Event]) -> None:
-        """Take more events. Raises BadHistory, with the number of the event."""
+    def feed(self, events: Sequence[Event]) -> bool:
+        """Take more events; False where the reference has to judge, from the first event on.
+        Raises BadHistory, with the number of the event."""
         try:
             self._live.feed(events)
         except _kernel.BadLine as error:
             line, message, operation = error.args
-            raise (UnknownOperation if operation else BadHistory)(message, line=line) from None
+            if operation:
+                return False
+            raise BadHistory(message, line=line) from None
+        except (TypeError, OverflowError):
+            return False
+        return True
 
     def judge(
         self, seconds: float, model: Model, events: Sequence[Event]

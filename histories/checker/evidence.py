@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
+from histories.budget import Budget
 from histories.checker.search import search
 from histories.checker.words import READS, shown, telling, wrote
 from histories.models import Model
@@ -45,7 +46,7 @@ def fails_alone(
     deadline: float = float("inf"),
 ) -> bool:
     """Whether the part cannot be ordered, whatever else there was."""
-    return search(model, relaxed(model, part, whole), deadline=deadline).outcome == "invalid"
+    return search(model, relaxed(model, part, whole), Budget.until(deadline)).outcome == "invalid"
 
 
 def possible_answers(
@@ -81,7 +82,7 @@ def _answers(
         if value == read.result:
             continue
         other = [op._replace(result=value) if op is read else op for op in part]
-        outcome = search(model, relaxed(model, other, whole), deadline=deadline).outcome
+        outcome = search(model, relaxed(model, other, whole), Budget.until(deadline)).outcome
         if outcome == "unknown":
             return None
         if outcome == "valid":

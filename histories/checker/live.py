@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from histories.budget import Budget
 from histories.checker import compiled
 from histories.checker.reference import judge_partition, partitions
 from histories.checker.verdict import PartitionVerdict
 from histories.events import NEMESIS, Event, Json
-from histories.models import model_named
-from histories.operations import pair
+from histories.models import model_named, validate
+from histories.operations import key_text, pair
 
 SHARE = 0.1
 """The share of the time that `poll` may spend."""
@@ -44,7 +45,8 @@ class LiveChecker:
     ) -> None:
         self.model, self._clock = model_named(model, initial), clock
         self._events: list[Event] = []
-        self._kernel = compiled.Live(model, initial) if kernel and compiled.available() else None
+        use_kernel = kernel and compiled.holds(self.model)
+        self._kernel = compiled.Live(model, initial) if use_kernel else None
         self._changed: set[str | None] = set()
         self._fed = self._judged = 0
         self._violation: PartitionVerdict | None = None
@@ -59,7 +61,7 @@ class LiveChecker:
         for event in events:
             self._events.append(event)
             if event.process != NEMESIS:
-                self._changed.add(event.key)
+                self._changed.add(key_text(event.key))
 
     def poll(self, seconds: float = 0.25) -> Progress:
         """Judge what is new, within some seconds, unless that was done too recently."""
@@ -83,15 +85,19 @@ class LiveChecker:
         assert self._kernel is not None
         new = self._events[self._fed :]
         self._fed = len(self._events)
-        self._kernel.feed(new)
+        if not self._kernel.feed(new):
+            self._kernel = None
+            return self._by_reference(seconds)
         whole, self._violation = self._kernel.judge(seconds, self.model, self._events)
         return whole or self._violation is not None
 
     def _by_reference(self, seconds: float) -> bool:
-        deadline = self._clock() + seconds
-        parts = partitions(pair(self._events))
+        budget = Budget(seconds, clock=self._clock)
+        operations = pair(self._events)
+        validate(self.model, operations)
+        parts = partitions(operations)
         for key in sorted(self._changed, key=str):
-            found = judge_partition(key, parts.get(key, []), self.model, deadline)
+            found = judge_partition(key, parts.get(key, []), self.model, budget)
             if found.outcome == "invalid":
                 self._violation = found
                 return True

@@ -9,7 +9,7 @@ from typing import Any
 
 from histories.checker.words import seconds, shown, telling
 from histories.models import Model
-from histories.operations import Bool, Operation
+from histories.operations import Bool, Operation, elements_of
 
 Finding = tuple[str, str]
 Operations = Sequence[Operation]
@@ -68,16 +68,18 @@ def _members(part: Operations, whole: Operations) -> Finding | None:
     for op in part:
         if not op.seen or op.f not in ("read", "contains"):
             continue
-        has: Any = op.result if op.f == "read" else ()
+        has: Any = elements_of(op.result) if op.f == "read" else ()
+        if has is None:
+            continue
         if op.f == "contains" and op.result is Bool.TRUE:
             has = (op.value,)
-        for value in has or ():
+        for value in has:
             if value not in added:
                 return "unwritten-value", f"{telling(op)}, though nobody ever added {shown(value)}"
         for add in part:
             asked = op.f == "read" or op.value == add.value
             sure = add.f == "add" and add.outcome == "ok" and add.ret < op.call
-            if asked and sure and add.value not in removed and add.value not in (has or ()):
+            if asked and sure and add.value not in removed and add.value not in has:
                 return (
                     "lost-element",
                     f"{telling(op)}, without {shown(add.value)}, which had been acknowledged to "
@@ -138,9 +140,9 @@ def recognise_lists(part: Operations, whole: Operations) -> Finding | None:
     if not appends or any(op.f in ("write", "put", "cas") for op in whole):
         return None
     reads = [
-        op._replace(result=op.result or ())
+        op._replace(result=held)
         for op in part
-        if op.f in ("read", "get") and op.seen and isinstance(op.result, tuple | None)
+        if op.f in ("read", "get") and op.seen and (held := elements_of(op.result)) is not None
     ]
     for op in reads:
         if found := _holds_too_much(op, appends) or _lacks(op, part) or _reordered(op, part):

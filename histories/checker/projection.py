@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from histories.models import Model
-from histories.operations import Operation
+from histories.operations import Operation, elements_of
 
 Unit = TypeVar("Unit")
 Part = list[Operation]
@@ -54,8 +54,8 @@ def elements(model: Model, part: Iterable[Operation]) -> list[Hashable]:
     for op in part:
         if op.f == "append" and model.name in ("log", "kv"):
             found[op.value] = None
-        elif op.f in model.reads and isinstance(op.result, tuple | None):
-            found.update(dict.fromkeys(op.result or ()))
+        elif op.f in model.reads and (read := elements_of(op.result)) is not None:
+            found.update(dict.fromkeys(read))
         else:
             return []
     return [] if model.initial() else list(found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from histories.budget import Budget, LimitReached
 from histories.checker.explain import explain, explain_part
 from histories.checker.search import search
 from histories.checker.verdict import PartitionVerdict
@@ -28,13 +29,13 @@ def partitions(operations: Sequence[Operation]) -> dict[str | None, list[Operati
 def judge(
     operations: Sequence[Operation],
     model: Model,
-    deadline: float,
+    budget: Budget,
     failed_writes: frozenset[tuple[str | None, object]] = frozenset(),
 ) -> tuple[PartitionVerdict, ...]:
     """The verdict on every partition. `failed_writes` are the (key, value) of writes that did not
     happen: a read that returns one is a dirty read."""
     return tuple(
-        judge_partition(key, part, model, deadline, failed_writes)
+        judge_partition(key, part, model, budget, failed_writes)
         for key, part in partitions(operations).items()
     )
 
@@ -43,19 +44,30 @@ def judge_partition(
     key: str | None,
     operations: Sequence[Operation],
     model: Model,
-    deadline: float,
+    budget: Budget,
     failed_writes: frozenset[tuple[str | None, object]] = frozenset(),
 ) -> PartitionVerdict:
     """The verdict on the operations of one key."""
-    by_zones = _by_zones(key, operations, model, deadline, failed_writes)
+    try:
+        budget.check()
+    except LimitReached as reached:
+        return PartitionVerdict(
+            key=key,
+            outcome="unknown",
+            operations=len(operations),
+            method="search",
+            judged=0,
+            reason=str(reached),
+        )
+    by_zones = _by_zones(key, operations, model, budget, failed_writes)
     if by_zones is not None:
         return by_zones
-    found = search(model, operations, deadline=deadline)
+    found = search(model, operations, budget)
     calls = {op.id: op.call for op in operations}
     evidence = None
     if found.outcome == "invalid":
         failed = next(op for op in operations if op.id == found.failed_at)
-        limit = min(deadline, time.monotonic() + EXPLAIN_SECONDS)
+        limit = min(budget.deadline, time.monotonic() + EXPLAIN_SECONDS)
         evidence = explain(model, operations, failed, limit, failed_writes)
     return PartitionVerdict(
         key=key,
@@ -73,7 +85,7 @@ def _by_zones(
     key: str | None,
     operations: Sequence[Operation],
     model: Model,
-    deadline: float,
+    budget: Budget,
     failed_writes: frozenset[tuple[str | None, object]],
 ) -> PartitionVerdict | None:
     """The verdict of the zones, where they can give one."""
@@ -83,7 +95,7 @@ def _by_zones(
     calls = {op.id: op.call for op in operations}
     evidence = None
     if found.order is None:
-        limit = min(deadline, time.monotonic() + EXPLAIN_SECONDS)
+        limit = min(budget.deadline, time.monotonic() + EXPLAIN_SECONDS)
         evidence = explain_part(model, operations, list(found.part), limit, failed_writes)
     return PartitionVerdict(
         key=key,

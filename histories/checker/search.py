@@ -22,10 +22,10 @@ Memory follows the number of operations open at once, not the length of the hist
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from histories.budget import UNLIMITED, Budget, LimitReached
 from histories.models import ILLEGAL, Model
 from histories.operations import NEVER, Operation
 
@@ -56,15 +56,11 @@ CONFIGS_MAX: Final = 2_000_000
 """A bound on the configurations alive at once: beyond it the search gives up with "unknown"."""
 
 
-class GaveUp(Exception):
-    """The search reached a limit; the message says which."""
-
-
 class Search:
     """One partition's search. Feed it calls and returns in their order."""
 
-    def __init__(self, model: Model, deadline: float, configs_max: int = CONFIGS_MAX) -> None:
-        self.model, self.deadline, self.configs_max = model, deadline, configs_max
+    def __init__(self, model: Model, budget: Budget, configs_max: int = CONFIGS_MAX) -> None:
+        self.model, self.budget, self.configs_max = model, budget, configs_max
         self.open: dict[int, Operation] = {}
         self.configs: dict[_Config, Trail] = {
             _Config(model.initial(), frozenset(), frozenset()): None
@@ -159,31 +155,32 @@ class Search:
     def _check_limits(self, configs: int) -> None:
         self._steps += 1
         if configs > self.configs_max:
-            raise GaveUp(f"more than {self.configs_max} configurations at once")
-        if self._steps % 256 == 0 and time.monotonic() > self.deadline:
-            raise GaveUp("the time limit")
+            raise LimitReached(f"more than {self.configs_max} configurations at once")
+        if self._steps % 256 == 0:
+            self.budget.check()
 
 
 def search(
-    model: Model, operations: Sequence[Operation], *, deadline: float = float("inf")
+    model: Model, operations: Sequence[Operation], budget: Budget = UNLIMITED
 ) -> SearchResult:
-    """Judge one partition: operations of one object. `deadline` is of `time.monotonic`."""
-    run = Search(model, deadline)
+    """Judge one partition: operations of one object."""
+    run = Search(model, budget)
     moments = [(op.call, False, op) for op in operations]
     moments += [(op.ret, True, op) for op in operations if op.ret != NEVER]
     moments.sort(key=lambda moment: moment[0])
     judged = 0
     try:
-        for _, is_return, op in moments:
+        budget.check()
+        for number, (_, is_return, op) in enumerate(moments, 1):
             if not is_return:
                 run.call(op)
             elif run.returned(op):
                 judged += 1
             else:
                 return SearchResult("invalid", failed_at=op.id, judged=judged)
-            if time.monotonic() > deadline:
-                raise GaveUp("the time limit")
-    except GaveUp as limit:
+            if number % 64 == 0:
+                budget.check()
+    except LimitReached as limit:
         return SearchResult("unknown", judged=judged, reason=str(limit))
     trail = next(iter(run.configs.values()))
     order: list[int] = []

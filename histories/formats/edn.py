@@ -2,17 +2,20 @@
 
 nil, true and false, numbers, texts, characters, keywords and symbols, lists, vectors, maps, sets,
 tags (read over), comments, and `#_`. Keywords and symbols become texts, a keyword keeping its
-colon, so that it can be told from a text in a map's names and is written back as it was.
+colon, so that it can be told from a text in a map's names and is written back as it was. A set
+becomes a list in an order of its own: the same set is the same list, however it was written.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from histories.errors import BadHistory
+from histories.operations import DEPTH_MAX, TOO_DEEP, freeze
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>(?:[\s,]+|;[^\n]*)+)
@@ -31,7 +34,6 @@ _FLOAT: Final = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?M?")
 _WORDS: Final = {"nil": None, "true": True, "false": False}
 _CLOSES: Final = {"(": ")", "[": "]", "{": "}"}
 _CHARACTERS: Final = {"newline": "\n", "space": " ", "tab": "\t", "return": "\r"}
-DEPTH_MAX: Final = 100
 
 
 class Form(NamedTuple):
@@ -80,7 +82,7 @@ def _form(tokens: Iterator[_Token], depth: int) -> tuple[Any, int]:
     token = next(tokens, _Token("end", "", 0))
     kind, text, line = token
     if depth > DEPTH_MAX:
-        raise BadHistory("is nested too deeply", line=line)
+        raise BadHistory(TOO_DEEP, line=line)
     if kind == "close":
         raise BadHistory(f"is not EDN: {text} closes nothing", line=line)
     value: Any = _END
@@ -92,7 +94,7 @@ def _form(tokens: Iterator[_Token], depth: int) -> tuple[Any, int]:
     elif kind == "text":
         value = _text(text, line)
     elif kind == "set":
-        value = _items(tokens, "}", line, depth)
+        value = sorted(_items(tokens, "}", line, depth), key=lambda item: repr(freeze(item)))
     elif kind == "char":
         value = _character(text[1:])
     elif kind in ("discard", "tag"):
@@ -150,10 +152,17 @@ def _atom(text: str, line: int) -> Any:
     if _INTEGER.fullmatch(text):
         return int(text.rstrip("N"))
     if _FLOAT.fullmatch(text):
-        return float(text.rstrip("M"))
+        return _float(text.rstrip("M"), line)
     if text[0].isdigit():
         raise BadHistory(f"is not EDN: {text[:20]!r} is not a number", line=line)
     return text
+
+
+def _float(text: str, line: int) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise BadHistory("is not EDN: a number is too large", line=line)
+    return number
 
 
 def _text(text: str, line: int) -> str:
@@ -173,7 +182,10 @@ def _character(name: str) -> str:
 def _map(items: list[Any], line: int) -> dict[str, Any]:
     if len(items) % 2:
         raise BadHistory("is not EDN: a map needs a value for every name", line=line)
-    return {_name(items[i]): items[i + 1] for i in range(0, len(items), 2)}
+    found = {_name(items[i]): items[i + 1] for i in range(0, len(items), 2)}
+    if 2 * len(found) < len(items):
+        raise BadHistory("is not EDN: a map has the same name twice", line=line)
+    return found
 
 
 def _name(value: Any) -> str:

@@ -5,19 +5,22 @@ They say less than ours. A `:fail` of a cas does not say whether the value was a
 operation never happened: `failed_cas` chooses, "mismatch" or "ignored". In old logs a process acts
 on after an operation that timed out, so that is allowed here; times may go back a little (each
 client took its own), and are lifted to the latest one before. `:f` is a keyword; keys, where there
-are any, stand in `:key`.
+are any, stand in `:key`, or, where a test lifted one object to many by `jepsen.independent`, in the
+values, which are then `[key value]`; see `independent.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from histories.budget import UNLIMITED, Budget
 from histories.errors import BadHistory
 from histories.events import NEMESIS, TYPES, Event
 from histories.formats import edn
+from histories.formats.independent import INDEPENDENT, all_independent, unwrapped
 from histories.formats.native import History
 
 FAILED_CAS: Final = ("mismatch", "ignored")
@@ -29,22 +32,46 @@ _KNOWN: Final = frozenset(
 )
 
 
-def read_edn(path: Path, failed_cas: str = "ignored") -> History:
-    """Read history.edn. Raises BadHistory, with the file and the line."""
-    try:
-        events = _edn_events(_text(path), failed_cas)
-    except BadHistory as error:
-        raise BadHistory(error.message, path=path, line=error.line) from None
-    return _history(events, path)
+def read_edn(
+    path: Path,
+    failed_cas: str = "ignored",
+    independent: bool | None = None,
+    budget: Budget = UNLIMITED,
+) -> History:
+    """Read history.edn. Raises BadHistory, with the file and the line, and LimitReached.
+
+    `independent`: whether values are `[key value]`, as `jepsen.independent` has them; None looks.
+    """
+    return _read(path, _edn_events, failed_cas, independent, budget)
 
 
-def read_log(path: Path, failed_cas: str = "mismatch") -> History:
-    """Read an old text log. Raises BadHistory, with the file and the line."""
+def read_log(
+    path: Path,
+    failed_cas: str = "mismatch",
+    independent: bool | None = None,
+    budget: Budget = UNLIMITED,
+) -> History:
+    """Read an old text log; the same as `read_edn` otherwise."""
+    return _read(path, _log_events, failed_cas, independent, budget)
+
+
+def _read(
+    path: Path,
+    events_of: Callable[[str, str, Budget], list[Event]],
+    failed_cas: str,
+    independent: bool | None,
+    budget: Budget,
+) -> History:
     try:
-        events = _log_events(_text(path), failed_cas)
+        events = events_of(_text(path, budget), failed_cas, budget)
+        notes: tuple[str, ...] = ()
+        if independent is None and all_independent(events):
+            notes = (INDEPENDENT,)
+        if independent or notes:
+            events = unwrapped(events)
     except BadHistory as error:
         raise BadHistory(error.message, path=path, line=error.line) from None
-    return _history(events, path)
+    return _history(events, path, notes)
 
 
 def write_edn(path: Path | str, events: Iterable[Event]) -> None:
@@ -69,8 +96,9 @@ def edn_line(event: Event) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, budget: Budget) -> str:
     try:
+        budget.check(path.stat().st_size)
         data = path.read_bytes()
     except OSError as error:
         raise BadHistory(f"cannot be read: {error.strerror or error}") from error
@@ -81,17 +109,17 @@ def _text(path: Path) -> str:
         raise BadHistory("holds bytes that are not UTF-8", line=line) from None
 
 
-def _history(events: Sequence[Event], path: Path) -> History:
+def _history(events: Sequence[Event], path: Path, notes: tuple[str, ...]) -> History:
     if not events:
         raise BadHistory("holds no events: the run never began", path=path)
     latest, lifted = 0, []
     for event in events:
         latest = max(latest, event.time)
         lifted.append(event if event.time == latest else event._replace(time=latest))
-    return History(lifted, (), path, reuse_after_info=True)
+    return History(lifted, notes, path, reuse_after_info=True)
 
 
-def _edn_events(text: str, failed_cas: str) -> list[Event]:
+def _edn_events(text: str, failed_cas: str, budget: Budget) -> list[Event]:
     events: list[Event] = []
     for form in edn.forms(text):
         maps = form.value if isinstance(form.value, list) else [form.value]
@@ -99,6 +127,7 @@ def _edn_events(text: str, failed_cas: str) -> list[Event]:
             if not isinstance(found, dict):
                 raise BadHistory("holds something that is not a map", line=form.line)
             events.append(_event(found, len(events), failed_cas, form.line))
+            budget.look(len(events))
     return events
 
 
@@ -138,7 +167,7 @@ def _event(found: dict[str, Any], number: int, failed_cas: str, line: int) -> Ev
     )
 
 
-def _log_events(text: str, failed_cas: str) -> list[Event]:
+def _log_events(text: str, failed_cas: str, budget: Budget) -> list[Event]:
     events: list[Event] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -155,6 +184,7 @@ def _log_events(text: str, failed_cas: str) -> list[Event]:
         if match["process"] == f":{NEMESIS}":
             found[":process"] = f":{NEMESIS}"
         events.append(_event(found, len(events), failed_cas, number))
+        budget.look(len(events))
     return events
 
 

@@ -4,20 +4,24 @@
 indexes must rise and times must not fall. A key may be a number: it is the same key as its text.
 
 A run that was cut off may end in half a line: it has no newline at its end. If that rest is not a
-whole event it is dropped, and a note says so. Anything else that is not an event is an error that
-names the line: a verdict on a history that was half understood would be worth nothing.
+whole event, and one stands before it, it is dropped, and a note says so. Anything else that is not
+an event is an error that names the line: a verdict on a history that was half understood would be
+worth nothing. So is a field that is given twice.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
+from histories.budget import UNLIMITED, Budget
 from histories.errors import BadHistory
 from histories.events import NEMESIS, TYPES, Event
-from histories.operations import Operation, pair
+from histories.operations import DEPTH_MAX, TOO_DEEP, Operation, pair, too_deep
 from histories.recorder import event_line
 
 _KNOWN: Final = frozenset(
@@ -43,17 +47,18 @@ class History(NamedTuple):
             raise BadHistory(error.message, path=self.path, line=error.line) from None
 
 
-def read(path: Path | str) -> History:
-    """Read a whole native file. Raises BadHistory, with the file and the line."""
+def read(path: Path | str, budget: Budget = UNLIMITED) -> History:
+    """Read a whole native file. Raises BadHistory, with the file and the line, and LimitReached."""
     path = Path(path)
     try:
+        budget.check(path.stat().st_size)
         data = path.read_bytes()
     except OSError as error:
         raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from error
-    return parse(data, path)
+    return parse(data, path, budget)
 
 
-def parse(data: bytes, path: Path | None = None) -> History:
+def parse(data: bytes, path: Path | None = None, budget: Budget = UNLIMITED) -> History:
     """The history in `data`; `path` is for messages only."""
     if not data.strip():
         raise BadHistory("holds no events: the run never began", path=path)
@@ -61,8 +66,11 @@ def parse(data: bytes, path: Path | None = None) -> History:
     notes: list[str] = []
     try:
         for event in _events(data):
-            events.append(event)  # noqa: PERF402 (keeps what came before a torn last line)
+            events.append(event)
+            budget.look(len(events))
     except _Torn as torn:
+        if not events:
+            raise BadHistory("is not a whole event", path=path, line=torn.line) from None
         notes.append(f"line {torn.line} is cut off in the middle: the run was cut off there")
     except BadHistory as error:
         raise BadHistory(error.message, path=path, line=error.line) from None
@@ -109,16 +117,46 @@ def _events(data: bytes) -> Iterator[Event]:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        found = json.loads(
+            line.decode("utf-8"),
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_members,
+        )
     except UnicodeDecodeError as error:
         raise BadHistory(f"byte {error.start + 1} of the line is not UTF-8") from None
     except RecursionError:
-        raise BadHistory("is nested too deeply") from None
+        raise BadHistory(TOO_DEEP) from None
     except ValueError as error:
         raise BadHistory(f"is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise BadHistory("is not a JSON object")
+    if line.count(b"[") + line.count(b"{") > DEPTH_MAX and any(map(too_deep, found.values())):
+        raise BadHistory(TOO_DEEP)
     return found
+
+
+class _Doubled(dict[str, Any]):
+    """An object in which names stand twice; the last one of a name counts."""
+
+    twice: frozenset[str] = frozenset()
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    doubled = _Doubled(found)
+    times = Counter(name for name, _ in pairs)
+    doubled.twice = frozenset(name for name in times if times[name] > 1)
+    return doubled
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -130,6 +168,8 @@ def _event(line: dict[str, Any], number: int, last_time: int) -> Event:
     process: Any = line.get("process")
     index, time, key = line.get("index", number - 1), line.get("time", last_time), line.get("key")
     error, node = line.get("error"), line.get("node")
+    if isinstance(line, _Doubled) and line.twice & _KNOWN:
+        raise BadHistory(f"{min(line.twice & _KNOWN)} is given twice", line=number)
     if kind not in TYPES:
         raise BadHistory(f"type {kind!r} is none of {', '.join(TYPES)}", line=number)
     if process != NEMESIS and not _is_count(process):

@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from histories.budget import UNLIMITED
 from histories.checker import check
 from histories.checker.certificate import replay
 from histories.checker.compiled import available
@@ -19,7 +20,6 @@ from histories.models import MODELS, model_named
 from histories.operations import pair
 from tests.histories.making import history, linearizable
 
-FOREVER = float("inf")
 COUNT = int(os.environ.get("ANTIPAXOS_DIFFERENTIAL", "20000"))
 
 needs_kernel = pytest.mark.skipif(not available(), reason="the kernel is not built here")
@@ -41,7 +41,10 @@ def test_kernel_reference_and_enumeration_agree(name: str) -> None:
         assert verdict.checker == "kernel", (name, seed)
         if seed % 4 == 0:
             assert search(model, operations).outcome == truth, (name, seed)
-            assert judge_partition(None, operations, model, FOREVER).outcome == truth, (name, seed)
+            assert judge_partition(None, operations, model, UNLIMITED).outcome == truth, (
+                name,
+                seed,
+            )
         part = verdict.partitions[0]
         if truth == "valid":
             replay(model, operations, part.linearization or ())

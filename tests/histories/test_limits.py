@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from histories.budget import resident_bytes
 from histories.checker import LiveChecker, check
 from histories.checker.compiled import available
 from histories.errors import BadHistory
 from histories.events import Event
+from histories.formats import native
+from histories.formats.jepsen import write_edn
 from histories.models import ILLEGAL
 from histories.operations import Operation
 from tests.histories.making import history
@@ -140,3 +144,44 @@ def test_the_initial_value_is_the_users() -> None:
     for kernel in (True, False):
         assert check(read, initial=5, kernel=kernel).outcome == "valid"
         assert check(read, kernel=kernel).outcome == "invalid"
+
+
+def many(count: int) -> list[Event]:
+    """A valid history of one client, with long texts."""
+    events = []
+    for n in range(count):
+        kind, at = ("ok" if n % 2 else "invoke"), n
+        events.append(Event(at, at, 0, kind, "write", "k", f"{n // 2:0200}"))
+    return events
+
+
+@pytest.mark.parametrize("kernel", [pytest.param(True, marks=needs_kernel), False])
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [(how, reason) for how in ("native", "jepsen") for reason in ("time", "memory")]
+    + [("memory", "time")],
+)
+def test_limits_hold_while_a_history_is_read(
+    tmp_path: Path, reason: str, how: str, kernel: bool
+) -> None:
+    events: Any = many(20_000)
+    if how == "native":
+        native.write(tmp_path / "h", events)
+    elif how == "jepsen":
+        write_edn(tmp_path / "h", events)
+    source = events if how == "memory" else tmp_path / "h"
+    limits: Any = {"time_limit_s": 1e-9} if reason == "time" else {"memory_limit_bytes": 100_000}
+    verdict = check(source, kernel=kernel, **limits)
+    assert verdict.outcome == "unknown"
+    assert verdict.partitions[0].reason is not None
+    assert verdict.partitions[0].reason.startswith(f"the {reason} limit")
+    assert f"the {reason} limit" in verdict.sentence
+
+
+def test_the_reference_keeps_to_its_memory() -> None:
+    before = resident_bytes()
+    verdict = check(hopeless(), memory_limit_bytes=30_000_000, time_limit_s=60, kernel=False)
+    parts = {part.key: part for part in verdict.partitions}
+    assert parts["hard"].reason == "the memory limit"
+    # 256 steps are between two looks: what they add is small beside the limit itself.
+    assert resident_bytes() - before < 120_000_000

@@ -4,15 +4,18 @@
 //! Python's reader (`formats/jepsen.py`) is the definition. Whatever is not plain here (escapes, tags,
 //! sets, big numbers, and anything that is wrong) is not judged but left to it, by `None`.
 
+use crate::files::LOOK;
 use crate::history::{Event, F, History, Kind, NEMESIS, Raw};
+use crate::json::DEPTH;
+use crate::memory::{Limits, Stop};
 use crate::values::{Id, NULL, Value};
-
-const DEPTH: u32 = 100;
 
 struct Reader<'a, 'h> {
     text: &'a [u8],
     at: usize,
     history: &'h mut History,
+    limits: &'h Limits,
+    stopped: Option<Stop>,
 }
 
 /// A value, with what an event's fields need to know of it.
@@ -28,34 +31,42 @@ enum Form<'a> {
     Map(Id),
 }
 
-/// Read the whole text into the history; None where Python has to read it.
-pub fn read(text: &[u8], history: &mut History) -> Option<()> {
-    std::str::from_utf8(text).ok()?;
-    let mut reader = Reader { text, at: 0, history };
-    let mut latest = 0;
-    loop {
-        reader.space();
-        let Some(byte) = reader.peek() else { break };
-        match byte {
-            b'[' | b'(' => {
-                let close = if byte == b'[' { b']' } else { b')' };
-                reader.at += 1;
-                loop {
-                    reader.space();
-                    if reader.peek()? == close {
-                        reader.at += 1;
-                        break;
-                    }
-                    reader.event(&mut latest)?;
-                }
-            }
-            _ => reader.event(&mut latest)?,
-        }
+/// Read the whole text into the history: whether it could be, or Python has to read it.
+pub fn read(text: &[u8], history: &mut History, limits: &Limits) -> Result<bool, Stop> {
+    let mut reader = Reader { text, at: 0, history, limits, stopped: None };
+    let plain = std::str::from_utf8(text).is_ok() && reader.events().is_some();
+    match reader.stopped {
+        Some(stop) => Err(stop),
+        None => Ok(plain),
     }
-    (reader.history.events > 0).then_some(())
 }
 
 impl<'a> Reader<'a, '_> {
+    fn events(&mut self) -> Option<()> {
+        let reader = self;
+        let mut latest = 0;
+        loop {
+            reader.space();
+            let Some(byte) = reader.peek() else { break };
+            match byte {
+                b'[' | b'(' => {
+                    let close = if byte == b'[' { b']' } else { b')' };
+                    reader.at += 1;
+                    loop {
+                        reader.space();
+                        if reader.peek()? == close {
+                            reader.at += 1;
+                            break;
+                        }
+                        reader.event(&mut latest)?;
+                    }
+                }
+                _ => reader.event(&mut latest)?,
+            }
+        }
+        (reader.history.events > 0).then_some(())
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
@@ -81,6 +92,7 @@ impl<'a> Reader<'a, '_> {
         let (mut kind, mut f, mut process) = (None, None, None);
         let (mut key, mut value, mut time) = (None, Raw::One(NULL), 0);
         let (mut mismatch, mut observed) = (false, None);
+        let mut given: Vec<&[u8]> = Vec::with_capacity(8);
         loop {
             self.space();
             if self.peek()? == b'}' {
@@ -88,6 +100,10 @@ impl<'a> Reader<'a, '_> {
                 break;
             }
             let Form::Text(name) = self.form(0)? else { return None };
+            if given.contains(&name) {
+                return None;
+            }
+            given.push(name);
             self.space();
             let form = self.form(0)?;
             match name {
@@ -119,6 +135,15 @@ impl<'a> Reader<'a, '_> {
                 b":error" => mismatch = matches!(form, Form::Text(b"mismatch")),
                 b":observed" => observed = Some(self.id(form)),
                 _ => {}
+            }
+        }
+        if kind == Some(Kind::Invoke) && f == Some(F::Read) && !matches!(value, Raw::One(NULL)) {
+            return None; // a key, perhaps: `jepsen.independent`
+        }
+        if u64::from(self.history.events) % LOOK == 0 {
+            if let Err(stop) = self.limits.check() {
+                self.stopped = Some(stop);
+                return None;
             }
         }
         *latest = time.max(*latest);
@@ -233,6 +258,9 @@ impl<'a> Reader<'a, '_> {
                 return Some(Form::Map(self.history.values.object(members)));
             }
             let Form::Text(name) = self.form(depth + 1)? else { return None };
+            if members.iter().any(|(known, _): &(Vec<u8>, Id)| known == name) {
+                return None;
+            }
             self.space();
             let form = self.form(depth + 1)?;
             members.push((name.to_vec(), self.id(form)));

@@ -2,6 +2,7 @@
 
 use crate::history::{Bad, History};
 use crate::json;
+use crate::memory::{Limits, Stop};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 pub enum Broken {
     Io(io::Error),
     Bad(Bad),
+    Stopped(Stop),
 }
 
 impl From<io::Error> for Broken {
@@ -23,15 +25,31 @@ impl From<Bad> for Broken {
     }
 }
 
+impl From<Stop> for Broken {
+    fn from(stop: Stop) -> Broken {
+        Broken::Stopped(stop)
+    }
+}
+
 const PIECE: usize = 1 << 22;
+/// The limits are looked at every so many lines.
+pub const LOOK: u64 = 1 << 12;
 
 /// Read a native file into `history`. The line that was cut off, if the last one was.
-pub fn read_native(path: &Path, history: &mut History) -> Result<Option<u64>, Broken> {
+pub fn read_native(
+    path: &Path,
+    history: &mut History,
+    limits: &Limits,
+) -> Result<Option<u64>, Broken> {
     let mut file = File::open(path)?;
-    let mut buffer: Vec<u8> = vec![0; PIECE];
+    let about = file.metadata()?;
+    let piece = if about.is_file() { about.len().min(PIECE as u64) as usize + 1 } else { PIECE };
+    limits.check_room(piece)?;
+    let mut buffer: Vec<u8> = vec![0; piece];
     let (mut held, mut number, mut empty) = (0, 0_u64, true);
     loop {
         if held == buffer.len() {
+            limits.check_room(buffer.len())?;
             buffer.resize(buffer.len() * 2, 0); // a line longer than the buffer
         }
         let more = file.read(&mut buffer[held..])?;
@@ -53,10 +71,16 @@ pub fn read_native(path: &Path, history: &mut History) -> Result<Option<u64>, Br
                 return Err(Bad::new(1, "is not a JSON object").into());
             }
             line(history, text, number)?;
+            if number % LOOK == 0 {
+                limits.check()?;
+            }
         }
         if more == 0 {
             if empty && lines[start..].trim_ascii().is_empty() {
                 return Err(Bad::new(0, "holds no events: the run never began").into());
+            }
+            if empty && number > 0 {
+                return Err(Bad::new(1, "is not a JSON object").into());
             }
             return last_line(history, &lines[start..], number + 1);
         }
@@ -80,7 +104,10 @@ fn last_line(history: &mut History, text: &[u8], number: u64) -> Result<Option<u
         return Ok(None);
     }
     if std::str::from_utf8(text).is_err() || !json::is_object(text) {
-        return Ok(Some(number));
+        return match history.events {
+            0 => Err(Bad::new(number, "is not a whole event").into()),
+            _ => Ok(Some(number)),
+        };
     }
     line(history, text, number)?;
     Ok(None)

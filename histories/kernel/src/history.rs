@@ -346,6 +346,9 @@ impl History {
         if f != event.f {
             return Err(self.bad(line, event, "completes another operation than it began"));
         }
+        if event.key.is_some() && event.key != self.parts[part as usize].key {
+            return Err(self.bad(line, event, "completes on another key than it began on"));
+        }
         let gone = event.kind == Kind::Info && !self.rules.reuse_after_info;
         self.open[slot] = if gone { Slot::Gone } else { Slot::Free };
         let mismatched = f == F::Cas

@@ -7,8 +7,22 @@ use crate::history::{Event, F, Kind, NEMESIS, Raw};
 use crate::values::{Id, NULL, Value, Values};
 use std::borrow::Cow;
 
-/// Lists and objects may be nested this deeply; Python's own limit is of the same order.
-const DEPTH: u32 = 500;
+/// Lists and objects may be nested this deeply: `operations.DEPTH_MAX` in Python.
+pub const DEPTH: u32 = 100;
+
+/// The fields of an event. One that is given twice leaves open which is meant.
+const FIELDS: [&[u8]; 10] = [
+    b"index",
+    b"time",
+    b"process",
+    b"type",
+    b"f",
+    b"key",
+    b"value",
+    b"node",
+    b"error",
+    b"observed",
+];
 
 /// Python refuses to read longer integers; so must everything that is to agree with it.
 const DIGITS: usize = 4300;
@@ -45,7 +59,7 @@ pub fn event(line: &[u8], values: &mut Values, mut key: impl FnMut(&[u8]) -> u32
         mismatch: false,
         observed: None,
     };
-    let (mut has_kind, mut has_f) = (false, false);
+    let (mut has_kind, mut has_f, mut given) = (false, false, 0_u32);
     line.space();
     line.expect(b'{', "is not a JSON object")?;
     line.space();
@@ -58,6 +72,12 @@ pub fn event(line: &[u8], values: &mut Values, mut key: impl FnMut(&[u8]) -> u32
             line.space();
             line.expect(b':', "is not JSON: a name without a value")?;
             line.space();
+            if let Some(field) = FIELDS.iter().position(|&field| field == &*name) {
+                if given & (1 << field) != 0 {
+                    return Err("has a field that is given twice".into());
+                }
+                given |= 1 << field;
+            }
             match &*name {
                 b"index" => event.index = Some(line.count("index")?),
                 b"time" => event.time = Some(line.count("time")?),
@@ -232,7 +252,11 @@ impl<'a> Line<'a, '_> {
         if integer && text.len() > DIGITS {
             return Err("is not JSON: an integer of more than 4300 digits".into());
         }
-        Ok((std::str::from_utf8(text).expect("digits"), integer))
+        let text = std::str::from_utf8(text).expect("digits");
+        if !integer && !text.parse::<f64>().is_ok_and(f64::is_finite) {
+            return Err("is not JSON: a number is too large".into());
+        }
+        Ok((text, integer))
     }
 
     fn digit_at(&self, place: usize) -> bool {

@@ -164,9 +164,7 @@ pub fn judge(job: &Job, ops: &[Op], scratch: &mut Scratch) -> Judged {
 /// The monitor for a model, beside the registers' zones.
 fn monitor(job: &Job, part: &[Op]) -> Option<(&'static str, Zoned)> {
     match job.kind {
-        kind if are_lists(kind, part) => {
-            Some(("log", lists(kind, part, job.initial, job.values)))
-        }
+        kind if are_lists(kind, part) => Some(("log", lists(kind, part, job.initial, job.values))),
         Kind::Set if part.iter().any(|op| op.f == F::Read) => {
             Some(("growing-set", monitors::growing_set(part, job.initial, job.values)))
         }

@@ -102,6 +102,11 @@ impl Limits {
         }
     }
 
+    /// Whether so many more bytes can be held.
+    pub fn check_room(&self, bytes: usize) -> Result<(), Stop> {
+        if held().saturating_add(bytes) > self.memory { Err(Stop::Memory) } else { Ok(()) }
+    }
+
     /// The same limits, ending at most `seconds` from now.
     pub fn within(&self, seconds: f64) -> Limits {
         let end = Instant::now() + Duration::from_secs_f64(seconds);

@@ -88,7 +88,8 @@ impl Kind {
                 (!text).then_some("its value must be a text")
             }
             Kind::Counter if op.f != F::Read => match values.get(op.arg) {
-                Value::Int(n) if n.unsigned_abs() < 1 << 40 => None,
+                // 2^32 of these, and a beginning below 2^61, stay below 2^63.
+                Value::Int(n) if n.unsigned_abs() < 1 << 30 => None,
                 Value::Null if op.f != F::Add => None,
                 _ => Some("its value must be a whole number"),
             },
@@ -98,9 +99,18 @@ impl Kind {
 
     /// The same for what the operation returned.
     pub fn refuses_result(self, op: &Op, values: &Values) -> Option<&'static str> {
-        let counted = self == Kind::Counter && op.f == F::Read && op.outcome == Outcome::Ok;
-        let whole = matches!(values.get(op.res), Value::Int(_));
-        (counted && !whole).then_some("the value of read must be a whole number")
+        if op.outcome != Outcome::Ok {
+            return None;
+        }
+        match (self, op.f, values.get(op.res)) {
+            (Kind::Counter, F::Read, Value::Int(_)) => None,
+            (Kind::Counter, F::Read, _) => Some("the value of read must be a whole number"),
+            (Kind::FencedLock, F::Acquire, Value::Int(n)) if n.unsigned_abs() < 1 << 62 => None,
+            (Kind::FencedLock, F::Acquire, Value::Int(_) | Value::Other(_)) => {
+                Some("its token is beyond 2^62")
+            }
+            _ => None,
+        }
     }
 
     /// Operations that never change a state.
@@ -278,6 +288,9 @@ impl<'v> Machine<'v> {
             F::Read => {
                 if !op.seen {
                     return Some(state);
+                }
+                if !matches!(self.values.get(op.res), Value::List(_) | Value::Null) {
+                    return None;
                 }
                 let mut said = self.items(op.res).to_vec();
                 said.sort_unstable();

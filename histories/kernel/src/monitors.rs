@@ -53,7 +53,10 @@ pub fn growing_set(ops: &[Op], initial: Id, values: &Values) -> Zoned {
     for (i, op) in ops.iter().enumerate() {
         match op.f {
             F::Add if writer.insert(op.arg, i as u32).is_none() => {}
-            F::Read => reads.push((list(values, op.res).map_or(0, <[Id]>::len), i as u32)),
+            F::Read => match list(values, op.res) {
+                Some(items) => reads.push((items.len(), i as u32)),
+                None => return Zoned::Handover("a read of something else than a list"),
+            },
             _ => return Zoned::Handover("elements that are removed, asked for, or added again"),
         }
     }

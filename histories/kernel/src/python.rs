@@ -1,14 +1,15 @@
 //! The doors to Python. Nothing is decided here.
 
 use crate::edn;
-use crate::files::{Broken, read_native};
+use crate::files::{Broken, LOOK, read_native};
 use crate::history::{Bad, Event, F, History, Kind as Type, NEMESIS, Raw, Rules};
+use crate::json::DEPTH;
 use crate::judge::{Job, Judged, judge, judge_all};
-use crate::memory::{self, Limits};
+use crate::memory::{self, Limits, Stop};
 use crate::models::Kind;
 use crate::values::{Id, NULL, Value};
 use crate::zones::Scratch;
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ fn broken(error: Broken) -> PyErr {
     match error {
         Broken::Io(error) => PyOSError::new_err(error.to_string()),
         Broken::Bad(bad) => raised(bad),
+        Broken::Stopped(stop) => PyValueError::new_err(stop.reason()),
     }
 }
 
@@ -165,6 +167,19 @@ fn verdict<'py>(
     Ok(found)
 }
 
+/// The answer where a limit was reached while the history was read: no partition is whole.
+fn stopped<'py>(
+    py: Python<'py>,
+    history: &History,
+    stop: Stop,
+    started: Instant,
+) -> PyResult<Bound<'py, PyDict>> {
+    let seconds = (started.elapsed().as_secs_f64(), 0.0);
+    let found = verdict(py, history, Vec::new(), seconds, None)?;
+    found.set_item("stopped", stop.reason())?;
+    Ok(found)
+}
+
 /// Read and judge a file.
 #[pyfunction]
 #[pyo3(signature = (path, model_name, initial, *, time_limit=None, memory_limit=None, threads=2,
@@ -187,7 +202,10 @@ fn check_file<'py>(
     let limits = Limits::new(time_limit, memory_limit);
     let started = Instant::now();
     let mut history = History::new(rules, kind);
-    let torn = py.detach(|| read_native(&path, &mut history)).map_err(broken)?;
+    let torn = match py.detach(|| read_native(&path, &mut history, &limits)) {
+        Err(Broken::Stopped(stop)) => return stopped(py, &history, stop, started),
+        other => other.map_err(broken)?,
+    };
     if let Some(bad) = history.refused() {
         return Err(raised(bad));
     }
@@ -222,12 +240,17 @@ fn check_edn<'py>(
     let limits = Limits::new(time_limit, memory_limit);
     let started = Instant::now();
     let mut history = History::new(rules, kind);
-    let plainly = py.detach(|| {
-        let text = std::fs::read(&path).ok()?;
-        edn::read(&text, &mut history)
+    let plainly = py.detach(|| match std::fs::metadata(&path) {
+        Ok(about) => {
+            limits.check_room(about.len() as usize)?;
+            std::fs::read(&path).map_or(Ok(false), |text| edn::read(&text, &mut history, &limits))
+        }
+        Err(_) => Ok(false),
     });
-    if plainly.is_none() || history.refused().is_some() {
-        return Ok(None);
+    match plainly {
+        Err(stop) => return stopped(py, &history, stop, started).map(Some),
+        Ok(plainly) if !plainly || history.refused().is_some() => return Ok(None),
+        Ok(_) => {}
     }
     let initial = value(&mut history, initial)?;
     let read = started.elapsed().as_secs_f64();
@@ -261,7 +284,9 @@ fn check_events<'py>(
     let limits = Limits::new(time_limit, memory_limit);
     let started = Instant::now();
     let mut history = History::new(rules, kind);
-    feed(&mut history, events)?;
+    if let Some(stop) = feed(&mut history, events, &limits)? {
+        return stopped(py, &history, stop, started);
+    }
     if let Some(bad) = history.refused() {
         return Err(raised(bad));
     }
@@ -273,8 +298,12 @@ fn check_events<'py>(
     verdict(py, &history, parts, (read, checked), None)
 }
 
-/// Take events (tuples laid out as `histories.events.Event`) into the history.
-fn feed(history: &mut History, events: &Bound<'_, PyAny>) -> PyResult<()> {
+/// Take events (tuples laid out as `histories.events.Event`) into the history; what stopped that.
+fn feed(
+    history: &mut History,
+    events: &Bound<'_, PyAny>,
+    limits: &Limits,
+) -> PyResult<Option<Stop>> {
     let mut names = Names::default();
     for event in events.try_iter()? {
         let event = event?;
@@ -282,8 +311,13 @@ fn feed(history: &mut History, events: &Bound<'_, PyAny>) -> PyResult<()> {
         let line = u64::from(history.events) + 1;
         let event = names.event(history, fields)?;
         history.push(&event, line).map_err(raised)?;
+        if line % LOOK == 0 {
+            if let Err(stop) = limits.check() {
+                return Ok(Some(stop));
+            }
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The last texts seen, by identity (and kept alive for it): Python shares its short constants.
@@ -347,7 +381,10 @@ impl<'py> Names<'py> {
                 return Ok(Some(*id));
             }
         }
-        let id = history.key(&bytes(key)?);
+        // A whole number is the same key as its text.
+        let counts = key.is_instance_of::<PyInt>() && !key.is_instance_of::<PyBool>();
+        let text = if counts { key.str()?.into_any() } else { key.clone() };
+        let id = history.key(&bytes(&text)?);
         self.key = Some((key.clone(), id));
         Ok(Some(id))
     }
@@ -357,11 +394,14 @@ fn bytes(text: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(text) = text.extract::<&str>() {
         return Ok(text.as_bytes().to_vec());
     }
+    if !text.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err("not a text"));
+    }
     text.call_method1("encode", ("utf-8", "surrogatepass"))?.extract()
 }
 
-fn items(history: &mut History, list: &Bound<'_, PyAny>) -> PyResult<Vec<Id>> {
-    list.try_iter()?.map(|item| value(history, &item?)).collect()
+fn items(history: &mut History, list: &Bound<'_, PyAny>, depth: u32) -> PyResult<Vec<Id>> {
+    list.try_iter()?.map(|item| nested(history, &item?, depth + 1)).collect()
 }
 
 fn raw(history: &mut History, object: &Bound<'_, PyAny>) -> PyResult<Raw> {
@@ -369,7 +409,7 @@ fn raw(history: &mut History, object: &Bound<'_, PyAny>) -> PyResult<Raw> {
         return Ok(Raw::One(NULL));
     }
     if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
-        let items = items(history, object)?;
+        let items = items(history, object, 0)?;
         return Ok(match items[..] {
             [a, b] => Raw::Two(a, b),
             _ => Raw::One(history.values.intern(Value::List(items.into()))),
@@ -378,8 +418,15 @@ fn raw(history: &mut History, object: &Bound<'_, PyAny>) -> PyResult<Raw> {
     Ok(Raw::One(value(history, object)?))
 }
 
-/// A JSON value of Python, interned.
+/// A JSON value of Python, interned. A TypeError for anything else: the reference says what it is.
 fn value(history: &mut History, object: &Bound<'_, PyAny>) -> PyResult<Id> {
+    nested(history, object, 0)
+}
+
+fn nested(history: &mut History, object: &Bound<'_, PyAny>, depth: u32) -> PyResult<Id> {
+    if depth > DEPTH {
+        return Err(PyTypeError::new_err("nested too deeply"));
+    }
     if object.is_none() {
         return Ok(NULL);
     }
@@ -396,16 +443,23 @@ fn value(history: &mut History, object: &Bound<'_, PyAny>) -> PyResult<Id> {
         return Ok(history.values.text(&bytes(object)?));
     }
     if let Ok(number) = object.cast::<PyFloat>() {
-        return Ok(history.values.float(number.extract()?));
+        let number: f64 = number.extract()?;
+        if !number.is_finite() {
+            return Err(PyTypeError::new_err("not a JSON number"));
+        }
+        return Ok(history.values.float(number));
     }
     if let Ok(object) = object.cast::<PyDict>() {
         let mut members = Vec::new();
         for (name, item) in object.iter() {
-            members.push((bytes(&name.str()?.into_any())?, value(history, &item)?));
+            members.push((bytes(&name.str()?.into_any())?, nested(history, &item, depth + 1)?));
         }
         return Ok(history.values.object(members));
     }
-    let items = items(history, object)?;
+    if !object.is_instance_of::<PyList>() && !object.is_instance_of::<PyTuple>() {
+        return Err(PyTypeError::new_err("not a JSON value"));
+    }
+    let items = items(history, object, depth)?;
     Ok(history.values.intern(Value::List(items.into())))
 }
 
@@ -435,7 +489,7 @@ impl Live {
     }
 
     fn feed(&mut self, events: &Bound<'_, PyAny>) -> PyResult<u32> {
-        feed(&mut self.history, events)?;
+        feed(&mut self.history, events, &Limits::new(None, None))?;
         match self.history.refused() {
             Some(bad) => Err(raised(bad)),
             None => Ok(self.history.events),

@@ -96,7 +96,10 @@ impl Values {
     }
 
     pub fn float(&mut self, number: f64) -> Id {
-        if number == number.trunc() && number.abs() < 9.2e18 {
+        // Every whole number from -2^63 to below 2^63 is an integer of 64 bits.
+        if number == number.trunc()
+            && (-9223372036854775808.0..9223372036854775808.0).contains(&number)
+        {
             return self.int(number as i64);
         }
         let text =

@@ -1,0 +1,77 @@
+"""What one check may still cost: seconds, and memory beyond what this process held at its start.
+
+Python does not say what one part of a program holds, so the memory is the process's own, resident.
+It is looked at now and then, by what reads and by what searches, and never in between: a budget
+bounds what grows step by step, not a single huge value.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_STATM: Final = Path("/proc/self/statm")
+LOOK: Final = 4096
+"""Readers look at their budget every so many lines or events."""
+
+
+class LimitReached(Exception):
+    """The budget is used up; the message says which limit it was, `at` how far a reader was."""
+
+    at: int = 0
+
+
+class Budget:
+    """`deadline` is of `clock`. None: no limit."""
+
+    def __init__(
+        self,
+        time_s: float | None = None,
+        memory_bytes: int | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self.deadline = float("inf") if time_s is None else clock() + time_s
+        self._memory = None if memory_bytes is None else resident_bytes() + memory_bytes
+
+    @classmethod
+    def until(cls, deadline: float) -> Budget:
+        """Time alone, until this moment of `time.monotonic`."""
+        budget = cls()
+        budget.deadline = deadline
+        return budget
+
+    def check(self, more_bytes: int = 0) -> None:
+        """Raises LimitReached, also where `more_bytes` would be too many."""
+        if self._clock() > self.deadline:
+            raise LimitReached("the time limit")
+        if self._memory is not None and resident_bytes() + more_bytes > self._memory:
+            raise LimitReached("the memory limit")
+
+    def look(self, number: int) -> None:
+        """`check`, at every LOOK-th of what a reader counts."""
+        if number % LOOK:
+            return
+        try:
+            self.check()
+        except LimitReached as limit:
+            limit.at = number
+            raise
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds; its peak, where the system does not say what it is now."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+UNLIMITED: Final = Budget()
