@@ -135,7 +135,8 @@ def thaw(value: Any) -> Json:
 class Operation(NamedTuple):
     """One operation of one process. `call` and `ret` are positions in the history; `id` is its
     position among the operations; times are nanoseconds, `ret_ns` of an open operation is -1.
-    `observed` says that the result came as the completion's `observed`, not as its value."""
+    `observed` says that the result came as the completion's `observed`, not as its value. `order`
+    is where the system itself says that it put the operation: a log's slot, a revision."""
 
     id: int
     process: int | str
@@ -151,6 +152,7 @@ class Operation(NamedTuple):
     ret_ns: int
     node: int | None = None
     observed: bool = False
+    order: int | None = None
 
     def to_json(self) -> dict[str, Json]:
         """For evidence: everything a person needs, and enough to check the part again."""
@@ -276,7 +278,13 @@ def between(number: int, start: int, call: Event, end: int, done: Event | None) 
         end_ns,
         call.node if done is None or done.node is None else done.node,
         seen and done is not None and done.has_observed,
+        _place(done),
     )
+
+
+def _place(done: Event | None) -> int | None:
+    place = None if done is None or done.extra is None else done.extra.get("order")
+    return place if place.__class__ is int and 0 <= place < NEVER else None
 
 
 def _frozen(value: Json, position: int) -> Frozen:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from histories.checker import objects
 from histories.checker.evidence import possible_answers
+from histories.checker.texts import recognise_texts, with_empty_texts
 from histories.checker.verdict import Evidence
 from histories.checker.words import left, name_of, saw, seconds, shown, telling, wrote
 from histories.models import Model
@@ -59,8 +60,14 @@ def describe(
 
 
 def _recognised(case: Case) -> Finding:
-    if case.model.name in ("register", "cas-register", "kv"):
-        if not any(op.f == "append" for op in case.whole):
+    grows = any(op.f == "append" for op in case.whole)
+    if case.model.name == "string-map":
+        if grows and (found := recognise_texts(case.model, case.part)):
+            return found
+        part, whole = with_empty_texts(case.part), with_empty_texts(case.whole)
+        case = case._replace(part=part, whole=whole)
+    if case.model.name in ("register", "cas-register", "kv", "string-map"):
+        if not grows:
             for rule in REGISTER_RULES:
                 if found := rule(case):
                     return found

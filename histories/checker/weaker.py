@@ -13,7 +13,6 @@ initial value is older than all. Only values that were written once are spoken o
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,7 +23,9 @@ from histories.checker.words import READS, name_of, seconds, shown, wrote
 from histories.models import ILLEGAL, Model
 from histories.operations import NEVER, Operation
 
-SEQUENTIAL_SECONDS = 0.1
+SEQUENTIAL_STEPS = 4_000
+"""How long the search for such an order may get: a diagnosis, not a verdict. Steps, not seconds, so
+that a report says the same on every machine."""
 GUARANTEES = (
     "read your writes",
     "monotonic reads",
@@ -50,10 +51,9 @@ def diagnose(
     if any(op.f == "append" for op in operations):
         return ()
     part = verdict.evidence.operations if verdict.evidence else ()
-    deadline = time.monotonic() + SEQUENTIAL_SECONDS
-    answer = is_sequential(model, relaxed(model, part, operations), deadline) if part else None
+    answer = is_sequential(model, relaxed(model, part, operations)) if part else None
     if answer is not False:
-        answer = is_sequential(model, operations, deadline)
+        answer = is_sequential(model, operations)
     said = {
         True: "it is still sequentially consistent: each client could have seen one order of all",
         False: "it is not even sequentially consistent",
@@ -146,47 +146,62 @@ class _Sessions:
         )
 
 
-def is_sequential(model: Model, operations: Sequence[Operation], deadline: float) -> bool | None:
-    """Whether one order keeps every client's own order; None where time runs out.
+def is_sequential(
+    model: Model, operations: Sequence[Operation], steps_max: int = SEQUENTIAL_STEPS
+) -> bool | None:
+    """Whether one order keeps every client's own order; None where so many steps do not tell.
 
     A depth-first search that takes the oldest operations first, and reads as soon as they fit.
     """
-    queues: dict[Any, list[Operation]] = {}
-    for op in operations:
-        queues.setdefault(op.process, []).append(op)
-    clients = [sorted(own, key=lambda op: op.call) for own in queues.values()]
-    start = (model.initial(), tuple(0 for _ in clients))
-    tried = set()
-    stack = [start]
-    steps = 0
+    clients = _by_client(model, operations)
+    first: tuple[Any, Places] = (model.initial(), (0,) * len(clients))
+    met, tried = {first}, set()
+    stack = [first]
     while stack:
         state, places = _with_reads(model, clients, *stack.pop())
         if (state, places) in tried:
             continue
         tried.add((state, places))
-        steps += 1
-        if steps % 64 == 0 and time.monotonic() > deadline:
+        if len(tried) > steps_max:
             return None
-        heads = [(i, own[places[i]]) for i, own in enumerate(clients) if places[i] < len(own)]
+        heads = [(i, step[0]) for i, own in enumerate(clients) if (step := own[places[i]])]
         if all(op.outcome == "info" for _, op in heads):
             return True
         for i, op in sorted(heads, key=lambda head: head[1].call, reverse=True):
             after = model.step(state, op)
             if after is not ILLEGAL:
-                stack.append((after, (*places[:i], places[i] + 1, *places[i + 1 :])))
+                reached = (after, (*places[:i], places[i] + 1, *places[i + 1 :]))
+                if reached not in met:
+                    met.add(reached)
+                    stack.append(reached)
     return False
 
 
+Places = tuple[int, ...]
+"""How many operations of each client have been done."""
+_Client = list[tuple[Operation, bool] | None]
+"""A client's operations in its order, with whether they read; None stands at the end."""
+
+
+def _by_client(model: Model, operations: Sequence[Operation]) -> list[_Client]:
+    queues: dict[Any, list[Operation]] = {}
+    for op in sorted(operations, key=lambda op: op.call):
+        queues.setdefault(op.process, []).append(op)
+    reads = model.reads
+    return [
+        [*((op, op.f in reads or op.outcome == "mismatch") for op in own), None]
+        for own in queues.values()
+    ]
+
+
 def _with_reads(
-    model: Model, clients: list[list[Operation]], state: Any, places: tuple[int, ...]
-) -> tuple[Any, tuple[int, ...]]:
+    model: Model, clients: list[_Client], state: Any, places: Places
+) -> tuple[Any, Places]:
     """The same state with every read done that fits it and stands next for its client."""
     moved = list(places)
     for i, own in enumerate(clients):
-        while moved[i] < len(own):
-            op = own[moved[i]]
-            is_read = op.f in model.reads or op.outcome == "mismatch"
-            if not is_read or model.step(state, op) is ILLEGAL:
-                break
-            moved[i] += 1
+        place = places[i]
+        while (head := own[place]) and head[1] and model.step(state, head[0]) is not ILLEGAL:
+            place += 1
+        moved[i] = place
     return state, tuple(moved)

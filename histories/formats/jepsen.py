@@ -189,6 +189,10 @@ def _log_events(text: str, failed_cas: str, budget: Budget) -> list[Event]:
 
 
 def _log_value(text: str, line: int) -> Any:
+    if text.isdecimal() and text.isascii() and len(text) < 19:
+        return int(text)
+    if text == "nil":
+        return None
     found = list(edn.forms(text))
     if len(found) != 1:
         raise BadHistory(f"{text!r} is not one value", line=line)

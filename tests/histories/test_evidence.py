@@ -138,6 +138,54 @@ STORIES: dict[str, tuple[str, list[str], str]] = {
         "client 2 read x=4 at 0.004 s, more than the 2 that all additions begun until then add up "
         "to, as if one had been applied twice",
     ),
+    "lost-element of a text": (
+        "string-map",
+        [*op(1, "append", "ab"), *op(1, "append", "cd"), *op(2, "get", "-", "cd")],
+        'client 2 read x="cd" at 0.006 s, without "ab", whose append had been acknowledged to '
+        "client 1 at 0.002 s",
+    ),
+    "double-apply of a text": (
+        "string-map",
+        [*op(1, "append", "ab"), *op(2, "get", "-", "abab")],
+        'client 2 read x="abab" at 0.004 s: it holds "ab" more often than it was appended',
+    ),
+    "unwritten-value of a text": (
+        "string-map",
+        [*op(1, "append", "ab"), *op(2, "get", "-", "abz")],
+        'client 2 read x="abz" at 0.004 s, which is more than was appended until then',
+    ),
+    "backward-read of a text": (
+        "string-map",
+        ["1 invoke append ab", *op(2, "get", "-", "ab"), *op(3, "get", "-", "null"), "1 ok append"],
+        'client 3 read x="" at 0.005 s, although client 2 read x="ab" at 0.003 s',
+    ),
+    "different-orders of a text": (
+        "string-map",
+        [
+            "1 invoke append ab",
+            "2 invoke append cd",
+            "3 invoke get -",
+            "4 invoke get -",
+            "3 ok get abcd",
+            "4 ok get cdab",
+            "1 ok append",
+            "2 ok append",
+        ],
+        'client 3 read x="abcd" at 0.005 s, client 4 read x="cdab" at 0.006 s: neither begins the '
+        "other",
+    ),
+    "stale-read of a text": (
+        "string-map",
+        [*op(1, "put", "a"), *op(2, "put", "b"), *op(4, "get", "-", "a")],
+        'client 4 read x="a" at 0.006 s, although x="b" had been acknowledged to client 2 at '
+        '0.004 s and nobody wrote "a" again',
+    ),
+    "stale-initial of a text": (
+        "string-map",
+        [*op(1, "put", "a"), *op(4, "get", "-", "null")],
+        'client 4 read x="" at 0.004 s, although x="a" had been acknowledged to client 1 at '
+        '0.002 s, and nobody wrote ""',
+    ),
     "two-holders": (
         "mutex",
         [*op(1, "acquire"), *op(2, "acquire")],

@@ -157,6 +157,7 @@ impl<'a> Reader<'a, '_> {
             value,
             mismatch,
             observed,
+            order: None,
         };
         let line = u64::from(self.history.events) + 1;
         self.history.push(&event, line).ok()

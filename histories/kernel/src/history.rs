@@ -108,6 +108,8 @@ pub struct Event {
     pub value: Raw,
     pub mismatch: bool,
     pub observed: Option<Id>,
+    /// Where the system says that it put the operation.
+    pub order: Option<i64>,
 }
 
 /// What is wrong with a history, and at which line (or event) it is, from 1; 0 is the whole.
@@ -151,6 +153,8 @@ pub struct History {
     model: crate::models::Kind,
     pub events: u32,
     pub operations: u64,
+    /// By the position of the operation's invocation.
+    pub orders: FxHashMap<u32, i64>,
     last_index: i64,
     last_time: i64,
     bad_operation: Option<Bad>,
@@ -188,6 +192,7 @@ impl History {
             model,
             events: 0,
             operations: 0,
+            orders: FxHashMap::default(),
             last_index: -1,
             last_time: 0,
             bad_operation: None,
@@ -380,6 +385,9 @@ impl History {
         op.observed = event.observed.is_some();
         op.res = res;
         op.ret = ret;
+        if let Some(order) = event.order {
+            self.orders.insert(op.call, order);
+        }
         let refused = self.model.refuses_result(op, &self.values);
         if let (Some(what), None) = (refused, &self.bad_operation) {
             let line = u64::from(op.call) + 1;

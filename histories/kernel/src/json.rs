@@ -58,6 +58,7 @@ pub fn event(line: &[u8], values: &mut Values, mut key: impl FnMut(&[u8]) -> u32
         value: Raw::One(NULL),
         mismatch: false,
         observed: None,
+        order: None,
     };
     let (mut has_kind, mut has_f, mut given) = (false, false, 0_u32);
     line.space();
@@ -99,6 +100,12 @@ pub fn event(line: &[u8], values: &mut Values, mut key: impl FnMut(&[u8]) -> u32
                     }
                 }
                 b"observed" => event.observed = Some(line.value(0)?),
+                b"order" => {
+                    event.order = match line.token()? {
+                        Token::Count(place) => Some(place),
+                        _ => None,
+                    }
+                }
                 _ => line.skip(0)?,
             }
             line.space();

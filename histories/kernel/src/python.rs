@@ -89,6 +89,7 @@ fn judged_parts(
 ) -> PyResult<Vec<(usize, Judged)>> {
     let job = Job {
         kind,
+        orders: &history.orders,
         initial,
         values: &history.values,
         limits,
@@ -358,6 +359,7 @@ impl<'py> Names<'py> {
             value: raw(history, &fields.get_item(6)?)?,
             mismatch,
             observed,
+            order: order(&fields.get_item(11)?),
         })
     }
 
@@ -388,6 +390,15 @@ impl<'py> Names<'py> {
         self.key = Some((key.clone(), id));
         Ok(Some(id))
     }
+}
+
+/// The place that the event's further fields name, where they do.
+fn order(extra: &Bound<'_, PyAny>) -> Option<i64> {
+    let place = extra.cast::<PyDict>().ok()?.get_item("order").ok()??;
+    if place.is_instance_of::<PyBool>() {
+        return None;
+    }
+    place.extract::<i64>().ok().filter(|&place| (0..1 << 62).contains(&place))
 }
 
 fn bytes(text: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
@@ -510,6 +521,7 @@ impl Live {
         let history = &*history;
         let job = Job {
             kind: *kind,
+            orders: &history.orders,
             initial,
             values: &history.values,
             limits: &limits,

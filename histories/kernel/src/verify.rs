@@ -5,14 +5,25 @@
 //! missing.
 
 use crate::history::{Op, Outcome};
+use crate::memory::Limits;
 use crate::models::Machine;
 use crate::values::Id;
 
-pub fn verify(machine: &mut Machine, initial: Id, ops: &[Op], order: &[u32]) -> Result<(), String> {
+/// An order that is too long for the limits proves nothing either.
+pub fn verify(
+    machine: &mut Machine,
+    initial: Id,
+    ops: &[Op],
+    order: &[u32],
+    limits: &Limits,
+) -> Result<(), String> {
     let mut state = machine.initial(initial);
     let mut taken = vec![false; ops.len()];
     let mut latest_call = 0;
-    for &i in order {
+    for (place, &i) in order.iter().enumerate() {
+        if place % 256 == 0 {
+            limits.check().map_err(|stop| stop.reason().to_string())?;
+        }
         let op = &ops[i as usize];
         if std::mem::replace(&mut taken[i as usize], true) {
             return Err(format!("operation {i} stands twice in the order"));

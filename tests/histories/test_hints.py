@@ -1,0 +1,99 @@
+"""Where the system says an order, it is tried first, and never believed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from histories.checker import check
+from histories.checker.certificate import replay
+from histories.checker.compiled import available
+from histories.events import Event
+from histories.formats import native
+from histories.models import MODELS, model_named
+from histories.operations import pair
+from tests.histories.making import history, linearizable
+
+both = pytest.mark.parametrize(
+    "kernel",
+    [
+        pytest.param(
+            True, marks=pytest.mark.skipif(not available(), reason="the kernel is not built here")
+        ),
+        False,
+    ],
+)
+
+
+def crowded(clients: int = 60, rounds: int = 12, *, stale: bool = False) -> list[Event]:
+    """Rounds in which all clients write one of few values, or read, at once: hopeless for a search.
+    Every completion says where it landed; with `stale` one read returns another value."""
+    draw, events, value, place = random.Random(9), [], None, 0
+    for _ in range(rounds):
+        first = len(events)
+        steps = [(c, "read" if c % 3 == 0 else "write", draw.randrange(6)) for c in range(clients)]
+        for c, f, given in steps:
+            events.append(
+                Event(len(events), 0, c, "invoke", f, "k", None if f == "read" else given)
+            )
+        landed = draw.sample(steps, clients)
+        done = []
+        for c, f, given in landed:
+            place += 1
+            value = given if f == "write" else value
+            done.append((c, f, value if f == "read" else given, place))
+        for c, f, answer, at in draw.sample(done, clients):
+            said: Any = 99 if stale and f == "read" and at > place - 3 else answer
+            events.append(Event(len(events), 0, c, "ok", f, "k", said, extra={"order": at}))
+        assert len(events) == first + 2 * clients
+    return events
+
+
+@both
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_hint_decides_where_the_search_cannot(
+    tmp_path: Path, as_file: bool, kernel: bool
+) -> None:
+    events = crowded()
+    source: Any = events
+    if as_file:
+        source = tmp_path / "h.jsonl"
+        native.write(source, events)
+    verdict = check(source, kernel=kernel, linearization=True, time_limit_s=60)
+    assert (verdict.outcome, verdict.partitions[0].method) == ("valid", "hint")
+    replay(model_named("kv"), pair(events), verdict.partitions[0].linearization or ())
+    bare = [event._replace(extra=None) for event in events]
+    assert check(bare, kernel=kernel, time_limit_s=0.3).outcome == "unknown"
+
+
+@both
+def test_a_hint_excuses_nothing(kernel: bool) -> None:
+    verdict = check(crowded(stale=True), kernel=kernel, time_limit_s=1)
+    assert verdict.outcome != "valid"
+
+
+@both
+@pytest.mark.parametrize("name", MODELS)
+def test_hints_true_or_false_change_no_verdict(name: str, kernel: bool) -> None:
+    model, by_hint = model_named(name), 0
+    for seed in range(300):
+        draw = random.Random(f"hints:{seed}")
+        events = history(name, seed, largest=6)
+        operations = pair(events)
+        places = {op.call: draw.randrange(4) for op in operations}
+        if draw.random() < 0.7:
+            found = check(events, model=name, linearization=True, kernel=kernel)
+            for part in found.partitions:
+                places.update((call, n) for n, call in enumerate(part.linearization or ()))
+        hinted = list(events)
+        for op in operations:
+            if op.outcome != "info":
+                hinted[op.ret] = events[op.ret]._replace(extra={"order": places[op.call]})
+        verdict = check(hinted, model=name, kernel=kernel)
+        assert (verdict.outcome == "valid") == linearizable(model, operations), seed
+        by_hint += any(part.method == "hint" for part in verdict.partitions)
+    if name in ("counter", "string-map", "mutex", "fenced-lock"):
+        assert by_hint > 30
