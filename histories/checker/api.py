@@ -10,8 +10,9 @@ from typing import TypeAlias, cast
 
 from histories.budget import Budget, LimitReached
 from histories.checker import compiled
-from histories.checker.reference import judge
-from histories.checker.verdict import Verdict, joined
+from histories.checker.evidence import possible_answers
+from histories.checker.reference import judge, partitions
+from histories.checker.verdict import PartitionVerdict, Verdict, joined
 from histories.checker.weaker import diagnose
 from histories.errors import BadHistory, UnknownOperation
 from histories.events import Event, Json
@@ -22,7 +23,7 @@ from histories.operations import Operation, freeze, key_text
 from histories.reader import format_of, read_history
 
 DIAGNOSED_MAX = 20_000
-"""Larger histories are not searched for what still holds of them."""
+"""Larger histories are not read again for what still holds of them."""
 
 Source: TypeAlias = "Path | str | RunFolder | History | Sequence[Event] | Sequence[Operation]"
 
@@ -81,20 +82,30 @@ def check(
 
 
 def _diagnosed(source: Source, verdict: Verdict, model: Model) -> Verdict:
-    """An invalid verdict with what still holds of the partitions that failed; see `weaker`."""
-    if verdict.outcome != "invalid" or verdict.operations > DIAGNOSED_MAX:
+    """An invalid verdict with what the reads of its evidence could have returned, and with what
+    still holds of the partitions that failed; see `weaker`."""
+    if verdict.outcome != "invalid":
         return verdict
-    history = read(source) if isinstance(source, Path) else _as_history(source)
-    operations = history.operations() if history else cast(Sequence[Operation], source)
+    own: dict[str | None, list[Operation]] | None = None
+    if verdict.operations <= DIAGNOSED_MAX:
+        history = read(source) if isinstance(source, Path) else _as_history(source)
+        own = partitions(history.operations() if history else cast(Sequence[Operation], source))
     parts = tuple(
-        dataclasses.replace(
-            part, weaker=diagnose(model, [op for op in operations if op.key == part.key], part)
-        )
-        if part.outcome == "invalid"
-        else part
+        part if part.outcome != "invalid" else _explained(model, part, own and own[part.key])
         for part in verdict.partitions
     )
     return dataclasses.replace(verdict, partitions=parts)
+
+
+def _explained(
+    model: Model, part: PartitionVerdict, operations: list[Operation] | None
+) -> PartitionVerdict:
+    if part.evidence is not None:
+        could = possible_answers(model, part.evidence.operations, operations)
+        part = dataclasses.replace(part, evidence=dataclasses.replace(part.evidence, could=could))
+    if operations is not None:
+        part = dataclasses.replace(part, weaker=diagnose(model, operations, part))
+    return part
 
 
 def _by_reference(source: Source, model: Model, budget: Budget, started: float) -> Verdict:

@@ -7,8 +7,8 @@ whole, the operations on the lost value stand just before it; without them it st
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from histories.budget import Budget
 from histories.checker.search import search
@@ -19,6 +19,7 @@ from histories.operations import NEVER, Operation
 REGISTERS = ("register", "cas-register", "kv")
 COULD_SECONDS = 0.3
 COULD_OPERATIONS_MAX = 24
+CANDIDATES_MAX = 8
 
 
 def relaxed(model: Model, part: Sequence[Operation], whole: Iterable[Operation]) -> list[Operation]:
@@ -50,41 +51,66 @@ def fails_alone(
 
 
 def possible_answers(
-    model: Model, part: Sequence[Operation], whole: Sequence[Operation]
+    model: Model, part: Sequence[Operation], whole: Sequence[Operation] | None
 ) -> tuple[str, ...]:
-    """For each read of a register in a small part, in words, what else it could have returned."""
+    """For each read of a register in a small part, in words, what else it could have returned.
+
+    An answer is possible where its write had begun and was not certainly overwritten when the read
+    began, by all that the `whole` did, and where the part could be ordered with it. Without the
+    whole only the part speaks, and the words say so.
+    """
     if len(part) > COULD_OPERATIONS_MAX or model.name not in REGISTERS:
         return ()
-    deadline = time.monotonic() + COULD_SECONDS
+    known = part if whole is None else whole
+    if any(op.f == "append" for op in known):
+        return ()
+    budget = Budget(COULD_SECONDS)
+    words = "it could" if whole is not None else "by these operations alone it could"
     lines = []
     for op in part:
         if op.f not in READS or not op.seen or op.ret == NEVER:
             continue
-        answers = _answers(model, part, whole, op, deadline)
+        answers = _answers(model, part, known, op, budget)
         if answers is None:
             break
         if answers:
-            lines.append(f"{telling(op)}; it could have returned {' or '.join(answers)}")
+            lines.append(f"{telling(op)}; {words} have returned {' or '.join(answers)}")
     return tuple(lines)
 
 
 def _answers(
     model: Model,
     part: Sequence[Operation],
-    whole: Sequence[Operation],
+    known: Sequence[Operation],
     read: Operation,
-    deadline: float,
+    budget: Budget,
 ) -> list[str] | None:
-    """The values among those of the part that `read` could have returned; None out of time."""
-    values = [model.initial()] + [value for op in part for value in wrote(op)]
-    answers = []
-    for value in dict.fromkeys(values):
+    """The other values that `read` could have returned; None out of time."""
+    there = {op.call for op in part}
+    answers: dict[str, None] = {}
+    candidates = _not_overwritten(model, known, read)
+    for value, writer in candidates[-CANDIDATES_MAX:]:
         if value == read.result:
             continue
-        other = [op._replace(result=value) if op is read else op for op in part]
-        outcome = search(model, relaxed(model, other, whole), Budget.until(deadline)).outcome
+        other = [op._replace(result=value) if op.call == read.call else op for op in part]
+        if writer is not None and writer.call not in there:
+            other.append(writer._replace(f="write", value=value, id=len(other)))
+        outcome = search(model, relaxed(model, other, known), budget).outcome
         if outcome == "unknown":
             return None
         if outcome == "valid":
-            answers.append(shown(value))
-    return answers
+            answers[shown(value)] = None
+    return list(answers)
+
+
+def _not_overwritten(
+    model: Model, known: Sequence[Operation], read: Operation
+) -> list[tuple[Any, Operation | None]]:
+    """Values, with who wrote them (nobody: the initial one), that may have been there during the
+    read as far as time tells: the oldest write first."""
+    writes = [(op, value) for op in known for value in wrote(op) if op.call < read.ret]
+    done = [op.call for op, _ in writes if op.outcome == "ok" and op.ret < read.call]
+    floor = max(done, default=-1)
+    found: list[tuple[Any, Operation | None]] = [] if done else [(model.initial(), None)]
+    writes.sort(key=lambda written: written[0].call)
+    return found + [(value, op) for op, value in writes if op.ret >= floor]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from histories.checker import objects
-from histories.checker.evidence import possible_answers
 from histories.checker.texts import recognise_texts, with_empty_texts
 from histories.checker.verdict import Evidence
 from histories.checker.words import left, name_of, saw, seconds, shown, telling, wrote
@@ -54,7 +53,6 @@ def describe(
         anomaly=anomaly,
         sentence=sentence,
         operations=tuple(op._replace(id=i) for i, op in enumerate(part)),
-        could=possible_answers(model, part, whole),
         minimal=minimal,
     )
 

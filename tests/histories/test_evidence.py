@@ -8,9 +8,11 @@ import pytest
 
 from histories.checker import Verdict, check
 from histories.checker.evidence import fails_alone
+from histories.checker.words import shown, telling
 from histories.events import Event
 from histories.models import model_named
 from histories.operations import pair
+from tests.histories.making import history, linearizable
 
 KERNELS = pytest.mark.parametrize("kernel", [True, False])
 
@@ -264,6 +266,51 @@ def test_what_a_read_could_have_returned(kernel: bool) -> None:
     verdict = check(story(*STORIES["stale-read"][1]), kernel=kernel)
     assert verdict.evidence is not None
     assert verdict.evidence.could == ("client 4 read x=7 at 0.006 s; it could have returned 9",)
+
+
+@KERNELS
+def test_a_read_could_not_have_returned_what_was_overwritten(kernel: bool) -> None:
+    steps = [
+        *op(1, "write", "5"),
+        *op(2, "write", "6"),
+        "3 invoke write 7",
+        *op(4, "read", "-", "9"),
+    ]
+    verdict = check(story(*steps), kernel=kernel)
+    assert verdict.evidence is not None
+    assert [o.f for o in verdict.evidence.operations] == ["read"]
+    assert verdict.evidence.could == (
+        "client 4 read x=9 at 0.007 s; it could have returned 6 or 7",
+    )
+
+
+@KERNELS
+def test_every_answer_that_the_whole_allows_is_named(kernel: bool) -> None:
+    """Where one read is all that is wrong, an enumeration tells what it could have returned."""
+    model, looked = model_named("cas-register"), 0
+    for seed in range(1500):
+        events = history("cas-register", seed, largest=7)
+        verdict = check(events, model="cas-register", kernel=kernel)
+        if verdict.evidence is None or len(verdict.evidence.could) != 1:
+            continue
+        operations = pair(events)
+        line = verdict.evidence.could[0]
+        read = next(o for o in verdict.evidence.operations if line.startswith(telling(o)))
+        values = {o.value if o.f == "write" else o.value[1] for o in operations if o.value}
+        possible = {
+            shown(value)
+            for value in {None, *values}
+            if linearizable(
+                model,
+                [o._replace(result=value) if o.call == read.call else o for o in operations],
+            )
+        }
+        if not possible:
+            continue  # something else is wrong, too
+        looked += 1
+        said = set(line.rsplit(" have returned ", 1)[1].split(" or "))
+        assert possible <= said, (seed, line)
+    assert looked > 20
 
 
 @KERNELS
