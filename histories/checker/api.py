@@ -91,7 +91,9 @@ def _diagnosed(source: Source, verdict: Verdict, model: Model) -> Verdict:
         history = read(source) if isinstance(source, Path) else _as_history(source)
         own = partitions(history.operations() if history else cast(Sequence[Operation], source))
     parts = tuple(
-        part if part.outcome != "invalid" else _explained(model, part, own and own[part.key])
+        part
+        if part.outcome != "invalid"
+        else _explained(model, part, None if own is None else own[part.key])
         for part in verdict.partitions
     )
     return dataclasses.replace(verdict, partitions=parts)
