@@ -374,7 +374,7 @@ _ALL = (
     Mutant(
         id="E11",
         protocols=EPAXOS,
-        change="an owner that restarted still vouches that it has not committed what it began",
+        change="a fast decision is told before it is on disk: a restarted owner denies it",
         exposed_by="owner killed after a fast path whose Commits are lost",
         shows="two decided values",
     ),

@@ -35,6 +35,7 @@ not needed, see `epaxos_execution`.
 
 Engineering, each piece of which can be got wrong:
 
+  * A fast decision is on the owner's disk before it is told: see `epaxos_recovery`.
   * The owner's PreAccept is its vote, and leaves when it is on the owner's disk. Else an owner that
     crashed would begin another command in an instance that others know already.
   * Dependencies that nobody finishes would stop everything behind them: whoever sees an instance
@@ -56,7 +57,7 @@ from typing import Any, ClassVar, Final
 
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.ballots import ZERO
-from node_image.protocols.epaxos_ballots import PRE_ACCEPTING, Lead
+from node_image.protocols.epaxos_ballots import COMMITTING, PRE_ACCEPTING, Lead
 from node_image.protocols.epaxos_instances import (
     COMMITTED,
     PRE_ACCEPTED,
@@ -75,6 +76,7 @@ from node_image.protocols.seam import (
     Command,
     Effect,
     NodeId,
+    Persist,
     Randomness,
     Send,
     StateMachine,
@@ -208,10 +210,19 @@ class EPaxos(InstanceRecovery):
             lead.deps = self._union(lead.deps, message.deps)
         if self.fast_quorums.phase2(lead.agreed):
             self._count("fast_path")
-            lead.deps = lead.init
-            self._decide(lead, now_us)
+            self._commit_fast(lead, now_us)
         elif lead.agreed != lead.votes and self.quorums.phase2(lead.votes):
             self._take_slow_path(lead, now_us)
+
+    def _commit_fast(self, lead: Lead, now_us: int) -> None:
+        """Decided; but nobody hears of it, this node's own execution included, before it is on the
+        disk. A recovery goes by the owner's word, and the owner, after a restart, by its disk."""
+        identity = lead.instance.id
+        lead.stage, lead.deps = COMMITTING, lead.init
+        lead.commit = m.Commit(identity, ZERO, False, lead.commands, lead.deps)
+        self._out.append(Persist(m.Settled(identity, ZERO, lead.deps)))
+        self._out.append(Broadcast(lead.commit))
+        self._send(self.node, lead.commit)
 
     def _agrees(self, deps: Vector, init: Vector) -> bool:
         """Whether this acceptor knew of nothing that the owner had not."""
@@ -240,7 +251,7 @@ class EPaxos(InstanceRecovery):
 
     def _after_commit(self, instance: Instance, now_us: int) -> None:
         super()._after_commit(instance, now_us)
-        if self._still_leads(instance):
+        if instance.id.owner == self.node and instance.id.number >= self._first_number:
             self._open -= 1
             if instance.noop:
                 self._begin_again(instance)

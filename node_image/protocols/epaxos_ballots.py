@@ -16,7 +16,7 @@ or in a recovery. It is not durable: a node that restarts leads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from node_image.protocols.ballots import Ballot, next_ballot
@@ -52,20 +52,24 @@ PREPARING: Final = "preparing"
 VALIDATING: Final = "validating"
 WAITING: Final = "waiting"
 ACCEPTING: Final = "accepting"
+COMMITTING: Final = "committing"
+"""Decided on the fast path; nobody has been told, because it is not on the owner's disk yet."""
 
 
 class Lead:
     """An instance that this node brings to a decision, in one ballot.
 
     `votes` are of the current stage, `agreed` those of them that added no dependency. `deps` grows
-    to all dependencies reported; `init`, `commands` and `noop` are what is proposed. The other
-    fields belong to a recovery: see `epaxos_recovery`.
+    to all dependencies reported; `init`, `commands` and `noop` are what is proposed. `commit` is a
+    fast decision that waits for the disk, in the stage COMMITTING. The other fields belong to a
+    recovery: see `epaxos_recovery`.
     """
 
     __slots__ = (
         "agreed",
         "ballot",
         "commands",
+        "commit",
         "deps",
         "fast",
         "init",
@@ -88,6 +92,7 @@ class Lead:
         self.votes = self.agreed = NOBODY
         self.noop = False
         self.commands: tuple[Command, ...] = ()
+        self.commit: Commit | None = None
         self.init: Vector = ()
         self.deps: Vector = ()
         self.promises: dict[NodeId, Promise] = {}
@@ -205,7 +210,7 @@ class InstanceBallots(InstanceStore):
     def _open_instance(self, sender: NodeId, identity: InstanceId, now_us: int) -> Instance | None:
         """The instance that a message is about, if it is still open here; the sender is told
         when it is not."""
-        if self._is_gone(identity):
+        if self._is_gone(identity) or self._is_committing(identity):
             return None
         instance = self._table.obtain(identity, now_us)
         if instance.phase >= COMMITTED:
@@ -217,6 +222,11 @@ class InstanceBallots(InstanceStore):
     def _is_gone(self, identity: InstanceId) -> bool:
         """What is executed and forgotten must not look as if it had never been."""
         return self._table.is_forgotten(identity)
+
+    def _is_committing(self, identity: InstanceId) -> bool:
+        """Whether the owner, this node, has decided it, and will say so in a moment."""
+        lead = self._leads.get(identity)
+        return lead is not None and lead.stage == COMMITTING
 
     # ------------------------------------------------------------------ decisions
 
@@ -231,19 +241,18 @@ class InstanceBallots(InstanceStore):
         instance = self._table.obtain(commit.id, now_us)
         if instance.phase >= COMMITTED:
             return
-        self._leads.pop(commit.id, None)
+        lead = self._leads.pop(commit.id, None)
         self._fill(instance, commit)
-        self._unsaved.append(instance)
+        if lead is None or lead.commit is None:
+            self._unsaved.append(instance)
         self._settled(instance)
         self._after_commit(instance, now_us)
 
     def _after_commit(self, instance: Instance, now_us: int) -> None:
         """For whoever waits for this decision, besides execution."""
 
-    def _still_leads(self, instance: Instance) -> bool:
-        """Whether this node owns the instance, and knows that it has not committed it. An owner
-        that restarted does not know: decisions are not waited for on its disk."""
-        return instance.id.owner == self.node and instance.id.number >= self._first_number
+    def _commits_under_way(self) -> Iterable[Commit]:
+        return (lead.commit for lead in self._leads.values() if lead.commit is not None)
 
     def _after_snapshot(self) -> None:
         """A snapshot may have settled what this node was still leading."""

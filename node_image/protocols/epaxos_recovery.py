@@ -41,10 +41,11 @@ each other learn of it from `Waiting`, the last line. Where the fast path was su
 commands are proposed with all dependencies that Q reported when it remembered them: this
 is a Phase 1 of the owner's kind, run again, and as safe.
 
-The owner's own word ("I still lead it, and have not committed it") counts only within one life:
-decisions are not waited for on the owner's disk, so after a restart it does not know. It is then an
-acceptor like the others. The price: with e acceptors down, and two restarted owners whose instances
-interfere and were both open at the crash, they can stay undecidable until one more is back.
+The owner's own word ("I have not committed it") outlives a restart, because a decision on the fast
+path is on the owner's disk before anybody hears of it: what is not there was not committed, and
+never will be, in ballot zero. Without that, two restarted owners whose instances interfere would
+stay undecidable while e acceptors are down. The price is one more write before a fast decision is
+told; it shares the disk's next barrier with whatever else waits for one.
 
 Duels: whoever promises a ballot to another gives that node time, and everybody's patience is
 random.
@@ -57,6 +58,7 @@ from typing import Final
 
 from node_image.protocols.epaxos_ballots import (
     ACCEPTING,
+    COMMITTING,
     PREPARING,
     VALIDATING,
     WAITING,
@@ -206,13 +208,13 @@ class InstanceRecovery(InstanceBallots):
             instance.commands,
             instance.init,
             instance.deps,
-            self._still_leads(instance),
+            instance.id.owner == self.node,
         )
 
     def _on_nack(self, sender: NodeId, message: Nack, now_us: int) -> None:
         """Somebody is ahead: leave the instance to them for a while."""
         lead = self._leads.get(message.id)
-        if lead is None or message.promised <= lead.ballot:
+        if lead is None or message.promised <= lead.ballot or lead.stage == COMMITTING:
             return
         self._promise(lead.instance, message.promised)
         self._write(lead.instance)

@@ -1,9 +1,10 @@
 """An EPaxos replica's memory: what it writes down, checkpoints, and catching up with the others.
 
 On disk stand, for every instance that is not in the checkpoint, the last `InstanceVote`: whatever
-this acceptor has promised and recorded, written before the message that says so leaves. Decisions
-are not needed on disk for safety, since a quorum's votes are there; they are written all the same,
-with the next record that has to be, so that a restart need not ask for each of them again.
+this acceptor has promised and recorded, written before the message that says so leaves. An owner's
+fast decision is there, too, before anybody hears of it: no vote shows that it was taken. Other
+decisions are not needed on disk for safety, since a quorum's votes are there; they are written all
+the same, with the next record that has to be, so that a restart need not ask for each of them.
 
 There is no log whose beginning could be cut off, but nearly: of every owner a replica has executed
 all instances up to some number. Every `snapshot_every` executions a checkpoint replaces the disk's
@@ -184,11 +185,16 @@ class InstanceStore(InstanceExecution):
                 records.append(instance.as_commit())
             elif instance.phase < COMMITTED:
                 records.append(instance.as_vote())
+        records.extend(self._commits_under_way())
         self._out.append(Checkpoint(tuple(records)))
         base = self._stable[self.node] = tuple(self._table.base)
         self._out.append(Broadcast(Stable(base)))
         self._count("snapshots")
         self._note("snapshot", base=list(self._table.base), executed=self._executed)
+
+    def _commits_under_way(self) -> Iterable[Commit]:
+        """Own decisions that are written, and will be told once they are on the disk."""
+        raise NotImplementedError
 
     def _on_stable(self, sender: NodeId, message: Stable, now_us: int) -> None:
         self._stable[sender] = message.base

@@ -41,7 +41,8 @@ class Acceptor(Driven):
     def _keep(self, effects: list[Any]) -> list[Any]:
         self.effects = list(effects)
         for effect in self.effects:  # it grows
-            if isinstance(effect, Send) and effect.to == self.node:
+            mine = isinstance(effect, Send) and effect.to == self.node
+            if mine and not self.disk_stuck:
                 self.effects += self.protocol.receive(self.node, effect.message, self.now)
         return self.effects
 
@@ -198,12 +199,17 @@ def slow_path_takes_the_union(protocol: type[Any]) -> Any:
     return [accept.deps for accept in _answers_with_a_dependency(protocol).sent(m.Accept)]
 
 
-@scenario("E11", False)
-def a_restarted_owner_does_not_vouch(protocol: type[Any]) -> Any:
-    disk = persisted(five(protocol).request(put(1)))
+@scenario("E11", [])
+def a_restarted_owner_does_not_deny_what_it_decided(protocol: type[Any]) -> Any:
+    own = InstanceId(1, 1)
+    node = five(protocol)
+    disk = persisted(node.request(put(1)))
+    for other in (2, 3):
+        disk += persisted(node.receive(other, m.PreAccepted(own, NONE)))
+    assert node.sent(m.Commit), "the others have been told"
     node = five(protocol, disk=disk)
-    node.receive(3, m.Prepare(OLDER, InstanceId(1, 1)))
-    return node.sent(m.Promise)[0].leads
+    node.receive(3, m.Prepare(OLDER, own))
+    return [promise.leads for promise in node.sent(m.Promise)]
 
 
 # ----------------------------------------------------------------------------- interference
