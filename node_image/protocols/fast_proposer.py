@@ -101,8 +101,20 @@ class FastProposer(DecisionLog, MultiPaxos):
 
     def _on_forward(self, sender: NodeId, message: f.Forward, now_us: int) -> None:
         if self.role in (LEADER, CANDIDATE):
-            self._queue.extend(message.commands)
+            under_way = self._under_way()
+            self._queue.extend(c for c in message.commands if c[:2] not in under_way)
             self._open_slots()
+
+    def _under_way(self) -> set[tuple[int, int]]:
+        """Commands that are queued here, or proposed by this node and not decided: what is sent
+        once more needs no second place, or a slow coordinator never gets to the end of its queue."""
+        found = {command[:2] for command in self._queue}
+        for value in self._in_flight.values():
+            found.update(command[:2] for command in value)
+        for slot in self._tallies:
+            if not self._is_settled(slot):
+                found.update(command[:2] for command in self._log.entries[slot].commands)
+        return found
 
     def _turn_page(self) -> None:
         """In a new ballot nothing is proposed or counted yet; what was under way may be lost."""
@@ -148,8 +160,7 @@ class FastProposer(DecisionLog, MultiPaxos):
 
     def _forward_again(self, now_us: int) -> None:
         """What is neither queued nor in flight was forwarded, and then perhaps lost."""
-        here = {command[:2] for value in self._in_flight.values() for command in value}
-        here.update(command[:2] for command in self._queue)
+        here = self._under_way()
         for key, (came_us, command) in self._clients.items():
             if key not in here and now_us - came_us >= self.config.retry_us:
                 self._queue.append(command)

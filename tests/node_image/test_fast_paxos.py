@@ -466,3 +466,23 @@ def test_learner_takes_no_part_and_follows() -> None:
     assert node.status.applied == 1
     node.request(put(1))
     assert node.replies()[0].answer.leader == 1
+
+
+def test_what_is_forwarded_again_keeps_its_one_place_in_the_queue() -> None:
+    """A slow coordinator was sent everything five times a second, and queued it every time: it
+    never came to the end of a queue that grew faster than it was worked off."""
+    node = Driven(FastPaxos, nodes=5, options={"fast": False}, batch_max=1, pipeline_max=2)
+    ballot = node.lead()
+    commands = tuple(put(1, client=client) for client in range(20, 26))
+    proposed: list[int] = []
+    for _ in range(5):
+        node.receive(2, f.Forward(commands))
+        proposed += [accept.commands[0].client for accept in node.sent(m.Accept)]
+    assert proposed == [20, 21], "both in the window"
+    for slot in range(1, 7):
+        for other in (2, 3):
+            node.receive(other, m.Accepted(ballot, slot, slot))
+            proposed += [accept.commands[0].client for accept in node.sent(m.Accept)]
+    assert proposed == [20, 21, 22, 23, 24, 25], "everybody once, in the order in which they came"
+    node.receive(2, f.Forward(commands[:1]))
+    assert len(node.sent(m.Accept)) == 1, "what was decided may be asked for anew: sessions answer"
