@@ -107,7 +107,7 @@ class FastProposer(DecisionLog, MultiPaxos):
 
     def _under_way(self) -> set[tuple[int, int]]:
         """Commands that are queued here, or proposed by this node and not decided: what is sent
-        once more needs no second place, or a slow coordinator never gets to the end of its queue."""
+        once more needs no second place. A slow coordinator's queue would grow for ever."""
         found = {command[:2] for command in self._queue}
         for value in self._in_flight.values():
             found.update(command[:2] for command in value)
