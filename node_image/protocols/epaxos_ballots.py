@@ -52,6 +52,7 @@ PREPARING: Final = "preparing"
 VALIDATING: Final = "validating"
 WAITING: Final = "waiting"
 ACCEPTING: Final = "accepting"
+TRIES_MAX: Final = 6
 COMMITTING: Final = "committing"
 """Decided on the fast path; nobody has been told, because it is not on the owner's disk yet."""
 
@@ -144,9 +145,15 @@ class InstanceBallots(InstanceStore):
         del self._leads[lead.instance.id]
 
     def _give_time(self, instance: Instance, now_us: int) -> None:
-        """Whoever is at it now shall have time to finish, before this node steps in."""
+        """Whoever is at it now shall have time to finish, before this node steps in: the more, the
+        more have tried. A recovery is three round trips, and duels when they are slow end so."""
         low_us, high_us = self.config.election_min_us, self.config.election_max_us
-        instance.due_us = now_us + self._random.randrange(low_us, high_us + 1)
+        patience_us = self._random.randrange(low_us, high_us + 1)
+        instance.due_us = now_us + patience_us * self._tries(instance)
+
+    def _tries(self, instance: Instance) -> int:
+        """How often patience is multiplied: 1, and up to TRIES_MAX with the ballots taken."""
+        return min(1 + instance.promised.round // 2, TRIES_MAX)
 
     # ------------------------------------------------------------------ Phase 2: the proposer
 

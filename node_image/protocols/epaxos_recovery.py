@@ -169,9 +169,10 @@ class InstanceRecovery(InstanceBallots):
         ballot = self._new_ballot(instance)
         self._leads.pop(instance.id, None)
         self._promise(instance, ballot)
-        instance.due_us = now_us + self._random.randrange(
+        patience_us = self._random.randrange(
             self.config.election_max_us, 2 * self.config.election_max_us
         )
+        instance.due_us = now_us + patience_us * self._tries(instance)
         self._leads[instance.id] = Lead(instance, ballot, PREPARING, now_us)
         self._count("ballots")
         self._count("recoveries")

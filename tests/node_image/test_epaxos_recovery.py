@@ -8,7 +8,7 @@ import pytest
 
 from node_image.mutants import protocol_class
 from node_image.protocols import epaxos_messages as m
-from node_image.protocols.ballots import ZERO
+from node_image.protocols.ballots import ZERO, Ballot
 from node_image.protocols.epaxos_messages import InstanceId
 from tests.node_image.driven import Driven, put
 from tests.node_image.test_epaxos import (
@@ -93,3 +93,15 @@ def test_two_recoveries_that_wait_for_each_other(votes: int, outcome: Any) -> No
     node, _ = suspicious(CORRECT, OPEN_SUSPECT)
     node.receive(4, m.Waiting(C, NONE, votes))
     assert proposed(node) == outcome
+
+
+def test_the_more_have_tried_the_longer_everybody_waits() -> None:
+    """A recovery that takes longer than everybody's patience never ended: all took new ballots."""
+    patience = []
+    for round_ in (1, 4, 40):
+        node = Driven(CORRECT, nodes=5)
+        node.receive(3, m.Prepare(Ballot(round_, 3), A))
+        patience.append(node.protocol._table.get(A).due_us - node.now)
+    low, high = node.config.election_min_us, node.config.election_max_us
+    for due_us, factor in zip(patience, (1, 3, 6), strict=True):
+        assert factor * low <= due_us <= factor * high

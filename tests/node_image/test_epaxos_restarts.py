@@ -77,10 +77,11 @@ def test_a_checkpoint_meanwhile_keeps_the_decision() -> None:
     assert [commit.id for commit in after.sent(m.Commit)] == [OWN]
 
 
-@pytest.mark.parametrize("seed", [500491, 500586, 600147])
+@pytest.mark.parametrize("seed", [500491, 500586, 600147, 603092])
 def test_restarted_owners_and_a_bare_majority_decide(seed: int) -> None:
     """Two owners restarted with instances open that interfere, and the spare acceptors were down:
-    nobody could tell whether a fast path had been taken, for ever."""
+    nobody could tell whether a fast path had been taken, for ever. (In the last one recoveries
+    that took longer than everybody's patience overtook one another.)"""
     run = rehearse(*draw(SweepPlan(protocol="epaxos", fixed={}), seed))
     assert run.outcome == "valid", run.sentence
     run.dismantle()
