@@ -52,7 +52,7 @@ PREPARING: Final = "preparing"
 VALIDATING: Final = "validating"
 WAITING: Final = "waiting"
 ACCEPTING: Final = "accepting"
-TRIES_MAX: Final = 6
+TRIES_MAX: Final = 3
 COMMITTING: Final = "committing"
 """Decided on the fast path; nobody has been told, because it is not on the owner's disk yet."""
 
