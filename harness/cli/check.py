@@ -77,6 +77,14 @@ class Request(NamedTuple):
         )
 
 
+_independent = click.option(
+    "--independent/--no-independent",
+    default=None,
+    help="Whether the values in Jepsen's formats are [key value], each key an object of its own.  "
+    "[default: where it is certain]",
+)
+
+
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
@@ -99,12 +107,7 @@ class Request(NamedTuple):
     help="What a failed cas means in Jepsen's formats: the value was another one, or nothing is "
     "known.  [default: mismatch for jepsen-log, ignored for jepsen]",
 )
-@click.option(
-    "--independent/--no-independent",
-    default=None,
-    help="Whether the values in Jepsen's formats are [key value], each key an object of its own.  "
-    "[default: where it is certain]",
-)
+@_independent
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
@@ -238,30 +241,27 @@ def _value(text: str | None) -> Any:
     type=click.Choice(jepsen.FAILED_CAS),
     help="What a failed cas means in Jepsen's formats.",
 )
+@_independent
 def convert(
     source: Path,
     target: Path,
     source_format: str,
     target_format: str | None,
     failed_cas: str | None,
+    independent: bool | None,
 ) -> None:
     """Write the history in SOURCE (a file or a run's folder) to TARGET in another format."""
-    written = _guarded(_convert, source, target, source_format, target_format, failed_cas)
-    click.echo(f"{target}: {written} events")
-
-
-def _convert(
-    source: Path,
-    target: Path,
-    source_format: str,
-    target_format: str | None,
-    failed_cas: str | None,
-) -> int:
     if source.is_dir():
-        source = RunFolder.open(source).history
-    history = read_history(source, source_format, failed_cas)
+        source = _guarded(RunFolder.open, source).history
+    history = _guarded(read_history, source, source_format, failed_cas, independent)
+    _guarded(_write, history, target, target_format)
+    click.echo(f"{target}: {len(history.events)} events")
+    for note in history.notes:
+        click.echo(f"note: {note}")
+
+
+def _write(history: native.History, target: Path, target_format: str | None) -> None:
     if target.exists():
         raise CheckFailed(f"{target} is there already: choose another name, or remove it")
     as_edn = target_format == "jepsen" or (target_format is None and target.suffix == ".edn")
     (jepsen.write_edn if as_edn else native.write)(target, history.events)
-    return len(history.events)

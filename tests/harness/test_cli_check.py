@@ -93,3 +93,29 @@ def test_convert_there_and_back(valid: Path, tmp_path: Path) -> None:
     again = CliRunner().invoke(convert, [str(edn), str(back)])
     assert again.exit_code == 3
     assert "is there already" in again.output
+
+
+def test_keys_in_jepsens_values_are_converted_where_that_is_certain_or_said(tmp_path: Path) -> None:
+    edn, native = tmp_path / "h.edn", tmp_path / "h.jsonl"
+    writes = (
+        "{:type :invoke, :f :write, :value [1 5], :process 0}\n"
+        "{:type :ok, :f :write, :value [1 5], :process 0}\n"
+    )
+    reads = (
+        "{:type :invoke, :f :read, :value [1 nil], :process 0}\n"
+        "{:type :ok, :f :read, :value [1 5], :process 0}\n"
+    )
+
+    def keys(text: str, *options: str) -> tuple[set[str | None], str]:
+        edn.write_text(text)
+        native.unlink(missing_ok=True)
+        said = CliRunner().invoke(convert, [str(edn), str(native), *options])
+        assert said.exit_code == 0, said.output
+        return {json.loads(line).get("key") for line in native.open()}, said.output
+
+    found, said = keys(writes + reads)
+    assert found == {"1"}
+    assert "jepsen.independent" in said
+    assert keys(writes)[0] == {None}
+    assert keys(writes, "--independent")[0] == {"1"}
+    assert keys(writes + reads, "--no-independent")[0] == {None}

@@ -111,6 +111,26 @@ def test_counters_do_not_overflow(big: int, kernel: bool) -> None:
     assert outcome(kernel, "counter", *adds, ("read", None, 5 * big), initial=big) == "valid"
 
 
+@both
+@pytest.mark.parametrize(
+    ("initial", "steps", "wrapped"),
+    [
+        (2**63 - 1, [("inc", None, None)], -(2**63)),
+        (2**63 - 1, [("add", 5, None)], -(2**63) + 4),
+        (-(2**63), [("dec", None, None)], 2**63 - 1),
+        (2**63, [], 0),
+    ],
+)
+def test_a_counter_that_begins_at_the_edge_does_not_wrap_around(
+    initial: int, steps: list[tuple[str, Any, Any]], wrapped: int, kernel: bool
+) -> None:
+    change = sum({"inc": 1, "dec": -1}.get(f, given) for f, given, _ in steps)
+    for answer, expected in ((wrapped, "invalid"), (initial + change, "valid")):
+        assert outcome(kernel, "counter", *steps, ("read", None, answer), initial=initial) == (
+            expected
+        )
+
+
 @pytest.mark.parametrize(
     ("model", "good", "bad"),
     [

@@ -43,28 +43,27 @@ pub fn read(text: &[u8], history: &mut History, limits: &Limits) -> Result<bool,
 
 impl<'a> Reader<'a, '_> {
     fn events(&mut self) -> Option<()> {
-        let reader = self;
         let mut latest = 0;
         loop {
-            reader.space();
-            let Some(byte) = reader.peek() else { break };
+            self.space();
+            let Some(byte) = self.peek() else { break };
             match byte {
                 b'[' | b'(' => {
                     let close = if byte == b'[' { b']' } else { b')' };
-                    reader.at += 1;
+                    self.at += 1;
                     loop {
-                        reader.space();
-                        if reader.peek()? == close {
-                            reader.at += 1;
+                        self.space();
+                        if self.peek()? == close {
+                            self.at += 1;
                             break;
                         }
-                        reader.event(&mut latest)?;
+                        self.event(&mut latest)?;
                     }
                 }
-                _ => reader.event(&mut latest)?,
+                _ => self.event(&mut latest)?,
             }
         }
-        (reader.history.events > 0).then_some(())
+        (self.history.events > 0).then_some(())
     }
 
     fn peek(&self) -> Option<u8> {
@@ -137,7 +136,8 @@ impl<'a> Reader<'a, '_> {
                 _ => {}
             }
         }
-        if kind == Some(Kind::Invoke) && f == Some(F::Read) && !matches!(value, Raw::One(NULL)) {
+        let reads = matches!(f, Some(F::Read | F::Get));
+        if kind == Some(Kind::Invoke) && reads && !matches!(value, Raw::One(NULL)) {
             return None; // a key, perhaps: `jepsen.independent`
         }
         if u64::from(self.history.events) % LOOK == 0 {
