@@ -102,7 +102,9 @@ def simulate(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> 
     stopped_by(follower, conductor)
     runtime.open()
     runtime.drive(conductor)
-    return Rehearsal(config, schedule, runtime, conductor.stats, events, conductor.arrivals)
+    arrivals = conductor.arrivals
+    conductor.let_go()
+    return Rehearsal(config, schedule, runtime, conductor.stats, events, arrivals)
 
 
 def judge(run: Rehearsal) -> None:

@@ -61,6 +61,10 @@ class Conductor:
         """How many operations have arrived, those among them that were shed or left out."""
         return self._traffic.arrivals
 
+    def let_go(self) -> None:
+        """The run is over, and nothing is asked any more: break the cycles with its parts."""
+        del self._traffic, self._nemesis
+
     def _who_leads(self) -> int:
         return self._traffic.leader_guess
 
