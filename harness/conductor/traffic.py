@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from harness.clients import Attempt, Client, Outcome
 from harness.conductor.journal import Journal, Stats
@@ -19,8 +19,6 @@ from harness.conductor.timers import NEVER, Timers
 from harness.config import RunConfig
 from harness.runtimes.seam import Response, World
 from harness.workloads import Operation, Workload
-
-FINALE_PATIENCE_US: Final = 2_500_000
 
 
 class LastRound(NamedTuple):
@@ -129,7 +127,7 @@ class Traffic:
         self._journal.invoked(client.process, client.seq, operation, now_us)
         timeout_us = self._config.operation_timeout_us
         if finale:  # it asks whether the cluster answers at all: its clients are patient
-            timeout_us = max(timeout_us, FINALE_PATIENCE_US)
+            timeout_us = max(timeout_us, self._config.liveness_timeout_us)
         self._patience.append((now_us + timeout_us, slot, slot.operation_id))
         self._attempt_now(slot, attempt.node, now_us)
 

@@ -54,7 +54,7 @@ from node_image.protocols import basic_messages as m
 from node_image.protocols.ballots import ZERO, Ballot, next_ballot
 from node_image.protocols.decisions import DecisionLog
 from node_image.protocols.quorums import NOBODY
-from node_image.protocols.replica import refusal
+from node_image.protocols.replica import PROPOSED, refusal
 from node_image.protocols.seam import (
     Answer,
     Broadcast,
@@ -172,7 +172,7 @@ class BasicPaxos(DecisionLog):
             self._answer(command, refusal(voters[command.client % len(voters)]))
         elif command.f == "read" and self._read(command):
             pass
-        elif self._takes(command):
+        elif self._takes(command, now_us):
             self._queue.append((now_us, command))
             self._begin_when_quiet(now_us)
         return out
@@ -208,7 +208,7 @@ class BasicPaxos(DecisionLog):
 
     def _give_up(self, command: Command) -> None:
         """Not decided in time; whether it ever will be nobody knows, if it was proposed once."""
-        was_proposed = self._waiting.pop((command.client, command.seq))
+        was_proposed = self._waiting.pop((command.client, command.seq)) == PROPOSED
         self._count("given_up")
         self._answer(command, Answer("interrupted" if was_proposed else "overloaded"))
 

@@ -162,7 +162,7 @@ class EPaxos(InstanceRecovery):
         out = self._out = []
         if self._is_learner:
             self._answer(command, Answer("not-leader", None, self.config.voters[0]))
-        elif self._takes(command):
+        elif self._takes(command, now_us):
             self._queue.append(command)
             self._begin_queued(now_us)
         return out
@@ -175,8 +175,9 @@ class EPaxos(InstanceRecovery):
             if self._open >= (config.pipeline_max if full else EAGER_INSTANCES):
                 return
             batch = tuple(queue.popleft() for _ in range(min(len(queue), config.batch_max)))
-            self._mark_proposed(batch)
-            self._begin(batch, now_us)
+            if wanted := self._wanted(batch, now_us):
+                self._mark_proposed(wanted)
+                self._begin(wanted, now_us)
 
     # ------------------------------------------------------------------ the owner
 

@@ -73,6 +73,7 @@ class Lead:
         "commit",
         "deps",
         "fast",
+        "in_q",
         "init",
         "instance",
         "maybe_fast",
@@ -98,6 +99,7 @@ class Lead:
         self.deps: Vector = ()
         self.promises: dict[NodeId, Promise] = {}
         self.validated: dict[NodeId, Validated] = {}
+        self.in_q = NOBODY
         self.fast: set[NodeId] = set()
         self.maybe_fast = False
         self.suspects: dict[InstanceId, Suspect] = {}

@@ -155,10 +155,10 @@ class InstanceRecovery(InstanceBallots):
     def _say_again(self, lead: Lead, now_us: int) -> None:
         if lead.stage == PREPARING:
             self._out.append(Broadcast(Prepare(lead.ballot, lead.instance.id)))
-        elif lead.stage == VALIDATING:
-            self._ask_to_validate(lead)
-        elif lead.stage == WAITING:
-            self._say_waiting(lead, now_us)
+        elif lead.stage in (VALIDATING, WAITING):
+            self._ask_others(lead)
+            if lead.stage == WAITING:
+                self._say_waiting(lead, now_us)
         elif lead.stage == ACCEPTING:
             self._out.append(Broadcast(self._proposal(lead), False))
 
@@ -227,12 +227,19 @@ class InstanceRecovery(InstanceBallots):
 
     def _on_promise(self, sender: NodeId, message: Promise, now_us: int) -> None:
         lead = self._leads.get(message.id)
-        if lead is None or lead.stage != PREPARING or not self._answers(lead, message.ballot):
+        if lead is None or not self._answers(lead, message.ballot):
             return
-        lead.promises[sender] = message
-        lead.votes = self.quorums.vote(lead.votes, sender)
-        if self.quorums.phase1(lead.votes):
-            self._conclude(lead, now_us)
+        if lead.stage == PREPARING:
+            lead.promises[sender] = message
+            lead.votes = self.quorums.vote(lead.votes, sender)
+            if self.quorums.phase1(lead.votes):
+                self._conclude(lead, now_us)
+        elif lead.stage in (VALIDATING, WAITING) and sender not in lead.promises:
+            lead.promises[sender] = message
+            if message.phase == ACCEPTED:
+                self._conclude(lead, now_us)
+            else:
+                self._send(sender, self._validation(lead), False)
 
     def _conclude(self, lead: Lead, now_us: int) -> None:
         """A majority has promised: which of the four cases is it?"""
@@ -247,11 +254,11 @@ class InstanceRecovery(InstanceBallots):
             self._propose(lead, True, self._table.zero, now_us)
             return
         lead.commands, lead.init = known
-        lead.fast = {n for n, p in lead.promises.items() if _as_begun(p, lead.init)}
-        lead.maybe_fast = self._maybe_fast(lead)
+        lead.maybe_fast = True
         lead.stage = VALIDATING
         lead.sent_us = now_us
-        self._ask_to_validate(lead)
+        for node in lead.promises:
+            self._send(node, self._validation(lead), False)
 
     def _highest(self, votes: list[Promise]) -> Promise:
         """The only value that may have been chosen in Phase 2: that of the highest ballot."""
@@ -268,15 +275,20 @@ class InstanceRecovery(InstanceBallots):
         """Whether the owner may have taken the fast path."""
         if any(promise.leads for promise in lead.promises.values()):
             return False
-        return len(lead.fast) >= len(lead.promises) - self._spare
+        return len(lead.fast) >= len(lead.validated) - self._spare
 
     # ------------------------------------------------------------------ validation
 
-    def _ask_to_validate(self, lead: Lead) -> None:
-        message = Validate(lead.ballot, lead.instance.id, lead.commands, lead.init)
-        for node in lead.promises:
-            if node not in lead.validated:
-                self._send(node, message, False)
+    def _validation(self, lead: Lead) -> Validate:
+        return Validate(lead.ballot, lead.instance.id, lead.commands, lead.init)
+
+    def _ask_others(self, lead: Lead) -> None:
+        """Ask whoever is not in Q yet, in case that one of those who are to be in it is gone."""
+        for node in self.config.voters:
+            if node not in lead.promises:
+                self._send(node, Prepare(lead.ballot, lead.instance.id), False)
+            elif node not in lead.validated:
+                self._send(node, self._validation(lead), False)
 
     def _on_validate(self, sender: NodeId, message: Validate, now_us: int) -> None:
         instance = self._open_instance(sender, message.id, now_us)
@@ -313,37 +325,39 @@ class InstanceRecovery(InstanceBallots):
 
     def _on_validated(self, sender: NodeId, message: Validated, now_us: int) -> None:
         lead = self._leads.get(message.id)
-        if lead is None or lead.stage != VALIDATING or not self._answers(lead, message.ballot):
+        if lead is None or not self._answers(lead, message.ballot):
             return
-        if sender not in lead.promises:
+        if lead.stage not in (VALIDATING, WAITING):
+            return
+        if sender not in lead.promises or sender in lead.validated:
             return
         lead.validated[sender] = message
-        if len(lead.validated) == len(lead.promises):
-            self._note_suspects(lead)
+        for suspect in message.suspects:
+            if suspect.decided or suspect.id not in lead.suspects:
+                lead.suspects[suspect.id] = suspect
+        if _as_begun(lead.promises[sender], lead.init):
+            lead.fast.add(sender)
+        lead.in_q = self.quorums.vote(lead.in_q, sender)
+        if self.quorums.phase1(lead.in_q):
             self._judge(lead, now_us)
-
-    def _note_suspects(self, lead: Lead) -> None:
-        for validated in lead.validated.values():
-            for suspect in validated.suspects:
-                if suspect.decided or suspect.id not in lead.suspects:
-                    lead.suspects[suspect.id] = suspect
 
     # ------------------------------------------------------------------ judgement
 
     def _judge(self, lead: Lead, now_us: int) -> None:
-        """All of Q have validated: propose, or wait for the suspects."""
-        if not lead.maybe_fast or self._is_refuted(lead):
+        """All of Q have validated: propose, or wait for the suspects, and for more to join Q."""
+        if not lead.maybe_fast or not self._maybe_fast(lead) or self._is_refuted(lead):
             self._propose(lead, False, self._merged(lead), now_us)
         elif not self._open_suspects(lead):
             self._propose(lead, False, lead.init, now_us)
-        elif lead.stage != WAITING:
-            lead.stage = WAITING
-            suspects = [list(identity) for identity in lead.suspects]
-            self._note("waiting", instance=list(lead.instance.id), suspects=suspects)
+        else:
             for identity in lead.suspects:
                 if not self._table.is_forgotten(identity):
                     self._table.obtain(identity, now_us)
-            self._say_waiting(lead, now_us)
+            if lead.stage != WAITING:
+                lead.stage = WAITING
+                suspects = [list(identity) for identity in lead.suspects]
+                self._note("waiting", instance=list(lead.instance.id), suspects=suspects)
+                self._say_waiting(lead, now_us)
 
     def _merged(self, lead: Lead) -> Vector:
         """All that interferes, as Q knew it when it remembered the commands."""
@@ -354,7 +368,7 @@ class InstanceRecovery(InstanceBallots):
 
     def _is_refuted(self, lead: Lead) -> bool:
         """Whether the suspects prove that the fast path was not taken."""
-        spare = self._spare - (len(lead.promises) - len(lead.fast))
+        spare = self._spare - (len(lead.validated) - len(lead.fast))
         for suspect in lead.suspects.values():
             if self._table.is_forgotten(suspect.id):
                 if self._forgot_interference(lead):
@@ -364,7 +378,7 @@ class InstanceRecovery(InstanceBallots):
             if other is not None and other.phase >= COMMITTED:
                 if not other.noop and not lead.instance.covered_by(other.deps):
                     return True
-            elif suspect.decided or (not spare and suspect.id.owner not in lead.promises):
+            elif suspect.decided or (not spare and suspect.id.owner not in lead.validated):
                 return True
         return False
 

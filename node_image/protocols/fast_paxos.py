@@ -262,7 +262,13 @@ class FastPaxos(FastProposer):
         """How far the coordinator is says nothing about one's own fast votes: wait for values."""
 
     def _voted_to(self) -> int:
-        return self._log.applied
+        """Up to here this acceptor has the coordinator's own values: classic votes of its ballot.
+        A lost Accepted is made good by that; a fast vote may have been for another value."""
+        entries, slot = self._log.entries, self._log.applied
+        round_ = classic_round(self._promised)
+        while (vote := entries.get(slot + 1)) is not None and vote.ballot == round_:
+            slot += 1
+        return slot
 
     def _caught_up(self, now_us: int) -> None:
         """Something may have been decided: the coordinator tells, losers are proposed again."""
@@ -274,7 +280,7 @@ class FastPaxos(FastProposer):
             self._queue_again(self._in_flight.pop(slot))
         for slot in [s for s in self._fast_tallies if s <= applied]:
             del self._fast_tallies[slot]
-        self._open_slots()
+        self._open_slots(now_us)
 
     def _announce(self, applied: int) -> None:
         """Send everybody the values that were decided, and take stock of how they were."""
@@ -297,7 +303,7 @@ class FastPaxos(FastProposer):
         self._used = self._log.last
         self._contention = self._nudged_to = 0
         self._set_timer("nudge", self._nudge_us)
-        self._open_slots()
+        self._open_slots(now_us)
 
     def _announce_round(self, stamp: int, last: int) -> None:
         super()._announce_round(stamp, last)
@@ -312,11 +318,14 @@ class FastPaxos(FastProposer):
             trip_us = now_us - round_.sent_us
             self._nudge_us = max(NUDGE_US_MIN, (3 * self._nudge_us + 4 * trip_us) // 4)
         self._acknowledged_round(sender, message.stamp, now_us)
+        for slot in range(self._log.applied + 1, message.upto + 1):
+            self._count_votes(sender, slot, slot, now_us)
         if self._any.ballot != self.ballot and self._may_open_fast(now_us):
-            self._open_fast()
+            self._open_fast(now_us)
 
     def _on_heartbeat_timer(self, now_us: int) -> None:
         super()._on_heartbeat_timer(now_us)
+        self._forget_forwarded(now_us)
         if self.role != LEADER or self._any.ballot != self.ballot:
             return
         if not self._can_be_fast() or self._contention > CONTENTION_MAX:
@@ -334,13 +343,13 @@ class FastPaxos(FastProposer):
                 votes = self.quorums.vote(votes, node)
         return self.quorums.fast(votes)
 
-    def _open_fast(self) -> None:
+    def _open_fast(self, now_us: int) -> None:
         """From the first slot on that has no classic proposal anybody may propose."""
         self._any = f.Any(self.ballot, max(self._used, self._log.last) + 1)
         self._count("fast.opened")
         self._note("fast-open", ballot=list(self.ballot), first=self._any.first)
         self._out.append(Broadcast(self._any, False))
-        self._open_slots()
+        self._open_slots(now_us)
 
     def _close_fast(self, now_us: int) -> None:
         """Take a new ballot: in it no acceptor votes for what the coordinator has not proposed."""

@@ -26,7 +26,7 @@ from node_image.protocols.batches import next_batch
 from node_image.protocols.decisions import DecisionLog
 from node_image.protocols.fast_rounds import FastTally, Value
 from node_image.protocols.multi_paxos import MultiPaxos
-from node_image.protocols.replica import CANDIDATE, LEADER, refusal
+from node_image.protocols.replica import CANDIDATE, LEADER, PROPOSED, refusal
 from node_image.protocols.seam import (
     Answer,
     Broadcast,
@@ -38,6 +38,8 @@ from node_image.protocols.seam import (
     StateMachine,
 )
 
+FORWARD_RETRIES: Final = 5
+"""A forwarded command that has not been sent again for so many retries is wanted no more."""
 CLOSED: Final = f.Any(Ballot(-1, 0), 0)
 """Before the first `Any`: no ballot is as low as this."""
 
@@ -60,6 +62,7 @@ class FastProposer(DecisionLog, MultiPaxos):
         self._in_flight: dict[int, Value] = {}  # own values in fast rounds, by slot
         self._fast_tallies: dict[int, FastTally] = {}
         self._clients: dict[tuple[int, int], tuple[int, Command]] = {}  # when they came
+        self._forwarded: dict[tuple[int, int], int] = {}  # coordinator: when it was asked for last
         self._retry_timer_set = False
 
     def _consider(self, proposer: NodeId, ballot: Ballot, slot: int, value: Value) -> None:
@@ -74,16 +77,16 @@ class FastProposer(DecisionLog, MultiPaxos):
             self._answer(command, refusal(self.leader))
         elif command.f == "read" and self._read(command, now_us):
             pass
-        elif self._takes(command):
+        elif self._takes(command, now_us):
             self._clients[command.client, command.seq] = (now_us, command)
             self._queue.append(command)
             if not self._retry_timer_set:
                 self._retry_timer_set = True
                 self._set_timer("retry", self.config.retry_us)
-            self._open_slots()
+            self._open_slots(now_us)
         return out
 
-    def _open_slots(self) -> None:
+    def _open_slots(self, now_us: int) -> None:
         """Propose what is queued: fast if that is open, else through the coordinator."""
         self._turn_page()
         if not self._queue:
@@ -92,7 +95,7 @@ class FastProposer(DecisionLog, MultiPaxos):
             while batch := next_batch(self._queue, len(self._in_flight), self.config):
                 self._propose_fast(batch)
         elif self.role == LEADER:
-            super()._open_slots()
+            super()._open_slots(now_us)
         elif self.leader is not None:
             commands = tuple(self._queue)
             self._queue.clear()
@@ -103,7 +106,8 @@ class FastProposer(DecisionLog, MultiPaxos):
         if self.role in (LEADER, CANDIDATE):
             under_way = self._under_way()
             self._queue.extend(c for c in message.commands if c[:2] not in under_way)
-            self._open_slots()
+            self._forwarded.update((c[:2], now_us) for c in message.commands)
+            self._open_slots(now_us)
 
     def _under_way(self) -> set[tuple[int, int]]:
         """Commands that are queued here, or proposed by this node and not decided: what is sent
@@ -115,6 +119,16 @@ class FastProposer(DecisionLog, MultiPaxos):
             if not self._is_settled(slot):
                 found.update(command[:2] for command in self._log.entries[slot].commands)
         return found
+
+    def _forget_forwarded(self, now_us: int) -> None:
+        """Drop what others have stopped asking for: their clients have given up. A coordinator
+        that served those first would be late for the ones that wait."""
+        since_us = now_us - FORWARD_RETRIES * self.config.retry_us
+        stale = {name for name, asked_us in self._forwarded.items() if asked_us < since_us}
+        if stale:
+            self._queue = deque(c for c in self._queue if c[:2] not in stale)
+            for name in stale:
+                del self._forwarded[name]
 
     def _turn_page(self) -> None:
         """In a new ballot nothing is proposed or counted yet; what was under way may be lost."""
@@ -138,7 +152,7 @@ class FastProposer(DecisionLog, MultiPaxos):
             self._out.append(Broadcast(f.Propose(self._promised, slot, value), False))
         if self.role not in (LEADER, CANDIDATE):
             self._forward_again(now_us)
-        self._open_slots()
+        self._open_slots(now_us)
         self._retry_timer_set = bool(self._clients)
         if self._clients:
             self._set_timer("retry", self.config.retry_us)
@@ -152,7 +166,7 @@ class FastProposer(DecisionLog, MultiPaxos):
             elif now_us - came_us > patience_us:
                 gone[key] = command
                 self._count("given_up")
-                error = "interrupted" if waiting.pop(key) else "unavailable"
+                error = "interrupted" if waiting.pop(key) == PROPOSED else "unavailable"
                 self._answer(command, Answer(error, None, self.leader))
         for key in gone:
             del self._clients[key]
@@ -178,7 +192,7 @@ class FastProposer(DecisionLog, MultiPaxos):
         if self._hear(sender, message.ballot, now_us) and message != self._any:
             self._any = message
             self._used = message.first - 1
-            self._open_slots()
+            self._open_slots(now_us)
 
     def _propose_fast(self, value: Value) -> None:
         """Send a value to all acceptors, for the first slot that nobody is known to want."""

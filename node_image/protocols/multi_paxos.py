@@ -124,12 +124,13 @@ class MultiPaxos(Leadership):
 
     # ------------------------------------------------------------------ clients
 
-    def _open_slots(self) -> None:
+    def _open_slots(self, now_us: int) -> None:
         """Give queued commands slots, as many as may be open at a time."""
         queue = self._queue
         while queue and (batch := next_batch(queue, len(self._tallies), self.config)):
-            self._mark_proposed(batch)
-            self._propose(self._log.last + 1, batch)
+            if wanted := self._wanted(batch, now_us):
+                self._mark_proposed(wanted)
+                self._propose(self._log.last + 1, wanted)
 
     def _step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
         super()._step_down(why, now_us, leader)
@@ -317,7 +318,7 @@ class MultiPaxos(Leadership):
         if log.applied == before:
             return
         self._checkpoint_if_due()
-        self._open_slots()
+        self._open_slots(now_us)
         if before < self._recovered_slot:
             self._serve_reads(now_us)
         if log.applied > self._announced and not self._commit_timer_set:

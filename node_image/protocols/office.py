@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from node_image.protocols.replica import FOLLOWER, LEADER, refusal
 from node_image.protocols.rounds import Rounds
@@ -34,6 +34,9 @@ from node_image.protocols.seam import (
     Randomness,
     StateMachine,
 )
+
+FRUITLESS_MAX: Final = 3
+"""So many times more patience, at most, has who was in office in vain."""
 
 
 class Office(Rounds):
@@ -57,10 +60,11 @@ class Office(Rounds):
         self._heard_us = 0  # from a leader, or a promise was given to a new candidate
         self._patience_us = config.election_max_us
         self._give_up_us = 0
+        self._fruitless = 0  # times in office, one after the other, that no quorum acknowledged
         self._queue: deque[Command] = deque()
         self._tallies: dict[int, int] = {}  # leader: open slot -> who voted for it
 
-    def _open_slots(self) -> None:
+    def _open_slots(self, now_us: int) -> None:
         """Give queued commands slots, as many as may be open at a time."""
         raise NotImplementedError
 
@@ -92,15 +96,16 @@ class Office(Rounds):
             self._answer(command, refusal(self.leader))
         elif command.f == "read" and self._read(command, now_us):
             pass
-        elif self._takes(command):
+        elif self._takes(command, now_us):
             self._queue.append(command)
-            self._open_slots()
+            self._open_slots(now_us)
         return out
 
     # ------------------------------------------------------------------ patience
 
     def _draw_patience(self, low_us: int, high_us: int) -> int:
-        self._patience_us = self._random.randrange(low_us, high_us + 1)
+        times = 1 + min(self._fruitless, FRUITLESS_MAX)
+        self._patience_us = times * self._random.randrange(low_us, high_us + 1)
         return self._patience_us
 
     def _wait_for_leader(self, low_us: int, high_us: int) -> None:
@@ -133,6 +138,7 @@ class Office(Rounds):
         self._reads = []
         self._release_waiting(leader)
         if was == LEADER:
+            self._fruitless = 0 if self._confirmed else self._fruitless + 1
             self._count("step_downs")
             self._note("step-down", **self._office(), why=why)
         self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)

@@ -111,10 +111,11 @@ class Raft(RaftElection):
 
     # ------------------------------------------------------------------ clients
 
-    def _open_slots(self) -> None:
+    def _open_slots(self, now_us: int) -> None:
         while batch := next_batch(self._queue, len(self._tallies), self.config):
-            self._mark_proposed(batch)
-            self._propose(batch)
+            if wanted := self._wanted(batch, now_us):
+                self._mark_proposed(wanted)
+                self._propose(wanted)
 
     # ------------------------------------------------------------------ leading
 
@@ -215,7 +216,7 @@ class Raft(RaftElection):
             return
         self._commit_to(upto)
         self._checkpoint_if_due()
-        self._open_slots()
+        self._open_slots(now_us)
         if before < self._term_opening:
             self._serve_reads(now_us)
 

@@ -43,6 +43,9 @@ CANDIDATE: Final = "candidate"
 LEADER: Final = "leader"
 LEARNER: Final = "learner"
 
+PROPOSED: Final = -1
+"""In place of the time since when a client waits: its command may be decided by now."""
+
 
 class Replica:
     """One node's part: dispatch, execution, and waiting clients. See the top of this file."""
@@ -109,7 +112,7 @@ class Replica:
         self.quorums = self._quorum_system()
         self._is_learner = node in config.learners
         self.role = LEARNER if self._is_learner else FOLLOWER
-        self._waiting: dict[tuple[int, int], bool] = {}
+        self._waiting: dict[tuple[int, int], int] = {}  # since when, or PROPOSED
         self._out: list[Effect] = []
 
     def _quorum_system(self) -> QuorumSystem:
@@ -176,7 +179,7 @@ class Replica:
 
     # ------------------------------------------------------------------ waiting clients
 
-    def _takes(self, command: Command) -> bool:
+    def _takes(self, command: Command, now_us: int) -> bool:
         """Note that a client waits for this command. False when it need not be proposed: it is
         under way already (then its one answer goes to the client), or the queue is full."""
         key = (command.client, command.seq)
@@ -185,19 +188,35 @@ class Replica:
         if len(self._waiting) >= self.config.pending_max:
             self._answer(command, Answer("overloaded", None, self.node))
             return False
-        self._waiting[key] = False
+        self._waiting[key] = now_us
         return True
+
+    def _wanted(self, commands: tuple[Command, ...], now_us: int) -> tuple[Command, ...]:
+        """Of commands that leave the queue, those that are to be proposed. The others have waited
+        here for longer than a follower waits for a leader, and are refused: their clients have
+        given up, or soon will. Served in their turn, they would have everybody behind them served
+        too late as well, and an overload would keep itself alive."""
+        waiting, since_us = self._waiting, now_us - self.config.election_max_us
+        stale = [c for c in commands if 0 <= waiting.get(c[:2], PROPOSED) < since_us]
+        if not stale:
+            return commands
+        for command in stale:
+            if waiting.pop(command[:2], None) is not None:
+                self._count("given_up")
+                self._answer(command, Answer("overloaded", None, self.node))
+        return tuple([c for c in commands if c not in stale])
 
     def _mark_proposed(self, commands: Iterable[Command]) -> None:
         """From now on these may be decided whatever this node does."""
         waiting = self._waiting
         for client, seq, *_ in commands:
             if (client, seq) in waiting:
-                waiting[client, seq] = True
+                waiting[client, seq] = PROPOSED
 
     def _release_waiting(self, leader: NodeId | None) -> None:
         """This node gives up: tell every client that waits what can be said truthfully."""
-        for (client, seq), proposed in self._waiting.items():
+        for (client, seq), since_us in self._waiting.items():
+            proposed = since_us == PROPOSED
             answer = Answer("interrupted", None, leader) if proposed else refusal(leader)
             self._out.append(Reply(client, seq, answer, False))
         self._waiting.clear()

@@ -138,7 +138,7 @@ class Rounds(Replica):
             return False
         if mode == "lease" and self._has_lease(now_us) and self._has_recovered():
             self._answer(command, self.machine.apply(command))
-        elif self._takes(command):
+        elif self._takes(command, now_us):
             self._reads.append((self._stamp + 1, command))
             if self._stamp == self._confirmed:  # no round is under way
                 self._begin_round(now_us)

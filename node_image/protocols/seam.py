@@ -82,7 +82,7 @@ DEFINITE_ERRORS: dict[str, bool] = {
     "mismatch": True,  # applied, and the compare-and-set did not match: the final answer
     "not-leader": True,  # this node did nothing with this attempt; ask `leader`
     "unavailable": True,  # this node did nothing with this attempt, and knows no leader
-    "overloaded": True,  # this node refused this attempt: its queue is full
+    "overloaded": True,  # this node refused this attempt: its queue is full, or too slow
     "unsupported": True,  # the state machine does not know this operation
     "interrupted": False,  # taken, then leadership was lost: it may or may not be applied
 }

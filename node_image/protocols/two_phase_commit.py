@@ -171,7 +171,7 @@ class TwoPhaseCommit(Participant):
             super()._write(command, now_us)
         elif not self._began:
             self._answer(command, Answer("unavailable", None, self.node))
-        elif self._takes(command):
+        elif self._takes(command, now_us):
             self._queue.append(command)
             self._begin_queued(now_us)
 
@@ -185,7 +185,7 @@ class TwoPhaseCommit(Participant):
         """Begin transactions for queued commands, except where another holds what they need."""
         while batch := next_batch(self._queue, len(self._open) + len(self._deciding), self.config):
             free = []
-            for command in batch:
+            for command in self._wanted(batch, now_us):
                 held = next((r for r in self._resources((command,)) if r in self._locks), None)
                 if held is None:
                     free.append(command)

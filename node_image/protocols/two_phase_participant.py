@@ -132,7 +132,7 @@ class Participant(Replica):
 
     def _read(self, command: Command, now_us: int) -> None:
         if self._must_wait(command.key):
-            if self._takes(command):
+            if self._takes(command, now_us):
                 self._count("blocked")
                 self._blocked.setdefault(command.key, []).append((now_us, command))
         else:
