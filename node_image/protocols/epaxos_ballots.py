@@ -63,7 +63,8 @@ class Lead:
     `votes` are of the current stage, `agreed` those of them that added no dependency. `deps` grows
     to all dependencies reported; `init`, `commands` and `noop` are what is proposed. `commit` is a
     fast decision that waits for the disk, in the stage COMMITTING. The other fields belong to a
-    recovery: see `epaxos_recovery`.
+    recovery, see `epaxos_recovery`: `in_q` are those who have validated, `fast` those of them that
+    recorded the instance as begun.
     """
 
     __slots__ = (

@@ -1,7 +1,9 @@
 """Recovery: what becomes of an instance whose owner does not bring it to a decision.
 
 Any replica may recover any instance that stays open for too long. It takes a ballot above the
-owner's, and has promises from a majority Q, each with what the acceptor has. Then, in this order:
+owner's, and has promises from a majority Q, each with what the acceptor has. Any majority will do:
+Q is whoever has answered all that was asked so far, and more may join it while it waits (who
+promised first may be slow or gone when it is asked again). Then, in this order:
 
     1. somebody knows the decision: it is the decision
     2. somebody has voted in a Phase 2: the vote of the highest ballot, as ever in Paxos

@@ -21,6 +21,10 @@ def phases(events: list[Event]) -> list[str]:
     return [e.value for e in events if e.f == "phase"]
 
 
+def phases_at(events: list[Event], phase: str) -> int:
+    return next(i for i, e in enumerate(events) if e.f == "phase" and e.value == phase)
+
+
 def test_a_healthy_run_goes_through_its_phases_and_is_live() -> None:
     conductor, _, events = play()
     assert phases(events) == ["chaos", "heal", "finale", "done"]
@@ -183,6 +187,22 @@ def test_a_slow_cluster_is_live_and_one_that_forgets_an_operation_is_not() -> No
     assert world.now_us > 2_000_000 + 2 * 3_000_000
     conductor, _, _ = play(forgets, **(patient | {"concurrency": 2}))
     assert " k1 of the last round" in (conductor.stats.not_live or "")
+
+
+def test_clients_of_the_last_round_do_not_give_up_before_the_bound() -> None:
+    """What they gave up would be in the queues before what they ask next: the harness itself would
+    keep a slow cluster from answering. They ask others, with the same command."""
+
+    def sleeps_on(world: ScriptedWorld, node: int, command: Command) -> Any:
+        asleep = 2_000_000 < world.now_us < 9_000_000
+        return None if asleep else store_that_answers(world, node, command)
+
+    conductor, world, events = play(sleeps_on, liveness_timeout_us=12_000_000)
+    last = clients(events[phases_at(events, "finale") :])
+    assert {e.type for e in last} == {"invoke", "ok"}
+    assert conductor.stats.not_live is None
+    asked = [command for at_us, _, command in world.requests if 3_000_000 < at_us < 9_000_000]
+    assert len(asked) > len(set(asked)) > 0
 
 
 def test_a_cluster_that_never_answers_is_not_live_before_any_fault() -> None:

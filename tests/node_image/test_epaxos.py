@@ -404,3 +404,67 @@ def test_fast_quorums_that_are_too_small_are_refused() -> None:
     with pytest.raises(ValueError, match="from 3 to 5"):
         five(CORRECT, options={"fast_quorum": 2})
     assert five(CORRECT, options={"fast_quorum": 4}).protocol._spare == 1
+
+
+# ----------------------------------------------------------------------------- who is in Q
+
+
+def accepts(node: Driven) -> list[Any]:
+    return [accept.deps for accept in node.sent(m.Accept)]
+
+
+def silent_promise(known: int = 1) -> tuple[Driven, Ballot]:
+    """Acceptors 3, 4 and this one have promised A; `known` of the first two recorded it as begun.
+    Acceptor 3 then says nothing more; acceptor 4 validates."""
+    node, ballot = unheard(CORRECT)
+    for other in (3, 4):
+        heard = other - 3 < known
+        node.receive(other, begun(ballot, A, put(1)) if heard else promise(ballot, A))
+    assert node.sent(m.Validate)
+    node.receive(4, validated(ballot, A, deps=(0, 0, 5, 0, 0)))
+    assert not accepts(node)
+    return node, ballot
+
+
+def test_a_late_promise_stands_in_for_one_who_is_silent() -> None:
+    """Found by a sweep: a recovery waited for just those who had promised first, one of them far
+    away, until somebody else began another; for ever."""
+    node, ballot = silent_promise()
+    node.receive(5, promise(ballot, A))
+    (validate,) = node.sent(m.Validate, 5)
+    assert validate.commands == (put(1),)
+    node.receive(5, validated(ballot, A, deps=(0, 0, 0, 2, 0)))
+    assert accepts(node) == [(0, 0, 5, 2, 0)]
+
+
+def test_a_late_vote_is_taken() -> None:
+    node, ballot = silent_promise()
+    vote = {"phase": ACCEPTED, "voted": OLD, "commands": (put(1),), "init": NONE}
+    node.receive(5, promise(ballot, A, deps=(0, 0, 0, 0, 3), **vote))
+    assert accepts(node) == [(0, 0, 0, 0, 3)]
+
+
+def test_the_rules_count_only_those_who_validated() -> None:
+    """3 recorded A as begun and 4 did not: were 3 in Q, A may be fast. But Q is 1, 4 and 5, where
+    nobody did; with the owner and 3 that is no fast quorum."""
+    node, ballot = silent_promise()
+    node.receive(5, promise(ballot, A))
+    node.receive(5, validated(ballot, A, OPEN_SUSPECT, deps=(0, 0, 0, 2, 0)))
+    assert accepts(node) == [(0, 0, 5, 2, 0)]
+
+
+def test_the_owner_who_promises_late_ends_the_wait() -> None:
+    node, ballot = suspicious(CORRECT, OPEN_SUSPECT)
+    assert not accepts(node)
+    node.receive(2, begun(ballot, A, put(1), leads=True))
+    assert node.sent(m.Validate, 2)
+    node.receive(2, validated(ballot, A, deps=(0, 0, 0, 0, 2)))
+    assert accepts(node) == [(0, 0, 0, 1, 2)]
+
+
+def test_who_has_not_answered_is_asked_again() -> None:
+    node, ballot = silent_promise()
+    node.wake("beat", node.config.retry_us)
+    assert {p.ballot for p in node.sent(m.Prepare, 5)} == {ballot}
+    again = [e.to for e in node.effects if isinstance(e, Send) and type(e.message) is m.Validate]
+    assert again == [3]

@@ -1,0 +1,42 @@
+"""Clients that ask for several times more than a cluster can do, and give up early: when the load
+ends, the cluster answers at once. No fault is needed to make an overload that keeps itself alive,
+if what nobody waits for any more is worked off first."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.runs import SECOND, run
+
+SLOW = {"link_min_us": 60_000, "link_max_us": 120_000}
+ONE_AT_A_TIME = {"batch_max": 1, "pipeline_max": 1}
+PROTOCOLS = (
+    "basic-paxos",
+    "multi-paxos",
+    "flexible-paxos",
+    "fast-paxos",
+    "epaxos",
+    "raft",
+    "two-phase-commit",
+)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_overload_does_not_outlive_the_load(protocol: str) -> None:
+    done = run(
+        protocol=protocol,
+        concurrency=16,
+        rate=200.0,
+        keys=1,
+        cluster=ONE_AT_A_TIME,
+        world=SLOW,
+        time_us=8 * SECOND,
+        operation_timeout_us=SECOND,
+        liveness_timeout_us=5 * SECOND,
+    )
+    outcomes = done.stats.outcomes
+    assert outcomes["info"] + outcomes["fail"] > 2 * outcomes["ok"] or (
+        protocol == "two-phase-commit" and outcomes["info"] > 100
+    ), f"no overload: {outcomes}"
+    assert done.outcome == "valid", done.sentence
+    assert done.stats.not_live is None
