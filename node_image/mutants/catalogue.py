@@ -400,6 +400,13 @@ _ALL = (
         shows="stale read",
     ),
     Mutant(
+        id="E15",
+        protocols=EPAXOS,
+        change="what every disk holds is dropped, and no longer counts as interfering",
+        exposed_by="a recovery, by a node that has not dropped it yet, of a fast decision",
+        shows="replicas execute in different orders",
+    ),
+    Mutant(
         id="R1",
         protocols=RAFT,
         change="commits an entry of an older term by counting copies",

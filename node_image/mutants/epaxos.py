@@ -191,10 +191,24 @@ class E14(EPaxos):
         return super()._marks(tuple(c for c in commands if c.f != "read"))
 
 
+class E15(EPaxos):
+    """What is on every disk is dropped without a trace: whoever drops it first seems never to have
+    heard of it."""
+
+    def _drop_what_all_have(self) -> None:
+        super()._drop_what_all_have()
+        self._table.dropped = self._table.zero
+
+    def _begin(self, commands: tuple[Command, ...], now_us: int) -> None:
+        everywhere, self._everywhere = self._everywhere, self._table.zero
+        super()._begin(commands, now_us)
+        self._everywhere = everywhere
+
+
 EPAXOS: dict[str, type[EPaxos]] = {
     cls.__name__: cls
     for cls in (
         *(B2, B3, B7, B8, B9, B10, M2),
-        *(E1, E2, E3, E4, E5, E6, E7, E8, E9, E10, E11, E12, E13, E14),
+        *(E1, E2, E3, E4, E5, E6, E7, E8, E9, E10, E11, E12, E13, E14, E15),
     )
 }

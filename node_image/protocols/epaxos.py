@@ -186,7 +186,7 @@ class EPaxos(InstanceRecovery):
         table = self._table
         marks = self._marks(commands)
         instance = table.obtain(InstanceId(self.node, self._next_number()), now_us)
-        init = table.interfering(instance, marks, table.zero)
+        init = table.interfering(instance, marks, self._everywhere)
         table.learn_commands(instance, commands, init, marks)
         instance.phase, instance.deps = PRE_ACCEPTED, init
         lead = Lead(instance, ZERO, PRE_ACCEPTING, now_us)

@@ -201,8 +201,9 @@ class InstanceBallots(InstanceStore):
             self._send(sender, Nack(message.id, instance.promised), False)
             return
         if not self._is_learner:
-            self._vote(instance, message)
-            self._give_time(instance, now_us)
+            if instance.phase != ACCEPTED or message.ballot != instance.voted:
+                self._vote(instance, message)
+                self._give_time(instance, now_us)
             self._send(sender, Accepted(message.ballot, message.id))
 
     def _vote(self, instance: Instance, proposal: Accept) -> None:

@@ -142,7 +142,7 @@ class Interference:
         return len(self._writes) + len(self._reads)
 
 
-def _raise(found: list[int], row: list[int] | None) -> None:
+def _raise(found: list[int], row: Sequence[int] | None) -> None:
     if row is not None:
         for place, number in enumerate(row):
             found[place] = max(found[place], number)
@@ -227,7 +227,19 @@ class Instance:
 class InstanceTable:
     """All rows. Plain data; the protocol decides when to move the marks."""
 
-    __slots__ = ("base", "done", "gone", "nodes", "places", "rows", "seen", "top", "width", "zero")
+    __slots__ = (
+        "base",
+        "done",
+        "dropped",
+        "gone",
+        "nodes",
+        "places",
+        "rows",
+        "seen",
+        "top",
+        "width",
+        "zero",
+    )
 
     def __init__(self, nodes: Sequence[NodeId]) -> None:
         self.nodes = tuple(nodes)
@@ -242,6 +254,8 @@ class InstanceTable:
         """Everything that was ever known here."""
         self.gone = Interference(self.width)
         """What is forgotten: all that is left of it, besides the state machine's state."""
+        self.dropped = self.zero
+        """Up to here even that may have been dropped, so all of it counts as interfering."""
 
     def get(self, identity: InstanceId) -> Instance | None:
         return self.rows[self.places[identity.owner]].get(identity.number)
@@ -276,11 +290,18 @@ class InstanceTable:
         self.seen.note(marks, instance.place, instance.id.number)
 
     def interfering(self, instance: Instance, marks: Footprint, deps: Sequence[int]) -> Vector:
-        """`deps`, raised to what interferes here; but not to later instances of the same owner,
-        which began, one and all, with this one among what they depend on."""
+        """`deps`, raised to what interferes here, or may have; but not to later instances of the
+        same owner, which began, one and all, with this one among what they depend on."""
         found = self.seen.before(marks, deps)
+        _raise(found, self.dropped)
         found[instance.place] = min(found[instance.place], instance.id.number - 1)
         return tuple(found)
+
+    def drop(self, stable: Vector) -> None:
+        """Nothing will be executed again up to there, anywhere: it needs no order any more."""
+        self.seen.drop_up_to(stable)
+        self.gone.drop_up_to(stable)
+        self.dropped = tuple(map(max, self.dropped, stable))
 
     def mark_executed(self, instance: Instance) -> None:
         instance.phase = EXECUTED

@@ -174,12 +174,14 @@ class Entries(NamedTuple):
 class Snapshot(NamedTuple):
     """The state after all instances up to `base`, and after those in `entries`; as an offer to a
     node that was away, and on disk. `writes` and `reads` are, for what was forgotten, pairs of a
-    token and the last instances that touched it (see `epaxos_instances.Interference`)."""
+    token and the last instances that touched it (see `epaxos_instances.Interference`); up to
+    `dropped` these may be missing."""
 
     state: Json
     base: tuple[int, ...]
     writes: Json
     reads: Json
+    dropped: tuple[int, ...]
     entries: tuple[Commit, ...]
 
 

@@ -49,8 +49,8 @@ never will be, in ballot zero. Without that, two restarted owners whose instance
 stay undecidable while e acceptors are down. The price is one more write before a fast decision is
 told; it shares the disk's next barrier with whatever else waits for one.
 
-Duels: whoever promises a ballot to another gives that node time, and everybody's patience is
-random.
+Duels: whoever promises a ballot to another gives that node time, once, however often it asks: one
+that can be heard and hears nothing must not keep everybody waiting. Everybody's patience is random.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class InstanceRecovery(InstanceBallots):
         if message.ballot > instance.promised:
             self._promise(instance, message.ballot)
             self._write(instance)
-        self._give_time(instance, now_us)
+            self._give_time(instance, now_us)
         self._send(sender, self._report(instance))
 
     def _report(self, instance: Instance) -> Promise:

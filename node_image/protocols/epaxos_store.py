@@ -11,7 +11,11 @@ all instances up to some number. Every `snapshot_every` executions a checkpoint 
 content by the state machine's state, the decisions held, and the votes that are open; and the
 older executed instances are forgotten. What remains of them is with which keys they interfered, so
 that whatever comes later still depends on them: a replica that was away has not executed them. That
-goes too, once every replica has said that its disk holds their effects (`Stable`).
+goes too, once every replica has said that its disk holds their effects (`Stable`). But replicas
+drop it at different times, and a recovery goes by what acceptors say interferes: one that has
+dropped something must not seem never to have heard of it. So an acceptor adds all that it may have
+dropped to the dependencies that it reports; and an owner begins with all that it knows to be on
+every disk, which is as much, mostly, so that this costs no fast path.
 **A forgotten instance is never answered as an unknown one**: its recovery is told `Forgotten`.
 
 A `Beat` says how far a replica is. Who sees that another was further a while ago asks for what it
@@ -76,6 +80,8 @@ class InstanceStore(InstanceExecution):
         self._checkpointed = 0
         self._heard: dict[NodeId, Vector] = {}
         self._stable = dict.fromkeys(config.nodes, self._table.zero)
+        self._everywhere = self._table.zero
+        """Up to here every replica's disk holds the effects."""
         self._asked_us = -config.retry_us
         self._reached = list(self._table.done)
         """How far the answers to the last CatchUp have come."""
@@ -187,7 +193,8 @@ class InstanceStore(InstanceExecution):
                 records.append(instance.as_vote())
         records.extend(self._commits_under_way())
         self._out.append(Checkpoint(tuple(records)))
-        base = self._stable[self.node] = tuple(self._table.base)
+        base = tuple(self._table.base)
+        self._is_stable(self.node, base)
         self._out.append(Broadcast(Stable(base)))
         self._count("snapshots")
         self._note("snapshot", base=list(self._table.base), executed=self._executed)
@@ -197,18 +204,22 @@ class InstanceStore(InstanceExecution):
         raise NotImplementedError
 
     def _on_stable(self, sender: NodeId, message: Stable, now_us: int) -> None:
-        self._stable[sender] = message.base
+        self._is_stable(sender, message.base)
+
+    def _is_stable(self, node: NodeId, base: Vector) -> None:
+        self._stable[node] = tuple(map(max, self._stable[node], base))
+        self._everywhere = tuple(map(min, zip(*self._stable.values(), strict=True)))
 
     def _drop_what_all_have(self) -> None:
         """Nobody will ever execute again what every disk's state contains: it needs no order."""
-        stable = tuple(map(min, zip(*self._stable.values(), strict=True)))
-        self._table.seen.drop_up_to(stable)
-        self._table.gone.drop_up_to(stable)
+        self._table.drop(self._everywhere)
 
     def _snapshot(self) -> Snapshot:
         table = self._table
         entries = tuple(i.as_commit() for i in table.beyond(table.base) if i.phase == EXECUTED)
-        return Snapshot(self.machine.snapshot(), tuple(table.base), *table.gone.to_json(), entries)
+        writes, reads = table.gone.to_json()
+        state, base = self.machine.snapshot(), tuple(table.base)
+        return Snapshot(state, base, writes, reads, table.dropped, entries)
 
     def _restore(self, snapshot: Snapshot, now_us: int) -> None:
         """Become what the snapshot describes, and keep what is held beyond it."""
@@ -220,6 +231,7 @@ class InstanceStore(InstanceExecution):
         table.top = list(map(max, table.top, snapshot.base))
         table.gone = Interference.from_json(table.width, snapshot.writes, snapshot.reads)
         table.seen = table.gone.copy()
+        table.dropped = tuple(map(max, table.dropped, snapshot.dropped))
         self._waiters.clear()
         self._history.clear()
         self.machine.restore(snapshot.state)

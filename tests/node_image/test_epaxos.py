@@ -351,6 +351,24 @@ def an_open_suspect_is_waited_for(protocol: type[Any]) -> Any:
     return node.sent(m.Accept)
 
 
+@scenario("E15", [(0, 2, 0, 0, 0), (0, 4, 0, 0, 0)])
+def what_is_dropped_still_interferes(protocol: type[Any]) -> Any:
+    """What the node answers as an acceptor, and what it then begins with, after it has dropped an
+    instance of owner 2 that wrote the same key."""
+    node = five(protocol, snapshot_every=4)
+    node.receive(2, committed(InstanceId(2, 1), put(1, client=21, key="old"), NONE))
+    for number in range(2, 10):
+        command = put(number, client=20 + number, key=f"new{number}")
+        node.receive(2, committed(InstanceId(2, number), command, NONE))
+        for other in (2, 3, 4, 5):
+            node.receive(other, m.Stable((0, 4, 0, 0, 0)))
+    assert node.protocol._table.base[1] > 4
+    node.receive(3, m.PreAccept(InstanceId(3, 1), (put(2, client=31, key="old"),), NONE))
+    answers = [answer.deps for answer in node.sent(m.PreAccepted)]
+    node.request(put(3, client=41, key="older"))
+    return answers + [begin.deps for begin in node.sent(m.PreAccept)]
+
+
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))
 def test_mutant_shows_and_the_correct_protocol_does_not(mutant: str) -> None:
     run, expected = SCENARIOS[mutant]

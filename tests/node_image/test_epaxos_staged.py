@@ -1,4 +1,4 @@
-"""A staged schedule: three recoveries of one instance in a row, with a crash in the midst of each.
+"""Staged schedules. First: three recoveries of one instance in a row, with a crash in each.
 
 What random faults hardly ever come to: an acceptor holds an old vote for a no-op, others hold the
 later vote that was decided, and a third recovery hears of both. Whoever mistakes the old vote for a
@@ -9,6 +9,10 @@ new one (E1), or does not care which is newer (B2), decides a second value.
     node 3 recovers 1.1 with 4 and 5: nobody knows it; it votes for a no-op, and crashes
     node 2 is back; node 4 recovers 1.1 with 2 and 5: decided as begun; it crashes before it says so
     node 3 is back, and recovers 1.1 with 2 and 5
+
+Found by a sweep (seed 703079), and staged in the end: two acceptors have dropped an old instance
+that every disk holds, and decide another one on the fast path; the third has not dropped the old
+one yet, recovers the other, and takes the old one for proof that there was no fast path (E15).
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import Any
 import pytest
 
 from node_image.mutants import protocol_class
-from node_image.protocols.epaxos_instances import ACCEPTED, EXECUTED
+from node_image.protocols.epaxos_instances import ACCEPTED, EXECUTED, footprint
 from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.seam import Command
 from tests.node_image.small_world import World
@@ -135,3 +139,49 @@ def test_late_promises_say_nothing_about_a_later_ballot() -> None:
     assert not correct.conflicts and len(correct.decided["1.1"]) == 1
     late_promises(mutant)
     assert len(mutant.decided["1.1"]) == 2
+
+
+OLD, NEW, NEXT = (Command(client, 1, "write", "old", client) for client in (21, 60, 61))
+
+
+def recovered_by_one_who_remembers(world: World) -> list[Any]:
+    """The dependencies with which 3.1 is decided, at its owner and at the recoverer, node 1."""
+    tables = [world.hosts[node].process._table for node in (1, 2, 3)]
+    world.request(2, OLD)
+    world.run(20_000)
+    world.intercept = lambda sender, to, message: (
+        to == 1 != sender and type(message).__name__ == "Stable"
+    )
+    for client in range(22, 42):
+        world.request(2, Command(client, 1, "write", f"k{client}", client))
+        world.run(20_000)
+    assert tables[0].base[1] > 1, "node 1 has executed and forgotten the old one"
+    held = [table.gone.before(footprint((OLD,)), table.zero)[1] for table in tables]
+    assert held == [1, 0, 0], "node 1 alone has not dropped it"
+    world.intercept = lambda sender, to, message: (
+        sender == 3 != to and type(message).__name__ != "PreAccept"
+    )
+    world.request(3, NEW)
+    world.run_until(lambda: tables[2].is_executed(InstanceId(3, 1)))
+    world.network.cut = {(3, 1), (3, 2), (1, 3), (2, 3)}
+    only(world, 1)
+    world.request(2, NEXT)
+    world.run_until(lambda: tables[0].is_executed(InstanceId(3, 1)), 30_000_000)
+    return [tables[at].get(InstanceId(3, 1)).deps for at in (2, 0)]
+
+
+DROPPING: dict[str, Any] = {"nodes": 3, "seed": 1, "snapshot_every": 4}
+
+
+def test_who_has_not_dropped_it_yet_takes_it_for_no_proof() -> None:
+    correct = World(protocol_class("epaxos"), **DROPPING)
+    owners, recovered = recovered_by_one_who_remembers(correct)
+    assert recovered == owners
+
+
+@pytest.mark.parametrize("mutant", ["E15", "E12"])
+def test_a_fast_decision_that_recovery_does_not_see_is_made_again(mutant: str) -> None:
+    """E12 never asks whether there was a fast path."""
+    world = World(protocol_class("epaxos", mutant), **DROPPING)
+    owners, recovered = recovered_by_one_who_remembers(world)
+    assert recovered != owners
