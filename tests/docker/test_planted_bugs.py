@@ -17,9 +17,26 @@ pytestmark = pytest.mark.docker
 
 SEEDS = (2, 1, 3, 4)
 
-MIXES: dict[str, dict[str, Any]] = {
+# All acceptors forget at once: what they had acknowledged is gone.
+FORGETFUL: dict[str, Any] = {
+    "faults": ("kill",),
+    "allow_all": True,
+    "fault_gap_us": 1_000_000,
+    "nodes": 3,
+    "time_us": 6_000_000,
+}
+# No fault is needed, only clients that get in one another's way.
+CROWD: dict[str, Any] = {
+    "faults": (),
+    "concurrency": 30,
+    "rate": 300.0,
+    "keys": 2,
+    "time_us": 5_000_000,
+}
+
+MIXES: dict[tuple[str, str], dict[str, Any]] = {
     # The isolated leader must go on believing while another is elected, and clients ask it.
-    "M5": {
+    ("multi-paxos", "M5"): {
         "faults": ("partition",),
         "shapes": ("isolate",),
         "fault_gap_us": 1_500_000,
@@ -28,12 +45,11 @@ MIXES: dict[str, dict[str, Any]] = {
         "keys": 2,
         "cluster": {"election_min_us": 300_000, "election_max_us": 1_500_000},
     },
-    # All acceptors forget at once: what they had acknowledged is gone.
-    "B6": {"faults": ("kill",), "allow_all": True, "fault_gap_us": 1_000_000, "nodes": 3},
+    ("multi-paxos", "B6"): FORGETFUL,
     # A leader that is cut off answers what only it has.
-    "M3": {"faults": ("partition", "kill"), "fault_gap_us": 1_500_000},
+    ("multi-paxos", "M3"): {"faults": ("partition", "kill"), "fault_gap_us": 1_500_000},
     # Leaders die with commands decided and unanswered, and clients ask again; a log remembers.
-    "M8": {
+    ("multi-paxos", "M8"): {
         "workload": "log",
         "faults": ("kill",),
         "fault_gap_us": 700_000,
@@ -42,18 +58,26 @@ MIXES: dict[str, dict[str, Any]] = {
         "keys": 40,
         "nodes": 3,
     },
+    ("basic-paxos", "B8"): CROWD | {"nodes": 3},
+    ("flexible-paxos", "B6"): FORGETFUL,
+    ("fast-paxos", "Q4"): CROWD,
+    ("epaxos", "E2"): CROWD,
+    ("raft", "B6"): FORGETFUL,
+    # Who is in doubt and aborts by himself must not hear of the commit before that.
+    ("two-phase-commit", "T4"): FORGETFUL | {"allow_all": False},
 }
-COMMON: dict[str, Any] = {"protocol": "multi-paxos", "time_us": 8_000_000}
+COMMON: dict[str, Any] = {"time_us": 8_000_000}
 
 
-@pytest.mark.parametrize("mutant", MIXES)
-def test_a_planted_bug_is_found_and_said_truly(mutant: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("protocol", "mutant"), MIXES)
+def test_a_planted_bug_is_found_and_said_truly(protocol: str, mutant: str, tmp_path: Path) -> None:
+    mix = COMMON | MIXES[protocol, mutant]
     for seed in SEEDS:
-        result = chaos(tmp_path, **(COMMON | MIXES[mutant]), seed=seed, mutant=mutant)
+        result = chaos(tmp_path, protocol=protocol, **mix, seed=seed, mutant=mutant)
         if result.verdict.exit_code == 1:
             break
     verdict = result.verdict
-    assert verdict.outcome == "invalid", f"{mutant} was not found with seeds {SEEDS}"
+    assert verdict.outcome == "invalid", f"{protocol} {mutant} was not found with seeds {SEEDS}"
     assert "invalid" in (verdict.detectors()["linearizability"], verdict.detectors()["agreement"])
     assert verdict.reasons and verdict.reasons[0]
     evidence = verdict.linearizability.evidence
@@ -62,7 +86,8 @@ def test_a_planted_bug_is_found_and_said_truly(mutant: str, tmp_path: Path) -> N
         assert evidence.sentence in verdict.reasons
 
 
-@pytest.mark.parametrize("mutant", MIXES)
-def test_the_correct_protocol_passes_the_same(mutant: str, tmp_path: Path) -> None:
-    result = chaos(tmp_path, **(COMMON | MIXES[mutant]), seed=SEEDS[0])
+@pytest.mark.parametrize(("protocol", "mutant"), MIXES)
+def test_the_correct_protocol_passes_the_same(protocol: str, mutant: str, tmp_path: Path) -> None:
+    mix = COMMON | MIXES[protocol, mutant]
+    result = chaos(tmp_path, protocol=protocol, **mix, seed=SEEDS[0])
     assert result.verdict.outcome == "valid", result.verdict.reasons
