@@ -11,6 +11,8 @@ instance waits until everything that it reaches is committed.
 A dependency says "all of that owner's instances up to this one", and so names many that do not
 interfere. These are left out of the graph, and need not even be committed: it is enough to know
 their commands, because an instance decides its owner's commands or a no-op, and nothing else.
+Neither are there edges to all that do interfere: an owner's instance depends on its earlier ones
+that interfere with it, so an edge to the last of them is enough (`OpenInstances`).
 
 **The order within a component** is that of `_rank`: how much an instance depends on, then owner and
 number. No sequence number has to be agreed on for this. The one of the original paper keeps the
@@ -120,29 +122,24 @@ class InstanceExecution(Replica):
                     self._execute_component(stack, node)
 
     def _edges(self, instance: Instance) -> Edges:
-        """What `instance` depends on and interferes with, and is not executed."""
+        """What `instance` depends on and interferes with, and is not executed: of every owner the
+        last, from which all earlier ones are reached."""
         marks = instance.marks
         if instance.noop or marks is None:
             return []
         found: list[Instance] = []
         table = self._table
-        done = table.done
         for place, upto in enumerate(instance.deps):
-            if upto <= done[place]:
+            if upto <= table.done[place]:
                 continue
+            unknown = table.first_unknown(place, upto)
+            if unknown:
+                return InstanceId(table.nodes[place], unknown)
             row = table.rows[place]
-            for number in range(done[place] + 1, upto + 1):
+            for number in table.open[place].before(marks, upto):
                 other = row.get(number)
-                if other is None:
+                if other is None or other.phase != COMMITTED:
                     return InstanceId(table.nodes[place], number)
-                if other is instance or other.phase == EXECUTED or other.noop_for_good():
-                    continue
-                if other.marks is None:
-                    return other.id
-                if not marks.interferes(other.marks):
-                    continue
-                if other.phase != COMMITTED:
-                    return other.id
                 found.append(other)
         return found
 

@@ -16,11 +16,13 @@ the end only instances that interfere are put in order (`epaxos_execution`).
 **Interference.** Two commands interfere when their order can be seen: both touch one key and one of
 them changes it, or both belong to one client's session (which remembers the last command that it
 applied). A command leaves a footprint of tokens that it reads or writes: keys, as strings, and
-sessions, as numbers. `Interference` remembers for each token the last instance of each owner.
+sessions, as numbers. `Interference` remembers for each token the last instance of each owner, and
+`OpenInstances` all that are still to be executed.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -224,6 +226,57 @@ class Instance:
         return Commit(self.id, self.voted, self.noop, commands, self.deps)
 
 
+class OpenInstances:
+    """Of one owner: which instances, not executed yet, write and read each token, in order."""
+
+    __slots__ = ("_reads", "_writes")
+
+    def __init__(self) -> None:
+        self._writes: dict[Token, list[int]] = {}
+        self._reads: dict[Token, list[int]] = {}
+
+    def add(self, marks: Footprint, number: int) -> None:
+        for index, tokens in ((self._writes, marks.writes), (self._reads, marks.reads)):
+            for token in tokens:
+                insort(index.setdefault(token, []), number)
+
+    def remove(self, marks: Footprint, number: int) -> None:
+        for index, tokens in ((self._writes, marks.writes), (self._reads, marks.reads)):
+            for token in tokens:
+                numbers = index.get(token, [])
+                if number in numbers:
+                    numbers.remove(number)
+                    if not numbers:
+                        del index[token]
+
+    def before(self, marks: Footprint, upto: int) -> dict[int, None]:
+        """Of those up to this number that interfere with these marks, the last: for every token
+        the last that writes it, and, for a writer, those that have read it since. All others come
+        before these, because an owner's instance depends on its earlier ones that interfere."""
+        found: dict[int, None] = {}
+        for token in marks.writes:
+            last = self._last_write(token, upto)
+            if last:
+                found[last] = None
+            reads = self._reads.get(token)
+            if reads is not None:
+                for number in reads[bisect_right(reads, last) : bisect_right(reads, upto)]:
+                    found[number] = None
+        for token in marks.reads:
+            last = self._last_write(token, upto)
+            if last:
+                found[last] = None
+        return found
+
+    def _last_write(self, token: Token, upto: int) -> int:
+        """The number, or 0."""
+        writes = self._writes.get(token)
+        if writes is None:
+            return 0
+        place = bisect_right(writes, upto)
+        return writes[place - 1] if place else 0
+
+
 class InstanceTable:
     """All rows. Plain data; the protocol decides when to move the marks."""
 
@@ -232,7 +285,9 @@ class InstanceTable:
         "done",
         "dropped",
         "gone",
+        "known",
         "nodes",
+        "open",
         "places",
         "rows",
         "seen",
@@ -250,6 +305,9 @@ class InstanceTable:
         self.base = [0] * self.width
         self.done = [0] * self.width
         self.top = [0] * self.width
+        self.open = tuple(OpenInstances() for _ in nodes)
+        self.known = [0] * self.width
+        """Up to here the commands of all instances are known, or will not be needed."""
         self.seen = Interference(self.width)
         """Everything that was ever known here."""
         self.gone = Interference(self.width)
@@ -283,6 +341,8 @@ class InstanceTable:
         self, instance: Instance, commands: tuple[Command, ...], init: Vector, marks: Footprint
     ) -> None:
         """From now on whatever interferes with these commands is told so."""
+        if instance.marks is None:
+            self.open[instance.place].add(marks, instance.id.number)
         instance.commands = commands
         instance.marks = marks
         if init:
@@ -303,7 +363,42 @@ class InstanceTable:
         self.gone.drop_up_to(stable)
         self.dropped = tuple(map(max, self.dropped, stable))
 
+    def first_unknown(self, place: int, upto: int) -> int:
+        """The first instance of the owner, up to this one, that may turn out to interfere with
+        anything: its commands are not known here. 0 if there is none."""
+        row, number = self.rows[place], max(self.known[place], self.done[place])
+        while number < upto and (other := row.get(number + 1)) is not None:
+            if other.marks is None and not other.noop_for_good():
+                break
+            number += 1
+        self.known[place] = number
+        return number + 1 if number < upto else 0
+
+    def close(self, instance: Instance) -> None:
+        """It is executed, or a no-op: nothing waits for it any more."""
+        if instance.marks is not None:
+            self.open[instance.place].remove(instance.marks, instance.id.number)
+
+    def put_back(self, instance: Instance) -> None:
+        """Hold an instance that is not executed in the state that has been restored."""
+        instance.phase = min(instance.phase, COMMITTED)
+        self.rows[instance.place][instance.id.number] = instance
+        if instance.marks is not None:
+            self.seen.note(instance.marks, instance.place, instance.id.number)
+            if not instance.noop_for_good():
+                self.open[instance.place].add(instance.marks, instance.id.number)
+
+    def restart(self, base: Sequence[int], gone: Interference, dropped: Vector) -> None:
+        """Hold nothing but what is left of the instances up to `base`."""
+        self.rows = tuple({} for _ in self.nodes)
+        self.open = tuple(OpenInstances() for _ in self.nodes)
+        self.base, self.done, self.known = list(base), list(base), list(base)
+        self.top = list(map(max, self.top, base))
+        self.gone, self.seen = gone, gone.copy()
+        self.dropped = tuple(map(max, self.dropped, dropped))
+
     def mark_executed(self, instance: Instance) -> None:
+        self.close(instance)
         instance.phase = EXECUTED
         row, place = self.rows[instance.place], instance.place
         number = self.done[place] + 1

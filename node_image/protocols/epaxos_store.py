@@ -153,6 +153,8 @@ class InstanceStore(InstanceExecution):
         instance.phase = COMMITTED
         if not instance.noop:
             self._learn_commands(instance, commands, ())
+        else:
+            self._table.close(instance)
 
     def _learn_commands(
         self, instance: Instance, commands: tuple[Command, ...], init: Vector
@@ -226,26 +228,15 @@ class InstanceStore(InstanceExecution):
         table = self._table
         kept = [i for i in table.beyond(snapshot.base) if i.phase != EXECUTED]
         again = [i for i in table.beyond(snapshot.base) if i.phase == EXECUTED]
-        table.rows = tuple({} for _ in table.nodes)
-        table.base, table.done = list(snapshot.base), list(snapshot.base)
-        table.top = list(map(max, table.top, snapshot.base))
-        table.gone = Interference.from_json(table.width, snapshot.writes, snapshot.reads)
-        table.seen = table.gone.copy()
-        table.dropped = tuple(map(max, table.dropped, snapshot.dropped))
+        gone = Interference.from_json(table.width, snapshot.writes, snapshot.reads)
+        table.restart(snapshot.base, gone, snapshot.dropped)
         self._waiters.clear()
         self._history.clear()
         self.machine.restore(snapshot.state)
-        self._put_back([*kept, *again])
-        self._put_executed(snapshot.entries, now_us)
-
-    def _put_back(self, instances: Iterable[Instance]) -> None:
-        table = self._table
-        for instance in instances:
-            instance.phase = min(instance.phase, COMMITTED)
+        for instance in (*kept, *again):
             instance.blocked = None
-            table.rows[instance.place][instance.id.number] = instance
-            if instance.marks is not None:
-                table.seen.note(instance.marks, instance.place, instance.id.number)
+            table.put_back(instance)
+        self._put_executed(snapshot.entries, now_us)
 
     def _put_executed(self, entries: Iterable[Commit], now_us: int) -> None:
         table = self._table

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from node_image.mutants import protocol_class
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.ballots import ZERO
-from node_image.protocols.epaxos_instances import Interference, footprint
+from node_image.protocols.epaxos_instances import (
+    COMMITTED,
+    EXECUTED,
+    Instance,
+    Interference,
+    footprint,
+)
 from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.seam import Command, Decided
 from tests.node_image.chaos import Chaos
@@ -79,7 +85,7 @@ def test_interleavings_find(mutant: str, first: int) -> None:
 
 def random_decisions(random: Random, count: int) -> list[m.Commit]:
     """Decisions of three owners with arbitrary dependencies, cycles and all, but such that of two
-    that interfere one depends on the other."""
+    that interfere one depends on the other, of the same owner the later on the earlier."""
     identities = [InstanceId(1 + i % 3, 1 + i // 3) for i in range(count)]
     most = [sum(identity.owner == owner for identity in identities) for owner in (1, 2, 3)]
     commits: list[m.Commit] = []
@@ -87,6 +93,8 @@ def random_decisions(random: Random, count: int) -> list[m.Commit]:
         key = random.choice("xyz")
         f = random.choice(("write", "write", "read"))
         deps = [random.randrange(0, top + 1) if random.random() < 0.3 else 0 for top in most]
+        own = identity.owner - 1
+        deps[own] = min(deps[own], identity.number - 1)
         command = Command(i + 1, 1, f, key, i)
         for earlier in commits:
             if footprint((command,)).interferes(footprint(earlier.commands)):
@@ -117,6 +125,54 @@ def test_execution_does_not_depend_on_the_order_of_decisions(seed: int, count: i
     for one, other in itertools.combinations(footprints, 2):
         if footprints[one].interferes(footprints[other]):
             assert len({order[one] < order[other] for order in orders}) == 1, (one, other)
+
+
+class AllEdges(EPAXOS):  # type: ignore[misc,valid-type]
+    """Goes by the definition: an edge to everything that an instance depends on, and interferes
+    with."""
+
+    def _edges(self, instance: Instance) -> Any:
+        if instance.noop or instance.marks is None:
+            return []
+        found = []
+        for place, upto in enumerate(instance.deps):
+            for number in range(self._table.done[place] + 1, upto + 1):
+                other = self._table.rows[place].get(number)
+                if other is None:
+                    return InstanceId(self._table.nodes[place], number)
+                if other.phase == EXECUTED or other.noop_for_good():
+                    continue
+                if other.marks is None:
+                    return other.id
+                if other.interferes(instance.marks):
+                    if other.phase != COMMITTED:
+                        return other.id
+                    found.append(other)
+        return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 40))
+def test_an_edge_to_the_last_is_as_good_as_edges_to_all(seed: int, count: int) -> None:
+    """After every decision, and every word of what is in an instance, the same has been executed,
+    and what interferes in the same order."""
+    random = Random(seed)
+    commits = random_decisions(random, count)
+    news: list[Any] = [m.PreAccept(c.id, c.commands, c.deps) for c in commits if c.commands]
+    news += commits
+    random.shuffle(news)
+    nodes = Driven(EPAXOS, nodes=3), Driven(AllEdges, nodes=3)
+    executed: tuple[list[Any], list[Any]] = [], []
+    for one in news:
+        for node, slots in zip(nodes, executed, strict=True):
+            slots += [e.slot for e in node.receive(2, one) if isinstance(e, Decided)]
+        assert set(executed[0]) == set(executed[1])
+    assert len(executed[0]) == count
+    footprints = {f"{c.id.owner}.{c.id.number}": footprint(c.commands) for c in commits}
+    places = [{slot: place for place, slot in enumerate(slots)} for slots in executed]
+    for one, other in itertools.combinations(footprints, 2):
+        if footprints[one].interferes(footprints[other]):
+            assert len({order[one] < order[other] for order in places}) == 1, (one, other)
 
 
 def test_a_long_chain_is_executed_without_recursion() -> None:
