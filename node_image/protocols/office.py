@@ -3,15 +3,19 @@
 **Patience.** A node that hears no leader stands for election after a random time, drawn from
 `election_min_us` to `election_max_us` so that seldom two stand at once (Ongaro and Ousterhout, "In
 Search of an Understandable Consensus Algorithm", 2014, section 5.2). It matters for liveness alone.
-Two rules keep a node whose votes always come too late from standing first for ever, with nobody
-elected:
+Three rules keep a node that hears too late from standing first for ever, with nobody elected, or
+nobody who stays:
 
   * Patience is drawn for every election, by the candidate as well as by those that make way for it:
     else whoever drew the shortest once would always be first.
   * Who asks again in the same ballot, or term, gets no more of the others' time.
 
-Sweeps found both to be needed, in Raft and in Multi-Paxos, where a few nodes outside of the healed
-quorum heard every vote late.
+  * Who has lost office for want of a quorum has more patience the next time, up to four times: it
+    was the first to notice, and would be the first to stand, again and again, while those that a
+    quorum could follow still hear its late heartbeats.
+
+Sweeps found all of them to be needed, in Raft and in Multi-Paxos, where a few nodes outside of the
+healed quorum heard every vote, or every acknowledgement, late.
 
 **Office.** Who leads takes its clients' commands into a queue; who steps down tells every client
 that waits what can be said truthfully, and waits to be led.
@@ -24,7 +28,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from node_image.protocols.replica import FOLLOWER, LEADER, refusal
-from node_image.protocols.rounds import Rounds
+from node_image.protocols.rounds import NO_QUORUM, Rounds
 from node_image.protocols.seam import (
     ClusterConfig,
     Command,
@@ -36,7 +40,7 @@ from node_image.protocols.seam import (
 )
 
 FRUITLESS_MAX: Final = 3
-"""So many times more patience, at most, has who was in office in vain."""
+"""So many times more patience, at most, has who lost office for want of a quorum."""
 
 
 class Office(Rounds):
@@ -60,7 +64,7 @@ class Office(Rounds):
         self._heard_us = 0  # from a leader, or a promise was given to a new candidate
         self._patience_us = config.election_max_us
         self._give_up_us = 0
-        self._fruitless = 0  # times in office, one after the other, that no quorum acknowledged
+        self._fruitless = 0  # times in office, one after the other, lost for want of a quorum
         self._queue: deque[Command] = deque()
         self._tallies: dict[int, int] = {}  # leader: open slot -> who voted for it
 
@@ -138,7 +142,7 @@ class Office(Rounds):
         self._reads = []
         self._release_waiting(leader)
         if was == LEADER:
-            self._fruitless = 0 if self._confirmed else self._fruitless + 1
+            self._fruitless = self._fruitless + 1 if why == NO_QUORUM else 0
             self._count("step_downs")
             self._note("step-down", **self._office(), why=why)
         self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)

@@ -29,6 +29,8 @@ from node_image.protocols.seam import ClusterConfig, Command, NodeId, Randomness
 
 ROUNDS_REMEMBERED: Final = 64
 READ_MODES: Final = ("log", "quorum", "lease")
+NO_QUORUM: Final = "no quorum answers"
+"""Why a leader steps down that has heard nothing for too long."""
 
 
 class Round(NamedTuple):
@@ -103,7 +105,7 @@ class Rounds(Replica):
         if self.role != LEADER:
             return
         if self._has_lost_quorum(now_us):
-            self._step_down("no quorum answers", now_us)
+            self._step_down(NO_QUORUM, now_us)
             return
         self._begin_round(now_us)
         self._set_timer("heartbeat", self.config.heartbeat_us)
