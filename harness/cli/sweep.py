@@ -20,6 +20,8 @@ from harness.swarm import KINDS, SweepPlan
 from harness.sweep import SeedResult, SweepResult, sweep
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
+TELL_EVERY_S = 60.0
+"""Where there is no bar (a log, a pipe), standard error hears so often how far it is."""
 SEEDS_SHOWN = 8
 
 
@@ -142,6 +144,7 @@ class Bar:
         )
         self._task = self._progress.add_task("seeds", total=seeds, rate="", failed="")
         self._groups = 0
+        self._told_s = 0.0
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -165,6 +168,10 @@ class Bar:
             f"{result.simulated_us / 1e6 / seconds:.0f} simulated s/s",
             failed=f"[red]{failed} failed[/red]" if failed else "[green]none failed[/green]",
         )
+        if not self._console.is_terminal and result.seconds - self._told_s >= TELL_EVERY_S:
+            self._told_s = result.seconds
+            rate = f"{result.done / seconds:.1f} seeds/s"
+            click.echo(f"{result.done} of {result.asked} seeds, {rate}, {failed} failed", err=True)
         if self._verbose:
             self._console.print(f"seed {one.seed}: {one.outcome}; {one.mix}", markup=False)
         if len(result.groups) > self._groups:

@@ -228,3 +228,12 @@ def test_liveness_is_judged_with_all_or_only_a_quorum_healed(heal: str) -> None:
         down = [n for n, node in run.runtime.world.nodes.items() if not node.running]
         assert heal == "quorum" or not down
         assert not set(down) & set(run.config.core())
+
+
+def test_a_sweep_without_a_terminal_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.cli.sweep.TELL_EVERY_S", 0.0)
+    told = invoke("multi-paxos", "--seeds", "2", "--time", "1s")
+    lines = [line for line in told.stderr.splitlines() if " of 2 seeds, " in line]
+    assert [line.split()[0] for line in lines] == ["1", "2"]
+    assert " of 2 seeds" not in told.stdout
+    assert all(line.endswith("0 failed") for line in lines)

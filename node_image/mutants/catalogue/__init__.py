@@ -1,0 +1,24 @@
+"""The planted bugs, as a table: what each changes, what exposes it, and what it then shows.
+
+Each is a real mistake, from a paper, from a published analysis or from an issue of a real
+implementation. The code of a mutant stands in the file of its protocol beside this folder; this
+only describes, so that the harness can list, score and explain them.
+"""
+
+from __future__ import annotations
+
+from node_image.mutants.catalogue import (
+    epaxos,
+    family,
+    fast_paxos,
+    flexible_paxos,
+    raft,
+    two_phase_commit,
+)
+from node_image.mutants.catalogue.mutant import Mutant
+
+__all__ = ["MUTANTS", "Mutant"]
+
+_ALL = (family, flexible_paxos, fast_paxos, epaxos, raft, two_phase_commit)
+
+MUTANTS: dict[str, Mutant] = {bug.id: bug for group in _ALL for bug in group.BUGS}
