@@ -120,6 +120,10 @@ class FastProposer(DecisionLog, MultiPaxos):
                 found.update(command[:2] for command in self._log.entries[slot].commands)
         return found
 
+    def _step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
+        super()._step_down(why, now_us, leader)
+        self._forwarded.clear()
+
     def _forget_forwarded(self, now_us: int) -> None:
         """Drop what others have stopped asking for: their clients have given up. A coordinator
         that served those first would be late for the ones that wait."""
