@@ -2,12 +2,14 @@
 
 It reads what each node says it decided, in the order in which the node applied it: records of slot,
 ballot and commands, a command being [client, seq, f, key, value]. After a restart a node may say
-slots again, and a snapshot may leave holes in what it says. What is found:
+slots again, and a snapshot may leave holes in what it says: also one that a power cut took back, so
+that what it held is said after what followed it. Order is therefore asked within each life, where
+nodes say which it is. What is found:
 
     two-values        one slot was decided with two different values, by two nodes or by one
     applied-order     a log's slots were applied out of order within one life of a node
-    different-orders  (slots without an order of their own, as EPaxos has) two nodes applied
-                      commands that change one key in different orders
+    different-orders  (slots without an order of their own, as EPaxos has) two nodes, or one in two
+                      lives, applied commands that change one key in different orders
     lost-write        a write that was acknowledged to its client is in no decided log
     changed-command   one command (client, seq) was decided with two different contents
 
@@ -186,8 +188,8 @@ class _Detector:
         self.duplicates = self.unaccounted = 0
 
     def add_node(self, node: int, records: Iterable[DecidedRecord]) -> None:
-        applied: dict[Any, dict[Slot, Name]] = {}
-        seen: set[Slot] = set()
+        applied: dict[tuple[int, Any], dict[Slot, Name]] = {}
+        seen: set[tuple[int, Slot]] = set()
         last: tuple[int, Slot] | None = None
         for record in records:
             slot = record.slot
@@ -196,13 +198,13 @@ class _Detector:
                 if last is not None and record.life and last[0] == record.life:
                     self._in_order(node, last[1], slot)
                 last = (record.life, slot)
-            elif slot not in seen:
+            elif (record.life, slot) not in seen:
                 for command in record.commands:
                     if command[0] != 0 and command[2] not in READS:
-                        name = (command[0], command[1])
-                        applied.setdefault(command[3], {}).setdefault(slot, name)
-            seen.add(slot)
-        for key, writes in applied.items():
+                        name, key = (command[0], command[1]), (record.life, command[3])
+                        applied.setdefault(key, {}).setdefault(slot, name)
+            seen.add((record.life, slot))
+        for (_, key), writes in applied.items():
             self._same_order(node, key, writes)
 
     def _one_value(self, node: int, record: DecidedRecord) -> None:

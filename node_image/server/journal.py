@@ -37,13 +37,15 @@ class Journal:
 
 
 class DecidedFile:
-    """`decided.jsonl`: appended to in every life, flushed once a turn of the event loop."""
+    """`decided.jsonl`: appended to in every life, flushed once a turn of the event loop. Lines say
+    which life: one more than the last line there was, so lives that decide nothing do not count."""
 
     def __init__(self, directory: Path) -> None:
         path = directory / "decided.jsonl"
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
         self._lines: list[str] = []
         self._cut_torn_line()
+        self._life = self._last_life() + 1
 
     def _cut_torn_line(self) -> None:
         """A crash may have cut the last line off; what it said is said again on recovery."""
@@ -57,9 +59,20 @@ class DecidedFile:
             end = start
         os.ftruncate(self._file, end)
 
+    def _last_life(self) -> int:
+        """The life that the last line tells of; 0 where there is none."""
+        end = os.fstat(self._file).st_size
+        tail, start = b"", end
+        while start and b"\n" not in tail[:-1]:
+            start = max(0, start - CHUNK)
+            tail = os.pread(self._file, end - start, start)
+        last = tail.rstrip(b"\n").rsplit(b"\n", 1)[-1]
+        return int(json.loads(last).get("life", 0)) if last else 0
+
     def add(self, decided: Decided) -> None:
         line = {
             "time": time.monotonic_ns(),
+            "life": self._life,
             "slot": decided.slot,
             "ballot": decided.ballot,
             "commands": decided.commands,

@@ -75,6 +75,22 @@ def test_slots_applied_out_of_order_within_one_life() -> None:
     assert found.findings[0].sentence == "node 1 applied slot 2 after slot 3"
 
 
+def test_orders_are_asked_within_a_life() -> None:
+    """Found by a sweep of EPaxos (seed 709050): a snapshot that covered 4.21 was installed, and
+    what follows it executed; a power cut took both back, and then 4.21 was executed by itself."""
+    first, then = slot("4.21", write(7, 1, "a")), slot("4.39", write(8, 1, "b"))
+
+    def lives(*records: Any) -> list[Any]:
+        return [record | {"life": life} for life, record in records]
+
+    others = {2: lives((1, first), (1, then))}
+    again = {5: lives((1, then), (2, first), (2, then))}
+    assert check_agreement(others | again).outcome == "valid"
+    wrong = {5: lives((1, first), (2, then), (2, first))}
+    found = check_agreement(others | wrong)
+    assert [f.kind for f in found.findings] == ["different-orders"]
+
+
 def test_orders_of_instances() -> None:
     a, b = slot("1.0", write(7, 1, "a")), slot("2.0", write(8, 1, "b"))
     c = slot("3.0", write(9, 1, "c", key="other"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from node_image.protocols.seam import (
     CancelTimer,
     Checkpoint,
     Command,
+    Decided,
     Persist,
     Reply,
     Send,
@@ -235,3 +237,13 @@ def test_the_decided_file_loses_only_a_torn_last_line(tmp_path: Path) -> None:
     path.write_bytes(b'{"slot":1}\n' + b"x" * 200_000)
     DecidedFile(tmp_path).close()
     assert path.read_bytes() == b'{"slot":1}\n'
+
+
+def test_the_decided_file_says_which_life_it_is(tmp_path: Path) -> None:
+    for slots in ((1, 2), (), (3,)):
+        file = DecidedFile(tmp_path)
+        for slot in slots:
+            file.add(Decided(slot, (1, 1), (Command(1, slot, "write", "x", "v" * 100_000),)))
+        file.close()
+    lines = [json.loads(line) for line in (tmp_path / "decided.jsonl").read_text().splitlines()]
+    assert [(line["life"], line["slot"]) for line in lines] == [(1, 1), (1, 2), (2, 3)]

@@ -7,6 +7,7 @@ memory; `collect` writes it into the run's folder in the shape in which real nod
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import platform
 from collections.abc import Iterator
@@ -84,13 +85,17 @@ class SimRuntime:
 
 
 def _decided_lines(node: SimNode) -> Iterator[dict[str, Any]]:
-    for at_us, (slot, ballot, commands) in zip(node.decided_us, node.decided, strict=True):
-        yield {
-            "time": at_us * 1000,
-            "slot": slot,
-            "ballot": list(ballot),
-            "commands": [list(command) for command in commands],
-        }
+    bounds = [*node.lives, len(node.decided)]
+    for life, (start, end) in enumerate(itertools.pairwise(bounds), 1):
+        for at_us, decided in zip(node.decided_us[start:end], node.decided[start:end], strict=True):
+            slot, ballot, commands = decided
+            yield {
+                "time": at_us * 1000,
+                "life": life,
+                "slot": slot,
+                "ballot": list(ballot),
+                "commands": [list(command) for command in commands],
+            }
 
 
 def _write_lines(path: Path, lines: Iterator[dict[str, Any]]) -> None:
