@@ -53,10 +53,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.ballots import ZERO
+from node_image.protocols.batches import next_batch
 from node_image.protocols.epaxos_ballots import COMMITTING, PRE_ACCEPTING, Lead
 from node_image.protocols.epaxos_instances import (
     COMMITTED,
@@ -82,9 +83,6 @@ from node_image.protocols.seam import (
     StateMachine,
     Status,
 )
-
-EAGER_INSTANCES: Final = 16
-"""While fewer own instances than this are open, a command gets one of its own at once."""
 
 
 class EPaxos(InstanceRecovery):
@@ -169,12 +167,7 @@ class EPaxos(InstanceRecovery):
 
     def _begin_queued(self, now_us: int) -> None:
         """Give queued commands instances: at once while few are open, else in full batches."""
-        queue, config = self._queue, self.config
-        while queue:
-            full = len(queue) >= config.batch_max
-            if self._open >= (config.pipeline_max if full else EAGER_INSTANCES):
-                return
-            batch = tuple(queue.popleft() for _ in range(min(len(queue), config.batch_max)))
+        while batch := next_batch(self._queue, self._open, self.config):
             if wanted := self._wanted(batch, now_us):
                 self._mark_proposed(wanted)
                 self._begin(wanted, now_us)
