@@ -9,7 +9,6 @@ nobody who stays:
   * Patience is drawn for every election, by the candidate as well as by those that make way for it:
     else whoever drew the shortest once would always be first.
   * Who asks again in the same ballot, or term, gets no more of the others' time.
-
   * Who has lost office for want of a quorum has more patience the next time, up to four times: it
     was the first to notice, and would be the first to stand, again and again, while those that a
     quorum could follow still hear its late heartbeats.

@@ -35,8 +35,6 @@ def test_an_overload_does_not_outlive_the_load(protocol: str) -> None:
         liveness_timeout_us=5 * SECOND,
     )
     outcomes = done.stats.outcomes
-    assert outcomes["info"] + outcomes["fail"] > 2 * outcomes["ok"] or (
-        protocol == "two-phase-commit" and outcomes["info"] > 100
-    ), f"no overload: {outcomes}"
+    assert outcomes["info"] + outcomes["fail"] > 100, f"no overload: {outcomes}"
     assert done.outcome == "valid", done.sentence
     assert done.stats.not_live is None
