@@ -10,10 +10,10 @@ from typing import TypeAlias, cast
 
 from histories.budget import Budget, LimitReached
 from histories.checker import compiled
+from histories.checker.consistency_levels import diagnose
 from histories.checker.evidence import possible_answers
 from histories.checker.reference import judge, partitions
 from histories.checker.verdict import PartitionVerdict, Verdict, joined
-from histories.checker.weaker import diagnose
 from histories.errors import BadHistory, UnknownOperation
 from histories.events import Event, Json
 from histories.folder import RunFolder
@@ -83,7 +83,7 @@ def check(
 
 def _diagnosed(source: Source, verdict: Verdict, model: Model) -> Verdict:
     """An invalid verdict with what the reads of its evidence could have returned, and with what
-    still holds of the partitions that failed; see `weaker`."""
+    still holds of the partitions that failed; see `consistency_levels`."""
     if verdict.outcome != "invalid":
         return verdict
     own: dict[str | None, list[Operation]] | None = None

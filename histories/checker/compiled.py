@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from histories.checker.anomalies import describe
 from histories.checker.explain import fewer_elements, own_elements
-from histories.checker.sentences import describe
 from histories.checker.verdict import Evidence, PartitionVerdict, Verdict, joined
 from histories.errors import BadHistory
 from histories.events import Event, Json

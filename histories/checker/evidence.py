@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from histories.budget import Budget
+from histories.checker.descriptions import READS, described, shown, wrote
 from histories.checker.search import search
-from histories.checker.words import READS, shown, telling, wrote
 from histories.models import Model
 from histories.operations import NEVER, Operation
 
@@ -74,7 +74,7 @@ def possible_answers(
         if answers is None:
             break
         if answers:
-            lines.append(f"{telling(op)}; {words} have returned {' or '.join(answers)}")
+            lines.append(f"{described(op)}; {words} have returned {' or '.join(answers)}")
     return tuple(lines)
 
 

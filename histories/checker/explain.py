@@ -19,6 +19,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
+from histories.checker.anomalies import describe
+from histories.checker.descriptions import saw, wrote
 from histories.checker.evidence import fails_alone
 from histories.checker.projection import (
     delta_debug,
@@ -28,9 +30,7 @@ from histories.checker.projection import (
     only_elements,
     without_elements,
 )
-from histories.checker.sentences import describe
 from histories.checker.verdict import Evidence
-from histories.checker.words import saw, wrote
 from histories.models import Model
 from histories.operations import NEVER, Operation
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from histories.checker import Verdict, check
+from histories.checker.descriptions import described, shown
 from histories.checker.evidence import fails_alone
-from histories.checker.words import shown, telling
 from histories.events import Event
 from histories.models import model_named
 from histories.operations import pair
@@ -295,7 +295,7 @@ def test_every_answer_that_the_whole_allows_is_named(kernel: bool) -> None:
             continue
         operations = pair(events)
         line = verdict.evidence.could[0]
-        read = next(o for o in verdict.evidence.operations if line.startswith(telling(o)))
+        read = next(o for o in verdict.evidence.operations if line.startswith(described(o)))
         values = {o.value if o.f == "write" else o.value[1] for o in operations if o.value}
         possible = {
             shown(value)

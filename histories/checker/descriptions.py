@@ -1,4 +1,4 @@
-"""Operations in words, and what each of them says about the value that a register held."""
+"""Operations in plain English, and what each of them says about the value that a register held."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def wrote(op: Operation) -> tuple[Any, ...]:
     return ()
 
 
-def telling(op: Operation) -> str:
+def described(op: Operation) -> str:
     """One operation in words: "client 4 read x=7 at 12.310 s"."""
     who, name = f"client {op.process}", name_of(op)
     when = f"at {seconds(op.ret_ns if op.ret != NEVER else op.call_ns)}"

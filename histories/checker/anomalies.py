@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from histories.checker import objects
-from histories.checker.texts import recognise_texts, with_empty_texts
+from histories.checker import container_anomalies
+from histories.checker.descriptions import described, left, name_of, saw, seconds, shown, wrote
+from histories.checker.string_anomalies import recognise_strings, with_empty_strings
 from histories.checker.verdict import Evidence
-from histories.checker.words import left, name_of, saw, seconds, shown, telling, wrote
 from histories.models import Model
 from histories.operations import NEVER, Operation
 
@@ -60,24 +60,24 @@ def describe(
 def _recognised(case: Case) -> Finding:
     grows = any(op.f == "append" for op in case.whole)
     if case.model.name == "string-map":
-        if grows and (found := recognise_texts(case.model, case.part)):
+        if grows and (found := recognise_strings(case.model, case.part)):
             return found
-        part, whole = with_empty_texts(case.part), with_empty_texts(case.whole)
+        part, whole = with_empty_strings(case.part), with_empty_strings(case.whole)
         case = case._replace(part=part, whole=whole)
     if case.model.name in ("register", "cas-register", "kv", "string-map"):
         if not grows:
             for rule in REGISTER_RULES:
                 if found := rule(case):
                     return found
-    elif found := objects.recognise(case.model, case.part, case.whole):
+    elif found := container_anomalies.recognise(case.model, case.part, case.whole):
         return found
-    if found := objects.recognise_lists(case.part, case.whole):
+    if found := container_anomalies.recognise_lists(case.part, case.whole):
         return found
     last = max(case.part, key=lambda op: op.ret if op.ret != NEVER else -1)
     others = "this operation" if len(case.part) == 1 else f"these {len(case.part)} operations"
     return (
         "not-linearizable",
-        f"no order of {others} explains what was answered; the last of them: {telling(last)}",
+        f"no order of {others} explains what was answered; the last of them: {described(last)}",
     )
 
 
@@ -85,7 +85,7 @@ def _contradiction(case: Case) -> Finding | None:
     """A compare-and-set that failed and says that it found what it expected."""
     for op in case.part:
         if op.outcome == "mismatch" and op.seen and op.result == op.value[0]:
-            return "contradiction", f"{telling(op)}, which is the value that it expected"
+            return "contradiction", f"{described(op)}, which is the value that it expected"
     return None
 
 
@@ -97,14 +97,14 @@ def _unwritten(case: Case) -> Finding | None:
                 continue
             writers = case.writers(value)
             if not writers and (op.key, value) in case.failed_writes:
-                return "dirty-read", f"{telling(op)}, although the only write of it had failed"
+                return "dirty-read", f"{described(op)}, although the only write of it had failed"
             if not writers:
-                return "unwritten-value", f"{telling(op)}, which nobody had ever written"
+                return "unwritten-value", f"{described(op)}, which nobody had ever written"
             if all(w.call > op.ret for w in writers):
                 first = min(writers, key=lambda w: w.call)
                 return (
                     "future-read",
-                    f"{telling(op)}, before anybody had begun to write it (client "
+                    f"{described(op)}, before anybody had begun to write it (client "
                     f"{first.process} did at {seconds(first.call_ns)})",
                 )
     return None
@@ -152,7 +152,7 @@ def _stale_words(
     again = again or f" and nobody wrote {shown(value)} again"
     return (
         anomaly,
-        f"{telling(late)}, although {name_of(late)}={shown(other)} had been {how} client "
+        f"{described(late)}, although {name_of(late)}={shown(other)} had been {how} client "
         f"{between.process} at {seconds(between.ret_ns)}{again}",
     )
 
@@ -204,8 +204,8 @@ def _crossed(case: Case) -> Finding | None:
                     if again == a and b2.ret < a2.call:
                         return (
                             "backward-read",
-                            f"{telling(a1)} before {telling(b1)}, but {telling(b2)} before "
-                            f"{telling(a2)}, and both values were written only once",
+                            f"{described(a1)} before {described(b1)}, but {described(b2)} before "
+                            f"{described(a2)}, and both values were written only once",
                         )
     return None
 

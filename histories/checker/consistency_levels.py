@@ -1,4 +1,4 @@
-"""What still holds of a history that is not linearizable, and whom it failed: a diagnosis.
+"""Which weaker consistency levels a history that is not linearizable still meets: a diagnosis.
 
 Sequential consistency (Lamport 1979) asks for one order that keeps each client's own order but not
 the order of time; the session guarantees (Terry and others, "Session guarantees for weakly
@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from histories.checker.descriptions import READS, name_of, seconds, shown, wrote
 from histories.checker.evidence import relaxed
 from histories.checker.verdict import PartitionVerdict
-from histories.checker.words import READS, name_of, seconds, shown, wrote
 from histories.models import ILLEGAL, Model
 from histories.operations import NEVER, Operation
 

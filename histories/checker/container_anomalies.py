@@ -1,4 +1,4 @@
-"""What can be wrong with queues, stacks, sets, logs, counters and locks, in words."""
+"""Names and descriptions of the anomalies of queues, stacks, sets, logs, counters and locks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from histories.checker.words import seconds, shown, telling
+from histories.checker.descriptions import described, seconds, shown
 from histories.models import Model
 from histories.operations import Bool, Operation, elements_of
 
@@ -36,15 +36,15 @@ def _taken(part: Operations, whole: Operations) -> Finding | None:
             continue
         put = [w for w in whole if w.f in puts and w.value == op.result]
         if not put:
-            return "unwritten-value", f"{telling(op)}, which nobody had ever put in"
+            return "unwritten-value", f"{described(op)}, which nobody had ever put in"
         if all(w.call > op.ret for w in put):
-            return "future-read", f"{telling(op)}, before anybody had begun to put it in"
+            return "future-read", f"{described(op)}, before anybody had begun to put it in"
         if op.result in takers and len(put) == 1:
             first = takers[op.result]
             return (
                 "taken-twice",
-                f"{shown(op.result)} was put in once and taken twice: {telling(first)}, and "
-                f"{telling(op)}",
+                f"{shown(op.result)} was put in once and taken twice: {described(first)}, and "
+                f"{described(op)}",
             )
         takers[op.result] = op
     for op in part:
@@ -56,8 +56,8 @@ def _taken(part: Operations, whole: Operations) -> Finding | None:
         if left and not lost:
             return (
                 "lost-element",
-                f"{telling(op)}: it found nothing, although {shown(left[0].value)} had been put in "
-                f"by client {left[0].process} at {seconds(left[0].ret_ns)} and not been taken",
+                f"{described(op)}: it found nothing, although {shown(left[0].value)} had been put "
+                f"in by client {left[0].process} at {seconds(left[0].ret_ns)} and not been taken",
             )
     return None
 
@@ -75,14 +75,17 @@ def _members(part: Operations, whole: Operations) -> Finding | None:
             has = (op.value,)
         for value in has:
             if value not in added:
-                return "unwritten-value", f"{telling(op)}, though nobody ever added {shown(value)}"
+                return (
+                    "unwritten-value",
+                    f"{described(op)}, though nobody ever added {shown(value)}",
+                )
         for add in part:
             asked = op.f == "read" or op.value == add.value
             sure = add.f == "add" and add.outcome == "ok" and add.ret < op.call
             if asked and sure and add.value not in removed and add.value not in has:
                 return (
                     "lost-element",
-                    f"{telling(op)}, without {shown(add.value)}, which had been acknowledged to "
+                    f"{described(op)}, without {shown(add.value)}, which had been acknowledged to "
                     f"client {add.process} at {seconds(add.ret_ns)} and which nobody removed",
                 )
     return None
@@ -99,14 +102,14 @@ def _count(part: Operations) -> Finding | None:
             twice = ", as if one had been applied twice" if begun else ""
             return (
                 "double-apply" if begun else "unwritten-value",
-                f"{telling(op)}, more than the {begun} that all additions begun until then add "
+                f"{described(op)}, more than the {begun} that all additions begun until then add "
                 f"up to{twice}",
             )
         done = sum(n for w, n in changes if w.outcome == "ok" and w.ret < op.call)
         if all(n > 0 for _, n in changes) and isinstance(op.result, int) and op.result < done:
             return (
                 "lost-update",
-                f"{telling(op)}, less than the {done} that were acknowledged before it began",
+                f"{described(op)}, less than the {done} that were acknowledged before it began",
             )
     return None
 
@@ -123,12 +126,12 @@ def _held(part: Operations) -> Finding | None:
     for a, b in itertools.pairwise(got):
         released = [r for r in part if r.f == "release" and r.call < b.ret and r.ret > a.call]
         if not released:
-            return "two-holders", f"{telling(a)}, and {telling(b)}, and nobody had released it"
+            return "two-holders", f"{described(a)}, and {described(b)}, and nobody had released it"
         tokens = (a.result, b.result)
         if a.ret < b.call and all(type(t) is int for t in tokens) and tokens[1] <= tokens[0]:
             return (
                 "token-goes-back",
-                f"{telling(b)}, although client {a.process} had got {tokens[0]} at "
+                f"{described(b)}, although client {a.process} had got {tokens[0]} at "
                 f"{seconds(a.ret_ns)}",
             )
     return None
@@ -150,9 +153,9 @@ def recognise_lists(part: Operations, whole: Operations) -> Finding | None:
     for a, b in itertools.combinations(reads, 2):
         short, long = sorted((a, b), key=lambda op: len(op.result))
         if long.result[: len(short.result)] != short.result:
-            return "different-orders", f"{telling(a)}, {telling(b)}: neither begins the other"
+            return "different-orders", f"{described(a)}, {described(b)}: neither begins the other"
         if a.ret < b.call and len(b.result) < len(a.result):
-            return "backward-read", f"{telling(b)}, although {telling(a)}"
+            return "backward-read", f"{described(b)}, although {described(a)}"
     return None
 
 
@@ -160,11 +163,11 @@ def _holds_too_much(op: Operation, appends: Operations) -> Finding | None:
     begun = Counter(a.value for a in appends if a.call < op.ret)
     for value, times in Counter(op.result).items():
         if not begun[value]:
-            return "unwritten-value", f"{telling(op)}, but {shown(value)} was not appended yet"
+            return "unwritten-value", f"{described(op)}, but {shown(value)} was not appended yet"
         if times > begun[value]:
             return (
                 "double-apply",
-                f"{telling(op)}: it holds {shown(value)} more often than it was appended",
+                f"{described(op)}: it holds {shown(value)} more often than it was appended",
             )
     return None
 
@@ -175,7 +178,7 @@ def _lacks(op: Operation, part: Operations) -> Finding | None:
         if sure and add.value not in op.result:
             return (
                 "lost-element",
-                f"{telling(op)}, without {shown(add.value)}, whose append had been "
+                f"{described(op)}, without {shown(add.value)}, whose append had been "
                 f"acknowledged to client {add.process} at {seconds(add.ret_ns)}",
             )
     return None
@@ -191,8 +194,8 @@ def _reordered(op: Operation, part: Operations) -> Finding | None:
         if first.ret < then.call and place[first.value] > place[then.value]:
             return (
                 "different-orders",
-                f"{telling(op)}: {shown(then.value)} before {shown(first.value)}, whose append had "
-                f"been acknowledged to client {first.process} at {seconds(first.ret_ns)}, before "
-                f"that of {shown(then.value)} began",
+                f"{described(op)}: {shown(then.value)} before {shown(first.value)}, whose append "
+                f"had been acknowledged to client {first.process} at {seconds(first.ret_ns)}, "
+                f"before that of {shown(then.value)} began",
             )
     return None
