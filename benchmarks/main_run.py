@@ -21,8 +21,8 @@ from pathlib import Path
 from benchmarks.machine import describe
 from faults.description import Partition
 from faults.planner import Schedule
-from harness.conductor import Conductor
-from harness.config import RunConfig
+from harness.run.conductor import Conductor
+from harness.run.config import RunConfig
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.runtime import DockerRuntime

@@ -17,8 +17,8 @@ from pathlib import Path
 from benchmarks.machine import describe
 from benchmarks.pysyncobj_node.target import PySyncObj
 from faults.planner import Schedule
-from harness.conductor import Conductor
-from harness.config import RunConfig
+from harness.run.conductor import Conductor
+from harness.run.config import RunConfig
 from harness.runtimes.docker.runtime import DockerRuntime
 from harness.targets import NodeImage, Target
 from harness.workloads import WORKLOADS

@@ -23,8 +23,8 @@ from types import FrameType
 from typing import NamedTuple
 
 from benchmarks.machine import describe
-from harness.swarm import SweepPlan
-from harness.sweep import run_seed, sweep
+from harness.search.swarm import SweepPlan
+from harness.search.sweep import run_seed, sweep
 
 PLAN = SweepPlan(
     protocol="multi-paxos",

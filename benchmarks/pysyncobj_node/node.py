@@ -61,7 +61,7 @@ async def serve(settings: dict[str, Any]) -> None:
         async for line in reader:
             request = json.loads(line)
             if request["f"] == "status":
-                role = "leader" if leader() == number else "follower"
+                role = "leader" if leader() == number else "online_check"
                 about = {"node": number, "role": role, "leader": leader(), "ballot": [0, number]}
                 about |= {"wall_us": time.time_ns() // 1000, "monotonic_ns": time.monotonic_ns()}
                 writer.write(json.dumps({"id": request["id"], **about}).encode() + b"\n")

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from harness.cli.evidence import show_agreement, show_evidence, show_verdict
-from harness.judge import RunVerdict, combine, model_of
+from harness.run.verdict import RunVerdict, combine, model_of
 from histories.agreement import check_folder
 from histories.checker import EXIT_CODES, Verdict
 from histories.checker import check as judge

@@ -10,16 +10,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from harness.conductor import PHASES, Conductor
-from harness.follow import Follows, in_words
-from harness.runtimes.seam import Runtime
-from harness.watcher import Watcher
+from harness.run.conductor import PHASES, Conductor
+from harness.run.observer import Observer
+from harness.run.online_check import OnlineCheck, in_words
+from harness.runtimes.interface import Runtime
 
 REFRESH_PER_S = 5
 RATE_WINDOW_S = 2.0
 
 
-class Silent(Watcher):
+class Silent(Observer):
     """For `--json` and scripts: progress goes to standard error, one line each."""
 
     def __init__(self, console: Console) -> None:
@@ -29,7 +29,7 @@ class Silent(Watcher):
         self._console.print(text, style="dim", highlight=False)
 
 
-class LiveDisplay(Watcher):
+class LiveDisplay(Observer):
     """A few lines that renew themselves on a terminal; on anything else, lines as faults come."""
 
     def __init__(self, console: Console) -> None:
@@ -37,7 +37,7 @@ class LiveDisplay(Watcher):
         self._live: Live | None = None
         self._conductor: Conductor | None = None
         self._runtime: Runtime | None = None
-        self._follower: Follows | None = None
+        self._follower: OnlineCheck | None = None
         self._started = 0.0
         self._samples: deque[tuple[float, int]] = deque()
         self.wants_progress = console.is_terminal
@@ -45,8 +45,10 @@ class LiveDisplay(Watcher):
     def say(self, text: str) -> None:
         self._console.print(f"[dim]{text} …[/dim]", highlight=False)
 
-    def watch(self, conductor: Conductor, runtime: Runtime, follower: Follows | None) -> None:
-        self._conductor, self._runtime, self._follower = conductor, runtime, follower
+    def watch(
+        self, conductor: Conductor, runtime: Runtime, online_check: OnlineCheck | None
+    ) -> None:
+        self._conductor, self._runtime, self._follower = conductor, runtime, online_check
         self._started = time.monotonic()
         if self._console.is_terminal:
             self._live = Live(

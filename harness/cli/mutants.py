@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.config import RUNTIMES
 from harness.errors import UnknownChoice, UsageError
-from harness.mutation import (
+from harness.run.config import RUNTIMES
+from harness.search.mutation import (
     DETECTORS,
     STARTS,
     DockerHunter,

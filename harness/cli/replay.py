@@ -11,9 +11,8 @@ from rich.text import Text
 
 from harness.cli.display import Silent
 from harness.cli.summary import STYLES
-from harness.config import RUNTIMES
 from harness.errors import UnknownChoice, UsageError
-from harness.replay import (
+from harness.reproduce.replay import (
     Attempt,
     Recorded,
     ReplayResult,
@@ -22,6 +21,7 @@ from harness.replay import (
     replay_simulated,
     replay_timings,
 )
+from harness.run.config import RUNTIMES
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 TIMINGS = 50

@@ -15,8 +15,8 @@ from faults.description import KINDS, SHAPES
 from harness.cli.display import LiveDisplay, Silent
 from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import show
-from harness.config import RUNTIMES, TRANSPORTS, RunConfig
-from harness.run import execute
+from harness.run.config import RUNTIMES, TRANSPORTS, RunConfig
+from harness.run.engine import execute
 from harness.runtimes.docker.engine import is_available
 from harness.workloads import WORKLOADS
 
@@ -183,8 +183,8 @@ def run(
     for remark in config.remarks():
         errors.print(f"note: {remark}")
     console = Console(stderr=as_json)
-    watcher = Silent(errors) if as_json else LiveDisplay(console)
-    result = execute(config, store, watcher)
+    observer = Silent(errors) if as_json else LiveDisplay(console)
+    result = execute(config, store, observer)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:

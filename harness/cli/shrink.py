@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.errors import UsageError
-from harness.rehearsal import judge_fully, simulate, write_folder
-from harness.replay import load, replay_timings
-from harness.shrink import Candidate, ShrinkResult, Size, shrink
-from harness.story import tell
+from harness.reproduce.replay import load, replay_timings
+from harness.reproduce.shrink import Candidate, ShrinkResult, Size, shrink
+from harness.reproduce.story import tell
+from harness.run.simulation import judge_fully, simulate, write_folder
 
 STORY = "story.txt"
 TIMINGS = 50

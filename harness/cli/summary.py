@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.check import show_evidence
-from harness.judge import RunVerdict
-from harness.run import RunResult, again
+from harness.run.engine import RunResult, again
+from harness.run.verdict import RunVerdict
 
 STYLES = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
 

@@ -14,10 +14,10 @@ from rich.text import Text
 
 from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import STYLES
-from harness.config import HEALS, TRANSPORTS
 from harness.errors import UsageError
-from harness.swarm import KINDS, SweepPlan
-from harness.sweep import SeedResult, SweepResult, sweep
+from harness.run.config import HEALS, TRANSPORTS
+from harness.search.swarm import KINDS, SweepPlan
+from harness.search.sweep import SeedResult, SweepResult, sweep
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 TELL_EVERY_S = 60.0

@@ -5,6 +5,6 @@ target. A target's nodes serve clients at CLIENT_PORT in the way of `node_image.
 (JSON lines); the benchmarks' foreign cluster does it with thirty lines around a library.
 """
 
-from harness.targets.seam import NodeImage, Target
+from harness.targets.interface import NodeImage, Target
 
 __all__ = ["NodeImage", "Target"]

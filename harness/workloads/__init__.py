@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from harness.workloads.interface import Operation, Workload
 from harness.workloads.kv import KeyValueWorkload
 from harness.workloads.log import LogWorkload
-from harness.workloads.seam import Operation, Workload
 
 WORKLOADS: dict[str, type[Workload]] = {
     workload.name: workload for workload in (KeyValueWorkload, LogWorkload)

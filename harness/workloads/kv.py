@@ -10,7 +10,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any, ClassVar
 
-from harness.workloads.seam import Operation
+from harness.workloads.interface import Operation
 
 READ_PERCENT = 50
 WRITE_PERCENT = 35  # the rest are compare-and-sets

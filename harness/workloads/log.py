@@ -11,8 +11,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any, ClassVar
 
+from harness.workloads.interface import Operation
 from harness.workloads.kv import skewed
-from harness.workloads.seam import Operation
 
 READ_EVERY = 5
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from faults.description import Fault
-from harness.conductor import Stats
-from harness.runtimes.seam import FaultReport, Response, World
+from harness.run.conductor import Stats
+from harness.runtimes.interface import FaultReport, Response, World
 from node_image.protocols.seam import Command
 
 ANSWER_TIMEOUT_US = 400_000

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from faults.description import ClockJump, Kill, Partition, Pause
-from harness.config import RunConfig
+from harness.run.config import RunConfig
 from harness.runtimes.docker.runtime import DockerRuntime
-from harness.runtimes.seam import FaultReport, Response, Runtime, World
+from harness.runtimes.interface import FaultReport, Response, Runtime, World
 from harness.runtimes.sim.runtime import SimRuntime
 from histories.agreement import check_agreement, read_decided
 from node_image.protocols.seam import Command

@@ -9,15 +9,15 @@ from typing import Any
 import docker
 import pytest
 
-from harness.config import RunConfig
-from harness.run import RunResult, execute
+from harness.run.config import RunConfig
+from harness.run.engine import RunResult, execute
+from harness.run.observer import Observer
 from harness.runtimes.docker.engine import LABEL, LABEL_OWNER, connect, is_owned, labels
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.pods import remove_labelled
-from harness.watcher import Watcher
 
 
-class Quiet(Watcher):
+class Quiet(Observer):
     """Remembers what it was told."""
 
     def __init__(self) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from harness.config import RunConfig
 from harness.errors import StartError
+from harness.run.config import RunConfig
 from harness.runtimes.docker.engine import LABEL, LABEL_ROLE
 from harness.runtimes.docker.runtime import DockerRuntime
 from harness.targets import NodeImage

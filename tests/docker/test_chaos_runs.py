@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from faults.planner import Schedule
-from harness.config import RunConfig
-from harness.run import execute
+from harness.run.config import RunConfig
+from harness.run.engine import execute
 from tests.docker.conftest import Quiet, chaos
 
 pytestmark = pytest.mark.docker

@@ -8,9 +8,9 @@ from typing import Any
 
 from faults.description import Fault
 from faults.planner import Schedule
-from harness.conductor import Conductor
-from harness.config import RunConfig
-from harness.runtimes.seam import FaultReport, Response
+from harness.run.conductor import Conductor
+from harness.run.config import RunConfig
+from harness.runtimes.interface import FaultReport, Response
 from harness.workloads import WORKLOADS
 from histories.events import Event
 from node_image.protocols.seam import Command

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from harness.clients import HOPS_MAX, Attempt, Client, Outcome
-from harness.runtimes.seam import Response
+from harness.run.clients import HOPS_MAX, Attempt, Client, Outcome
+from harness.runtimes.interface import Response
 from harness.workloads import Operation
 
 WRITE = Operation("write", "k0", 1)

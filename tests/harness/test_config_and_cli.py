@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from harness.cli import cli, main
 from harness.cli.options import Duration, Names, Setting
-from harness.config import RunConfig
 from harness.errors import UsageError
-from harness.run import again, schedule_for
+from harness.run.config import RunConfig
+from harness.run.engine import again, schedule_for
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from harness.rehearsal import rehearse
-from harness.swarm import draw
-from harness.sweep import SweepPlan
+from harness.run.simulation import rehearse
+from harness.search.swarm import draw
+from harness.search.sweep import SweepPlan
 from node_image.mutants import protocol_class
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.epaxos_messages import InstanceId

@@ -7,8 +7,8 @@ from typing import Any
 
 from faults.description import Fault
 from faults.schedule import Schedule
-from harness.config import RunConfig
-from harness.rehearsal import Rehearsal, rehearse
+from harness.run.config import RunConfig
+from harness.run.simulation import SimulatedRun, simulate_and_judge
 
 SECOND = 1_000_000
 
@@ -31,13 +31,13 @@ def schedule(faults: Iterable[Fault] = (), duration_us: int = 4 * SECOND) -> Sch
     return Schedule(faults=tuple(faults), duration_us=duration_us)
 
 
-def run(*faults: Fault, traced: bool = False, **changes: Any) -> Rehearsal:
+def run(*faults: Fault, traced: bool = False, **changes: Any) -> SimulatedRun:
     """A run under these faults, judged."""
     settings = config(**changes)
-    return rehearse(settings, schedule(faults, settings.time_us), traced=traced)
+    return simulate_and_judge(settings, schedule(faults, settings.time_us), traced=traced)
 
 
-def evidence(done: Rehearsal, identity: str, what: str) -> dict[str, Any]:
+def evidence(done: SimulatedRun, identity: str, what: str) -> dict[str, Any]:
     """What the hands said about carrying a fault out."""
     for event in done.events:
         if event.f == what and event.type == "info" and event.value["id"] == identity:

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from faults.schedule import schedule_from_json
-from harness.config import RunConfig
-from harness.rehearsal import rehearse, simulate
-from harness.swarm import SweepPlan, draw
+from harness.run.config import RunConfig
+from harness.run.simulation import simulate, simulate_and_judge
+from harness.search.swarm import SweepPlan, draw
 from histories.recorder import event_line
 
 HASH_A_FEW = """
 import hashlib
-from harness.rehearsal import rehearse
-from harness.swarm import SweepPlan, draw
+from harness.run.simulation import simulate_and_judge
+from harness.search.swarm import SweepPlan, draw
 from histories.recorder import event_line
 plan = SweepPlan(protocol="multi-paxos", fixed={"time_us": 4_000_000})
 digest = hashlib.sha256()
 for seed in range(6):
-    run = rehearse(*draw(plan, seed))
+    run = simulate_and_judge(*draw(plan, seed))
     for event in run.events:
         digest.update(event_line(event).encode())
     for node, decided in run.runtime.decided().items():
@@ -94,4 +94,4 @@ def test_watching_every_message_changes_nothing(seed: int) -> None:
 
 def test_another_seed_is_another_run() -> None:
     plan = SweepPlan(protocol="multi-paxos", fixed={"time_us": 2_000_000})
-    assert rehearse(*draw(plan, 1)).events != rehearse(*draw(plan, 2)).events
+    assert simulate_and_judge(*draw(plan, 1)).events != simulate_and_judge(*draw(plan, 2)).events

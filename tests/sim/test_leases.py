@@ -10,7 +10,7 @@ import pytest
 
 from faults.description import LEADER, Fault, Partition
 from faults.simulated import Drift
-from harness.rehearsal import Rehearsal
+from harness.run.simulation import SimulatedRun
 from tests.sim.runs import SECOND, run
 
 BOUND = {"lease_us": SECOND, "clock_drift_max_us": 50_000}
@@ -18,7 +18,7 @@ PATIENCE = {"election_min_us": 300_000, "election_max_us": 1_500_000}
 PROTOCOLS = ("multi-paxos", "flexible-paxos", "raft")
 
 
-def slow_leaders_cut_off(protocol: str, slow_ppm: int, seed: int) -> Rehearsal:
+def slow_leaders_cut_off(protocol: str, slow_ppm: int, seed: int) -> SimulatedRun:
     faults: list[Fault] = []
     for episode in range(3):
         start_us = SECOND // 2 + episode * 7 * SECOND // 2

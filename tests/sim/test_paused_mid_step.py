@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from heapq import heappop
 
-from harness.config import RunConfig
-from harness.runtimes.sim.agenda import EFFECTS
+from harness.run.config import RunConfig
 from harness.runtimes.sim.config import WorldConfig
+from harness.runtimes.sim.event_queue import EFFECTS
 from harness.runtimes.sim.world import World
 
 

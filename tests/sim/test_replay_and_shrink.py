@@ -12,12 +12,12 @@ from click.testing import CliRunner
 from harness.cli.replay import replay_command
 from harness.cli.shrink import shrink_command
 from harness.errors import UsageError
-from harness.rehearsal import rehearse
-from harness.replay import load, replay_simulated, replay_timings
-from harness.shrink import shrink
-from harness.story import tell
-from harness.swarm import SweepPlan
-from harness.sweep import sweep
+from harness.reproduce.replay import load, replay_simulated, replay_timings
+from harness.reproduce.shrink import shrink
+from harness.reproduce.story import tell
+from harness.run.simulation import simulate_and_judge
+from harness.search.swarm import SweepPlan
+from harness.search.sweep import sweep
 from histories.checker import check
 from histories.formats.native import read
 
@@ -98,7 +98,7 @@ def test_a_failing_run_shrinks_to_a_fifth_and_still_fails_alike(failing: Path) -
     result = shrink(recorded.config, recorded.schedule, limit_s=30)
     assert result.after.faults <= max(2, result.before.faults // 5)
     assert result.after.operations * 5 <= result.before.operations
-    run = rehearse(*result.smallest, traced=True)
+    run = simulate_and_judge(*result.smallest, traced=True)
     assert any(s.detector == result.detector for s in run.symptoms)
     story = tell(run).text()
     assert len(story.splitlines()) < 100
@@ -132,7 +132,7 @@ def test_the_corpus_fails_with_its_bug_and_passes_without(run_file: Path) -> Non
     def outcome(seed: int, mutant: str | None) -> str:
         world = dict(recorded.config.world) | ({"seed": seed} if seed else {})
         config = dataclasses.replace(recorded.config, mutant=mutant, world=world)
-        return rehearse(config, recorded.schedule).outcome
+        return simulate_and_judge(config, recorded.schedule).outcome
 
     assert any(outcome(seed, recorded.config.mutant) == "invalid" for seed in range(200))
     assert all(outcome(seed, None) != "invalid" for seed in range(1, 6))

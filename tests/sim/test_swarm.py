@@ -9,10 +9,10 @@ import pytest
 from faults.description import Fault
 from faults.menu import MENU
 from faults.simulated import Aimed
-from harness.ambushes import LETTERS
-from harness.config import RunConfig
-from harness.rehearsal import rehearse
-from harness.swarm import SweepPlan, draw, messages_of
+from harness.run.config import RunConfig
+from harness.run.simulation import simulate_and_judge
+from harness.search.fault_patterns import LETTERS
+from harness.search.swarm import SweepPlan, draw, messages_of
 from node_image.mutants import PROTOCOLS
 
 SEEDS = range(120)
@@ -69,7 +69,7 @@ def test_a_minority_is_left_broken_where_only_a_quorum_is_healed() -> None:
     kept = 0
     plan = SweepPlan(protocol="multi-paxos", fixed={"heal": "quorum", "faults": ("kill", "pause")})
     for seed in range(12):
-        run = rehearse(*draw(plan, seed))
+        run = simulate_and_judge(*draw(plan, seed))
         assert run.stats.not_live is None
         core = run.config.core()
         down = [n for n, node in run.runtime.world.nodes.items() if not node.running]

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from harness import sweep as sweep_module
 from harness.cli.sweep import sweep_command
 from harness.errors import HarnessError, UnknownChoice, UsageError
-from harness.judge import judge_folder
-from harness.rehearsal import rehearse
-from harness.replay import load, replay_simulated
-from harness.swarm import SweepPlan, draw
-from harness.sweep import run_seed, sweep
+from harness.reproduce.replay import load, replay_simulated
+from harness.run.simulation import simulate_and_judge
+from harness.run.verdict import judge_folder
+from harness.search.swarm import SweepPlan, draw
+from harness.search.sweep import run_seed, sweep
 from histories.folder import RunFolder
 from node_image.protocols.multi_paxos import MultiPaxos
 
@@ -161,7 +161,7 @@ def test_a_bug_of_the_harness_is_reported_and_not_taken_for_a_pass(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("the harness itself")
 
-    monkeypatch.setattr(sweep_module, "rehearse", broken)
+    monkeypatch.setattr(sweep_module, "simulate_and_judge", broken)
     result = run_seed(SweepPlan(protocol="multi-paxos"), 1)
     assert result.outcome == "unknown" and result.symptoms[0].detector == "harness"
 
@@ -223,7 +223,7 @@ def test_an_interrupt_gives_what_was_found_so_far() -> None:
 def test_liveness_is_judged_with_all_or_only_a_quorum_healed(heal: str) -> None:
     plan = SweepPlan(protocol="multi-paxos", fixed={"heal": heal, "time_us": 3_000_000})
     for seed in range(12):
-        run = rehearse(*draw(plan, seed))
+        run = simulate_and_judge(*draw(plan, seed))
         assert run.stats.not_live is None
         down = [n for n, node in run.runtime.world.nodes.items() if not node.running]
         assert heal == "quorum" or not down

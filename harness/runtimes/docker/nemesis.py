@@ -26,7 +26,7 @@ from faults.description import (
 from harness.errors import HarnessError
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.pods import Pod, PodEngine
-from harness.runtimes.seam import FaultReport
+from harness.runtimes.interface import FaultReport
 
 AHEAD_NS: Final = 6_000_000
 """How far ahead the common moment lies: longer than it takes to tell every agent."""

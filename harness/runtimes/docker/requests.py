@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from harness.runtimes.seam import Response
+from harness.runtimes.interface import Response
 from node_image.protocols.seam import Command
 
 CONNECT_TIMEOUT_S: Final = 1.0

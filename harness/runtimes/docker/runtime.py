@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from faults.description import Fault, UnsupportedFault
-from harness.conductor import Conductor
-from harness.config import RunConfig
 from harness.errors import StartError, UsageError
+from harness.run.conductor import Conductor
+from harness.run.config import RunConfig
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import Image, ensure_image
@@ -35,7 +35,7 @@ from harness.runtimes.docker.pods import (
     remove_labelled,
 )
 from harness.runtimes.docker.requests import NodeConnection
-from harness.runtimes.seam import FaultReport, Response
+from harness.runtimes.interface import FaultReport, Response
 from harness.targets import NodeImage, Target
 from node_image.protocols.seam import Command
 

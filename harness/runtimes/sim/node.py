@@ -17,7 +17,7 @@ from harness.runtimes.sim.disk import Disk
 from node_image.protocols.seam import ConsensusProtocol, Decided, Note
 
 if TYPE_CHECKING:
-    from harness.runtimes.sim.weather import Weather
+    from harness.runtimes.sim.link_conditions import Weather
 
 EPOCH_US: Final = 1_700_000_000_000_000
 """The simulation's zero on the wall clock, so that wall times look like wall times."""

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.conductor import Conductor
-from harness.config import RunConfig
-from harness.runtimes.sim.agenda import Sent
+from harness.run.conductor import Conductor
+from harness.run.config import RunConfig
 from harness.runtimes.sim.config import WorldConfig
 from harness.runtimes.sim.crashes import NodeCrash
+from harness.runtimes.sim.event_queue import Sent
 from harness.runtimes.sim.node import SimNode
 from harness.runtimes.sim.world import World
 from node_image.protocols.seam import Decided

@@ -23,11 +23,14 @@ from itertools import count, cycle
 from random import Random
 from typing import Any, Final
 
-from harness.conductor import Conductor
-from harness.config import RunConfig
 from harness.errors import HarnessError
-from harness.runtimes.seam import Response
-from harness.runtimes.sim.agenda import (
+from harness.run.conductor import Conductor
+from harness.run.config import RunConfig
+from harness.runtimes.interface import Response
+from harness.runtimes.sim.config import WorldConfig
+from harness.runtimes.sim.crashes import BadEffect, NodeCrash, crash_of
+from harness.runtimes.sim.disk import Disk
+from harness.runtimes.sim.event_queue import (
     ANSWER,
     CONTROL,
     EFFECTS,
@@ -38,10 +41,7 @@ from harness.runtimes.sim.agenda import (
     Moment,
     Sent,
 )
-from harness.runtimes.sim.config import WorldConfig
-from harness.runtimes.sim.crashes import BadEffect, NodeCrash, crash_of
-from harness.runtimes.sim.disk import Disk
-from harness.runtimes.sim.hands import Hands
+from harness.runtimes.sim.injector import Hands
 from harness.runtimes.sim.node import EPOCH_US, MILLION, Link, SimNode
 from node_image.machine import KeyValue
 from node_image.mutants import protocol_class
@@ -66,8 +66,8 @@ the links together do not repeat."""
 
 
 class World:
-    """The simulated cluster, as a conductor sees it (`harness.runtimes.seam.World`) and as the
-    faults' hands do it (`harness.runtimes.sim.hands`)."""
+    """The simulated cluster, as a conductor sees it (`harness.runtimes.interface.World`) and as the
+    faults' hands do it (`harness.runtimes.sim.injector`)."""
 
     def __init__(self, config: RunConfig, settings: WorldConfig) -> None:
         self.config = config

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from faults.description import Fault
 from faults.planner import Schedule
-from harness.conductor.journal import Journal, Stats
-from harness.conductor.timers import Timers
-from harness.config import RunConfig
-from harness.runtimes.seam import FaultReport, World
+from harness.run.conductor.recorder import EventRecorder, Stats
+from harness.run.conductor.timers import Timers
+from harness.run.config import RunConfig
+from harness.runtimes.interface import FaultReport, World
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Nemesis:
         self,
         config: RunConfig,
         schedule: Schedule,
-        journal: Journal,
+        recorder: EventRecorder,
         timers: Timers,
         stats: Stats,
         settled: Callable[[int], None],
@@ -44,7 +44,7 @@ class Nemesis:
     ) -> None:
         self._config = config
         self._schedule = schedule
-        self._journal = journal
+        self._recorder = recorder
         self._timers = timers
         self._stats = stats
         self._settled = settled
@@ -75,7 +75,7 @@ class Nemesis:
 
     def carried_out(self, fault: Fault, what: str, report: FaultReport, now_us: int) -> None:
         """The runtime has carried `what` ("inject" or "heal") out, or says why not."""
-        self._journal.fault("info", what, fault, now_us, report.to_json())
+        self._recorder.fault("info", what, fault, now_us, report.to_json())
         if not report.verified:
             self._stats.unverified.append(
                 f"{what} {fault.describe()} ({fault.id}): {report.problem or 'not verified'}"
@@ -106,14 +106,14 @@ class Nemesis:
     def _ask_for(self, fault: Fault, entry: ActiveFault, now_us: int) -> None:
         self.active[fault.id] = entry
         self._stats.active[fault.id] = fault.describe()
-        self._journal.fault("invoke", "inject", fault, now_us, None)
+        self._recorder.fault("invoke", "inject", fault, now_us, None)
 
     def _heal(self, identity: str, now_us: int) -> None:
         entry = self.active.get(identity)
         if entry is None or entry.stage != "active" or entry.keep:
             return  # not there yet (healed as soon as it is), or being healed
         entry.stage = "healing"
-        self._journal.fault("invoke", "heal", entry.fault, now_us, None)
+        self._recorder.fault("invoke", "heal", entry.fault, now_us, None)
         self.world.heal(entry.fault)
 
     def _heal_core(self, entry: ActiveFault, now_us: int) -> None:

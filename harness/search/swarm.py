@@ -17,8 +17,16 @@ from typing import Any, Final, get_args, get_type_hints
 from faults.description import Fault
 from faults.menu import Draw
 from faults.planner import Schedule, plan
-from harness.ambushes import LETTERS, absence, beside, lasting, letters, succession, themed
-from harness.config import RunConfig
+from harness.run.config import RunConfig
+from harness.search.fault_patterns import (
+    LETTERS,
+    absence,
+    beside,
+    lasting,
+    letters,
+    succession,
+    themed,
+)
 from node_image.mutants import MUTANTS, protocol_class
 from node_image.protocols.seam import Command
 

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from faults.description import UnsupportedFault
 from faults.schedule import Schedule
 from harness import __version__
-from harness.conductor import Conductor, Stats
-from harness.config import RunConfig
-from harness.follow import follower_for, stopped_by
-from harness.judge import RunVerdict, combine
+from harness.run.conductor import Conductor, Stats
+from harness.run.config import RunConfig
+from harness.run.log_certificate import log_explains
+from harness.run.online_check import online_check_for, stop_at_violation
+from harness.run.verdict import RunVerdict, combine
 from harness.runtimes.sim.crashes import NodeCrash
 from harness.runtimes.sim.runtime import SimRuntime
-from harness.witness import explains
 from harness.workloads import WORKLOADS
 from histories.agreement import DecidedRecord, check_agreement
 from histories.checker import check
@@ -44,7 +44,7 @@ class Symptom(NamedTuple):
 
 
 @dataclass
-class Rehearsal:
+class SimulatedRun:
     """A run that has been simulated. `verdict` is None where a witness proved it valid at once."""
 
     config: RunConfig
@@ -79,47 +79,49 @@ class Rehearsal:
         return self.runtime.world.now_us
 
 
-def rehearse(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> Rehearsal:
+def simulate_and_judge(
+    config: RunConfig, schedule: Schedule, *, traced: bool = False
+) -> SimulatedRun:
     """Simulate a run and judge it. Raises UnsupportedFault for a fault that cannot be simulated."""
     run = simulate(config, schedule, traced=traced)
     judge(run)
     return run
 
 
-def simulate(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> Rehearsal:
+def simulate(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> SimulatedRun:
     """Simulate a run, and leave the judging."""
     events: list[Event] = []
     runtime = SimRuntime(config, traced=traced)
     workload = WORKLOADS[config.workload](config.seed, config.keys, config.key_skew)
-    follower = follower_for(config)
+    online_check = online_check_for(config)
 
     def record(event: Event) -> None:
         events.append(event)
-        if follower is not None:
-            follower.feed(event)
+        if online_check is not None:
+            online_check.feed(event)
 
-    conductor = Conductor(config, schedule, workload, record if follower else events.append)
-    stopped_by(follower, conductor)
+    conductor = Conductor(config, schedule, workload, record if online_check else events.append)
+    stop_at_violation(online_check, conductor)
     runtime.open()
     runtime.drive(conductor)
     arrivals = conductor.arrivals
-    conductor.let_go()
-    return Rehearsal(config, schedule, runtime, conductor.stats, events, arrivals)
+    conductor.release()
+    return SimulatedRun(config, schedule, runtime, conductor.stats, events, arrivals)
 
 
-def judge(run: Rehearsal) -> None:
+def judge(run: SimulatedRun) -> None:
     """Put the verdict in, with its symptoms. The detectors are asked only where the replicas' log
     is no proof."""
     stats, runtime = run.stats, run.runtime
     clean = not (run.crashes or stats.not_live or stats.unverified or stats.interrupted)
     if clean and stats.outcomes["ok"]:
         lives = {n: node.lives for n, node in runtime.world.nodes.items()}
-        if explains(runtime.decided(), lives, run.events):
+        if log_explains(runtime.decided(), lives, run.events):
             return
     judge_fully(run)
 
 
-def judge_fully(run: Rehearsal) -> None:
+def judge_fully(run: SimulatedRun) -> None:
     """Ask every detector, as for any run."""
     limit_s = run.config.check_limit_s
     model = WORKLOADS[run.config.workload].model
@@ -169,7 +171,7 @@ def symptoms_of(verdict: RunVerdict, crashes: Sequence[NodeCrash] = ()) -> tuple
     return tuple(dict.fromkeys(found))
 
 
-def sentence_of(run: Rehearsal) -> str:
+def sentence_of(run: SimulatedRun) -> str:
     """What went wrong, in a sentence."""
     if run.crashes:
         return run.crashes[0].describe()
@@ -178,7 +180,7 @@ def sentence_of(run: Rehearsal) -> str:
     return run.verdict.reasons[0] if run.verdict.reasons else run.verdict.outcome
 
 
-def write_folder(run: Rehearsal, store: Path, name: str) -> RunFolder:
+def write_folder(run: SimulatedRun, store: Path, name: str) -> RunFolder:
     """The folder of this run, as if it had been written while it went. Raises HistoryError."""
     if run.verdict is None:
         judge_fully(run)
@@ -203,13 +205,13 @@ def write_folder(run: Rehearsal, store: Path, name: str) -> RunFolder:
 
 
 __all__ = [
-    "Rehearsal",
+    "SimulatedRun",
     "Symptom",
     "UnsupportedFault",
     "decided_with_lives",
     "judge",
     "judge_fully",
-    "rehearse",
+    "simulate_and_judge",
     "sentence_of",
     "simulate",
     "symptoms_of",

@@ -1,9 +1,9 @@
 """The checker beside a run: how far the history is judged already, and the first violation.
 
-    Follower   in a thread of its own, for runs in real time: the kernel judges without the
+    BackgroundCheck   in a thread of its own, for runs in real time: the kernel judges without the
                interpreter lock, and `LiveChecker` rests nine tenths of the time, so clients hardly
                feel it
-    InStep     every so many events, in the run's own turn, for virtual time: the same run is
+    InlineCheck     every so many events, in the run's own turn, for virtual time: the same run is
                stopped at the same event, whenever it is run again
 
 Only what clients saw is followed. What replicas decided, and whether they still answer, is judged
@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from harness.conductor import Conductor
-from harness.config import RunConfig
+from harness.run.conductor import Conductor
+from harness.run.config import RunConfig
 from harness.workloads import WORKLOADS
 from histories.checker import LiveChecker, PartitionVerdict, Progress
 from histories.errors import HistoryError
@@ -30,9 +30,9 @@ STEP_EVENTS: Final = 250
 PAUSE_S: Final = 0.1
 
 
-class Follows(Protocol):
+class OnlineCheck(Protocol):
     """What a run tells of its events, and a display asks. `violated` is called once, with the first
-    violation in words; by a Follower from its own thread."""
+    violation in words; by a BackgroundCheck from its own thread."""
 
     violated: Callable[[str], None]
 
@@ -48,10 +48,10 @@ def in_words(violation: PartitionVerdict) -> str:
     """One sentence, with the key."""
     where = "" if violation.key is None else f"key {violation.key}: "
     evidence = violation.evidence
-    return where + (evidence.sentence if evidence else "no order explains what clients saw")
+    return where + (evidence.sentence if evidence else "no order log_explains what clients saw")
 
 
-class InStep:
+class InlineCheck:
     """Judges after every STEP_EVENTS events, at once."""
 
     def __init__(self, model: str) -> None:
@@ -77,7 +77,7 @@ class InStep:
         """Nothing is left to end."""
 
 
-class Follower:
+class BackgroundCheck:
     """Judges in a thread, which `close` ends. `problem`: why it follows no more, in words."""
 
     def __init__(self, model: str) -> None:
@@ -87,7 +87,7 @@ class Follower:
         self._fed = 0
         self._closed = threading.Event()
         self.problem: str | None = None
-        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name="online_check", daemon=True)
         self._thread.start()
 
     @property
@@ -121,16 +121,18 @@ class Follower:
                 return
 
 
-def follower_for(config: RunConfig, *, wanted: bool = False) -> Follows | None:
+def online_check_for(config: RunConfig, *, wanted: bool = False) -> OnlineCheck | None:
     """What judges this run while it goes: where it is to stop at its first violation, or a display
     wants to show how far that is."""
     model = WORKLOADS[config.workload].model
     if config.on == "sim":
-        return InStep(model) if config.stop_at_first else None
-    return Follower(model) if config.stop_at_first or wanted else None
+        return InlineCheck(model) if config.stop_at_first else None
+    return BackgroundCheck(model) if config.stop_at_first or wanted else None
 
 
-def stopped_by(follower: Follows | None, conductor: Conductor) -> None:
+def stop_at_violation(online_check: OnlineCheck | None, conductor: Conductor) -> None:
     """Have the run end at the first violation, if that is what was asked for."""
-    if follower is not None and conductor.config.stop_at_first:
-        follower.violated = lambda found: conductor.stop_soon(f"at the first violation: {found}")
+    if online_check is not None and conductor.config.stop_at_first:
+        online_check.violated = lambda found: conductor.stop_soon(
+            f"at the first violation: {found}"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from faults.description import Kill
-from harness.judge import RunVerdict, faults_of, judge_folder
+from harness.run.verdict import RunVerdict, faults_of, judge_folder
 from histories.errors import HistoryError
 from histories.events import Event
 from histories.folder import RunFolder

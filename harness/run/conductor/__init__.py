@@ -6,11 +6,11 @@
     journal.py   the events of the history, in their order, and the counts for the display
     timers.py    what was put off until later
 
-It knows neither sockets nor clocks: a runtime drives it (see `harness.runtimes.seam`), with real
+It knows neither sockets nor clocks: a runtime (`harness.runtimes.interface`) drives it, with real
 time or virtual. Everything random here comes from streams named after the seed.
 """
 
-from harness.conductor.journal import Stats
-from harness.conductor.phases import PHASES, Conductor
+from harness.run.conductor.phases import PHASES, Conductor
+from harness.run.conductor.recorder import Stats
 
 __all__ = ["PHASES", "Conductor", "Stats"]

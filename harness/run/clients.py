@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final, NamedTuple
 
-from harness.runtimes.seam import Response
+from harness.runtimes.interface import Response
 from harness.workloads import Operation
 from node_image.protocols.seam import DEFINITE_ERRORS, Command, make
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness.config import RunConfig
-from harness.follow import Follower, InStep, follower_for
-from harness.rehearsal import rehearse
-from harness.run import again, execute, schedule_for
-from harness.watcher import Watcher
+from harness.run.config import RunConfig
+from harness.run.engine import again, execute, schedule_for
+from harness.run.observer import Observer
+from harness.run.online_check import BackgroundCheck, InlineCheck, online_check_for
+from harness.run.simulation import simulate_and_judge
 from histories.events import Event
 from histories.formats.native import read
 from histories.reader import read_history
@@ -44,62 +44,62 @@ def a_stale_read(then: int = 0) -> list[Event]:
 
 
 def test_a_follower_tells_of_the_first_violation_from_its_thread() -> None:
-    follower, told, words = Follower("kv"), threading.Event(), []
+    online_check, told, words = BackgroundCheck("kv"), threading.Event(), []
 
     def violated(found: str) -> None:
         words.append(found)
         told.set()
 
-    follower.violated = violated
+    online_check.violated = violated
     for event in a_stale_read():
-        follower.feed(event)
+        online_check.feed(event)
     assert told.wait(30)
-    follower.close()
+    online_check.close()
     assert len(words) == 1
     assert words[0].startswith("key x: client 1 read x=1")
-    assert follower.progress.violation is not None
-    assert follower.progress.fed == 6
+    assert online_check.progress.violation is not None
+    assert online_check.progress.fed == 6
 
 
 def test_a_follower_says_how_far_it_has_judged() -> None:
-    follower = Follower("kv")
+    online_check = BackgroundCheck("kv")
     for event in a_stale_read()[:4]:
-        follower.feed(event)
+        online_check.feed(event)
     judged = threading.Event()
     for _ in range(300):
-        if follower.progress.judged == 4:
+        if online_check.progress.judged == 4:
             break
         judged.wait(0.1)
-    follower.close()
-    assert follower.progress == (4, 4, None)
+    online_check.close()
+    assert online_check.progress == (4, 4, None)
 
 
 def test_what_cannot_be_part_of_a_history_ends_the_following_not_the_run() -> None:
-    follower = Follower("kv")
-    follower.feed(Event(0, 0, 1, "ok", "read", "x", 1))  # nobody had asked
+    online_check = BackgroundCheck("kv")
+    online_check.feed(Event(0, 0, 1, "ok", "read", "x", 1))  # nobody had asked
     for _ in range(300):
-        if follower.problem is not None:
+        if online_check.problem is not None:
             break
         threading.Event().wait(0.1)
-    follower.close()
-    assert follower.problem is not None
-    assert follower.progress.violation is None
+    online_check.close()
+    assert online_check.problem is not None
+    assert online_check.progress.violation is None
 
 
 def test_in_step_tells_at_the_same_event_every_time() -> None:
     def told_at() -> int:
-        follower, at = InStep("kv"), [0]
-        follower.violated = lambda _: at.append(follower.progress.fed)
+        online_check, at = InlineCheck("kv"), [0]
+        online_check.violated = lambda _: at.append(online_check.progress.fed)
         for event in a_stale_read(then=400):
-            follower.feed(event)
+            online_check.feed(event)
         return at[-1]
 
     assert told_at() == told_at() == 250
 
 
 def test_nobody_follows_a_run_unasked() -> None:
-    assert follower_for(RunConfig(protocol="multi-paxos", on="sim")) is None
-    assert follower_for(RunConfig(protocol="multi-paxos", on="docker")) is None
+    assert online_check_for(RunConfig(protocol="multi-paxos", on="sim")) is None
+    assert online_check_for(RunConfig(protocol="multi-paxos", on="docker")) is None
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def seed() -> int:
     """One whose run, left alone, goes on long after its first violation."""
     for seed in range(1, 40):
         config = RunConfig(**STALE, seed=seed)
-        run = rehearse(config, schedule_for(config))
+        run = simulate_and_judge(config, schedule_for(config))
         wrong = run.verdict is not None and run.verdict.linearizability.outcome == "invalid"
         run.dismantle()
         if wrong:
@@ -116,21 +116,21 @@ def seed() -> int:
 
 
 def test_a_run_stops_at_its_first_violation(tmp_path: Path, seed: int) -> None:
-    whole = execute(RunConfig(**STALE, seed=seed), tmp_path / "whole", Watcher())
+    whole = execute(RunConfig(**STALE, seed=seed), tmp_path / "whole", Observer())
     config = RunConfig(**STALE, seed=seed, stop_at_first=True)
-    stopped = execute(config, tmp_path / "stopped", Watcher())
+    stopped = execute(config, tmp_path / "stopped", Observer())
     assert stopped.verdict.outcome == "invalid"
     assert stopped.verdict.detectors()["liveness"] == "unknown"
     assert stopped.verdict.liveness.reason.startswith("the run was stopped at the first violation")
     short, long = (read(r.folder.history).events for r in (stopped, whole))
     assert len(short) < len(long)
     assert "--stop-at-first" in again(config)
-    rerun = execute(config, tmp_path / "rerun", Watcher())
+    rerun = execute(config, tmp_path / "rerun", Observer())
     assert read_history(rerun.folder.history).events == short
 
 
 def test_a_correct_run_is_not_stopped(tmp_path: Path) -> None:
     config = RunConfig(protocol="multi-paxos", on="sim", time_us=5_000_000, stop_at_first=True)
-    result = execute(config, tmp_path, Watcher())
+    result = execute(config, tmp_path, Observer())
     assert result.verdict.outcome == "valid"
     assert not result.stats.interrupted

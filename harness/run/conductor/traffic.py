@@ -13,11 +13,11 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from harness.clients import Attempt, Client, Outcome
-from harness.conductor.journal import Journal, Stats
-from harness.conductor.timers import NEVER, Timers
-from harness.config import RunConfig
-from harness.runtimes.seam import Response, World
+from harness.run.clients import Attempt, Client, Outcome
+from harness.run.conductor.recorder import EventRecorder, Stats
+from harness.run.conductor.timers import NEVER, Timers
+from harness.run.config import RunConfig
+from harness.runtimes.interface import Response, World
 from harness.workloads import Operation, Workload
 
 
@@ -52,14 +52,14 @@ class Traffic:
         self,
         config: RunConfig,
         workload: Workload,
-        journal: Journal,
+        recorder: EventRecorder,
         timers: Timers,
         stats: Stats,
         ended: Ended,
     ) -> None:
         self._config = config
         self._workload = workload
-        self._journal = journal
+        self._recorder = recorder
         self._timers = timers
         self._stats = stats
         self._ended = ended
@@ -124,7 +124,7 @@ class Traffic:
         slot.finale = finale
         client = slot.client
         attempt = client.begin(operation, now_us)
-        self._journal.invoked(client.process, client.seq, operation, now_us)
+        self._recorder.invoked(client.process, client.seq, operation, now_us)
         timeout_us = self._config.operation_timeout_us
         if finale:  # it asks whether the cluster answers at all: its clients are patient
             timeout_us = max(timeout_us, self._config.liveness_timeout_us)
@@ -239,7 +239,7 @@ class Traffic:
         slot.operation_id = slot.current_call = 0
         slot.finale = None
         self._stats.outcomes[outcome.type] += 1
-        self._journal.ended(client.process, client.seq, operation, outcome, now_us)
+        self._recorder.ended(client.process, client.seq, operation, outcome, now_us)
         if outcome.type == "ok":
             self._workload.saw(operation, outcome.value)
         elif outcome.error == "mismatch":

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from faults.description import fault_from_json
-from harness.rehearsal import Rehearsal
-from harness.runtimes.sim.agenda import Sent
+from harness.run.simulation import SimulatedRun
+from harness.runtimes.sim.event_queue import Sent
 from histories.events import NEMESIS, Event
 from node_image.protocols.seam import Command
 
@@ -57,7 +57,7 @@ class Story(NamedTuple):
         return "\n".join([*self.lines, *rest]) + "\n"
 
 
-def tell(run: Rehearsal, *, lines_max: int = LINES_MAX) -> Story:
+def tell(run: SimulatedRun, *, lines_max: int = LINES_MAX) -> Story:
     """The story of a run that was simulated with `traced`."""
     told = _Teller(run)
     lines = sorted(told.lines(), key=lambda line: (line.at_us, line.order))
@@ -82,7 +82,7 @@ def _thinned(lines: list[Line], lines_max: int) -> tuple[list[Line], Counter[str
 class _Teller:
     """Turns what was recorded into lines."""
 
-    def __init__(self, run: Rehearsal) -> None:
+    def __init__(self, run: SimulatedRun) -> None:
         self._run = run
         self._order = 0
         self.untold: Counter[str] = Counter()
@@ -256,7 +256,7 @@ def _short(text: str) -> str:
 class _Lanes:
     """Draws the lanes: who is up, who speaks, who hears."""
 
-    def __init__(self, run: Rehearsal) -> None:
+    def __init__(self, run: SimulatedRun) -> None:
         self._nodes = run.config.node_ids()
         self._moments = sorted(run.runtime.world.moments)
         self._state = dict.fromkeys(self._nodes, "│")

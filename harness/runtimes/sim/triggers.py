@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from faults import simulated
-from harness.runtimes.sim.agenda import EFFECTS, Sent
+from harness.runtimes.sim.event_queue import EFFECTS, Sent
 from harness.runtimes.sim.node import Link, SimNode
 from node_image.protocols.seam import Broadcast, Decided, Persist, Reply, Send
 
 if TYPE_CHECKING:
-    from harness.runtimes.sim.hands import Hands
+    from harness.runtimes.sim.injector import Hands
     from harness.runtimes.sim.world import World
 
 ANYTHING: Final = ""

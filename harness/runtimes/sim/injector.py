@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faults import simulated
 from faults.description import ClockJump, Fault, Kill, Partition, Pause, UnsupportedFault
-from harness.runtimes.seam import FaultReport
-from harness.runtimes.sim.agenda import CONTROL
-from harness.runtimes.sim.ambush import Ambush
-from harness.runtimes.sim.hands_links import LinkHands
-from harness.runtimes.sim.hands_nodes import NodeHands
+from harness.runtimes.interface import FaultReport
+from harness.runtimes.sim.event_queue import CONTROL
+from harness.runtimes.sim.link_faults import LinkHands
+from harness.runtimes.sim.node_faults import NodeHands
+from harness.runtimes.sim.triggers import Ambush
 
 if TYPE_CHECKING:
     from harness.runtimes.sim.world import World

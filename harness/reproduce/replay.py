@@ -19,10 +19,17 @@ from typing import Any, NamedTuple
 
 from faults.description import FaultError
 from faults.schedule import Schedule, schedule_from_json
-from harness.config import RunConfig
 from harness.errors import HarnessError, UsageError
-from harness.judge import RunVerdict, crashes_of
-from harness.rehearsal import Rehearsal, Symptom, judge_fully, simulate, symptoms_of, write_folder
+from harness.run.config import RunConfig
+from harness.run.simulation import (
+    SimulatedRun,
+    Symptom,
+    judge_fully,
+    simulate,
+    symptoms_of,
+    write_folder,
+)
+from harness.run.verdict import RunVerdict, crashes_of
 from histories.errors import HistoryError
 from histories.folder import RunFolder
 from histories.recorder import event_line
@@ -145,7 +152,7 @@ def replay_simulated(recorded: Recorded, *, store: Path | None = None) -> Replay
     return result
 
 
-def first_difference(run: Rehearsal, history: Path) -> str | None:
+def first_difference(run: SimulatedRun, history: Path) -> str | None:
     """The first line in which a replay differs from the recorded history; None where none does."""
     try:
         recorded = history.read_text("utf-8").splitlines()
@@ -182,7 +189,7 @@ def replay_timings(
     return result
 
 
-def _attempt(number: int, run: Rehearsal, recorded: Recorded, store: Path | None) -> Attempt:
+def _attempt(number: int, run: SimulatedRun, recorded: Recorded, store: Path | None) -> Attempt:
     same = fails_alike(recorded, run.verdict, bool(run.crashes))
     folder = None
     if store is not None and same and run.outcome != "valid":
@@ -197,18 +204,18 @@ def replay_real(
     recorded: Recorded,
     times: int,
     store: Path,
-    watcher: Any,
+    observer: Any,
     *,
     watch: Callable[[Attempt], None] = lambda _: None,
 ) -> ReplayResult:
     """Any run again in real containers, `times` times. Raises UnsupportedFault for a fault that
     Docker cannot do, HarnessError where the cluster does not come up."""
-    from harness.run import execute  # noqa: PLC0415 (needs the Docker client)
+    from harness.run.engine import execute  # noqa: PLC0415 (needs the Docker client)
 
     result = ReplayResult(recorded, "docker")
     config = dataclasses.replace(recorded.config, on="docker", world={})
     for number in range(1, times + 1):
-        run = execute(config, store, watcher, schedule=recorded.schedule)
+        run = execute(config, store, observer, schedule=recorded.schedule)
         same = fails_alike(recorded, run.verdict, False)
         symptoms: tuple[Symptom, ...] = symptoms_of(run.verdict)
         sentence = run.verdict.reasons[0] if run.verdict.reasons else str(symptoms or "")

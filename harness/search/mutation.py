@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from faults.schedule import Schedule
-from harness.config import RunConfig
 from harness.errors import UnknownChoice
-from harness.rehearsal import rehearse
-from harness.swarm import SweepPlan, draw
-from harness.sweep import SeedResult, run_seed
-from harness.watcher import Watcher
+from harness.run.config import RunConfig
+from harness.run.observer import Observer
+from harness.run.simulation import simulate_and_judge
+from harness.search.swarm import SweepPlan, draw
+from harness.search.sweep import SeedResult, run_seed
 from node_image.mutants import IMPLEMENTATIONS, MUTANTS, PROTOCOLS, Mutant
 
 STARTS: Final = 3
@@ -197,7 +197,7 @@ def _without(schedule: Schedule, kind: str) -> Schedule:
 
 def _fails(config: RunConfig, schedule: Schedule, result: SeedResult) -> bool:
     """Does any of the same detectors fire?"""
-    run = rehearse(config, schedule)
+    run = simulate_and_judge(config, schedule)
     fired = {symptom.detector for symptom in run.symptoms}
     run.dismantle()
     return bool(fired & {symptom.detector for symptom in result.symptoms})
@@ -211,7 +211,7 @@ class DockerHunter:
         self._say = say
 
     def __call__(self, task: Task) -> Hunt:
-        from harness.run import execute  # noqa: PLC0415 (needs the Docker client)
+        from harness.run.engine import execute  # noqa: PLC0415 (needs the Docker client)
 
         started = time.monotonic()
         for number, seed in enumerate(range(task.first, task.first + task.seeds), 1):
@@ -247,7 +247,7 @@ def docker_config(task: Task, seed: int) -> RunConfig:
     )
 
 
-class _Whisper(Watcher):
+class _Whisper(Observer):
     """Passes on only what takes long."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

@@ -28,9 +28,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from faults.description import Fault
 from faults.schedule import Schedule
-from harness.config import RunConfig
 from harness.errors import UsageError
-from harness.rehearsal import Rehearsal, rehearse, simulate
+from harness.run.config import RunConfig
+from harness.run.simulation import SimulatedRun, simulate, simulate_and_judge
 from harness.runtimes.sim.config import WorldConfig
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class _Shrinker:
         started = time.monotonic()
         self.deadline = started + self.limit_s
         self.best = Candidate(self.config, self.schedule)
-        run = rehearse(*self.best)
+        run = simulate_and_judge(*self.best)
         if not run.symptoms:
             raise UsageError(
                 "the run does not fail in the simulator: there is nothing to shrink",
@@ -180,7 +180,7 @@ class _Shrinker:
                 return False
             attempt = _with_timing(candidate, timing)
             self.tried += 1
-            run = rehearse(*attempt)
+            run = simulate_and_judge(*attempt)
             size, symptoms = size_of(run), run.symptoms
             run.dismantle()
             if any(s.detector == self.detector for s in symptoms):
@@ -335,7 +335,7 @@ def _numbers(fault: Fault) -> list[int]:
     return [n for n in fault.nodes if isinstance(n, int)]
 
 
-def size_of(run: Rehearsal) -> Size:
+def size_of(run: SimulatedRun) -> Size:
     """How big a run is."""
     config = run.config
     operations = sum(event.type == "invoke" and event.f not in _NEMESIS for event in run.events)

@@ -1,4 +1,4 @@
-"""A shortcut for the simulator: often the replicas' own log proves that the clients saw no wonder.
+"""A shortcut for the simulator: often the replicas' own log proves that what clients saw was possible.
 
 A history is linearizable when *some* order of its operations explains it and does not contradict
 real time. Where a replicated log decided the writes, the log says in which order they took effect;
@@ -26,7 +26,7 @@ Log = Sequence[tuple[Any, ...]]
 """What one node decided, in its order: (slot, ballot, commands)."""
 
 
-def explains(
+def log_explains(
     decided: Mapping[int, Log], lives: Mapping[int, Sequence[int]], events: Sequence[Event]
 ) -> bool:
     """Do the nodes' logs agree, and does their common order explain what the clients saw?

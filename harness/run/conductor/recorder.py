@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faults.description import Fault
-from harness.clients import Outcome
+from harness.run.clients import Outcome
 from harness.workloads import Operation
 from histories.events import NEMESIS, Event
 from node_image.protocols.seam import make
@@ -32,7 +32,7 @@ class Stats:
     why: str | None = None
 
 
-class Journal:
+class EventRecorder:
     """Makes events and hands them to `record`, which keeps them."""
 
     __slots__ = ("_events", "_record")

@@ -24,15 +24,15 @@ from typing import Any
 from faults.description import BadFault
 from faults.planner import Schedule, plan
 from harness import __version__
-from harness.conductor import Conductor, Stats
-from harness.config import RunConfig
 from harness.errors import HarnessError, UsageError
-from harness.follow import follower_for, stopped_by
-from harness.judge import RunVerdict, judge_folder
+from harness.run.conductor import Conductor, Stats
+from harness.run.config import RunConfig
+from harness.run.observer import Observer
+from harness.run.online_check import online_check_for, stop_at_violation
+from harness.run.verdict import RunVerdict, judge_folder
 from harness.runtimes.docker.runtime import DockerRuntime
-from harness.runtimes.seam import Runtime
-from harness.swarm import messages_of
-from harness.watcher import Watcher
+from harness.runtimes.interface import Runtime
+from harness.search.swarm import messages_of
 from harness.workloads import WORKLOADS
 from histories.errors import HistoryError
 from histories.events import Event
@@ -96,27 +96,27 @@ def open_runtime(config: RunConfig, run_id: str, say: Callable[[str], None]) -> 
 
 
 def execute(
-    config: RunConfig, store: Path, watcher: Watcher, *, schedule: Schedule | None = None
+    config: RunConfig, store: Path, observer: Observer, *, schedule: Schedule | None = None
 ) -> RunResult:
     """Run once. Raises HarnessError when the harness could not do its work, KeyboardInterrupt when
     it was stopped before the cluster was up; nothing is left running then."""
     started = time.monotonic()
     run_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(3)}"
     schedule = schedule or schedule_for(config)
-    runtime = open_runtime(config, run_id, watcher.say)
+    runtime = open_runtime(config, run_id, observer.say)
     try:
         folder = _folder(store, f"{run_id[:15]}-{config.protocol}-seed{config.seed}")
         folder.write_json("schedule.json", schedule.to_json())
         _write_run(folder, config, run_id, {})
         runtime.open()
         _write_run(folder, config, run_id, runtime.versions())
-        conductor = _drive(config, schedule, runtime, folder, watcher)
-        watcher.say("collecting the nodes' logs")
+        conductor = _drive(config, schedule, runtime, folder, observer)
+        observer.say("collecting the nodes' logs")
         runtime.collect(folder.nodes)
     finally:
-        watcher.stop()
+        observer.stop()
         runtime.close()
-    watcher.say("judging the history")
+    observer.say("judging the history")
     verdict = judge_folder(folder, time_limit_s=config.check_limit_s)
     folder.write_json("verdict.json", verdict.to_json())
     return RunResult(config, folder, conductor.stats, verdict, time.monotonic() - started)
@@ -186,13 +186,13 @@ def _drive(
     schedule: Schedule,
     runtime: Runtime,
     folder: RunFolder,
-    watcher: Watcher,
+    observer: Observer,
 ) -> Conductor:
     workload = WORKLOADS[config.workload](config.seed, config.keys, config.key_skew)
-    follower = follower_for(config, wanted=watcher.wants_progress)
+    online_check = online_check_for(config, wanted=observer.wants_progress)
     with HistoryWriter(folder.history) as writer, ExitStack() as stack:
-        if follower is not None:
-            stack.callback(follower.close)
+        if online_check is not None:
+            stack.callback(online_check.close)
 
         def record(event: Event) -> None:
             try:
@@ -202,11 +202,11 @@ def _drive(
                     f"the history cannot be written: {error}",
                     remedy=f"free the disk of {folder.path}; what was written can be judged",
                 ) from error
-            if follower is not None:
-                follower.feed(event)
+            if online_check is not None:
+                online_check.feed(event)
 
         conductor = Conductor(config, schedule, workload, record)
-        stopped_by(follower, conductor)
-        watcher.watch(conductor, runtime, follower)
+        stop_at_violation(online_check, conductor)
+        observer.watch(conductor, runtime, online_check)
         runtime.drive(conductor)
     return conductor

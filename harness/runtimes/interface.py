@@ -1,10 +1,10 @@
-"""The seam between a run and the world in which it happens.
+"""The interface between a run and what it runs on.
 
-The run is a pure state machine, `harness.conductor.Conductor`: it decides which client asks which
-node what and when, when a fault strikes and when it is taken back, and what the history says. A
-**runtime** owns time and the cluster: it starts nodes, carries requests to them, carries faults
-out, and calls the conductor back. `docker` does it with real containers and real time, `sim` with
-the same protocol code under virtual time. A conductor cannot tell which of them it is in.
+The run is a pure state machine, the conductor (`harness.run.conductor`): it decides which client
+asks which node what and when, when a fault is injected and healed, and what the history records. A
+**runtime** owns time and the cluster: it starts nodes, carries requests to them, injects faults,
+and calls the conductor back. `docker` does it with real containers and real time, `sim` with the
+same protocol code under virtual time. A conductor cannot tell which of them it is in.
 
     runtime.open()                        nodes exist and are ready
     runtime.drive(conductor)              calls conductor.begin(world, now_us), then its callbacks,
@@ -26,7 +26,7 @@ from faults.description import Fault
 from node_image.protocols.seam import Command
 
 if TYPE_CHECKING:
-    from harness.conductor import Conductor
+    from harness.run.conductor import Conductor
 
 
 class Response(NamedTuple):

@@ -22,10 +22,10 @@ from typing import Any, Final, NamedTuple
 
 from faults.description import FaultError
 from faults.schedule import Schedule
-from harness.config import RunConfig
 from harness.errors import HarnessError
-from harness.rehearsal import Symptom, rehearse, write_folder
-from harness.swarm import SweepPlan, draw
+from harness.run.config import RunConfig
+from harness.run.simulation import Symptom, simulate_and_judge, write_folder
+from harness.search.swarm import SweepPlan, draw
 
 SEED_LIMIT_S: Final = 300
 """A seed that takes longer than this, in real time, hangs: that is a finding too."""
@@ -147,7 +147,7 @@ def run_seed(sweep: SweepPlan, seed: int) -> SeedResult:
     mix = describe_mix(config, schedule)
     try:
         with _time_limit(SEED_LIMIT_S):
-            run = rehearse(config, schedule)
+            run = simulate_and_judge(config, schedule)
     except (KeyboardInterrupt, HarnessError, FaultError):
         raise
     except Exception as error:
@@ -245,7 +245,7 @@ def sweep(
 
 
 def _write(plan: SweepPlan, seed: int, store: Path) -> Path:
-    run = rehearse(*draw(plan, seed))
+    run = simulate_and_judge(*draw(plan, seed))
     mutant = f"-{plan.mutant}" if plan.mutant else ""
     return write_folder(run, store, f"sweep-{plan.protocol}{mutant}-seed{seed}").path
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from harness.conductor import Conductor
-from harness.follow import Follows
-from harness.runtimes.seam import Runtime
+from harness.run.conductor import Conductor
+from harness.run.online_check import OnlineCheck
+from harness.runtimes.interface import Runtime
 
 
-class Watcher:
+class Observer:
     """Does not care; override what you want to know."""
 
     wants_progress = False
@@ -16,7 +16,9 @@ class Watcher:
     def say(self, text: str) -> None:
         """Something takes a while: "building ..."."""
 
-    def watch(self, conductor: Conductor, runtime: Runtime, follower: Follows | None) -> None:
+    def watch(
+        self, conductor: Conductor, runtime: Runtime, online_check: OnlineCheck | None
+    ) -> None:
         """The chaos begins; look at the conductor's stats as often as you like."""
 
     def stop(self) -> None:

@@ -17,12 +17,12 @@ from typing import Final
 
 from faults.description import Fault
 from faults.planner import Schedule
-from harness.conductor.journal import Journal, Stats
-from harness.conductor.nemesis import Nemesis
-from harness.conductor.timers import NEVER, Timers
-from harness.conductor.traffic import LastRound, Traffic
-from harness.config import RunConfig
-from harness.runtimes.seam import FaultReport, Response, World
+from harness.run.conductor.nemesis import Nemesis
+from harness.run.conductor.recorder import EventRecorder, Stats
+from harness.run.conductor.timers import NEVER, Timers
+from harness.run.conductor.traffic import LastRound, Traffic
+from harness.run.config import RunConfig
+from harness.runtimes.interface import FaultReport, Response, World
 from harness.workloads import Operation, Workload
 from histories.events import Event
 
@@ -44,11 +44,11 @@ class Conductor:
         self.stats = Stats()
         self.done = False
         self._workload = workload
-        self._journal = journal = Journal(record)
+        self._recorder = recorder = EventRecorder(record)
         self._timers = timers = Timers()
-        self._traffic = Traffic(config, workload, journal, timers, self.stats, self._ended)
+        self._traffic = Traffic(config, workload, recorder, timers, self.stats, self._ended)
         self._nemesis = Nemesis(
-            config, schedule, journal, timers, self.stats, self._advance, self._who_leads
+            config, schedule, recorder, timers, self.stats, self._advance, self._who_leads
         )
         self._world: World
         self._armed_us = NEVER
@@ -61,7 +61,7 @@ class Conductor:
         """How many operations have arrived, those among them that were shed or left out."""
         return self._traffic.arrivals
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """The run is over, and nothing is asked any more: break the cycles with its parts."""
         del self._traffic, self._nemesis
 
@@ -116,7 +116,7 @@ class Conductor:
 
     def _enter(self, phase: str, now_us: int) -> None:
         self.stats.phase = phase
-        self._journal.phase(phase, now_us)
+        self._recorder.phase(phase, now_us)
 
     def _start_chaos(self, now_us: int) -> None:
         self._enter("chaos", now_us)
@@ -213,7 +213,7 @@ class Conductor:
     def _finish(self, now_us: int) -> None:
         stats = self.stats
         stats.phase = "done"
-        self._journal.phase(
+        self._recorder.phase(
             "done",
             now_us,
             not_live=stats.not_live,

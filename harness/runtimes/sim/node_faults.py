@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from faults import simulated
 from faults.description import ClockJump, Fault
-from harness.runtimes.sim.agenda import CONTROL
+from harness.runtimes.sim.event_queue import CONTROL
 from harness.runtimes.sim.node import SimNode
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from faults.description import ClockJump, Fault, Kill
 from faults.menu import MENU, Draw
 from faults.simulated import Aimed, Delay, Duplicate, Loss, Reorder
-from harness.config import RunConfig
+from harness.run.config import RunConfig
 
 MS: Final = 1_000
 

@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from harness.rehearsal import Rehearsal, simulate
-from harness.swarm import SweepPlan, draw
-from harness.witness import explains
+from harness.run.log_certificate import log_explains
+from harness.run.simulation import SimulatedRun, simulate
+from harness.search.swarm import SweepPlan, draw
 from histories.agreement import check_agreement
 from histories.checker import check
 from histories.events import Event
 
 
-def proves(run: Rehearsal, events: list[Event] | None = None) -> bool:
+def proves(run: SimulatedRun, events: list[Event] | None = None) -> bool:
     lives = {n: node.lives for n, node in run.runtime.world.nodes.items()}
-    return explains(run.runtime.decided(), lives, run.events if events is None else events)
+    return log_explains(run.runtime.decided(), lives, run.events if events is None else events)
 
 
-def some_run(seed: int, mutant: str | None = None) -> Rehearsal:
+def some_run(seed: int, mutant: str | None = None) -> SimulatedRun:
     fixed: dict[str, Any] = {"time_us": 3_000_000, "rate": 60.0}
     if mutant is not None:
         fixed |= {"nodes": 3, "faults": ("partition", "power")}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from faults import simulated
 from faults.description import Fault, Link, Partition, cut_for, links_cut
-from harness.runtimes.sim.weather import Weather
+from harness.runtimes.sim.link_conditions import Weather
 
 if TYPE_CHECKING:
     from harness.runtimes.sim.world import World

@@ -1,0 +1,1 @@
+"""From a recorded failure: replay it, shrink it, tell what happened."""
