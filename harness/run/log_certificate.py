@@ -1,8 +1,8 @@
-"""A shortcut for the simulator: often the replicas' own log proves that what clients saw was possible.
+"""A shortcut for the simulator: the replicas' own log is often a proof of linearizability.
 
-A history is linearizable when *some* order of its operations explains it and does not contradict
-real time. Where a replicated log decided the writes, the log says in which order they took effect;
-and as every written value is unique, what a read returned says between which two writes it stands.
+A history is linearizable when *some* order of its operations explains it and respects real time.
+Where a replicated log decided the writes, the log says in which order they took effect; and
+as every written value is unique, what a read returned says between which two writes it stands.
 So there is one candidate, and this file tries it, in one pass: it applies the log to an empty
 store, compares every answer with what the client was told, puts the reads in their places, and
 compares the order with real time, key by key (linearizability is local). If all agree, that order

@@ -48,7 +48,7 @@ def in_words(violation: PartitionVerdict) -> str:
     """One sentence, with the key."""
     where = "" if violation.key is None else f"key {violation.key}: "
     evidence = violation.evidence
-    return where + (evidence.sentence if evidence else "no order log_explains what clients saw")
+    return where + (evidence.sentence if evidence else "no order explains what clients saw")
 
 
 class InlineCheck:
