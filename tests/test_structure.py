@@ -40,7 +40,7 @@ def test_imports_stay_inside_the_pillar(package: str) -> None:
 def test_protocol_files_do_no_io() -> None:
     files = sorted((ROOT / "node_image" / "protocols").glob("*.py"))
     files += sorted((ROOT / "node_image" / "mutants").glob("*.py"))
-    files.append(ROOT / "node_image" / "machine.py")
+    files.append(ROOT / "node_image" / "state_machine.py")
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in files

@@ -21,7 +21,7 @@ from faults.description import fault_from_json
 from harness.run.simulation import SimulatedRun
 from harness.runtimes.sim.event_queue import Sent
 from histories.events import NEMESIS, Event
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 RARE: Final = 12
 """A kind of message that comes no oftener than this is told in full."""

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from harness.runtimes.interface import Response
 from harness.workloads import Operation
-from node_image.protocols.seam import DEFINITE_ERRORS, Command, make
+from node_image.protocols.interface import DEFINITE_ERRORS, Command, make
 
 DEFINITE: Final = {**DEFINITE_ERRORS, "refused": True, "disconnected": False}
 BACK_OFF_MIN_US: Final = 10_000

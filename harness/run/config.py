@@ -15,10 +15,10 @@ from faults.description import KINDS, SHAPES
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes.sim.config import WorldConfig
 from harness.workloads import WORKLOADS
-from node_image.machine import KeyValue
 from node_image.mutants import UnknownName, protocol_class
+from node_image.protocols.interface import ClusterConfig
 from node_image.protocols.quorums import from_options
-from node_image.protocols.seam import ClusterConfig
+from node_image.state_machine import KeyValue
 
 RUNTIMES = ("docker", "sim")
 TRANSPORTS = ("tcp", "udp")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from faults.description import Fault
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 if TYPE_CHECKING:
     from harness.run.conductor import Conductor
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 class Response(NamedTuple):
     """How one request to one node ended.
 
-    `error` is None for success, a code of `node_image.protocols.seam.DEFINITE_ERRORS`, or one of
-    the runtime's own: "refused" (definite: the request never left) and "disconnected" (indefinite).
+    `error` is None for success, a code of `node_image.protocols.interface.DEFINITE_ERRORS`, or
+    one of the runtime's own: "refused" (definite: the request never left) and "disconnected"
+    (indefinite).
     """
 
     error: str | None

@@ -28,7 +28,7 @@ from harness.search.fault_patterns import (
     themed,
 )
 from node_image.mutants import MUTANTS, protocol_class
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 MS: Final = 1_000
 

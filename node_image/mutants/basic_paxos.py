@@ -6,10 +6,10 @@ class what happens without it.
 
 from __future__ import annotations
 
-from node_image.protocols import basic_messages as m
+from node_image.protocols import basic_paxos_messages as m
 from node_image.protocols.ballots import ZERO, Ballot, next_ballot
 from node_image.protocols.basic_paxos import Attempt, BasicPaxos
-from node_image.protocols.seam import Answer, Command, Persist, Reply
+from node_image.protocols.interface import Answer, Command, Persist, Reply
 from node_image.protocols.slot_log import Vote
 
 

@@ -16,8 +16,8 @@ from node_image.protocols.epaxos_ballots import Lead
 from node_image.protocols.epaxos_execution import Edges
 from node_image.protocols.epaxos_instances import COMMITTED, Footprint, Instance, Vector
 from node_image.protocols.epaxos_messages import InstanceId
+from node_image.protocols.interface import Command
 from node_image.protocols.quorums import QuorumSystem
-from node_image.protocols.seam import Command
 
 
 class B2(EPaxos):

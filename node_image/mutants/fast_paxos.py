@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from node_image.mutants import multi_paxos
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.fast_paxos import FastPaxos
-from node_image.protocols.fast_proposer import CLOSED
-from node_image.protocols.fast_rounds import FastTally, Value, is_fast
+from node_image.protocols.fast_paxos_proposer import CLOSED
+from node_image.protocols.fast_paxos_rounds import FastTally, Value, is_fast
+from node_image.protocols.interface import NodeId
 from node_image.protocols.quorums import FastMajority
 from node_image.protocols.replica import LEADER
-from node_image.protocols.seam import NodeId
 from node_image.protocols.slot_log import Vote
 
 

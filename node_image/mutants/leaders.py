@@ -1,7 +1,7 @@
 """Planted bugs of any protocol with a leader: what keeps it in office, and what its reads rest on.
 
-Each removes one safeguard of `protocols.rounds` (M12: of `protocols.replica`), and stands in front
-of Multi-Paxos as well as of Raft.
+Each removes one safeguard of `protocols.heartbeats` (M12: of `protocols.replica`), and
+stands in front of Multi-Paxos as well as of Raft.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from node_image.protocols.replica import Replica, refusal
-from node_image.protocols.rounds import Rounds
-from node_image.protocols.seam import (
+from node_image.protocols.heartbeats import Heartbeats
+from node_image.protocols.interface import (
     ClusterConfig,
     Command,
     NodeId,
@@ -19,9 +18,10 @@ from node_image.protocols.seam import (
     Reply,
     StateMachine,
 )
+from node_image.protocols.replica import Replica, refusal
 
 
-class M5(Rounds):
+class M5(Heartbeats):
     """The leader answers reads from its own state; somebody else may lead by now."""
 
     def _read(self, command: Command, now_us: int) -> bool:
@@ -29,7 +29,7 @@ class M5(Rounds):
         return True
 
 
-class M6(Rounds):
+class M6(Heartbeats):
     """Leases run on the wall clock, which jumps. (It turns lease reads on.)"""
 
     def __init__(
@@ -46,7 +46,7 @@ class M6(Rounds):
         return self._wall_us()
 
 
-class M11(Rounds):
+class M11(Heartbeats):
     """A new leader answers reads at once; its state may lack its predecessor's decisions.
     (It turns quorum reads on.)"""
 
@@ -73,7 +73,7 @@ class M12(Replica):
         self._waiting.clear()
 
 
-class M13(Rounds):
+class M13(Heartbeats):
     """Acceptors grant leases and do not keep them. (It turns lease reads on, and makes leases
     longer than the silence after which others stand.)"""
 
@@ -93,7 +93,7 @@ class M13(Rounds):
         return False
 
 
-class L1(Rounds):
+class L1(Heartbeats):
     """A leader that hears nobody goes on sending heartbeats, and nobody else stands."""
 
     def _has_lost_quorum(self, now_us: int) -> bool:

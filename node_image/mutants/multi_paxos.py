@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from node_image.mutants.leaders import LEADERS
-from node_image.protocols import messages as m
+from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.flexible_paxos import FlexiblePaxos
+from node_image.protocols.interface import NodeId
 from node_image.protocols.multi_paxos import MultiPaxos
 from node_image.protocols.quorums import Grid, QuorumSystem, Sizes, from_options
 from node_image.protocols.replica import Replica
-from node_image.protocols.seam import NodeId
 from node_image.protocols.slot_log import Vote
 
 

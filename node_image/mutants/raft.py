@@ -9,11 +9,11 @@ from __future__ import annotations
 from node_image.mutants import leaders
 from node_image.mutants.multi_paxos import EveryNodeVotes
 from node_image.protocols import raft_messages as m
+from node_image.protocols.interface import NodeId
 from node_image.protocols.quorums import QuorumSystem
 from node_image.protocols.raft import Raft
 from node_image.protocols.raft_log import Entry
 from node_image.protocols.replica import Replica
-from node_image.protocols.seam import NodeId
 
 
 class B3(Raft):

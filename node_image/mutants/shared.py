@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from node_image.protocols.quorums import QuorumSystem
-from node_image.protocols.replica import Replica
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Answer,
     Broadcast,
     ClusterConfig,
@@ -24,6 +22,8 @@ from node_image.protocols.seam import (
     Send,
     StateMachine,
 )
+from node_image.protocols.quorums import QuorumSystem
+from node_image.protocols.replica import Replica
 
 
 class B5(Replica):

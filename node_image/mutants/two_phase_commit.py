@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from node_image.protocols import two_phase_messages as m
+from node_image.protocols.interface import Broadcast, Command
 from node_image.protocols.quorums import Majority
 from node_image.protocols.replica import Replica
-from node_image.protocols.seam import Broadcast, Command
 from node_image.protocols.two_phase_commit import Open, Owed, TwoPhaseCommit
 from node_image.protocols.two_phase_messages import Txn
 from node_image.protocols.two_phase_participant import Resource

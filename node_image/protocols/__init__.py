@@ -1,1 +1,1 @@
-"""The family: one pure state machine a file (see `seam`), and what they share."""
+"""The family: one pure state machine a file (see `interface`), and what they share."""

@@ -27,7 +27,7 @@ proposer whose instance was decided with somebody else's value goes on to the ne
 
   * **Duels.** Two proposers can refuse each other for ever: each new ballot spoils the other's
     Phase 2. That nobody can be certain to win is the theorem of Fischer, Lynch and Paterson; that
-    somebody wins in practice is randomised exponential back-off (`turns`). The option `backoff`
+    somebody wins in practice is randomised exponential back-off (`backoff`). The option `backoff`
     (true) switches it off: safe as ever, and able to stand still under load.
   * A value is a tuple of commands: all that waited at the proposer, up to `batch_max` (1 gives the
     textbook's one command an instance). Losing a duel makes the next batch larger.
@@ -36,10 +36,10 @@ proposer whose instance was decided with somebody else's value goes on to the ne
   * A decision is announced by its ballot alone: whoever voted in that ballot has the value, since a
     ballot has one proposer and the proposer one value. Who did not asks. Now and then every node
     tells another how far it is, for those who missed an announcement.
-  * Promises and votes leave the node when they are on disk (the barrier of `seam`), and so does a
-    proposer's Prepare: its own promise makes sure that it never uses the ballot a second time.
+  * Promises and votes leave the node when they are on disk (the barrier of `interface`), and so
+    does a proposer's Prepare: its own promise makes sure that it never uses the ballot twice.
 
-Recovery, snapshots and catching up: `log_replica`, `decisions`.
+Recovery, snapshots and catching up: `log_replica`, `learned_values`.
 """
 
 from __future__ import annotations
@@ -50,12 +50,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from node_image.protocols import basic_messages as m
+from node_image.protocols import basic_paxos_messages as m
+from node_image.protocols.backoff import Backoff
 from node_image.protocols.ballots import ZERO, Ballot, next_ballot
-from node_image.protocols.decisions import DecisionLog
-from node_image.protocols.quorums import NOBODY
-from node_image.protocols.replica import PROPOSED, refusal
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Answer,
     Broadcast,
     CancelTimer,
@@ -68,8 +66,10 @@ from node_image.protocols.seam import (
     StateMachine,
     Status,
 )
+from node_image.protocols.learned_values import LearnedValues
+from node_image.protocols.quorums import NOBODY
+from node_image.protocols.replica import PROPOSED, refusal
 from node_image.protocols.slot_log import Vote
-from node_image.protocols.turns import Turns
 
 PROPOSER: Final = "proposer"
 
@@ -87,7 +87,7 @@ class Attempt:
     voted_by: int = NOBODY
 
 
-class BasicPaxos(DecisionLog):
+class BasicPaxos(LearnedValues):
     """One node of a Basic Paxos cluster: proposer, acceptor and learner in one."""
 
     name: ClassVar[str] = "basic-paxos"
@@ -135,7 +135,7 @@ class BasicPaxos(DecisionLog):
         self._queue: deque[tuple[int, Command]] = deque()  # with the time when it came
         self._attempt: Attempt | None = None
         self._round_seen = 0  # in the slot that is next
-        self._turns = Turns(config.retry_us)
+        self._backoff = Backoff(config.retry_us)
         self._backing_off = False
 
     # ------------------------------------------------------------------ starting
@@ -187,7 +187,7 @@ class BasicPaxos(DecisionLog):
         """Start an attempt, unless one is under way, here or (as far as is heard) elsewhere."""
         if self._attempt is not None or self._backing_off or not self._has_work(now_us):
             return
-        if self._backs_off() and not self._turns.is_quiet(now_us):
+        if self._backs_off() and not self._backoff.is_quiet(now_us):
             self._back_off()
         else:
             self._begin(now_us)
@@ -218,7 +218,7 @@ class BasicPaxos(DecisionLog):
     def _back_off(self, least_us: int = 0) -> None:
         """Wait a random time, and `least_us` besides."""
         self._backing_off = True
-        self._set_timer("propose", least_us, least_us + self._turns.window_us())
+        self._set_timer("propose", least_us, least_us + self._backoff.window_us())
 
     def _on_propose_timer(self, now_us: int) -> None:
         """The wait is over. Whoever is under way now is not waited for again: he may never end."""
@@ -229,7 +229,7 @@ class BasicPaxos(DecisionLog):
     def _lose(self, now_us: int) -> None:
         """Somebody else is ahead in this slot: leave it to them for a while."""
         self._attempt = None
-        self._turns.refused(now_us)
+        self._backoff.refused(now_us)
         self._count("ballots.lost")
         if not self._has_work(now_us):
             return
@@ -269,7 +269,7 @@ class BasicPaxos(DecisionLog):
             attempt.best = vote if attempt.best is None else self._higher(attempt.best, vote)
         attempt.promised_by = self.quorums.vote(attempt.promised_by, sender)
         if self.quorums.phase1(attempt.promised_by):
-            self._turns.measured(now_us - attempt.began_us)
+            self._backoff.measured(now_us - attempt.began_us)
             self._propose(attempt)
 
     def _answers_my_ballot(self, ballot: Ballot) -> bool:
@@ -322,13 +322,13 @@ class BasicPaxos(DecisionLog):
     def _win(self, attempt: Attempt, value: tuple[Command, ...], now_us: int) -> None:
         """The slot is decided, in this node's ballot."""
         slot, ballot = attempt.slot, attempt.ballot
-        self._turns.won()
+        self._backoff.won()
         self._count("ballots.won")
         self._out.append(Broadcast(m.Learn(ballot, slot), False))
         self._decide((Vote(ballot, slot, value, self._log.applied),))
         self._caught_up(now_us)
-        if self._turns.has_rivals(now_us) and self._backs_off():
-            self._back_off(self._turns.head_start_us())
+        if self._backoff.has_rivals(now_us) and self._backs_off():
+            self._back_off(self._backoff.head_start_us())
 
     def _on_nack(self, sender: NodeId, message: m.Nack, now_us: int) -> None:
         if message.slot == self._log.applied + 1:
@@ -385,7 +385,7 @@ class BasicPaxos(DecisionLog):
             if not self._is_in_window(slot):
                 return False
         else:
-            self._turns.rival(now_us)
+            self._backoff.rival(now_us)
         if self._refuses(slot, ballot):
             self._send(sender, m.Nack(ballot, slot, self._promises[slot]), False)
             return False
@@ -440,7 +440,7 @@ class BasicPaxos(DecisionLog):
         if attempt is not None and attempt.slot <= applied:
             self._attempt = None
             self._out.append(CancelTimer("retry"))
-        self._turns.decided()
+        self._backoff.decided()
         if self._attempt is None and self._has_work(now_us) and self._backs_off():
             self._back_off()
         elif self._attempt is None and self._has_work(now_us):

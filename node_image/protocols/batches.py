@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from node_image.protocols.seam import ClusterConfig, Command
+from node_image.protocols.interface import ClusterConfig, Command
 
 EAGER_SLOTS: Final = 4
 """While fewer slots than this are open, a command gets one of its own at once."""

@@ -68,9 +68,7 @@ from node_image.protocols.epaxos_instances import (
 )
 from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.epaxos_recovery import InstanceRecovery
-from node_image.protocols.quorums import QuorumSystem, Sizes
-from node_image.protocols.replica import LEADER
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Answer,
     Broadcast,
     ClusterConfig,
@@ -83,6 +81,8 @@ from node_image.protocols.seam import (
     StateMachine,
     Status,
 )
+from node_image.protocols.quorums import QuorumSystem, Sizes
+from node_image.protocols.replica import LEADER
 
 
 class EPaxos(InstanceRecovery):

@@ -37,8 +37,7 @@ from node_image.protocols.epaxos_messages import (
     Validated,
 )
 from node_image.protocols.epaxos_store import InstanceStore
-from node_image.protocols.quorums import NOBODY
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Broadcast,
     ClusterConfig,
     Command,
@@ -46,6 +45,7 @@ from node_image.protocols.seam import (
     Randomness,
     StateMachine,
 )
+from node_image.protocols.quorums import NOBODY
 
 PRE_ACCEPTING: Final = "pre-accepting"
 PREPARING: Final = "preparing"

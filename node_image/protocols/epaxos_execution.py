@@ -42,8 +42,15 @@ from node_image.protocols.epaxos_instances import (
     footprint,
 )
 from node_image.protocols.epaxos_messages import InstanceId
+from node_image.protocols.interface import (
+    NOOP,
+    ClusterConfig,
+    Command,
+    NodeId,
+    Randomness,
+    StateMachine,
+)
 from node_image.protocols.replica import Replica
-from node_image.protocols.seam import NOOP, ClusterConfig, Command, NodeId, Randomness, StateMachine
 
 Edges: TypeAlias = "list[Instance] | InstanceId"
 """Where an instance leads; or, instead, what it has to wait for."""

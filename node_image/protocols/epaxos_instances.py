@@ -28,7 +28,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from node_image.protocols.ballots import ZERO
 from node_image.protocols.epaxos_messages import Commit, InstanceId, InstanceVote
-from node_image.protocols.seam import Command, Json, NodeId
+from node_image.protocols.interface import Command, Json, NodeId
 
 UNSEEN: Final = 0
 """Nothing is recorded here, except perhaps a promise, or what a Validate told."""

@@ -85,7 +85,7 @@ from node_image.protocols.epaxos_messages import (
     Validated,
     Waiting,
 )
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Broadcast,
     ClusterConfig,
     Command,

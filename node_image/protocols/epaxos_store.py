@@ -48,7 +48,7 @@ from node_image.protocols.epaxos_messages import (
     Snapshot,
     Stable,
 )
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Broadcast,
     Checkpoint,
     ClusterConfig,

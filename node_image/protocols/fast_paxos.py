@@ -35,12 +35,12 @@ share an acceptor, so no two values pass that test: propose the one that does, e
     commands to it, and it proposes them one after the other: Multi-Paxos.
   * **Learning.** Fast votes go to the coordinator and to the proposer, who so learns of its own
     value after two delays. All others hear of decisions from the coordinator, with their values:
-    one's own fast vote may have been for another. (That is `decisions`.)
+    one's own fast vote may have been for another. (That is `learned_values`.)
   * Reads go through the log: a value may be decided, and its client answered, before the
     coordinator hears of it, so no confirmation of its leadership makes its state fresh.
 
-Proposing, and clients that wait: `fast_proposer`. What is not here is Multi-Paxos' own: elections
-(`leadership`), Phase 1, catching up.
+Proposing, and clients that wait: `fast_paxos_proposer`. What is not here is Multi-Paxos' own:
+elections (`paxos_election`), Phase 1, catching up.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from node_image.protocols import fast_messages as f
-from node_image.protocols import messages as m
+from node_image.protocols import fast_paxos_messages as f
+from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.fast_proposer import FastProposer
-from node_image.protocols.fast_rounds import (
+from node_image.protocols.fast_paxos_proposer import FastPaxosProposer
+from node_image.protocols.fast_paxos_rounds import (
     FastTally,
     Value,
     ballot_of,
@@ -62,10 +62,7 @@ from node_image.protocols.fast_rounds import (
     is_fast,
     pick,
 )
-from node_image.protocols.multi_paxos import MultiPaxos
-from node_image.protocols.quorums import NOBODY, FastMajority
-from node_image.protocols.replica import CANDIDATE, LEADER
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     NOOP,
     Broadcast,
     ClusterConfig,
@@ -73,6 +70,9 @@ from node_image.protocols.seam import (
     Randomness,
     StateMachine,
 )
+from node_image.protocols.multi_paxos import MultiPaxos
+from node_image.protocols.quorums import NOBODY, FastMajority
+from node_image.protocols.replica import CANDIDATE, LEADER
 from node_image.protocols.slot_log import Vote
 
 CLASSIC_US: Final = 2_000_000
@@ -86,7 +86,7 @@ NUDGE_US_MIN: Final = 20_000
 NUDGE_SLOTS: Final = 64
 
 
-class FastPaxos(FastProposer):
+class FastPaxos(FastPaxosProposer):
     """One node of a Fast Paxos cluster: proposer, acceptor, learner, perhaps coordinator."""
 
     name: ClassVar[str] = "fast-paxos"

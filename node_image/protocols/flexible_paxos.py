@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from node_image.protocols.messages import Accept
+from node_image.protocols.interface import ClusterConfig, NodeId, Randomness, Send, StateMachine
 from node_image.protocols.multi_paxos import MultiPaxos
+from node_image.protocols.paxos_messages import Accept
 from node_image.protocols.quorums import QuorumSystem, from_options
-from node_image.protocols.seam import ClusterConfig, NodeId, Randomness, Send, StateMachine
 
 
 class FlexiblePaxos(MultiPaxos):

@@ -21,16 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from node_image.protocols.ballots import ZERO, Ballot
-from node_image.protocols.messages import (
-    CatchUp,
-    Chosen,
-    Entries,
-    Promised,
-    Snapshot,
-    SnapshotOffer,
-)
-from node_image.protocols.replica import LEADER, Replica
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Checkpoint,
     ClusterConfig,
     Decided,
@@ -39,6 +30,15 @@ from node_image.protocols.seam import (
     Randomness,
     StateMachine,
 )
+from node_image.protocols.paxos_messages import (
+    CatchUp,
+    Chosen,
+    Entries,
+    Promised,
+    Snapshot,
+    SnapshotOffer,
+)
+from node_image.protocols.replica import LEADER, Replica
 from node_image.protocols.slot_log import SlotLog, Vote
 
 PIECE_SLOTS: Final = 256

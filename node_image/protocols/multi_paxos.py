@@ -32,9 +32,9 @@ costs one round trip. The rest is engineering, and each piece of it can be got w
     slot that it covers. A lost one is made good by the answers to heartbeats.
   * A slot holds a tuple of commands: `batches` says how many.
   * A vote, a promise, or a proposer's use of a new ballot leaves the node when it is on disk: that
-    is the barrier of `seam`. A proposal does not wait: it says nothing about the proposer's disk.
+    is the barrier of `interface`. A proposal does not wait: it promises nothing about that disk.
 
-Leader election, heartbeats, and reads that avoid the log: `leadership`. Recovery, snapshots and
+Leader election, heartbeats, and reads that avoid the log: `paxos_election`. Recovery, snapshots and
 catching up: `log_replica`. Sizes other than majorities: `flexible_paxos`.
 """
 
@@ -44,12 +44,9 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from node_image.protocols import messages as m
+from node_image.protocols import paxos_messages as m
 from node_image.protocols.batches import next_batch
-from node_image.protocols.leadership import Leadership
-from node_image.protocols.quorums import NOBODY
-from node_image.protocols.replica import CANDIDATE, LEADER
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     NOOP,
     Broadcast,
     ClusterConfig,
@@ -61,6 +58,9 @@ from node_image.protocols.seam import (
     StateMachine,
     make,
 )
+from node_image.protocols.paxos_election import PaxosElection
+from node_image.protocols.quorums import NOBODY
+from node_image.protocols.replica import CANDIDATE, LEADER
 from node_image.protocols.slot_log import Vote
 
 COMMIT_DELAY_US: Final = 20_000
@@ -73,7 +73,7 @@ CATCHING_UP: Final = "catching-up"
 IDLE: Final = "idle"
 
 
-class MultiPaxos(Leadership):
+class MultiPaxos(PaxosElection):
     """One node of a Multi-Paxos cluster: proposer, acceptor and learner in one."""
 
     name: ClassVar[str] = "multi-paxos"

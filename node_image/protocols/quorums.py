@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from node_image.protocols.seam import ClusterConfig, NodeId
+from node_image.protocols.interface import ClusterConfig, NodeId
 
 NOBODY: Final = 0
 

@@ -31,7 +31,7 @@ Append says how far its log may agree, and the leader sends it what follows, or,
 a snapshot. A heartbeat is an Append without entries; it shows to a follower what it missed.
 
 Learners (non-voters) copy and acknowledge like everybody else, and count for nothing.
-Reads past the log, and a leader that steps down when it loses its quorum: `rounds`; "quorum" is
+Reads past the log, and a leader that steps down when it loses its quorum: `heartbeats`; "quorum" is
 what the thesis calls ReadIndex (6.4).
 """
 
@@ -43,11 +43,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from node_image.protocols import raft_messages as m
 from node_image.protocols.batches import next_batch
-from node_image.protocols.quorums import NOBODY
-from node_image.protocols.raft_election import RaftElection
-from node_image.protocols.raft_log import Entry
-from node_image.protocols.replica import LEADER
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     NOOP,
     Broadcast,
     ClusterConfig,
@@ -58,6 +54,10 @@ from node_image.protocols.seam import (
     Send,
     StateMachine,
 )
+from node_image.protocols.quorums import NOBODY
+from node_image.protocols.raft_election import RaftElection
+from node_image.protocols.raft_log import Entry
+from node_image.protocols.replica import LEADER
 
 PIECE_ENTRIES: Final = 256
 """At most so many entries travel in one message to a follower that fell behind."""

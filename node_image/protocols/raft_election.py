@@ -16,9 +16,9 @@ be elected, in a term that nobody enters for that (Ongaro's thesis, 9.6). A node
 leader lately does not answer. So a node that hears nothing but can be heard cannot depose a leader
 who has a majority, and one that was away does not come back with a term above everybody's.
 
-**Patience.** How long a follower waits for a leader, and a candidate for votes: `office`.
+**Patience.** How long a follower waits for a leader, and a candidate for votes: `election_timing`.
 
-**Leases.** Where reads rest on them, a voter ignores candidates while a lease stands (`rounds`).
+**Leases.** Where reads rest on them, a voter ignores candidates while a lease holds (`heartbeats`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from node_image.protocols import raft_messages as m
-from node_image.protocols.office import Office
-from node_image.protocols.quorums import NOBODY
-from node_image.protocols.raft_log import RaftLog
-from node_image.protocols.raft_replica import RaftReplica
-from node_image.protocols.replica import CANDIDATE, FOLLOWER, LEADER, LEARNER
-from node_image.protocols.seam import (
+from node_image.protocols.election_timing import ElectionTiming
+from node_image.protocols.interface import (
     Broadcast,
     ClusterConfig,
     Json,
@@ -40,9 +36,13 @@ from node_image.protocols.seam import (
     StateMachine,
     Status,
 )
+from node_image.protocols.quorums import NOBODY
+from node_image.protocols.raft_log import RaftLog
+from node_image.protocols.raft_replica import RaftReplica
+from node_image.protocols.replica import CANDIDATE, FOLLOWER, LEADER, LEARNER
 
 
-class RaftElection(Office, RaftReplica):
+class RaftElection(ElectionTiming, RaftReplica):
     """Adds terms and votes: from the silence of a leader to `_lead`."""
 
     _log: RaftLog

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 NO_TERM: Final = -1
 """The term of an index for which nothing is held. No leader has it."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from node_image.protocols.interface import Json, NodeId
 from node_image.protocols.raft_log import Entry
-from node_image.protocols.seam import Json, NodeId
 
 # ------------------------------------------------------------------ elections
 

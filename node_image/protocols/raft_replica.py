@@ -16,9 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from node_image.protocols import raft_messages as m
-from node_image.protocols.raft_log import Entry, RaftLog
-from node_image.protocols.replica import LEADER, Replica
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Checkpoint,
     ClusterConfig,
     Decided,
@@ -27,6 +25,8 @@ from node_image.protocols.seam import (
     Randomness,
     StateMachine,
 )
+from node_image.protocols.raft_log import Entry, RaftLog
+from node_image.protocols.replica import LEADER, Replica
 
 
 class RaftReplica(Replica):

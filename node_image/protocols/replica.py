@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from node_image.protocols.quorums import Majority, QuorumSystem
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Answer,
     ClusterConfig,
     Command,
@@ -37,6 +36,7 @@ from node_image.protocols.seam import (
     StateMachine,
     make,
 )
+from node_image.protocols.quorums import Majority, QuorumSystem
 
 FOLLOWER: Final = "follower"
 CANDIDATE: Final = "candidate"

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 
 class Vote(NamedTuple):

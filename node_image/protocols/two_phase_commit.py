@@ -44,8 +44,7 @@ from typing import Any, ClassVar
 
 from node_image.protocols import two_phase_messages as m
 from node_image.protocols.batches import next_batch
-from node_image.protocols.quorums import NOBODY, QuorumSystem, Sizes
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Answer,
     Broadcast,
     ClusterConfig,
@@ -57,6 +56,7 @@ from node_image.protocols.seam import (
     Randomness,
     StateMachine,
 )
+from node_image.protocols.quorums import NOBODY, QuorumSystem, Sizes
 from node_image.protocols.two_phase_messages import Txn
 from node_image.protocols.two_phase_participant import Participant, Resource, slot_of
 

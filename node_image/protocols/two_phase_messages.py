@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from node_image.protocols.seam import Command, Json
+from node_image.protocols.interface import Command, Json
 
 
 class Txn(NamedTuple):

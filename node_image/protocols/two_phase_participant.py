@@ -29,8 +29,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from node_image.protocols import two_phase_messages as m
-from node_image.protocols.replica import FOLLOWER, LEADER, Replica, refusal
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Checkpoint,
     ClusterConfig,
     Command,
@@ -42,6 +41,7 @@ from node_image.protocols.seam import (
     StateMachine,
     Status,
 )
+from node_image.protocols.replica import FOLLOWER, LEADER, Replica, refusal
 from node_image.protocols.two_phase_messages import Txn
 
 Resource: TypeAlias = str | int

@@ -5,7 +5,7 @@ codec       messages and records as JSON arrays, from their annotations
 wal         the write-ahead log: what the disk holds
 transport   the other nodes, over TCP, or UDP for what fits a datagram
 clients     the client port: one JSON object a line
-journal     what the node says: its log on standard output, its decisions in a file
+node_log    what the node says: its log on standard output, its decisions in a file
 driver      the protocol's effects, carried out; the durable-state rule
 node        all of it together, from start to stop
 """

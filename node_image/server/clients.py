@@ -18,8 +18,8 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from node_image.machine import SUPPORTED
-from node_image.protocols.seam import Answer, Command, NodeId
+from node_image.protocols.interface import Answer, Command, NodeId
+from node_image.state_machine import SUPPORTED
 
 LINE_MAX: Final = 1024 * 1024
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode

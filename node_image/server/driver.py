@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Broadcast,
     CancelTimer,
     Checkpoint,
@@ -35,7 +35,7 @@ from node_image.protocols.seam import (
 )
 from node_image.server.clients import ClientPort
 from node_image.server.codec import Codec
-from node_image.server.journal import DecidedFile, Journal
+from node_image.server.node_log import DecidedFile, NodeLog
 from node_image.server.transport import Peers
 from node_image.server.wal import WriteAheadLog
 
@@ -53,7 +53,7 @@ class Driver:
         node: NodeId,
         *,
         wal: WriteAheadLog,
-        journal: Journal,
+        node_log: NodeLog,
         decided_file: DecidedFile,
         fail: Callable[[BaseException], None],
     ) -> None:
@@ -73,7 +73,7 @@ class Driver:
         self.messages = Codec(protocol.messages)
         self.records = Codec(protocol.records)
         self._wal = wal
-        self._journal = journal
+        self._node_log = node_log
         self._decided_file = decided_file
         self._fail = fail
         self._loop = asyncio.get_running_loop()
@@ -209,7 +209,7 @@ class Driver:
         self._decided_file.add(effect)
 
     def _note(self, effect: Note) -> None:
-        self._journal.log(effect.what, **effect.about)
+        self._node_log.log(effect.what, **effect.about)
 
     # ------------------------------------------------------------------ the end of a turn
 

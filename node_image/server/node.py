@@ -20,15 +20,15 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from node_image.machine import KeyValue
 from node_image.mutants import protocol_class
 from node_image.server.clients import ClientPort
 from node_image.server.codec import CodecError
 from node_image.server.driver import Driver
-from node_image.server.journal import DecidedFile, Journal
+from node_image.server.node_log import DecidedFile, NodeLog
 from node_image.server.settings import BadSettings, Settings, parse_settings
 from node_image.server.transport import Peers
 from node_image.server.wal import CorruptLog, WriteAheadLog
+from node_image.state_machine import KeyValue
 
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2
@@ -45,7 +45,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._exit = EXIT_OK
-        self._journal = Journal(settings.node)
+        self._node_log = NodeLog(settings.node)
         protocol = protocol_class(settings.protocol, settings.mutant)(
             settings.node,
             settings.cluster,
@@ -59,7 +59,7 @@ class Server:
             protocol,
             settings.node,
             wal=self._wal,
-            journal=self._journal,
+            node_log=self._node_log,
             decided_file=self._decided_file,
             fail=self._fail,
         )
@@ -68,7 +68,7 @@ class Server:
             settings.addresses,
             self._driver.messages,
             self._driver.deliver,
-            self._journal.log,
+            self._node_log.log,
             self._driver.counters,
         )
         self._clients = ClientPort(self._driver, settings.node)
@@ -77,7 +77,7 @@ class Server:
     async def run(self) -> int:
         """Serve until told to stop; the exit code. Raises OSError when a port is taken."""
         settings, driver = self._settings, self._driver
-        self._journal.log("started", protocol=settings.protocol, mutant=settings.mutant)
+        self._node_log.log("started", protocol=settings.protocol, mutant=settings.mutant)
         records = self._read_log()
         self._wal.start(self._synced_from_thread, self._disk_error_from_thread)
         driver.start(records)
@@ -86,17 +86,17 @@ class Server:
         peer_port = await self._peers.listen(settings.host, settings.peer_port, settings.transport)
         client_port = await self._clients.listen(settings.host, settings.client_port)
         self._peers.connect()
-        self._journal.log("ready", peer_port=peer_port, client_port=client_port)
+        self._node_log.log("ready", peer_port=peer_port, client_port=client_port)
         _calm_collector()
         await self._stop.wait()
         self._close()
-        self._journal.log("stopped", exit=self._exit)
+        self._node_log.log("stopped", exit=self._exit)
         return self._exit
 
     def _read_log(self) -> list[tuple[object, ...]]:
         recovered = self._wal.recovered
         if recovered.torn:
-            self._journal.log("torn-tail", bytes=recovered.torn, kept=len(recovered.payloads))
+            self._node_log.log("torn-tail", bytes=recovered.torn, kept=len(recovered.payloads))
         try:
             return [self._driver.records.decode(payload) for payload in recovered.payloads]
         except CodecError as error:
@@ -126,10 +126,10 @@ class Server:
             return
         if isinstance(error, OSError):
             self._exit = EXIT_DISK
-            self._journal.log("disk-error", why=str(error), errno=error.errno)
+            self._node_log.log("disk-error", why=str(error), errno=error.errno)
         else:
             self._exit = EXIT_BUG
-            self._journal.log("bug", why=repr(error), traceback=traceback.format_exception(error))
+            self._node_log.log("bug", why=repr(error), traceback=traceback.format_exception(error))
         self._driver.halt()
         self._stop.set()
 

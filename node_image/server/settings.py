@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from node_image.mutants import protocol_class
-from node_image.protocols.seam import ClusterConfig, NodeId
+from node_image.protocols.interface import ClusterConfig, NodeId
 
 TRANSPORTS: Final = ("tcp", "udp")
 KNOWN: Final = (

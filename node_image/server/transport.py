@@ -23,7 +23,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from node_image.protocols.seam import NodeId
+from node_image.protocols.interface import NodeId
 from node_image.server.codec import LENGTH, Codec, CodecError, FrameReader
 
 UNACKED_MS: Final = 1_000

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from faults.description import Fault
 from harness.run.conductor import Stats
 from harness.runtimes.interface import FaultReport, Response, World
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 ANSWER_TIMEOUT_US = 400_000
 

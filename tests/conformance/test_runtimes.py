@@ -16,7 +16,7 @@ from harness.runtimes.docker.runtime import DockerRuntime
 from harness.runtimes.interface import FaultReport, Response, Runtime, World
 from harness.runtimes.sim.runtime import SimRuntime
 from histories.agreement import check_agreement, read_decided
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 from tests.conformance.script import Ask, Heal, Inject, Script, ScriptedConductor, Sleep
 
 MS = 1_000

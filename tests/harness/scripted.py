@@ -13,7 +13,7 @@ from harness.run.config import RunConfig
 from harness.runtimes.interface import FaultReport, Response
 from harness.workloads import WORKLOADS
 from histories.events import Event
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 Behaviour = Callable[["ScriptedWorld", int, Command], tuple[Response, int] | None]
 """(world, node, command) -> the response and its delay in us, or None for silence."""

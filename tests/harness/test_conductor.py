@@ -9,7 +9,7 @@ from typing import Any
 from faults.description import LEADER, Kill, Partition, Pause
 from harness.runtimes.interface import Response
 from histories.events import NEMESIS, Event
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 from tests.harness.scripted import ScriptedWorld, play, store_that_answers
 
 

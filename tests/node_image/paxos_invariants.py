@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.seam import Checkpoint, Persist
+from node_image.protocols.interface import Checkpoint, Persist
 from node_image.protocols.slot_log import Vote
 from tests.node_image.test_multi_paxos_properties import Interleaving
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_image.protocols.ballots import ZERO, Ballot, next_ballot
+from node_image.protocols.interface import ClusterConfig
 from node_image.protocols.quorums import NOBODY, Grid, Majority, QuorumSystem, Sizes, from_options
-from node_image.protocols.seam import ClusterConfig
 
 rounds = st.integers(0, 1_000)
 nodes = st.integers(1, 20)

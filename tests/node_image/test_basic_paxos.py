@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from node_image.mutants import mutants_of, protocol_class
-from node_image.protocols import basic_messages as m
-from node_image.protocols import messages as shared
+from node_image.protocols import basic_paxos_messages as m
+from node_image.protocols import paxos_messages as shared
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.basic_paxos import BasicPaxos
-from node_image.protocols.seam import Checkpoint, Command, Persist, Send, SetTimer
+from node_image.protocols.interface import Checkpoint, Command, Persist, Send, SetTimer
 from node_image.protocols.slot_log import Vote
-from tests.node_image.driven import Driven, put
+from tests.node_image.single_node import Driven, put
 
 Scenario = Callable[[type[Any]], Any]
 SCENARIOS: dict[str, tuple[Scenario, Any]] = {}

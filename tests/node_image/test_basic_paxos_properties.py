@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from node_image.mutants import protocol_class
 from node_image.protocols.basic_paxos import BasicPaxos
-from node_image.protocols.seam import Command
-from tests.node_image.chaos import Chaos
+from node_image.protocols.interface import Command
+from tests.node_image.cluster import Network, World
 from tests.node_image.paxos_invariants import BookedInterleaving, VoteBook
-from tests.node_image.small_world import Network, World
+from tests.node_image.random_faults import Chaos
 from tests.node_image.test_multi_paxos_properties import STEPS, step
 
 Steps = list[tuple[str, int, int]]

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Answer,
     Broadcast,
     CancelTimer,
@@ -21,7 +21,7 @@ from node_image.protocols.seam import (
     Status,
 )
 from node_image.server.driver import Driver
-from node_image.server.journal import DecidedFile, Journal
+from node_image.server.node_log import DecidedFile, NodeLog
 
 
 class Word(NamedTuple):
@@ -114,7 +114,7 @@ class Scene:
             self.script,  # type: ignore[arg-type]
             1,
             wal=self.disk,  # type: ignore[arg-type]
-            journal=Journal(1),
+            node_log=NodeLog(1),
             decided_file=DecidedFile(tmp_path),
             fail=self.failures.append,
         )

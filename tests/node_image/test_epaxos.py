@@ -16,8 +16,8 @@ from node_image.protocols import epaxos_messages as m
 from node_image.protocols.ballots import ZERO, Ballot
 from node_image.protocols.epaxos_instances import ACCEPTED, PRE_ACCEPTED, UNSEEN
 from node_image.protocols.epaxos_messages import InstanceId
-from node_image.protocols.seam import Broadcast, Checkpoint, Command, Persist, Send
-from tests.node_image.driven import Driven, put
+from node_image.protocols.interface import Broadcast, Checkpoint, Command, Persist, Send
+from tests.node_image.single_node import Driven, put
 
 Scenario = Callable[[type[Any]], Any]
 SCENARIOS: dict[str, tuple[Scenario, Any]] = {}

@@ -21,11 +21,11 @@ from node_image.protocols.epaxos_instances import (
     footprint,
 )
 from node_image.protocols.epaxos_messages import InstanceId
-from node_image.protocols.seam import Command, Decided
-from tests.node_image.chaos import Chaos
-from tests.node_image.driven import Driven, put
+from node_image.protocols.interface import Command, Decided
+from tests.node_image.cluster import Network, World
 from tests.node_image.epaxos_steps import STEPS, play
-from tests.node_image.small_world import Network, World
+from tests.node_image.random_faults import Chaos
+from tests.node_image.single_node import Driven, put
 
 EPAXOS = protocol_class("epaxos")
 

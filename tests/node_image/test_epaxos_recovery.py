@@ -10,7 +10,7 @@ from node_image.mutants import protocol_class
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.ballots import ZERO, Ballot
 from node_image.protocols.epaxos_messages import InstanceId
-from tests.node_image.driven import Driven, put
+from tests.node_image.single_node import Driven, put
 from tests.node_image.test_epaxos import (
     NONE,
     OLD,

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from harness.run.simulation import rehearse
+from harness.run.simulation import simulate_and_judge
 from harness.search.swarm import draw
 from harness.search.sweep import SweepPlan
 from node_image.mutants import protocol_class
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.epaxos_messages import InstanceId
-from node_image.protocols.seam import Broadcast, Checkpoint, Send
-from tests.node_image.driven import put
+from node_image.protocols.interface import Broadcast, Checkpoint, Send
+from tests.node_image.single_node import put
 from tests.node_image.test_epaxos import NONE, OLDER, five, persisted
 
 CORRECT = protocol_class("epaxos")
@@ -82,6 +82,6 @@ def test_restarted_owners_and_a_bare_majority_decide(seed: int) -> None:
     """Two owners restarted with instances open that interfere, and the spare acceptors were down:
     nobody could tell whether a fast path had been taken, for ever. (In the last one recoveries
     that took longer than everybody's patience overtook one another.)"""
-    run = rehearse(*draw(SweepPlan(protocol="epaxos", fixed={}), seed))
+    run = simulate_and_judge(*draw(SweepPlan(protocol="epaxos", fixed={}), seed))
     assert run.outcome == "valid", run.sentence
     run.dismantle()

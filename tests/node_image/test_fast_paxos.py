@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from node_image.mutants import mutants_of, protocol_class
-from node_image.protocols import fast_messages as f
-from node_image.protocols import messages as m
+from node_image.protocols import fast_paxos_messages as f
+from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.fast_paxos import CONTENTION_MAX, FastPaxos
-from node_image.protocols.fast_rounds import ballot_of, classic_round, fast_round, is_fast
+from node_image.protocols.fast_paxos_rounds import ballot_of, classic_round, fast_round, is_fast
+from node_image.protocols.interface import NOOP, Command, Persist, Send
 from node_image.protocols.quorums import FastMajority
-from node_image.protocols.seam import NOOP, Command, Persist, Send
 from node_image.protocols.slot_log import Vote
-from tests.node_image.driven import Driven, put
+from tests.node_image.single_node import Driven, put
 
 Scenario = Callable[[type[Any]], Any]
 SCENARIOS: dict[str, tuple[Scenario, Any]] = {}

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_image.mutants import protocol_class
-from node_image.protocols import fast_messages as f
+from node_image.protocols import fast_paxos_messages as f
 from node_image.protocols.fast_paxos import FastPaxos
-from node_image.protocols.fast_rounds import is_fast
+from node_image.protocols.fast_paxos_rounds import is_fast
+from node_image.protocols.interface import Command
 from node_image.protocols.quorums import FastMajority
-from node_image.protocols.seam import Command
-from tests.node_image.chaos import Chaos
+from tests.node_image.cluster import Network, World
 from tests.node_image.paxos_invariants import BookedInterleaving, VoteBook
-from tests.node_image.small_world import Network, World
+from tests.node_image.random_faults import Chaos
 from tests.node_image.test_multi_paxos_properties import STEPS, step
 
 Steps = list[tuple[str, int, int]]

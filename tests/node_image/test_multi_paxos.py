@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from node_image.mutants import protocol_class
-from node_image.protocols import messages as m
+from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.batches import EAGER_SLOTS
+from node_image.protocols.interface import Checkpoint, Command, Persist
 from node_image.protocols.multi_paxos import WINDOW_SLOTS
-from node_image.protocols.seam import Checkpoint, Command, Persist
 from node_image.protocols.slot_log import Vote
-from tests.node_image.driven import Driven, put
-from tests.node_image.small_world import Network, World
+from tests.node_image.cluster import Network, World
+from tests.node_image.single_node import Driven, put
 
 MULTI_PAXOS = protocol_class("multi-paxos")
 

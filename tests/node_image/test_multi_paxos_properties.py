@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node_image.machine import KeyValue
 from node_image.mutants import protocol_class
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Broadcast,
     Checkpoint,
     ClusterConfig,
@@ -27,8 +26,9 @@ from node_image.protocols.seam import (
     Send,
     SetTimer,
 )
-from tests.node_image.chaos import Chaos
-from tests.node_image.small_world import Network, World
+from node_image.state_machine import KeyValue
+from tests.node_image.cluster import Network, World
+from tests.node_image.random_faults import Chaos
 
 # ----------------------------------------------------------------------------- every single step
 

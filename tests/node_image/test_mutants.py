@@ -19,13 +19,13 @@ from node_image.mutants import (
     mutants_of,
     protocol_class,
 )
-from node_image.protocols import messages as m
+from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.seam import NOOP, Broadcast, Command, Persist, Reply, Send
+from node_image.protocols.interface import NOOP, Broadcast, Command, Persist, Reply, Send
 from node_image.protocols.slot_log import Vote
-from tests.node_image.chaos import Chaos
-from tests.node_image.driven import Driven, put
-from tests.node_image.small_world import Network, World
+from tests.node_image.cluster import Network, World
+from tests.node_image.random_faults import Chaos
+from tests.node_image.single_node import Driven, put
 
 Scenario = Callable[[type[Any]], Any]
 SCENARIOS: dict[str, tuple[Scenario, Any]] = {}

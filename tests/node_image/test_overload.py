@@ -12,13 +12,13 @@ import pytest
 
 from node_image.mutants import protocol_class
 from node_image.protocols import epaxos_messages as e
-from node_image.protocols import fast_messages as f
-from node_image.protocols import messages as m
+from node_image.protocols import fast_paxos_messages as f
+from node_image.protocols import paxos_messages as m
 from node_image.protocols import raft_messages as r
 from node_image.protocols import two_phase_messages as t
-from node_image.protocols.fast_proposer import FORWARD_RETRIES
-from node_image.protocols.seam import Command
-from tests.node_image.driven import Driven, put
+from node_image.protocols.fast_paxos_proposer import FORWARD_RETRIES
+from node_image.protocols.interface import Command
+from tests.node_image.single_node import Driven, put
 from tests.node_image.test_raft_mutants import lead
 
 ONE_AT_A_TIME = {"batch_max": 1, "pipeline_max": 1}

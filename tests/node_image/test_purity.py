@@ -12,7 +12,7 @@ import node_image
 
 ROOT = Path(node_image.__file__).parent
 FORBIDDEN = {"asyncio", "socket", "time", "random", "os", "threading", "datetime", "secrets"}
-PURE = [*sorted((ROOT / "protocols").rglob("*.py")), ROOT / "machine.py"]
+PURE = [*sorted((ROOT / "protocols").rglob("*.py")), ROOT / "state_machine.py"]
 PURE += sorted((ROOT / "mutants").rglob("*.py"))
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from node_image.mutants import protocol_class
 from node_image.protocols import raft_messages as m
+from node_image.protocols.interface import NOOP, Checkpoint, Command, Persist
 from node_image.protocols.raft import PIECE_ENTRIES
 from node_image.protocols.raft_log import NO_TERM, Entry, RaftLog
-from node_image.protocols.seam import NOOP, Checkpoint, Command, Persist
-from tests.node_image.driven import Driven, put
-from tests.node_image.small_world import Network, World
+from tests.node_image.cluster import Network, World
+from tests.node_image.single_node import Driven, put
 from tests.node_image.test_raft_mutants import entry, held, lead, store
 
 RAFT = protocol_class("raft")

@@ -13,9 +13,9 @@ import pytest
 
 from node_image.mutants import mutants_of, protocol_class
 from node_image.protocols import raft_messages as m
+from node_image.protocols.interface import NOOP, Broadcast, Command, Persist, Send
 from node_image.protocols.raft_log import Entry
-from node_image.protocols.seam import NOOP, Broadcast, Command, Persist, Send
-from tests.node_image.driven import Driven, put
+from tests.node_image.single_node import Driven, put
 
 Scenario = Callable[[type[Any]], Any]
 SCENARIOS: dict[str, tuple[Scenario, Any]] = {}

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from node_image.mutants import protocol_class
 from node_image.protocols.raft_log import Entry
-from tests.node_image.chaos import Chaos
-from tests.node_image.small_world import Network, World
+from tests.node_image.cluster import Network, World
+from tests.node_image.random_faults import Chaos
 from tests.node_image.test_multi_paxos_properties import Interleaving
 
 STEPS = (

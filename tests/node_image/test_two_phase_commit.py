@@ -13,10 +13,10 @@ import pytest
 
 from node_image.mutants import mutants_of, protocol_class
 from node_image.protocols import two_phase_messages as m
-from node_image.protocols.seam import Broadcast, Command, Persist, Reply, Send
+from node_image.protocols.interface import Broadcast, Command, Persist, Reply, Send
 from node_image.protocols.two_phase_messages import Txn
-from tests.node_image.driven import Driven, put
-from tests.node_image.small_world import World
+from tests.node_image.cluster import World
+from tests.node_image.single_node import Driven, put
 
 TWO_PHASE = protocol_class("two-phase-commit")
 READ = Command(9, 1, "read", "x", None)

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from node_image.mutants import protocol_class
 from node_image.protocols import two_phase_messages as m
-from node_image.protocols.seam import Command, Decided, Reply
+from node_image.protocols.interface import Command, Decided, Reply
 from node_image.protocols.two_phase_participant import slot_of
-from tests.node_image.chaos import Chaos
-from tests.node_image.small_world import Network, World
+from tests.node_image.cluster import Network, World
+from tests.node_image.random_faults import Chaos
 from tests.node_image.test_multi_paxos_properties import Interleaving
 
 STEPS = (

@@ -10,7 +10,7 @@ from faults.description import Fault
 from harness.run.clients import Outcome
 from harness.workloads import Operation
 from histories.events import NEMESIS, Event
-from node_image.protocols.seam import make
+from node_image.protocols.interface import make
 
 
 @dataclass

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from harness.runtimes.interface import Response
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 CONNECT_TIMEOUT_S: Final = 1.0
 T = TypeVar("T")

@@ -37,7 +37,7 @@ from harness.runtimes.docker.pods import (
 from harness.runtimes.docker.requests import NodeConnection
 from harness.runtimes.interface import FaultReport, Response
 from harness.targets import NodeImage, Target
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 READY_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.2

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.runtimes.sim.disk import Disk
-from node_image.protocols.seam import ConsensusProtocol, Decided, Note
+from node_image.protocols.interface import ConsensusProtocol, Decided, Note
 
 if TYPE_CHECKING:
     from harness.runtimes.sim.link_conditions import Weather

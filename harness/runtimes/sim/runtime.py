@@ -22,7 +22,7 @@ from harness.runtimes.sim.crashes import NodeCrash
 from harness.runtimes.sim.event_queue import Sent
 from harness.runtimes.sim.node import SimNode
 from harness.runtimes.sim.world import World
-from node_image.protocols.seam import Decided
+from node_image.protocols.interface import Decided
 
 
 class SimRuntime:

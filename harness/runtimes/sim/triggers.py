@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from faults import simulated
 from harness.runtimes.sim.event_queue import EFFECTS, Sent
 from harness.runtimes.sim.node import Link, SimNode
-from node_image.protocols.seam import Broadcast, Decided, Persist, Reply, Send
+from node_image.protocols.interface import Broadcast, Decided, Persist, Reply, Send
 
 if TYPE_CHECKING:
     from harness.runtimes.sim.injector import Hands

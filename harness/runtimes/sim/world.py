@@ -43,9 +43,8 @@ from harness.runtimes.sim.event_queue import (
 )
 from harness.runtimes.sim.injector import Hands
 from harness.runtimes.sim.node import EPOCH_US, MILLION, Link, SimNode
-from node_image.machine import KeyValue
 from node_image.mutants import protocol_class
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Broadcast,
     CancelTimer,
     Checkpoint,
@@ -57,6 +56,7 @@ from node_image.protocols.seam import (
     Send,
     SetTimer,
 )
+from node_image.state_machine import KeyValue
 
 REFUSED: Final = Response("refused")
 DISCONNECTED: Final = Response("disconnected")
@@ -366,7 +366,7 @@ class World:
         elif kind is Checkpoint:
             return node.disk.checkpoint(effect[0], now_us)
         else:
-            raise BadEffect(f"{effect!r} is no effect; see node_image/protocols/seam.py")
+            raise BadEffect(f"{effect!r} is no effect; see node_image/protocols/interface.py")
         return barrier_us
 
     def _set_timer(self, node: SimNode, name: str, delay_us: int, now_us: int) -> None:

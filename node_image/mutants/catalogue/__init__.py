@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from node_image.mutants.catalogue import (
     epaxos,
-    family,
     fast_paxos,
     flexible_paxos,
     raft,
+    shared,
     two_phase_commit,
 )
 from node_image.mutants.catalogue.mutant import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-_ALL = (family, flexible_paxos, fast_paxos, epaxos, raft, two_phase_commit)
+_ALL = (shared, flexible_paxos, fast_paxos, epaxos, raft, two_phase_commit)
 
 MUTANTS: dict[str, Mutant] = {bug.id: bug for group in _ALL for bug in group.BUGS}

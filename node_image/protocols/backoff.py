@@ -22,7 +22,7 @@ MEMORY_PACES: Final = 25
 """A rival that was heard within so many attempts' time may be waiting for its turn."""
 
 
-class Turns:
+class Backoff:
     """What one proposer knows of the contest. Times are microseconds of its own clock."""
 
     __slots__ = ("_losses", "_pace_us", "_pace_us_max", "_rival_us")

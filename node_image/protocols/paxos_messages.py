@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.seam import Command, Json
+from node_image.protocols.interface import Command, Json
 from node_image.protocols.slot_log import Vote
 
 # ------------------------------------------------------------------ Phase 1, and before it

@@ -10,10 +10,10 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from node_image.machine import KeyValue
-from node_image.protocols import messages as m
+from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.seam import Broadcast, ClusterConfig, Command, Decided, Reply, Send
+from node_image.protocols.interface import Broadcast, ClusterConfig, Command, Decided, Reply, Send
+from node_image.state_machine import KeyValue
 
 
 def put(seq: int, value: Any = None, *, client: int = 7, key: str = "x") -> Command:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from node_image.protocols.ballots import Ballot
+from node_image.protocols.interface import Command, NodeId
 from node_image.protocols.quorums import NOBODY, FastMajority
-from node_image.protocols.seam import Command, NodeId
 
 Value = tuple[Command, ...]
 

@@ -24,7 +24,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from node_image.protocols.seam import Answer, Command, Json, make
+from node_image.protocols.interface import Answer, Command, Json, make
 
 DONE: Final = Answer()
 UNSUPPORTED: Final = Answer("unsupported")

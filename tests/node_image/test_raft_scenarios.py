@@ -14,8 +14,8 @@ import pytest
 
 from node_image.mutants import protocol_class
 from node_image.protocols import raft_messages as m
-from node_image.protocols.seam import DEFINITE_ERRORS, Command
-from tests.node_image.small_world import Network, World
+from node_image.protocols.interface import DEFINITE_ERRORS, Command
+from tests.node_image.cluster import Network, World
 
 Link = tuple[int, int]
 ALL = (1, 2, 3)

@@ -26,9 +26,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from node_image.protocols.replica import FOLLOWER, LEADER, refusal
-from node_image.protocols.rounds import NO_QUORUM, Rounds
-from node_image.protocols.seam import (
+from node_image.protocols.heartbeats import NO_QUORUM, Heartbeats
+from node_image.protocols.interface import (
     ClusterConfig,
     Command,
     Effect,
@@ -37,12 +36,13 @@ from node_image.protocols.seam import (
     Randomness,
     StateMachine,
 )
+from node_image.protocols.replica import FOLLOWER, LEADER, refusal
 
 FRUITLESS_MAX: Final = 3
 """So many times more patience, at most, has who lost office for want of a quorum."""
 
 
-class Office(Rounds):
+class ElectionTiming(Heartbeats):
     """Adds waiting for a leader, standing in its place, and the clients of the one that leads."""
 
     if TYPE_CHECKING:  # from the class beside this one that keeps the log

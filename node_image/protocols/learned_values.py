@@ -16,9 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from node_image.protocols.log_replica import LogReplica
-from node_image.protocols.messages import Chosen, Entries
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     ClusterConfig,
     Json,
     NodeId,
@@ -26,6 +24,8 @@ from node_image.protocols.seam import (
     Randomness,
     StateMachine,
 )
+from node_image.protocols.log_replica import LogReplica
+from node_image.protocols.paxos_messages import Chosen, Entries
 from node_image.protocols.slot_log import Vote
 
 WINDOW_SLOTS: Final = 4_096
@@ -34,7 +34,7 @@ FEW_SLOTS: Final = 8
 """So many decided slots are sent unasked to a proposer that lacks them."""
 
 
-class DecisionLog(LogReplica):
+class LearnedValues(LogReplica):
     """Adds the decisions that wait for their turn. Subclasses find out what is decided."""
 
     def __init__(

@@ -20,14 +20,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from node_image.protocols import fast_messages as f
+from node_image.protocols import fast_paxos_messages as f
 from node_image.protocols.ballots import ZERO, Ballot
 from node_image.protocols.batches import next_batch
-from node_image.protocols.decisions import DecisionLog
-from node_image.protocols.fast_rounds import FastTally, Value
-from node_image.protocols.multi_paxos import MultiPaxos
-from node_image.protocols.replica import CANDIDATE, LEADER, PROPOSED, refusal
-from node_image.protocols.seam import (
+from node_image.protocols.fast_paxos_rounds import FastTally, Value
+from node_image.protocols.interface import (
     Answer,
     Broadcast,
     ClusterConfig,
@@ -37,6 +34,9 @@ from node_image.protocols.seam import (
     Randomness,
     StateMachine,
 )
+from node_image.protocols.learned_values import LearnedValues
+from node_image.protocols.multi_paxos import MultiPaxos
+from node_image.protocols.replica import CANDIDATE, LEADER, PROPOSED, refusal
 
 FORWARD_RETRIES: Final = 5
 """A forwarded command that has not been sent again for so many retries is wanted no more."""
@@ -44,7 +44,7 @@ CLOSED: Final = f.Any(Ballot(-1, 0), 0)
 """Before the first `Any`: no ballot is as low as this."""
 
 
-class FastProposer(DecisionLog, MultiPaxos):
+class FastPaxosProposer(LearnedValues, MultiPaxos):
     """Adds the clients' side of the fast rounds. Subclasses vote and count."""
 
     def __init__(

@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from node_image.protocols.seam import Decided, NodeId
+from node_image.protocols.interface import Decided, NodeId
 
 CHUNK: Final = 65_536
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
-class Journal:
+class NodeLog:
     """The node's log. Lines leave at once: they are few."""
 
     def __init__(self, node: NodeId) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from node_image.mutants import protocol_class
-from node_image.protocols import basic_messages as m
-from node_image.protocols.seam import Command
-from tests.node_image.small_world import Network, World
+from node_image.protocols import basic_paxos_messages as m
+from node_image.protocols.interface import Command
+from tests.node_image.cluster import Network, World
 
 SLOW_DISK = Network(delay_us=(100, 100), sync_us=(400, 400))
 EVEN = Network(delay_us=(200, 200), sync_us=(100, 100))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node_image.machine import KeyValue, same_json
-from node_image.protocols.seam import NOOP, Answer, Command
+from node_image.protocols.interface import NOOP, Answer, Command
+from node_image.state_machine import KeyValue, same_json
 
 
 def ask(machine: KeyValue, seq: int, f: str, value: Any = None, client: int = 1) -> Answer:

@@ -1,5 +1,5 @@
 """Elections come to an end although the votes for some nodes are always late: the rules of
-`node_image.protocols.office`, each in every protocol that has a leader."""
+`node_image.protocols.election_timing`, each in every protocol that has a leader."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from node_image.mutants import protocol_class
-from node_image.protocols import messages as m
+from node_image.protocols import paxos_messages as m
 from node_image.protocols import raft_messages as r
 from node_image.protocols.ballots import Ballot
-from tests.node_image.driven import Driven
+from tests.node_image.single_node import Driven
 
 PROTOCOLS = ("multi-paxos", "flexible-paxos", "fast-paxos", "raft")
 

@@ -2,7 +2,7 @@
 
 Not the simulator (that is `harness.runtimes.sim`): it imports nothing of it, so the protocols'
 own tests stand alone, and each of the two can catch a mistake in the other. Time is virtual,
-everything comes from one `random.Random`. It follows the durable-state rule of `seam`: effects
+everything comes from one `random.Random`. It follows the durable-state rule of `interface`: effects
 with `after_sync` wait until what was persisted before them is on the disk, and a crash loses what
 was not, except for a random prefix of it.
 """
@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from node_image.machine import KeyValue
-from node_image.protocols.seam import (
+from node_image.protocols.interface import (
     Answer,
     Broadcast,
     CancelTimer,
@@ -30,6 +29,7 @@ from node_image.protocols.seam import (
     Send,
     SetTimer,
 )
+from node_image.state_machine import KeyValue
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 Every message of the two phases names its instance, the slot, and its ballot there: ballots of
 different slots have nothing to do with one another. `ballot` is the sender's, or the one that is
-answered. How decided slots travel (`CatchUp`, `Entries`, `SnapshotOffer`) is shared: `messages`.
+answered. How decided slots travel (`CatchUp`, `Entries`, `SnapshotOffer`) is shared:
+`paxos_messages`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.messages import CatchUp, Chosen, Entries, Snapshot, SnapshotOffer
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
+from node_image.protocols.paxos_messages import CatchUp, Chosen, Entries, Snapshot, SnapshotOffer
 from node_image.protocols.slot_log import Vote
 
 __all__ = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from node_image.protocols.seam import Answer, Command
-from tests.node_image.small_world import Network, World
+from node_image.protocols.interface import Answer, Command
+from tests.node_image.cluster import Network, World
 
 KEY = "x"
 

@@ -24,8 +24,8 @@ import pytest
 from node_image.mutants import protocol_class
 from node_image.protocols.epaxos_instances import ACCEPTED, EXECUTED, footprint
 from node_image.protocols.epaxos_messages import InstanceId
-from node_image.protocols.seam import Command
-from tests.node_image.small_world import World
+from node_image.protocols.interface import Command
+from tests.node_image.cluster import World
 
 FIRST = InstanceId(1, 1)
 KEEP_ALL = 1_000

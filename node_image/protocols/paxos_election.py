@@ -10,7 +10,8 @@ can be heard (a one-way cut), and one that sees only part of the cluster (a brid
 a leader who has a quorum. Promising counts as hearing from a leader, refusals send a candidate
 into a random back-off, and so duels settle.
 
-How long nodes wait, and how they step down: `office`. Staying, and reading past the log: `rounds`.
+How long nodes wait, and how they step down: `election_timing`. Staying, and reading past the log:
+`heartbeats`.
 """
 
 from __future__ import annotations
@@ -18,18 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from node_image.protocols.ballots import Ballot, next_ballot
-from node_image.protocols.log_replica import LogReplica
-from node_image.protocols.messages import (
-    Heartbeat,
-    HeartbeatAck,
-    Nack,
-    Probe,
-    ProbeGranted,
-)
-from node_image.protocols.office import Office
-from node_image.protocols.quorums import NOBODY
-from node_image.protocols.replica import CANDIDATE, FOLLOWER, LEADER, LEARNER
-from node_image.protocols.seam import (
+from node_image.protocols.election_timing import ElectionTiming
+from node_image.protocols.interface import (
     Broadcast,
     ClusterConfig,
     Json,
@@ -38,10 +29,20 @@ from node_image.protocols.seam import (
     StateMachine,
     Status,
 )
+from node_image.protocols.log_replica import LogReplica
+from node_image.protocols.paxos_messages import (
+    Heartbeat,
+    HeartbeatAck,
+    Nack,
+    Probe,
+    ProbeGranted,
+)
+from node_image.protocols.quorums import NOBODY
+from node_image.protocols.replica import CANDIDATE, FOLLOWER, LEADER, LEARNER
 from node_image.protocols.slot_log import SlotLog
 
 
-class Leadership(Office, LogReplica):
+class PaxosElection(ElectionTiming, LogReplica):
     """Adds the leader's election, and what its rounds of heartbeats carry."""
 
     _log: SlotLog

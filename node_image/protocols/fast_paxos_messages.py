@@ -1,4 +1,4 @@
-"""What Fast Paxos nodes say to one another beyond what Multi-Paxos nodes do (`messages`).
+"""What Fast Paxos nodes say to one another beyond what Multi-Paxos nodes do (`paxos_messages`).
 
 `ballot` is always a coordinator's ballot, which holds two rounds for each slot (`fast_paxos`): a
 `Propose` and a `FastAccepted` belong to its fast round, an `Accept` and an `Accepted` to its
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from node_image.protocols import messages as m
+from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.seam import Command
+from node_image.protocols.interface import Command
 
 
 class Any(NamedTuple):

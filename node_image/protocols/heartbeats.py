@@ -23,9 +23,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar, Final, NamedTuple
 
+from node_image.protocols.interface import ClusterConfig, Command, NodeId, Randomness, StateMachine
 from node_image.protocols.quorums import NOBODY
 from node_image.protocols.replica import LEADER, Replica
-from node_image.protocols.seam import ClusterConfig, Command, NodeId, Randomness, StateMachine
 
 ROUNDS_REMEMBERED: Final = 64
 READ_MODES: Final = ("log", "quorum", "lease")
@@ -41,7 +41,7 @@ class Round(NamedTuple):
     last: int
 
 
-class Rounds(Replica):
+class Heartbeats(Replica):
     """Adds the leader's rounds, and the reads and leases that rest on them.
 
     Raises ValueError for a read mode that does not exist, and a lease that could never hold.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from node_image.protocols.turns import DOUBLINGS_MAX, MEMORY_PACES, PACE_US, PACE_US_MIN, Turns
+from node_image.protocols.backoff import DOUBLINGS_MAX, MEMORY_PACES, PACE_US, PACE_US_MIN, Backoff
 
 
 def test_window_doubles_with_every_refusal_up_to_a_bound() -> None:
-    turns = Turns(200_000)
+    turns = Backoff(200_000)
     windows = []
     for _ in range(DOUBLINGS_MAX + 3):
         windows.append(turns.window_us())
@@ -16,7 +16,7 @@ def test_window_doubles_with_every_refusal_up_to_a_bound() -> None:
 
 
 def test_decision_takes_most_of_the_handicap_back_and_a_win_all_of_it() -> None:
-    turns = Turns(200_000)
+    turns = Backoff(200_000)
     first = turns.window_us()
     for _ in range(5):
         turns.refused(0)
@@ -27,7 +27,7 @@ def test_decision_takes_most_of_the_handicap_back_and_a_win_all_of_it() -> None:
 
 
 def test_pace_follows_what_is_measured_within_bounds() -> None:
-    turns = Turns(200_000)
+    turns = Backoff(200_000)
     for _ in range(40):
         turns.measured(50_000)
     assert 190_000 < turns.window_us() <= 200_000
@@ -40,7 +40,7 @@ def test_pace_follows_what_is_measured_within_bounds() -> None:
 
 
 def test_rivals_are_remembered_for_a_while() -> None:
-    turns = Turns(200_000)
+    turns = Backoff(200_000)
     assert turns.is_quiet(0)
     assert not turns.has_rivals(0)
     turns.rival(1_000)
