@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import describe
-from faults.description import Partition
+from faults.kinds.partition import Partition
 from faults.planner import Schedule
 from harness.run.conductor import Conductor
 from harness.run.config import RunConfig

@@ -20,9 +20,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from faults.description import KINDS, LEADER, SHAPES, BadFault, Fault
-from faults.menu import MENU, MS, PARTITION, PROCESS, SECOND, Dish, Draw, Table, table_for
+from faults.description import LEADER, BadFault, Fault
+from faults.generators import (
+    MS,
+    PARTITION,
+    PROCESS,
+    SECOND,
+    Constraints,
+    Draw,
+    Generator,
+    constraints_for,
+)
+from faults.kinds import KINDS
 from faults.schedule import Schedule, schedule_from_json
+from faults.shapes import DRAWN_SHAPES, SHAPES
 
 __all__ = ["Schedule", "plan", "schedule_from_json"]
 
@@ -47,7 +58,7 @@ def plan(
     allow_all: bool = False,
     every_kind: bool = True,
     gap_us: int | None = None,
-    shapes: Sequence[str] = SHAPES,
+    shapes: Sequence[str] = DRAWN_SHAPES,
     messages: Sequence[str] = (),
 ) -> Schedule:
     """The schedule that this seed draws for `duration_us` of chaos among `nodes`.
@@ -60,7 +71,7 @@ def plan(
     """
     strengths = _checked(kinds, duration_us, nodes, shapes, gap_us)
     draw = Draw(seed, "mix")
-    table = table_for(nodes, shapes, allow_all=allow_all, messages=messages)
+    constraints = constraints_for(nodes, shapes, allow_all=allow_all, messages=messages)
     wanted = _mix(draw, strengths, duration_us, gap_us, every_kind)
     calm_us = min(CALM_US_MAX, duration_us // 10)
     usable_us = duration_us - 2 * calm_us
@@ -70,7 +81,9 @@ def plan(
     for kind, slot in zip(wanted, order, strict=True):
         width_us = max(1, usable_us // len(wanted))
         window = (calm_us + slot * width_us, width_us)
-        fault = _place(streams[kind], kind, table, window, (calm_us, calm_us + usable_us), placed)
+        fault = _place(
+            streams[kind], kind, constraints, window, (calm_us, calm_us + usable_us), placed
+        )
         if fault is not None:
             placed.append(fault)
     placed.sort(key=lambda f: f.start_us)
@@ -92,8 +105,8 @@ def _checked(
     """The strength of each kind; raises BadFault for what cannot be planned."""
     strengths = dict(kinds) if isinstance(kinds, Mapping) else dict.fromkeys(kinds, 1)
     for kind, strength in strengths.items():
-        if kind not in MENU:
-            raise BadFault(f"no fault kind {kind!r}; there are {', '.join(MENU)}")
+        if kind not in KINDS:
+            raise BadFault(f"no fault kind {kind!r}; there are {', '.join(KINDS)}")
         if strength < 0:
             raise BadFault(f"the strength of {kind} is {strength}; give 0 or more")
     if duration_us <= 0:
@@ -105,7 +118,7 @@ def _checked(
     for shape in shapes:
         if shape not in SHAPES:
             raise BadFault(f"no partition shape {shape!r}; there are {', '.join(SHAPES)}")
-    if PARTITION in strengths and not table_for(nodes, shapes).shapes:
+    if PARTITION in strengths and not constraints_for(nodes, shapes).shapes:
         raise BadFault(f"a cluster of {len(nodes)} has no partition of the shapes {list(shapes)}")
     return {kind: strength for kind, strength in strengths.items() if strength}
 
@@ -122,7 +135,7 @@ def _mix(
         return []
     mean_us = gap_us or draw.between(*GAP_US)
     chosen = [k for k in strengths if every_kind or draw.chance(60)] or [draw.pick(list(strengths))]
-    weights = {k: strengths[k] * MENU[k].weight * draw.between(1, 4) for k in chosen}
+    weights = {k: strengths[k] * KINDS[k].generator.weight * draw.between(1, 4) for k in chosen}
     count = max(len(chosen), duration_us // mean_us)
     more = [draw.weighted(weights) for _ in range(count - len(chosen))]
     return draw.some(chosen, len(chosen)) + more
@@ -131,40 +144,42 @@ def _mix(
 def _place(
     draw: Draw,
     kind: str,
-    table: Table,
+    constraints: Constraints,
     slot: tuple[int, int],
     bounds: tuple[int, int],
     placed: Sequence[Fault],
 ) -> Fault | None:
     """A fault of this kind that gets on with those placed; None if there is no room for one."""
     first_us, end_us = bounds
-    dish = MENU[kind]
+    generator = KINDS[kind].generator
     for attempt in range(TRIES):
         start_us = slot[0] + draw.between(0, slot[1] - 1)
         if attempt >= TRIES_IN_SLOT:
             start_us = draw.between(first_us, max(first_us, end_us - SHORTEST_US))
-        fields = dish.draw(draw, table) | {
+        fields = generator.draw(draw, constraints) | {
             "id": "new",
             "start_us": start_us,
-            "duration_us": _length(draw, dish, end_us - start_us, end_us - first_us, attempt),
+            "duration_us": _length(draw, generator, end_us - start_us, end_us - first_us, attempt),
         }
-        fault = KINDS[kind](**fields)
+        fault = KINDS[kind].fault(**fields)
         recovery_us = min(RECOVERY_US_MAX, (end_us - first_us) // 10)
-        if fault.duration_us >= SHORTEST_US and _fits(fault, table, placed, recovery_us):
+        if fault.duration_us >= SHORTEST_US and _fits(fault, constraints, placed, recovery_us):
             return fault
     return None
 
 
-def _length(draw: Draw, dish: Dish, left_us: int, usable_us: int, attempt: int) -> int:
-    """How long: in a short run, and after failed attempts, shorter than the menu says."""
-    longest_us = min(dish.longest_us, usable_us // 3) >> attempt // TRIES_IN_SLOT
+def _length(draw: Draw, generator: Generator, left_us: int, usable_us: int, attempt: int) -> int:
+    """How long: in a short run, and after failed attempts, shorter than the generator says."""
+    longest_us = min(generator.longest_us, usable_us // 3) >> attempt // TRIES_IN_SLOT
     longest_us = max(longest_us, SHORTEST_US)
-    shortest_us = min(dish.shortest_us, longest_us)
+    shortest_us = min(generator.shortest_us, longest_us)
     return min(draw.between(shortest_us, longest_us), left_us)
 
 
-def _fits(fault: Fault, table: Table, placed: Sequence[Fault], recovery_us: int) -> bool:
-    group = MENU[fault.kind].group
+def _fits(
+    fault: Fault, constraints: Constraints, placed: Sequence[Fault], recovery_us: int
+) -> bool:
+    group = KINDS[fault.kind].generator.group
     margin_us = recovery_us if group == PROCESS else 0
     start_us, end_us = fault.start_us - margin_us, fault.end_us + margin_us
     beside = [
@@ -172,7 +187,7 @@ def _fits(fault: Fault, table: Table, placed: Sequence[Fault], recovery_us: int)
         for other in placed
         if other.start_us <= end_us
         and start_us <= other.start_us + other.duration_us
-        and MENU[other.kind].group == group
+        and KINDS[other.kind].generator.group == group
     ]
     if group == PARTITION:
         return len(beside) < PARTITIONS_MAX
@@ -182,7 +197,9 @@ def _fits(fault: Fault, table: Table, placed: Sequence[Fault], recovery_us: int)
     if any(node in taken for node in fault.nodes):
         return False
     down = len(taken) + len(fault.nodes)
-    return group != PROCESS or down <= table.down_max or (table.allow_all and not beside)
+    return (
+        group != PROCESS or down <= constraints.down_max or (constraints.allow_all and not beside)
+    )
 
 
 def _is_open(fault: Fault) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from faults.description import BadFault, Fault, fault_from_json
+from faults.description import BadFault, Fault
+from faults.kinds import fault_from_json
 
 FORMAT: Final = "antipaxos-schedule"
 VERSION: Final = 1

@@ -11,7 +11,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from faults.description import KINDS, SHAPES
+from faults.kinds import KINDS
+from faults.shapes import DRAWN_SHAPES
 from harness.cli.display import LiveDisplay, Silent
 from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import show
@@ -56,7 +57,7 @@ _DEFAULT = {f.name: f.default for f in dataclasses.fields(RunConfig)}
 @click.option(
     "--shapes",
     type=Names(),
-    default=",".join(SHAPES),
+    default=",".join(DRAWN_SHAPES),
     show_default=True,
     help="Shapes of partitions that may be drawn.",
 )

@@ -16,7 +16,7 @@ from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import STYLES
 from harness.errors import UsageError
 from harness.run.config import HEALS, TRANSPORTS
-from harness.search.swarm import KINDS, SweepPlan
+from harness.search.swarm import MIX, SweepPlan
 from harness.search.sweep import SeedResult, SweepResult, sweep
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
@@ -49,7 +49,7 @@ SEEDS_SHOWN = 8
     "--faults",
     type=Names(),
     default=None,
-    help=f"Kinds of faults, comma-separated, or none; default: drawn from {', '.join(KINDS)}.",
+    help=f"Kinds of faults, comma-separated, or none; default: drawn from {', '.join(MIX)}.",
 )
 @click.option("--transport", default=None, help=f"{' or '.join(TRANSPORTS)}; default: drawn.")
 @click.option("--heal", default=None, help=f"{' or '.join(HEALS)}, in the end; default: drawn.")

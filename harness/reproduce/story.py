@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from faults.description import fault_from_json
+from faults.kinds import fault_from_json
 from harness.run.simulation import SimulatedRun
 from harness.runtimes.sim.event_queue import Sent
 from histories.events import NEMESIS, Event

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from faults.description import KINDS, SHAPES
+from faults.kinds import KINDS
+from faults.shapes import DRAWN_SHAPES, SHAPES
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes.sim.config import WorldConfig
 from harness.workloads import WORKLOADS
@@ -53,7 +54,7 @@ class RunConfig:
     check_limit_s: float = 60.0
     allow_all: bool = False
     """Kills and pauses may take the whole cluster at once."""
-    shapes: tuple[str, ...] = SHAPES
+    shapes: tuple[str, ...] = DRAWN_SHAPES
     """The shapes of partitions that may be drawn."""
     fault_gap_us: int | None = None
     """The mean time from one fault to the next; None: the seed draws it."""

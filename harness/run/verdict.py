@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from faults.description import fault_from_json
+from faults.kinds import fault_from_json
 from histories.agreement import AgreementVerdict, check_folder
 from histories.availability import Availability, measure
 from histories.checker import EXIT_CODES, Verdict, check

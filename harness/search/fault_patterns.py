@@ -20,9 +20,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Final
 
-from faults.description import ClockJump, Fault, Kill
-from faults.menu import MENU, Draw
-from faults.simulated import Aimed, Delay, Duplicate, Loss, Reorder
+from faults.description import Fault
+from faults.generators import Draw
+from faults.kinds import KINDS
+from faults.kinds.aimed import Aimed
+from faults.kinds.clock import ClockJump
+from faults.kinds.delay import Delay
+from faults.kinds.duplicate import Duplicate
+from faults.kinds.kill import Kill
+from faults.kinds.loss import Loss
+from faults.kinds.reorder import Reorder
 from harness.run.config import RunConfig
 
 MS: Final = 1_000
@@ -177,7 +184,7 @@ def lasting(draw: Draw, faults: Sequence[Fault], end_us: int) -> tuple[Fault, ..
     answer all the same. An ambush is over when it has struck, and never lasts."""
     last: dict[str, Fault] = {}
     for fault in faults:
-        group = MENU[fault.kind].group
+        group = KINDS[fault.kind].generator.group
         held = last.get(group)
         if not isinstance(fault, Aimed) and (held is None or held.end_us < fault.end_us):
             last[group] = fault

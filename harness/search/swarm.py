@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args, get_type_hints
 
 from faults.description import Fault
-from faults.menu import Draw
+from faults.generators import Draw
+from faults.kinds import KINDS
 from faults.planner import Schedule, plan
 from harness.run.config import RunConfig
 from harness.search.fault_patterns import (
@@ -32,19 +33,8 @@ from node_image.protocols.interface import Command
 
 MS: Final = 1_000
 
-KINDS: Final[dict[str, int]] = {
-    "partition": 3,
-    "kill": 3,
-    "pause": 2,
-    "clock": 1,
-    "loss": 2,
-    "delay": 2,
-    "duplicate": 2,
-    "reorder": 2,
-    "power": 2,
-    "slow-disk": 2,
-    "drift": 1,
-    "aimed": 4,
+MIX: Final[dict[str, int]] = {
+    name: kind.mix_weight for name, kind in KINDS.items() if kind.mix_weight
 }
 """The default mix: how strongly each kind is wanted, before a seed leaves some out."""
 
@@ -188,7 +178,7 @@ def _draw_kinds(seed: int, cluster: Mapping[str, Any]) -> tuple[str, ...]:
     """Each seed leaves out some kinds. A lease holds only while clocks keep to their bound, which
     drifting ones are not made to do here."""
     draw = Draw(seed, "kinds")
-    possible = [k for k in KINDS if k != "drift" or cluster.get("reads") != "lease"]
+    possible = [k for k in MIX if k != "drift" or cluster.get("reads") != "lease"]
     if draw.chance(AMBUSH_PERCENT):
         return ("aimed", *draw.some(LETTERS, draw.pick([0, 1, 2])))
     return tuple(k for k in possible if draw.chance(45)) or (draw.pick(possible),)
@@ -219,7 +209,7 @@ def draw_schedule(config: RunConfig) -> Schedule:
 
 
 def _planned(draw: Draw, config: RunConfig, messages: tuple[str, ...]) -> tuple[Fault, ...]:
-    strengths = {k: KINDS.get(k, 1) * draw.pick([1, 1, 3]) for k in config.faults}
+    strengths = {k: MIX.get(k, 1) * draw.pick([1, 1, 3]) for k in config.faults}
     return plan(
         strengths,
         config.seed,

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from faults.description import ClockJump, Kill, Partition, Pause
+from faults.kinds.clock import ClockJump
+from faults.kinds.kill import Kill
+from faults.kinds.partition import Partition
+from faults.kinds.pause import Pause
 from harness.run.config import RunConfig
 from harness.runtimes.docker.runtime import DockerRuntime
 from harness.runtimes.interface import FaultReport, Response, Runtime, World

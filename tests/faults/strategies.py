@@ -6,15 +6,18 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from faults.description import KINDS, LEADER, SHAPES, Fault
-from faults.simulated import ACTIONS, DIRECTIONS, MOMENTS
+from faults.description import LEADER, Fault
+from faults.kinds import KINDS
+from faults.kinds.aimed import ACTIONS, MOMENTS
+from faults.link_fault import DIRECTIONS
+from faults.shapes import SHAPES
 
 TIMES = st.integers(0, 10**12)
 NODES = st.lists(st.integers(1, 9), unique=True, max_size=9).map(tuple)
 AIMS = st.one_of(NODES, st.just((LEADER,)))
 LINKS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=20).map(tuple)
 PERCENT = st.integers(1, 100)
-WEATHER: dict[str, st.SearchStrategy[Any]] = {
+LINK_FAULT: dict[str, st.SearchStrategy[Any]] = {
     "direction": st.sampled_from(DIRECTIONS),
     "clients": st.booleans(),
     "message": st.text(max_size=5),
@@ -28,10 +31,10 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "clock": {"offset_us": st.integers(-(10**15), 10**15)},
     "drift": {"ppm": st.integers(-900_000, 9_000_000)},
     "slow-disk": {"fsync_us": TIMES},
-    "loss": WEATHER | {"percent": PERCENT},
-    "delay": WEATHER | {"delay_us": TIMES, "jitter_us": TIMES},
-    "duplicate": WEATHER | {"percent": PERCENT, "spread_us": TIMES},
-    "reorder": WEATHER | {"percent": PERCENT, "window_us": TIMES},
+    "loss": LINK_FAULT | {"percent": PERCENT},
+    "delay": LINK_FAULT | {"delay_us": TIMES, "jitter_us": TIMES},
+    "duplicate": LINK_FAULT | {"percent": PERCENT, "spread_us": TIMES},
+    "reorder": LINK_FAULT | {"percent": PERCENT, "window_us": TIMES},
     "aimed": {
         "moment": st.sampled_from(MOMENTS),
         "action": st.sampled_from(ACTIONS),
@@ -46,7 +49,7 @@ def faults(draw: st.DrawFn, name: str | None = None) -> Fault:
     """Any fault, with this id or any."""
     kind = draw(st.sampled_from(sorted(KINDS)))
     fields = {field: draw(strategy) for field, strategy in FIELDS[kind].items()}
-    return KINDS[kind](
+    return KINDS[kind].fault(
         id=name or draw(st.text(min_size=1, max_size=8)),
         start_us=draw(TIMES),
         duration_us=draw(TIMES),

@@ -6,7 +6,10 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from faults.description import LEADER, Kill, Partition, Pause
+from faults.description import LEADER
+from faults.kinds.kill import Kill
+from faults.kinds.partition import Partition
+from faults.kinds.pause import Pause
 from harness.runtimes.interface import Response
 from histories.events import NEMESIS, Event
 from node_image.protocols.interface import Command

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from faults.description import Kill
+from faults.kinds.kill import Kill
 from harness.run.verdict import RunVerdict, faults_of, judge_folder
 from histories.errors import HistoryError
 from histories.events import Event

@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
-from faults.description import KINDS, ClockJump, Fault, Kill, Partition, Pause
-from faults.simulated import (
-    Aimed,
-    Delay,
-    Drift,
-    Duplicate,
-    Loss,
-    PowerCut,
-    Reorder,
-    SlowDisk,
-)
+from faults.description import Fault
+from faults.kinds import KINDS
+from faults.kinds.aimed import Aimed
+from faults.kinds.clock import ClockJump
+from faults.kinds.delay import Delay
+from faults.kinds.drift import Drift
+from faults.kinds.duplicate import Duplicate
+from faults.kinds.kill import Kill
+from faults.kinds.loss import Loss
+from faults.kinds.partition import Partition
+from faults.kinds.pause import Pause
+from faults.kinds.power import PowerCut
+from faults.kinds.reorder import Reorder
+from faults.kinds.slow_disk import SlowDisk
 from tests.sim.runs import SECOND, evidence, run
 
 TIMES: dict[str, Any] = {"id": "f", "start_us": SECOND, "duration_us": SECOND}

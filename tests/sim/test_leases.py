@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from faults.description import LEADER, Fault, Partition
-from faults.simulated import Drift
+from faults.description import LEADER, Fault
+from faults.kinds.drift import Drift
+from faults.kinds.partition import Partition
 from harness.run.simulation import SimulatedRun
 from tests.sim.runs import SECOND, run
 

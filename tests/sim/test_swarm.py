@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from faults.description import Fault
-from faults.menu import MENU
-from faults.simulated import Aimed
+from faults.kinds import KINDS
+from faults.kinds.aimed import Aimed
 from harness.run.config import RunConfig
 from harness.run.simulation import simulate_and_judge
 from harness.search.fault_patterns import LETTERS
@@ -63,7 +63,7 @@ def test_a_minority_is_left_broken_where_only_a_quorum_is_healed() -> None:
     """And the run says so: those faults are never healed, and the others answer."""
     lasting = 0
     for config, faults in drawn(heal="quorum"):
-        groups = [MENU[f.kind].group for f in faults if f.end_us == config.time_us]
+        groups = [KINDS[f.kind].generator.group for f in faults if f.end_us == config.time_us]
         lasting += bool(groups)
     assert lasting > len(SEEDS) // 3
     kept = 0

@@ -13,16 +13,11 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-from faults.description import (
-    ClockJump,
-    Fault,
-    Kill,
-    Link,
-    Partition,
-    Pause,
-    UnsupportedFault,
-    links_cut,
-)
+from faults.description import Fault, Link, UnsupportedFault
+from faults.kinds.clock import ClockJump
+from faults.kinds.kill import Kill
+from faults.kinds.partition import Partition, links_cut
+from faults.kinds.pause import Pause
 from harness.errors import HarnessError
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.pods import Pod, PodEngine
@@ -35,9 +30,6 @@ LISTEN_MS: Final = 60
 PROBE_ROUNDS: Final = 3
 CLOCK_TOLERANCE_NS: Final = 50_000_000
 """A node's own clock is read through a request; that takes time on a busy machine."""
-
-SUPPORTED: Final = (Partition, Kill, Pause, ClockJump)
-"""The faults that containers can have so far."""
 
 Clock = Callable[[int], Awaitable[int | None]]
 """node -> how far its CLOCK_REALTIME is off the host's, in ns, by its own word; None: no answer."""

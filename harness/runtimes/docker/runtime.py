@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from faults.description import Fault, UnsupportedFault
+from faults.kinds import kinds_of
 from harness.errors import StartError, UsageError
 from harness.run.conductor import Conductor
 from harness.run.config import RunConfig
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import Image, ensure_image
-from harness.runtimes.docker.nemesis import SUPPORTED, Nemesis
+from harness.runtimes.docker.nemesis import Nemesis
 from harness.runtimes.docker.pods import (
     CLIENT_PORT,
     DATA,
@@ -345,11 +346,11 @@ class DockerRuntime:
 
 
 def _require_supported(config: RunConfig) -> None:
-    able = {fault.kind for fault in SUPPORTED}
+    able = kinds_of("docker")
     if unable := [kind for kind in config.faults if kind not in able]:
         raise UsageError(
             f"containers cannot have these faults yet: {', '.join(unable)}",
-            remedy=f"they can have {', '.join(sorted(able))}; the simulator has all: --on sim",
+            remedy=f"they can have {', '.join(able)}; the simulator has all: --on sim",
         )
 
 

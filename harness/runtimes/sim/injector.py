@@ -11,8 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from faults import simulated
-from faults.description import ClockJump, Fault, Kill, Partition, Pause, UnsupportedFault
+from faults.description import Fault, UnsupportedFault
+from faults.kinds.aimed import Aimed
+from faults.kinds.clock import ClockJump
+from faults.kinds.delay import Delay
+from faults.kinds.drift import Drift
+from faults.kinds.duplicate import Duplicate
+from faults.kinds.kill import Kill
+from faults.kinds.loss import Loss
+from faults.kinds.partition import Partition
+from faults.kinds.pause import Pause
+from faults.kinds.power import PowerCut
+from faults.kinds.reorder import Reorder
+from faults.kinds.slow_disk import SlowDisk
 from harness.runtimes.interface import FaultReport
 from harness.runtimes.sim.event_queue import CONTROL
 from harness.runtimes.sim.link_faults import LinkHands
@@ -46,16 +57,16 @@ class Hands:
         self._crafts: dict[type[Fault], Craft] = {
             Partition: Craft(links.cut, links.uncut, links.is_cut, links.is_uncut),
             Kill: down,
-            simulated.PowerCut: down,
+            PowerCut: down,
             Pause: Craft(nodes.pause, nodes.resume, nodes.is_paused, nodes.is_resumed),
             ClockJump: Craft(nodes.jump, nodes.unjump, nodes.is_jumped, nodes.is_unjumped),
-            simulated.Drift: Craft(nodes.drift, nodes.undrift, nodes.is_drifting, nodes.is_steady),
-            simulated.SlowDisk: Craft(nodes.slow, nodes.unslow, nodes.is_slow, nodes.is_fast),
-            simulated.Loss: weather,
-            simulated.Delay: weather,
-            simulated.Duplicate: weather,
-            simulated.Reorder: weather,
-            simulated.Aimed: Craft(
+            Drift: Craft(nodes.drift, nodes.undrift, nodes.is_drifting, nodes.is_steady),
+            SlowDisk: Craft(nodes.slow, nodes.unslow, nodes.is_slow, nodes.is_fast),
+            Loss: weather,
+            Delay: weather,
+            Duplicate: weather,
+            Reorder: weather,
+            Aimed: Craft(
                 self.ambush.lay, self.ambush.lift, self.ambush.is_laid, self.ambush.is_lifted
             ),
         }
@@ -64,14 +75,14 @@ class Hands:
         craft = self._craft(fault)
         evidence = craft.inject(fault)
         self.ambush.refresh_watch()
-        if not isinstance(fault, simulated.Aimed):
+        if not isinstance(fault, Aimed):
             self.report(fault, "inject", evidence, craft.is_there(fault))
 
     def heal(self, fault: Fault) -> None:
         craft = self._craft(fault)
         evidence = craft.heal(fault)
         self.ambush.refresh_watch()
-        if isinstance(fault, (Kill, simulated.PowerCut, simulated.Aimed)):
+        if isinstance(fault, (Kill, PowerCut, Aimed)):
             # The nodes need time to start.
             at_us = self._world.now_us + self._world.settings.boot_us
             self.later(at_us, self._healed, fault, evidence)

@@ -8,7 +8,11 @@ from __future__ import annotations
 from random import Random
 from typing import Any, Final
 
-from faults import simulated
+from faults.kinds.delay import Delay
+from faults.kinds.duplicate import Duplicate
+from faults.kinds.loss import Loss
+from faults.kinds.reorder import Reorder
+from faults.link_fault import LinkFault
 
 CONNECTION_BREAKS_PERCENT: Final = 50
 
@@ -20,7 +24,7 @@ class Weather:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self.faults: list[simulated.Weather] = []
+        self.faults: list[LinkFault] = []
         self.struck: dict[str, int] = {}
 
     def fates(self, message: tuple[Any, ...]) -> list[tuple[int, bool]]:
@@ -33,21 +37,19 @@ class Weather:
                 copies = self._strike(fault, copies)
         return copies
 
-    def _strike(
-        self, fault: simulated.Weather, copies: list[tuple[int, bool]]
-    ) -> list[tuple[int, bool]]:
+    def _strike(self, fault: LinkFault, copies: list[tuple[int, bool]]) -> list[tuple[int, bool]]:
         after: list[tuple[int, bool]] = []
         for extra_us, ordered in copies:
-            if isinstance(fault, simulated.Delay):
+            if isinstance(fault, Delay):
                 jitter_us = self._upto(fault.jitter_us)
                 after.append((extra_us + fault.delay_us + jitter_us, ordered))
             elif not self._chance(fault):
                 after.append((extra_us, ordered))
                 continue
-            elif isinstance(fault, simulated.Duplicate):
+            elif isinstance(fault, Duplicate):
                 after.append((extra_us, ordered))
                 after.append((extra_us + self._upto(fault.spread_us), False))
-            elif isinstance(fault, simulated.Reorder):
+            elif isinstance(fault, Reorder):
                 after.append((extra_us + self._upto(fault.window_us), False))
             self.struck[fault.id] = self.struck.get(fault.id, 0) + 1
         return after
@@ -59,9 +61,9 @@ class Weather:
         for fault in self.faults:
             if fault.message:
                 continue
-            if isinstance(fault, simulated.Delay):
+            if isinstance(fault, Delay):
                 extra_us += fault.delay_us + self._upto(fault.jitter_us)
-            elif isinstance(fault, simulated.Loss) and self._chance(fault):
+            elif isinstance(fault, Loss) and self._chance(fault):
                 self.struck[fault.id] = self.struck.get(fault.id, 0) + 1
                 return None
         return extra_us
@@ -69,7 +71,7 @@ class Weather:
     def connection_breaks(self) -> bool:
         return self._random.random() * 100 < CONNECTION_BREAKS_PERCENT
 
-    def _chance(self, fault: simulated.Weather) -> bool:
+    def _chance(self, fault: LinkFault) -> bool:
         percent: int = getattr(fault, "percent", 100)
         return self._random.random() * 100 < percent
 

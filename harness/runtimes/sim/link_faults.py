@@ -5,8 +5,10 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from faults import simulated
-from faults.description import Fault, Link, Partition, cut_for, links_cut
+from faults.description import Fault, Link
+from faults.kinds.partition import Partition, links_cut
+from faults.link_fault import LinkFault
+from faults.shapes import cut_for
 from harness.runtimes.sim.link_conditions import Weather
 
 if TYPE_CHECKING:
@@ -64,14 +66,14 @@ class LinkHands:
 
     # ------------------------------------------------------------------ weather
 
-    def blow(self, fault: simulated.Weather) -> dict[str, Any]:
+    def blow(self, fault: LinkFault) -> dict[str, Any]:
         links = self._links_of(fault)
         for link in links:
             self._weather_at(link).faults.append(fault)
         self._refresh_weather()
         return {"links": len(links)}
 
-    def calm(self, fault: simulated.Weather) -> dict[str, Any]:
+    def calm(self, fault: LinkFault) -> dict[str, Any]:
         struck = 0
         for link in self._links_of(fault):
             weather = self._weather_at(link)
@@ -80,7 +82,7 @@ class LinkHands:
         self._refresh_weather()
         return {"struck": struck}
 
-    def _links_of(self, fault: simulated.Weather) -> list[Link]:
+    def _links_of(self, fault: LinkFault) -> list[Link]:
         nodes = list(self._world.nodes)
         links = [(a, b) for a in nodes for b in nodes if a != b and fault.covers((a, b))]
         if fault.clients:
@@ -101,8 +103,8 @@ class LinkHands:
             else:
                 self._world.nodes[source].links[target].weather = blowing
 
-    def is_blowing(self, fault: simulated.Weather) -> bool:
+    def is_blowing(self, fault: LinkFault) -> bool:
         return all(fault in self._weather_at(link).faults for link in self._links_of(fault))
 
-    def is_calm(self, fault: simulated.Weather) -> bool:
+    def is_calm(self, fault: LinkFault) -> bool:
         return not any(fault in weather.faults for weather in self._weather.values())

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faults import simulated
-from faults.description import ClockJump, Fault
+from faults.description import Fault
+from faults.kinds.clock import ClockJump
+from faults.kinds.drift import Drift
+from faults.kinds.power import PowerCut
+from faults.kinds.slow_disk import SlowDisk
 from harness.runtimes.sim.event_queue import CONTROL
 from harness.runtimes.sim.node import SimNode
 
@@ -34,7 +37,7 @@ class NodeHands:
     # ------------------------------------------------------------------ down
 
     def kill(self, fault: Fault) -> dict[str, Any]:
-        power = isinstance(fault, simulated.PowerCut)
+        power = isinstance(fault, PowerCut)
         return {f"n{n.id}": self.hold_down(fault.id, n, power=power) for n in self._of(fault)}
 
     def hold_down(self, identity: str, node: SimNode, *, power: bool) -> dict[str, Any]:
@@ -134,10 +137,10 @@ class NodeHands:
             for n in self._of(fault)
         )
 
-    def drift(self, fault: simulated.Drift) -> dict[str, Any]:
+    def drift(self, fault: Drift) -> dict[str, Any]:
         return self._set_rates(fault, fault.ppm)
 
-    def undrift(self, fault: simulated.Drift) -> dict[str, Any]:
+    def undrift(self, fault: Drift) -> dict[str, Any]:
         return self._set_rates(fault, None)
 
     def _set_rates(self, fault: Fault, ppm: int | None) -> dict[str, Any]:
@@ -149,22 +152,22 @@ class NodeHands:
     def _rate_of(self, node: SimNode) -> int:
         return self._true_ppm[node.id] + sum(self._rates[node.id].values())
 
-    def is_drifting(self, fault: simulated.Drift) -> bool:
+    def is_drifting(self, fault: Drift) -> bool:
         return all(
             fault.id in self._rates[n.id] and n.ppm == self._rate_of(n) for n in self._of(fault)
         )
 
-    def is_steady(self, fault: simulated.Drift) -> bool:
+    def is_steady(self, fault: Drift) -> bool:
         return all(
             fault.id not in self._rates[n.id] and n.ppm == self._rate_of(n) for n in self._of(fault)
         )
 
     # ------------------------------------------------------------------ disks
 
-    def slow(self, fault: simulated.SlowDisk) -> dict[str, Any]:
+    def slow(self, fault: SlowDisk) -> dict[str, Any]:
         return self._set_slow(fault, fault.fsync_us)
 
-    def unslow(self, fault: simulated.SlowDisk) -> dict[str, Any]:
+    def unslow(self, fault: SlowDisk) -> dict[str, Any]:
         return self._set_slow(fault, None)
 
     def _set_slow(self, fault: Fault, fsync_us: int | None) -> dict[str, Any]:
@@ -173,10 +176,10 @@ class NodeHands:
             node.disk.slow_us = sum(self._slow[node.id].values())
         return {f"n{n.id}": {"slow_us": n.disk.slow_us} for n in self._of(fault)}
 
-    def is_slow(self, fault: simulated.SlowDisk) -> bool:
+    def is_slow(self, fault: SlowDisk) -> bool:
         return all(n.disk.slow_us >= fault.fsync_us for n in self._of(fault))
 
-    def is_fast(self, fault: simulated.SlowDisk) -> bool:
+    def is_fast(self, fault: SlowDisk) -> bool:
         return all(n.disk.slow_us == sum(self._slow[n.id].values()) for n in self._of(fault))
 
 

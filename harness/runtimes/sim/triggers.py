@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from faults import simulated
+from faults.kinds.aimed import Aimed
 from harness.runtimes.sim.event_queue import EFFECTS, Sent
 from harness.runtimes.sim.node import Link, SimNode
 from node_image.protocols.interface import Broadcast, Decided, Persist, Reply, Send
@@ -33,31 +33,31 @@ class Ambush:
     def __init__(self, world: World, hands: Hands) -> None:
         self._world = world
         self._hands = hands
-        self._waiting: dict[str, simulated.Aimed] = {}
+        self._waiting: dict[str, Aimed] = {}
         self._counts: dict[str, int] = {}
         self._struck: dict[str, SimNode] = {}
 
     # ------------------------------------------------------------------ laying and lifting
 
-    def lay(self, fault: simulated.Aimed) -> dict[str, Any]:
+    def lay(self, fault: Aimed) -> dict[str, Any]:
         self._waiting[fault.id] = fault
         self._counts[fault.id] = 0
         world = self._world
         self._hands.later(world.now_us + fault.duration_us, self._missed, fault)
         return {}
 
-    def _missed(self, _: Any, fault: simulated.Aimed) -> None:
+    def _missed(self, _: Any, fault: Aimed) -> None:
         """The window is over and nothing came by: that is a result, not a failure."""
         if self._waiting.pop(fault.id, None) is not None:
             self.refresh_watch()
             seen = {"struck": False, "seen": self._counts[fault.id]}
             self._hands.report(fault, "inject", seen, True)
 
-    def lift(self, fault: simulated.Aimed) -> dict[str, Any]:
+    def lift(self, fault: Aimed) -> dict[str, Any]:
         self._let_go(None, fault)
         return {}
 
-    def _let_go(self, _: Any, fault: simulated.Aimed) -> None:
+    def _let_go(self, _: Any, fault: Aimed) -> None:
         """The node that was struck may go on: at the fault's end, or when it was held enough."""
         node = self._struck.pop(fault.id, None)
         if node is None:
@@ -67,10 +67,10 @@ class Ambush:
         nodes.go_on(fault.id, node)
         links.uncut(fault)
 
-    def is_laid(self, fault: simulated.Aimed) -> bool:
+    def is_laid(self, fault: Aimed) -> bool:
         return fault.id in self._waiting
 
-    def is_lifted(self, fault: simulated.Aimed) -> bool:
+    def is_lifted(self, fault: Aimed) -> bool:
         return fault.id not in self._waiting and fault.id not in self._struck
 
     def refresh_watch(self) -> None:
@@ -120,7 +120,7 @@ class Ambush:
                     self._strike(fault, node)
                     return
 
-    def _strike(self, fault: simulated.Aimed, node: SimNode) -> None:
+    def _strike(self, fault: Aimed, node: SimNode) -> None:
         del self._waiting[fault.id]
         hands = self._hands
         evidence: dict[str, Any] = {"struck": True, "node": node.id, "action": fault.action}

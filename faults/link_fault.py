@@ -1,0 +1,61 @@
+"""Faults of links: what may happen to each message between some nodes and the others.
+
+A link fault may be restricted to one kind of message by the name of its class. Names are the
+protocol's (`ConsensusProtocol.messages`); "" means every message. Only runtimes that know messages
+can do that: the simulator does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from faults.description import BadFault, Fault, Link, node_name
+from faults.generators import Constraints, Draw, Fields, one_node
+
+DIRECTIONS: Final = ("both", "in", "out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkFault(Fault):
+    """What may happen to each message on the links between `nodes` and the other nodes.
+
+    `direction`: messages to `nodes`, from them, or both. `clients`: also what their clients send
+    and are answered. `message`: only messages of this class, "" for all.
+    """
+
+    direction: str = "both"
+    clients: bool = False
+    message: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.direction not in DIRECTIONS:
+            raise BadFault(f"{self.id}: no direction {self.direction!r}; there are {DIRECTIONS}")
+
+    def covers(self, link: Link) -> bool:
+        """Is this directed link in it?"""
+        source, destination = link
+        return (self.direction != "in" and source in self.nodes) or (
+            self.direction != "out" and destination in self.nodes
+        )
+
+    def describe(self) -> str:
+        what = f" of {self.message}" if self.message else ""
+        where = {"both": "at", "in": "to", "out": "from"}[self.direction]
+        return f"{self.kind}{what} {where} {','.join(node_name(n) for n in self.nodes)}"
+
+    def check_percent(self, percent: int) -> None:
+        if not 0 < percent <= 100:
+            raise BadFault(f"{self.id}: percent must be 1 to 100, not {percent}")
+
+
+def draw_links(draw: Draw, constraints: Constraints) -> Fields:
+    """Which links and messages: the fields that all link faults share."""
+    one_message = bool(constraints.messages) and draw.chance(35)
+    return {
+        "nodes": constraints.nodes if draw.chance(30) else one_node(draw, constraints),
+        "direction": draw.pick(["both", "both", "in", "out"]),
+        "message": draw.pick(constraints.messages) if one_message else "",
+        "clients": not one_message and draw.chance(30),
+    }
