@@ -1,4 +1,4 @@
-"""The hands: a small program that runs as process 1 of a pod and does to it what it is told.
+"""The agent: a small program that runs as process 1 of a pod and injects faults into it.
 
 A pod is two containers. This agent owns the network and the PID namespaces; the node's container
 joins both, and needs no tools, no privileges and no knowledge of this. So what the agent does to

@@ -21,9 +21,9 @@ from typing import Any, Final, TypeVar
 from faults.agent import assembly
 from faults.agent.assembly import TRUE, Skew
 from faults.agent.errors import AgentError, Failed
-from faults.agent.moment import Moment, at_once, poll_until
-from faults.agent.patient import Patient, Reading, patient
+from faults.agent.patched_process import PatchedProcess, Reading, open_process
 from faults.agent.processes import NodeProcesses, Process, is_engines, processes
+from faults.agent.synchronized_start import Wait, no_wait, poll_until
 from faults.agent.vdso import Library, Memory, ProcessGone, base_of
 
 KEEPER_EVERY_S: Final = 0.005
@@ -49,9 +49,7 @@ class Clock:
     def active(self) -> bool:
         return self.skew != TRUE
 
-    def set(
-        self, offset_ns: int, drift_ppm: float = 0.0, moment: Moment = at_once
-    ) -> dict[str, Any]:
+    def set(self, offset_ns: int, drift_ppm: float = 0.0, wait: Wait = no_wait) -> dict[str, Any]:
         """From now on every process's clock is `offset_ns` off the host's, and drifts from there.
 
         The answer's `began_ns` and `done_ns` enclose the moment at which they got it.
@@ -59,7 +57,7 @@ class Clock:
         rate = assembly.rate_of(drift_ppm)
         with self._lock:
             self._for_each(lambda _: None)  # reads the libraries, which is slow, beforehand
-            moment()
+            wait()
             began_ns = time.monotonic_ns()
             self.skew = Skew(time.time_ns() if rate else 0, offset_ns, rate)
             pids = self.apply()
@@ -94,9 +92,11 @@ class Clock:
     def blobs(self) -> dict[int, tuple[bytes, dict[str, int]]]:
         """Per patched process the code as it stands there, if it is ours, and its entries."""
         ours = [r.pid for r in self.readings() if r.patched and r.code_is_ours]
-        return {pid: blob for pid, blob in self._for_each(Patient.blob).items() if pid in ours}
+        return {
+            pid: blob for pid, blob in self._for_each(PatchedProcess.blob).items() if pid in ours
+        }
 
-    def _apply_to(self, process: Patient) -> None:
+    def _apply_to(self, process: PatchedProcess) -> None:
         if not process.has_code():
             if not self.active:
                 return
@@ -111,7 +111,7 @@ class Clock:
             self._for_each(self._apply_to)
             self._for_each(lambda p: p.restore(self._node) if p.is_patched() else None)
 
-    def _for_each(self, act: Callable[[Patient], T]) -> dict[int, T]:
+    def _for_each(self, act: Callable[[PatchedProcess], T]) -> dict[int, T]:
         """`act` on every process of the node that is there for as long as it takes; by pid."""
         done: dict[int, T] = {}
         with self._lock:
@@ -119,7 +119,7 @@ class Clock:
                 with suppress(FileNotFoundError, ProcessLookupError, ProcessGone):
                     library = self._library(process.pid)
                     if library is not None:
-                        with patient(process.pid, library) as opened:
+                        with open_process(process.pid, library) as opened:
                             done[process.pid] = act(opened)
             self._libraries = {pid: lib for pid, lib in self._libraries.items() if pid in done}
         return done

@@ -20,8 +20,8 @@ from typing import Any
 from faults.agent import netlink
 from faults.agent.bpf import PASSES_ALL, Instruction, drop_program
 from faults.agent.errors import BadRequest, Failed, Unsupported
-from faults.agent.moment import Moment, at_once
 from faults.agent.netlink import Netlink, NetlinkError
+from faults.agent.synchronized_start import Wait, no_wait
 
 HOW = "clsact+bpf"
 SIOCGIFFLAGS, IFF_UP, IFF_LOOPBACK = 0x8913, 0x1, 0x8
@@ -61,8 +61,8 @@ class Links:
         self._prepared: set[int] = set()
         self.loss: dict[str, float] = {}
 
-    def set(self, loss: Mapping[str, float], moment: Moment = at_once) -> dict[str, Any]:
-        """From `moment` on, packets to each address are lost with its probability, and no others.
+    def set(self, loss: Mapping[str, float], wait: Wait = no_wait) -> dict[str, Any]:
+        """After `wait`, packets to each address are lost with its probability, and no others.
 
         The answer's `began_ns` and `done_ns` enclose the moment at which the kernel took it.
         """
@@ -70,7 +70,7 @@ class Links:
         with self._lock:
             numbers = self._prepare()
             messages = [netlink.set_egress_filter(number, program) for number in numbers]
-            moment()
+            wait()
             began_ns = time.monotonic_ns()
             try:
                 for message in messages:

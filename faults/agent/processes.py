@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from faults.agent.errors import Failed, Unsupported
-from faults.agent.moment import Moment, at_once, poll_until
+from faults.agent.synchronized_start import Wait, no_wait, poll_until
 
 PROC = Path("/proc")
 DEAD = "ZX"
@@ -124,11 +124,11 @@ class NodeProcesses:
         self.control = threading.RLock()
         self.paused = False
 
-    def kill(self, moment: Moment = at_once) -> dict[str, Any]:
+    def kill(self, wait: Wait = no_wait) -> dict[str, Any]:
         """SIGKILL to all; answers once they are gone."""
         require_own_namespace()
         victims = processes()
-        moment()
+        wait()
         began_ns = time.monotonic_ns()
         found = self._signal_all(signal.SIGKILL)
         done_ns = time.monotonic_ns()
@@ -144,11 +144,11 @@ class NodeProcesses:
             "pids": pids,
         }
 
-    def pause(self, moment: Moment = at_once) -> dict[str, Any]:
+    def pause(self, wait: Wait = no_wait) -> dict[str, Any]:
         """SIGSTOP to all; answers once every thread is seen stopped."""
         require_own_namespace()
         with self.control:
-            moment()
+            wait()
             began_ns = time.monotonic_ns()
             self._signal_all(signal.SIGSTOP)
             self.paused = True
@@ -156,11 +156,11 @@ class NodeProcesses:
             done_ns = time.monotonic_ns()
         return {"began_ns": began_ns, "done_ns": done_ns, **self.evidence()}
 
-    def resume(self, moment: Moment = at_once) -> dict[str, Any]:
+    def resume(self, wait: Wait = no_wait) -> dict[str, Any]:
         """SIGCONT to all; answers once no thread is stopped any more. Does no harm unpaused."""
         require_own_namespace()
         with self.control:
-            moment()
+            wait()
             began_ns = time.monotonic_ns()
             self._signal_all(signal.SIGCONT)
             done_ns = time.monotonic_ns()

@@ -30,14 +30,14 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from faults.agent import VERSION
-from faults.agent.abilities import abilities
+from faults.agent.capabilities import probe_capabilities
 from faults.agent.clock import Clock, await_node
 from faults.agent.errors import AgentError, BadRequest, Failed
 from faults.agent.evidence import clock_evidence
 from faults.agent.links import Links, wanted_loss
-from faults.agent.moment import Moment, at_once, moment_at
 from faults.agent.probe import LISTEN_MS_MAX, PORT, Prober
 from faults.agent.processes import SETTLE_S, NodeProcesses, require_own_namespace
+from faults.agent.synchronized_start import Wait, no_wait, wait_until
 
 Request: TypeAlias = Mapping[str, Any]
 Answer: TypeAlias = dict[str, Any]
@@ -70,7 +70,7 @@ class Operations:
         self.node = NodeProcesses()
         self.false_clock = Clock(self.node)
         self._prober: Prober | None = None
-        self.can = abilities(self.links_here)  # forks: before the first thread
+        self.can = probe_capabilities(self.links_here)  # forks: before the first thread
         try:
             self._prober = Prober(probe_port)
             self.can["probes"] = {"ok": True, "how": f"udp port {probe_port}"}
@@ -80,24 +80,24 @@ class Operations:
     def links(self, request: Request) -> Answer:
         """drop_to: addresses; loss: {address: probability}. The whole set; empty heals."""
         loss = wanted_loss(request.get("drop_to", []), request.get("loss", {}))
-        return self.links_here.set(loss, self._moment(request))
+        return self.links_here.set(loss, self._wait(request))
 
     def kill(self, request: Request) -> Answer:
         """SIGKILL to every process of the node; `pids`, and `gone_ns` when they were gone."""
-        return self.node.kill(self._moment(request))
+        return self.node.kill(self._wait(request))
 
     def pause(self, request: Request) -> Answer:
-        return self.node.pause(self._moment(request))
+        return self.node.pause(self._wait(request))
 
     def resume(self, request: Request) -> Answer:
-        return self.node.resume(self._moment(request))
+        return self.node.resume(self._wait(request))
 
     def clock(self, request: Request) -> Answer:
         """offset_ns: how far off; drift_ppm: and how much faster from then on. Both 0 heal."""
         require_own_namespace()
         offset_ns = _number(request, "offset_ns", -OFFSET_NS_MAX, OFFSET_NS_MAX)
         drift_ppm = _number(request, "drift_ppm", -DRIFT_PPM_LEAST, DRIFT_PPM_MAX, 0)
-        return self.false_clock.set(int(offset_ns), drift_ppm, self._moment(request))
+        return self.false_clock.set(int(offset_ns), drift_ppm, self._wait(request))
 
     def await_process(self, request: Request) -> Answer:
         """timeout_s. Waits for the node to start; its clock is false again before the answer."""
@@ -151,11 +151,11 @@ class Operations:
                 problems.append(f"{name}: {error}")
         return {"done_ns": time.monotonic_ns(), "problems": problems}
 
-    def _moment(self, request: Request) -> Moment:
+    def _wait(self, request: Request) -> Wait:
         at_ns = request.get("at_ns")
         if at_ns is None:
-            return at_once
-        return moment_at(int(_number(request, "at_ns", 0, 1 << 63)), self.closing)
+            return no_wait
+        return wait_until(int(_number(request, "at_ns", 0, 1 << 63)), self.closing)
 
 
 def _number(

@@ -63,9 +63,9 @@ def _findings(console: Console) -> Iterator[Finding]:
     except HarnessError as error:
         yield Finding("containers", False, str(error))
         return
-    for name, ability in greeting["can"].items():
-        says = ability.get("how") or f"{ability.get('error')}; {ability.get('remedy')}"
-        yield Finding(name, bool(ability["ok"]), says)
+    for name, capability in greeting["can"].items():
+        says = capability.get("how") or f"{capability.get('error')}; {capability.get('remedy')}"
+        yield Finding(name, bool(capability["ok"]), says)
 
 
 async def _greeting(engine: PodEngine) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faults.agent.errors import AgentError, BadRequest, Failed, Unsupported
-from faults.agent.moment import moment_at, poll_until
 from faults.agent.processes import (
     NodeProcesses,
     Process,
@@ -21,6 +20,7 @@ from faults.agent.processes import (
     read_process,
     thread_states,
 )
+from faults.agent.synchronized_start import poll_until, wait_until
 
 
 @given(st.text(max_size=15), st.integers(1, 2**22), st.sampled_from("RSDZTtXI"))
@@ -56,14 +56,14 @@ def test_nothing_is_signalled_unless_the_agent_is_process_1(act: str) -> None:
 def test_a_moment_is_waited_for_and_given_up_when_healing() -> None:
     closing = threading.Event()
     at_ns = time.monotonic_ns() + 3_000_000
-    moment_at(at_ns, closing)()
+    wait_until(at_ns, closing)()
     assert time.monotonic_ns() >= at_ns
-    moment_at(0, closing)()  # long past
+    wait_until(0, closing)()  # long past
     closing.set()
     with pytest.raises(Failed, match="told to heal"):
-        moment_at(time.monotonic_ns() + 10**10, closing)()
+        wait_until(time.monotonic_ns() + 10**10, closing)()
     with pytest.raises(BadRequest, match="more than 60 s ahead"):
-        moment_at(time.monotonic_ns() + 10**12, closing)
+        wait_until(time.monotonic_ns() + 10**12, closing)
 
 
 def test_polling_ends() -> None:

@@ -44,7 +44,7 @@ class Reading(NamedTuple):
         }
 
 
-class Patient:
+class PatchedProcess:
     """See the top of this file."""
 
     def __init__(self, pid: int, library: Library, memory: Memory) -> None:
@@ -177,7 +177,7 @@ def entry_offsets() -> dict[str, int]:
 
 
 @contextmanager
-def patient(pid: int, library: Library) -> Iterator[Patient]:
+def open_process(pid: int, library: Library) -> Iterator[PatchedProcess]:
     """The process, with its memory open for the length of the block."""
     with Memory(pid) as memory:
-        yield Patient(pid, library, memory)
+        yield PatchedProcess(pid, library, memory)

@@ -1,6 +1,8 @@
-"""Acting together: all containers of a host share its monotonic clock, so a moment on it is a
-signal that needs no message. The controller names one a few milliseconds ahead, every agent
-prepares, waits for it, and acts."""
+"""Acting at the same time on all nodes.
+
+All containers of a host share its monotonic clock. The controller names a time on it a few
+milliseconds ahead; every agent prepares, waits for that time, and acts. No message is needed.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,18 @@ from typing import TypeAlias
 
 from faults.agent.errors import BadRequest, Failed
 
-Moment: TypeAlias = Callable[[], None]
+Wait: TypeAlias = Callable[[], None]
 """Returns when it is time to act."""
 
 AHEAD_NS_MAX = 60_000_000_000
 SPIN_NS = 150_000  # sleeping is about 60 us late; the rest is spun away
 
 
-def at_once() -> None:
-    """The moment is now."""
+def no_wait() -> None:
+    """Act immediately."""
 
 
-def moment_at(at_ns: int, closing: threading.Event) -> Moment:
+def wait_until(at_ns: int, closing: threading.Event) -> Wait:
     """A wait until `at_ns` on CLOCK_MONOTONIC, given up when `closing` is set meanwhile."""
     if at_ns - time.monotonic_ns() > AHEAD_NS_MAX:
         raise BadRequest(
@@ -33,7 +35,7 @@ def moment_at(at_ns: int, closing: threading.Event) -> Moment:
     def wait() -> None:
         while (left := at_ns - time.monotonic_ns()) > 0:
             if left > SPIN_NS and closing.wait((left - SPIN_NS) / 1e9):
-                raise Failed("the agent was told to heal before the moment came", "ask again")
+                raise Failed("the agent was told to heal before the time came", "ask again")
 
     return wait
 

@@ -13,15 +13,15 @@ from typing import Any, Final
 from faults.agent.assembly import Skew
 from faults.agent.errors import AgentError, Unsupported
 from faults.agent.links import Links
-from faults.agent.patient import Patient
+from faults.agent.patched_process import PatchedProcess
 from faults.agent.processes import NodeProcesses, require_own_namespace
 from faults.agent.vdso import Memory, base_of
 
-CAPABILITIES: Final = {"DAC_OVERRIDE": 1, "KILL": 5, "NET_ADMIN": 12, "SYS_PTRACE": 19}
+LINUX_CAPABILITIES: Final = {"DAC_OVERRIDE": 1, "KILL": 5, "NET_ADMIN": 12, "SYS_PTRACE": 19}
 TRIAL_NS: Final = 3_600_000_000_000
 
 
-def abilities(links: Links) -> dict[str, dict[str, Any]]:
+def probe_capabilities(links: Links) -> dict[str, dict[str, Any]]:
     """By name: {"ok": true, "how": ...}, or {"ok": false, "error": ..., "remedy": ...}."""
     return {
         "links": _try(links.probe),
@@ -30,20 +30,20 @@ def abilities(links: Links) -> dict[str, dict[str, Any]]:
     }
 
 
-def _try(ability: Callable[[], str]) -> dict[str, Any]:
+def _try(capability: Callable[[], str]) -> dict[str, Any]:
     try:
-        return {"ok": True, "how": ability()}
+        return {"ok": True, "how": capability()}
     except AgentError as error:
         return {"ok": False, "error": str(error), "remedy": error.remedy}
     except OSError as error:
         return {"ok": False, "error": f"unexpected: {error}", "remedy": "report this"}
 
 
-def require_capabilities(*names: str) -> None:
+def require_linux_capabilities(*names: str) -> None:
     """Raises Unsupported when this process lacks one of them."""
     status = Path("/proc/self/status").read_text()
     held = int(next(line.split()[1] for line in status.splitlines() if "CapEff" in line), 16)
-    lacking = [name for name in names if not held >> CAPABILITIES[name] & 1]
+    lacking = [name for name in names if not held >> LINUX_CAPABILITIES[name] & 1]
     if lacking:
         raise Unsupported(
             f"the agent lacks the capabilities {', '.join(lacking)}",
@@ -53,7 +53,7 @@ def require_capabilities(*names: str) -> None:
 
 def _can_signal() -> str:
     require_own_namespace()
-    require_capabilities("KILL")
+    require_linux_capabilities("KILL")
     return "signals to the PID namespace"
 
 
@@ -67,7 +67,7 @@ def can_set_clocks() -> str:
             f"this machine is {platform.machine()}, and the clock's code is x86-64 only",
             "run clock faults on an x86-64 host, or in the simulator",
         )
-    require_capabilities("SYS_PTRACE", "DAC_OVERRIDE")
+    require_linux_capabilities("SYS_PTRACE", "DAC_OVERRIDE")
     asking, ask = os.pipe()
     answers, answering = os.pipe()
     child = os.fork()
@@ -101,6 +101,6 @@ def _set_ahead(pid: int) -> None:
     if base is None:
         raise Unsupported("processes here have no vDSO", "boot the kernel without vdso=0")
     with Memory(pid) as memory:
-        target = Patient(pid, memory.read_library(base), memory)
+        target = PatchedProcess(pid, memory.read_library(base), memory)
         target.write_code(Skew(0, TRIAL_NS, 0))
         target.patch(NodeProcesses())
