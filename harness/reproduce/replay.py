@@ -183,7 +183,6 @@ def replay_timings(
         judge_fully(run)
         keep = store if result.reproduced == 0 else None
         attempt = _attempt(number, run, recorded, keep)
-        run.dismantle()
         result.attempts.append(attempt._replace(world_seed=number))
         watch(result.attempts[-1])
     return result

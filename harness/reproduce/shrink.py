@@ -182,7 +182,6 @@ class _Shrinker:
             self.tried += 1
             run = simulate_and_judge(*attempt)
             size, symptoms = size_of(run), run.symptoms
-            run.dismantle()
             if any(s.detector == self.detector for s in symptoms):
                 self.best, self.size = attempt, size
                 return True
@@ -248,9 +247,7 @@ class _Shrinker:
     def _arrivals(self) -> int:
         """How many operations arrive during the chaos."""
         run = simulate(*self.best)
-        arrived = run.arrivals
-        run.dismantle()
-        return arrived
+        return run.arrivals
 
     def _smaller_scale(self) -> Iterator[Candidate]:
         for nodes in range(3, self.best.config.nodes):

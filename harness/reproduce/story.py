@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from faults.kinds import fault_from_json
 from harness.run.simulation import SimulatedRun
-from harness.runtimes.sim.event_queue import Sent
+from harness.runtimes.sim.run_record import Message as Sent
 from histories.events import NEMESIS, Event
 from node_image.protocols.interface import Command
 
@@ -139,14 +139,15 @@ class _Teller:
             yield self._line(crash.at_us, 0, crash.describe(), source=crash.node)
 
     def _processes(self) -> Iterator[Line]:
-        for at_us, node, what in self._run.runtime.world.moments:
+        for at_us, node, what in self._run.runtime.world.processes.events:
             if what == "start" and at_us:
                 yield self._line(at_us, 1, f"n{node} starts again", source=node)
 
     # ------------------------------------------------------------------ messages
 
     def _messages(self) -> Iterator[Line]:
-        trace = self._run.runtime.trace
+        record = self._run.runtime.record
+        trace = record.messages if record else []
         often = Counter(type(sent.message).__name__ for sent in trace)
         for group in _broadcasts(trace):
             kind = type(group[0].message).__name__
@@ -157,7 +158,7 @@ class _Teller:
             targets = tuple(s.target for s in group if s.arrives_us is not None)
             lost = tuple(s.target for s in group if s.arrives_us is None)
             yield self._line(
-                group[0].departs_us,
+                group[0].departs_us or group[0].sent_us,
                 3 if carries else 4,
                 _message_text(group, targets, lost),
                 source=group[0].source,
@@ -195,7 +196,7 @@ def _message_text(group: list[Sent], targets: tuple[int, ...], lost: tuple[int, 
     sent = group[0]
     to = ", ".join(f"n{n}" for n in targets) or "nobody"
     gone = f" (lost: {', '.join(f'n{n}' for n in lost)})" if lost else ""
-    arrivals = [s.arrives_us - s.departs_us for s in group if s.arrives_us is not None]
+    arrivals = [s.arrives_us - s.sent_us for s in group if s.arrives_us is not None]
     late = f" in {max(arrivals) / 1000:.1f} ms" if arrivals else ""
     return f"n{sent.source} → {to}{gone}{late}  {_value(sent.message)}"
 
@@ -258,7 +259,7 @@ class _Lanes:
 
     def __init__(self, run: SimulatedRun) -> None:
         self._nodes = run.config.node_ids()
-        self._moments = sorted(run.runtime.world.moments)
+        self._moments = sorted(run.runtime.world.processes.events)
         self._state = dict.fromkeys(self._nodes, "│")
         self._next = 0
 

@@ -70,10 +70,6 @@ class SimulatedRun:
             return "invalid"
         return self.verdict.outcome if self.verdict else "valid"
 
-    def dismantle(self) -> None:
-        """Take the world apart, so that its memory is free at once: it is full of cycles."""
-        self.runtime.close()
-
     @property
     def simulated_us(self) -> int:
         return self.runtime.world.now_us

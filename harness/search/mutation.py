@@ -199,7 +199,6 @@ def _fails(config: RunConfig, schedule: Schedule, result: SeedResult) -> bool:
     """Does any of the same detectors fire?"""
     run = simulate_and_judge(config, schedule)
     fired = {symptom.detector for symptom in run.symptoms}
-    run.dismantle()
     return bool(fired & {symptom.detector for symptom in result.symptoms})
 
 

@@ -156,7 +156,7 @@ def run_seed(sweep: SweepPlan, seed: int) -> SeedResult:
         sentence = "".join(traceback.format_exception(error))
         return SeedResult(seed, "unknown", (Symptom("harness", kind),), sentence, mix, 0, 0, 0)
     outcomes = run.stats.outcomes
-    result = SeedResult(
+    return SeedResult(
         seed,
         run.outcome,
         run.symptoms,
@@ -166,8 +166,6 @@ def run_seed(sweep: SweepPlan, seed: int) -> SeedResult:
         outcomes["ok"] + outcomes["fail"] + outcomes["info"],
         run.stats.injected,
     )
-    run.dismantle()
-    return result
 
 
 def describe_mix(config: RunConfig, schedule: Schedule) -> str:

@@ -84,4 +84,3 @@ def test_restarted_owners_and_a_bare_majority_decide(seed: int) -> None:
     that took longer than everybody's patience overtook one another.)"""
     run = simulate_and_judge(*draw(SweepPlan(protocol="epaxos", fixed={}), seed))
     assert run.outcome == "valid", run.sentence
-    run.dismantle()

@@ -9,6 +9,7 @@ from faults.description import Fault
 from faults.schedule import Schedule
 from harness.run.config import RunConfig
 from harness.run.simulation import SimulatedRun, simulate_and_judge
+from harness.runtimes.sim.run_record import Message
 
 SECOND = 1_000_000
 
@@ -37,8 +38,14 @@ def run(*faults: Fault, traced: bool = False, **changes: Any) -> SimulatedRun:
     return simulate_and_judge(settings, schedule(faults, settings.time_us), traced=traced)
 
 
+def messages(done: SimulatedRun) -> list[Message]:
+    """What the nodes of a traced run sent to each other."""
+    assert done.runtime.record is not None
+    return done.runtime.record.messages
+
+
 def evidence(done: SimulatedRun, identity: str, what: str) -> dict[str, Any]:
-    """What the hands said about carrying a fault out."""
+    """What the fault injector said about carrying a fault out."""
     for event in done.events:
         if event.f == what and event.type == "info" and event.value["id"] == identity:
             assert event.extra is not None

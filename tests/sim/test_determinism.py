@@ -89,7 +89,8 @@ def test_watching_every_message_changes_nothing(seed: int) -> None:
     config, schedule = draw(SweepPlan(protocol="multi-paxos", fixed={"time_us": 3_000_000}), seed)
     plain, traced = simulate(config, schedule), simulate(config, schedule, traced=True)
     assert plain.events == traced.events
-    assert traced.runtime.trace and not plain.runtime.trace
+    assert traced.runtime.record is not None and traced.runtime.record.messages
+    assert plain.runtime.record is None
 
 
 def test_another_seed_is_another_run() -> None:

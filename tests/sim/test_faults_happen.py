@@ -21,7 +21,7 @@ from faults.kinds.pause import Pause
 from faults.kinds.power import PowerCut
 from faults.kinds.reorder import Reorder
 from faults.kinds.slow_disk import SlowDisk
-from tests.sim.runs import SECOND, evidence, run
+from tests.sim.runs import SECOND, evidence, messages, run
 
 TIMES: dict[str, Any] = {"id": "f", "start_us": SECOND, "duration_us": SECOND}
 ALL = (1, 2, 3)
@@ -77,7 +77,7 @@ def test_an_ambush_strikes_at_its_moment(fault: Fault) -> None:
     assert seen["struck"] is True and seen["node"] in ALL
 
 
-def test_an_ambush_that_nobody_walks_into_says_so() -> None:
+def test_an_aimed_fault_whose_moment_never_comes_says_so() -> None:
     fault = Aimed(**TIMES, nodes=(), moment="after-send", message="SnapshotOffer", action="kill")
     done = run(fault)
     assert evidence(done, "f", "inject")["evidence"] == {"struck": False, "seen": 0}
@@ -89,9 +89,7 @@ def test_a_kill_in_the_middle_of_a_broadcast_reaches_some_and_not_others() -> No
     done = run(fault, traced=True)
     struck_us = next(e.time for e in done.events if e.f == "inject" and e.type == "info") // 1000
     last = [
-        s
-        for s in done.runtime.trace
-        if type(s.message).__name__ == "Accept" and s.departs_us == struck_us
+        s for s in messages(done) if type(s.message).__name__ == "Accept" and s.sent_us == struck_us
     ]
     assert len(last) == 1
 
@@ -101,8 +99,8 @@ def test_a_cut_link_carries_nothing_and_the_others_do() -> None:
     done = run(fault, traced=True)
     window = [
         s
-        for s in done.runtime.trace
-        if _chaos_us(done) + SECOND < s.departs_us < _chaos_us(done) + 2 * SECOND - 1
+        for s in messages(done)
+        if _chaos_us(done) + SECOND < s.sent_us < _chaos_us(done) + 2 * SECOND - 1
     ]
     assert {s.arrives_us for s in window if s.source == 1} <= {None}
     assert any(s.arrives_us for s in window if s.target == 1)
@@ -126,19 +124,19 @@ def test_clocks_jump_and_drift_without_touching_each_other() -> None:
     drift = Drift(**TIMES, nodes=(1,), ppm=-100_000)
     done = run(drift)
     node = done.runtime.world.nodes[1]
-    gained_us = node.monotonic(done.simulated_us) - done.simulated_us
+    gained_us = node.clock.monotonic(done.simulated_us) - done.simulated_us
     other = done.runtime.world.nodes[2]
-    assert node.ppm == other.ppm == 0
+    assert node.clock.drift_ppm == other.clock.drift_ppm == 0
     # It ran a tenth too slow for a second, and keeps what it lost.
     clean = run().runtime.world.nodes[1]
-    assert gained_us - (clean.monotonic(0)) == -100_000
+    assert gained_us - (clean.clock.monotonic(0)) == -100_000
 
 
 def test_two_faults_on_one_node_let_go_one_by_one() -> None:
     first = Kill(**TIMES, nodes=(1,))
     second = dataclasses.replace(first, id="g", start_us=1_500_000)
     done = run(first, second)
-    starts = [m for m in done.runtime.world.moments if m.node == 1 and m.what == "start"]
+    starts = [m for m in done.runtime.world.processes.events if m.node == 1 and m.what == "start"]
     assert len(starts) == 2  # once at the beginning, once when the second had let go
     assert starts[1].at_us >= _chaos_us(done) + 2_500_000
     assert done.outcome == "valid"

@@ -14,12 +14,13 @@ def test_the_rest_of_a_step_comes_before_what_was_due_at_that_very_moment() -> N
     """Messages that one slow one had held up arrive in one microsecond, with the sequence of their
     sending. (Found in a sweep of Raft: a node seemed to apply slot 1148 after slot 1155.)"""
     world = World(RunConfig(protocol="raft", nodes=3, on="sim"), WorldConfig())
-    node = world.nodes[2]
-    world.agenda.clear()
-    early = world.sequence()
+    node, processes, entries = world.nodes[2], world.processes, world.queue.entries
+    entries.clear()
+    early = world.queue.sequence()
+    world.time.now_us = 700
     node.up, node.paused, node.running = True, True, False
-    world.hands.ambush._put_off(node, [], 700)
-    node.stash.append((700, early, 1, node, ("a message",), 0))
-    world.now_us = 900
-    world.resume(node)
-    assert [heappop(world.agenda)[2] for _ in range(2)] == [EFFECTS, 1]
+    processes.interrupt_step(node, [])
+    processes.stash[2].append((700, early, 1, node, ("a message",), 0))
+    world.time.now_us = 900
+    processes.resume(node)
+    assert [heappop(entries)[2] for _ in range(2)] == [EFFECTS, 1]

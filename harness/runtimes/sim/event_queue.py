@@ -1,12 +1,22 @@
-"""What an entry of the world's agenda may be; see `harness.runtimes.sim.world`.
+"""The event queue: everything that is still to happen, ordered by (time, sequence).
 
-An entry is (at_us, sequence, what, node, payload, departs_us). `what` above zero is the sender of a
-message between nodes.
+An entry is a plain tuple
+
+    (at_us, sequence, what, node, payload, departs_us)
+
+`what` is the sender's number for a message between nodes (then `payload` is the message), else one
+of the constants below. `node` is the `SimNode` at which it happens, None where there is none.
+`departs_us` is when the entry leaves its node, where that is later than the step that made it: it
+waits for the disk, and a crash before then withdraws it. `sequence` makes the order total, so
+nothing else is ever compared. Entries are data: they refer to no object that carries out anything.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable
+from heapq import heapify, heappush
+from itertools import count
+from typing import Any, Final, TypeAlias
 
 Entry: TypeAlias = tuple[int, int, int, Any, Any, int]
 
@@ -15,22 +25,31 @@ TIMER: Final = -1  # the timer's name
 EFFECTS: Final = -2  # the rest of a step that a pause interrupted
 ANSWER: Final = -3  # (call, response): an answer reaches a client
 WAKE: Final = -4  # the conductor wants to be woken
-CONTROL: Final = -5  # (function, arguments...): the faults' hands
+START: Final = -5  # a process of the node is to be started
+FAULT_STEP: Final = -6  # (step, fault, arguments...): a later step of a fault is due
+FAULT_REPORT: Final = -7  # (fault, what, report): the conductor is told about a fault
 
 
-class Sent(NamedTuple):
-    """One message on its way, for people. `arrives_us` is None when it was lost."""
+class EventQueue:
+    """A heap of entries. The event loop takes them from `entries` itself."""
 
-    departs_us: int
-    arrives_us: int | None
-    source: int
-    target: int
-    message: tuple[Any, ...]
+    __slots__ = ("entries", "sequence")
 
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.sequence: Callable[[], int] = count().__next__
 
-class Moment(NamedTuple):
-    """Something that became of a node's process: "start", "crash", "pause" or "resume"."""
+    def put(self, at_us: int, what: int, node: Any, payload: Any, departs_us: int = 0) -> int:
+        """Add an entry; answers its sequence number."""
+        sequence = self.sequence()
+        heappush(self.entries, (at_us, sequence, what, node, payload, departs_us))
+        return sequence
 
-    at_us: int
-    node: int
-    what: str
+    def withdraw(self, is_withdrawn: Callable[[Entry], bool]) -> list[Entry]:
+        """Remove the entries of which that is true; answers them, in no particular order (but
+        always in the same one)."""
+        withdrawn = [entry for entry in self.entries if is_withdrawn(entry)]
+        if withdrawn:
+            self.entries[:] = [entry for entry in self.entries if not is_withdrawn(entry)]
+            heapify(self.entries)
+        return withdrawn

@@ -1,15 +1,16 @@
-"""The hands that carry faults out on the simulated cluster, and look whether they did.
+"""Carrying faults out on the simulated cluster, and verifying that they took effect.
 
-Injecting and healing take effect at once; the report comes back through the agenda. A fault that
-lies in wait (`Aimed`) reports its injection when it has struck, or, when its window ends, that it
-did not. The evidence is read off the world's own state afterwards, so that a hand that forgot
-something is found out: the links that are cut, the processes that live, what the disk kept.
+Injecting and healing take effect at once; the report comes back through the event queue. A fault
+that waits for a moment (`Aimed`) reports its injection when it has struck, or, when its window
+ends, that it did not. The evidence is read off the simulation's own state afterwards, so that a
+fault that was carried out in part is found out: the links that are cut, the processes that live,
+what the disk kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from faults.description import Fault, UnsupportedFault
 from faults.kinds.aimed import Aimed
@@ -24,98 +25,93 @@ from faults.kinds.pause import Pause
 from faults.kinds.power import PowerCut
 from faults.kinds.reorder import Reorder
 from faults.kinds.slow_disk import SlowDisk
-from harness.runtimes.interface import FaultReport
-from harness.runtimes.sim.event_queue import CONTROL
-from harness.runtimes.sim.link_faults import LinkHands
-from harness.runtimes.sim.node_faults import NodeHands
-from harness.runtimes.sim.triggers import Ambush
+from harness.runtimes.sim.event_queue import FAULT_STEP, EventQueue
+from harness.runtimes.sim.fault_reports import FaultReports
+from harness.runtimes.sim.link_faults import LinkFaults
+from harness.runtimes.sim.node_faults import NodeFaults
+from harness.runtimes.sim.triggers import EXPIRE, RELEASE, Triggers
+from harness.runtimes.sim.virtual_time import VirtualTime
 
-if TYPE_CHECKING:
-    from harness.runtimes.sim.world import World
+HEALED: Final = "healed"
 
 
-class Craft(NamedTuple):
-    """How one kind of fault is done, undone, and seen to be done and undone."""
+class Procedure(NamedTuple):
+    """How one kind of fault is injected and healed, and how either is verified."""
 
     inject: Callable[[Any], dict[str, Any]]
     heal: Callable[[Any], dict[str, Any]]
-    is_there: Callable[[Any], bool]
-    is_gone: Callable[[Any], bool]
+    is_injected: Callable[[Any], bool]
+    is_healed: Callable[[Any], bool]
 
 
-class Hands:
+class FaultInjector:
     """`inject` and `heal` are what a conductor asks for; both answer through `fault_done`."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.links = LinkHands(world)
-        self.nodes = NodeHands(world)
-        self.ambush = Ambush(world, self)
-        links, nodes = self.links, self.nodes
-        weather = Craft(links.blow, links.calm, links.is_blowing, links.is_calm)
-        down = Craft(nodes.kill, nodes.let_start, nodes.is_down, nodes.is_started)
-        self._crafts: dict[type[Fault], Craft] = {
-            Partition: Craft(links.cut, links.uncut, links.is_cut, links.is_uncut),
+    def __init__(
+        self,
+        queue: EventQueue,
+        time: VirtualTime,
+        reports: FaultReports,
+        links: LinkFaults,
+        nodes: NodeFaults,
+        triggers: Triggers,
+        boot_us: int,
+    ) -> None:
+        self._queue = queue
+        self._time = time
+        self._reports = reports
+        self._boot_us = boot_us
+        self.links, self.nodes, self.triggers = links, nodes, triggers
+        conditions = Procedure(links.impose, links.lift, links.is_imposed, links.is_lifted)
+        down = Procedure(nodes.kill, nodes.let_start, nodes.is_down, nodes.is_started)
+        self._procedures: dict[type[Fault], Procedure] = {
+            Partition: Procedure(links.cut, links.uncut, links.is_cut, links.is_uncut),
             Kill: down,
             PowerCut: down,
-            Pause: Craft(nodes.pause, nodes.resume, nodes.is_paused, nodes.is_resumed),
-            ClockJump: Craft(nodes.jump, nodes.unjump, nodes.is_jumped, nodes.is_unjumped),
-            Drift: Craft(nodes.drift, nodes.undrift, nodes.is_drifting, nodes.is_steady),
-            SlowDisk: Craft(nodes.slow, nodes.unslow, nodes.is_slow, nodes.is_fast),
-            Loss: weather,
-            Delay: weather,
-            Duplicate: weather,
-            Reorder: weather,
-            Aimed: Craft(
-                self.ambush.lay, self.ambush.lift, self.ambush.is_laid, self.ambush.is_lifted
-            ),
+            Pause: Procedure(nodes.pause, nodes.resume, nodes.is_paused, nodes.is_resumed),
+            ClockJump: Procedure(nodes.jump, nodes.unjump, nodes.is_jumped, nodes.is_unjumped),
+            Drift: Procedure(nodes.drift, nodes.undrift, nodes.is_drifting, nodes.is_steady),
+            SlowDisk: Procedure(nodes.slow, nodes.unslow, nodes.is_slow, nodes.is_fast),
+            Loss: conditions,
+            Delay: conditions,
+            Duplicate: conditions,
+            Reorder: conditions,
+            Aimed: Procedure(triggers.arm, triggers.disarm, triggers.is_armed, triggers.is_over),
         }
 
     def inject(self, fault: Fault) -> None:
-        craft = self._craft(fault)
-        evidence = craft.inject(fault)
-        self.ambush.refresh_watch()
+        procedure = self._procedure(fault)
+        evidence = procedure.inject(fault)
+        self.triggers.refresh_watched()
         if not isinstance(fault, Aimed):
-            self.report(fault, "inject", evidence, craft.is_there(fault))
+            self._reports.report(fault, "inject", evidence, procedure.is_injected(fault))
 
     def heal(self, fault: Fault) -> None:
-        craft = self._craft(fault)
-        evidence = craft.heal(fault)
-        self.ambush.refresh_watch()
+        procedure = self._procedure(fault)
+        evidence = procedure.heal(fault)
+        self.triggers.refresh_watched()
         if isinstance(fault, (Kill, PowerCut, Aimed)):
             # The nodes need time to start.
-            at_us = self._world.now_us + self._world.settings.boot_us
-            self.later(at_us, self._healed, fault, evidence)
+            at_us = self._time.now_us + self._boot_us
+            self._queue.put(at_us, FAULT_STEP, None, (HEALED, fault, evidence))
         else:
-            self.report(fault, "heal", evidence, craft.is_gone(fault))
+            self._reports.report(fault, "heal", evidence, procedure.is_healed(fault))
 
-    def _healed(self, _: Any, fault: Fault, evidence: dict[str, Any]) -> None:
+    def step(self, step: str, fault: Any, *arguments: Any) -> None:
+        """Something that was put on the event queue for this fault is due."""
+        if step == EXPIRE:
+            self.triggers.expire(fault)
+        elif step == RELEASE:
+            self.triggers.release(fault)
+        else:
+            self._healed(fault, *arguments)
+
+    def _healed(self, fault: Fault, evidence: dict[str, Any]) -> None:
         evidence = evidence | self.nodes.describe(fault)
-        self.report(fault, "heal", evidence, self._craft(fault).is_gone(fault))
+        self._reports.report(fault, "heal", evidence, self._procedure(fault).is_healed(fault))
 
-    def _craft(self, fault: Fault) -> Craft:
-        craft = self._crafts.get(type(fault))
-        if craft is None:
+    def _procedure(self, fault: Fault) -> Procedure:
+        procedure = self._procedures.get(type(fault))
+        if procedure is None:
             raise UnsupportedFault(f"the simulator cannot do {fault.describe()} yet")
-        return craft
-
-    def report(self, fault: Fault, what: str, evidence: dict[str, Any], verified: bool) -> None:
-        """Tell the conductor, in a turn of its own."""
-        now_us = self._world.now_us
-        moments = {n: now_us * 1000 for n in fault.nodes if isinstance(n, int)}
-        problem = None if verified else "the simulated world does not look as it should"
-        told = FaultReport(moments, verified, evidence, problem)
-        self.later(now_us, _tell, fault, what, told, now_us)
-
-    def let_go(self) -> None:
-        """Break the cycles with the world."""
-        self._crafts.clear()
-        del self.ambush
-
-    def later(self, at_us: int, action: Callable[..., None], *arguments: Any) -> None:
-        """Have `action(conductor, *arguments)` called at that time."""
-        self._world.put(at_us, CONTROL, None, (action, *arguments))
-
-
-def _tell(conductor: Any, fault: Fault, what: str, report: FaultReport, now_us: int) -> None:
-    conductor.fault_done(fault, what, report, now_us)
+        return procedure

@@ -1,6 +1,6 @@
-"""What the weather of one link, or of one node's clients, does to each message.
+"""What faults of a link, or of a node's client connections, do to each message.
 
-Chance comes from one stream per link, so weather here moves nothing elsewhere.
+Chance comes from one random stream per link, so a fault here changes nothing on other links.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from faults.link_fault import LinkFault
 CONNECTION_BREAKS_PERCENT: Final = 50
 
 
-class Weather:
+class LinkConditions:
     """The faults that a link is under now, and how many messages each has struck."""
 
     __slots__ = ("_random", "faults", "struck")
@@ -41,29 +41,29 @@ class Weather:
         after: list[tuple[int, bool]] = []
         for extra_us, ordered in copies:
             if isinstance(fault, Delay):
-                jitter_us = self._upto(fault.jitter_us)
+                jitter_us = self._up_to(fault.jitter_us)
                 after.append((extra_us + fault.delay_us + jitter_us, ordered))
-            elif not self._chance(fault):
+            elif not self._happens(fault):
                 after.append((extra_us, ordered))
                 continue
             elif isinstance(fault, Duplicate):
                 after.append((extra_us, ordered))
-                after.append((extra_us + self._upto(fault.spread_us), False))
+                after.append((extra_us + self._up_to(fault.spread_us), False))
             elif isinstance(fault, Reorder):
-                after.append((extra_us + self._upto(fault.window_us), False))
+                after.append((extra_us + self._up_to(fault.window_us), False))
             self.struck[fault.id] = self.struck.get(fault.id, 0) + 1
         return after
 
     def client_fate(self) -> int | None:
         """The extra delay of a client's request or answer; None when it is lost. A client speaks
-        TCP: nothing is doubled or overtaken."""
+        TCP: nothing is duplicated or reordered."""
         extra_us = 0
         for fault in self.faults:
             if fault.message:
                 continue
             if isinstance(fault, Delay):
-                extra_us += fault.delay_us + self._upto(fault.jitter_us)
-            elif isinstance(fault, Loss) and self._chance(fault):
+                extra_us += fault.delay_us + self._up_to(fault.jitter_us)
+            elif isinstance(fault, Loss) and self._happens(fault):
                 self.struck[fault.id] = self.struck.get(fault.id, 0) + 1
                 return None
         return extra_us
@@ -71,9 +71,9 @@ class Weather:
     def connection_breaks(self) -> bool:
         return self._random.random() * 100 < CONNECTION_BREAKS_PERCENT
 
-    def _chance(self, fault: LinkFault) -> bool:
+    def _happens(self, fault: LinkFault) -> bool:
         percent: int = getattr(fault, "percent", 100)
         return self._random.random() * 100 < percent
 
-    def _upto(self, most_us: int) -> int:
+    def _up_to(self, most_us: int) -> int:
         return int(self._random.random() * (most_us + 1))

@@ -1,28 +1,31 @@
-"""Faults of links: partitions cut them, weather strikes the messages on them."""
+"""Faults of links: partitions cut them; loss, delay, duplication and reordering are conditions of
+the messages on them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from faults.description import Fault, Link
 from faults.kinds.partition import Partition, links_cut
 from faults.link_fault import LinkFault
 from faults.shapes import cut_for
-from harness.runtimes.sim.link_conditions import Weather
+from harness.runtimes.sim.link_conditions import LinkConditions
+from harness.runtimes.sim.network import Network
+from harness.runtimes.sim.node import SimNode
 
-if TYPE_CHECKING:
-    from harness.runtimes.sim.world import World
-
-CLIENT = 0
+CLIENT: Final = 0
 """Stands for a node's clients, in the place of a node."""
 
 
-class LinkHands:
-    def __init__(self, world: World) -> None:
-        self._world = world
+class LinkFaults:
+    def __init__(self, nodes: Mapping[int, SimNode], network: Network, seed: int) -> None:
+        self._nodes = nodes
+        self._network = network
+        self._seed = seed
         self._partitions: dict[str, Partition] = {}
-        self._weather: dict[Link, Weather] = {}
+        self._conditions: dict[Link, LinkConditions] = {}
 
     # ------------------------------------------------------------------ partitions
 
@@ -36,75 +39,76 @@ class LinkHands:
 
     def isolate(self, identity: str, node: int) -> dict[str, Any]:
         """Cut one node off from all others, in the name of a fault."""
-        cut = cut_for("isolate", (node,), tuple(self._world.nodes))
+        cut = cut_for("isolate", (node,), tuple(self._nodes))
         times = {"start_us": 0, "duration_us": 0}
         return self.cut(Partition(id=identity, **times, nodes=(node,), shape="isolate", cut=cut))
 
     def _refresh_cuts(self) -> dict[str, Any]:
         cut = links_cut(self._partitions.values())
-        for node in self._world.nodes.values():
-            for target, link in node.links.items():
-                link.cut = (node.id, target) in cut
-            node.refresh_links()
-        return {"cut": [list(link) for link in self._seen_cut()]}
+        for source, links in self._network.links.items():
+            for target, link in links.items():
+                link.cut = (source, target) in cut
+            self._network.refresh(source)
+        return {"cut": [list(link) for link in self._closed()]}
 
-    def _seen_cut(self) -> list[Link]:
-        """What the links themselves say."""
+    def _closed(self) -> list[Link]:
+        """The links over which a broadcast does not go, as the network itself has it."""
+        network = self._network
         return [
-            (node.id, target)
-            for node in self._world.nodes.values()
-            for target, link in node.links.items()
-            if link not in node.open_links
+            (source, target)
+            for source, links in network.links.items()
+            for target, link in links.items()
+            if link not in network.open_links[source]
         ]
 
     def is_cut(self, fault: Partition) -> bool:
-        return set(fault.cut) <= set(self._seen_cut())
+        return set(fault.cut) <= set(self._closed())
 
     def is_uncut(self, fault: Partition) -> bool:
         others = links_cut(self._partitions.values())
-        return not (set(fault.cut) - others) & set(self._seen_cut())
+        return not (set(fault.cut) - others) & set(self._closed())
 
-    # ------------------------------------------------------------------ weather
+    # ------------------------------------------------------------------ conditions
 
-    def blow(self, fault: LinkFault) -> dict[str, Any]:
+    def impose(self, fault: LinkFault) -> dict[str, Any]:
         links = self._links_of(fault)
         for link in links:
-            self._weather_at(link).faults.append(fault)
-        self._refresh_weather()
+            self._conditions_of(link).faults.append(fault)
+        self._refresh_conditions()
         return {"links": len(links)}
 
-    def calm(self, fault: LinkFault) -> dict[str, Any]:
+    def lift(self, fault: LinkFault) -> dict[str, Any]:
         struck = 0
         for link in self._links_of(fault):
-            weather = self._weather_at(link)
-            weather.faults = [f for f in weather.faults if f.id != fault.id]
-            struck += weather.struck.pop(fault.id, 0)
-        self._refresh_weather()
+            conditions = self._conditions_of(link)
+            conditions.faults = [f for f in conditions.faults if f.id != fault.id]
+            struck += conditions.struck.pop(fault.id, 0)
+        self._refresh_conditions()
         return {"struck": struck}
 
     def _links_of(self, fault: LinkFault) -> list[Link]:
-        nodes = list(self._world.nodes)
+        nodes = list(self._nodes)
         links = [(a, b) for a in nodes for b in nodes if a != b and fault.covers((a, b))]
         if fault.clients:
             links += [(CLIENT, n) for n in nodes if n in fault.nodes]
         return links
 
-    def _weather_at(self, link: Link) -> Weather:
-        if link not in self._weather:
-            stream = f"{self._world.seed}:weather:{link[0]}>{link[1]}"
-            self._weather[link] = Weather(Random(stream))
-        return self._weather[link]
+    def _conditions_of(self, link: Link) -> LinkConditions:
+        if link not in self._conditions:
+            stream = f"{self._seed}:weather:{link[0]}>{link[1]}"
+            self._conditions[link] = LinkConditions(Random(stream))
+        return self._conditions[link]
 
-    def _refresh_weather(self) -> None:
-        for (source, target), weather in self._weather.items():
-            blowing = weather if weather.faults else None
+    def _refresh_conditions(self) -> None:
+        for (source, target), conditions in self._conditions.items():
+            present = conditions if conditions.faults else None
             if source == CLIENT:
-                self._world.nodes[target].client_weather = blowing
+                self._nodes[target].client_conditions = present
             else:
-                self._world.nodes[source].links[target].weather = blowing
+                self._network.links[source][target].conditions = present
 
-    def is_blowing(self, fault: LinkFault) -> bool:
-        return all(fault in self._weather_at(link).faults for link in self._links_of(fault))
+    def is_imposed(self, fault: LinkFault) -> bool:
+        return all(fault in self._conditions_of(link).faults for link in self._links_of(fault))
 
-    def is_calm(self, fault: LinkFault) -> bool:
-        return not any(fault in weather.faults for weather in self._weather.values())
+    def is_lifted(self, fault: LinkFault) -> bool:
+        return not any(fault in conditions.faults for conditions in self._conditions.values())

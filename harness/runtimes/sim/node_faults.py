@@ -1,38 +1,52 @@
 """Faults of nodes: their processes, clocks and disks.
 
 What one fault does to a node is kept apart from what another does: a node that two faults hold down
-starts when the second lets go; clocks and disks add up. A pause does not outlive the process.
+starts when the second lets go; offsets of clocks and delays of disks add up. A pause does not
+outlive the process.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from faults.description import Fault
 from faults.kinds.clock import ClockJump
 from faults.kinds.drift import Drift
 from faults.kinds.power import PowerCut
 from faults.kinds.slow_disk import SlowDisk
-from harness.runtimes.sim.event_queue import CONTROL
+from harness.runtimes.sim.event_queue import START, EventQueue
 from harness.runtimes.sim.node import SimNode
+from harness.runtimes.sim.processes import Processes
+from harness.runtimes.sim.virtual_time import VirtualTime
 
-if TYPE_CHECKING:
-    from harness.runtimes.sim.world import World
 
+class NodeFaults:
+    """`boot_us`: how long a node needs until its process starts."""
 
-class NodeHands:
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._down: dict[int, dict[str, bool]] = {n: {} for n in world.nodes}
-        self._stopped: dict[int, dict[str, bool]] = {n: {} for n in world.nodes}
-        self._jumps: dict[int, dict[str, int]] = {n: {} for n in world.nodes}
-        self._true_offset_us = {n: node.wall_offset_us for n, node in world.nodes.items()}
-        self._true_ppm = {n: node.ppm for n, node in world.nodes.items()}
-        self._rates: dict[int, dict[str, int]] = {n: {} for n in world.nodes}
-        self._slow: dict[int, dict[str, int]] = {n: {} for n in world.nodes}
+    def __init__(
+        self,
+        nodes: Mapping[int, SimNode],
+        processes: Processes,
+        queue: EventQueue,
+        time: VirtualTime,
+        boot_us: int,
+    ) -> None:
+        self._nodes = nodes
+        self._processes = processes
+        self._queue = queue
+        self._time = time
+        self._boot_us = boot_us
+        self._down: dict[int, dict[str, bool]] = {n: {} for n in nodes}
+        self._stopped: dict[int, dict[str, bool]] = {n: {} for n in nodes}
+        self._jumps: dict[int, dict[str, int]] = {n: {} for n in nodes}
+        self._true_offset_us = {n: node.clock.wall_offset_us for n, node in nodes.items()}
+        self._true_ppm = {n: node.clock.drift_ppm for n, node in nodes.items()}
+        self._rates: dict[int, dict[str, int]] = {n: {} for n in nodes}
+        self._slow: dict[int, dict[str, int]] = {n: {} for n in nodes}
 
     def _of(self, fault: Fault) -> list[SimNode]:
-        return [node for n, node in self._world.nodes.items() if n in fault.nodes]
+        return [node for n, node in self._nodes.items() if n in fault.nodes]
 
     # ------------------------------------------------------------------ down
 
@@ -42,7 +56,7 @@ class NodeHands:
 
     def hold_down(self, identity: str, node: SimNode, *, power: bool) -> dict[str, Any]:
         self._down[node.id][identity] = True
-        return self._world.crash(node, power=power)
+        return self._processes.crash(node, power=power)
 
     def let_start(self, fault: Fault) -> dict[str, Any]:
         for node in self._of(fault):
@@ -53,21 +67,21 @@ class NodeHands:
         """This fault holds the node down no longer."""
         self._down[node.id].pop(identity, None)
         if not self._down[node.id] and not node.up:
-            world = self._world
-            at_us = world.now_us + world.settings.boot_us
-            world.put(at_us, CONTROL, None, (self._boot, node))
+            self._queue.put(self._time.now_us + self._boot_us, START, node, None)
 
-    def _boot(self, _: Any, node: SimNode) -> None:
-        if not node.up and not self._down[node.id]:
-            self._stopped[node.id].clear()
-            self._world.start(node)
+    def boots(self, node: SimNode) -> bool:
+        """The time to start a node has come: does it, or is it held down again, or up already?"""
+        if node.up or self._down[node.id]:
+            return False
+        self._stopped[node.id].clear()
+        return True
 
     def is_down(self, fault: Fault) -> bool:
         return not any(node.up for node in self._of(fault))
 
     def is_started(self, fault: Fault) -> bool:
         """Or another fault holds the node down, or it died of its own bug."""
-        died = {crash.node for crash in self._world.crashes}
+        died = {crash.node for crash in self._processes.crashes}
         return all(n.up or self._down[n.id] or n.id in died for n in self._of(fault))
 
     def describe(self, fault: Fault) -> dict[str, Any]:
@@ -86,18 +100,20 @@ class NodeHands:
     def stop(self, identity: str, node: SimNode) -> None:
         if node.up:
             self._stopped[node.id][identity] = True
-            self._world.pause(node)
+            self._processes.pause(node)
 
     def resume(self, fault: Fault) -> dict[str, Any]:
-        waited = {f"n{node.id}": {"waiting": len(node.stash)} for node in self._of(fault)}
+        stash = self._processes.stash
+        waited = {f"n{node.id}": {"waiting": len(stash[node.id])} for node in self._of(fault)}
         for node in self._of(fault):
-            self.go_on(fault.id, node)
+            self.let_go_on(fault.id, node)
         return waited
 
-    def go_on(self, identity: str, node: SimNode) -> None:
+    def let_go_on(self, identity: str, node: SimNode) -> None:
+        """This fault stops the node no longer."""
         self._stopped[node.id].pop(identity, None)
         if not self._stopped[node.id]:
-            self._world.resume(node)
+            self._processes.resume(node)
 
     def is_paused(self, fault: Fault) -> bool:
         return not any(node.running for node in self._of(fault))
@@ -116,13 +132,15 @@ class NodeHands:
     def _set_walls(self, fault: Fault, offset_us: int | None) -> dict[str, Any]:
         for node in self._of(fault):
             _put(self._jumps[node.id], fault.id, offset_us)
-            node.wall_offset_us = self._true_offset_us[node.id] + sum(self._jumps[node.id].values())
+            node.clock.wall_offset_us = self._true_offset_us[node.id] + sum(
+                self._jumps[node.id].values()
+            )
         return {f"n{n.id}": {"offset_us": self._offset_us(n)} for n in self._of(fault)}
 
     def _offset_us(self, node: SimNode) -> int:
         """How far the wall clock is off, read from the clocks themselves."""
-        now_us = self._world.now_us
-        return node.wall(now_us) - node.monotonic(now_us) - self._true_offset_us[node.id]
+        now_us, clock = self._time.now_us, node.clock
+        return clock.wall(now_us) - clock.monotonic(now_us) - self._true_offset_us[node.id]
 
     def is_jumped(self, fault: ClockJump) -> bool:
         return all(
@@ -146,20 +164,22 @@ class NodeHands:
     def _set_rates(self, fault: Fault, ppm: int | None) -> dict[str, Any]:
         for node in self._of(fault):
             _put(self._rates[node.id], fault.id, ppm)
-            node.set_drift(self._rate_of(node), self._world.now_us)
-        return {f"n{n.id}": {"ppm": n.ppm} for n in self._of(fault)}
+            node.clock.set_drift(self._rate_of(node), self._time.now_us)
+        return {f"n{n.id}": {"ppm": n.clock.drift_ppm} for n in self._of(fault)}
 
     def _rate_of(self, node: SimNode) -> int:
         return self._true_ppm[node.id] + sum(self._rates[node.id].values())
 
     def is_drifting(self, fault: Drift) -> bool:
         return all(
-            fault.id in self._rates[n.id] and n.ppm == self._rate_of(n) for n in self._of(fault)
+            fault.id in self._rates[n.id] and n.clock.drift_ppm == self._rate_of(n)
+            for n in self._of(fault)
         )
 
     def is_steady(self, fault: Drift) -> bool:
         return all(
-            fault.id not in self._rates[n.id] and n.ppm == self._rate_of(n) for n in self._of(fault)
+            fault.id not in self._rates[n.id] and n.clock.drift_ppm == self._rate_of(n)
+            for n in self._of(fault)
         )
 
     # ------------------------------------------------------------------ disks

@@ -1,4 +1,4 @@
-"""The simulator behind the runtime's seam: the same run, under virtual time, in this process.
+"""The simulator as a runtime: the same run as on Docker, under virtual time, in this process.
 
 Nothing is started and nothing has to be removed. What the nodes decided and noted is kept in
 memory; `collect` writes it into the run's folder in the shape in which real nodes write it.
@@ -19,27 +19,25 @@ from harness.run.conductor import Conductor
 from harness.run.config import RunConfig
 from harness.runtimes.sim.config import WorldConfig
 from harness.runtimes.sim.crashes import NodeCrash
-from harness.runtimes.sim.event_queue import Sent
 from harness.runtimes.sim.node import SimNode
+from harness.runtimes.sim.run_record import RunRecord
 from harness.runtimes.sim.world import World
 from node_image.protocols.interface import Decided
 
 
 class SimRuntime:
-    """One run's world. With `traced`, every message is kept for the story."""
+    """One simulated run. With `traced`, everything in `harness.runtimes.sim.run_record` is kept."""
 
     def __init__(self, config: RunConfig, *, traced: bool = False) -> None:
         self.config = config
         self.world = World(config, WorldConfig.from_json(config.world))
         if traced:
-            self.world.trace = []
+            self.world.keep_record()
 
-    # ------------------------------------------------------------------ the runtime's seam
+    # ------------------------------------------------------------------ the interface of runtimes
 
     def open(self) -> None:
-        self.world.hands.ambush.refresh_watch()
-        for node in self.world.nodes.values():
-            self.world.start(node)
+        self.world.start_all()
 
     def drive(self, conductor: Conductor) -> None:
         with _no_collector():
@@ -56,7 +54,7 @@ class SimRuntime:
             (folder / "crashes.json").write_text(json.dumps(crashes, indent=1), encoding="utf-8")
 
     def close(self) -> None:
-        self.world.dismantle()
+        """Nothing runs and nothing is held: the memory goes with this object."""
 
     def versions(self) -> dict[str, str]:
         return {"simulator": "1", "implementation": platform.python_implementation()}
@@ -70,11 +68,12 @@ class SimRuntime:
     @property
     def crashes(self) -> list[NodeCrash]:
         """The exceptions that came out of the protocol."""
-        return self.world.crashes
+        return self.world.processes.crashes
 
     @property
-    def trace(self) -> list[Sent]:
-        return self.world.trace or []
+    def record(self) -> RunRecord | None:
+        """The messages, where the run was traced."""
+        return self.world.record
 
     def _log_lines(self, node: SimNode) -> Iterator[dict[str, Any]]:
         crashes = [crash for crash in self.crashes if crash.node == node.id]

@@ -1,0 +1,71 @@
+"""The connections between clients and nodes: requests and answers, and how they are lost.
+
+A client speaks TCP to each node. What a request or an answer meets on its way is drawn from streams
+of its own; a lost one breaks the connection, or leaves the client to its time-out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import cycle
+from typing import Any, Final
+
+from harness.runtimes.interface import Response
+from harness.runtimes.sim.config import WorldConfig
+from harness.runtimes.sim.event_queue import ANSWER, REQUEST, EventQueue
+from harness.runtimes.sim.network import draw_delays
+from harness.runtimes.sim.node import SimNode
+from node_image.protocols.interface import Command
+
+REFUSED: Final = Response("refused")
+DISCONNECTED: Final = Response("disconnected")
+DELAYS: Final = 199
+"""How many delays are drawn per stream, after which they come again."""
+
+
+def client_delays(settings: WorldConfig, seed: int, stream: str) -> Callable[[], int]:
+    """Draws the next delay of a message from or to a client."""
+    least_us, most_us = settings.client_min_us, settings.client_max_us
+    return cycle(draw_delays(f"{seed}:{stream}", least_us, most_us, DELAYS)).__next__
+
+
+class ClientConnections:
+    def __init__(self, queue: EventQueue, request_delay: Callable[[], int]) -> None:
+        self._queue = queue
+        self._request_delay = request_delay
+
+    def request(self, call: int, node: SimNode, command: Command, now_us: int) -> None:
+        """A client sends a command to a node."""
+        at_us = now_us + self._request_delay()
+        if node.client_conditions is not None:
+            extra_us = node.client_conditions.client_fate()
+            if extra_us is None:
+                self._lose(call, node, now_us)
+                return
+            at_us += extra_us
+        self._queue.put(at_us, REQUEST, node, (call, command))
+
+    def reply(self, node: SimNode, effect: Any, barrier_us: int, now_us: int) -> None:
+        """A node answers a command, if its client still waits there."""
+        client, seq, answer, after_sync = effect
+        call = node.waiting.pop((client, seq), None)
+        if call is None:
+            return
+        if node.client_conditions is not None:
+            extra_us = node.client_conditions.client_fate()
+            if extra_us is None:
+                self._lose(call, node, now_us)
+                return
+            now_us += extra_us
+        departs_us = barrier_us if after_sync and barrier_us > now_us else now_us
+        self.answer(call, answer, node, departs_us)
+
+    def answer(self, call: int, response: Any, node: SimNode, departs_us: int) -> None:
+        """Whatever a client is told about a request, by the node or by its operating system."""
+        at_us = departs_us + node.client_delay()
+        self._queue.put(at_us, ANSWER, node, (call, response), departs_us)
+
+    def _lose(self, call: int, node: SimNode, now_us: int) -> None:
+        """A request or an answer is lost: the connection breaks, or nobody says anything."""
+        if node.client_conditions is not None and node.client_conditions.connection_breaks():
+            self.answer(call, DISCONNECTED, node, now_us)
