@@ -7,6 +7,7 @@ of its own; a lost one breaks the connection, or leaves the client to its time-o
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heappush
 from itertools import cycle
 from typing import Any, Final
 
@@ -63,7 +64,9 @@ class ClientConnections:
     def answer(self, call: int, response: Any, node: SimNode, departs_us: int) -> None:
         """Whatever a client is told about a request, by the node or by its operating system."""
         at_us = departs_us + node.client_delay()
-        self._queue.put(at_us, ANSWER, node, (call, response), departs_us)
+        queue = self._queue
+        entry = (at_us, queue.sequence(), ANSWER, node, (call, response), departs_us)
+        heappush(queue.entries, entry)
 
     def _lose(self, call: int, node: SimNode, now_us: int) -> None:
         """A request or an answer is lost: the connection breaks, or nobody says anything."""

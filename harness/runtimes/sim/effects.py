@@ -7,6 +7,7 @@ what must not be sent before that departs then (the durable-state rule of
 
 from __future__ import annotations
 
+from heapq import heappush
 from typing import Any
 
 from harness.runtimes.sim.clients import ClientConnections
@@ -76,4 +77,5 @@ class Effects:
         clock = node.clock
         at_us = now_us + (clock.real_delay(delay_us) if clock.drift_ppm else delay_us)
         node.timers[name] = at_us
-        self._queue.put(at_us, TIMER, node, name)
+        queue = self._queue
+        heappush(queue.entries, (at_us, queue.sequence(), TIMER, node, name, 0))

@@ -31,7 +31,8 @@ FAULT_REPORT: Final = -7  # (fault, what, report): the conductor is told about a
 
 
 class EventQueue:
-    """A heap of entries. The event loop takes them from `entries` itself."""
+    """A heap of entries. `entries` and `sequence` stay the same objects, for those who add or take
+    entries so often that a call counts."""
 
     __slots__ = ("entries", "sequence")
 

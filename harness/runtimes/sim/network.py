@@ -61,6 +61,7 @@ class Network:
         ordered: bool,
     ) -> None:
         self._queue = queue
+        self._entries, self._sequence = queue.entries, queue.sequence
         self._ordered = ordered
         self.links: dict[int, dict[int, Link]] = {n: {} for n in nodes}
         self.open_links: dict[int, tuple[Link, ...]] = {}
@@ -87,7 +88,7 @@ class Network:
                 at_us = self.in_order(link, barrier_us + link.delay(), held=True)
                 self._queue.put(at_us, source, link.target, message, barrier_us)
             return
-        entries, sequence, ordered = self._queue.entries, self._queue.sequence, self._ordered
+        entries, sequence, ordered = self._entries, self._sequence, self._ordered
         for link in self.open_links[source]:
             delay = link.delay
             at_us = now_us + delay()
@@ -108,14 +109,14 @@ class Network:
         now_us: int,
     ) -> None:
         """Send one message over a link without conditions, or from a node to itself."""
-        queue, source = self._queue, node.id
+        source = node.id
         held = after_sync and barrier_us > now_us
         link = self.links[source].get(to)
         if link is None:
             if to != source:
                 raise BadEffect(f"n{source} sends {message!r} to n{to}, which is no node")
             at_us = barrier_us if held else now_us
-            heappush(queue.entries, (at_us, queue.sequence(), to, node, message, at_us))
+            heappush(self._entries, (at_us, self._sequence(), to, node, message, at_us))
             return
         if link.cut:
             return
@@ -134,7 +135,8 @@ class Network:
             elif self._ordered:
                 link.last_us = at_us
             departs_us = 0
-        heappush(queue.entries, (at_us, queue.sequence(), source, link.target, message, departs_us))
+        entry = (at_us, self._sequence(), source, link.target, message, departs_us)
+        heappush(self._entries, entry)
 
     def in_order(self, link: Link, at_us: int, *, held: bool) -> int:
         """Not before what was sent earlier on this link, where the transport keeps the order."""
