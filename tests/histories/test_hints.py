@@ -28,22 +28,24 @@ both = pytest.mark.parametrize(
 )
 
 
-def crowded(clients: int = 60, rounds: int = 12, *, stale: bool = False) -> list[Event]:
-    """Rounds in which all clients write one of few values, or read, at once: hopeless for a search.
-    Every completion says where it landed; with `stale` one read returns another value."""
-    draw, events, value, place = random.Random(9), [], None, 0
+def crowded(clients: int = 60, rounds: int = 6, *, stale: bool = False) -> list[Event]:
+    """Rounds in which all clients add to a counter, or read it, at once: which additions stand
+    before a read is a sum of subsets, hopeless for a search. Every completion says where it landed;
+    with `stale` one read returns another value."""
+    draw, events, value, place = random.Random(9), [], 0, 0
     for _ in range(rounds):
         first = len(events)
-        steps = [(c, "read" if c % 3 == 0 else "write", draw.randrange(6)) for c in range(clients)]
+        steps = [
+            (c, "read" if c % 3 == 0 else "add", draw.randrange(1, 1 << 29)) for c in range(clients)
+        ]
         for c, f, given in steps:
-            events.append(
-                Event(len(events), 0, c, "invoke", f, "k", None if f == "read" else given)
-            )
+            argument = None if f == "read" else given
+            events.append(Event(len(events), 0, c, "invoke", f, "k", argument))
         landed = draw.sample(steps, clients)
         done = []
         for c, f, given in landed:
             place += 1
-            value = given if f == "write" else value
+            value += given if f == "add" else 0
             done.append((c, f, value if f == "read" else given, place))
         for c, f, answer, at in draw.sample(done, clients):
             said: Any = 99 if stale and f == "read" and at > place - 3 else answer
@@ -62,16 +64,16 @@ def test_a_hint_decides_where_the_search_cannot(
     if as_file:
         source = tmp_path / "h.jsonl"
         native.write(source, events)
-    verdict = check(source, kernel=kernel, linearization=True, time_limit_s=60)
+    verdict = check(source, model="counter", kernel=kernel, linearization=True, time_limit_s=60)
     assert (verdict.outcome, verdict.partitions[0].method) == ("valid", "hint")
-    replay(model_named("kv"), pair(events), verdict.partitions[0].linearization or ())
+    replay(model_named("counter"), pair(events), verdict.partitions[0].linearization or ())
     bare = [event._replace(extra=None) for event in events]
-    assert check(bare, kernel=kernel, time_limit_s=0.3).outcome == "unknown"
+    assert check(bare, model="counter", kernel=kernel, time_limit_s=0.3).outcome == "unknown"
 
 
 @both
 def test_a_hint_excuses_nothing(kernel: bool) -> None:
-    verdict = check(crowded(stale=True), kernel=kernel, time_limit_s=1)
+    verdict = check(crowded(stale=True), model="counter", kernel=kernel, time_limit_s=1)
     assert verdict.outcome != "valid"
 
 

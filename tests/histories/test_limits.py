@@ -23,28 +23,25 @@ from tests.histories.making import history
 needs_kernel = pytest.mark.skipif(not available(), reason="the kernel is not built here")
 
 
-def hopeless(clients: int = 40, rounds: int = 6) -> list[Event]:
-    """Many concurrent writes of few values, and reads that keep all of them in play."""
-    draw, events = random.Random(5), []
-    for _ in range(rounds):
-        calls = [(c, draw.randrange(12)) for c in range(clients)]
-        for c, value in calls:
-            f = "write" if c % 4 else "read"
-            at = len(events)
-            events.append(Event(at, at, c, "invoke", f, "hard", None if f == "read" else value))
-        draw.shuffle(calls)
-        for c, value in calls:
-            f = "write" if c % 4 else "read"
-            events.append(Event(len(events), len(events), c, "ok", f, "hard", value))
+def hopeless(clients: int = 40) -> list[Event]:
+    """Many additions to a counter at once, and a read of a sum that none of their 2^40 subsets has:
+    they are all even."""
+    draw = random.Random(5)
+    numbers = [2 * draw.randrange(1, 1 << 28) for _ in range(clients)]
+    events = [Event(c, c, c, "invoke", "add", "hard", number) for c, number in enumerate(numbers)]
+    events.append(Event(clients, clients, 99, "invoke", "read", "hard"))
+    events.append(Event(clients + 1, clients + 1, 99, "ok", "read", "hard", (1 << 30) + 1))
+    for c in range(clients):
+        events.append(Event(len(events), len(events), c, "ok", "add", "hard", events[c].value))
     at = len(events)
-    events.append(Event(at, at, 99, "invoke", "write", "easy", 1))
-    events.append(Event(at + 1, at + 1, 99, "ok", "write", "easy", 1))
+    events.append(Event(at, at, 99, "invoke", "add", "easy", 1))
+    events.append(Event(at + 1, at + 1, 99, "ok", "add", "easy", 1))
     return events
 
 
 @needs_kernel
 def test_a_memory_limit_holds_and_other_partitions_keep_their_verdicts() -> None:
-    verdict = check(hopeless(), memory_limit_bytes=20_000_000, time_limit_s=60)
+    verdict = check(hopeless(), model="counter", memory_limit_bytes=20_000_000, time_limit_s=60)
     parts = {part.key: part for part in verdict.partitions}
     assert verdict.outcome == "unknown"
     assert verdict.exit_code == 2
@@ -57,7 +54,7 @@ def test_a_memory_limit_holds_and_other_partitions_keep_their_verdicts() -> None
 @pytest.mark.parametrize("kernel", [pytest.param(True, marks=needs_kernel), False])
 def test_a_time_limit_holds(kernel: bool) -> None:
     started = time.monotonic()
-    verdict = check(hopeless(), time_limit_s=0.5, kernel=kernel)
+    verdict = check(hopeless(), model="counter", time_limit_s=0.5, kernel=kernel)
     assert verdict.outcome == "unknown"
     assert verdict.partitions[0].reason == "the time limit"
     assert time.monotonic() - started < 30  # not a measurement: a limit that does not hold hangs
@@ -180,7 +177,9 @@ def test_limits_hold_while_a_history_is_read(
 
 def test_the_reference_keeps_to_its_memory() -> None:
     before = resident_bytes()
-    verdict = check(hopeless(), memory_limit_bytes=30_000_000, time_limit_s=60, kernel=False)
+    verdict = check(
+        hopeless(), model="counter", memory_limit_bytes=30_000_000, time_limit_s=60, kernel=False
+    )
     parts = {part.key: part for part in verdict.partitions}
     assert parts["hard"].reason == "the memory limit"
     # 256 steps are between two looks: what they add is small beside the limit itself.

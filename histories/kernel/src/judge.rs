@@ -74,13 +74,17 @@ pub fn judge_all(job: &Job, history: &History, threads: usize, results: &Sender<
         let mut scratch = Scratch::default();
         loop {
             let place = next.fetch_add(1, Relaxed);
-            let Some(&part) = order.get(place) else { return };
+            let Some(&part) = order.get(place) else { break };
             let judged = judge(job, &history.parts[part].ops, &mut scratch);
             if results.send((part, judged)).is_err() {
-                return;
+                break;
             }
         }
+        job.limits.give_thread();
     };
+    for _ in order.len()..threads {
+        job.limits.give_thread();
+    }
     std::thread::scope(|scope| {
         for _ in 1..threads.min(order.len()) {
             scope.spawn(work);

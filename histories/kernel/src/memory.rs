@@ -4,6 +4,7 @@
 //! together with the clock, every few hundred steps of anything that can grow.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,9 @@ impl Stop {
 pub struct Limits {
     deadline: Option<Instant>,
     memory: usize,
-    pub cancelled: AtomicBool,
+    pub cancelled: Arc<AtomicBool>,
+    /// Threads of this check that have nothing to do.
+    idle: Arc<AtomicUsize>,
 }
 
 impl Limits {
@@ -85,7 +88,8 @@ impl Limits {
         Limits {
             deadline: length.and_then(|l| Instant::now().checked_add(l)),
             memory: allowed,
-            cancelled: AtomicBool::new(false),
+            cancelled: Arc::default(),
+            idle: Arc::default(),
         }
     }
 
@@ -107,13 +111,23 @@ impl Limits {
         if held().saturating_add(bytes) > self.memory { Err(Stop::Memory) } else { Ok(()) }
     }
 
+    /// Have a thread that has nothing to do, if there is one. Who takes it gives it back.
+    pub fn take_thread(&self) -> bool {
+        self.idle.fetch_update(Relaxed, Relaxed, |idle| idle.checked_sub(1)).is_ok()
+    }
+
+    pub fn give_thread(&self) {
+        self.idle.fetch_add(1, Relaxed);
+    }
+
     /// The same limits, ending at most `seconds` from now.
     pub fn within(&self, seconds: f64) -> Limits {
         let end = Instant::now() + Duration::from_secs_f64(seconds);
         Limits {
             deadline: Some(self.deadline.map_or(end, |d| d.min(end))),
             memory: self.memory,
-            cancelled: AtomicBool::new(self.cancelled.load(Relaxed)),
+            cancelled: Arc::clone(&self.cancelled),
+            idle: Arc::clone(&self.idle),
         }
     }
 }

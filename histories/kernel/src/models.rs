@@ -193,6 +193,11 @@ impl<'v> Machine<'v> {
         }
     }
 
+    /// The text that a state of a string-map is.
+    pub fn text(&self, state: u32) -> &[u8] {
+        self.texts.get(state)
+    }
+
     /// The state in which a register holds a value: the value's number, or a list's as a sequence.
     pub fn value_state(&mut self, id: Id) -> u32 {
         if self.kind == Kind::Kv && matches!(self.values.get(id), Value::List(_)) {
