@@ -1,17 +1,17 @@
-"""Faults that keep each other company: what makes a run meet the few moments on which bugs turn.
+"""Combinations of faults: what makes a run reach the few moments on which bugs depend.
 
-The planner spreads faults that know nothing of one another. Most bugs of consensus need two or
-three things at once, or one after the other, and these put them together, by class of bug and not
-by seed:
+The planner spreads faults that are independent of one another. Most bugs of consensus need two or
+three at once, or one after the other. These functions combine them, by class of bug and not by
+seed:
 
-    themed      ambushes of one kind: one moment, many chances
-    beside      a strike in bad weather, or at a node whose clock jumps as it is struck
-    succession  whoever takes over is struck in turn, in the middle of what it sends: chains of
-                elections and recoveries, each of which leaves something behind for the next
-    letters     one class of message is late, lost or doubled all the time: answers arrive when the
-                question has long been asked anew
-    absence     a learner is away for long, and has to come back to a log that went on without it
-    lasting     what still strikes when the chaos ends, and goes on striking a minority
+    alike               all aimed faults of a run wait for the same moment and do the same
+    concurrent          a link fault around another fault, or a clock that jumps at the node struck
+    successive          whoever takes over is struck in turn, while it sends: chains of elections
+                        and recoveries, each of which leaves a state behind for the next
+    of_message_classes  one class of message is late, lost or duplicated all the time: answers
+                        arrive when the question has long been asked again
+    long_outage         a learner is down for long, and has to catch up with a log that went on
+    extended            faults that are still there when the chaos ends, and stay at a minority
 """
 
 from __future__ import annotations
@@ -34,47 +34,50 @@ from harness.run.config import RunConfig
 
 MS: Final = 1_000
 
-STRIKES: Final = ("kill", "pause", "power", "aimed", "partition")
-STORMS: Final = ("loss", "duplicate", "reorder")
-LETTERS: Final = (*STORMS, "delay")
-COMPANY: Final = (*STORMS, "clock")
+NODE_FAULTS: Final = ("kill", "pause", "power", "aimed", "partition")
+DISTURBANCES: Final = ("loss", "duplicate", "reorder")
+LINK_FAULTS: Final = (*DISTURBANCES, "delay")
+CONCURRENT: Final = (*DISTURBANCES, "clock")
 
-SHARE_PERCENT: Final = 75
-"""In so many seeds all ambushes are of one kind."""
-COMPANY_PERCENT: Final = 50
-LASTING_PERCENT: Final = 60
-CALM_US: Final = 500 * MS
-"""Before the first ambush of a succession, and after the last."""
-LETTERS_MAX: Final = 2
+ALIKE_PERCENT: Final = 75
+"""In so many seeds all aimed faults are alike."""
+CONCURRENT_PERCENT: Final = 50
+EXTENDED_PERCENT: Final = 60
+QUIET_US: Final = 500 * MS
+"""Before the first of successive aimed faults, and after the last."""
+MESSAGE_CLASSES_MAX: Final = 2
 
 
-def themed(draw: Draw, faults: Sequence[Fault], messages: Sequence[str]) -> tuple[Fault, ...]:
-    """In most seeds all ambushes are of one kind: the same message, the same blow, the same time to
-    recover. A bug that takes one moment and a little luck gets many chances that way, where a mix
-    would give it one in a hundred."""
-    if not draw.chance(SHARE_PERCENT) or not messages:
+def alike(draw: Draw, faults: Sequence[Fault], messages: Sequence[str]) -> tuple[Fault, ...]:
+    """In most seeds all aimed faults are alike: the same message, the same action, the same time
+    to recover. A bug that needs one moment and a little luck gets many chances that way, where a
+    mix would give it one in a hundred."""
+    if not draw.chance(ALIKE_PERCENT) or not messages:
         return tuple(faults)
-    theme: dict[str, Any] = {
+    same: dict[str, Any] = {
         "moment": "after-send",
         "message": draw.pick(messages),
         "action": draw.pick(["kill", "kill", "power", "isolate", "pause"]),
         "hold_us": draw.pick([0, 50, 50, 150, 400]) * MS,
     }
     return tuple(
-        dataclasses.replace(fault, **theme, count=draw.between(1, 4))
+        dataclasses.replace(fault, **same, count=draw.between(1, 4))
         if isinstance(fault, Aimed)
         else fault
         for fault in faults
     )
 
 
-def beside(draw: Draw, fault: Fault, config: RunConfig, messages: Sequence[str]) -> Fault | None:
-    """What comes with a strike. Half of the strikes have company, of a kind that the seed has
-    chosen anyway. Bad weather blows everywhere, a moment before and a moment after: a node that
-    dies while messages are lost or late leaves behind what it would not have left otherwise. A
-    clock jumps at the node that was struck, just after: whoever trusts it is alone with it."""
-    kinds = [kind for kind in COMPANY if kind in config.faults]
-    if fault.kind not in STRIKES or not kinds or not draw.chance(COMPANY_PERCENT):
+def concurrent(
+    draw: Draw, fault: Fault, config: RunConfig, messages: Sequence[str]
+) -> Fault | None:
+    """A second fault at the time of one that strikes nodes; half of these have one, of a kind that
+    the seed has chosen anyway. A link fault covers all links, from a moment before to a moment
+    after: a node that dies while messages are lost or late leaves a state that it would not have
+    left otherwise. A clock jumps at the node that was struck, just after: a node that trusts its
+    clock then does so without the others."""
+    kinds = [kind for kind in CONCURRENT if kind in config.faults]
+    if fault.kind not in NODE_FAULTS or not kinds or not draw.chance(CONCURRENT_PERCENT):
         return None
     kind = draw.pick(kinds)
     if kind == "clock":
@@ -85,11 +88,11 @@ def beside(draw: Draw, fault: Fault, config: RunConfig, messages: Sequence[str])
     window_us = draw.pick([5, 100, 800]) * MS
     times = {"start_us": start_us, "duration_us": end_us - start_us}
     name = f"{fault.id}-storm"
-    return _weather(draw, kind, name, times, config.node_ids(), message, window_us)
+    return _link_fault(draw, kind, name, times, config.node_ids(), message, window_us)
 
 
 def _jump(draw: Draw, fault: Fault, end_us: int) -> Fault:
-    """It outlasts the strike: a node that goes on must find the wrong time."""
+    """It outlasts the other fault: a node that goes on must see the wrong time."""
     start_us = fault.start_us + min(draw.pick([0, 1, 100]) * MS, fault.duration_us // 2)
     return ClockJump(
         id=f"{fault.id}-jump",
@@ -100,7 +103,7 @@ def _jump(draw: Draw, fault: Fault, end_us: int) -> Fault:
     )
 
 
-def _weather(
+def _link_fault(
     draw: Draw,
     kind: str,
     name: str,
@@ -109,7 +112,7 @@ def _weather(
     message: str,
     window_us: int,
 ) -> Fault:
-    """Weather on all links; `window_us` is how late a message may be."""
+    """A link fault on all links; `window_us` is how late a message may be."""
     common: dict[str, Any] = {"id": name, **times, "nodes": nodes, "message": message}
     percent = draw.pick([10, 30, 60, 90])
     if kind == "delay":
@@ -121,54 +124,55 @@ def _weather(
     return Reorder(**common, percent=percent, window_us=window_us)
 
 
-def succession(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[Fault, ...]:
-    """One ambush after the other, for whoever comes to the moment: one to three moments, in turn,
-    so that who goes on where another was struck is struck at another one. Blows are of one kind in
-    most seeds, and short ones: who was struck is back to meet its successors."""
+def successive(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[Fault, ...]:
+    """One aimed fault after the other, for whichever node comes to its moment: one to three
+    moments, in turn, so that the node that takes over is struck at another one. The actions are of
+    one kind in most seeds, and short: the node that was struck is back to meet its successors."""
     moments = list(dict.fromkeys(draw.pick(messages) for _ in range(draw.between(1, 3))))
     actions = ["kill", "kill", "power", "isolate", "pause"]
-    blows = actions if draw.chance(25) else [draw.pick(actions)]
+    chosen = actions if draw.chance(25) else [draw.pick(actions)]
     holds = [draw.pick([20, 50, 150, 400, 1_000]) for _ in range(2)]
     count_max = draw.pick([1, 4, 4, 20])
     gap_us = draw.pick([150, 400, 800, 1_500]) * MS
     wait_us = draw.pick([500, 1_500, 3_000]) * MS
-    ambushes, end_us = [], config.time_us - CALM_US
-    for number, start_us in enumerate(range(CALM_US, end_us, gap_us)):
-        ambush = Aimed(
+    aimed, end_us = [], config.time_us - QUIET_US
+    for number, start_us in enumerate(range(QUIET_US, end_us, gap_us)):
+        fault = Aimed(
             id=f"s{number:03d}-aimed",
             start_us=start_us,
             duration_us=min(wait_us, config.time_us - start_us),
             nodes=(),
             moment="after-send",
             message=moments[number % len(moments)],
-            action=draw.pick(blows),
+            action=draw.pick(chosen),
             count=draw.between(1, count_max),
             hold_us=draw.pick(holds) * MS,
         )
-        ambushes.append(ambush)
-    return tuple(ambushes)
+        aimed.append(fault)
+    return tuple(aimed)
 
 
-def letters(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[Fault, ...]:
-    """Weather of the kinds that the seed has chosen, each on one class of message, from some moment
-    to the end."""
-    kinds = [kind for kind in LETTERS if kind in config.faults]
+def of_message_classes(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[Fault, ...]:
+    """Link faults of the kinds that the seed has chosen, each on one class of message, from some
+    moment to the end."""
+    kinds = [kind for kind in LINK_FAULTS if kind in config.faults]
     if not kinds or not messages:
         return ()
     classes = list(dict.fromkeys(messages))
     found = []
-    for number in range(draw.between(1, LETTERS_MAX)):
+    for number in range(draw.between(1, MESSAGE_CLASSES_MAX)):
         start_us = draw.between(0, config.time_us // 2)
         window_us = draw.pick([5, 30, 150, 800, 1_500]) * MS
         times = {"start_us": start_us, "duration_us": config.time_us - start_us}
         kind, message = draw.pick(kinds), draw.pick(classes)
         nodes = config.node_ids()
-        found.append(_weather(draw, kind, f"l{number}-{kind}", times, nodes, message, window_us))
+        found.append(_link_fault(draw, kind, f"l{number}-{kind}", times, nodes, message, window_us))
     return tuple(found)
 
 
-def absence(draw: Draw, config: RunConfig) -> Fault:
-    """The planner strikes voters only, and seldom for long."""
+def long_outage(draw: Draw, config: RunConfig) -> Fault:
+    """A learner is down, often for long; the planner takes down voters only, and seldom for
+    long."""
     start_us = draw.between(0, config.time_us // 2)
     return Kill(
         id="a0-kill",
@@ -178,10 +182,10 @@ def absence(draw: Draw, config: RunConfig) -> Fault:
     )
 
 
-def lasting(draw: Draw, faults: Sequence[Fault], end_us: int) -> tuple[Fault, ...]:
-    """Of each group of faults, the one that ends last goes on until the chaos ends, often. What of
-    it strikes only a minority is then left as it is (see `RunConfig.core`), and the others must
-    answer all the same. An ambush is over when it has struck, and never lasts."""
+def extended(draw: Draw, faults: Sequence[Fault], end_us: int) -> tuple[Fault, ...]:
+    """Of each group of faults, the one that ends last often goes on until the chaos ends. What of
+    it strikes only a minority is then not healed (see `RunConfig.core`), and the others must
+    answer all the same. An aimed fault is over when it has struck, and is never extended."""
     last: dict[str, Fault] = {}
     for fault in faults:
         group = KINDS[fault.kind].generator.group
@@ -191,6 +195,6 @@ def lasting(draw: Draw, faults: Sequence[Fault], end_us: int) -> tuple[Fault, ..
     long = {
         fault.id: dataclasses.replace(fault, duration_us=end_us - fault.start_us)
         for fault in last.values()
-        if draw.chance(LASTING_PERCENT)
+        if draw.chance(EXTENDED_PERCENT)
     }
     return tuple(long.get(fault.id, fault) for fault in faults)

@@ -20,13 +20,13 @@ from faults.kinds import KINDS
 from faults.planner import Schedule, plan
 from harness.run.config import RunConfig
 from harness.search.fault_patterns import (
-    LETTERS,
-    absence,
-    beside,
-    lasting,
-    letters,
-    succession,
-    themed,
+    LINK_FAULTS,
+    alike,
+    concurrent,
+    extended,
+    long_outage,
+    of_message_classes,
+    successive,
 )
 from node_image.mutants import MUTANTS, protocol_class
 from node_image.protocols.interface import Command
@@ -44,15 +44,16 @@ LINKS: Final[tuple[dict[str, int], ...]] = (
     {"link_min_us": 200, "link_max_us": 5 * MS, "link_slow_percent": 3, "link_slow_us": 60 * MS},
     {"link_min_us": 8 * MS, "link_max_us": 40 * MS, "link_slow_percent": 1, "link_slow_us": 90_000},
 )
-"""A rack, a data centre, a troubled one, two continents."""
+"""A rack, a data centre, a data centre with long delays now and then, two continents."""
 
-CARRIER_WEIGHT: Final = 6
-AMBUSH_PERCENT: Final = 35
-"""So many seeds have nothing but ambushes, and perhaps one or two kinds of weather."""
-SUCCESSION_PERCENT: Final = 50
-"""So many of those are successions: whoever takes over is struck in turn."""
-LETTERS_PERCENT: Final = 30
-"""Of the other seeds, so many have letters that are late, lost or doubled all the time."""
+COMMAND_WEIGHT: Final = 6
+"""How much more often a fault is aimed at messages that carry what clients ask."""
+AIMED_ONLY_PERCENT: Final = 35
+"""So many seeds have nothing but aimed faults, and perhaps one or two kinds of link faults."""
+SUCCESSIVE_PERCENT: Final = 50
+"""In so many of those whoever takes over is struck in turn."""
+MESSAGE_CLASSES_PERCENT: Final = 30
+"""In so many of the other seeds some class of message is late, lost or duplicated all the time."""
 READS: Final = ("log", "log", "log", "quorum", "lease")
 """How reads are answered, where the protocol has a choice."""
 
@@ -60,12 +61,12 @@ ELECTIONS: Final[tuple[dict[str, int], ...]] = (
     *({},) * 3,
     {"election_min_us": 300 * MS, "election_max_us": 1_500 * MS},
 )
-"""How long silence is borne; the wide one leaves an old leader in its belief while another rises.
-"""
+"""Election time-outs; with the wide range an old leader does not notice for long that another was
+elected."""
 
 LEARNERS: Final = (0, 0, 0, 1, 2)
 
-PATIENCE_US: Final = (2_500 * MS, 2_500 * MS, 1_000 * MS, 400 * MS)
+OPERATION_TIMEOUTS_US: Final = (2_500 * MS, 2_500 * MS, 1_000 * MS, 400 * MS)
 """How long clients wait for an operation, retries included."""
 
 DISKS: Final[tuple[dict[str, int], ...]] = (
@@ -129,7 +130,7 @@ def _draw_load(seed: int) -> dict[str, Any]:
         "keys": draw.pick([1, 2, 3, 5, 10]),
         "key_skew": draw.pick([0.0, 0.0, 1.0, 2.0]),
         "heal": draw.pick(["all", "quorum"]),
-        "operation_timeout_us": Draw(seed, "patience").pick(PATIENCE_US),
+        "operation_timeout_us": Draw(seed, "patience").pick(OPERATION_TIMEOUTS_US),
     }
 
 
@@ -179,27 +180,30 @@ def _draw_kinds(seed: int, cluster: Mapping[str, Any]) -> tuple[str, ...]:
     drifting ones are not made to do here."""
     draw = Draw(seed, "kinds")
     possible = [k for k in MIX if k != "drift" or cluster.get("reads") != "lease"]
-    if draw.chance(AMBUSH_PERCENT):
-        return ("aimed", *draw.some(LETTERS, draw.pick([0, 1, 2])))
+    if draw.chance(AIMED_ONLY_PERCENT):
+        return ("aimed", *draw.some(LINK_FAULTS, draw.pick([0, 1, 2])))
     return tuple(k for k in possible if draw.chance(45)) or (draw.pick(possible),)
 
 
 def draw_schedule(config: RunConfig) -> Schedule:
     """The faults of a run in a sweep: dense, of any strength, aimed at the protocol's messages."""
     draw, messages = Draw(config.seed, "swarm"), messages_of(config.protocol)
-    ambushes_only = "aimed" in config.faults and set(config.faults) <= {"aimed", *LETTERS}
-    if ambushes_only and messages and draw.chance(SUCCESSION_PERCENT):
-        faults = (*succession(draw, config, messages), *letters(draw, config, messages))
+    aimed_only = "aimed" in config.faults and set(config.faults) <= {"aimed", *LINK_FAULTS}
+    if aimed_only and messages and draw.chance(SUCCESSIVE_PERCENT):
+        faults = (
+            *successive(draw, config, messages),
+            *of_message_classes(draw, config, messages),
+        )
     else:
-        planned = themed(draw, _planned(draw, config, messages), messages)
-        company = (beside(draw, fault, config, messages) for fault in planned)
-        faults = (*planned, *(fault for fault in company if fault is not None))
-        if draw.chance(LETTERS_PERCENT):
-            faults = (*faults, *letters(draw, config, messages))
+        planned = alike(draw, _planned(draw, config, messages), messages)
+        seconds = (concurrent(draw, fault, config, messages) for fault in planned)
+        faults = (*planned, *(fault for fault in seconds if fault is not None))
+        if draw.chance(MESSAGE_CLASSES_PERCENT):
+            faults = (*faults, *of_message_classes(draw, config, messages))
     if "kill" in config.faults and config.learners:
-        faults = (*faults, absence(draw, config))
+        faults = (*faults, long_outage(draw, config))
     if config.heal == "quorum":
-        faults = lasting(draw, faults, config.time_us)
+        faults = extended(draw, faults, config.time_us)
     return Schedule(
         faults=tuple(sorted(faults, key=lambda fault: (fault.start_us, fault.id))),
         duration_us=config.time_us,
@@ -227,7 +231,7 @@ def messages_of(protocol: str) -> tuple[str, ...]:
     clients ask stand in it several times: they are what most runs turn on."""
     names: list[str] = []
     for cls in protocol_class(protocol).messages:
-        names += [cls.__name__] * (CARRIER_WEIGHT if _carries(cls) else 1)
+        names += [cls.__name__] * (COMMAND_WEIGHT if _carries(cls) else 1)
     return tuple(names)
 
 

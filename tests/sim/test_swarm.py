@@ -1,4 +1,4 @@
-"""What a seed draws: the company that faults keep, and the shapes of clusters."""
+"""What a seed draws: combinations of faults, and sizes of clusters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from faults.kinds import KINDS
 from faults.kinds.aimed import Aimed
 from harness.run.config import RunConfig
 from harness.run.simulation import simulate_and_judge
-from harness.search.fault_patterns import LETTERS
+from harness.search.fault_patterns import LINK_FAULTS
 from harness.search.swarm import SweepPlan, draw, messages_of
 from node_image.mutants import PROTOCOLS
 
@@ -34,7 +34,7 @@ def test_in_some_seeds_whoever_takes_over_is_struck_in_turn() -> None:
     chains = [
         faults
         for config, faults in drawn()
-        if set(config.faults) <= {"aimed", *LETTERS}
+        if set(config.faults) <= {"aimed", *LINK_FAULTS}
         and sum(isinstance(fault, Aimed) for fault in faults) >= 6
         and all(f.id.startswith(("s", "l")) for f in faults)
     ]
@@ -42,16 +42,18 @@ def test_in_some_seeds_whoever_takes_over_is_struck_in_turn() -> None:
     assert any(len({f.message for f in c if isinstance(f, Aimed)}) > 1 for c in chains)
 
 
-def test_a_jump_strikes_the_node_that_is_struck_and_outlasts_the_blow() -> None:
+def test_a_clock_jumps_at_the_node_that_is_struck_and_outlasts_the_other_fault() -> None:
     found = 0
     for config, faults in drawn(faults=("partition", "pause", "clock")):
         struck = {fault.id: fault for fault in faults}
         for jump in (f for f in faults if f.id.endswith("-jump")):
-            blow = struck[jump.id.removesuffix("-jump")]
+            first = struck[jump.id.removesuffix("-jump")]
             found += 1
-            assert jump.nodes == blow.nodes
-            assert blow.start_us <= jump.start_us < blow.end_us
-            assert jump.end_us > blow.end_us or blow.end_us == config.time_us or lasts(config, blow)
+            assert jump.nodes == first.nodes
+            assert first.start_us <= jump.start_us < first.end_us
+            assert (
+                jump.end_us > first.end_us or first.end_us == config.time_us or lasts(config, first)
+            )
     assert found > 20
 
 
@@ -85,13 +87,13 @@ def test_flexible_paxos_is_drawn_with_quorums_that_are_no_majorities() -> None:
     assert {o["thrifty"] for o in options} == {False, True}
 
 
-def test_learners_are_drawn_where_the_protocol_has_them_and_are_away_for_long() -> None:
+def test_learners_are_drawn_where_the_protocol_has_them_and_are_down_for_long() -> None:
     configs = drawn(faults=("kill",))
     with_learners = [(c, f) for c, f in configs if c.learners]
     assert len(with_learners) > len(SEEDS) // 5
     for config, faults in with_learners:
-        away = [f for f in faults if set(f.nodes) & set(config.learner_ids())]
-        assert any(f.duration_us >= config.time_us // 10 for f in away)
+        down = [f for f in faults if set(f.nodes) & set(config.learner_ids())]
+        assert any(f.duration_us >= config.time_us // 10 for f in down)
     assert not any(config.learners for config, _ in drawn("two-phase-commit"))
 
 

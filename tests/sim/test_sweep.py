@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness import sweep as sweep_module
 from harness.cli.sweep import sweep_command
 from harness.errors import HarnessError, UnknownChoice, UsageError
 from harness.reproduce.replay import load, replay_simulated
@@ -161,7 +160,7 @@ def test_a_bug_of_the_harness_is_reported_and_not_taken_for_a_pass(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("the harness itself")
 
-    monkeypatch.setattr(sweep_module, "simulate_and_judge", broken)
+    monkeypatch.setattr("harness.search.sweep.simulate_and_judge", broken)
     result = run_seed(SweepPlan(protocol="multi-paxos"), 1)
     assert result.outcome == "unknown" and result.symptoms[0].detector == "harness"
 
