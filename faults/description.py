@@ -57,6 +57,11 @@ class Fault:
         return self.start_us + self.duration_us
 
     @property
+    def down_at_once(self) -> int:
+        """How many nodes a fault of the process group takes down at the same time."""
+        return len(self.nodes)
+
+    @property
     def is_resolved(self) -> bool:
         return LEADER not in self.nodes
 
@@ -67,6 +72,11 @@ class Fault:
     def _named(self, leader: int) -> tuple[int, ...]:
         """The nodes by number, each once: the leader may be among those that were named as well."""
         return tuple(dict.fromkeys(leader if n == LEADER else int(n) for n in self.nodes))
+
+    def steps(self) -> tuple[Fault, ...]:
+        """The faults of which a composite one (a crash loop, a flapping link) consists, in their
+        order, with ids of their own; a simple fault is its only step. Runtimes see only steps."""
+        return (self,)
 
     def beyond(self, core: Sequence[int]) -> Fault | None:
         """What is left of it when the nodes in `core`, and the links among them, are healed;

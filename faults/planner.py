@@ -196,7 +196,7 @@ def _fits(
     taken = [node for other in beside for node in other.nodes]
     if any(node in taken for node in fault.nodes):
         return False
-    down = len(taken) + len(fault.nodes)
+    down = sum(other.down_at_once for other in beside) + fault.down_at_once
     return (
         group != PROCESS or down <= constraints.down_max or (constraints.allow_all and not beside)
     )

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
 from faults.description import BadFault, Link
 
-SHAPES: Final = ("halves", "isolate", "one-way-in", "one-way-out", "bridge", "majorities-ring")
-DRAWN_SHAPES: Final = SHAPES
+DRAWN_SHAPES: Final = (
+    "halves",
+    "isolate",
+    "one-way-in",
+    "one-way-out",
+    "bridge",
+    "majorities-ring",
+)
 """What the planner draws from unless told otherwise; the order influences what a seed draws."""
+SHAPES: Final = (*DRAWN_SHAPES, "quorum-loss", "constrained", "chained", "hub")
+"""All shapes. The last four are the partial connectivity of OmniPaxos (EuroSys 2023, section 2)."""
 
 
 def cut_for(shape: str, nodes: Sequence[int], cluster: Sequence[int]) -> tuple[Link, ...]:
@@ -19,6 +28,13 @@ def cut_for(shape: str, nodes: Sequence[int], cluster: Sequence[int]) -> tuple[L
     `nodes` from the rest; one-way-out: nothing leaves them. bridge: the rest is halved, and only
     the bridge node `nodes[0]` sees both halves. majorities-ring: `nodes` is an order of the whole
     cluster on a ring; each sees its nearest neighbours, just enough for a majority with itself.
+
+    In the shapes of partial connectivity `nodes[0]` is the leader, and `nodes[1]` the hub (if it is
+    not named: the next node of the cluster). quorum-loss: only the links of the hub are left, so
+    the leader lives but only the hub sees a majority. constrained: the same, and the leader is cut
+    off altogether; first isolate the hub for a while to give it a stale log. chained: a line in
+    which each sees its neighbours only, `nodes` first, then the others. hub: the leader sees only
+    the hub, which sees everybody.
     """
     inside, outside = set(nodes), [n for n in cluster if n not in set(nodes)]
     if shape in ("halves", "isolate"):
@@ -33,6 +49,8 @@ def cut_for(shape: str, nodes: Sequence[int], cluster: Sequence[int]) -> tuple[L
         cut = {(a, b) for a in left for b in right} | {(b, a) for a in left for b in right}
     elif shape == "majorities-ring":
         cut = _ring_cut(nodes)
+    elif shape in ("quorum-loss", "constrained", "chained", "hub"):
+        cut = _all_links(cluster) - _partial_links(shape, [*nodes, *_others_after(nodes, cluster)])
     else:
         raise BadFault(f"no partition shape {shape!r}; there are {SHAPES}")
     return tuple(sorted(cut))
@@ -55,10 +73,37 @@ def _ring_cut(ring: Sequence[int]) -> set[Link]:
         for step in steps
         for way in (1, -1)
     }
-    return {(a, b) for a in ring for b in ring if a != b} - kept
+    return _all_links(ring) - kept
+
+
+def _all_links(cluster: Sequence[int]) -> set[Link]:
+    return {(a, b) for a in cluster for b in cluster if a != b}
+
+
+def _others_after(nodes: Sequence[int], cluster: Sequence[int]) -> list[int]:
+    """The rest of the cluster, beginning with the node after `nodes[0]`."""
+    at = list(cluster).index(nodes[0]) if nodes else 0
+    return [n for n in [*cluster[at:], *cluster[:at]] if n not in nodes]
+
+
+def _partial_links(shape: str, line: Sequence[int]) -> set[Link]:
+    """The links that are left in a shape of partial connectivity; `line` is the whole cluster, the
+    leader first, the hub second."""
+    if len(line) < 2:
+        return set()
+    leader, hub = line[0], line[1]
+    if shape == "chained":
+        pairs = list(itertools.pairwise(line))
+    elif shape == "hub":
+        pairs = [(a, b) for a in line[1:] for b in line[1:] if a < b] + [(leader, hub)]
+    else:
+        apart = (hub, leader) if shape == "constrained" else (hub,)
+        pairs = [(hub, n) for n in line if n not in apart]
+    return {(a, b) for a, b in pairs} | {(b, a) for a, b in pairs}
 
 
 def usable_shapes(shapes: Sequence[str], size: int) -> tuple[str, ...]:
     """The shapes that cut something in a cluster of this size."""
-    least = {"bridge": 3, "majorities-ring": 4}
+    least = {"bridge": 3, "majorities-ring": 4, "chained": 3, "hub": 3}
+    least |= {"quorum-loss": 4, "constrained": 4}
     return tuple(s for s in shapes if size >= least.get(s, 2))

@@ -114,7 +114,7 @@ def require_own_namespace() -> None:
 
 
 class NodeProcesses:
-    """Kill, pause, resume; and who is there.
+    """Kill, stop, pause, resume; and who is there.
 
     `control` is held by whoever stops and continues a process for a moment (the clock's patch), so
     that a pause asked for meanwhile is not undone by the end of that moment.
@@ -142,6 +142,26 @@ class NodeProcesses:
             "done_ns": done_ns,
             "gone_ns": time.monotonic_ns(),
             "pids": pids,
+        }
+
+    def stop(self, grace_s: float, wait: Wait = no_wait) -> dict[str, Any]:
+        """SIGTERM to all, and SIGKILL to those that still live after `grace_s`; answers once all
+        are gone. `graceful`: nobody had to be killed."""
+        require_own_namespace()
+        victims = processes()
+        wait()
+        began_ns = time.monotonic_ns()
+        self._signal_all(signal.SIGTERM)
+        done_ns = time.monotonic_ns()
+        graceful = poll_until(lambda: not processes(), grace_s)
+        killed = [] if graceful else self.kill()["pids"]
+        return {
+            "began_ns": began_ns,
+            "done_ns": done_ns,
+            "gone_ns": time.monotonic_ns(),
+            "pids": [p.pid for p in victims],
+            "graceful": graceful,
+            "killed": killed,
         }
 
     def pause(self, wait: Wait = no_wait) -> dict[str, Any]:

@@ -49,6 +49,7 @@ DRIFT_PPM_MAX: Final = 9 * 10**6  # ten times as fast
 LANES: Final = {
     "links": "network",
     "kill": "process",
+    "stop": "process",
     "pause": "process",
     "resume": "process",
     "clock": "clock",
@@ -85,6 +86,11 @@ class Operations:
     def kill(self, request: Request) -> Answer:
         """SIGKILL to every process of the node; `pids`, and `gone_ns` when they were gone."""
         return self.node.kill(self._wait(request))
+
+    def stop(self, request: Request) -> Answer:
+        """grace_s. SIGTERM to every process of the node, SIGKILL to those that are left then."""
+        grace_s = _number(request, "grace_s", 0, 15, 5)
+        return self.node.stop(grace_s, self._wait(request))
 
     def pause(self, request: Request) -> Answer:
         return self.node.pause(self._wait(request))

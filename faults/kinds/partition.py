@@ -59,7 +59,8 @@ def links_cut(active: Iterable[Fault]) -> frozenset[Link]:
     return frozenset(link for f in active if isinstance(f, Partition) for link in f.cut)
 
 
-def _draw(draw: Draw, constraints: Constraints) -> Fields:
+def draw_partition(draw: Draw, constraints: Constraints) -> Fields:
+    """A shape, and nodes that suit it."""
     shape = draw.pick(constraints.shapes)
     every = constraints.nodes
     nodes: tuple[Node, ...] = one_node(draw, constraints)
@@ -76,7 +77,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Partition,
-    generator=Generator(PARTITION, 500 * MS, 6 * SECOND, 4, _draw),
+    generator=Generator(PARTITION, 500 * MS, 6 * SECOND, 4, draw_partition),
     order=10,
     runtimes=("docker", "sim"),
     mix_weight=3,

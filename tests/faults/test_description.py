@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -132,6 +133,36 @@ def test_on_the_ring_every_node_keeps_just_a_majority(size: int) -> None:
         assert len(set(views.values())) == size, "no two see the same majority"
 
 
+@pytest.mark.parametrize("size", range(4, 10))
+@pytest.mark.parametrize("nodes", [(2,), (2, 4)])
+def test_in_partial_connectivity_only_the_hub_sees_a_majority(
+    size: int, nodes: tuple[int, ...]
+) -> None:
+    cluster = list(range(1, size + 1))
+    hub = (*nodes, 3)[1]
+    for shape in ("quorum-loss", "constrained"):
+        cut = cut_for(shape, nodes, cluster)
+        views = {n: seen_by(n, cluster, cut) for n in cluster}
+        assert [n for n in cluster if is_majority(views[n], cluster)] == [hub], shape
+        assert views[2] == ({2, hub} if shape == "quorum-loss" else {2})
+
+
+@pytest.mark.parametrize("size", range(3, 10))
+def test_in_a_chain_each_sees_its_neighbours_and_a_leader_with_a_hub_sees_only_it(
+    size: int,
+) -> None:
+    cluster = list(range(1, size + 1))
+    line = [2, *range(3, size + 1), 1]
+    cut = cut_for("chained", [2], cluster)
+    for at, node in enumerate(line):
+        assert seen_by(node, cluster, cut) == set(line[max(0, at - 1) : at + 2])
+    cut = cut_for("hub", [2], cluster)
+    assert seen_by(2, cluster, cut) == {2, 3}
+    assert seen_by(3, cluster, cut) == set(cluster)
+    for other in set(cluster) - {2, 3}:
+        assert seen_by(other, cluster, cut) == set(cluster) - {2}
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("size", SIZES)
 def test_cuts_are_sorted_distinct_links_of_the_cluster(shape: str, size: int) -> None:
@@ -166,3 +197,16 @@ def test_the_agent_loads_no_descriptions() -> None:
     code = "import sys, faults.agent.server; print('faults.description' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"
+
+
+@given(faults())
+def test_the_steps_of_a_composite_lie_within_it_and_have_ids_of_their_own(fault: Fault) -> None:
+    resolved = fault.resolve(1, range(1, 10))
+    steps = resolved.steps()
+    assert len({step.id for step in steps}) == len(steps)
+    for step in steps:
+        assert step.steps() == (step,)
+        assert resolved.start_us <= step.start_us and step.end_us <= resolved.end_us
+        assert set(step.nodes) <= set(resolved.nodes)
+    if steps != (resolved,) and resolved.down_at_once == 1 and resolved.nodes:
+        assert all(a.end_us <= b.start_us for a, b in itertools.pairwise(steps))

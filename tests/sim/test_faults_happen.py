@@ -8,19 +8,28 @@ from typing import Any
 import pytest
 
 from faults.description import Fault
-from faults.kinds import KINDS
+from faults.kinds import kinds_of
 from faults.kinds.aimed import Aimed
+from faults.kinds.amnesia import Amnesia
 from faults.kinds.clock import ClockJump
+from faults.kinds.clog import Clog
+from faults.kinds.crash_loop import CrashLoop
 from faults.kinds.delay import Delay
 from faults.kinds.drift import Drift
 from faults.kinds.duplicate import Duplicate
+from faults.kinds.flapping import Flapping
 from faults.kinds.kill import Kill
 from faults.kinds.loss import Loss
+from faults.kinds.monotonic import MonotonicJump
 from faults.kinds.partition import Partition
 from faults.kinds.pause import Pause
 from faults.kinds.power import PowerCut
 from faults.kinds.reorder import Reorder
+from faults.kinds.rolling import Rolling
+from faults.kinds.slow_cpu import SlowCpu
 from faults.kinds.slow_disk import SlowDisk
+from faults.kinds.stop import Stop
+from faults.kinds.strobe import Strobe
 from tests.sim.runs import SECOND, evidence, messages, run
 
 TIMES: dict[str, Any] = {"id": "f", "start_us": SECOND, "duration_us": SECOND}
@@ -38,6 +47,11 @@ FAULTS: list[Fault] = [
     PowerCut(**TIMES, nodes=ALL),
     SlowDisk(**TIMES, nodes=ALL, fsync_us=50_000),
     Drift(**TIMES, nodes=(1,), ppm=200_000),
+    Stop(**TIMES, nodes=("leader",)),
+    Amnesia(**TIMES, nodes=(3,)),
+    SlowCpu(**TIMES, nodes=("leader",), percent=10),
+    Strobe(**TIMES, nodes=(2,), offset_us=-500_000, period_us=50_000),
+    MonotonicJump(**TIMES, nodes=("leader",), offset_us=300_000),
     Aimed(**TIMES, nodes=(), moment="after-send", message="Accept", action="kill", count=3),
     Aimed(**TIMES, nodes=(), moment="before-reply", action="isolate"),
     Aimed(**TIMES, nodes=(), moment="after-send", action="pause"),
@@ -45,8 +59,49 @@ FAULTS: list[Fault] = [
 ]
 
 
+COMPOSITES: list[Fault] = [
+    CrashLoop(**TIMES, nodes=("leader",), down_us=100_000, up_us=200_000),
+    Rolling(**TIMES, nodes=(3, 1, 2), down_us=200_000),
+    Flapping(**TIMES, nodes=("leader",), shape="isolate", cut_us=200_000, open_us=200_000),
+    Clog(**TIMES, nodes=(1, 3), release=(3, 1)),
+]
+
+
 def test_every_kind_is_here() -> None:
-    assert {fault.kind for fault in FAULTS} == set(KINDS)
+    assert {fault.kind for fault in [*FAULTS, *COMPOSITES]} == set(kinds_of("sim"))
+
+
+@pytest.mark.parametrize("fault", COMPOSITES, ids=lambda f: f.kind)
+def test_a_composite_strikes_the_same_nodes_in_each_of_its_steps(fault: Fault) -> None:
+    done = run(fault)
+    assert done.outcome == "valid", done.sentence
+    begun = [e.value for e in done.events if e.f == "inject" and e.type == "invoke"]
+    assert len(begun) == len(fault.steps()) > 1
+    for number, value in enumerate(begun, 1):
+        assert value["id"] == f"f.{number}"
+        assert evidence(done, f"f.{number}", "inject")["verified"]
+        assert evidence(done, f"f.{number}", "heal")["verified"]
+    struck = [tuple(value["nodes"]) for value in begun]
+    if "leader" in fault.nodes:
+        assert len(set(struck)) == 1 and struck[0] != ("leader",)
+    else:
+        assert struck == [(n,) for n in fault.nodes]
+
+
+def test_a_stopped_node_keeps_what_it_had_written_and_one_with_amnesia_nothing() -> None:
+    stopped = evidence(run(Stop(**TIMES, nodes=ALL)), "f", "inject")["evidence"]
+    assert all(seen["lost"] == 0 and seen["kept"] > 0 for seen in stopped.values())
+    done = run(Amnesia(**TIMES, nodes=(3,)))
+    assert evidence(done, "f", "inject")["evidence"]["n3"]["erased"] > 0
+    assert evidence(done, "f", "heal")["evidence"]["n3"] == {"up": True, "recovered": 0}
+
+
+def test_a_slow_processor_slows_and_a_monotonic_clock_that_jumps_ends_patience() -> None:
+    slow = run(SlowCpu(**TIMES, nodes=ALL, percent=2))
+    assert slow.stats.outcomes["ok"] < run().stats.outcomes["ok"]
+    jump = MonotonicJump(**TIMES, nodes=(1,), offset_us=5 * SECOND)
+    seen = evidence(run(jump), "f", "inject")["evidence"]
+    assert seen == {"n1": {"gained_us": 5 * SECOND}}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.describe())

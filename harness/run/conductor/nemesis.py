@@ -60,7 +60,7 @@ class Nemesis:
         self._strikes = True
         self._start_us = now_us
         for fault in self._schedule.faults:
-            self._timers.at(now_us + fault.start_us, self._inject, fault)
+            self._timers.at(now_us + fault.start_us, self._begin, fault)
 
     def stop(self, now_us: int) -> None:
         """Nothing strikes any more, and everything is taken back; or, where only a quorum is to be
@@ -91,6 +91,17 @@ class Nemesis:
             self._settled(now_us)
         elif not self._strikes or entry.end_us <= now_us:
             self._heal(fault.id, now_us)
+
+    def _begin(self, fault: Fault, now_us: int) -> None:
+        """A composite fault is resolved once; the steps after the first have times of their own."""
+        if not self._strikes:
+            return
+        leader = self.world.leader() or self._who_leads()
+        for step in fault.resolve(leader, self._config.node_ids()).steps():
+            if step.start_us <= fault.start_us:
+                self._inject(step, now_us)
+            else:
+                self._timers.at(self._start_us + step.start_us, self._inject, step)
 
     def _inject(self, fault: Fault, now_us: int) -> None:
         if not self._strikes:

@@ -108,6 +108,19 @@ class Disk:
         self._running_start_us = -1  # nothing runs: the next record starts an fsync
         return Recovered(records, lost, torn)
 
+    def flush(self, now_us: int) -> None:
+        """All that was persisted is durable now, as after a last fsync before an orderly end."""
+        self._durable_us = [now_us] * len(self._log)
+        self.barrier_us = self._running_end_us = now_us
+        self._running_start_us = -1
+
+    def erase(self) -> int:
+        """Everything is gone, as when a machine comes back with an empty disk; how many records."""
+        erased = len(self._log)
+        self._log.clear()
+        self._durable_us.clear()
+        return erased
+
     def _forget(self, now_us: int) -> None:
         """Drop what a durable checkpoint has made void, so that memory stays bounded."""
         for i in range(len(self._log) - 1, -1, -1):

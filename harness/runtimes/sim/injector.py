@@ -14,21 +14,27 @@ from typing import Any, Final, NamedTuple
 
 from faults.description import Fault, UnsupportedFault
 from faults.kinds.aimed import Aimed
+from faults.kinds.amnesia import Amnesia
 from faults.kinds.clock import ClockJump
 from faults.kinds.delay import Delay
 from faults.kinds.drift import Drift
 from faults.kinds.duplicate import Duplicate
 from faults.kinds.kill import Kill
 from faults.kinds.loss import Loss
+from faults.kinds.monotonic import MonotonicJump
 from faults.kinds.partition import Partition
 from faults.kinds.pause import Pause
 from faults.kinds.power import PowerCut
 from faults.kinds.reorder import Reorder
+from faults.kinds.slow_cpu import SlowCpu
 from faults.kinds.slow_disk import SlowDisk
+from faults.kinds.stop import Stop
+from faults.kinds.strobe import Strobe
 from harness.runtimes.sim.event_queue import FAULT_STEP, EventQueue
 from harness.runtimes.sim.fault_reports import FaultReports
 from harness.runtimes.sim.link_faults import LinkFaults
 from harness.runtimes.sim.node_faults import NodeFaults
+from harness.runtimes.sim.timed_faults import TimedFaults
 from harness.runtimes.sim.triggers import EXPIRE, RELEASE, Triggers
 from harness.runtimes.sim.virtual_time import VirtualTime
 
@@ -54,6 +60,7 @@ class FaultInjector:
         reports: FaultReports,
         links: LinkFaults,
         nodes: NodeFaults,
+        timed: TimedFaults,
         triggers: Triggers,
         boot_us: int,
     ) -> None:
@@ -62,12 +69,18 @@ class FaultInjector:
         self._reports = reports
         self._boot_us = boot_us
         self.links, self.nodes, self.triggers = links, nodes, triggers
+        self._timed = timed
         conditions = Procedure(links.impose, links.lift, links.is_imposed, links.is_lifted)
         down = Procedure(nodes.kill, nodes.let_start, nodes.is_down, nodes.is_started)
         self._procedures: dict[type[Fault], Procedure] = {
             Partition: Procedure(links.cut, links.uncut, links.is_cut, links.is_uncut),
             Kill: down,
             PowerCut: down,
+            Stop: down,
+            Amnesia: down,
+            SlowCpu: Procedure(timed.throttle, timed.unthrottle, timed.is_active, timed.is_over),
+            Strobe: Procedure(timed.strobe, timed.unstrobe, timed.is_strobing, timed.is_right),
+            MonotonicJump: Procedure(timed.advance, timed.stay, timed.is_ahead, lambda _: True),
             Pause: Procedure(nodes.pause, nodes.resume, nodes.is_paused, nodes.is_resumed),
             ClockJump: Procedure(nodes.jump, nodes.unjump, nodes.is_jumped, nodes.is_unjumped),
             Drift: Procedure(nodes.drift, nodes.undrift, nodes.is_drifting, nodes.is_steady),
@@ -90,7 +103,7 @@ class FaultInjector:
         procedure = self._procedure(fault)
         evidence = procedure.heal(fault)
         self.triggers.refresh_watched()
-        if isinstance(fault, (Kill, PowerCut, Aimed)):
+        if isinstance(fault, (Kill, PowerCut, Stop, Amnesia, Aimed)):
             # The nodes need time to start.
             at_us = self._time.now_us + self._boot_us
             self._queue.put(at_us, FAULT_STEP, None, (HEALED, fault, evidence))
@@ -103,8 +116,10 @@ class FaultInjector:
             self.triggers.expire(fault)
         elif step == RELEASE:
             self.triggers.release(fault)
-        else:
+        elif step == HEALED:
             self._healed(fault, *arguments)
+        else:
+            self._timed.step(step, fault)
 
     def _healed(self, fault: Fault, evidence: dict[str, Any]) -> None:
         evidence = evidence | self.nodes.describe(fault)

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from faults.description import Fault
+from faults.kinds.amnesia import Amnesia
 from faults.kinds.clock import ClockJump
 from faults.kinds.drift import Drift
 from faults.kinds.power import PowerCut
 from faults.kinds.slow_disk import SlowDisk
+from faults.kinds.stop import Stop
 from harness.runtimes.sim.event_queue import START, EventQueue
 from harness.runtimes.sim.node import SimNode
 from harness.runtimes.sim.processes import Processes
@@ -52,7 +54,14 @@ class NodeFaults:
 
     def kill(self, fault: Fault) -> dict[str, Any]:
         power = isinstance(fault, PowerCut)
-        return {f"n{n.id}": self.hold_down(fault.id, n, power=power) for n in self._of(fault)}
+        seen = {}
+        for node in self._of(fault):
+            if isinstance(fault, Stop):
+                node.disk.flush(self._time.now_us)
+            seen[f"n{node.id}"] = self.hold_down(fault.id, node, power=power)
+            if isinstance(fault, Amnesia):
+                seen[f"n{node.id}"]["erased"] = node.disk.erase()
+        return seen
 
     def hold_down(self, identity: str, node: SimNode, *, power: bool) -> dict[str, Any]:
         self._down[node.id][identity] = True
@@ -136,6 +145,11 @@ class NodeFaults:
                 self._jumps[node.id].values()
             )
         return {f"n{n.id}": {"offset_us": self._offset_us(n)} for n in self._of(fault)}
+
+    def shift_wall(self, node: SimNode, by_us: int) -> None:
+        """Change what the wall clock is ahead of the monotonic one while no fault sets it."""
+        self._true_offset_us[node.id] += by_us
+        node.clock.wall_offset_us += by_us
 
     def _offset_us(self, node: SimNode) -> int:
         """How far the wall clock is off, read from the clocks themselves."""

@@ -40,6 +40,7 @@ from harness.runtimes.sim.node import SimNode
 from harness.runtimes.sim.node_faults import NodeFaults
 from harness.runtimes.sim.processes import Processes
 from harness.runtimes.sim.run_record import RunRecord
+from harness.runtimes.sim.timed_faults import TimedFaults
 from harness.runtimes.sim.triggers import Triggers
 from harness.runtimes.sim.virtual_time import EPOCH_US, MILLION, NodeClock, VirtualTime
 from harness.runtimes.sim.watched_effects import WatchedEffects
@@ -71,9 +72,10 @@ class World:
         reports = FaultReports(queue, time)
         links = LinkFaults(nodes, network, seed)
         node_faults = NodeFaults(nodes, self.processes, queue, time, settings.boot_us)
+        timed = TimedFaults(nodes, queue, time, node_faults)
         triggers = Triggers(nodes, network, queue, time, reports, links, node_faults)
         self.injector = FaultInjector(
-            queue, time, reports, links, node_faults, triggers, settings.boot_us
+            queue, time, reports, links, node_faults, timed, triggers, settings.boot_us
         )
         self._clients = clients
         self._effects = Effects(queue, network, clients)

@@ -1,0 +1,65 @@
+"""What all injectors share: the pods, their agents, and one report of what several nodes did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from faults.description import Fault
+from harness.runtimes.docker.agents import Agent
+from harness.runtimes.docker.pods import Pod, PodEngine
+from harness.runtimes.interface import FaultReport
+
+AskClock: TypeAlias = Callable[[int], Awaitable[int | None]]
+"""node -> how far its CLOCK_REALTIME is off the host's, in ns, by its own word; None: no answer."""
+
+
+@dataclass
+class Cluster:
+    """The pods of a run. `zero_ns` is the runtime's zero on CLOCK_MONOTONIC."""
+
+    engine: PodEngine
+    pods: dict[int, Pod]
+    agents: dict[int, Agent]
+    ask_clock: AskClock
+    zero_ns: Callable[[], int]
+    locks: dict[int, asyncio.Lock] = field(default_factory=dict)
+    """Per node, held by whoever changes its processes or their clocks."""
+    holds: dict[int, set[str]] = field(default_factory=dict)
+    """Per node, the ids of the faults that hold it down: it starts when the last one lets go."""
+
+    def __post_init__(self) -> None:
+        self.locks = {node: asyncio.Lock() for node in self.pods}
+        self.holds = {node: set() for node in self.pods}
+
+    def since_zero_ns(self, monotonic_ns: int) -> int:
+        return monotonic_ns - self.zero_ns()
+
+    async def each(self, fault: Fault, act: Callable[[int], Awaitable[FaultReport]]) -> FaultReport:
+        """The same act on each of the fault's nodes at once; one report."""
+        nodes = [int(node) for node in fault.nodes]
+        return combined(nodes, await asyncio.gather(*(act(node) for node in nodes)))
+
+
+def combined(nodes: Sequence[int], reports: Sequence[FaultReport]) -> FaultReport:
+    """One report of what was done on several nodes."""
+    problems = [r.problem for r in reports if r.problem]
+    return FaultReport(
+        {n: ns for r in reports for n, ns in r.moments_ns.items()},
+        verified=all(r.verified for r in reports),
+        evidence={f"n{n}": r.evidence for n, r in zip(nodes, reports, strict=True)},
+        problem="; ".join(problems) or None,
+    )
+
+
+class Handler(NamedTuple):
+    """`needs`: the capability in an agent's greeting without which this kind cannot be injected."""
+
+    inject: Callable[[Any], Coroutine[Any, Any, FaultReport]]
+    heal: Callable[[Any], Coroutine[Any, Any, FaultReport]]
+    needs: str = ""
+
+
+Handlers: TypeAlias = dict[type[Fault], Handler]

@@ -1,0 +1,101 @@
+"""Processes: kill, stop and pause through the agent; start through the engine.
+
+What one fault does is kept apart from what another does: a node that two faults hold down starts
+when the second lets go. Evidence: what /proc shows, and what the engine says of the container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from faults.kinds.kill import Kill
+from faults.kinds.pause import Pause
+from faults.kinds.stop import Stop
+from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
+from harness.runtimes.interface import FaultReport
+
+START_TIMEOUT_S: Final = 15.0
+
+
+class Processes:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def handlers(self) -> Handlers:
+        each = self._cluster.each
+        return {
+            Kill: Handler(
+                lambda f: each(f, lambda n: self.take_down(f.id, n, "kill")),
+                lambda f: each(f, lambda n: self.release(f.id, n)),
+                "processes",
+            ),
+            Stop: Handler(
+                lambda f: each(
+                    f, lambda n: self.take_down(f.id, n, "stop", grace_s=f.grace_us / 1e6)
+                ),
+                lambda f: each(f, lambda n: self.release(f.id, n)),
+                "processes",
+            ),
+            Pause: Handler(
+                lambda f: each(f, lambda n: self._signal(n, "pause", "T")),
+                lambda f: each(f, lambda n: self._signal(n, "resume", "")),
+                "processes",
+            ),
+        }
+
+    async def take_down(self, identity: str, node: int, do: str, **what: Any) -> FaultReport:
+        """End the node's processes in the name of a fault, which then holds it down."""
+        cluster = self._cluster
+        async with cluster.locks[node]:
+            cluster.holds[node].add(identity)
+            answer = await cluster.agents[node].call(do, **what)
+            gone = await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
+        evidence = {"killed": answer.get("pids", []), "engine": "exited" if gone else "running"}
+        if "graceful" in answer:
+            evidence["graceful"] = answer["graceful"]
+        return FaultReport(
+            {node: cluster.since_zero_ns(answer["done_ns"])},
+            verified=gone,
+            evidence=evidence,
+            problem=None if gone else f"the engine still shows n{node} as running",
+        )
+
+    async def release(self, identity: str, node: int) -> FaultReport:
+        """This fault holds the node down no longer; start it if no other does."""
+        cluster = self._cluster
+        async with cluster.locks[node]:
+            cluster.holds[node].discard(identity)
+            if others := sorted(cluster.holds[node]):
+                return FaultReport({}, verified=True, evidence={"held_down_by": others})
+            return await self.start(node)
+
+    async def start(self, node: int) -> FaultReport:
+        """Start the node's container, and wait for its process. The node's lock must be held."""
+        cluster = self._cluster
+        _, answer = await asyncio.gather(
+            asyncio.to_thread(cluster.engine.start_node, cluster.pods[node]),
+            cluster.agents[node].call("await_process", timeout_s=START_TIMEOUT_S),
+        )
+        return FaultReport(
+            {node: cluster.since_zero_ns(answer["done_ns"])},
+            verified=True,
+            evidence={k: answer[k] for k in ("pid", "pids", "clock") if k in answer},
+        )
+
+    async def _signal(self, node: int, do: str, wanted: str) -> FaultReport:
+        cluster = self._cluster
+        async with cluster.locks[node]:
+            answer = await cluster.agents[node].call(do)
+            probe = await cluster.agents[node].call("probe_process")
+        states = [p["state"] for p in probe["processes"]]
+        down = bool(cluster.holds[node])  # a node that another fault holds down cannot be resumed
+        right = (bool(states) or down) and all(
+            (s == wanted) if wanted else s not in ("T", "t") for s in states
+        )
+        return FaultReport(
+            {node: cluster.since_zero_ns(answer["done_ns"])},
+            verified=right,
+            evidence={"states": states},
+            problem=None if right else f"after {do} n{node}'s processes are in states {states}",
+        )

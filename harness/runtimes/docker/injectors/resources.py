@@ -1,0 +1,140 @@
+"""Resources: limits on processor and memory, set by the engine's update of the running container.
+
+Evidence: what the engine says that the limit is, and what the kernel's accounting of the container
+says that it did: periods that were counted under a quota, pages that were reclaimed, processes that
+were killed for want of memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from faults.kinds.memory import MemoryPressure
+from faults.kinds.slow_cpu import SlowCpu
+from harness.runtimes.docker import limits
+from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
+from harness.runtimes.docker.injectors.processes import Processes
+from harness.runtimes.interface import FaultReport
+
+CPU_QUOTA_LEAST_US: Final = 1_000
+"""The kernel refuses less."""
+ACCOUNTED_TRIES: Final = 20
+ACCOUNTED_EVERY_S: Final = 0.1
+MEMORY_LEAST: Final = 6 << 20
+"""The engine refuses less than 6 MiB."""
+PAGE: Final = 1 << 16
+T = TypeVar("T")
+
+
+class Resources:
+    def __init__(self, cluster: Cluster, processes: Processes) -> None:
+        self._cluster = cluster
+        self._processes = processes
+        self._quotas: dict[int, dict[str, int]] = {node: {} for node in cluster.pods}
+        self._limits: dict[int, dict[str, int]] = {node: {} for node in cluster.pods}
+
+    def handlers(self) -> Handlers:
+        each = self._cluster.each
+        return {
+            SlowCpu: Handler(
+                lambda f: each(f, lambda n: self._slow(f.id, n, f.percent)),
+                lambda f: each(f, lambda n: self._slow(f.id, n, None)),
+            ),
+            MemoryPressure: Handler(
+                lambda f: each(f, lambda n: self._press(f.id, n, f.spare_kib << 10)),
+                lambda f: each(f, lambda n: self._relieve(f.id, n)),
+            ),
+        }
+
+    # ------------------------------------------------------------------ processor
+
+    async def _slow(self, identity: str, node: int, percent: int | None) -> FaultReport:
+        """Of several limits on one node the smallest counts; without any, no quota."""
+        cluster, active = self._cluster, self._quotas[node]
+        active.pop(identity, None)
+        if percent is not None:
+            active[identity] = max(CPU_QUOTA_LEAST_US, limits.PERIOD_US * percent // 100)
+        quota_us = min(active.values(), default=-1)
+        before = await self._throttling(node)
+        done_ns = await self._ask(limits.limit_cpu, node, quota_us)
+        shown_us = await self._ask(limits.cpu_quota_us, node)
+        running = not cluster.holds[node]
+        counted = await self._await_throttling(node, before) if quota_us > 0 and running else None
+        right = max(shown_us, 0) == max(quota_us, 0) and counted is not False
+        evidence: dict[str, Any] = {"quota_us": shown_us, "period_us": limits.PERIOD_US}
+        if counted is not None:
+            evidence["kernel_counts_periods"] = counted
+        return FaultReport(
+            {node: cluster.since_zero_ns(done_ns)},
+            verified=right,
+            evidence=evidence,
+            problem=None if right else f"n{node}'s quota should be {quota_us} us: {evidence}",
+        )
+
+    async def _throttling(self, node: int) -> int:
+        """How many periods the kernel has counted in which the node wanted to run under a quota."""
+        stats = await self._ask(limits.stats, node)
+        return int(stats.get("cpu_stats", {}).get("throttling_data", {}).get("periods", 0))
+
+    async def _await_throttling(self, node: int, before: int) -> bool:
+        """The kernel counts only periods in which the node ran, and a node runs now and then."""
+        for _ in range(ACCOUNTED_TRIES):
+            if await self._throttling(node) > before:
+                return True
+            await asyncio.sleep(ACCOUNTED_EVERY_S)
+        return False
+
+    # ------------------------------------------------------------------ memory
+
+    async def _press(self, identity: str, node: int, spare: int) -> FaultReport:
+        cluster = self._cluster
+        async with cluster.locks[node]:
+            used = await self._memory(node, "usage")
+            self._limits[node][identity] = max(MEMORY_LEAST, used + spare)
+            return await self._set_memory(node)
+
+    async def _relieve(self, identity: str, node: int) -> FaultReport:
+        """Take the limit back, and start the node if the kernel has killed it."""
+        cluster = self._cluster
+        async with cluster.locks[node]:
+            self._limits[node].pop(identity, None)
+            report = await self._set_memory(node)
+            state = await self._ask(limits.state, node)
+            report.evidence["killed_for_memory"] = bool(state.get("OOMKilled"))
+            if not state["Running"] and not cluster.holds[node]:
+                started = await self._processes.start(node)
+                report.evidence["started_again"] = started.evidence
+            return report
+
+    async def _set_memory(self, node: int) -> FaultReport:
+        cluster = self._cluster
+        wanted = min(self._limits[node].values(), default=limits.NO_LIMIT)
+        shown_before = await self._ask(limits.memory_limit, node)
+        done_ns = await self._ask(limits.limit_memory, node, wanted)
+        shown = await self._ask(limits.memory_limit, node)
+        right = shown == wanted
+        evidence: dict[str, Any] = {"limit": shown}
+        if (await self._ask(limits.state, node))["Running"]:
+            evidence["kernel_limit"] = kernel = await self._memory(node, "limit")
+            # The kernel counts in whole pages, and shows the machine's size where there is none.
+            lifted = wanted == limits.NO_LIMIT and kernel > min(shown_before, 1 << 32)
+            right = right and (abs(kernel - wanted) <= PAGE or lifted)
+        return FaultReport(
+            {node: cluster.since_zero_ns(done_ns)},
+            verified=right,
+            evidence=evidence,
+            problem=None if right else f"n{node}'s memory limit should be {wanted}: {evidence}",
+        )
+
+    async def _memory(self, node: int, name: str) -> int:
+        """`usage` or `limit`, in bytes; 0 for a container that does not run."""
+        stats = await self._ask(limits.stats, node)
+        return int(stats.get("memory_stats", {}).get(name, 0))
+
+    async def _ask(self, function: Callable[..., T], node: int, *arguments: Any) -> T:
+        """One of the functions of `limits`, on the node's container, in a thread."""
+        cluster = self._cluster
+        container = cluster.pods[node].node_id
+        return await asyncio.to_thread(function, cluster.engine.api, container, *arguments)

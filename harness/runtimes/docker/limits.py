@@ -1,0 +1,59 @@
+"""Limits of a running container, set by the engine's update, and what the kernel says of them.
+
+Functions block; call them from worker threads. `container` is a name or an id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import docker
+
+from harness.runtimes.docker.engine import engine_errors
+
+PERIOD_US: Final = 100_000
+NO_LIMIT: Final = 1 << 50
+"""An engine cannot take a memory limit back, only raise it: more than any machine has."""
+
+
+def limit_cpu(api: docker.APIClient, container: str, quota_us: int) -> int:
+    """Let the container use `quota_us` in each PERIOD_US (-1: as much as there is); when that was
+    in effect, on CLOCK_MONOTONIC in ns."""
+    with engine_errors("limiting a container's processor time"):
+        api.update_container(container, cpu_period=PERIOD_US, cpu_quota=quota_us)
+    return time.monotonic_ns()
+
+
+def cpu_quota_us(api: docker.APIClient, container: str) -> int:
+    return int(_host_config(api, container).get("CpuQuota") or 0)
+
+
+def limit_memory(api: docker.APIClient, container: str, limit: int) -> int:
+    """Let the container use so many bytes, without swap on top; when that was in effect."""
+    with engine_errors("limiting a container's memory"):
+        api.update_container(container, mem_limit=limit, memswap_limit=limit)
+    return time.monotonic_ns()
+
+
+def memory_limit(api: docker.APIClient, container: str) -> int:
+    """What the engine says; 0: there is none."""
+    return int(_host_config(api, container).get("Memory") or 0)
+
+
+def stats(api: docker.APIClient, container: str) -> Mapping[str, Any]:
+    """The kernel's accounting of the container, once."""
+    with engine_errors("reading a container's accounting"):
+        return dict(api.stats(container, stream=False, one_shot=True))
+
+
+def state(api: docker.APIClient, container: str) -> Mapping[str, Any]:
+    """The engine's view of the container: Running, OOMKilled, ExitCode, ..."""
+    with engine_errors("looking at a container"):
+        return dict(api.inspect_container(container)["State"])
+
+
+def _host_config(api: docker.APIClient, container: str) -> Mapping[str, Any]:
+    with engine_errors("looking at a container"):
+        return dict(api.inspect_container(container)["HostConfig"])

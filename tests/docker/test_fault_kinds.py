@@ -1,0 +1,131 @@
+"""Faults of processes, resources and data in containers: injected, verified, and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.description import Fault
+from faults.kinds.amnesia import Amnesia
+from faults.kinds.clog import Clog
+from faults.kinds.crash_loop import CrashLoop
+from faults.kinds.flapping import Flapping
+from faults.kinds.kill import Kill
+from faults.kinds.memory import MemoryPressure
+from faults.kinds.rolling import Rolling
+from faults.kinds.slow_cpu import SlowCpu
+from faults.kinds.stop import Stop
+from faults.schedule import Schedule
+from harness.run.config import RunConfig
+from harness.run.engine import RunResult, execute
+from tests.docker.conftest import Quiet
+
+pytestmark = pytest.mark.docker
+MS = 1_000
+SECOND = 1_000_000
+
+
+def run(store: Path, faults: Sequence[Fault], time_us: int, **settings: Any) -> RunResult:
+    """Three nodes under a schedule written by hand."""
+    schedule = Schedule(faults=tuple(faults), duration_us=time_us)
+    config = RunConfig(
+        protocol="multi-paxos", nodes=3, time_us=time_us, rate=60.0, seed=5, on="docker", **settings
+    )
+    return execute(config, store, Quiet(), schedule=schedule)
+
+
+def found(result: RunResult) -> dict[str, dict[str, Any]]:
+    """The faults that the history shows, by id, each verified both ways."""
+    faults = {fault["id"]: fault for fault in result.verdict.faults}
+    for fault in faults.values():
+        assert fault["inject"]["verified"] and fault["heal"]["verified"], fault
+    return faults
+
+
+def test_processes_and_resources(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        [
+            Stop(id="stop", start_us=200 * MS, duration_us=500 * MS, nodes=(1,)),
+            SlowCpu(id="cpu", start_us=400 * MS, duration_us=2 * SECOND, nodes=(2,), percent=20),
+            MemoryPressure(
+                id="memory", start_us=900 * MS, duration_us=SECOND, nodes=(3,), spare_kib=20_000
+            ),
+            CrashLoop(
+                id="loop",
+                start_us=2_600 * MS,
+                duration_us=2 * SECOND,
+                nodes=(1,),
+                down_us=300 * MS,
+                up_us=600 * MS,
+            ),
+            Rolling(
+                id="roll",
+                start_us=5_500 * MS,
+                duration_us=3 * SECOND,
+                nodes=(2, 3, 1),
+                down_us=300 * MS,
+            ),
+        ],
+        9_500 * MS,
+    )
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    faults = found(result)
+    assert set(faults) == {"stop", "cpu", "memory", *(f"loop.{i}" for i in (1, 2, 3))} | {
+        f"roll.{i}" for i in (1, 2, 3)
+    }
+    assert faults["stop"]["inject"]["evidence"]["n1"]["graceful"] is True
+    assert faults["cpu"]["inject"]["evidence"]["n2"]["kernel_counts_periods"] is True
+    rolled = [list(faults[f"roll.{i}"]["inject"]["evidence"]) for i in (1, 2, 3)]
+    assert rolled == [["n2"], ["n3"], ["n1"]]
+
+
+def test_links_that_flap_and_nodes_that_are_cut_off_one_by_one(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        [
+            Flapping(
+                id="flap",
+                start_us=200 * MS,
+                duration_us=1_500 * MS,
+                nodes=("leader",),
+                shape="isolate",
+                cut_us=300 * MS,
+                open_us=300 * MS,
+            ),
+            Clog(
+                id="clog",
+                start_us=2_500 * MS,
+                duration_us=1_600 * MS,
+                nodes=(1, 2),
+                release=(2, 1),
+            ),
+        ],
+        5 * SECOND,
+    )
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    faults = found(result)
+    assert {fault["kind"] for fault in faults.values()} == {"partition"}
+    flapping = [fault["what"] for name, fault in faults.items() if name.startswith("flap")]
+    assert len(flapping) == 3 and flapping[0] == flapping[1] == flapping[2]
+
+
+def test_a_node_that_starts_from_empty_data_says_so(tmp_path: Path) -> None:
+    """Also a node that another fault holds down meanwhile: it starts when the last lets go."""
+    result = run(
+        tmp_path,
+        [
+            Amnesia(id="amnesia", start_us=500 * MS, duration_us=800 * MS, nodes=(3,)),
+            Kill(id="kill", start_us=700 * MS, duration_us=2 * SECOND, nodes=(3,)),
+        ],
+        4 * SECOND,
+    )
+    faults = found(result)
+    erased = faults["amnesia"]["inject"]["evidence"]["n3"]
+    assert erased["files_erased"] > 0 and erased["files_left"] == 0
+    assert faults["amnesia"]["heal"]["evidence"]["n3"]["held_down_by"] == ["kill"]
+    log = result.folder.node_log(3).read_text()
+    assert log.count('"started"') == 2
