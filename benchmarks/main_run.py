@@ -52,7 +52,9 @@ class Run:
         try:
             runtime.open()
             self.start_s = time.monotonic() - began
-            workload = WORKLOADS[self.config.workload](self.config.seed, self.config.keys)
+            workload = WORKLOADS[self.config.traffic.workload](
+                self.config.seed, self.config.traffic.keys
+            )
             with (
                 tempfile.TemporaryDirectory() as folder,
                 HistoryWriter(Path(folder) / "history.jsonl") as writer,
@@ -123,12 +125,12 @@ def main() -> None:
     options = parser.parse_args()
     print(describe())
     ensure_image(connect(), print)
-    base = {"protocol": "multi-paxos", "nodes": 5, "on": "docker"}
+    base = {"target": "multi-paxos", "nodes": 5, "on": "docker"}
 
     starts, firsts, removes, spreads = [], [], [], []
     for _ in range(options.repeat):
         schedule = spread_schedule(4)
-        run = Run(RunConfig(**base, time_us=schedule.duration_us, rate=20.0), schedule)
+        run = Run(RunConfig.of(**base, time_us=schedule.duration_us, rate=20.0), schedule)
         run.go()
         starts.append(run.start_s)
         firsts.append(run.first_answer_s)
@@ -140,7 +142,7 @@ def main() -> None:
     show("spread of one fault, ms", spreads)
 
     for rate, clients in ((1000.0, 50), (2000.0, 100), (4000.0, 200)):
-        run = Run(RunConfig(**base, time_us=6_000_000, rate=rate, concurrency=clients, keys=20))
+        run = Run(RunConfig.of(**base, time_us=6_000_000, rate=rate, concurrency=clients, keys=20))
         run.go()
         felt = measure(run.events)
         done = sum(latency.count for latency in felt.latencies_by_f.values())
@@ -152,7 +154,7 @@ def main() -> None:
             f"{felt.outcomes.get('info', 0)}"
         )
 
-    run = Run(RunConfig(**base, time_us=6_000_000, rate=100.0, concurrency=1))
+    run = Run(RunConfig.of(**base, time_us=6_000_000, rate=100.0, concurrency=1))
     bare_ms = statistics.median(run.go(beside=True)) * 1000
     felt = measure(run.events)
     harness_ms = felt.latencies.p50_ns / 1e6 if felt.latencies else 0.0

@@ -34,8 +34,8 @@ KEYS = 64
 
 def run(protocol: str, target: Target, rate: float, clients: int, seconds: int) -> list[Event]:
     """One healthy run in containers; its history, recorded to a file as in any run."""
-    config = RunConfig(
-        protocol=protocol,
+    config = RunConfig.of(
+        target=protocol,
         nodes=5,
         on="docker",
         time_us=seconds * 1_000_000,
@@ -48,8 +48,10 @@ def run(protocol: str, target: Target, rate: float, clients: int, seconds: int) 
     )
     runtime = DockerRuntime(config, f"bench-{time.monotonic_ns()}", target=target)
     events: list[Event] = []
-    schedule = Schedule(seed=0, duration_us=config.time_us, faults=(), nodes=config.voter_ids())
-    workload = WORKLOADS[config.workload](config.seed, config.keys)
+    schedule = Schedule(
+        seed=0, duration_us=config.time_us, faults=(), nodes=config.cluster.voter_ids()
+    )
+    workload = WORKLOADS[config.traffic.workload](config.seed, config.traffic.keys)
     try:
         runtime.open()
         with (

@@ -59,7 +59,9 @@ def _findings(console: Console) -> Iterator[Finding]:
         yield Finding("engine", True, f"{version['Version']}, API {api.api_version}")
         image = ensure_image(api, lambda text: console.print(f"{text} …", style="dim"))
         yield Finding("image", True, f"{image.name} on {image.base}")
-        greeting = asyncio.run(_greeting(PodEngine(api, f"doctor-{secrets.token_hex(3)}", image)))
+        greeting = asyncio.run(
+            _greeting(PodEngine(api, f"doctor-{secrets.token_hex(3)}", image.name, 7001))
+        )
     except HarnessError as error:
         yield Finding("containers", False, str(error))
         return

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import UnknownChoice, UsageError
-from harness.run.config import RUNTIMES
+from harness.runtimes import RUNTIMES
 from harness.search.mutation import (
     DETECTORS,
     STARTS,

@@ -21,7 +21,7 @@ from harness.reproduce.replay import (
     replay_simulated,
     replay_timings,
 )
-from harness.run.config import RUNTIMES
+from harness.runtimes import RUNTIMES
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 TIMINGS = 50

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import secrets
 from pathlib import Path
@@ -16,18 +15,18 @@ from faults.shapes import DRAWN_SHAPES
 from harness.cli.display import LiveDisplay, Silent
 from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import show
-from harness.run.config import RUNTIMES, TRANSPORTS, RunConfig
+from harness.run.config import RunConfig, default_of
 from harness.run.engine import execute
+from harness.runtimes import RUNTIMES
 from harness.runtimes.docker.engine import is_available
+from harness.targets import target_named
 from harness.workloads import WORKLOADS
-
-_DEFAULT = {f.name: f.default for f in dataclasses.fields(RunConfig)}
 
 
 @click.command()
-@click.argument("protocol")
+@click.argument("target")
 @click.option(
-    "--nodes", type=int, default=_DEFAULT["nodes"], show_default=True, help="Size of the cluster."
+    "--nodes", type=int, default=default_of("nodes"), show_default=True, help="Size of the cluster."
 )
 @click.option(
     "--learners",
@@ -38,7 +37,7 @@ _DEFAULT = {f.name: f.default for f in dataclasses.fields(RunConfig)}
 )
 @click.option(
     "--workload",
-    default=_DEFAULT["workload"],
+    default=default_of("workload"),
     show_default=True,
     help=f"What clients do: {', '.join(WORKLOADS)}.",
 )
@@ -79,21 +78,21 @@ _DEFAULT = {f.name: f.default for f in dataclasses.fields(RunConfig)}
 @click.option(
     "--concurrency",
     type=int,
-    default=_DEFAULT["concurrency"],
+    default=default_of("concurrency"),
     show_default=True,
     help="Clients that may wait for an answer at once.",
 )
 @click.option(
     "--rate",
     type=float,
-    default=_DEFAULT["rate"],
+    default=default_of("rate"),
     show_default=True,
     help="Operations a second, of all clients together; arrivals do not wait for answers.",
 )
 @click.option(
     "--keys",
     type=int,
-    default=_DEFAULT["keys"],
+    default=default_of("keys"),
     show_default=True,
     help="Keys that the operations are spread over.",
 )
@@ -105,8 +104,7 @@ _DEFAULT = {f.name: f.default for f in dataclasses.fields(RunConfig)}
     "--transport",
     default="tcp",
     show_default=True,
-    help=f"Between nodes: {' or '.join(TRANSPORTS)}; udp lets duplicates and "
-    "reordering reach the protocol.",
+    help="Between nodes: tcp or udp; udp lets duplicates and reordering reach the protocol.",
 )
 @click.option(
     "--set",
@@ -129,9 +127,6 @@ _DEFAULT = {f.name: f.default for f in dataclasses.fields(RunConfig)}
     is_flag=True,
     help="End the run as soon as what clients saw is known to be impossible.",
 )
-@click.option("--q1", type=int, default=None, help="flexible-paxos: size of a Phase 1 quorum.")
-@click.option("--q2", type=int, default=None, help="flexible-paxos: size of a Phase 2 quorum.")
-@click.option("--thrifty", is_flag=True, help="flexible-paxos: Phase 2 goes to Q2 acceptors only.")
 @click.option(
     "--on",
     default=None,
@@ -156,12 +151,9 @@ def run(
     settings: tuple[tuple[str, Any], ...],
     seed: int | None,
     on: str | None,
-    q1: int | None,
-    q2: int | None,
-    thrifty: bool,
     **options: Any,
 ) -> int:
-    """Run PROTOCOL in a cluster of its own, break it, and judge what the clients saw.
+    """Run TARGET in a cluster of its own, break it, and judge what the clients saw.
 
     Starts the nodes, drives clients against them, injects the faults that the seed draws, records
     every operation and every fault, heals everything, demands that the cluster answers again, and
@@ -175,11 +167,11 @@ def run(
     if on is None and not is_available():
         errors.print("no Docker engine answers: running in the simulator (--on sim)")
         on = "sim"
-    config = RunConfig(
+    config = RunConfig.of(
         **options,
         seed=secrets.randbelow(2**31) if seed is None else seed,
         on=on or "docker",
-        cluster=_cluster(dict(settings), q1=q1, q2=q2, thrifty=thrifty or None),
+        settings=target_named(options["target"]).settings(dict(settings)),
     )
     for remark in config.remarks():
         errors.print(f"note: {remark}")
@@ -191,11 +183,3 @@ def run(
     else:
         show(result, console)
     return result.verdict.exit_code
-
-
-def _cluster(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
-    """The cluster's settings; what has an option of its own goes among the protocol's options."""
-    given = {name: value for name, value in chosen.items() if value is not None}
-    if given:
-        settings["options"] = {**settings.get("options", {}), **given}
-    return settings

@@ -15,9 +15,10 @@ from rich.text import Text
 from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import STYLES
 from harness.errors import UsageError
-from harness.run.config import HEALS, TRANSPORTS
+from harness.run.config import HEALS
 from harness.search.swarm import MIX, SweepPlan
 from harness.search.sweep import SeedResult, SweepResult, sweep
+from harness.targets import target_named
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 TELL_EVERY_S = 60.0
@@ -51,7 +52,7 @@ SEEDS_SHOWN = 8
     default=None,
     help=f"Kinds of faults, comma-separated, or none; default: drawn from {', '.join(MIX)}.",
 )
-@click.option("--transport", default=None, help=f"{' or '.join(TRANSPORTS)}; default: drawn.")
+@click.option("--transport", default=None, help="tcp or udp; default: drawn.")
 @click.option("--heal", default=None, help=f"{' or '.join(HEALS)}, in the end; default: drawn.")
 @click.option(
     "--set",
@@ -105,7 +106,7 @@ def sweep_command(
         raise UsageError("--from and --keep must not be negative")
     fixed = {name: value for name, value in chosen.items() if value is not None}
     if settings:
-        fixed["cluster"] = dict(settings)
+        fixed["settings"] = target_named(protocol).settings(dict(settings))
     plan = SweepPlan(protocol=protocol, mutant=mutant, fixed=fixed)
     console = Console(stderr=as_json, highlight=False)
     with Bar(console, seeds, verbose=verbose) as bar:

@@ -11,7 +11,6 @@ are not asked, so it does not matter how they have changed.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,7 +177,7 @@ def replay_timings(
     result = ReplayResult(recorded, "sim")
     for number in range(1, times + 1):
         world = dict(recorded.config.world) | {"seed": number}
-        config = dataclasses.replace(recorded.config, on="sim", world=world)
+        config = recorded.config.changed(on="sim", world=world)
         run = simulate(config, recorded.schedule)
         judge_fully(run)
         keep = store if result.reproduced == 0 else None
@@ -212,7 +211,7 @@ def replay_real(
     from harness.run.engine import execute  # noqa: PLC0415 (needs the Docker client)
 
     result = ReplayResult(recorded, "docker")
-    config = dataclasses.replace(recorded.config, on="docker", world={})
+    config = recorded.config.changed(on="docker", world={})
     for number in range(1, times + 1):
         run = execute(config, store, observer, schedule=recorded.schedule)
         same = fails_alike(recorded, run.verdict, False)

@@ -192,7 +192,7 @@ class _Shrinker:
         if candidate.config.world != self.best.config.world:
             return CALM_TIMINGS
         asked = self.size.operations
-        only = candidate.config.only
+        only = candidate.config.traffic.only
         left = (
             (1 + len(candidate.schedule.faults)) / (1 + len(self.best.schedule.faults)),
             candidate.config.time_us / self.best.config.time_us,
@@ -231,12 +231,12 @@ class _Shrinker:
             yield _with_time(self.best, max(SHORTEST_US, time_us - time_us // part))
 
     def _fewer_operations(self) -> Iterator[Candidate]:
-        arrivals = self.best.config.only
+        arrivals = self.best.config.traffic.only
         if arrivals is None:
             arrivals = tuple(range(self._arrivals()))
 
         def left() -> Sequence[int]:
-            only = self.best.config.only
+            only = self.best.config.traffic.only
             return arrivals if only is None else only
 
         def with_operations(numbers: Sequence[int]) -> Candidate:
@@ -250,13 +250,13 @@ class _Shrinker:
         return run.arrivals
 
     def _smaller_scale(self) -> Iterator[Candidate]:
-        for nodes in range(3, self.best.config.nodes):
+        for nodes in range(3, self.best.config.cluster.nodes):
             yield _with_nodes(self.best, nodes)
-            if self.best.config.nodes == nodes:
+            if self.best.config.cluster.nodes == nodes:
                 break
         for name, least in (("concurrency", 1), ("keys", 1)):
-            for value in range(least, getattr(self.best.config, name)):
-                if value < getattr(self.best.config, name):
+            for value in range(least, self.best.config.option(name)):
+                if value < self.best.config.option(name):
                     yield _with_config(self.best, **{name: value})
 
     def _shorter_windows(self) -> Iterator[Candidate]:
@@ -274,18 +274,18 @@ class _Shrinker:
         if world != world.calm():
             yield _with_config(self.best, world=world.calm().to_json())
         for name, value in (("heal", "all"), ("transport", "tcp"), ("key_skew", 0.0)):
-            if getattr(self.best.config, name) != value:
+            if self.best.config.option(name) != value:
                 yield _with_config(self.best, **{name: value})
-        for setting in list(self.best.config.cluster):
-            cluster = {k: v for k, v in self.best.config.cluster.items() if k != setting}
-            yield _with_config(self.best, cluster=cluster)
+        for setting in list(self.best.config.cluster.settings):
+            cluster = {k: v for k, v in self.best.config.cluster.settings.items() if k != setting}
+            yield _with_config(self.best, settings=cluster)
 
 
 # ------------------------------------------------------------------------------- candidates
 
 
 def _with_config(candidate: Candidate, **changes: Any) -> Candidate:
-    return candidate._replace(config=dataclasses.replace(candidate.config, **changes))
+    return candidate._replace(config=candidate.config.changed(**changes))
 
 
 def _with_timing(candidate: Candidate, timing: int) -> Candidate:
@@ -296,9 +296,7 @@ def _with_timing(candidate: Candidate, timing: int) -> Candidate:
 
 
 def _with_faults(candidate: Candidate, faults: Sequence[Fault]) -> Candidate:
-    config = dataclasses.replace(
-        candidate.config, faults=tuple(sorted({fault.kind for fault in faults}))
-    )
+    config = candidate.config.changed(faults=tuple(sorted({fault.kind for fault in faults})))
     schedule = dataclasses.replace(candidate.schedule, faults=tuple(faults))
     return Candidate(config, schedule)
 
@@ -312,7 +310,7 @@ def _with_time(candidate: Candidate, time_us: int) -> Candidate:
     ]
     shorter = _with_faults(candidate, faults)
     return Candidate(
-        dataclasses.replace(shorter.config, time_us=time_us),
+        shorter.config.changed(time_us=time_us),
         dataclasses.replace(shorter.schedule, duration_us=time_us),
     )
 
@@ -323,7 +321,7 @@ def _with_nodes(candidate: Candidate, nodes: int) -> Candidate:
     faults = [fault for fault in candidate.schedule.faults if set(_numbers(fault)) <= set(left)]
     smaller = _with_faults(candidate, faults)
     return Candidate(
-        dataclasses.replace(smaller.config, nodes=nodes, learners=0),
+        smaller.config.changed(nodes=nodes, learners=0),
         dataclasses.replace(smaller.schedule, nodes=tuple(left)),
     )
 
@@ -337,7 +335,11 @@ def size_of(run: SimulatedRun) -> Size:
     config = run.config
     operations = sum(event.type == "invoke" and event.f not in _NEMESIS for event in run.events)
     return Size(
-        len(run.schedule.faults), operations, config.nodes, config.concurrency, config.time_us
+        len(run.schedule.faults),
+        operations,
+        config.cluster.nodes,
+        config.traffic.concurrency,
+        config.time_us,
     )
 
 

@@ -63,7 +63,7 @@ def tell(run: SimulatedRun, *, lines_max: int = LINES_MAX) -> Story:
     lines = sorted(told.lines(), key=lambda line: (line.at_us, line.order))
     lines, dropped = _thinned(lines, lines_max)
     lanes = _Lanes(run)
-    head = f"{'time s':>10}   " + "".join(f"{f'n{n}':^4}" for n in run.config.node_ids())
+    head = f"{'time s':>10}   " + "".join(f"{f'n{n}':^4}" for n in run.config.cluster.node_ids())
     drawn = [head.rstrip(), *(lanes.draw(line) for line in lines)]
     return Story(drawn, dict(told.untold + dropped))
 
@@ -152,7 +152,7 @@ class _Teller:
         for group in _broadcasts(trace):
             kind = type(group[0].message).__name__
             carries = bool(self._commands & set(_commands_in(group[0].message)))
-            if not carries and often[kind] > RARE * self._run.config.nodes:
+            if not carries and often[kind] > RARE * self._run.config.cluster.nodes:
                 self.untold[kind] += len(group)
                 continue
             targets = tuple(s.target for s in group if s.arrives_us is not None)
@@ -258,7 +258,7 @@ class _Lanes:
     """Draws the lanes: who is up, who speaks, who hears."""
 
     def __init__(self, run: SimulatedRun) -> None:
-        self._nodes = run.config.node_ids()
+        self._nodes = run.config.cluster.node_ids()
         self._moments = sorted(run.runtime.world.processes.events)
         self._state = dict.fromkeys(self._nodes, "│")
         self._next = 0

@@ -1,15 +1,17 @@
 """How a client gets one operation through: which node it asks, when it asks again, what it reports.
 
-A client is one logical process. It sends a command to the node that it believes leads, follows
-redirections, and after a time-out or a broken connection asks another node, with the same session
-number, so that a correct cluster applies the command once. An operation ends
+A client is one logical process. It sends a request to the node that it believes leads and follows
+redirections. After a time-out or a broken connection it depends on the target: where it has
+sessions, the client asks another node with the same session number, and a correct cluster applies
+the command once; where it has none, a write that was repeated would be a second write, so the
+operation ends. Reads may always be repeated. An operation ends
 
     ok     a node answered it
     fail   a definite error: a compare-and-set that did not match, or every attempt was refused
            before it could have any effect; also any read without an answer (reads have no effect)
     info   the time is up and some attempt may have had an effect, now or later
 
-What is definite is decided by the error's code alone, in `DEFINITE_ERRORS`.
+What is definite is decided by the target, with every response (`Response.definite`).
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final, NamedTuple
 
-from harness.runtimes.interface import Response
+from harness.targets.interface import Request, Response
 from harness.workloads import Operation
-from node_image.protocols.interface import DEFINITE_ERRORS, Command, make
 
-DEFINITE: Final = {**DEFINITE_ERRORS, "refused": True, "disconnected": False}
+make: Final = tuple.__new__
+"""`make(Request, fields)` is `Request(*fields)` at a third of the price: every operation of a sweep
+comes through here."""
 BACK_OFF_MIN_US: Final = 10_000
 BACK_OFF_MAX_US: Final = 80_000
 HOPS_MAX: Final = 3
@@ -39,7 +42,7 @@ class Outcome(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """Send `command` to `node`, not before `at_us`."""
+    """Send the request to `node`, not before `at_us`."""
 
     node: int
     at_us: int
@@ -59,19 +62,29 @@ class Client:
         "_node",
         "_nodes",
         "_random",
+        "_sessions",
         "guess",
         "operation",
         "process",
         "seq",
     )
 
-    def __init__(self, process: int, nodes: Sequence[int], random: Random, guess: int) -> None:
+    def __init__(
+        self,
+        process: int,
+        nodes: Sequence[int],
+        random: Random,
+        guess: int,
+        *,
+        sessions: bool = True,
+    ) -> None:
         self.process = process
         self.seq = 0
         self.operation = Operation("", "", None)
         self.guess = guess
         self._nodes = nodes
         self._random = random
+        self._sessions = sessions
         self._dirty = False
         self._hops = 0
         self._node = guess
@@ -85,10 +98,10 @@ class Client:
         self._last_error = None
         return self._to(self.guess, now_us)
 
-    def command(self) -> Command:
+    def request(self) -> Request:
         # Process 0's session must not be 0: that one is the cluster's own.
         f, key, value = self.operation
-        return make(Command, (self.process + 1, self.seq, f, key, value))
+        return make(Request, (self.process + 1, self.seq, f, key, value))
 
     def answered(self, node: int, response: Response, now_us: int) -> Attempt | Outcome:
         """`node` answered an attempt at the current operation."""
@@ -100,8 +113,10 @@ class Client:
             self.guess = node
             return Outcome("fail", response.value, error, node)
         self._last_error = error
-        if not DEFINITE.get(error, False):
+        if not response.definite:
             self._dirty = True
+            if not self.may_repeat():
+                return self.give_up(in_flight=False)
         if error == "unsupported":
             return Outcome("fail", None, error, node)
         if response.leader is not None and response.leader != node and self._hops < HOPS_MAX:
@@ -110,10 +125,12 @@ class Client:
         self._hops = 0
         return self._to(response.leader or self._other(), now_us + self._back_off())
 
-    def timed_out(self, now_us: int) -> Attempt:
+    def timed_out(self, now_us: int) -> Attempt | Outcome:
         """No answer to the current attempt for too long: it may have an effect yet."""
         self._dirty = True
         self._last_error = "timeout"
+        if not self.may_repeat():
+            return self.give_up(in_flight=False)
         self._hops = 0
         return self._to(self._other(), now_us)
 
@@ -123,6 +140,10 @@ class Client:
         if self.operation.f == "read" or not (self._dirty or in_flight):
             return Outcome("fail", None, error, None)
         return Outcome("info", None, error, None)
+
+    def may_repeat(self) -> bool:
+        """Whether a request that may have had an effect may be sent again."""
+        return self._sessions or self.operation.f == "read"
 
     def _to(self, node: int, at_us: int) -> Attempt:
         self._node = self.guess = node

@@ -1,165 +1,210 @@
 """One run, described completely: what `run.json` records and what a replay needs.
 
-Everything that influences a run is a field here, with its unit last in its name. Nonsense is
-refused at this door, before anything is started.
+Everything that influences a run is a field here, with its unit last in its name, in the part that
+it concerns:
+
+    RunConfig            the target, the seed, where it runs, how long, how it is judged
+      .cluster           ClusterSpec: nodes, learners, the target's settings, a planted bug
+      .traffic           TrafficConfig: what clients do, how often, how long they wait
+      .faults            FaultConfig: which kinds may be drawn, and how
+      .world             the settings of the runtime (of the simulator; else empty)
+
+Field names are unique over all parts, so a configuration is made from flat options
+(`RunConfig.of(target="raft", nodes=3, rate=50.0)`) and changed by them (`config.changed(nodes=5)`);
+there, `faults` may be just the kinds.
+Nonsense is refused here, before anything is started.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from faults.kinds import KINDS
 from faults.shapes import DRAWN_SHAPES, SHAPES
 from harness.errors import UnknownChoice, UsageError
-from harness.runtimes.sim.config import WorldConfig
+from harness.runtimes import RUNTIMES, check_world
+from harness.targets import target_named
+from harness.targets.interface import ClusterSpec, Target, check_capable
 from harness.workloads import WORKLOADS
-from node_image.mutants import UnknownName, protocol_class
-from node_image.protocols.interface import ClusterConfig
-from node_image.protocols.quorums import from_options
-from node_image.state_machine import KeyValue
 
-RUNTIMES = ("docker", "sim")
-TRANSPORTS = ("tcp", "udp")
-HEALS = ("all", "quorum")
-NODES_MAX = 64
+HEALS: Final = ("all", "quorum")
+NODES_MAX: Final = 64
+CONCURRENCY_MAX: Final = 100_000
+KEYS_MAX: Final = 1_000_000
+RATE_MAX: Final = 1_000_000.0
+TIME_MAX_US: Final = 7 * 24 * 3_600_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """The resolved configuration of one run. Times are microseconds, `rate` is operations a second
-    of all clients together, `concurrency` the number of clients that may wait at once.
+class TrafficConfig:
+    """What clients do. `rate`: operations a second of all clients together; `concurrency`: clients
+    that may wait for an answer at once; times are microseconds."""
 
-    Raises UsageError (or UnknownChoice, which lists the choices).
-    """
-
-    protocol: str
-    nodes: int = 5
-    learners: int = 0
     workload: str = "kv"
-    faults: tuple[str, ...] = ()
-    time_us: int = 30_000_000
     concurrency: int = 10
     rate: float = 200.0
-    seed: int = 0
     keys: int = 5
-    mutant: str | None = None
-    on: str = "docker"
-    transport: str = "tcp"
+    key_skew: float = 0.0
+    """0: every key is asked for as often; 1: the k-th key 1/k times as often as the first."""
     operation_timeout_us: int = 2_500_000
     attempt_timeout_us: int = 500_000
-    liveness_timeout_us: int = 15_000_000
-    check_limit_s: float = 60.0
+    only: tuple[int, ...] | None = None
+    """Of the operations that arrive during the chaos, numbered from 0, only these are asked: what
+    shrinking has left. None: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultConfig:
+    """What the planner may draw."""
+
+    kinds: tuple[str, ...] = ()
     allow_all: bool = False
     """Kills and pauses may take the whole cluster at once."""
     shapes: tuple[str, ...] = DRAWN_SHAPES
     """The shapes of partitions that may be drawn."""
     fault_gap_us: int | None = None
     """The mean time from one fault to the next; None: the seed draws it."""
-    cluster: dict[str, Any] = field(default_factory=dict)
-    world: dict[str, Any] = field(default_factory=dict)
-    """The simulator's settings, see `harness.runtimes.sim.config`; empty on other runtimes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The resolved configuration of one run. Times are microseconds.
+
+    Raises UsageError (or UnknownChoice, which lists the choices).
+    """
+
+    target: str
+    seed: int = 0
+    on: str = "docker"
+    time_us: int = 30_000_000
+    liveness_timeout_us: int = 15_000_000
+    check_limit_s: float = 60.0
     heal: str = "all"
     """After the chaos: "all" is healed, or only a "quorum", and the others stay as they are."""
-    key_skew: float = 0.0
-    """0: every key is asked for as often; 1: the k-th key 1/k times as often as the first."""
-    only: tuple[int, ...] | None = None
-    """Of the operations that arrive during the chaos, numbered from 0, only these are asked: what
-    shrinking has left. None: all."""
     finale: bool = True
     """Whether there is a last round. Without it liveness is not judged."""
     stop_at_first: bool = False
     """Whether the run ends as soon as what clients saw is known to be impossible."""
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
+    traffic: TrafficConfig = field(default_factory=TrafficConfig)
+    faults: FaultConfig = field(default_factory=FaultConfig)
+    world: dict[str, Any] = field(default_factory=dict)
+    """The runtime's own settings, such as `harness.runtimes.sim.config`."""
+
+    # ------------------------------------------------------------------ making and changing
+
+    @classmethod
+    def of(cls, **options: Any) -> RunConfig:
+        """A configuration from flat options; those not given have their defaults."""
+        return cls(**_grouped(options))
+
+    def changed(self, **options: Any) -> RunConfig:
+        """The same with these flat options changed."""
+        changes = _grouped(options, self)
+        return dataclasses.replace(self, **changes)
+
+    def option(self, name: str) -> Any:
+        """The value of one flat option."""
+        return getattr(self if name in _OWN else getattr(self, _PART_OF[name]), name)
+
+    def to_json(self) -> dict[str, Any]:
+        """`config` of run.json: the parts as nested objects."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RunConfig:
+        """The inverse of `to_json`; also reads the flat form of folders of format 1. Raises
+        UsageError for fields that this version does not know."""
+        flat: dict[str, Any] = {}
+        for name, value in data.items():
+            if not _is_nested(data):
+                flat[_OLD_NAMES.get(name, name)] = value
+            elif name in _PARTS and isinstance(value, dict):
+                flat |= value
+            else:
+                flat[name] = value
+        tuples = ("kinds", "shapes", "only")
+        flat |= {n: tuple(flat[n]) for n in tuples if flat.get(n) is not None}
+        try:
+            return cls.of(**flat)
+        except TypeError as error:
+            raise UsageError(f"the run's configuration: {error}") from None
+
+    # ------------------------------------------------------------------ validation
 
     def __post_init__(self) -> None:
         self._check_names()
         self._check_numbers()
-        self.cluster_config()
-        WorldConfig.from_json(self.world)
+        check_capable(self.system, self.cluster, workload=self.traffic.workload, runtime=self.on)
+        check_world(self.on, self.world)
 
     def _check_names(self) -> None:
-        try:
-            protocol_class(self.protocol, self.mutant)
-        except UnknownName as error:
-            raise UsageError(str(error)) from None
         for what, name, choices in (
-            ("workload", self.workload, tuple(WORKLOADS)),
+            ("workload", self.traffic.workload, tuple(WORKLOADS)),
             ("runtime", self.on, RUNTIMES),
-            ("transport", self.transport, TRANSPORTS),
             ("way to heal", self.heal, HEALS),
-            *(("fault", kind, tuple(KINDS)) for kind in self.faults),
-            *(("shape of partition", shape, SHAPES) for shape in self.shapes),
+            *(("fault", kind, tuple(KINDS)) for kind in self.faults.kinds),
+            *(("shape of partition", shape, SHAPES) for shape in self.faults.shapes),
         ):
             if name not in choices:
                 raise UnknownChoice(what, name, choices)
 
     def _check_numbers(self) -> None:
-        for name, value, least in (
-            ("nodes", self.nodes, 1),
-            ("learners", self.learners, 0),
-            ("time", self.time_us, 1),
-            ("concurrency", self.concurrency, 1),
-            ("keys", self.keys, 1),
-            ("operation timeout", self.operation_timeout_us, 1),
-            ("attempt timeout", self.attempt_timeout_us, 1),
-            ("liveness timeout", self.liveness_timeout_us, 1),
+        traffic, gap_us = self.traffic, self.faults.fault_gap_us
+        for name, value, least, most in (
+            ("nodes", self.cluster.nodes, 1, NODES_MAX),
+            ("learners", self.cluster.learners, 0, NODES_MAX),
+            ("time", self.time_us, 1, TIME_MAX_US),
+            ("concurrency", traffic.concurrency, 1, CONCURRENCY_MAX),
+            ("keys", traffic.keys, 1, KEYS_MAX),
+            ("operation timeout", traffic.operation_timeout_us, 1, TIME_MAX_US),
+            ("attempt timeout", traffic.attempt_timeout_us, 1, TIME_MAX_US),
+            ("liveness timeout", self.liveness_timeout_us, 1, TIME_MAX_US),
+            ("gap between faults", 1 if gap_us is None else gap_us, 1, TIME_MAX_US),
         ):
-            if value < least:
-                raise UsageError(f"{name} must be at least {least}, not {value}")
-        if self.nodes > NODES_MAX:
-            raise UsageError(f"nodes must be at most {NODES_MAX}, not {self.nodes}")
-        if self.learners >= self.nodes:
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UsageError(f"{name} must be a whole number, not {value!r}")
+            if not least <= value <= most:
+                raise UsageError(f"{name} must be {least} to {most}, not {value}")
+        if self.cluster.learners >= self.cluster.nodes:
             raise UsageError(
-                f"{self.learners} learners of {self.nodes} nodes leave none that votes",
+                f"{self.cluster.learners} learners of {self.cluster.nodes} nodes leave none that "
+                "votes",
                 remedy="ask for fewer --learners or more --nodes",
             )
-        if self.fault_gap_us is not None and self.fault_gap_us <= 0:
-            raise UsageError(f"the gap between faults must be above 0, not {self.fault_gap_us} us")
-        if not 0 <= self.key_skew <= 10:
-            raise UsageError(f"key skew must be 0 to 10, not {self.key_skew}")
-        if not self.rate > 0:
-            raise UsageError(f"rate must be above 0 operations a second, not {self.rate}")
+        if not (math.isfinite(traffic.key_skew) and 0 <= traffic.key_skew <= 10):
+            raise UsageError(f"key skew must be 0 to 10, not {traffic.key_skew}")
+        if not 0 < traffic.rate <= RATE_MAX:
+            raise UsageError(
+                f"rate must be above 0 and at most {RATE_MAX:g} operations a second, "
+                f"not {traffic.rate}"
+            )
 
-    def node_ids(self) -> tuple[int, ...]:
-        return tuple(range(1, self.nodes + 1))
+    # ------------------------------------------------------------------ what follows from it
 
-    def learner_ids(self) -> tuple[int, ...]:
-        return self.node_ids()[self.nodes - self.learners :]
-
-    def voter_ids(self) -> tuple[int, ...]:
-        return self.node_ids()[: self.nodes - self.learners]
+    @property
+    def system(self) -> Target:
+        """The target that this run tests."""
+        return target_named(self.target)
 
     def core(self) -> tuple[int, ...]:
-        """The voters that a finale with `heal` "quorum" is left to: just enough, drawn by the
-        seed; of a grid all. Empty where everything is healed."""
+        """The voters that a finale with `heal` "quorum" is left to: just enough for the target to
+        answer, drawn by the seed. Empty where everything is healed."""
         if self.heal == "all":
             return ()
-        voters, options = list(self.voter_ids()), self.cluster.get("options", {})
-        quorums = from_options(self.cluster_config())
-        size = max(len(voters) // 2 + 1, quorums.q1, quorums.q2)
-        size = len(voters) if "grid_rows" in options else size
+        voters = list(self.cluster.voter_ids())
+        size = self.system.quorum(self.cluster)
         random = Random(f"{self.seed}:heal")
         left = [voters.pop(random.randrange(0, len(voters))) for _ in range(len(voters) - size)]
-        return tuple(n for n in self.voter_ids() if n not in left)
-
-    def cluster_config(self) -> ClusterConfig:
-        """What every node is told. Raises UsageError for settings that cannot work, also those that
-        only the protocol itself can tell, such as quorums that do not meet."""
-        try:
-            cluster = ClusterConfig(
-                nodes=self.node_ids(), learners=self.learner_ids(), **self.cluster
-            )
-            protocol = protocol_class(self.protocol, self.mutant)
-            protocol(1, cluster, KeyValue(cluster.sessions_max), Random(0), lambda: 0)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"cluster settings: {error}") from None
-        return cluster
+        return tuple(n for n in self.cluster.voter_ids() if n not in left)
 
     def remarks(self) -> list[str]:
         """What is allowed but worth a sentence before the run."""
-        voters = self.nodes - self.learners
+        voters = len(self.cluster.voter_ids())
         if voters % 2 == 0:
             return [
                 f"{voters} voters tolerate {(voters - 1) // 2} failures, "
@@ -167,21 +212,47 @@ class RunConfig:
             ]
         return []
 
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> RunConfig:
-        """The inverse of `to_json`. Raises UsageError for fields this version does not know."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise UsageError(f"the run's configuration has unknown fields: {', '.join(unknown)}")
-        try:
-            tuples = {
-                name: tuple(data[name])
-                for name in ("faults", "shapes", "only")
-                if data.get(name) is not None
-            }
-            return cls(**{**data, **tuples})
-        except TypeError as error:
-            raise UsageError(f"the run's configuration: {error}") from None
+# ------------------------------------------------------------------------------- flat options
+
+
+def default_of(option: str) -> Any:
+    """The default of a flat option, for help texts."""
+    part = RunConfig if option in _OWN else _PARTS[_PART_OF[option]]
+    return next(f.default for f in dataclasses.fields(part) if f.name == option)
+
+
+_PARTS: Final[dict[str, type[Any]]] = {
+    "cluster": ClusterSpec,
+    "traffic": TrafficConfig,
+    "faults": FaultConfig,
+}
+_PART_OF: Final = {f.name: part for part, cls in _PARTS.items() for f in dataclasses.fields(cls)}
+_OWN: Final = {f.name for f in dataclasses.fields(RunConfig)} - set(_PARTS)
+_OLD_NAMES: Final = {"protocol": "target", "faults": "kinds", "cluster": "settings"}
+"""Fields of run.json of format 1, and what they are called now."""
+
+
+def _is_nested(data: dict[str, Any]) -> bool:
+    """Whether a recorded configuration has parts: format 2 and later."""
+    return "traffic" in data
+
+
+def _grouped(options: dict[str, Any], base: RunConfig | None = None) -> dict[str, Any]:
+    """Flat options, sorted into the parts that they belong to. Raises UsageError."""
+    own: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in options.items():
+        if name in _OWN or isinstance(value, _PARTS.get(name, ())):
+            own[name] = value
+        elif name == "faults":
+            parts.setdefault("faults", {})["kinds"] = tuple(value)
+        elif name in _PART_OF:
+            parts.setdefault(_PART_OF[name], {})[name] = value
+        else:
+            known = ", ".join(sorted(_OWN | set(_PART_OF)))
+            raise UsageError(f"a run has no option {name!r}", remedy=f"there are: {known}")
+    for part, changes in parts.items():
+        made = _PARTS[part](**changes) if base is None else None
+        own[part] = made or dataclasses.replace(getattr(base, part), **changes)
+    return own

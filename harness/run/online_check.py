@@ -124,7 +124,7 @@ class BackgroundCheck:
 def online_check_for(config: RunConfig, *, wanted: bool = False) -> OnlineCheck | None:
     """What judges this run while it goes: where it is to stop at its first violation, or a display
     wants to show how far that is."""
-    model = WORKLOADS[config.workload].model
+    model = WORKLOADS[config.traffic.workload].model
     if config.on == "sim":
         return InlineCheck(model) if config.stop_at_first else None
     return BackgroundCheck(model) if config.stop_at_first or wanted else None

@@ -8,19 +8,18 @@ checked, replayed and shrunk like any other.
 from __future__ import annotations
 
 import itertools
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faults.description import UnsupportedFault
 from faults.schedule import Schedule
-from harness import __version__
-from harness.run.conductor import Conductor, Stats
+from harness.run.conductor import Stats
 from harness.run.config import RunConfig
+from harness.run.engine import perform
 from harness.run.log_certificate import log_explains
-from harness.run.online_check import online_check_for, stop_at_violation
+from harness.run.observer import Observer
+from harness.run.record import FolderRecord, MemoryRecord
 from harness.run.verdict import RunVerdict, combine
 from harness.runtimes.sim.crashes import NodeCrash
 from harness.runtimes.sim.runtime import SimRuntime
@@ -30,7 +29,6 @@ from histories.checker import check
 from histories.events import Event
 from histories.folder import RunFolder
 from histories.formats.native import History
-from histories.recorder import HistoryWriter
 
 
 class Symptom(NamedTuple):
@@ -86,23 +84,12 @@ def simulate_and_judge(
 
 def simulate(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> SimulatedRun:
     """Simulate a run, and leave the judging."""
-    events: list[Event] = []
     runtime = SimRuntime(config, traced=traced)
-    workload = WORKLOADS[config.workload](config.seed, config.keys, config.key_skew)
-    online_check = online_check_for(config)
-
-    def record(event: Event) -> None:
-        events.append(event)
-        if online_check is not None:
-            online_check.feed(event)
-
-    conductor = Conductor(config, schedule, workload, record if online_check else events.append)
-    stop_at_violation(online_check, conductor)
-    runtime.open()
-    runtime.drive(conductor)
+    record = MemoryRecord()
+    conductor = perform(config, schedule, runtime, record, Observer(), close=False)
     arrivals = conductor.arrivals
     conductor.release()
-    return SimulatedRun(config, schedule, runtime, conductor.stats, events, arrivals)
+    return SimulatedRun(config, schedule, runtime, conductor.stats, record.events, arrivals)
 
 
 def judge(run: SimulatedRun) -> None:
@@ -120,7 +107,7 @@ def judge(run: SimulatedRun) -> None:
 def judge_fully(run: SimulatedRun) -> None:
     """Ask every detector, as for any run."""
     limit_s = run.config.check_limit_s
-    model = WORKLOADS[run.config.workload].model
+    model = WORKLOADS[run.config.traffic.workload].model
     run.verdict = combine(
         History(run.events),
         check(run.events, model=model, time_limit_s=limit_s),
@@ -177,39 +164,17 @@ def sentence_of(run: SimulatedRun) -> str:
 
 
 def write_folder(run: SimulatedRun, store: Path, name: str) -> RunFolder:
-    """The folder of this run, as if it had been written while it went. Raises HistoryError."""
+    """The folder of this run, as if it had been recorded while it went. Raises HarnessError."""
     if run.verdict is None:
         judge_fully(run)
-    folder = RunFolder.create(store, name)
-    folder.write_json("schedule.json", run.schedule.to_json())
-    folder.write_run(
-        {
-            "id": name,
-            "seed": run.config.seed,
-            "config": run.config.to_json(),
-            "model": WORKLOADS[run.config.workload].model,
-            "versions": {"antipaxos": __version__, "python": platform.python_version()}
-            | run.runtime.versions(),
-        }
-    )
-    with HistoryWriter(folder.history) as writer:
-        writer.extend(run.events)
-    run.runtime.collect(folder.nodes)
-    if run.verdict is not None:
-        folder.write_json("verdict.json", run.verdict.to_json())
+    record = FolderRecord(store, name=name, run_id=name)
+    record.begin(run.config, run.schedule)
+    record.opened(run.runtime.versions())
+    for event in run.events:
+        record.event(event)
+    record.close()
+    record.collect(run.runtime)
+    assert run.verdict is not None
+    record.folder.write_json("verdict.json", run.verdict.to_json())
+    folder: RunFolder = record.folder
     return folder
-
-
-__all__ = [
-    "SimulatedRun",
-    "Symptom",
-    "UnsupportedFault",
-    "decided_with_lives",
-    "judge",
-    "judge_fully",
-    "simulate_and_judge",
-    "sentence_of",
-    "simulate",
-    "symptoms_of",
-    "write_folder",
-]

@@ -20,26 +20,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from faults.description import Fault
-from node_image.protocols.interface import Command
-
-if TYPE_CHECKING:
-    from harness.run.conductor import Conductor
-
-
-class Response(NamedTuple):
-    """How one request to one node ended.
-
-    `error` is None for success, a code of `node_image.protocols.interface.DEFINITE_ERRORS`, or
-    one of the runtime's own: "refused" (definite: the request never left) and "disconnected"
-    (indefinite).
-    """
-
-    error: str | None
-    value: Any = None
-    leader: int | None = None
+from harness.targets.interface import Request, Response
 
 
 @dataclass(frozen=True)
@@ -68,8 +52,8 @@ class FaultReport:
 class World(Protocol):
     """What a conductor may ask for. None of these waits; answers come as callbacks."""
 
-    def request(self, call: int, node: int, command: Command) -> None:
-        """Send a command to a node; `conductor.answered(call, response, now_us)` tells how it
+    def request(self, call: int, node: int, request: Request) -> None:
+        """Send a request to a node; `conductor.answered(call, response, now_us)` tells how it
         went, at most once, perhaps never (the conductor has its own time-outs)."""
         ...
 
@@ -92,10 +76,31 @@ class World(Protocol):
         ...
 
 
+class Driven(Protocol):
+    """What a runtime drives: the conductor, as far as a runtime knows it. Times are microseconds of
+    the runtime's clock."""
+
+    done: bool
+    """Nothing more is asked; `drive` returns."""
+
+    @property
+    def is_interrupted(self) -> bool: ...
+
+    def begin(self, world: World, now_us: int) -> None: ...
+
+    def answered(self, call: int, response: Response, now_us: int) -> None: ...
+
+    def woke(self, now_us: int) -> None: ...
+
+    def fault_done(self, fault: Fault, what: str, report: FaultReport, now_us: int) -> None: ...
+
+    def interrupt(self, now_us: int) -> None: ...
+
+
 class Runtime(Protocol):
     def open(self) -> None: ...
 
-    def drive(self, conductor: Conductor) -> None: ...
+    def drive(self, conductor: Driven) -> None: ...
 
     def collect(self, folder: Path) -> None: ...
 

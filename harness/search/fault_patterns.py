@@ -76,7 +76,7 @@ def concurrent(
     after: a node that dies while messages are lost or late leaves a state that it would not have
     left otherwise. A clock jumps at the node that was struck, just after: a node that trusts its
     clock then does so without the others."""
-    kinds = [kind for kind in CONCURRENT if kind in config.faults]
+    kinds = [kind for kind in CONCURRENT if kind in config.faults.kinds]
     if fault.kind not in NODE_FAULTS or not kinds or not draw.chance(CONCURRENT_PERCENT):
         return None
     kind = draw.pick(kinds)
@@ -88,7 +88,7 @@ def concurrent(
     window_us = draw.pick([5, 100, 800]) * MS
     times = {"start_us": start_us, "duration_us": end_us - start_us}
     name = f"{fault.id}-storm"
-    return _link_fault(draw, kind, name, times, config.node_ids(), message, window_us)
+    return _link_fault(draw, kind, name, times, config.cluster.node_ids(), message, window_us)
 
 
 def _jump(draw: Draw, fault: Fault, end_us: int) -> Fault:
@@ -155,7 +155,7 @@ def successive(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[
 def of_message_classes(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[Fault, ...]:
     """Link faults of the kinds that the seed has chosen, each on one class of message, from some
     moment to the end."""
-    kinds = [kind for kind in LINK_FAULTS if kind in config.faults]
+    kinds = [kind for kind in LINK_FAULTS if kind in config.faults.kinds]
     if not kinds or not messages:
         return ()
     classes = list(dict.fromkeys(messages))
@@ -165,7 +165,7 @@ def of_message_classes(draw: Draw, config: RunConfig, messages: Sequence[str]) -
         window_us = draw.pick([5, 30, 150, 800, 1_500]) * MS
         times = {"start_us": start_us, "duration_us": config.time_us - start_us}
         kind, message = draw.pick(kinds), draw.pick(classes)
-        nodes = config.node_ids()
+        nodes = config.cluster.node_ids()
         found.append(_link_fault(draw, kind, f"l{number}-{kind}", times, nodes, message, window_us))
     return tuple(found)
 
@@ -178,7 +178,7 @@ def long_outage(draw: Draw, config: RunConfig) -> Fault:
         id="a0-kill",
         start_us=start_us,
         duration_us=draw.between(config.time_us // 10, config.time_us - start_us),
-        nodes=(draw.pick(config.learner_ids()),),
+        nodes=(draw.pick(config.cluster.learner_ids()),),
     )
 
 

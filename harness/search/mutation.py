@@ -229,8 +229,8 @@ def docker_config(task: Task, seed: int) -> RunConfig:
     """A run in which much happens: dense faults, few keys, more clients than one node serves."""
     needs = dict(MUTANTS[task.mutant].needs) if task.mutant else {}
     learners = needs.pop("learners", 0)
-    return RunConfig(
-        protocol=task.protocol,
+    return RunConfig.of(
+        target=task.protocol,
         mutant=task.mutant,
         nodes=3 + learners,
         learners=learners,
@@ -242,7 +242,7 @@ def docker_config(task: Task, seed: int) -> RunConfig:
         rate=300.0,
         keys=2,
         seed=seed,
-        cluster=needs,
+        settings=needs,
     )
 
 

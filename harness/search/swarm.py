@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final
 
 from faults.description import Fault
 from faults.generators import Draw
@@ -29,7 +29,6 @@ from harness.search.fault_patterns import (
     successive,
 )
 from node_image.mutants import MUTANTS, protocol_class
-from node_image.protocols.interface import Command
 
 MS: Final = 1_000
 
@@ -46,8 +45,6 @@ LINKS: Final[tuple[dict[str, int], ...]] = (
 )
 """A rack, a data centre, a data centre with long delays now and then, two continents."""
 
-COMMAND_WEIGHT: Final = 6
-"""How much more often a fault is aimed at messages that carry what clients ask."""
 AIMED_ONLY_PERCENT: Final = 35
 """So many seeds have nothing but aimed faults, and perhaps one or two kinds of link faults."""
 SUCCESSIVE_PERCENT: Final = 50
@@ -87,7 +84,7 @@ class SweepPlan:
 
     def check(self) -> None:
         """Refuse nonsense before the first seed."""
-        RunConfig(**{**_base(self, 0), **self.fixed})
+        RunConfig.of(**{**_base(self, 0), **self.fixed})
 
 
 def draw(sweep: SweepPlan, seed: int) -> tuple[RunConfig, Schedule]:
@@ -100,17 +97,17 @@ def draw_config(sweep: SweepPlan, seed: int) -> RunConfig:
     needs = _needs(sweep.mutant)
     drawn = _base(sweep, seed) | _draw_load(seed) | _draw_world(seed)
     drawn |= _draw_cluster(sweep, seed, needs)
-    drawn["cluster"] |= sweep.fixed.get("cluster", {})
-    options = drawn["cluster"].get("options", {})
+    drawn["settings"] |= sweep.fixed.get("settings", {})
+    options = drawn["settings"].get("options", {})
     if protocol_class(sweep.protocol).needs_everybody or "grid_rows" in options:
         drawn["heal"] = "all"  # of a grid a whole row and a whole column are needed
-    drawn["faults"] = _draw_kinds(seed, drawn["cluster"])
-    return RunConfig(**{**drawn, **sweep.fixed, "cluster": drawn["cluster"]})
+    drawn["faults"] = _draw_kinds(seed, drawn["settings"])
+    return RunConfig.of(**{**drawn, **sweep.fixed, "settings": drawn["settings"]})
 
 
 def _base(sweep: SweepPlan, seed: int) -> dict[str, Any]:
     return {
-        "protocol": sweep.protocol,
+        "target": sweep.protocol,
         "mutant": sweep.mutant,
         "seed": seed,
         "on": "sim",
@@ -160,7 +157,7 @@ def _draw_cluster(sweep: SweepPlan, seed: int, needs: dict[str, Any]) -> dict[st
         voters = Draw(seed, "voters").pick([3, 4, 5, 5, 6, 7])
     if protocol.name == "flexible-paxos":
         cluster["options"] = _draw_quorums(Draw(seed, "quorums"), voters)
-    return {"nodes": voters + learners, "learners": learners, "cluster": cluster | needs}
+    return {"nodes": voters + learners, "learners": learners, "settings": cluster | needs}
 
 
 def _draw_quorums(draw: Draw, voters: int) -> dict[str, Any]:
@@ -187,8 +184,9 @@ def _draw_kinds(seed: int, cluster: Mapping[str, Any]) -> tuple[str, ...]:
 
 def draw_schedule(config: RunConfig) -> Schedule:
     """The faults of a run in a sweep: dense, of any strength, aimed at the protocol's messages."""
-    draw, messages = Draw(config.seed, "swarm"), messages_of(config.protocol)
-    aimed_only = "aimed" in config.faults and set(config.faults) <= {"aimed", *LINK_FAULTS}
+    draw, messages = Draw(config.seed, "swarm"), config.system.capabilities.messages
+    kinds = set(config.faults.kinds)
+    aimed_only = "aimed" in kinds and kinds <= {"aimed", *LINK_FAULTS}
     if aimed_only and messages and draw.chance(SUCCESSIVE_PERCENT):
         faults = (
             *successive(draw, config, messages),
@@ -200,7 +198,7 @@ def draw_schedule(config: RunConfig) -> Schedule:
         faults = (*planned, *(fault for fault in seconds if fault is not None))
         if draw.chance(MESSAGE_CLASSES_PERCENT):
             faults = (*faults, *of_message_classes(draw, config, messages))
-    if "kill" in config.faults and config.learners:
+    if "kill" in config.faults.kinds and config.cluster.learners:
         faults = (*faults, long_outage(draw, config))
     if config.heal == "quorum":
         faults = extended(draw, faults, config.time_us)
@@ -208,36 +206,19 @@ def draw_schedule(config: RunConfig) -> Schedule:
         faults=tuple(sorted(faults, key=lambda fault: (fault.start_us, fault.id))),
         duration_us=config.time_us,
         seed=config.seed,
-        nodes=config.voter_ids(),
+        nodes=config.cluster.voter_ids(),
     )
 
 
 def _planned(draw: Draw, config: RunConfig, messages: tuple[str, ...]) -> tuple[Fault, ...]:
-    strengths = {k: MIX.get(k, 1) * draw.pick([1, 1, 3]) for k in config.faults}
+    strengths = {k: MIX.get(k, 1) * draw.pick([1, 1, 3]) for k in config.faults.kinds}
     return plan(
         strengths,
         config.seed,
         config.time_us,
-        config.voter_ids(),
+        config.cluster.voter_ids(),
         allow_all=draw.chance(60),
         every_kind=False,
         gap_us=draw.pick([700 * MS, 1_500 * MS, 3_000 * MS]),
         messages=messages,
     ).faults
-
-
-def messages_of(protocol: str) -> tuple[str, ...]:
-    """The names of a protocol's message classes, for faults to be aimed at. Those that carry what
-    clients ask stand in it several times: they are what most runs turn on."""
-    names: list[str] = []
-    for cls in protocol_class(protocol).messages:
-        names += [cls.__name__] * (COMMAND_WEIGHT if _carries(cls) else 1)
-    return tuple(names)
-
-
-def _carries(hint: Any) -> bool:
-    """Whether a value of this type may hold a command, be it inside of a vote or a list."""
-    if hint is Command or any(_carries(part) for part in get_args(hint)):
-        return True
-    is_record = isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
-    return is_record and any(_carries(part) for part in get_type_hints(hint).values())

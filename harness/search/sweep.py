@@ -171,12 +171,12 @@ def run_seed(sweep: SweepPlan, seed: int) -> SeedResult:
 def describe_mix(config: RunConfig, schedule: Schedule) -> str:
     """What a seed drew, in a line."""
     kinds = ", ".join(f"{n} {kind}" for kind, n in schedule.kinds().items()) or "no faults"
-    world = config.world
+    world, traffic = config.world, config.traffic
     network = f"links {world.get('link_min_us', '?')} to {world.get('link_max_us', '?')} us"
     return (
-        f"{config.nodes} nodes, {config.concurrency} clients, {config.rate:g}/s, "
-        f"{config.keys} keys, {config.transport}, {network}, "
-        f"reads={config.cluster.get('reads', 'log')}, heal {config.heal}; {kinds}"
+        f"{config.cluster.nodes} nodes, {traffic.concurrency} clients, {traffic.rate:g}/s, "
+        f"{traffic.keys} keys, {config.cluster.transport}, {network}, "
+        f"reads={config.cluster.settings.get('reads', 'log')}, heal {config.heal}; {kinds}"
     )
 
 

@@ -1,10 +1,54 @@
-"""What is under test: which image the nodes run, and what their containers are told.
+"""What is under test, one file a target (or a family); `interface.py` is what each provides.
 
-The pod around a node (the agent, its namespaces, the published client port) is the same for every
-target. A target's nodes serve clients at CLIENT_PORT in the way of `node_image.server.clients`
-(JSON lines); the benchmarks' foreign cluster does it with thirty lines around a library.
+A target is found by its name: every module of this package with a tuple `TARGETS` adds to the
+registry. `antipaxos run ./mine.py` takes such a module from a file of the user's.
 """
 
-from harness.targets.interface import NodeImage, Target
+from __future__ import annotations
 
-__all__ = ["NodeImage", "Target"]
+import functools
+from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from harness.discovery import discover
+from harness.errors import UnknownChoice, UsageError
+from harness.targets.interface import Capabilities, ClusterSpec, Target
+
+__all__ = ["Capabilities", "ClusterSpec", "Target", "target_named", "targets"]
+
+
+@functools.cache
+def targets() -> Mapping[str, Target]:
+    """Every target of this package by name."""
+    found: dict[str, Target] = {}
+    for module in discover(__name__):
+        for target in getattr(module, "TARGETS", ()):
+            found[target.name] = target
+    return found
+
+
+@functools.cache
+def target_named(name: str) -> Target:
+    """The target of this name, or of this file. Raises UnknownChoice or UsageError."""
+    if name.endswith(".py"):
+        return _target_in(Path(name))
+    if name not in targets():
+        raise UnknownChoice("target", name, targets())
+    return targets()[name]
+
+
+def _target_in(path: Path) -> Target:
+    """The first target of a file. Its name is the path, so that the run can be repeated."""
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"no target in {path}: there is no such file")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    found: tuple[Target, ...] = tuple(getattr(module, "TARGETS", ()))
+    if not found:
+        raise UsageError(f"no target in {path}: it must have a tuple TARGETS")
+    return found[0]

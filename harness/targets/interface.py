@@ -1,34 +1,260 @@
-"""The seam of a target, and the one that is used unless another is given: our own node image."""
+"""The interface of a target: everything that a run needs to know of the system under test.
+
+A target says how its nodes are built and started, how a client talks to one of them, and what it is
+capable of. Nothing outside `harness/targets/` asks which target it is; whoever wants to know what
+may be done with it reads its `Capabilities`.
+
+    target.check(cluster)                  refuse a cluster that cannot work, in a sentence
+    target.image(images)                   the nodes' image; built or pulled if need be
+    target.node(...)                       one node's container: command, environment, volume
+    target.client(node, host, port)        a connection to one node, shared by all clients
+    target.artifacts                       files that are copied out of each node at the end
+
+Clients are asynchronous, and a `NodeClient` carries the operations of many of them at a time.
+`docs/targets.md` shows how to add a target.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-import docker
+from harness.errors import UsageError
 
-from harness.runtimes.docker.images import ensure_image
+
+class Request(NamedTuple):
+    """What a client asks of a node. `client` and `seq` name the operation: where the target has
+    sessions, a retry carries the same pair and takes effect once."""
+
+    client: int
+    seq: int
+    f: str
+    key: str
+    value: Any
+
+
+class Response(NamedTuple):
+    """How one request to one node ended.
+
+    `error` is None for success. "mismatch": applied, a compare-and-set that did not match, `value`
+    is what it saw (None where the target does not say). `definite`: this attempt certainly had no
+    effect and will have none; an error that is not definite leaves that open. `leader`: the node
+    that this one believes leads, if it knows. `order`: where the system says it, the position of
+    the operation in its log (a slot, a revision).
+    """
+
+    error: str | None
+    value: Any = None
+    leader: int | None = None
+    definite: bool = False
+    order: int | None = None
+
+
+REFUSED = Response("refused", definite=True)
+"""The request never left: nobody listens."""
+DISCONNECTED = Response("disconnected")
+"""The connection broke while the request was under way."""
+
+Answered: TypeAlias = Callable[[Response], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSpec:
+    """The cluster of a run. `settings` are the target's own (`--set NAME=VALUE`); the last
+    `learners` of the `nodes` follow without a vote."""
+
+    nodes: int = 5
+    learners: int = 0
+    mutant: str | None = None
+    transport: str = "tcp"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def node_ids(self) -> tuple[int, ...]:
+        return tuple(range(1, self.nodes + 1))
+
+    def learner_ids(self) -> tuple[int, ...]:
+        return self.node_ids()[self.nodes - self.learners :]
+
+    def voter_ids(self) -> tuple[int, ...]:
+        return self.node_ids()[: self.nodes - self.learners]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What can be asked of a target.
+
+    sessions: a command that is repeated with the same client and seq takes effect once, so that
+    clients may retry writes. decided_logs: `decided.jsonl` is among the artifacts, so that
+    agreement can be judged. counters: `NodeStatus.raw["counters"]` counts messages and fsyncs.
+    observes_mismatch: a compare-and-set that fails says which value it saw. own_clock: a status
+    carries the node's own wall clock. messages: names of message classes that faults may be aimed
+    at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
+    clock: "vdso" where the nodes read the time through the vDSO, so that an agent can change it;
+    "syscall" where they ask the kernel itself.
+    """
+
+    workloads: tuple[str, ...] = ("kv",)
+    reads: tuple[str, ...] = ("linearizable",)
+    sessions: bool = False
+    leader: bool = True
+    learners: bool = False
+    mutants: tuple[str, ...] = ()
+    transports: tuple[str, ...] = ("tcp",)
+    decided_logs: bool = False
+    counters: bool = False
+    observes_mismatch: bool = False
+    own_clock: bool = False
+    simulated: bool = False
+    messages: tuple[str, ...] = ()
+    clock: str = "vdso"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """One node's container. `data` is where its volume is mounted: what is on it survives a kill
+    and a restart of the node."""
+
+    command: tuple[str, ...]
+    entrypoint: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    data: str = "/data"
+    user: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeStatus:
+    """What a node says of itself. `term` orders leaders' claims (a ballot, a term); `wall_ns` and
+    `monotonic_ns` are its clocks, both read at one moment."""
+
+    node: int
+    role: str
+    term: tuple[int, ...] = ()
+    wall_ns: int | None = None
+    monotonic_ns: int | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+class NodeClient(Protocol):
+    """A connection to one node; all of the run's clients share it. Made inside a running loop."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    async def connect(self) -> bool:
+        """Connect if need be. True once the node has answered on this connection."""
+        ...
+
+    def send(self, request: Request, answered: Answered) -> None:
+        """Send a request; `answered` is called once, unless no answer ever comes. Never raises."""
+        ...
+
+    async def status(self, timeout_s: float) -> NodeStatus | None:
+        """What the node says of itself; None where it does not answer in time."""
+        ...
+
+    async def close(self) -> None:
+        """Nothing is under way any more; what waited for an answer gets none."""
+        ...
+
+
+class Images(Protocol):
+    """What a target may ask of the engine. All raise EngineError."""
+
+    def own(self) -> str:
+        """The image of our own nodes and agents: Debian's Python on the ordinary base."""
+        ...
+
+    def build(self, repository: str, dockerfile: str, files: Mapping[str, bytes]) -> str:
+        """Build an image from a Dockerfile and the files of its context, unless one of exactly
+        these contents is there; its name."""
+        ...
+
+    def require(self, image: str) -> str:
+        """An image by name: as it is here, else pulled."""
+        ...
 
 
 class Target(Protocol):
-    """Which image a node runs, and with which arguments."""
+    """A system under test. `name` is what the command line calls it."""
 
-    def image(self, api: docker.APIClient, say: Callable[[str], None]) -> str:
-        """The image's name; it is there when this returns. Raises EngineError."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def summary(self) -> str:
+        """One line for `antipaxos list targets`."""
         ...
 
-    def command(self, settings: dict[str, Any]) -> list[str]:
-        """The arguments of a node's container. `settings` is what our own nodes are told: node,
-        addresses ({"1": [host, port]}), client_port, peer_port, data, seed, and more."""
+    @property
+    def client_port(self) -> int:
+        """The port in the node's container at which clients are served."""
         ...
 
+    @property
+    def artifacts(self) -> Mapping[str, str]:
+        """Paths in a node's container of files that are copied out at the end, and the suffix that
+        each gets in the run's folder: {"/data/decided.jsonl": "decided.jsonl"}."""
+        ...
 
-class NodeImage:
-    """Our own nodes."""
+    @property
+    def capabilities(self) -> Capabilities: ...
 
-    def image(self, api: docker.APIClient, say: Callable[[str], None]) -> str:
-        return ensure_image(api, say).name
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What `--set NAME=VALUE` gave, in the form in which it is recorded. Raises UsageError for
+        a setting that this target does not have."""
+        ...
 
-    def command(self, settings: dict[str, Any]) -> list[str]:
-        return [json.dumps(settings, separators=(",", ":"))]
+    def check(self, cluster: ClusterSpec) -> None:
+        """Raises UsageError for settings that this target does not have, or that cannot work."""
+        ...
+
+    def quorum(self, cluster: ClusterSpec) -> int:
+        """How many voters must be up and connected for the cluster to answer."""
+        ...
+
+    def image(self, images: Images) -> str: ...
+
+    def node(
+        self, node: int, addresses: Mapping[int, str], cluster: ClusterSpec, seed: int
+    ) -> NodeSpec:
+        """How this node starts, and starts again. `addresses`: every node's, by number."""
+        ...
+
+    def client(self, node: int, host: str, port: int, cluster: ClusterSpec) -> NodeClient: ...
+
+
+def majority(cluster: ClusterSpec) -> int:
+    """The quorum of most systems."""
+    return len(cluster.voter_ids()) // 2 + 1
+
+
+def check_capable(target: Target, cluster: ClusterSpec, *, workload: str, runtime: str) -> None:
+    """Refuse what a target cannot do, whichever it is. Raises UsageError."""
+    able, name = target.capabilities, target.name
+    if runtime == "sim" and not able.simulated:
+        raise UsageError(
+            f"{name} cannot be simulated: it is not a protocol of ours",
+            remedy="run it in containers: --on docker",
+        )
+    if cluster.mutant is not None and cluster.mutant not in able.mutants:
+        choices = ", ".join(able.mutants)
+        raise UsageError(
+            f"no mutant of {name} {cluster.mutant!r}"
+            if choices
+            else f"{name} has no planted bugs: --mutant does not apply to it",
+            remedy=f"there are {choices}" if choices else "",
+        )
+    if cluster.learners and not able.learners:
+        raise UsageError(f"{name} has no learners: leave out --learners")
+    if workload not in able.workloads:
+        raise UsageError(
+            f"{name} does not serve the workload {workload!r}",
+            remedy=f"it serves: {', '.join(able.workloads)}",
+        )
+    if cluster.transport not in able.transports:
+        raise UsageError(
+            f"{name} does not speak {cluster.transport!r} between its nodes",
+            remedy=f"it speaks: {', '.join(able.transports)}",
+        )
+    target.check(cluster)

@@ -1,14 +1,19 @@
-"""What clients do, one workload a file; each names the model that judges it."""
+"""What clients do, one workload a file; each names the model that judges it.
+
+A workload is found by its name: every module of this package with a name `WORKLOAD` adds to the
+registry.
+"""
 
 from __future__ import annotations
 
+from harness.discovery import discover
 from harness.workloads.interface import Operation, Workload
-from harness.workloads.kv import KeyValueWorkload
-from harness.workloads.log import LogWorkload
 
 WORKLOADS: dict[str, type[Workload]] = {
-    workload.name: workload for workload in (KeyValueWorkload, LogWorkload)
+    module.WORKLOAD.name: module.WORKLOAD
+    for module in discover(__name__)
+    if hasattr(module, "WORKLOAD")
 }
-"""By name: a class, made with (seed, keys)."""
+"""By name: a class, made with (seed, keys, skew)."""
 
 __all__ = ["WORKLOADS", "Operation", "Workload"]

@@ -69,3 +69,6 @@ def skewed(keys: list[str], skew: float) -> list[str]:
     if skew <= 0:
         return keys
     return [key for k, key in enumerate(keys, 1) for _ in range(max(1, round(100 / k**skew)))]
+
+
+WORKLOAD = KeyValueWorkload

@@ -49,3 +49,6 @@ class LogWorkload:
     def _append(self, key: str) -> Operation:
         self._last_value += 1
         return Operation("append", key, self._last_value)
+
+
+WORKLOAD = LogWorkload

@@ -37,7 +37,7 @@ FACTORIES: dict[str, Callable[[RunConfig], Runtime]] = {
 def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
     """A runtime with a cluster of three that is ready; closed whatever happens."""
     on = str(request.param)
-    config = RunConfig(protocol="multi-paxos", nodes=3, seed=5, on=on)
+    config = RunConfig.of(target="multi-paxos", nodes=3, seed=5, on=on)
     made = FACTORIES[on](config)
     try:
         made.open()

@@ -66,4 +66,4 @@ def nothing_left(api: docker.APIClient, image: str) -> Iterator[None]:
 
 def chaos(store: Path, **settings: Any) -> RunResult:
     """One short run in containers."""
-    return execute(RunConfig(on="docker", **settings), store, Quiet())
+    return execute(RunConfig.of(on="docker", **settings), store, Quiet())

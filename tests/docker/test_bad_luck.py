@@ -136,7 +136,7 @@ class Mute(NodeImage):
 
 
 def test_a_node_that_never_becomes_ready_shows_its_last_words() -> None:
-    config = RunConfig(protocol="multi-paxos", nodes=3, on="docker")
+    config = RunConfig.of(target="multi-paxos", nodes=3, on="docker")
     runtime = DockerRuntime(config, "mute-nodes", target=Mute())
     try:
         with pytest.raises(StartError, match="not a configuration") as failed:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.docker
 def test_a_correct_cluster_survives_every_kind_of_fault(tmp_path: Path) -> None:
     result = chaos(
         tmp_path,
-        protocol="multi-paxos",
+        target="multi-paxos",
         faults=("partition", "kill", "pause", "clock"),
         time_us=12_000_000,
         rate=100.0,
@@ -58,13 +58,13 @@ FAMILY = {
 def test_the_whole_family_survives_on_containers(protocol: str, tmp_path: Path) -> None:
     result = chaos(
         tmp_path,
-        protocol=protocol,
+        target=protocol,
         faults=("partition", "kill", "pause", "clock"),
         fault_gap_us=1_500_000,
         time_us=6_000_000,
         rate=60.0,
         seed=11,
-        cluster=FAMILY[protocol],
+        settings=FAMILY[protocol],
     )
     verdict = result.verdict
     assert verdict.outcome == "valid", verdict.reasons
@@ -76,7 +76,7 @@ def test_the_whole_family_survives_on_containers(protocol: str, tmp_path: Path) 
 def test_udp_between_the_nodes(tmp_path: Path) -> None:
     result = chaos(
         tmp_path,
-        protocol="multi-paxos",
+        target="multi-paxos",
         nodes=3,
         faults=("partition",),
         time_us=4_000_000,
@@ -88,7 +88,7 @@ def test_udp_between_the_nodes(tmp_path: Path) -> None:
 
 def test_no_faults_at_all(tmp_path: Path) -> None:
     result = execute(
-        RunConfig(protocol="multi-paxos", nodes=3, time_us=2_000_000, on="docker"),
+        RunConfig.of(target="multi-paxos", nodes=3, time_us=2_000_000, on="docker"),
         tmp_path,
         Quiet(),
         schedule=Schedule(seed=0, duration_us=2_000_000, faults=()),

@@ -43,7 +43,7 @@ MIXES: dict[tuple[str, str], dict[str, Any]] = {
         "concurrency": 60,
         "rate": 120.0,
         "keys": 2,
-        "cluster": {"election_min_us": 300_000, "election_max_us": 1_500_000},
+        "settings": {"election_min_us": 300_000, "election_max_us": 1_500_000},
     },
     ("multi-paxos", "B6"): FORGETFUL,
     # A leader that is cut off answers what only it has.
@@ -73,7 +73,7 @@ COMMON: dict[str, Any] = {"time_us": 8_000_000}
 def test_a_planted_bug_is_found_and_said_truly(protocol: str, mutant: str, tmp_path: Path) -> None:
     mix = COMMON | MIXES[protocol, mutant]
     for seed in SEEDS:
-        result = chaos(tmp_path, protocol=protocol, **mix, seed=seed, mutant=mutant)
+        result = chaos(tmp_path, target=protocol, **mix, seed=seed, mutant=mutant)
         if result.verdict.exit_code == 1:
             break
     verdict = result.verdict
@@ -89,5 +89,5 @@ def test_a_planted_bug_is_found_and_said_truly(protocol: str, mutant: str, tmp_p
 @pytest.mark.parametrize(("protocol", "mutant"), MIXES)
 def test_the_correct_protocol_passes_the_same(protocol: str, mutant: str, tmp_path: Path) -> None:
     mix = COMMON | MIXES[protocol, mutant]
-    result = chaos(tmp_path, protocol=protocol, **mix, seed=SEEDS[0])
+    result = chaos(tmp_path, target=protocol, **mix, seed=SEEDS[0])
     assert result.verdict.outcome == "valid", result.verdict.reasons

@@ -10,19 +10,19 @@ from faults.description import Fault
 from faults.planner import Schedule
 from harness.run.conductor import Conductor
 from harness.run.config import RunConfig
-from harness.runtimes.interface import FaultReport, Response
+from harness.runtimes.interface import FaultReport
+from harness.targets.interface import Request, Response
 from harness.workloads import WORKLOADS
 from histories.events import Event
-from node_image.protocols.interface import Command
 
-Behaviour = Callable[["ScriptedWorld", int, Command], tuple[Response, int] | None]
+Behaviour = Callable[["ScriptedWorld", int, Request], tuple[Response, int] | None]
 """(world, node, command) -> the response and its delay in us, or None for silence."""
 
 
-def store_that_answers(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int]:
+def store_that_answers(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int]:
     """Node 1 leads and keeps a dictionary; the others redirect to it."""
     if node != 1:
-        return Response("not-leader", None, 1), 500
+        return Response("not-leader", None, 1, definite=True), 500
     data = world.data
     if command.f == "write":
         data[command.key] = command.value
@@ -40,7 +40,7 @@ class ScriptedWorld:
         self.behaviour = behaviour
         self.data: dict[str, Any] = {}
         self.now_us = 0
-        self.requests: list[tuple[int, int, Command]] = []
+        self.requests: list[tuple[int, int, Request]] = []
         self.faults: list[tuple[int, str, Fault]] = []
         self.verified = True
         self.heals = True
@@ -50,7 +50,7 @@ class ScriptedWorld:
         self._wake_count = 0
         self.conductor: Conductor
 
-    def request(self, call: int, node: int, command: Command) -> None:
+    def request(self, call: int, node: int, command: Request) -> None:
         self.requests.append((self.now_us, node, command))
         answer = self.behaviour(self, node, command)
         if answer is not None:
@@ -107,11 +107,11 @@ def play(
 ) -> tuple[Conductor, ScriptedWorld, list[Event]]:
     """One run in a scripted world; its conductor, the world, and the history."""
     options: dict[str, Any] = {"time_us": 2_000_000, "rate": 50.0, "concurrency": 3, "nodes": 3}
-    config = RunConfig(protocol="multi-paxos", **(options | settings))
+    config = RunConfig.of(target="multi-paxos", **(options | settings))
     world = world or ScriptedWorld(behaviour)
     events: list[Event] = []
     schedule = Schedule(seed=0, duration_us=config.time_us, faults=faults)
-    workload = WORKLOADS[config.workload](config.seed, config.keys)
+    workload = WORKLOADS[config.traffic.workload](config.seed, config.traffic.keys)
     conductor = Conductor(config, schedule, workload, events.append)
     world.run(conductor)
     return conductor, world, events

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from harness.run.clients import HOPS_MAX, Attempt, Client, Outcome
-from harness.runtimes.interface import Response
+from harness.targets.interface import Response
 from harness.workloads import Operation
 
 WRITE = Operation("write", "k0", 1)
@@ -21,7 +21,7 @@ def client() -> Client:
 def test_the_session_is_never_the_clusters_own() -> None:
     one = Client(process=0, nodes=(1,), random=Random(0), guess=1)
     one.begin(WRITE, 0)
-    assert one.command()[:2] == (1, 1)
+    assert one.request()[:2] == (1, 1)
 
 
 def test_an_answer_ends_it_and_is_remembered() -> None:
@@ -43,10 +43,10 @@ def test_redirections_are_followed_at_once_but_not_for_ever() -> None:
     one.begin(WRITE, 0)
     node = 2
     for _ in range(HOPS_MAX):
-        attempt = one.answered(node, Response("not-leader", None, node % 3 + 1), 100)
+        attempt = one.answered(node, Response("not-leader", None, node % 3 + 1, definite=True), 100)
         assert isinstance(attempt, Attempt) and attempt.at_us == 100
         node = attempt.node
-    attempt = one.answered(node, Response("not-leader", None, node % 3 + 1), 100)
+    attempt = one.answered(node, Response("not-leader", None, node % 3 + 1, definite=True), 100)
     assert isinstance(attempt, Attempt) and attempt.at_us > 100
 
 
@@ -54,8 +54,25 @@ def test_redirections_are_followed_at_once_but_not_for_ever() -> None:
 def test_only_definite_refusals_make_a_write_fail(error: str) -> None:
     one = client()
     one.begin(WRITE, 0)
-    one.answered(2, Response(error), 1)
+    one.answered(2, Response(error, definite=True), 1)
     assert one.give_up(in_flight=False) == Outcome("fail", None, error, None)
+
+
+def test_without_sessions_a_write_is_never_sent_twice() -> None:
+    for spoilt in (lambda c: c.timed_out(9), lambda c: c.answered(2, Response("disconnected"), 9)):
+        one = Client(process=0, nodes=(1, 2), random=Random(0), guess=2, sessions=False)
+        one.begin(WRITE, 0)
+        assert not one.may_repeat()
+        outcome = spoilt(one)
+        assert isinstance(outcome, Outcome) and outcome.type == "info"
+
+
+def test_without_sessions_reads_and_what_was_refused_are_sent_again() -> None:
+    one = Client(process=0, nodes=(1, 2), random=Random(0), guess=2, sessions=False)
+    one.begin(READ, 0)
+    assert isinstance(one.timed_out(9), Attempt)
+    one.begin(WRITE, 10)
+    assert isinstance(one.answered(2, Response("refused", definite=True), 11), Attempt)
 
 
 @pytest.mark.parametrize("error", ["interrupted", "disconnected", "something-new"])
@@ -63,7 +80,7 @@ def test_one_indefinite_attempt_makes_a_write_info(error: str) -> None:
     one = client()
     one.begin(WRITE, 0)
     one.answered(2, Response(error), 1)
-    one.answered(3, Response("unavailable"), 2)
+    one.answered(3, Response("unavailable", None, None, definite=True), 2)
     assert one.give_up(in_flight=False).type == "info"
 
 

@@ -10,9 +10,8 @@ from faults.description import LEADER
 from faults.kinds.kill import Kill
 from faults.kinds.partition import Partition
 from faults.kinds.pause import Pause
-from harness.runtimes.interface import Response
+from harness.targets.interface import Request, Response
 from histories.events import NEMESIS, Event
-from node_image.protocols.interface import Command
 from tests.harness.scripted import ScriptedWorld, play, store_that_answers
 
 
@@ -65,9 +64,9 @@ def test_the_rate_is_kept_whatever_the_answers_take() -> None:
 
 
 def test_a_redirect_is_followed_to_the_leader() -> None:
-    def third_leads(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int]:
+    def third_leads(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int]:
         if node != 3:
-            return Response("not-leader", None, 3), 500
+            return Response("not-leader", None, 3, definite=True), 500
         return store_that_answers(world, 1, command)
 
     conductor, _, events = play(third_leads)
@@ -78,7 +77,7 @@ def test_a_redirect_is_followed_to_the_leader() -> None:
 
 def test_silence_makes_writes_info_reads_fail_and_retires_the_process() -> None:
     def deaf_for_a_while(
-        world: ScriptedWorld, node: int, command: Command
+        world: ScriptedWorld, node: int, command: Request
     ) -> tuple[Response, int] | None:
         if 500_000 < world.now_us < 3_500_000:
             return None
@@ -96,7 +95,7 @@ def test_silence_makes_writes_info_reads_fail_and_retires_the_process() -> None:
 
 
 def test_a_retry_carries_the_same_session_number_to_another_node() -> None:
-    def lost_once(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int] | None:
+    def lost_once(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int] | None:
         seen = sum(
             1 for _, _, c in world.requests if (c.client, c.seq) == (command.client, command.seq)
         )
@@ -111,7 +110,7 @@ def test_a_retry_carries_the_same_session_number_to_another_node() -> None:
 
 
 def test_a_late_answer_to_an_earlier_attempt_counts() -> None:
-    def slow(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int]:
+    def slow(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int]:
         return Response(None, None, node), 700_000  # beyond the attempt's time-out
 
     conductor, _, _ = play(slow, time_us=300_000)
@@ -164,7 +163,7 @@ def test_a_fault_that_did_not_take_effect_is_remembered() -> None:
 
 
 def test_a_cluster_that_does_not_answer_after_healing_is_not_live() -> None:
-    def dies(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int] | None:
+    def dies(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int] | None:
         return store_that_answers(world, node, command) if world.now_us < 1_000_000 else None
 
     conductor, _, events = play(dies, liveness_timeout_us=5_000_000)
@@ -176,11 +175,11 @@ def test_a_slow_cluster_is_live_and_one_that_forgets_an_operation_is_not() -> No
     """The bound holds for every operation of the last round, not for the round: a leader that sees
     only every third message answers, and is no worse than that."""
 
-    def slow(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int] | None:
+    def slow(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int] | None:
         answer = store_that_answers(world, node, command)
         return (answer[0], 450_000) if node == 1 and answer else answer
 
-    def forgets(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int] | None:
+    def forgets(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int] | None:
         late = world.now_us > 2_000_000
         return None if late and command.key == "k1" else store_that_answers(world, node, command)
 
@@ -196,7 +195,7 @@ def test_clients_of_the_last_round_do_not_give_up_before_the_bound() -> None:
     """What they gave up would be in the queues before what they ask next: the harness itself would
     keep a slow cluster from answering. They ask others, with the same command."""
 
-    def sleeps_on(world: ScriptedWorld, node: int, command: Command) -> Any:
+    def sleeps_on(world: ScriptedWorld, node: int, command: Request) -> Any:
         asleep = 2_000_000 < world.now_us < 9_000_000
         return None if asleep else store_that_answers(world, node, command)
 
@@ -235,7 +234,7 @@ def test_interrupt_heals_and_skips_the_last_round() -> None:
 
 
 def test_arrivals_beyond_what_clients_can_hold_are_shed_not_hidden() -> None:
-    def slow(world: ScriptedWorld, node: int, command: Command) -> tuple[Response, int]:
+    def slow(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int]:
         return Response(None, None, node), 400_000
 
     conductor, _, _ = play(slow, rate=100.0, concurrency=2)

@@ -18,7 +18,7 @@ from harness.run.engine import again, schedule_for
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"protocol": "paxoss"}, "multi-paxos"),
+        ({"target": "paxoss"}, "multi-paxos"),
         ({"mutant": "M99"}, "M5"),
         ({"faults": ("earthquake",)}, "partition"),
         ({"workload": "chess"}, "kv"),
@@ -33,29 +33,29 @@ from harness.run.engine import again, schedule_for
         ({"rate": 0.0}, "rate"),
         ({"rate": float("nan")}, "rate"),
         ({"keys": 0}, "keys"),
-        ({"cluster": {"heartbeat_us": -1}}, "heartbeat_us"),
-        ({"cluster": {"no_such_thing": 1}}, "no_such_thing"),
+        ({"settings": {"heartbeat_us": -1}}, "heartbeat_us"),
+        ({"settings": {"no_such_thing": 1}}, "no_such_thing"),
     ],
 )
 def test_nonsense_is_refused_and_the_choices_are_named(
     settings: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        RunConfig(**({"protocol": "multi-paxos"} | settings))
+        RunConfig.of(**({"target": "multi-paxos"} | settings))
 
 
 def test_an_even_cluster_is_fine_but_said() -> None:
-    assert "4 voters tolerate 1" in RunConfig(protocol="multi-paxos", nodes=4).remarks()[0]
-    assert not RunConfig(protocol="multi-paxos", nodes=5).remarks()
+    assert "4 voters tolerate 1" in RunConfig.of(target="multi-paxos", nodes=4).remarks()[0]
+    assert not RunConfig.of(target="multi-paxos", nodes=5).remarks()
 
 
 def test_json_and_back() -> None:
-    config = RunConfig(
-        protocol="multi-paxos",
+    config = RunConfig.of(
+        target="multi-paxos",
         faults=("kill", "clock"),
         shapes=("halves",),
         seed=4,
-        cluster={"reads": "quorum"},
+        settings={"reads": "quorum"},
     )
     assert RunConfig.from_json(config.to_json()) == config
     with pytest.raises(UsageError, match="unknown fields: colour"):
@@ -63,8 +63,8 @@ def test_json_and_back() -> None:
 
 
 def test_the_command_to_run_it_again_says_the_same() -> None:
-    config = RunConfig(
-        protocol="multi-paxos",
+    config = RunConfig.of(
+        target="multi-paxos",
         nodes=3,
         faults=("kill", "clock"),
         time_us=4_500_000,
@@ -73,18 +73,18 @@ def test_the_command_to_run_it_again_says_the_same() -> None:
         mutant="M5",
         allow_all=True,
         fault_gap_us=700_000,
-        cluster={"reads": "quorum"},
+        settings={"reads": "quorum"},
     )
     words = shlex.split(again(config))
     assert words[:3] == ["antipaxos", "run", "multi-paxos"]
     given = cli.commands["run"].make_context("run", words[2:]).params
     assert given["time_us"] == config.time_us and given["fault_gap_us"] == 700_000
-    assert given["faults"] == config.faults and given["mutant"] == "M5"
-    assert dict(given["settings"]) == config.cluster and given["allow_all"] is True
+    assert given["faults"] == config.faults.kinds and given["mutant"] == "M5"
+    assert dict(given["settings"]) == config.cluster.settings and given["allow_all"] is True
 
 
 def test_the_same_seed_draws_the_same_schedule() -> None:
-    config = RunConfig(protocol="multi-paxos", faults=("kill", "partition"), seed=3)
+    config = RunConfig.of(target="multi-paxos", faults=("kill", "partition"), seed=3)
     assert schedule_for(config) == schedule_for(config)
     assert schedule_for(config).faults
 

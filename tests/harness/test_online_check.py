@@ -18,7 +18,7 @@ from histories.formats.native import read
 from histories.reader import read_history
 
 STALE: dict[str, Any] = {
-    "protocol": "multi-paxos",
+    "target": "multi-paxos",
     "on": "sim",
     "mutant": "M3",
     "faults": ("partition", "kill"),
@@ -98,15 +98,15 @@ def test_in_step_tells_at_the_same_event_every_time() -> None:
 
 
 def test_nobody_follows_a_run_unasked() -> None:
-    assert online_check_for(RunConfig(protocol="multi-paxos", on="sim")) is None
-    assert online_check_for(RunConfig(protocol="multi-paxos", on="docker")) is None
+    assert online_check_for(RunConfig.of(target="multi-paxos", on="sim")) is None
+    assert online_check_for(RunConfig.of(target="multi-paxos", on="docker")) is None
 
 
 @pytest.fixture
 def seed() -> int:
     """One whose run, left alone, goes on long after its first violation."""
     for seed in range(1, 40):
-        config = RunConfig(**STALE, seed=seed)
+        config = RunConfig.of(**STALE, seed=seed)
         run = simulate_and_judge(config, schedule_for(config))
         wrong = run.verdict is not None and run.verdict.linearizability.outcome == "invalid"
         if wrong:
@@ -115,8 +115,8 @@ def seed() -> int:
 
 
 def test_a_run_stops_at_its_first_violation(tmp_path: Path, seed: int) -> None:
-    whole = execute(RunConfig(**STALE, seed=seed), tmp_path / "whole", Observer())
-    config = RunConfig(**STALE, seed=seed, stop_at_first=True)
+    whole = execute(RunConfig.of(**STALE, seed=seed), tmp_path / "whole", Observer())
+    config = RunConfig.of(**STALE, seed=seed, stop_at_first=True)
     stopped = execute(config, tmp_path / "stopped", Observer())
     assert stopped.verdict.outcome == "invalid"
     assert stopped.verdict.detectors()["liveness"] == "unknown"
@@ -129,7 +129,7 @@ def test_a_run_stops_at_its_first_violation(tmp_path: Path, seed: int) -> None:
 
 
 def test_a_correct_run_is_not_stopped(tmp_path: Path) -> None:
-    config = RunConfig(protocol="multi-paxos", on="sim", time_us=5_000_000, stop_at_first=True)
+    config = RunConfig.of(target="multi-paxos", on="sim", time_us=5_000_000, stop_at_first=True)
     result = execute(config, tmp_path, Observer())
     assert result.verdict.outcome == "valid"
     assert not result.stats.interrupted

@@ -16,7 +16,7 @@ SECOND = 1_000_000
 
 def config(**changes: Any) -> RunConfig:
     settings: dict[str, Any] = {
-        "protocol": "multi-paxos",
+        "target": "multi-paxos",
         "nodes": 3,
         "concurrency": 3,
         "rate": 40.0,
@@ -25,7 +25,7 @@ def config(**changes: Any) -> RunConfig:
         "on": "sim",
         "time_us": 4 * SECOND,
     }
-    return RunConfig(**(settings | changes))
+    return RunConfig.of(**(settings | changes))
 
 
 def schedule(faults: Iterable[Fault] = (), duration_us: int = 4 * SECOND) -> Schedule:

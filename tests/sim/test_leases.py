@@ -41,13 +41,13 @@ def slow_leaders_cut_off(protocol: str, slow_ppm: int, seed: int) -> SimulatedRu
         ]
     return run(
         *faults,
-        protocol=protocol,
+        target=protocol,
         seed=seed,
         concurrency=200,
         rate=150.0,
         keys=1,
         time_us=11 * SECOND,
-        cluster={"reads": "lease", **BOUND, **PATIENCE},
+        settings={"reads": "lease", **BOUND, **PATIENCE},
     )
 
 

@@ -24,11 +24,11 @@ PROTOCOLS = (
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_an_overload_does_not_outlive_the_load(protocol: str) -> None:
     done = run(
-        protocol=protocol,
+        target=protocol,
         concurrency=16,
         rate=200.0,
         keys=1,
-        cluster=ONE_AT_A_TIME,
+        settings=ONE_AT_A_TIME,
         world=SLOW,
         time_us=8 * SECOND,
         operation_timeout_us=SECOND,

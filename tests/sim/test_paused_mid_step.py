@@ -13,7 +13,7 @@ from harness.runtimes.sim.world import World
 def test_the_rest_of_a_step_comes_before_what_was_due_at_that_very_moment() -> None:
     """Messages that one slow one had held up arrive in one microsecond, with the sequence of their
     sending. (Found in a sweep of Raft: a node seemed to apply slot 1148 after slot 1155.)"""
-    world = World(RunConfig(protocol="raft", nodes=3, on="sim"), WorldConfig())
+    world = World(RunConfig.of(target="raft", nodes=3, on="sim"), WorldConfig())
     node, processes, entries = world.nodes[2], world.processes, world.queue.entries
     entries.clear()
     early = world.queue.sequence()

@@ -12,7 +12,8 @@ from faults.kinds.aimed import Aimed
 from harness.run.config import RunConfig
 from harness.run.simulation import simulate_and_judge
 from harness.search.fault_patterns import LINK_FAULTS
-from harness.search.swarm import SweepPlan, draw, messages_of
+from harness.search.swarm import SweepPlan, draw
+from harness.targets.paxos_family import messages_of
 from node_image.mutants import PROTOCOLS
 
 SEEDS = range(120)
@@ -26,7 +27,7 @@ def drawn(protocol: str = "multi-paxos", **fixed: Any) -> list[tuple[RunConfig, 
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
 def test_every_protocol_can_be_drawn_and_only_kinds_that_were_chosen(protocol: str) -> None:
     for config, faults in drawn(protocol):
-        assert {fault.kind for fault in faults} <= set(config.faults)
+        assert {fault.kind for fault in faults} <= set(config.faults.kinds)
         assert all(fault.end_us <= config.time_us for fault in faults)
 
 
@@ -34,7 +35,7 @@ def test_in_some_seeds_whoever_takes_over_is_struck_in_turn() -> None:
     chains = [
         faults
         for config, faults in drawn()
-        if set(config.faults) <= {"aimed", *LINK_FAULTS}
+        if set(config.faults.kinds) <= {"aimed", *LINK_FAULTS}
         and sum(isinstance(fault, Aimed) for fault in faults) >= 6
         and all(f.id.startswith(("s", "l")) for f in faults)
     ]
@@ -81,7 +82,7 @@ def test_a_minority_is_left_broken_where_only_a_quorum_is_healed() -> None:
 
 
 def test_flexible_paxos_is_drawn_with_quorums_that_are_no_majorities() -> None:
-    options = [config.cluster["options"] for config, _ in drawn("flexible-paxos")]
+    options = [config.cluster.settings["options"] for config, _ in drawn("flexible-paxos")]
     assert any("grid_rows" in o for o in options)
     assert any(o.get("q1") != o.get("q2") for o in options)
     assert {o["thrifty"] for o in options} == {False, True}
@@ -89,12 +90,12 @@ def test_flexible_paxos_is_drawn_with_quorums_that_are_no_majorities() -> None:
 
 def test_learners_are_drawn_where_the_protocol_has_them_and_are_down_for_long() -> None:
     configs = drawn(faults=("kill",))
-    with_learners = [(c, f) for c, f in configs if c.learners]
+    with_learners = [(c, f) for c, f in configs if c.cluster.learners]
     assert len(with_learners) > len(SEEDS) // 5
     for config, faults in with_learners:
-        down = [f for f in faults if set(f.nodes) & set(config.learner_ids())]
+        down = [f for f in faults if set(f.nodes) & set(config.cluster.learner_ids())]
         assert any(f.duration_us >= config.time_us // 10 for f in down)
-    assert not any(config.learners for config, _ in drawn("two-phase-commit"))
+    assert not any(config.cluster.learners for config, _ in drawn("two-phase-commit"))
 
 
 def test_messages_that_carry_commands_are_aimed_at_more_often() -> None:
@@ -112,7 +113,7 @@ def test_messages_that_carry_commands_are_aimed_at_more_often() -> None:
 def test_the_core_of_a_cluster_has_quorums_of_both_phases(
     options: dict[str, int], size: int
 ) -> None:
-    config = RunConfig(
-        protocol="flexible-paxos", nodes=5, heal="quorum", cluster={"options": options}
+    config = RunConfig.of(
+        target="flexible-paxos", nodes=5, heal="quorum", settings={"options": options}
     )
     assert len(config.core()) == size

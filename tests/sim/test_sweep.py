@@ -90,19 +90,23 @@ def test_each_seed_draws_a_mix_of_its_own() -> None:
     configs = [draw(plan, seed)[0] for seed in range(60)]
     for name in ("nodes", "concurrency", "rate", "keys", "transport", "heal", "faults"):
         assert len({getattr(config, name) for config in configs}) > 1, name
-    kinds = {kind for config in configs for kind in config.faults}
+    kinds = {kind for config in configs for kind in config.faults.kinds}
     assert {"partition", "aimed", "power", "duplicate"} <= kinds
 
 
 def test_what_the_user_fixes_stays_fixed() -> None:
     plan = SweepPlan(
         protocol="multi-paxos",
-        fixed={"nodes": 5, "rate": 33.0, "faults": ("kill",), "cluster": {"reads": "log"}},
+        fixed={"nodes": 5, "rate": 33.0, "faults": ("kill",), "settings": {"reads": "log"}},
     )
     for seed in range(10):
         config, schedule = draw(plan, seed)
-        assert (config.nodes, config.rate, config.faults) == (5, 33.0, ("kill",))
-        assert config.cluster["reads"] == "log"
+        assert (config.cluster.nodes, config.traffic.rate, config.faults.kinds) == (
+            5,
+            33.0,
+            ("kill",),
+        )
+        assert config.cluster.settings["reads"] == "log"
         assert set(schedule.kinds()) <= {"kill"}
 
 

@@ -107,7 +107,7 @@ class Nemesis:
         if not self._strikes:
             return
         leader = self.world.leader() or self._who_leads()
-        resolved = fault.resolve(leader, self._config.node_ids())
+        resolved = fault.resolve(leader, self._config.cluster.node_ids())
         end_us = self._start_us + fault.end_us
         self._stats.injected += 1
         self._ask_for(resolved, ActiveFault(resolved, end_us), now_us)

@@ -22,7 +22,8 @@ from harness.run.conductor.recorder import EventRecorder, Stats
 from harness.run.conductor.timers import NEVER, Timers
 from harness.run.conductor.traffic import LastRound, Traffic
 from harness.run.config import RunConfig
-from harness.runtimes.interface import FaultReport, Response, World
+from harness.runtimes.interface import FaultReport, World
+from harness.targets.interface import Response
 from harness.workloads import Operation, Workload
 from histories.events import Event
 
@@ -60,6 +61,11 @@ class Conductor:
     def arrivals(self) -> int:
         """How many operations have arrived, those among them that were shed or left out."""
         return self._traffic.arrivals
+
+    @property
+    def is_interrupted(self) -> bool:
+        """The run was stopped before its time."""
+        return self.stats.interrupted
 
     def release(self) -> None:
         """The run is over, and nothing is asked any more: break the cycles with its parts."""

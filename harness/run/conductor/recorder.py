@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faults.description import Fault
-from harness.run.clients import Outcome
+from harness.run.clients import Outcome, make
 from harness.workloads import Operation
 from histories.events import NEMESIS, Event
-from node_image.protocols.interface import make
 
 
 @dataclass

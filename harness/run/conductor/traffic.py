@@ -17,7 +17,8 @@ from harness.run.clients import Attempt, Client, Outcome
 from harness.run.conductor.recorder import EventRecorder, Stats
 from harness.run.conductor.timers import NEVER, Timers
 from harness.run.config import RunConfig
-from harness.runtimes.interface import Response, World
+from harness.runtimes.interface import World
+from harness.targets.interface import Response
 from harness.workloads import Operation, Workload
 
 
@@ -70,18 +71,18 @@ class Traffic:
         self._call_count = 0
         self._operation_count = 0
         self.arrivals = 0
-        self._only = None if config.only is None else frozenset(config.only)
+        self._only = None if config.traffic.only is None else frozenset(config.traffic.only)
         self._backlog = 0
         self._is_open = False
         self._random = Random(f"{config.seed}:arrivals")
-        self._mean_us = max(1, round(1e6 / config.rate))
+        self._mean_us = max(1, round(1e6 / config.traffic.rate))
         self._client_random = Random(f"{config.seed}:clients")
-        self._nodes = nodes = config.voter_ids()
+        self._nodes = nodes = config.cluster.voter_ids()
         self.leader_guess = nodes[0]
-        self._processes = config.concurrency
+        self._sessions = config.system.capabilities.sessions
+        self._processes = config.traffic.concurrency
         self._slots = [
-            Slot(Client(i, nodes, self._client_random, nodes[i % len(nodes)]))
-            for i in range(config.concurrency)
+            Slot(self._client(i, nodes[i % len(nodes)])) for i in range(config.traffic.concurrency)
         ]
         self._free = deque(self._slots)  # in turn: every client has its own belief of who leads
 
@@ -107,7 +108,7 @@ class Traffic:
             self._workload.next()  # what comes later stays what it was
         elif self._free:
             self.invoke(self._workload.next(), now_us)
-        elif self._backlog < self._config.concurrency:
+        elif self._backlog < self._config.traffic.concurrency:
             self._backlog += 1
         else:
             self._stats.shed += 1
@@ -125,7 +126,7 @@ class Traffic:
         client = slot.client
         attempt = client.begin(operation, now_us)
         self._recorder.invoked(client.process, client.seq, operation, now_us)
-        timeout_us = self._config.operation_timeout_us
+        timeout_us = self._config.traffic.operation_timeout_us
         if finale:  # it asks whether the cluster answers at all: its clients are patient
             timeout_us = max(timeout_us, self._config.liveness_timeout_us)
         self._patience.append((now_us + timeout_us, slot, slot.operation_id))
@@ -144,11 +145,17 @@ class Traffic:
             return  # an earlier attempt went wrong; the current one decides
         if slot.current_call == call:
             slot.current_call = 0
-        verdict = slot.client.answered(node, response, now_us)
+        self._go_on(slot, slot.client.answered(node, response, now_us), now_us)
+
+    def _go_on(self, slot: Slot, verdict: Attempt | Outcome, now_us: int) -> None:
         if isinstance(verdict, Outcome):
             self._complete(slot, verdict, now_us)
         else:
             self._attempt_later(slot, verdict, now_us)
+
+    def _client(self, process: int, guess: int) -> Client:
+        random = self._client_random
+        return Client(process, self._nodes, random, guess, sessions=self._sessions)
 
     def _attempt_later(self, slot: Slot, attempt: Attempt, now_us: int) -> None:
         if attempt.at_us <= now_us:
@@ -168,8 +175,9 @@ class Traffic:
         slot.current_call = call
         slot.calls.append(call)
         self._calls[call] = (slot, node)
-        self._attempts.append((now_us + self._config.attempt_timeout_us, slot, call))
-        self.world.request(call, node, slot.client.command())
+        if slot.client.may_repeat():  # else there is nothing to do but to wait
+            self._attempts.append((now_us + self._config.traffic.attempt_timeout_us, slot, call))
+        self.world.request(call, node, slot.client.request())
 
     # ------------------------------------------------------------------ deadlines
 
@@ -189,7 +197,7 @@ class Traffic:
             _, slot, call = self._attempts.popleft()
             if slot.current_call == call:
                 slot.current_call = 0  # an answer that still comes is taken, see `answered`
-                self._attempt_later(slot, slot.client.timed_out(now_us), now_us)
+                self._go_on(slot, slot.client.timed_out(now_us), now_us)
         while self._patience and self._patience[0][0] <= now_us:
             _, slot, operation_id = self._patience.popleft()
             if slot.operation_id == operation_id:
@@ -247,5 +255,5 @@ class Traffic:
         elif outcome.type == "info":
             process = self._processes
             self._processes += 1
-            slot.client = Client(process, self._nodes, self._client_random, client.guess)
+            slot.client = self._client(process, client.guess)
         self._free.append(slot)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -44,6 +44,39 @@ class Image(NamedTuple):
     base: str
 
 
+class EngineImages:
+    """What a target may ask of the engine (`harness.targets.interface.Images`)."""
+
+    def __init__(self, api: docker.APIClient, say: Callable[[str], None]) -> None:
+        self._api = api
+        self._say = say
+        self.own_name = ""
+        self.base = ""
+
+    def own(self) -> str:
+        if not self.own_name:
+            self.own_name, self.base = ensure_image(self._api, self._say)
+        return self.own_name
+
+    def build(self, repository: str, dockerfile: str, files: Mapping[str, bytes]) -> str:
+        contents = {"Dockerfile": dockerfile.encode(), **files}
+        digest = hashlib.sha256()
+        for path, data in sorted(contents.items()):
+            digest.update(path.encode() + b"\0" + data + b"\0")
+        name = f"{repository}:{digest.hexdigest()[:12]}"
+        if not _exists(self._api, name):
+            self._say(f"building {name}")
+            _build(self._api, name, contents, {})
+        return name
+
+    def require(self, image: str) -> str:
+        if not _exists(self._api, image):
+            self._say(f"pulling {image}")
+            with engine_errors(f"pulling {image}"):
+                self._api.pull(*_name_and_tag(image))
+        return image
+
+
 def ensure_image(api: docker.APIClient, say: Callable[[str], None]) -> Image:
     """The image of this source tree; builds it when it is not there.
 
@@ -54,7 +87,8 @@ def ensure_image(api: docker.APIClient, say: Callable[[str], None]) -> Image:
     if not _exists(api, name):
         base = _ensure_base(api, asked, say)
         say(f"building {name} on {base}")
-        _build(api, name, base)
+        sources = {path: file.read_bytes() for path, file in _sources()}
+        _build(api, name, sources, {"BASE": base})
     return Image(name, asked)
 
 
@@ -96,12 +130,13 @@ def _exists(api: docker.APIClient, name: str) -> bool:
     return True
 
 
-def _build(api: docker.APIClient, name: str, base: str) -> None:
+def _build(
+    api: docker.APIClient, name: str, files: Mapping[str, bytes], arguments: dict[str, str]
+) -> None:
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as tar:
-        for arcname, path in _sources():
-            info = tarfile.TarInfo(arcname)
-            data = path.read_bytes()
+        for path, data in files.items():
+            info = tarfile.TarInfo(path)
             info.size, info.mode = len(data), 0o644
             tar.addfile(info, io.BytesIO(data))
     context.seek(0)
@@ -114,7 +149,7 @@ def _build(api: docker.APIClient, name: str, base: str) -> None:
             rm=True,
             forcerm=True,
             decode=True,
-            buildargs={"BASE": base},
+            buildargs=arguments,
             labels={IMAGE_LABEL: "node"},
         ):
             lines.append(line.get("stream", "").strip())
@@ -122,7 +157,7 @@ def _build(api: docker.APIClient, name: str, base: str) -> None:
                 tail = "\n".join(text for text in lines[-8:] if text)
                 raise EngineError(
                     f"the image {name} does not build: {line['error'].strip()}\n{tail}",
-                    remedy=f"name another base image in {BASE_VARIABLE}",
+                    remedy=f"name another base image in {BASE_VARIABLE}" if arguments else "",
                 )
 
 

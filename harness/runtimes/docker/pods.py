@@ -21,13 +21,10 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponenti
 
 from harness.errors import StartError
 from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, is_owned, labels
-from harness.runtimes.docker.images import Image
+from harness.targets.interface import NodeSpec
 
 AGENT_CAPABILITIES: Final = ("NET_ADMIN", "NET_RAW", "SYS_PTRACE", "DAC_OVERRIDE", "KILL")
 AGENT_COMMAND: Final = ("python3", "-m", "faults.agent")
-CLIENT_PORT: Final = 7001
-PEER_PORT: Final = 7000
-DATA: Final = "/data"
 LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
 EXIT_TIMEOUT_S: Final = 10.0
 
@@ -47,10 +44,13 @@ class Pod:
 class PodEngine:
     """The engine's side of a run's pods. Methods block; call them from worker threads."""
 
-    def __init__(self, api: docker.APIClient, run_id: str, image: Image) -> None:
+    def __init__(
+        self, api: docker.APIClient, run_id: str, agent_image: str, client_port: int
+    ) -> None:
         self.api = api
         self.run_id = run_id
-        self.image = image
+        self.agent_image = agent_image
+        self.client_port = client_port
         self.network = f"antipaxos-{run_id}"
 
     def create_network(self) -> None:
@@ -63,19 +63,19 @@ class PodEngine:
         host = self.api.create_host_config(
             cap_drop=["ALL"],
             cap_add=list(AGENT_CAPABILITIES),
-            port_bindings={CLIENT_PORT: ("127.0.0.1", None)},
+            port_bindings={self.client_port: ("127.0.0.1", None)},
             log_config=LOGS,
             network_mode=self.network,
             security_opt=["no-new-privileges"],
         )
         with engine_errors(f"making the agent of n{node}"):
             made = self.api.create_container(
-                self.image.name,
+                self.agent_image,
                 entrypoint=list(AGENT_COMMAND),
                 user="0:0",
                 name=f"{self.network}-agent{node}",
                 hostname=f"n{node}",
-                ports=[CLIENT_PORT],
+                ports=[self.client_port],
                 stdin_open=True,
                 host_config=host,
                 labels=labels(self.run_id, "agent"),
@@ -89,14 +89,14 @@ class PodEngine:
             state = self.api.inspect_container(pod.agent_id)
         settings = state["NetworkSettings"]
         pod.address = settings["Networks"][self.network]["IPAddress"]
-        bound = (settings["Ports"] or {}).get(f"{CLIENT_PORT}/tcp")
+        bound = (settings["Ports"] or {}).get(f"{self.client_port}/tcp")
         if not pod.address or not bound:
             raise StartError(
                 f"the agent of n{pod.node} did not stay up:\n{self.last_lines(pod.agent_id)}"
             )
         pod.client_port = int(bound[0]["HostPort"])
 
-    def create_node(self, pod: Pod, image: str, command: list[str]) -> None:
+    def create_node(self, pod: Pod, image: str, spec: NodeSpec) -> None:
         """The node's container and its volume; not started."""
         pod.volume = f"{self.network}-data{pod.node}"
         with engine_errors(f"making n{pod.node}"):
@@ -107,12 +107,15 @@ class PodEngine:
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
                 log_config=LOGS,
-                binds=[f"{pod.volume}:{DATA}"],
+                binds=[f"{pod.volume}:{spec.data}"],
             )
             made = self.api.create_container(
                 image,
                 name=f"{self.network}-n{pod.node}",
-                command=command,
+                command=list(spec.command),
+                entrypoint=list(spec.entrypoint) if spec.entrypoint else None,
+                environment=dict(spec.environment),
+                user=spec.user,
                 host_config=host,
                 labels=labels(self.run_id, "node"),
             )

@@ -21,24 +21,18 @@ from typing import Any, Final, TypeVar
 from faults.description import Fault, UnsupportedFault
 from faults.kinds import kinds_of
 from harness.errors import StartError, UsageError
-from harness.run.conductor import Conductor
 from harness.run.config import RunConfig
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
-from harness.runtimes.docker.images import Image, ensure_image
+from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.nemesis import Nemesis
 from harness.runtimes.docker.pods import (
-    CLIENT_PORT,
-    DATA,
-    PEER_PORT,
     Pod,
     PodEngine,
     remove_labelled,
 )
-from harness.runtimes.docker.requests import NodeConnection
-from harness.runtimes.interface import FaultReport, Response
-from harness.targets import NodeImage, Target
-from node_image.protocols.interface import Command
+from harness.runtimes.interface import Driven, FaultReport
+from harness.targets.interface import NodeClient, NodeSpec, NodeStatus, Request, Response
 
 READY_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.2
@@ -53,25 +47,24 @@ class DockerRuntime:
         config: RunConfig,
         run_id: str,
         say: Callable[[str], None] = lambda _: None,
-        *,
-        target: Target | None = None,
     ) -> None:
         _require_supported(config)
         self.config = config
         self.run_id = run_id
         self._say = say
-        self._target = target or NodeImage()
+        self._target = config.system
         self._node_image = ""
+        self._specs: dict[int, NodeSpec] = {}
         self._loop = asyncio.new_event_loop()
         self._zero_ns = time.monotonic_ns()
         self._pods: dict[int, Pod] = {}
         self._agents: dict[int, Agent] = {}
-        self._connections: dict[int, NodeConnection] = {}
-        self._image: Image | None = None
+        self._clients: dict[int, NodeClient] = {}
         self._api = connect()
+        self._images = EngineImages(self._api, say)
         self._engine: PodEngine
         self._nemesis: Nemesis
-        self._conductor: Conductor
+        self._conductor: Driven
         self._wake_handle: asyncio.TimerHandle | None = None
         self._finished: asyncio.Event
         self._failure: BaseException | None = None
@@ -82,12 +75,12 @@ class DockerRuntime:
 
     def open(self) -> None:
         """Raises EngineError or StartError; then nothing is left behind after `close`."""
-        self._image = ensure_image(self._api, self._say)
-        self._node_image = self._target.image(self._api, self._say)
-        self._engine = PodEngine(self._api, self.run_id, self._image)
+        agent_image = self._images.own()
+        self._node_image = self._target.image(self._images)
+        self._engine = PodEngine(self._api, self.run_id, agent_image, self._target.client_port)
         self._run(self._open())
 
-    def drive(self, conductor: Conductor) -> None:
+    def drive(self, conductor: Driven) -> None:
         self._conductor = conductor
         self._run(self._drive())
 
@@ -105,19 +98,18 @@ class DockerRuntime:
 
     def versions(self) -> dict[str, str]:
         version = self._api.version()
-        image = self._image
         return {
             "engine": version["Version"],
             "engine_api": self._api.api_version,
             "kernel": version.get("KernelVersion", ""),
             "image": self._node_image,
-            "agent_image": image.name if image else "",
-            "base_image": image.base if image else "",
+            "agent_image": self._images.own_name,
+            "base_image": self._images.base,
         }
 
     # ------------------------------------------------------------------ the world's seam
 
-    def request(self, call: int, node: int, command: Command) -> None:
+    def request(self, call: int, node: int, request: Request) -> None:
         conductor = self._conductor
 
         def answered(response: Response) -> None:
@@ -125,7 +117,7 @@ class DockerRuntime:
                 conductor.answered(call, response, self._now_us())
                 self._after()
 
-        self._connections[node].command(command, answered)
+        self._clients[node].send(request, answered)
 
     def wake(self, at_us: int) -> None:
         if self._wake_handle is not None:
@@ -150,13 +142,13 @@ class DockerRuntime:
 
     async def _open(self) -> None:
         await self._threads([self._engine.create_network])
-        nodes = self.config.node_ids()
+        nodes = self.config.cluster.node_ids()
         pods = await self._threads([partial(self._engine.create_agent, n) for n in nodes])
         self._pods = {pod.node: pod for pod in pods}
         self._agents = {pod.node: Agent(pod.node, pod.agent_id) for pod in pods}
         await asyncio.gather(*(self._start_agent(pod) for pod in pods))
         await self._threads([partial(self._start_node, p) for p in pods])
-        self._connections = {p.node: NodeConnection(p.node, p.client_port) for p in pods}
+        self._clients = {p.node: self._client(p) for p in pods}
         await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
         await asyncio.gather(*(self._await_ready(pod) for pod in pods))
         self._nemesis = Nemesis(
@@ -169,36 +161,22 @@ class DockerRuntime:
         await asyncio.to_thread(self._engine.start_agent, pod)
 
     def _start_node(self, pod: Pod) -> None:
-        command = self._target.command(self._settings(pod.node))
-        self._engine.create_node(pod, self._node_image, command)
+        addresses = {p.node: p.address for p in self._pods.values()}
+        config = self.config
+        spec = self._target.node(pod.node, addresses, config.cluster, config.seed)
+        self._specs[pod.node] = spec
+        self._engine.create_node(pod, self._node_image, spec)
         self._engine.start_node(pod)
 
-    def _settings(self, node: int) -> dict[str, Any]:
-        """What the node's command line says; see `node_image.server`."""
-        config = self.config
-        return {
-            "protocol": config.protocol,
-            "mutant": config.mutant,
-            "node": node,
-            "addresses": {str(p.node): [p.address, PEER_PORT] for p in self._pods.values()},
-            "client_port": CLIENT_PORT,
-            "peer_port": PEER_PORT,
-            "data": DATA,
-            "transport": config.transport,
-            "seed": config.seed,
-            "cluster": {
-                "nodes": list(config.node_ids()),
-                "learners": list(config.learner_ids()),
-                **config.cluster,
-            },
-        }
+    def _client(self, pod: Pod) -> NodeClient:
+        return self._target.client(pod.node, "127.0.0.1", pod.client_port, self.config.cluster)
 
     async def _await_ready(self, pod: Pod) -> None:
         """Until the node has answered; or says why it never will. Raises StartError."""
-        connection = self._connections[pod.node]
+        client = self._clients[pod.node]
         deadline = time.monotonic() + READY_TIMEOUT_S
         checked = time.monotonic()
-        while not await connection.connect():
+        while not await client.connect():
             now = time.monotonic()
             if now - checked > 0.5:
                 checked = now
@@ -239,7 +217,7 @@ class DockerRuntime:
             raise self._failure
 
     def _interrupted(self) -> None:
-        if self._conductor.stats.interrupted:
+        if self._conductor.is_interrupted:
             self._fail(KeyboardInterrupt())  # asked twice: stop at once
             return
         self._conductor.interrupt(self._now_us())
@@ -264,30 +242,25 @@ class DockerRuntime:
         self._after()
 
     async def _poll(self) -> None:
-        """Who leads, by the nodes' own words: the one with the highest ballot that says so."""
+        """Who leads, by the nodes' own word: the one with the highest term that says so."""
         while True:
             answers = await asyncio.gather(
-                *(c.ask("status", POLL_S) for c in self._connections.values() if c.is_open)
+                *(c.status(POLL_S) for c in self._clients.values() if c.is_open)
             )
-            leaders = [
-                (answer["ballot"], answer["node"])
-                for answer in answers
-                if answer and answer.get("role") == "leader"
-            ]
+            leaders = [(a.term, a.node) for a in answers if a and a.role == "leader"]
             if leaders:
                 self._leader = max(leaders)[1]
-            for connection in self._connections.values():
-                if not connection.is_open:
-                    self._spawn(_quietly(connection.connect()))
+            for client in self._clients.values():
+                if not client.is_open:
+                    self._spawn(_ignoring_result(client.connect()))
             await asyncio.sleep(POLL_S)
 
     async def _ask_clock(self, node: int) -> int | None:
-        answer = await self._connections[node].ask("status", 0.5)
-        if not answer or "wall_us" not in answer:
+        status = await self._clients[node].status(0.5)
+        if status is None or status.wall_ns is None or status.monotonic_ns is None:
             return None
         real_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
-        off: int = answer["wall_us"] * 1000 - answer["monotonic_ns"] - real_minus_monotonic_ns
-        return off
+        return status.wall_ns - status.monotonic_ns - real_minus_monotonic_ns
 
     # ------------------------------------------------------------------ collecting and closing
 
@@ -297,21 +270,22 @@ class DockerRuntime:
 
     async def _collect_node(self, pod: Pod, folder: Path) -> None:
         name = f"n{pod.node}"
-        status = await self._connections[pod.node].ask("status", 2.0)
-        (folder / f"{name}.status.json").write_text(json.dumps(status, indent=1) + "\n")
-        log, agent_log, decided = await asyncio.gather(
+        status = await self._clients[pod.node].status(2.0)
+        _write_status(folder / f"{name}.status.json", status)
+        log, agent_log = await asyncio.gather(
             asyncio.to_thread(self._api.logs, pod.node_id),
             asyncio.to_thread(self._api.logs, pod.agent_id, stdout=False),
-            asyncio.to_thread(self._engine.read_file, pod.node_id, f"{DATA}/decided.jsonl"),
         )
         (folder / f"{name}.log.jsonl").write_bytes(log)
         (folder / f"{name}.agent.log").write_bytes(agent_log)
-        if decided is not None:
-            (folder / f"{name}.decided.jsonl").write_bytes(decided)
+        for path, suffix in self._target.artifacts.items():
+            found = await asyncio.to_thread(self._engine.read_file, pod.node_id, path)
+            if found is not None:
+                (folder / f"{name}.{suffix}").write_bytes(found)
 
     async def _close(self) -> None:
         await asyncio.gather(
-            *(connection.close() for connection in self._connections.values()),
+            *(client.close() for client in self._clients.values()),
             *(agent.detach() for agent in self._agents.values()),
             return_exceptions=True,
         )
@@ -346,14 +320,19 @@ class DockerRuntime:
         self._loop.run_until_complete(work)
 
 
+def _write_status(path: Path, status: NodeStatus | None) -> None:
+    raw = None if status is None else dict(status.raw)
+    path.write_text(json.dumps(raw, indent=1, default=str) + "\n", encoding="utf-8")
+
+
 def _require_supported(config: RunConfig) -> None:
     able = kinds_of("docker")
-    if unable := [kind for kind in config.faults if kind not in able]:
+    if unable := [kind for kind in config.faults.kinds if kind not in able]:
         raise UsageError(
             f"containers cannot have these faults yet: {', '.join(unable)}",
             remedy=f"they can have {', '.join(able)}; the simulator has all: --on sim",
         )
 
 
-async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
+async def _ignoring_result(work: Coroutine[Any, Any, Any]) -> None:
     await work

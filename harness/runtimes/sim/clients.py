@@ -11,15 +11,13 @@ from heapq import heappush
 from itertools import cycle
 from typing import Any, Final
 
-from harness.runtimes.interface import Response
 from harness.runtimes.sim.config import WorldConfig
 from harness.runtimes.sim.event_queue import ANSWER, REQUEST, EventQueue
 from harness.runtimes.sim.network import draw_delays
 from harness.runtimes.sim.node import SimNode
-from node_image.protocols.interface import Command
+from harness.targets.interface import DISCONNECTED, Response
+from node_image.protocols.interface import DEFINITE_ERRORS, Answer, Command, make
 
-REFUSED: Final = Response("refused")
-DISCONNECTED: Final = Response("disconnected")
 DELAYS: Final = 199
 """How many delays are drawn per stream, after which they come again."""
 
@@ -28,6 +26,14 @@ def client_delays(settings: WorldConfig, seed: int, stream: str) -> Callable[[],
     """Draws the next delay of a message from or to a client."""
     least_us, most_us = settings.client_min_us, settings.client_max_us
     return cycle(draw_delays(f"{seed}:{stream}", least_us, most_us, DELAYS)).__next__
+
+
+def response_to(answer: Answer) -> Response:
+    """What a client gets of a node's answer."""
+    error, value, leader = answer
+    definite = error is not None and DEFINITE_ERRORS.get(error, False)
+    response: Response = make(Response, (error, value, leader, definite, None))
+    return response
 
 
 class ClientConnections:
@@ -59,9 +65,9 @@ class ClientConnections:
                 return
             now_us += extra_us
         departs_us = barrier_us if after_sync and barrier_us > now_us else now_us
-        self.answer(call, answer, node, departs_us)
+        self.answer(call, response_to(answer), node, departs_us)
 
-    def answer(self, call: int, response: Any, node: SimNode, departs_us: int) -> None:
+    def answer(self, call: int, response: Response, node: SimNode, departs_us: int) -> None:
         """Whatever a client is told about a request, by the node or by its operating system."""
         at_us = departs_us + node.client_delay()
         queue = self._queue

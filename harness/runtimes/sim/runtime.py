@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.run.conductor import Conductor
 from harness.run.config import RunConfig
+from harness.runtimes.interface import Driven
 from harness.runtimes.sim.config import WorldConfig
 from harness.runtimes.sim.crashes import NodeCrash
 from harness.runtimes.sim.node import SimNode
@@ -39,7 +39,7 @@ class SimRuntime:
     def open(self) -> None:
         self.world.start_all()
 
-    def drive(self, conductor: Conductor) -> None:
+    def drive(self, conductor: Driven) -> None:
         with _no_collector():
             self.world.drive(conductor)
 

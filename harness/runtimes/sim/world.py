@@ -14,9 +14,9 @@ from itertools import cycle
 from random import Random
 from typing import Any
 
-from harness.run.conductor import Conductor
 from harness.run.config import RunConfig
-from harness.runtimes.sim.clients import REFUSED, ClientConnections, client_delays
+from harness.runtimes.interface import Driven
+from harness.runtimes.sim.clients import ClientConnections, client_delays
 from harness.runtimes.sim.config import WorldConfig
 from harness.runtimes.sim.disk import Disk
 from harness.runtimes.sim.effects import Effects
@@ -44,8 +44,10 @@ from harness.runtimes.sim.timed_faults import TimedFaults
 from harness.runtimes.sim.triggers import Triggers
 from harness.runtimes.sim.virtual_time import EPOCH_US, MILLION, NodeClock, VirtualTime
 from harness.runtimes.sim.watched_effects import WatchedEffects
+from harness.targets.interface import REFUSED, Request
+from harness.targets.paxos_family import cluster_config
 from node_image.mutants import protocol_class
-from node_image.protocols.interface import Command
+from node_image.protocols.interface import Command, make
 
 FSYNC_DELAYS = 89
 """How many delays are drawn per disk, after which they come again."""
@@ -61,13 +63,13 @@ class World:
         seed = settings.seed or config.seed
         self.time = time = VirtualTime()
         self.queue = queue = EventQueue()
-        self.nodes = nodes = {n: _make_node(n, settings, seed) for n in config.node_ids()}
+        self.nodes = nodes = {n: _make_node(n, settings, seed) for n in config.cluster.node_ids()}
         self.network = network = Network(
-            nodes, settings, seed, queue, ordered=config.transport == "tcp"
+            nodes, settings, seed, queue, ordered=config.cluster.transport == "tcp"
         )
         clients = ClientConnections(queue, client_delays(settings, seed, "requests"))
-        protocol = protocol_class(config.protocol, config.mutant)
-        cluster = config.cluster_config()
+        protocol = protocol_class(config.target, config.cluster.mutant)
+        cluster = cluster_config(config.target, config.cluster)
         self.processes = Processes(nodes, queue, clients, time, seed, cluster, protocol)
         reports = FaultReports(queue, time)
         links = LinkFaults(nodes, network, seed)
@@ -103,7 +105,8 @@ class World:
 
     # ------------------------------------------------------------------ what a conductor asks
 
-    def request(self, call: int, node: int, command: Command) -> None:
+    def request(self, call: int, node: int, request: Request) -> None:
+        command = make(Command, request)
         self._clients.request(call, self.nodes[node], command, self.time.now_us)
 
     def wake(self, at_us: int) -> None:
@@ -129,7 +132,7 @@ class World:
 
     # ------------------------------------------------------------------ the loop
 
-    def drive(self, conductor: Conductor) -> None:
+    def drive(self, conductor: Driven) -> None:
         """Run until the conductor is done."""
         conductor.begin(self, self.time.now_us)
         while not conductor.done:
@@ -144,7 +147,7 @@ class World:
         if self.record is not None:
             self.record.finish(self.time.now_us)
 
-    def _loop(self, conductor: Conductor) -> None:  # noqa: PLR0912
+    def _loop(self, conductor: Driven) -> None:  # noqa: PLR0912
         """What is called often is bound to a local name first: CPython makes a quick call of
         `receive(...)`, but not of `node.receive(...)` where that is no method."""
         entries, time, stash = self.queue.entries, self.time, self.processes.stash
@@ -196,7 +199,7 @@ class World:
         elif node.paused:
             self.processes.stash[node.id].append(turn)
 
-    def _other_turn(self, conductor: Conductor, entry: Entry) -> None:
+    def _other_turn(self, conductor: Driven, entry: Entry) -> None:
         """The turns that are neither a message nor a timer."""
         now_us, _, what, node, payload, _ = entry
         if what == ANSWER:

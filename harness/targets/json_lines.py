@@ -10,16 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from harness.runtimes.interface import Response
-from node_image.protocols.interface import Command
+from harness.targets.interface import (
+    DISCONNECTED,
+    REFUSED,
+    Answered,
+    NodeStatus,
+    Request,
+    Response,
+)
 
 CONNECT_TIMEOUT_S: Final = 1.0
 T = TypeVar("T")
-REFUSED: Final = Response("refused")
-DISCONNECTED: Final = Response("disconnected")
+LINE_MAX: Final = 4 * 1024 * 1024
+"""A longer line is no answer: the connection is dropped."""
+TEXT_MAX: Final = 200
 
 Callback = Callable[[dict[str, Any] | None], None]
 """Gets the node's answer, or None when the connection broke first."""
@@ -34,25 +41,39 @@ def settle(future: asyncio.Future[T], result: T) -> None:
 class _Wire(asyncio.Protocol):
     """Splits what comes in into lines; tells its owner when the connection ends."""
 
-    def __init__(self, owner: NodeConnection) -> None:
+    def __init__(self, owner: JsonLinesClient) -> None:
         self._owner = owner
         self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             self._owner.line(line)
+        if len(self._buffer) > LINE_MAX and self._transport is not None:
+            self._owner.problems += 1
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.lost(self)
 
 
-class NodeConnection:
-    """Requests to one node; connects when needed, and again after a loss."""
+class JsonLinesClient:
+    """A `NodeClient` of nodes that serve clients in the way of `node_image.server.clients`.
 
-    def __init__(self, node: int, port: int, host: str = "127.0.0.1") -> None:
+    `definite` says which of the node's errors certainly had no effect. Connects when needed, and
+    again after a loss. `problems` counts what the node sent that is no answer.
+    """
+
+    def __init__(self, node: int, host: str, port: int, definite: Mapping[str, bool]) -> None:
         self.node = node
+        self.problems = 0
         self._host, self._port = host, port
+        self._definite = definite
         self._transport: asyncio.Transport | None = None
         self._wire: _Wire | None = None
         self._waiting: dict[int, Callback] = {}
@@ -66,30 +87,23 @@ class NodeConnection:
     def is_open(self) -> bool:
         return self._transport is not None
 
-    def command(self, command: Command, answered: Callable[[Response], None]) -> None:
-        """Send a client's command; `answered` is called once, unless no answer ever comes."""
+    def send(self, request: Request, answered: Answered) -> None:
+        """Send a client's request; `answered` is called once, unless no answer ever comes."""
 
         def done(message: dict[str, Any] | None) -> None:
-            if message is None:
-                answered(DISCONNECTED)
-            else:
-                answered(
-                    Response(message.get("error"), message.get("value"), message.get("leader"))
-                )
+            answered(DISCONNECTED if message is None else self._response(message))
 
-        body = {
-            "client": command.client,
-            "seq": command.seq,
-            "f": command.f,
-            "key": command.key,
-            "value": command.value,
-        }
+        body = request._asdict()
         if self._transport is not None:
             self._send(body, done)
         else:
             task = asyncio.ensure_future(self._connect_then(body, done, answered))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def status(self, timeout_s: float) -> NodeStatus | None:
+        """What the node says of itself; None where it does not answer, or not in this form."""
+        return _status_of(await self.ask("status", timeout_s), self.node)
 
     async def ask(self, f: str, timeout_s: float, **what: Any) -> dict[str, Any] | None:
         """The node's answer to a question of our own ("status"); None if there is none in time."""
@@ -127,10 +141,14 @@ class NodeConnection:
     def line(self, line: bytes) -> None:
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
+            self.problems += 1
             return
-        callback = self._waiting.pop(message.get("id"), None)
-        if callback is not None:
+        identity = message.get("id") if isinstance(message, dict) else None
+        callback = self._waiting.pop(identity, None) if type(identity) is int else None
+        if callback is None:
+            self.problems += 1
+        else:
             callback(message)
 
     def lost(self, wire: _Wire) -> None:
@@ -142,6 +160,18 @@ class NodeConnection:
             callback(None)
 
     # ------------------------------------------------------------------ inside
+
+    def _response(self, message: dict[str, Any]) -> Response:
+        error, leader = message.get("error"), message.get("leader")
+        if error is not None and not isinstance(error, str):
+            self.problems += 1
+            return Response("bad-answer")
+        return Response(
+            error if error is None else error[:TEXT_MAX],
+            message.get("value"),
+            leader if type(leader) is int else None,
+            self._definite.get(error, False) if error else False,
+        )
 
     async def _connect(self) -> bool:
         loop = asyncio.get_running_loop()
@@ -165,9 +195,7 @@ class NodeConnection:
                 transport.abort()
         return False
 
-    async def _connect_then(
-        self, body: dict[str, Any], done: Callback, answered: Callable[[Response], None]
-    ) -> None:
+    async def _connect_then(self, body: dict[str, Any], done: Callback, answered: Answered) -> None:
         if await self.connect() and self._transport is not None:
             self._send(body, done)
         else:
@@ -189,3 +217,21 @@ class NodeConnection:
         if self._transport is not None:
             self._transport.write(b"".join(self._outbox))
         self._outbox.clear()
+
+
+def _status_of(answer: dict[str, Any] | None, node: int) -> NodeStatus | None:
+    """A status in its own form, whatever the node has sent."""
+    if answer is None:
+        return None
+    role, ballot = answer.get("role"), answer.get("ballot")
+    wall_us, monotonic_ns = answer.get("wall_us"), answer.get("monotonic_ns")
+    is_term = isinstance(ballot, list) and all(type(part) is int for part in ballot)
+    clocks = type(wall_us) is int and type(monotonic_ns) is int
+    return NodeStatus(
+        node=node,
+        role=role[:TEXT_MAX] if isinstance(role, str) else "unknown",
+        term=tuple(ballot) if is_term and isinstance(ballot, list) else (),
+        wall_ns=wall_us * 1000 if clocks and isinstance(wall_us, int) else None,
+        monotonic_ns=monotonic_ns if clocks else None,
+        raw=answer,
+    )

@@ -1,0 +1,167 @@
+"""Where a run is recorded: a folder, or memory. The engine writes to either in the same steps.
+
+begin(config, schedule)    before anything is started
+opened(versions)           the cluster is up; what exactly runs
+event(event)               one event of the history, as it happens
+collect(runtime)           the nodes' logs, once the run is over
+close()                    no more events
+judge(...)                 the verdict, from what was recorded
+"""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+from faults.schedule import Schedule
+from harness import __version__
+from harness.errors import HarnessError
+from harness.run.config import RunConfig
+from harness.run.verdict import RunVerdict, judge_folder
+from harness.runtimes.interface import Runtime
+from harness.workloads import WORKLOADS
+from histories.errors import HistoryError
+from histories.events import Event
+from histories.folder import RunFolder
+from histories.recorder import HistoryWriter
+
+SCHEDULE: Any = "schedule.json"
+
+
+class Record(Protocol):
+    """See the top of this file."""
+
+    def begin(self, config: RunConfig, schedule: Schedule) -> None: ...
+
+    def opened(self, versions: dict[str, str]) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def collect(self, runtime: Runtime) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def new_run_id() -> str:
+    """Time and a few random digits: names containers and networks, too."""
+    return f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(3)}"
+
+
+class FolderRecord:
+    """Records into a new folder under `store`. Raises HarnessError where it cannot be written."""
+
+    def __init__(self, store: Path, *, name: str | None = None, run_id: str | None = None) -> None:
+        self.run_id = run_id or new_run_id()
+        self._store = store
+        self._name = name
+        self._config: RunConfig
+        self._writer: HistoryWriter | None = None
+        self.folder: RunFolder
+
+    def begin(self, config: RunConfig, schedule: Schedule) -> None:
+        name = self._name or f"{self.run_id[:15]}-{label(config)}-seed{config.seed}"
+        try:
+            self.folder = RunFolder.create(self._store, name)
+            self._config = config
+            self.folder.write_json(SCHEDULE, schedule.to_json())
+            self._write_run({})
+            self._writer = HistoryWriter(self.folder.history)
+        except (HistoryError, OSError) as error:
+            raise HarnessError(
+                f"the run cannot be recorded: {error}",
+                remedy="choose a folder that can be written: --store",
+            ) from error
+
+    def opened(self, versions: dict[str, str]) -> None:
+        try:
+            self._write_run(versions)
+        except OSError as error:
+            raise self._full(error) from error
+
+    def event(self, event: Event) -> None:
+        assert self._writer is not None
+        try:
+            self._writer.append(event)
+        except OSError as error:
+            raise self._full(error) from error
+
+    def collect(self, runtime: Runtime) -> None:
+        try:
+            runtime.collect(self.folder.nodes)
+        except OSError as error:
+            raise self._full(error) from error
+
+    def close(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            try:
+                writer.close()
+            except OSError as error:
+                raise self._full(error) from error
+
+    def judge(self) -> RunVerdict:
+        """The verdict from the folder, which is written there too."""
+        verdict = judge_folder(self.folder, time_limit_s=self._config.check_limit_s)
+        try:
+            self.folder.write_json("verdict.json", verdict.to_json())
+        except OSError as error:
+            raise self._full(error) from error
+        return verdict
+
+    def _full(self, error: OSError) -> HarnessError:
+        return HarnessError(
+            f"the run cannot be recorded: {error.strerror or error}",
+            remedy=f"free the disk of {self.folder.path}; what was written can be judged: "
+            f"antipaxos check {self.folder.path}",
+        )
+
+    def _write_run(self, versions: dict[str, str]) -> None:
+        config = self._config
+        able = config.system.capabilities
+        self.folder.write_run(
+            {
+                "id": self.run_id,
+                "seed": config.seed,
+                "model": WORKLOADS[config.traffic.workload].model,
+                "config": config.to_json(),
+                "expected": {
+                    "decided_logs": able.decided_logs,
+                    "nodes": list(config.cluster.node_ids()),
+                },
+                "versions": {
+                    "antipaxos": __version__,
+                    "python": platform.python_version(),
+                    "docker-py": metadata.version("docker"),
+                }
+                | versions,
+            }
+        )
+
+
+class MemoryRecord:
+    """Keeps the events, and nothing else: what a sweep does some times a second."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.event = self.events.append
+
+    def begin(self, config: RunConfig, schedule: Schedule) -> None:
+        """Nothing to prepare."""
+
+    def opened(self, versions: dict[str, str]) -> None:
+        """Not kept."""
+
+    def collect(self, runtime: Runtime) -> None:
+        """The simulated world holds the nodes' logs."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def label(config: RunConfig) -> str:
+    """The target's name as it may stand in a file name."""
+    return Path(config.target).stem if "/" in config.target else config.target.replace(".py", "")

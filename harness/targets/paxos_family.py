@@ -1,0 +1,169 @@
+"""Our own protocols, each a target: the node image of `node_image/`, the same code that the
+simulator runs.
+
+    antipaxos run multi-paxos --set reads=quorum --set snapshot_every=500
+
+Settings are the fields of `node_image.protocols.interface.ClusterConfig`. What a protocol has of
+its own stands among its `options`, and may be given by its name: `--set q2=2` for flexible-paxos.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from random import Random
+from typing import Any, ClassVar, Final, get_args, get_type_hints
+
+from harness.errors import UsageError
+from harness.targets.interface import Capabilities, ClusterSpec, Images, NodeSpec, Target
+from harness.targets.json_lines import JsonLinesClient
+from node_image.mutants import IMPLEMENTATIONS, PROTOCOLS, protocol_class
+from node_image.protocols.interface import DEFINITE_ERRORS, ClusterConfig, Command
+from node_image.protocols.quorums import from_options
+from node_image.state_machine import KeyValue
+
+CLIENT_PORT: Final = 7001
+PEER_PORT: Final = 7000
+DATA: Final = "/data"
+CARRIER_WEIGHT: Final = 6
+"""How much more often faults are aimed at messages that carry what clients ask."""
+SETTINGS: Final = tuple(
+    f.name for f in dataclasses.fields(ClusterConfig) if f.name not in ("nodes", "learners")
+)
+
+OPTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "basic-paxos": ("backoff",),
+    "flexible-paxos": ("q1", "q2", "grid_rows", "thrifty"),
+    "epaxos": ("fast_quorum",),
+    "two-phase-commit": ("vote_timeout_us",),
+}
+"""Settings that only one protocol has."""
+
+
+class PaxosTarget:
+    """One protocol of ours."""
+
+    client_port: ClassVar[int] = CLIENT_PORT
+    artifacts: ClassVar[Mapping[str, str]] = {f"{DATA}/decided.jsonl": "decided.jsonl"}
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.summary = (PROTOCOLS[name].__doc__ or name).strip().split("\n")[0]
+
+    @property
+    def capabilities(self) -> Capabilities:
+        protocol = PROTOCOLS[self.name]
+        return Capabilities(
+            workloads=("kv", "log"),
+            reads=protocol.read_modes,
+            sessions=True,
+            learners=protocol.takes_learners,
+            mutants=tuple(IMPLEMENTATIONS.get(self.name, {})),
+            transports=("tcp", "udp"),
+            decided_logs=True,
+            counters=True,
+            observes_mismatch=True,
+            own_clock=True,
+            simulated=True,
+            messages=messages_of(self.name),
+        )
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A setting of the protocol's own goes among its `options`."""
+        settings = {name: value for name, value in given.items() if name in SETTINGS}
+        options = {name: value for name, value in given.items() if name not in SETTINGS}
+        if unknown := [name for name in options if name not in OPTIONS.get(self.name, ())]:
+            raise _unknown_setting(self.name, unknown)
+        if options:
+            settings["options"] = {**settings.get("options", {}), **options}
+        return settings
+
+    def check(self, cluster: ClusterSpec) -> None:
+        """Also what only the protocol itself can tell, such as quorums that do not meet."""
+        config = cluster_config(self.name, cluster)
+        try:
+            protocol = protocol_class(self.name, cluster.mutant)
+            protocol(1, config, KeyValue(config.sessions_max), Random(0), lambda: 0)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"cluster settings: {error}") from None
+
+    def quorum(self, cluster: ClusterSpec) -> int:
+        voters, config = len(cluster.voter_ids()), cluster_config(self.name, cluster)
+        if PROTOCOLS[self.name].needs_everybody or "grid_rows" in config.options:
+            return voters
+        quorums = from_options(config)
+        return max(voters // 2 + 1, quorums.q1, quorums.q2)
+
+    def image(self, images: Images) -> str:
+        return images.own()
+
+    def node(
+        self, node: int, addresses: Mapping[int, str], cluster: ClusterSpec, seed: int
+    ) -> NodeSpec:
+        settings = {
+            "protocol": self.name,
+            "mutant": cluster.mutant,
+            "node": node,
+            "addresses": {str(n): [host, PEER_PORT] for n, host in addresses.items()},
+            "client_port": CLIENT_PORT,
+            "peer_port": PEER_PORT,
+            "data": DATA,
+            "transport": cluster.transport,
+            "seed": seed,
+            "cluster": {
+                "nodes": list(cluster.node_ids()),
+                "learners": list(cluster.learner_ids()),
+                **cluster.settings,
+            },
+        }
+        return NodeSpec(command=(json.dumps(settings, separators=(",", ":")),), data=DATA)
+
+    def client(self, node: int, host: str, port: int, cluster: ClusterSpec) -> JsonLinesClient:
+        return JsonLinesClient(node, host, port, DEFINITE_ERRORS)
+
+
+def cluster_config(protocol: str, cluster: ClusterSpec) -> ClusterConfig:
+    """What every node of this cluster is told. Raises UsageError."""
+    settings: dict[str, Any] = cluster.settings
+    options = settings.get("options", {})
+    if not isinstance(options, dict):
+        raise UsageError(f"the setting options must be an object, not {options!r}")
+    unknown = sorted(set(settings) - set(SETTINGS))
+    unknown += sorted(set(options) - set(OPTIONS.get(protocol, ())))
+    if unknown:
+        raise _unknown_setting(protocol, unknown)
+    try:
+        return ClusterConfig(nodes=cluster.node_ids(), learners=cluster.learner_ids(), **settings)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"cluster settings: {error}") from None
+
+
+def _unknown_setting(protocol: str, names: list[str]) -> UsageError:
+    known = (*OPTIONS.get(protocol, ()), *(name for name in SETTINGS if name != "options"))
+    return UsageError(
+        f"{protocol} has no setting {', '.join(map(repr, names))}",
+        remedy=f"there are: {', '.join(known)}",
+    )
+
+
+@functools.cache
+def messages_of(protocol: str) -> tuple[str, ...]:
+    """The names of a protocol's message classes, for faults to be aimed at. Those that carry what
+    clients ask stand in it several times: they are what most runs turn on."""
+    names: list[str] = []
+    for cls in protocol_class(protocol).messages:
+        names += [cls.__name__] * (CARRIER_WEIGHT if _carries(cls) else 1)
+    return tuple(names)
+
+
+def _carries(hint: Any) -> bool:
+    """Whether a value of this type may hold a command, be it inside of a vote or a list."""
+    if hint is Command or any(_carries(part) for part in get_args(hint)):
+        return True
+    is_record = isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
+    return is_record and any(_carries(part) for part in get_type_hints(hint).values())
+
+
+TARGETS: Final[tuple[Target, ...]] = tuple(PaxosTarget(name) for name in PROTOCOLS)
