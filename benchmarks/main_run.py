@@ -21,15 +21,15 @@ from pathlib import Path
 from benchmarks.machine import describe
 from faults.kinds.partition import Partition
 from faults.planner import Schedule
-from harness.run.conductor import Conductor
 from harness.run.config import RunConfig
+from harness.run.engine import perform
+from harness.run.observer import Observer
+from harness.run.record import FolderRecord
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.runtime import DockerRuntime
-from harness.workloads import WORKLOADS
 from histories.availability import measure
 from histories.events import NEMESIS, Event
-from histories.recorder import HistoryWriter
 
 
 class Run:
@@ -50,23 +50,12 @@ class Run:
         runtime = DockerRuntime(self.config, f"bench-{time.monotonic_ns()}")
         latencies: list[float] = []
         try:
-            runtime.open()
-            self.start_s = time.monotonic() - began
-            workload = WORKLOADS[self.config.traffic.workload](
-                self.config.seed, self.config.traffic.keys
-            )
-            with (
-                tempfile.TemporaryDirectory() as folder,
-                HistoryWriter(Path(folder) / "history.jsonl") as writer,
-            ):
-
-                def record(event: Event) -> None:
-                    if not self.first_answer_s and event.type == "ok":
-                        self.first_answer_s = time.monotonic() - began
-                    writer.append(event)
-                    self.events.append(event)
-
-                runtime.drive(Conductor(self.config, self.schedule, workload, record))
+            with tempfile.TemporaryDirectory() as store:
+                record = _Timed(Path(store), began)
+                observer = Observer()
+                perform(self.config, self.schedule, runtime, record, observer, close=False)
+            self.start_s, self.first_answer_s = record.start_s, record.first_answer_s
+            self.events = record.events
             if beside:
                 latencies = bare_latencies(runtime.client_port(runtime.leader() or 1))
         finally:
@@ -74,6 +63,26 @@ class Run:
             runtime.close()
             self.remove_s = time.monotonic() - ended
         return latencies
+
+
+class _Timed(FolderRecord):
+    """A folder, with the moments at which the cluster was up and first answered."""
+
+    def __init__(self, store: Path, began: float) -> None:
+        super().__init__(store)
+        self.began = began
+        self.start_s = self.first_answer_s = 0.0
+        self.events: list[Event] = []
+
+    def opened(self, versions: dict[str, str]) -> None:
+        self.start_s = time.monotonic() - self.began
+        super().opened(versions)
+
+    def event(self, event: Event) -> None:
+        if not self.first_answer_s and event.type == "ok":
+            self.first_answer_s = time.monotonic() - self.began
+        self.events.append(event)
+        super().event(event)
 
 
 def bare_latencies(port: int, count: int = 400, pause_s: float = 0.01) -> list[float]:

@@ -1,5 +1,5 @@
 """Throughput and latency of every protocol, healthy, five nodes, in one run:
-`python -m benchmarks.protocols`. Beside them PySyncObj (pip install pysyncobj), journal on.
+`python -m benchmarks.protocols`. Beside them etcd, and PySyncObj (pip install pysyncobj) with its journal on.
 
 Two loads each: one client at a time (latency), and open-loop arrivals far above what any of them
 can do, with CLIENTS waiting at once (throughput: operations answered a second while they arrive).
@@ -11,31 +11,25 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 from benchmarks.machine import describe
-from benchmarks.pysyncobj_node.target import PySyncObj
-from faults.planner import Schedule
-from harness.run.conductor import Conductor
 from harness.run.config import RunConfig
-from harness.runtimes.docker.runtime import DockerRuntime
-from harness.targets import NodeImage, Target
-from harness.workloads import WORKLOADS
+from harness.run.engine import execute
 from histories.availability import measure
 from histories.checker import check
 from histories.events import NEMESIS, Event
-from histories.recorder import HistoryWriter
+from histories.formats.native import read
 from node_image.mutants import PROTOCOLS
 
 CLIENTS = 128
 KEYS = 64
 
 
-def run(protocol: str, target: Target, rate: float, clients: int, seconds: int) -> list[Event]:
+def run(target: str, rate: float, clients: int, seconds: int) -> list[Event]:
     """One healthy run in containers; its history, recorded to a file as in any run."""
     config = RunConfig.of(
-        target=protocol,
+        target=target,
         nodes=5,
         on="docker",
         time_us=seconds * 1_000_000,
@@ -46,27 +40,8 @@ def run(protocol: str, target: Target, rate: float, clients: int, seconds: int) 
         attempt_timeout_us=5_000_000,
         liveness_timeout_us=60_000_000,
     )
-    runtime = DockerRuntime(config, f"bench-{time.monotonic_ns()}", target=target)
-    events: list[Event] = []
-    schedule = Schedule(
-        seed=0, duration_us=config.time_us, faults=(), nodes=config.cluster.voter_ids()
-    )
-    workload = WORKLOADS[config.traffic.workload](config.seed, config.traffic.keys)
-    try:
-        runtime.open()
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            HistoryWriter(Path(folder) / "history.jsonl") as writer,
-        ):
-
-            def record(event: Event) -> None:
-                writer.append(event)
-                events.append(event)
-
-            runtime.drive(Conductor(config, schedule, workload, record))
-    finally:
-        runtime.close()
-    return events
+    with tempfile.TemporaryDirectory() as store:
+        return list(read(execute(config, Path(store)).folder.history).events)
 
 
 def during_chaos(events: list[Event]) -> list[Event]:
@@ -89,18 +64,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=6)
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--rate", type=float, default=8000.0)
-    parser.add_argument("names", nargs="*", default=[*PROTOCOLS, "pysyncobj"])
+    parser.add_argument("names", nargs="*", default=[*PROTOCOLS, "pysyncobj", "etcd"])
     options = parser.parse_args()
     print(describe())
     print(f"{'':<18}{'one client':>24}   {f'{CLIENTS} clients':>34}")
     print(f"{'':<18}{'p50 ms':>12}{'p99 ms':>12}   {'answered/s':>12}{'p50 ms':>11}{'p99 ms':>11}")
     for name in options.names:
-        target: Target = PySyncObj() if name == "pysyncobj" else NodeImage()
-        protocol = "multi-paxos" if name == "pysyncobj" else name
         alone, crowd = [], []
         for _ in range(options.repeat):
-            calm = run(protocol, target, 50.0, 1, options.seconds)
-            busy = run(protocol, target, options.rate, CLIENTS, options.seconds)
+            calm = run(name, 50.0, 1, options.seconds)
+            busy = run(name, options.rate, CLIENTS, options.seconds)
             verdicts = {check(events, time_limit_s=60).outcome for events in (calm, busy)}
             if verdicts != {"valid"}:
                 print(f"{name:<18} not valid: {verdicts}")

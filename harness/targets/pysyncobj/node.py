@@ -15,7 +15,7 @@ from typing import Any
 from pysyncobj import SyncObj, SyncObjConf, replicated
 
 
-class Registers(SyncObj):  # type: ignore[misc]
+class Registers(SyncObj):  # type: ignore[misc, unused-ignore]
     """A dictionary with read, write and compare-and-set."""
 
     def __init__(self, own: str, others: list[str], journal: str) -> None:
@@ -26,7 +26,7 @@ class Registers(SyncObj):  # type: ignore[misc]
         )
         self.data: dict[str, Any] = {}
 
-    @replicated  # type: ignore[misc]
+    @replicated  # type: ignore[misc, untyped-decorator, unused-ignore]
     def apply(self, f: str, key: str, value: Any) -> list[Any]:
         """[error, value]"""
         if f == "write":
