@@ -1,5 +1,6 @@
 """Throughput and latency of every protocol, healthy, five nodes, in one run:
-`python -m benchmarks.protocols`. Beside them etcd, and PySyncObj (pip install pysyncobj) with its journal on.
+`python -m benchmarks.protocols`. Beside them etcd, and PySyncObj (pip install pysyncobj) with its
+journal on.
 
 Two loads each: one client at a time (latency), and open-loop arrivals far above what any of them
 can do, with CLIENTS waiting at once (throughput: operations answered a second while they arrive).

@@ -29,7 +29,8 @@ from harness.errors import EngineError
 from harness.runtimes.docker.engine import engine_errors
 
 DEFAULT_BASE: Final = "debian:bookworm-slim"
-BUILT_BASE: Final = "antipaxos/base:debian"
+BUILT_BASE: Final = "antipaxos/base:debian-apt"
+"""With apt, so that images of other systems can be built on it."""
 BASE_VARIABLE: Final = "ANTIPAXOS_BASE"
 IMAGE_LABEL: Final = "antipaxos.image"
 REPOSITORY: Final = "antipaxos/node"
@@ -116,7 +117,7 @@ def _dockerfile() -> Path:
 
 
 def _digest(base: str) -> str:
-    digest = hashlib.sha256(base.encode())
+    digest = hashlib.sha256(f"{base} {BUILT_BASE}".encode())
     for name, path in _sources():
         digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
@@ -206,7 +207,7 @@ def _bootstrap_base(api: docker.APIClient, reason: str) -> None:
         _command(
             [
                 "mmdebstrap",
-                "--variant=essential",
+                "--variant=apt",
                 "--include=python3",
                 *lean,
                 _codename(),
