@@ -52,6 +52,7 @@ DOCKERFILE: Final = """FROM {base}
 USER root
 RUN apt-get update && apt-get install -y --no-install-recommends etcd-server && \\
     rm -rf /var/lib/apt/lists/*
+USER 10001:10001
 ENTRYPOINT ["etcd"]
 """
 DEFINITE: Final = (
@@ -123,7 +124,6 @@ class Etcd:
                 f"--snapshot-count={numbers['snapshot_count']}",
                 "--logger=zap",
             ),
-            user="0:0",
         )
 
     def client(self, node: int, host: str, port: int, cluster: ClusterSpec) -> EtcdClient:
