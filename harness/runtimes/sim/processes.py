@@ -12,12 +12,13 @@ from random import Random
 from typing import Any, NamedTuple, TypeAlias
 
 from harness.errors import HarnessError
-from harness.runtimes.sim.clients import DISCONNECTED, ClientConnections
+from harness.runtimes.sim.clients import ClientConnections
 from harness.runtimes.sim.crashes import NodeCrash, crash_of
 from harness.runtimes.sim.event_queue import ANSWER, EFFECTS, REQUEST, TIMER, Entry, EventQueue
 from harness.runtimes.sim.node import SimNode
 from harness.runtimes.sim.run_record import RunRecord
 from harness.runtimes.sim.virtual_time import VirtualTime
+from harness.targets.interface import DISCONNECTED
 from node_image.protocols.interface import ClusterConfig, ConsensusProtocol
 from node_image.state_machine import KeyValue
 
