@@ -79,22 +79,12 @@ def test_circles_are_found() -> None:
     assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
 
 
-OPEN_CIRCLES = (("harness.run", "harness.runtimes.interface"),)
-"""Circles that are still to be removed, each by the packages that it stays inside of. When one is
-removed, remove it here as well; add none."""
-
-
 def test_no_modules_import_each_other_in_a_circle() -> None:
     files = {module_name(p): p for package in ALLOWED for p in (ROOT / package).rglob("*.py")}
     modules = set(files)
     graph = {name: set(imported_modules(path, modules)) - {name} for name, path in files.items()}
     assert any(graph.values())
-    unexpected = circles(graph)
-    for packages in OPEN_CIRCLES:
-        inside = {c for c in unexpected if all(name.startswith(packages) for name in c)}
-        assert inside, f"the circle in {packages} is gone: take it out of OPEN_CIRCLES"
-        unexpected -= inside
-    assert not unexpected
+    assert not circles(graph)
 
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))

@@ -97,7 +97,7 @@ class Nemesis:
         if not self._strikes:
             return
         leader = self.world.leader() or self._who_leads()
-        for step in fault.resolve(leader, self._config.node_ids()).steps():
+        for step in fault.resolve(leader, self._config.cluster.node_ids()).steps():
             if step.start_us <= fault.start_us:
                 self._inject(step, now_us)
             else:

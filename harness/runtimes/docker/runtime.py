@@ -154,7 +154,7 @@ class DockerRuntime:
         self._nemesis = Nemesis(
             self._engine, self._pods, self._agents, self._ask_clock, lambda: self._zero_ns
         )
-        self._nemesis.require(self.config.faults)
+        self._nemesis.require(self.config.faults.kinds)
 
     async def _start_agent(self, pod: Pod) -> None:
         await self._agents[pod.node].attach(self._api)

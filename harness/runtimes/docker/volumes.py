@@ -9,8 +9,10 @@ import json
 from typing import Final
 
 from harness.runtimes.docker.engine import engine_errors, labels
-from harness.runtimes.docker.pods import DATA, Pod, PodEngine
+from harness.runtimes.docker.pods import Pod, PodEngine
 
+DATA: Final = "/data"
+"""Where this container mounts it, wherever the node does."""
 ERASE: Final = f"""
 import json, os, shutil
 found = sum(len(files) for _, _, files in os.walk("{DATA}"))
@@ -32,7 +34,7 @@ def erase_data(engine: PodEngine, pod: Pod) -> tuple[int, int]:
             network_mode="none", binds=[f"{pod.volume}:{DATA}"], security_opt=["no-new-privileges"]
         )
         made = api.create_container(
-            engine.image.name,
+            engine.agent_image,
             entrypoint=["python3", "-c", ERASE],
             user="0:0",
             host_config=host,
