@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from faults.agent.assembly import Skew
 from faults.agent.errors import AgentError, Unsupported
-from faults.agent.links import Links
+from faults.agent.network import Network
 from faults.agent.patched_process import PatchedProcess
 from faults.agent.processes import NodeProcesses, require_own_namespace
 from faults.agent.vdso import Memory, base_of
@@ -21,10 +21,11 @@ LINUX_CAPABILITIES: Final = {"DAC_OVERRIDE": 1, "KILL": 5, "NET_ADMIN": 12, "SYS
 TRIAL_NS: Final = 3_600_000_000_000
 
 
-def probe_capabilities(links: Links) -> dict[str, dict[str, Any]]:
+def probe_capabilities(network: Network) -> dict[str, dict[str, Any]]:
     """By name: {"ok": true, "how": ...}, or {"ok": false, "error": ..., "remedy": ...}."""
     return {
-        "links": _try(links.probe),
+        "links": _try(network.cuts.probe),
+        "shaping": _try(network.shaper.probe),
         "processes": _try(_can_signal),
         "clock": _try(can_set_clocks),
     }

@@ -1,134 +1,245 @@
-"""The node's links: to which peers its packets are lost on the way out.
+"""The node's links: from and to which peers packets are lost.
 
 Declarative: a request names the whole set, an empty one heals, and the same twice changes nothing.
-The drop sits at the egress of the node's own interface, where it is silent: the sender's `send`
-succeeds, and TCP backs off, as when a cable is cut further away. Each pod drops what *it* sends, so
-a link has a direction, and a cut in both directions is two pods each doing their half.
+A pod drops what *it* sends, at its own egress, where it is silent: the sender's `send` succeeds,
+and TCP backs off, as when a cable is cut further away. And it drops what it receives, by source, at
+its ingress: that is what cuts broadcast and multicast, and packets that are still on their way. So
+a link has a direction, a cut of one direction is one pod's egress and the other's ingress, and a
+cut in both directions is two pods each doing both.
+
+The rules are on every interface but the loopback, and on one that is added later at once.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import socket
-import struct
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from faults.agent import netlink
-from faults.agent.bpf import PASSES_ALL, Instruction, drop_program
-from faults.agent.errors import BadRequest, Failed, Unsupported
-from faults.agent.netlink import Netlink, NetlinkError
+from faults.agent import tc
+from faults.agent.bpf import PASSES_ALL, Program, drop_program, receive_program
+from faults.agent.errors import AgentError, BadRequest, Failed, Unsupported
+from faults.agent.netlink import EXISTS, Interface, Netlink, NetlinkError, watch_interfaces
 from faults.agent.synchronized_start import Wait, no_wait
 
-HOW = "clsact+bpf"
-SIOCGIFFLAGS, IFF_UP, IFF_LOOPBACK = 0x8913, 0x1, 0x8
+HOW: Final = "clsact+bpf"
+TAP_PREFIX: Final = "apx-wire"
+"""Names of the wire's own devices begin so; no rule is ever put on them."""
+DIRECTIONS: Final = {"egress": tc.EGRESS, "ingress": tc.INGRESS}
+GONE: Final = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
+"""What the kernel says of an interface or a filter that is not there any more."""
 
 
-def interfaces() -> list[int]:
-    """The numbers of the interfaces that are up, but for the loopback."""
-    found = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for number, name in socket.if_nameindex():
-            request = struct.pack("16sH14x", name.encode(), 0)
-            answer = fcntl.ioctl(probe, SIOCGIFFLAGS, request)
-            (flags,) = struct.unpack_from("=H", answer, 16)
-            if flags & IFF_UP and not flags & IFF_LOOPBACK:
-                found.append(number)
-    return found
+def usable(netlink: Netlink) -> list[Interface]:
+    """The interfaces that are up and lead out of the pod."""
+    return [
+        one
+        for one in netlink.interfaces()
+        if one.up and not one.loopback and not one.name.startswith(TAP_PREFIX)
+    ]
 
 
-def wanted_loss(drop_to: object, loss: object) -> dict[str, float]:
-    """The request's `drop_to` and `loss`, put together; what is cut is not also lossy."""
-    if not isinstance(drop_to, list) or not all(isinstance(a, str) for a in drop_to):
-        raise BadRequest(f"drop_to is {drop_to!r}", "give a list of addresses")
+def attach_clsact(netlink: Netlink, interface: int) -> bool:
+    """Makes sure that filters can be attached; True when it was not so before."""
+    try:
+        netlink.ask(tc.add_clsact(interface))
+    except NetlinkError as error:
+        if error.errno != EXISTS:
+            raise
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class LinkRules:
+    """Probability of loss by address: of what is sent, and of what is received.
+
+    `silent`: the address resolution of these is cut as well.
+    """
+
+    sent: Mapping[str, float] = field(default_factory=dict)
+    received: Mapping[str, float] = field(default_factory=dict)
+    silent: frozenset[str] = frozenset()
+
+    @property
+    def programs(self) -> dict[str, Program]:
+        """By direction. Raises BadRequest."""
+        return {
+            "egress": drop_program(self.sent),
+            "ingress": receive_program(self.received, sorted(self.silent)),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "drop_to": [a for a, p in self.sent.items() if p >= 1],
+            "loss": {a: p for a, p in self.sent.items() if p < 1},
+            "drop_from": [a for a, p in self.received.items() if p >= 1],
+            "loss_from": {a: p for a, p in self.received.items() if p < 1},
+            "passes": [] if self.silent else ["arp", "ipv6 neighbour discovery"],
+        }
+
+
+NO_RULES: Final = LinkRules()
+
+
+def wanted_rules(request: Mapping[str, Any]) -> LinkRules:
+    """The request's `drop_to`, `loss`, `drop_from`, `loss_from` and `cut_neighbours`.
+
+    What is cut is not also lossy. Address resolution is cut only where both directions are: a
+    one-way cut needs its answers. Raises BadRequest.
+    """
+    sent = _wanted_loss(request, "drop_to", "loss")
+    received = _wanted_loss(request, "drop_from", "loss_from")
+    silent = request.get("cut_neighbours", False)
+    if not isinstance(silent, bool):
+        raise BadRequest(f"cut_neighbours is {silent!r}", "give true or false")
+    both_ways = {a for a, p in sent.items() if p >= 1 and received.get(a, 0) >= 1}
+    return LinkRules(sent, received, frozenset(both_ways if silent else ()))
+
+
+def _wanted_loss(request: Mapping[str, Any], cut: str, lossy: str) -> dict[str, float]:
+    dropped, loss = request.get(cut, []), request.get(lossy, {})
+    if not isinstance(dropped, list) or not all(isinstance(a, str) for a in dropped):
+        raise BadRequest(f"{cut} is {dropped!r}", "give a list of addresses")
     if not isinstance(loss, Mapping):
-        raise BadRequest(f"loss is {loss!r}", 'give {"address": probability}')
+        raise BadRequest(f"{lossy} is {loss!r}", 'give {"address": probability}')
     for address, probability in loss.items():
         if isinstance(probability, bool) or not isinstance(probability, int | float):
-            raise BadRequest(f"loss to {address} is {probability!r}", "give a number up to 1")
-    return {str(a): float(p) for a, p in loss.items() if p} | dict.fromkeys(drop_to, 1.0)
+            raise BadRequest(f"{lossy} of {address} is {probability!r}", "give a number up to 1")
+    return {str(a): float(p) for a, p in loss.items() if p} | dict.fromkeys(dropped, 1.0)
 
 
 class Links:
-    """The filters of this network namespace."""
+    """The drop filters of this network namespace."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._netlink = Netlink()
-        self._prepared: set[int] = set()
-        self.loss: dict[str, float] = {}
+        self._made_clsact: dict[int, bool] = {}
+        self.rules = NO_RULES
 
-    def set(self, loss: Mapping[str, float], wait: Wait = no_wait) -> dict[str, Any]:
-        """After `wait`, packets to each address are lost with its probability, and no others.
+    def set(self, rules: LinkRules, wait: Wait = no_wait) -> dict[str, Any]:
+        """After `wait`, packets are lost as the rules say, and no others.
 
         The answer's `began_ns` and `done_ns` enclose the moment at which the kernel took it.
         """
-        program = drop_program(loss)
+        programs = rules.programs
         with self._lock:
-            numbers = self._prepare()
-            messages = [netlink.set_egress_filter(number, program) for number in numbers]
+            interfaces = self._prepare()
+            messages = [
+                tc.set_drop_filter(one.index, DIRECTIONS[way], program)
+                for one in interfaces
+                for way, program in programs.items()
+            ]
             wait()
             began_ns = time.monotonic_ns()
             try:
                 for message in messages:
                     self._netlink.ask(message)
             except NetlinkError as error:
-                raise Failed(f"the kernel refused the filter: {error}", _remedy(error)) from None
+                raise Failed(f"the kernel refused the filter: {error}", remedy(error)) from None
             done_ns = time.monotonic_ns()
-            self.loss = dict(loss)
-        return {"began_ns": began_ns, "done_ns": done_ns, "interfaces": len(numbers)} | self.state()
+            self.rules = rules
+        names = [one.name for one in interfaces]
+        return {"began_ns": began_ns, "done_ns": done_ns, "interfaces": names} | self.state()
+
+    def refresh(self) -> None:
+        """The rules on the interfaces that have come since. For the thread that watches them."""
+        with self._lock:
+            if self.rules == NO_RULES:
+                return
+            programs = self.rules.programs
+            present = {one.index for one in usable(self._netlink)}
+            for index in self._made_clsact.keys() - present:
+                del self._made_clsact[index]
+            for index in sorted(present - self._made_clsact.keys()):
+                self._attach(index, programs)
 
     def heal(self) -> None:
-        """All packets pass again."""
-        if self.loss:
-            self.set({})
+        """All packets pass again, and what was put on the interfaces is gone."""
+        with self._lock:
+            self.rules = NO_RULES
+            for index, made in self._made_clsact.items():
+                self._detach(index, made)
+            self._made_clsact.clear()
 
     def probe(self) -> str:
-        """Tries the real thing with a program that passes all; says how it is done.
+        """Tries the real thing with programs that pass all; says how it is done.
 
         Raises Unsupported with the kernel's reason.
         """
         try:
-            self.set({})
+            self.set(NO_RULES)
         except Failed as failed:
             raise Unsupported(str(failed), failed.remedy) from None
         return HOW
 
     def state(self) -> dict[str, Any]:
-        return {
-            "drop_to": [a for a, p in self.loss.items() if p >= 1],
-            "loss": {a: p for a, p in self.loss.items() if p < 1},
-        }
+        return self.rules.to_json()
 
-    def _prepare(self) -> list[int]:
-        numbers = interfaces()
-        if not numbers:
+    def _prepare(self) -> list[Interface]:
+        interfaces = usable(self._netlink)
+        if not interfaces:
             raise Failed(
                 "this network namespace has no interface that is up, but for the loopback",
                 "connect the agent's container to the run's network",
             )
-        for number in numbers:
-            if number not in self._prepared:
-                self._hang(number, PASSES_ALL)
-                self._prepared.add(number)
-        return numbers
+        for one in interfaces:
+            if one.index not in self._made_clsact:
+                self._attach(one.index, dict.fromkeys(DIRECTIONS, PASSES_ALL))
+        return interfaces
 
-    def _hang(self, number: int, program: tuple[Instruction, ...]) -> None:
+    def _attach(self, index: int, programs: Mapping[str, Program]) -> None:
         try:
-            self._netlink.ask_quietly(netlink.add_clsact(number), netlink.EXISTS)
-            self._netlink.ask(netlink.set_egress_filter(number, program))
+            made = attach_clsact(self._netlink, index)
+            for way, program in programs.items():
+                self._netlink.ask(tc.set_drop_filter(index, DIRECTIONS[way], program))
         except NetlinkError as error:
             raise Failed(
-                f"cannot hang a filter on interface {number}: {error}", _remedy(error)
+                f"cannot attach a filter to interface {index}: {error}", remedy(error)
             ) from None
+        self._made_clsact[index] = made
+
+    def _detach(self, index: int, made: bool) -> None:
+        for parent in DIRECTIONS.values():
+            message = tc.remove_filter(index, parent, tc.DROP_PRIORITY)
+            self._netlink.ask_quietly(message, *GONE)
+        used = any(
+            tc.filter_priorities(self._netlink, index, parent) for parent in DIRECTIONS.values()
+        )
+        if made and not used:
+            self._netlink.ask_quietly(tc.remove_clsact(index), *GONE)
 
 
-def _remedy(error: NetlinkError) -> str:
+def remedy(error: NetlinkError) -> str:
+    """What to do about what the kernel said."""
     if error.errno == errno.EPERM:
         return "give the agent's container NET_ADMIN"
     if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
         return "this kernel lacks sch_ingress (clsact) or cls_bpf: load them, or use another kernel"
     return "see the kernel's log"
+
+
+class Watcher(threading.Thread):
+    """Calls what wants to know of it when an interface comes, changes or goes."""
+
+    def __init__(self, *refresh: Callable[[], None]) -> None:
+        super().__init__(name="interfaces", daemon=True)
+        self._refresh = refresh
+        self.problems: list[str] = []
+        self.start()
+
+    def run(self) -> None:
+        with watch_interfaces() as watcher:
+            while True:
+                with suppress(OSError):  # more news than fitted: look, whatever it was
+                    watcher.recv(65536)
+                for refresh in self._refresh:
+                    try:
+                        refresh()
+                    except (AgentError, OSError) as error:
+                        self.problems = [*self.problems[-9:], str(error)]

@@ -4,7 +4,8 @@ Every agent always listens on one UDP port, and keeps for a while what came: a r
 (nonce) and from where. To probe, the controller gives all agents the same nonce at once; each sends
 a few datagrams to every peer, and says from which peers those of this round arrived. Together the
 answers are the directed matrix of what is open. Datagrams go one way and are not answered, so a
-half-open link is seen as such.
+half-open link is seen as such. On request, each also sends to all by broadcast and multicast, and
+says from whom that arrived: a partition cuts those as well.
 
 An open link needs one datagram, so when all are open the answer comes at once. That a link is
 closed can only be told by waiting: `listen_ms` in full, as soon as one peer is not expected.
@@ -16,24 +17,41 @@ import socket
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from faults.agent.errors import Failed
+from faults.agent import groups
+from faults.agent.errors import BadRequest, Failed
 
 PORT: Final = 7799
 MARK: Final = b"antipaxos-probe "
+GROUP_MARK: Final = b"antipaxos-group "
 SEND_AT_MS: Final = (0, 5, 15, 30)
 """Several times: a first datagram may wait for ARP, and a lossy link is not a closed one."""
-ROUNDS_KEPT: Final = 64
+ROUNDS_KEPT: Final = 256
 SOURCES_MAX: Final = 1024
 LISTEN_MS_MAX: Final = 10_000
+Peers = Mapping[str, Sequence[str]]
+"""Addresses by name: all that the peer may send from."""
 
 
 def plain(address: str) -> str:
     """An address as one writes it: IPv4 seen through an IPv6 socket without its prefix."""
     return address.removeprefix("::ffff:").partition("%")[0]
+
+
+def wanted_peers(peers: object) -> dict[str, list[str]]:
+    """`{"name": "address"}` or `{"name": ["address", ...]}`. Raises BadRequest."""
+    if not isinstance(peers, Mapping):
+        raise BadRequest(f"peers is {peers!r}", 'give {"name": "address"}')
+    wanted = {}
+    for name, addresses in peers.items():
+        listed = [addresses] if isinstance(addresses, str) else addresses
+        if not isinstance(listed, list) or not all(isinstance(a, str) for a in listed):
+            raise BadRequest(f"the addresses of {name} are {addresses!r}", "give one, or a list")
+        wanted[str(name)] = listed
+    return wanted
 
 
 class Prober:
@@ -43,37 +61,40 @@ class Prober:
         self.port = port
         self._changed = threading.Condition()
         self._rounds: OrderedDict[str, dict[str, int]] = OrderedDict()
-        self._socket, self._v6 = _open(port)
+        self._socket, self._v6 = open_port(port)
+        groups.join(self._socket, self._v6)
         self._thread = threading.Thread(target=self._listen, name="prober", daemon=True)
         self._thread.start()
 
     def probe(
         self,
-        peers: Mapping[str, str],
+        peers: Peers,
         nonce: str,
         listen_ms: float,
         expect: Collection[str] | None = None,
+        *,
+        to_groups: bool = False,
     ) -> dict[str, Any]:
         """One round; `peers` are addresses by name, `expect` the names whose links should be open.
 
-        `arrived` lists the peers of whom a datagram came, `counts` how many.
+        `arrived` lists the peers of whom a datagram came, `counts` how many, `sources` from which
+        addresses; `groups` lists by kind of group of whom a datagram to it came.
         """
         expected = set(peers) if expect is None else set(expect)
         started = time.monotonic()
-        sender = threading.Thread(target=self._send, args=(list(peers.values()), nonce, listen_ms))
-        sender.start()
+        args = (peers, nonce, listen_ms, to_groups)
+        threading.Thread(target=self._send, args=args, daemon=True).start()
         deadline = started + listen_ms / 1000
         patient = not expected >= set(peers)  # a closed link is proved by waiting only
         with self._changed:
             while (left := deadline - time.monotonic()) > 0:
-                if not patient and expected <= self._arrived(peers, nonce).keys():
+                if not patient and self._complete(peers, nonce, expected, to_groups):
                     break
                 self._changed.wait(left)
-            counts = self._arrived(peers, nonce)
+            answer = self._answer(peers, nonce, to_groups)
         return {
             "done_ns": time.monotonic_ns(),
-            "arrived": [name for name in peers if name in counts],
-            "counts": counts,
+            **answer,
             "waited_ms": round((time.monotonic() - started) * 1000, 3),
         }
 
@@ -83,20 +104,51 @@ class Prober:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
-    def _arrived(self, peers: Mapping[str, str], nonce: str) -> dict[str, int]:
-        sources = self._rounds.get(nonce, {})
-        return {name: sources[a] for name, a in peers.items() if a in sources}
+    def _arrived(self, peers: Peers, nonce: str) -> dict[str, dict[str, int]]:
+        """By name: how many came, by source address."""
+        came = self._rounds.get(nonce, {})
+        found = {name: {a: came[a] for a in listed if a in came} for name, listed in peers.items()}
+        return {name: sources for name, sources in found.items() if sources}
 
-    def _send(self, addresses: list[str], nonce: str, listen_ms: float) -> None:
+    def _complete(self, peers: Peers, nonce: str, expected: set[str], to_groups: bool) -> bool:
+        arrived = self._arrived(peers, nonce)
+        for name in expected & peers.keys():
+            routed = [a for a in peers[name] if not _is_local(a)]
+            if any(a not in arrived.get(name, {}) for a in routed):
+                return False
+        rounds = [f"{kind} {nonce}" for kind in groups.KINDS] if to_groups else []
+        return all(expected <= self._arrived(peers, one).keys() for one in rounds)
+
+    def _answer(self, peers: Peers, nonce: str, to_groups: bool) -> dict[str, Any]:
+        arrived = self._arrived(peers, nonce)
+        answer: dict[str, Any] = {
+            "arrived": list(arrived),
+            "counts": {name: sum(sources.values()) for name, sources in arrived.items()},
+            "sources": {name: list(sources) for name, sources in arrived.items()},
+        }
+        if to_groups:
+            answer["groups"] = {
+                kind: list(self._arrived(peers, f"{kind} {nonce}")) for kind in groups.KINDS
+            }
+        return answer
+
+    def _send(self, peers: Peers, nonce: str, listen_ms: float, to_groups: bool) -> None:
         """Refusals are no news: what counts is what arrives."""
         started = time.monotonic()
+        if to_groups:
+            groups.join(self._socket, self._v6)  # an interface may have come since
+        everybody = groups.GroupSender(self.port) if to_groups else None
         times = deque(at for at in SEND_AT_MS if at <= listen_ms)
         while times:
             time.sleep(max(0.0, started + times.popleft() / 1000 - time.monotonic()))
-            for address in addresses:
+            for address in (a for listed in peers.values() for a in listed if not _is_local(a)):
                 target = address if ":" in address or not self._v6 else f"::ffff:{address}"
                 with suppress(OSError):
                     self._socket.sendto(MARK + nonce.encode(), (target, self.port))
+            if everybody is not None:
+                everybody.send(GROUP_MARK, nonce.encode())
+        if everybody is not None:
+            everybody.close()
 
     def _listen(self) -> None:
         while True:
@@ -106,8 +158,9 @@ class Prober:
                 continue  # an ICMP refusal of what was sent before
             except OSError:
                 return  # closed
-            if data.startswith(MARK):
-                self._note(data[len(MARK) :].decode(errors="replace"), plain(source[0]))
+            for mark in (MARK, GROUP_MARK):
+                if data.startswith(mark):
+                    self._note(data[len(mark) :].decode(errors="replace"), plain(source[0]))
 
     def _note(self, nonce: str, address: str) -> None:
         with self._changed:
@@ -119,7 +172,12 @@ class Prober:
             self._changed.notify_all()
 
 
-def _open(port: int) -> tuple[socket.socket, bool]:
+def _is_local(address: str) -> bool:
+    """A link-local IPv6 address: only known as a source, since it leads nowhere by itself."""
+    return address.lower().startswith("fe80:")
+
+
+def open_port(port: int) -> tuple[socket.socket, bool]:
     """A socket for IPv4 and IPv6, or for IPv4 alone; whether it is for both."""
     with suppress(OSError):
         both = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)

@@ -25,22 +25,20 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from faults.agent import VERSION
+from faults.agent import VERSION, guard
 from faults.agent.capabilities import probe_capabilities
 from faults.agent.clock import Clock, await_node
 from faults.agent.errors import AgentError, BadRequest, Failed
 from faults.agent.evidence import clock_evidence
-from faults.agent.links import Links, wanted_loss
-from faults.agent.probe import LISTEN_MS_MAX, PORT, Prober
+from faults.agent.network import Network
+from faults.agent.probe import PORT
 from faults.agent.processes import SETTLE_S, NodeProcesses, require_own_namespace
+from faults.agent.request import Answer, Request, number
 from faults.agent.synchronized_start import Wait, no_wait, wait_until
-
-Request: TypeAlias = Mapping[str, Any]
-Answer: TypeAlias = dict[str, Any]
 
 LINE_MAX: Final = 1 << 20
 OFFSET_NS_MAX: Final = 10**18  # thirty years: further, and the sums leave 64 bits
@@ -48,6 +46,7 @@ DRIFT_PPM_LEAST: Final = 10**6  # it stands still
 DRIFT_PPM_MAX: Final = 9 * 10**6  # ten times as fast
 LANES: Final = {
     "links": "network",
+    "shape": "network",
     "kill": "process",
     "stop": "process",
     "pause": "process",
@@ -55,6 +54,8 @@ LANES: Final = {
     "clock": "clock",
     "await_process": "waiting",
     "probe_links": "probing",
+    "measure_links": "measuring",
+    "addresses": "looking",
     "probe_process": "looking",
     "probe_clock": "looking",
     "status": "looking",
@@ -67,21 +68,23 @@ class Operations:
 
     def __init__(self, probe_port: int = PORT) -> None:
         self.closing = threading.Event()
-        self.links_here = Links()
+        guard.start()  # forks, as do the probes of the capabilities: before the first thread
+        self.network = Network()
         self.node = NodeProcesses()
         self.false_clock = Clock(self.node)
-        self._prober: Prober | None = None
-        self.can = probe_capabilities(self.links_here)  # forks: before the first thread
-        try:
-            self._prober = Prober(probe_port)
-            self.can["probes"] = {"ok": True, "how": f"udp port {probe_port}"}
-        except AgentError as error:
-            self.can["probes"] = {"ok": False, "error": str(error), "remedy": error.remedy}
+        self.can = probe_capabilities(self.network)
+        self.can["probes"] = self.network.listen(probe_port)
 
     def links(self, request: Request) -> Answer:
-        """drop_to: addresses; loss: {address: probability}. The whole set; empty heals."""
-        loss = wanted_loss(request.get("drop_to", []), request.get("loss", {}))
-        return self.links_here.set(loss, self._wait(request))
+        """Which packets are lost: see `Network.links`."""
+        return self.network.links(request, self._wait(request))
+
+    def shape(self, request: Request) -> Answer:
+        """How packets are delayed, reordered and so on: see `Network.shape`."""
+        return self.network.shape(request, self._wait(request))
+
+    def addresses(self, request: Request) -> Answer:
+        return self.network.addresses()
 
     def kill(self, request: Request) -> Answer:
         """SIGKILL to every process of the node; `pids`, and `gone_ns` when they were gone."""
@@ -89,7 +92,7 @@ class Operations:
 
     def stop(self, request: Request) -> Answer:
         """grace_s. SIGTERM to every process of the node, SIGKILL to those that are left then."""
-        grace_s = _number(request, "grace_s", 0, 15, 5)
+        grace_s = number(request, "grace_s", 0, 15, 5)
         return self.node.stop(grace_s, self._wait(request))
 
     def pause(self, request: Request) -> Answer:
@@ -101,29 +104,22 @@ class Operations:
     def clock(self, request: Request) -> Answer:
         """offset_ns: how far off; drift_ppm: and how much faster from then on. Both 0 heal."""
         require_own_namespace()
-        offset_ns = _number(request, "offset_ns", -OFFSET_NS_MAX, OFFSET_NS_MAX)
-        drift_ppm = _number(request, "drift_ppm", -DRIFT_PPM_LEAST, DRIFT_PPM_MAX, 0)
+        offset_ns = number(request, "offset_ns", -OFFSET_NS_MAX, OFFSET_NS_MAX)
+        drift_ppm = number(request, "drift_ppm", -DRIFT_PPM_LEAST, DRIFT_PPM_MAX, 0)
         return self.false_clock.set(int(offset_ns), drift_ppm, self._wait(request))
 
     def await_process(self, request: Request) -> Answer:
         """timeout_s. Waits for the node to start; its clock is false again before the answer."""
         require_own_namespace()
-        return await_node(self.false_clock, _number(request, "timeout_s", 0, 3600, 10))
+        return await_node(self.false_clock, number(request, "timeout_s", 0, 3600, 10))
 
     def probe_links(self, request: Request) -> Answer:
-        """peers: {name: address}; nonce; listen_ms; expect: names of those that should be open."""
-        if self._prober is None:
-            raise BadRequest(self.can["probes"]["error"], self.can["probes"]["remedy"])
-        peers = request.get("peers")
-        if not isinstance(peers, Mapping):
-            raise BadRequest(f"peers is {peers!r}", 'give {"name": "address"}')
-        nonce = str(request.get("nonce", ""))
-        if not 0 < len(nonce) <= 100:
-            raise BadRequest(f"nonce is {nonce!r}", "give one that no earlier round had")
-        listen_ms = _number(request, "listen_ms", 0, LISTEN_MS_MAX, 100)
-        expect = request.get("expect")
-        names = None if expect is None else [str(name) for name in expect]
-        return self._prober.probe({str(n): a for n, a in peers.items()}, nonce, listen_ms, names)
+        """From which peers datagrams arrive: see `Network.probe_links`."""
+        return self.network.probe_links(request)
+
+    def measure_links(self, request: Request) -> Answer:
+        """What the links do to datagrams: see `Network.measure_links`."""
+        return self.network.measure_links(request)
 
     def probe_process(self, request: Request) -> Answer:
         return {"done_ns": time.monotonic_ns(), **self.node.evidence()}
@@ -135,7 +131,7 @@ class Operations:
         """What is active."""
         return {
             "done_ns": time.monotonic_ns(),
-            **self.links_here.state(),
+            **self.network.state(),
             "paused": self.node.paused,
             "offset_ns": self.false_clock.skew.offset_ns,
             "clock_active": self.false_clock.active,
@@ -144,7 +140,7 @@ class Operations:
     def heal(self, request: Request) -> Answer:
         """Everything back. `problems` says what could not be."""
         steps: dict[str, Callable[[], object]] = {
-            "links": self.links_here.heal,
+            "network": self.network.heal,
             "clock": self.false_clock.heal,
             # Last: what is paused should wake to a healed world.
             "resume": lambda: self.node.resume() if self.node.paused else None,
@@ -161,17 +157,7 @@ class Operations:
         at_ns = request.get("at_ns")
         if at_ns is None:
             return no_wait
-        return wait_until(int(_number(request, "at_ns", 0, 1 << 63)), self.closing)
-
-
-def _number(
-    request: Request, name: str, least: float, most: float, default: float | None = None
-) -> float:
-    """A number of the request. Integers stay so: nanoseconds do not fit a float."""
-    value = request.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise BadRequest(f"{name} is {value!r}", f"give a number from {least} to {most}")
-    return value
+        return wait_until(int(number(request, "at_ns", 0, 1 << 63)), self.closing)
 
 
 class Lane(threading.Thread):
@@ -213,8 +199,8 @@ class Server:
     def serve(self) -> None:
         """Returns when the process should end."""
         signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+        for caught in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(caught, lambda *_: None)
         selector = selectors.SelectSelector()
         selector.register(self._wake_in, selectors.EVENT_READ, self._on_signals)
         selector.register(0, selectors.EVENT_READ, self._on_input)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import docker
@@ -23,7 +24,17 @@ from harness.errors import StartError
 from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, is_owned, labels
 from harness.targets.interface import NodeSpec
 
-AGENT_CAPABILITIES: Final = ("NET_ADMIN", "NET_RAW", "SYS_PTRACE", "DAC_OVERRIDE", "KILL")
+AGENT_CAPABILITIES: Final = (
+    "NET_ADMIN",
+    "NET_RAW",
+    "SYS_NICE",
+    "SYS_PTRACE",
+    "DAC_OVERRIDE",
+    "KILL",
+)
+TUN: Final = "/dev/net/tun"
+"""What the agent's wire needs. An engine elsewhere may lack it where this machine has it, and the
+other way round; then shaping works by netem alone, and the agent says so."""
 AGENT_COMMAND: Final = ("python3", "-m", "faults.agent")
 LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
 EXIT_TIMEOUT_S: Final = 10.0
@@ -64,6 +75,7 @@ class PodEngine:
             cap_drop=["ALL"],
             cap_add=list(AGENT_CAPABILITIES),
             port_bindings={self.client_port: ("127.0.0.1", None)},
+            devices=[f"{TUN}:{TUN}:rwm"] if Path(TUN).exists() else [],
             log_config=LOGS,
             network_mode=self.network,
             security_opt=["no-new-privileges"],

@@ -11,10 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faults.agent import bpf
-from faults.agent.bpf import DROP, PASS, Instruction, drop_program
+from faults.agent.bpf import (
+    ANY_OTHER,
+    DROP,
+    NO_MATCH,
+    PASS,
+    Instruction,
+    class_program,
+    drop_program,
+    receive_program,
+)
 from faults.agent.errors import BadRequest
 
-ARP = 0x0806
+ARP = bpf.ARP
+SIZES = {bpf.LOAD_WORD: 4, bpf.LOAD_HALF: 2, bpf.LOAD_BYTE: 1}
+BROADCAST, MULTICAST = 1, 2
 NEIGHBOUR_SOLICITATION, ECHO = 135, 128
 ADDRESSES_V4 = st.ip_addresses(v=4).map(str)
 ADDRESSES_V6 = st.ip_addresses(v=6).map(lambda a: a.exploded)
@@ -26,8 +37,12 @@ def run(
     protocol: int,
     network: bytes,
     coins: Iterator[int] | None = None,
+    *,
+    hardware: bytes = bytes(14),
+    packet_type: int = 0,
 ) -> int:
-    """What the kernel's interpreter would return: `network` is the packet from its IP header on.
+    """What the kernel's interpreter would return: `network` is the packet from its IP header on,
+    `hardware` its Ethernet header.
 
     Like the kernel, it refuses jumps out of the program, and ends with 0 on a load from outside.
     """
@@ -35,18 +50,22 @@ def run(
     for _ in range(len(program)):
         code, jump_true, jump_false, k = program[at]
         at += 1
-        if code in (bpf.LOAD_WORD, bpf.LOAD_BYTE):
-            size = 4 if code == bpf.LOAD_WORD else 1
-            offset = k - bpf.NETWORK
+        if code in SIZES:
+            size = SIZES[code]
+            area, offset = (
+                (network, k - bpf.NETWORK) if k >= bpf.NETWORK else (hardware, k - bpf.HARDWARE)
+            )
             if k == bpf.PROTOCOL:
                 a = protocol
             elif k == bpf.RANDOM:
                 assert coins is not None
                 a = next(coins)
-            elif offset + size > len(network):
+            elif k == bpf.PACKET_TYPE:
+                a = packet_type
+            elif offset + size > len(area):
                 return 0
             else:
-                a = int.from_bytes(network[offset : offset + size], "big")
+                a = int.from_bytes(area[offset : offset + size], "big")
         elif code == bpf.JUMP:
             at += k
         elif code == bpf.JUMP_EQUAL:
@@ -93,6 +112,83 @@ def test_every_peer_has_its_own_loss(addresses: set[str], coin: int) -> None:
     program = drop_program(shares)
     for address, share in shares.items():
         assert (fate(program, address, coin) == DROP) == (coin < round(share * 2**32))
+
+
+def received(address: str, next_header: int = 17, kind: int = 0) -> tuple[int, bytes]:
+    """Protocol and bytes of a packet *from* this address, to nobody in particular."""
+    if ":" in address:
+        source = socket.inet_pton(socket.AF_INET6, address)
+        head = struct.pack(">IHBB", 6 << 28, 8, next_header, 64) + source + bytes(16)
+        return bpf.IPV6, head + bytes([kind]) + bytes(7)
+    return bpf.IPV4, b"\x45" + bytes(11) + socket.inet_aton(address) + bytes(12)
+
+
+def arp_from(address: str) -> bytes:
+    return bytes(14) + socket.inet_aton(address) + bytes(10)
+
+
+@given(st.sets(ADDRESSES, max_size=20), st.sets(ADDRESSES, max_size=10), st.integers(0, 2))
+def test_all_that_comes_from_a_cut_peer_is_dropped(
+    cut: set[str], others: set[str], packet_type: int
+) -> None:
+    program = receive_program(dict.fromkeys(sorted(cut), 1.0))
+    for address in cut | others:
+        wanted = DROP if address in cut else PASS
+        assert run(program, *received(address), packet_type=packet_type) == wanted
+
+
+@given(ADDRESSES, st.floats(1e-6, 0.999), st.integers(0, 2**32 - 1))
+def test_of_a_lossy_peer_only_what_is_for_everybody_is_lost_here(
+    address: str, share: float, coin: int
+) -> None:
+    """What is for this host alone was at risk at the sender's already."""
+    program = receive_program({address: share})
+    lost = DROP if coin < max(1, round(share * 2**32)) else PASS
+    for packet_type, wanted in ((0, PASS), (BROADCAST, lost), (MULTICAST, lost)):
+        assert run(program, *received(address), iter([coin]), packet_type=packet_type) == wanted
+
+
+def test_address_resolution_is_cut_for_those_only_who_are_named() -> None:
+    cut = ["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]
+    program = receive_program(dict.fromkeys(cut, 1.0), ["10.0.0.1", "fd00::1"])
+    solicitation = (bpf.ICMPV6, NEIGHBOUR_SOLICITATION)
+    assert run(program, ARP, arp_from("10.0.0.1")) == DROP
+    assert run(program, ARP, arp_from("10.0.0.2")) == PASS
+    assert run(program, *received("fd00::1", *solicitation)) == DROP
+    assert run(program, *received("fd00::2", *solicitation)) == PASS
+    assert run(program, *received("fd00::2", bpf.ICMPV6, ECHO)) == DROP
+
+
+@given(st.binary(min_size=6, max_size=6), st.binary(min_size=6, max_size=6), ADDRESSES)
+def test_a_hardware_address_covers_every_protocol_but_address_resolution(
+    peer: bytes, other: bytes, address: str
+) -> None:
+    name = peer.hex(":")
+    out, into = drop_program({name: 1.0}), receive_program({name: 1.0})
+    for hardware in (peer, other):
+        wanted = DROP if hardware == peer else PASS
+        to, come = hardware + bytes(8), bytes(6) + hardware + bytes(2)
+        for protocol, data in (packet(address), (0x88CC, b"")):
+            assert run(out, protocol, data, hardware=to) == wanted
+            assert run(into, protocol, data, hardware=come) == wanted
+        assert run(out, ARP, bytes(28), hardware=to) == PASS
+
+
+@given(st.dictionaries(ADDRESSES, st.integers(1, 2**32 - 1), max_size=20), ADDRESSES)
+def test_each_destination_has_its_class(classes: dict[str, int], other: str) -> None:
+    program = class_program(classes)
+    for address in {*classes, other}:
+        assert fate(program, address) == classes.get(address, NO_MATCH)
+    assert run(program, ARP, bytes(28)) == NO_MATCH
+
+
+@given(st.dictionaries(ADDRESSES, st.integers(1, 9), max_size=5), ADDRESSES)
+def test_the_class_of_all_others(classes: dict[str, int], other: str) -> None:
+    program = class_program(classes | {ANY_OTHER: 77})
+    assert fate(program, other) == classes.get(other, 77)
+    assert run(program, ARP, bytes(28)) == NO_MATCH
+    solicitation = packet("fd00::77", bpf.ICMPV6, NEIGHBOUR_SOLICITATION)
+    assert run(program, *solicitation) == NO_MATCH
 
 
 @given(st.sets(ADDRESSES, max_size=5), st.binary(max_size=60))

@@ -159,6 +159,79 @@ def test_the_filter_leaves_the_loopback_and_strangers_alone(three: list[Agent]) 
     assert open_links(three, expect=ALL) == ALL
 
 
+GROUPS = ("broadcast", "multicast", "multicast6")
+
+
+def open_groups(agents: list[Agent]) -> dict[str, set[tuple[int, int]]]:
+    """By kind of group, the directed links on which datagrams to everybody arrive."""
+    names = range(1, len(agents) + 1)
+    peers = {str(n): addresses_of(agents[n - 1]) for n in names}
+    nonce = next(_nonces)
+    requests = [
+        {
+            "peers": {n: a for n, a in peers.items() if n != str(own)},
+            "expect": [],
+            "nonce": nonce,
+            "listen_ms": 150,
+            "groups": True,
+        }
+        for own in names
+    ]
+    answers = everybody(agents, "probe_links", requests)
+    return {
+        kind: {(int(a), b) for b in names for a in answers[b - 1]["groups"][kind]}
+        for kind in GROUPS
+    }
+
+
+def addresses_of(agent: Agent) -> list[str]:
+    found = agent.do("addresses")["interfaces"]
+    return [address for one in found.values() for address in one["addresses"]]
+
+
+def test_broadcast_and_multicast_are_cut_by_the_receiver(three: list[Agent]) -> None:
+    assert open_groups(three) == dict.fromkeys(GROUPS, ALL)
+    three[1].do("links", drop_from=addresses_of(three[0]))
+    assert open_groups(three) == dict.fromkeys(GROUPS, ALL - {(1, 2)})
+    assert open_links(three) == ALL - {(1, 2)}, "and what is for it alone as well"
+    three[1].do("links", drop_from=[])
+    assert open_groups(three) == dict.fromkeys(GROUPS, ALL)
+
+
+def test_loss_of_a_broadcast_is_the_receivers(three: list[Agent]) -> None:
+    three[1].do("links", loss_from=dict.fromkeys(addresses_of(three[0]), 0.999_999))
+    assert open_groups(three) == dict.fromkeys(GROUPS, ALL - {(1, 2)})
+    assert open_links(three, expect=ALL) == ALL
+
+
+def test_a_hardware_address_cuts_whatever_comes_from_it(three: list[Agent]) -> None:
+    hardware = three[0].do("addresses")["interfaces"]["eth0"]["hardware"]
+    three[1].do("links", drop_from=[hardware], drop_to=[hardware])
+    assert open_links(three) == ALL - {(1, 2), (2, 1)}
+    assert open_links(three, v6=True) == ALL - {(1, 2), (2, 1)}
+    assert open_groups(three) == dict.fromkeys(GROUPS, ALL - {(1, 2)})
+
+
+def test_address_resolution_is_cut_on_request_and_said(three: list[Agent]) -> None:
+    both = {"drop_to": [three[1].address], "drop_from": [three[1].address]}
+    assert "arp" in three[0].do("links", **both)["passes"]
+    assert _resolves(three[1], three[0])
+    assert three[0].do("links", **both, cut_neighbours=True)["passes"] == []
+    assert not _resolves(three[1], three[0])
+    assert _resolves(three[1], three[2])
+    three[0].do("links", drop_to=[])
+    assert _resolves(three[1], three[0])
+
+
+def _resolves(asking: Agent, asked: Agent) -> bool:
+    """Whether an ARP request is answered: by a neighbour table that starts empty."""
+    enter = ["nsenter", f"--net=/proc/{asking.pid}/ns/net", "ip", "neigh"]
+    subprocess.run([*enter, "flush", "dev", "eth0"], check=True, capture_output=True)
+    asking.do("probe_links", peers={"x": asked.address}, nonce=next(_nonces), listen_ms=40)
+    shown = subprocess.run([*enter, "show", asked.address], check=True, capture_output=True)
+    return b"lladdr" in shown.stdout
+
+
 def test_nonsense_is_refused_and_changes_nothing(three: list[Agent]) -> None:
     three[0].do("links", drop_to=[three[1].address])
     for wrong in (

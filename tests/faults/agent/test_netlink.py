@@ -4,53 +4,60 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faults.agent import netlink
+from faults.agent import netlink, tc
 from faults.agent.bpf import PASSES_ALL, drop_program, encode
-from faults.agent.netlink import Answer, parse_answer
+from faults.agent.netlink import Answer, Interface, attributes, parse_answer
 
 
-def attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
-    while data:
-        length, kind = struct.unpack_from("=HH", data)
-        assert length >= 4
-        found[kind] = data[4:length]
-        data = data[(length + 3) & ~3 :]
-    return found
-
-
-@given(st.integers(0, 0xFFFF), st.binary(max_size=200))
+@given(st.integers(0, 0x3FFF), st.binary(max_size=200))
 def test_attributes_are_padded_to_four_bytes(kind: int, value: bytes) -> None:
     data = netlink.attribute(kind, value)
     assert len(data) % 4 == 0
     assert attributes(data) == {kind: value}
 
 
-def test_the_filter_hangs_at_egress_with_the_program_in_direct_action_mode() -> None:
+def test_the_filter_is_attached_with_the_program_in_direct_action_mode() -> None:
     program = drop_program({"10.0.0.3": 1.0, "fd00::1": 0.5})
-    message = netlink.set_egress_filter(7, program)
+    message = tc.set_drop_filter(7, tc.EGRESS, program)
     family, interface, handle, parent, info = struct.unpack_from("=BxxxiIII", message.body)
     assert (family, interface, handle, parent) == (0, 7, 1, 0xFFFF_FFF3)
-    assert info >> 16 == netlink.PRIORITY
+    assert info >> 16 == tc.DROP_PRIORITY
     assert info & 0xFFFF == int.from_bytes(b"\x00\x03", "little" if _little() else "big")
     outer = attributes(message.body[20:])
-    assert outer[netlink.TCA_KIND] == b"bpf\0"
-    options = attributes(outer[netlink.TCA_OPTIONS])
-    assert options[netlink.TCA_BPF_OPS] == encode(program)
-    assert struct.unpack("=H", options[netlink.TCA_BPF_OPS_LEN]) == (len(program),)
-    assert struct.unpack("=I", options[netlink.TCA_BPF_FLAGS]) == (1,)
+    assert outer[tc.TCA_KIND] == b"bpf\0"
+    options = attributes(outer[tc.TCA_OPTIONS])
+    assert options[tc.TCA_BPF_OPS] == encode(program)
+    assert struct.unpack("=H", options[tc.TCA_BPF_OPS_LEN]) == (len(program),)
+    assert struct.unpack("=I", options[tc.TCA_BPF_FLAGS]) == (1,)
     assert message.flags & netlink.NLM_F_REPLACE and not message.flags & netlink.NLM_F_EXCL
 
 
 def test_the_qdisc_is_made_once() -> None:
-    message = netlink.add_clsact(3)
+    message = tc.add_clsact(3)
     assert message.flags & netlink.NLM_F_EXCL
-    assert attributes(message.body[20:])[netlink.TCA_KIND] == b"clsact\0"
+    assert attributes(message.body[20:])[tc.TCA_KIND] == b"clsact\0"
+
+
+def test_an_interface_is_read() -> None:
+    body = struct.pack("=BxHiII", 0, netlink.ARPHRD_ETHER, 7, netlink.IFF_UP, 0)
+    body += netlink.attribute(netlink.IFLA_IFNAME, b"eth0\0")
+    body += netlink.attribute(netlink.IFLA_MTU, struct.pack("=I", 1500))
+    body += netlink.attribute(netlink.IFLA_ADDRESS, bytes.fromhex("0242ac110002"))
+    body += netlink.attribute(netlink.IFLA_STATS64, struct.pack("=8Q", 0, 0, 0, 0, 0, 0, 0, 9))
+    wanted = Interface(7, "eth0", True, False, "02:42:ac:11:00:02", 1500, 9)
+    assert netlink.parse_interface(body) == wanted
+
+
+def test_an_address_is_read() -> None:
+    body = struct.pack("=BBBBi", socket.AF_INET6, 64, 0, 0, 7)
+    body += netlink.attribute(netlink.IFA_ADDRESS, socket.inet_pton(socket.AF_INET6, "fd00::5"))
+    assert netlink.parse_address(body) == netlink.Address(7, "fd00::5", 64)
 
 
 def _little() -> bool:
@@ -84,7 +91,7 @@ def test_the_kernels_own_words_are_kept() -> None:
 
 
 @given(st.binary(max_size=120))
-def test_no_bytes_hang_or_break_the_reader(data: bytes) -> None:
+def test_no_bytes_block_or_break_the_reader(data: bytes) -> None:
     try:
         parse_answer(data, 5)
     except struct.error:

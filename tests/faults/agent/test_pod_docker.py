@@ -1,4 +1,4 @@
-"""Real containers: the five capabilities are enough, against a node that has none and is another
+"""Real containers: the agent's capabilities are enough, against a node that has none and is another
 user; and the engine's own ways (a restart, a lost connection) keep what the agent did, or undo it.
 """
 
@@ -22,12 +22,13 @@ from docker.errors import APIError, NotFound
 
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import ensure_image
+from harness.runtimes.docker.pods import AGENT_CAPABILITIES, TUN
 from tests.faults.agent.pods import ROOT, TIMEOUT_S, Agent, until
 
 pytestmark = pytest.mark.docker
 
 LABELS = {"antipaxos": "test"}
-CAPABILITIES = ("NET_ADMIN", "NET_RAW", "SYS_PTRACE", "DAC_OVERRIDE", "KILL")
+CAPABILITIES = AGENT_CAPABILITIES
 NS = 10**9
 HOUR, SLACK = 3600 * NS, 60 * NS
 PORT = 7001
@@ -107,6 +108,7 @@ class Pod:
         host = engine.create_host_config(
             cap_drop=["ALL"],
             cap_add=list(capabilities),
+            devices=[f"{TUN}:{TUN}:rwm"],
             network_mode=network,
             port_bindings={PORT: ("127.0.0.1", None)},
             security_opt=["no-new-privileges"],
@@ -201,7 +203,7 @@ def healed(request: pytest.FixtureRequest) -> Iterator[None]:
             assert pod.agent.do("heal")["problems"] == []
 
 
-def test_five_capabilities_are_enough(pair: list[Pod]) -> None:
+def test_the_capabilities_are_enough(pair: list[Pod]) -> None:
     assert all(can["ok"] for can in pair[0].agent.hello["can"].values()), pair[0].agent.hello
 
 

@@ -52,7 +52,7 @@ def test_the_agent_says_what_it_can_do(agent: Agent) -> None:
     assert hello["machine"] == os.uname().machine and hello["kernel"] == os.uname().release
     assert hello["pid_namespace"] == str(Path(f"/proc/{agent.pid}/ns/pid").readlink())
     assert hello["monotonic_ns"] <= time.monotonic_ns()
-    assert set(hello["can"]) == {"links", "processes", "clock", "probes"}
+    assert set(hello["can"]) == {"links", "shaping", "processes", "clock", "probes"}
     assert all(can["ok"] for can in hello["can"].values()), hello["can"]
 
 

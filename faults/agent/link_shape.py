@@ -1,0 +1,155 @@
+"""How the packets of one directed link are shaped: the description that both mechanisms share.
+
+`netem` in the kernel and the agent's own wire carry out the same `Shape`; `Shape.fits_netem` says
+for which of them netem can. Delays are drawn from the same tables in both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from faults.agent.bpf import ANY_OTHER, packed
+from faults.agent.errors import BadRequest
+
+DISTRIBUTIONS: Final = ("uniform", "normal", "pareto", "paretonormal")
+DELAY_US_MAX: Final = 60_000_000
+RATE_BPS_LEAST, RATE_BPS_MAX = 1_000, 100_000_000_000
+LIMIT_MAX: Final = 1_000_000
+LIMIT: Final = 20_000
+"""Packets held at most: netem's own 1,000 drop packets from 20,000 a second at 50 ms on."""
+LINKS_MAX: Final = 1_000
+
+TABLE_SIZE: Final = 4096
+SIGMA: Final = 8192
+"""One standard deviation in a table: NETEM_DIST_SCALE."""
+_SHORT_MAX: Final = 32_767
+PARETO_ALPHA: Final = 3.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What happens to each packet of a link. Probabilities are from 0 to 1.
+
+    delay_us      how much later each packet arrives; `jitter_us` is the half width of a uniform
+                  distribution, or the standard deviation of another; packets may overtake
+    reorder       this share is held back, up to `reorder_us` longer (evenly distributed)
+    duplicate     this share arrives twice, the copy up to `duplicate_us` later
+    corrupt       in this share one bit is flipped, behind the Ethernet header. Checksums find that:
+                  UDP and TCP lose the packet
+    rate_bps      bits per second that pass, Ethernet header included; 0: no limit
+    limit         packets that are held at most; more are dropped
+    """
+
+    delay_us: int = 0
+    jitter_us: int = 0
+    distribution: str = "uniform"
+    reorder: float = 0.0
+    reorder_us: int = 0
+    duplicate: float = 0.0
+    duplicate_us: int = 0
+    corrupt: float = 0.0
+    rate_bps: int = 0
+    limit: int = LIMIT
+
+    @property
+    def fits_netem(self) -> bool:
+        """Whether a netem qdisc of this link alone can do it.
+
+        Its copies have no delay of their own, and from Linux 6.16 on it refuses to duplicate beside
+        other netem qdiscs. It reorders by sending some packets at once and delaying the others, so
+        that excludes a delay for all.
+        """
+        return not self.duplicate and not (self.reorder and (self.delay_us or self.jitter_us))
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what is not as it would be anyway."""
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
+
+
+_BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "delay_us": (0, DELAY_US_MAX),
+    "jitter_us": (0, DELAY_US_MAX),
+    "reorder": (0, 1),
+    "reorder_us": (0, DELAY_US_MAX),
+    "duplicate": (0, 1),
+    "duplicate_us": (0, DELAY_US_MAX),
+    "corrupt": (0, 1),
+    "rate_bps": (0, RATE_BPS_MAX),
+    "limit": (1, LIMIT_MAX),
+}
+
+
+def wanted_shapes(shapes: object) -> dict[str, Shape]:
+    """`{"address": {"delay_us": ...}}`, validated; "*" is for every other destination.
+
+    Raises BadRequest.
+    """
+    if not isinstance(shapes, Mapping) or len(shapes) > LINKS_MAX:
+        raise BadRequest("shapes is no object", 'give {"address": {"delay_us": 50000}}')
+    wanted = {}
+    for address, values in shapes.items():
+        if address != ANY_OTHER and len(packed(address)) == 6:
+            raise BadRequest(f"{address} is a hardware address", "shape links by IP address")
+        shape = _shape(str(address), values)
+        if shape != Shape(limit=shape.limit):
+            wanted[str(address)] = shape
+    return wanted
+
+
+def _shape(address: str, values: object) -> Shape:
+    if not isinstance(values, Mapping):
+        raise BadRequest(f"the shape of {address} is {values!r}", 'give {"delay_us": 50000}')
+    for name, value in values.items():
+        if name == "distribution":
+            if value not in DISTRIBUTIONS:
+                raise BadRequest(f"no distribution {value!r}", f"one of {', '.join(DISTRIBUTIONS)}")
+            continue
+        if name not in _BOUNDS:
+            raise BadRequest(f"a shape has no {name!r}", f"it has {', '.join(_BOUNDS)}")
+        least, most = _BOUNDS[name]
+        whole = most > 1
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            raise BadRequest(f"{name} of {address} is {value!r}", "give a number")
+        if not least <= value <= most:
+            raise BadRequest(f"{name} of {address} is {value}", f"from {least} to {most}")
+    shape = Shape(**values)
+    if 0 < shape.rate_bps < RATE_BPS_LEAST:
+        raise BadRequest(f"rate_bps of {address} is {shape.rate_bps}", f"from {RATE_BPS_LEAST} on")
+    if bool(shape.reorder) != bool(shape.reorder_us):
+        raise BadRequest(f"reorder and reorder_us of {address}", "give both, or neither")
+    return shape
+
+
+@functools.cache
+def table(distribution: str) -> tuple[int, ...]:
+    """Quantiles of a distribution of mean 0 and standard deviation SIGMA; () for "uniform".
+
+    Pareto has the exponent 3, moved to mean 0; paretonormal is a quarter normal, the rest Pareto.
+    """
+    normal = statistics.NormalDist()
+    mean = PARETO_ALPHA / (PARETO_ALPHA - 1)
+    deviation = (PARETO_ALPHA / ((PARETO_ALPHA - 1) ** 2 * (PARETO_ALPHA - 2))) ** 0.5
+
+    def pareto(p: float) -> float:
+        return float(((1 - p) ** (-1 / PARETO_ALPHA) - mean) / deviation)
+
+    quantiles = {
+        "uniform": None,
+        "normal": normal.inv_cdf,
+        "pareto": pareto,
+        "paretonormal": lambda p: 0.25 * normal.inv_cdf(p) + 0.75 * pareto(p),
+    }
+    quantile = quantiles[distribution]
+    if quantile is None:
+        return ()
+    values = (round(quantile((i + 0.5) / TABLE_SIZE) * SIGMA) for i in range(TABLE_SIZE))
+    return tuple(max(-_SHORT_MAX, min(_SHORT_MAX, value)) for value in values)

@@ -1,0 +1,183 @@
+"""What a link does to packets, measured: delay, loss, order, copies, rate.
+
+All agents send numbered datagrams to one another at once. Each carries the moment at which it was
+sent, on the monotonic clock that all containers of a host share; the kernel stamps it on arrival.
+So one-way delays are measured directly, per directed link, and a round-trip time is the sum of two.
+
+This shares no code with what shapes the links.
+"""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import struct
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from faults.agent.probe import open_port, plain
+
+PORT_AFTER_PROBES: Final = 1
+"""The port is this much above that of the probes."""
+COUNT_MAX: Final = 20_000
+GAP_US_MAX: Final = 1_000_000
+SIZE_LEAST, SIZE_MAX = 64, 1_400
+HEADERS: Final = 42
+"""Bytes of Ethernet, IPv4 and UDP in front of the datagram's own; IPv6 has 20 more."""
+SENDING_S_MAX: Final = 60.0
+ROUNDS_KEPT: Final = 8
+RECEIVE_BUFFER: Final = 8 << 20
+SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
+MARK: Final = b"antipaxos-metre "
+_HEAD = struct.Struct("=16s32sIQ")  # mark, nonce, sequence, sent (ns)
+_TIMESPEC = struct.Struct("=qq")
+
+
+class Arrival(NamedTuple):
+    sequence: int
+    sent_ns: int
+    arrived_ns: int
+
+
+class Measurer:
+    """Listens from the start; `measure` is one round."""
+
+    def __init__(self, probe_port: int) -> None:
+        self.port = probe_port + PORT_AFTER_PROBES
+        self._lock = threading.Lock()
+        self._rounds: OrderedDict[bytes, dict[str, list[Arrival]]] = OrderedDict()
+        self._socket, self._v6 = open_port(self.port)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        with suppress(PermissionError):
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        self._thread = threading.Thread(target=self._listen, name="measurer", daemon=True)
+        self._thread.start()
+
+    def measure(
+        self,
+        peers: Mapping[str, Sequence[str]],
+        nonce: str,
+        *,
+        count: int,
+        gap_us: int,
+        size: int,
+        listen_ms: float,
+    ) -> dict[str, Any]:
+        """Sends `count` datagrams of `size` bytes to each address, every `gap_us`, and listens
+        for `listen_ms` more. `links`: what came from each peer, by its name."""
+        key = nonce.encode()[:32].ljust(32, b"\0")
+        targets = [
+            (a if ":" in a or not self._v6 else f"::ffff:{a}", self.port)
+            for listed in peers.values()
+            for a in listed
+        ]
+        began_ns = time.monotonic_ns()
+        self._send(targets, key, count, gap_us, size)
+        sent_ns = time.monotonic_ns()
+        time.sleep(listen_ms / 1000)
+        with self._lock:
+            came = {a: list(got) for a, got in self._rounds.get(key, {}).items()}
+        links = {
+            name: summary([one for a in listed for one in came.get(a, [])], size)
+            for name, listed in peers.items()
+        }
+        return {"began_ns": began_ns, "sent_ns": sent_ns, "sent": count, "links": links}
+
+    def close(self) -> None:
+        """Stops listening."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _send(
+        self, targets: list[tuple[str, int]], key: bytes, count: int, gap_us: int, size: int
+    ) -> None:
+        padding = bytes(size - _HEAD.size)
+        started_ns = time.monotonic_ns()
+        for sequence in range(count):
+            due_ns = started_ns + sequence * gap_us * 1000
+            if (left_ns := due_ns - time.monotonic_ns()) > 0:
+                time.sleep(left_ns / 1e9)
+            for target in targets:
+                head = _HEAD.pack(MARK, key, sequence, time.monotonic_ns())
+                with suppress(OSError):
+                    self._socket.sendto(head + padding, target)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                data, said, _, source = self._socket.recvmsg(SIZE_MAX + 1, 64)
+            except ConnectionError:
+                continue
+            except OSError:
+                return
+            if len(data) < _HEAD.size:
+                continue
+            mark, key, sequence, sent_ns = _HEAD.unpack_from(data)
+            if mark == MARK and sequence < COUNT_MAX:
+                arrival = Arrival(sequence, sent_ns, _arrived_ns(said))
+                self._note(key, plain(source[0]), arrival)
+
+    def _note(self, key: bytes, address: str, arrival: Arrival) -> None:
+        with self._lock:
+            arrivals = self._rounds.setdefault(key, {}).setdefault(address, [])
+            if len(arrivals) < 4 * COUNT_MAX:
+                arrivals.append(arrival)
+            while len(self._rounds) > ROUNDS_KEPT:
+                self._rounds.popitem(last=False)
+
+
+def _arrived_ns(said: Sequence[tuple[int, int, bytes]]) -> int:
+    """The kernel's time stamp, which is on the wall clock, moved to the monotonic one."""
+    now_ns = time.monotonic_ns()
+    for level, kind, data in said:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
+            seconds, ns = _TIMESPEC.unpack_from(data)
+            age_ns = time.time_ns() - int(seconds * 1_000_000_000 + ns)
+            return now_ns - max(0, age_ns)
+    return now_ns
+
+
+def summary(arrivals: Sequence[Arrival], size: int) -> dict[str, Any]:
+    """What a link did, from what came over it, in the order in which it came.
+
+    received: different packets; duplicates: further copies; reordered: packets that came behind a
+    later one; delay_us: one way; rate_bps: of Ethernet frames, from the first to the last.
+    """
+    seen: set[int] = set()
+    highest, reordered, delays = -1, 0, []
+    for one in arrivals:
+        if one.sequence in seen:
+            continue
+        seen.add(one.sequence)
+        delays.append((one.arrived_ns - one.sent_ns) // 1000)
+        reordered += one.sequence < highest
+        highest = max(highest, one.sequence)
+    found = {
+        "received": len(seen),
+        "duplicates": len(arrivals) - len(seen),
+        "reordered": reordered,
+    }
+    if not delays:
+        return found
+    times = [one.arrived_ns for one in arrivals]
+    span_ns = max(times) - min(times)
+    bits = (len(arrivals) - 1) * (size + HEADERS) * 8
+    percentiles = statistics.quantiles(delays * 2, n=100, method="inclusive")
+    return {
+        **found,
+        "delay_us": {
+            "min": min(delays),
+            "p50": round(percentiles[49]),
+            "p90": round(percentiles[89]),
+            "p99": round(percentiles[98]),
+            "max": max(delays),
+            "mean": round(statistics.fmean(delays)),
+            "deviation": round(statistics.pstdev(delays)),
+        },
+        "rate_bps": bits * 1_000_000_000 // span_ns if span_ns else None,
+    }

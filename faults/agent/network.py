@@ -1,0 +1,109 @@
+"""Everything about the node's network that the agent can be told, put together."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from faults.agent.errors import AgentError, BadRequest
+from faults.agent.groups import addresses_of
+from faults.agent.link_shape import wanted_shapes
+from faults.agent.links import Links, Watcher, wanted_rules
+from faults.agent.measure import (
+    COUNT_MAX,
+    GAP_US_MAX,
+    SENDING_S_MAX,
+    SIZE_LEAST,
+    SIZE_MAX,
+    Measurer,
+)
+from faults.agent.netlink import Netlink
+from faults.agent.probe import LISTEN_MS_MAX, Prober, wanted_peers
+from faults.agent.request import Answer, Request, nonce_of, number
+from faults.agent.shaping import Shaper
+from faults.agent.synchronized_start import Wait
+
+
+class Network:
+    """The filters, the shaping, and the probes that show what they do.
+
+    `listen` starts threads, so call it after everything that forks.
+    """
+
+    def __init__(self) -> None:
+        self.cuts = Links()
+        self.shaper = Shaper()
+        self._prober: Prober | None = None
+        self._measurer: Measurer | None = None
+        self._problem = BadRequest("the agent does not listen for probes yet", "wait for its hello")
+        self._watcher: Watcher | None = None
+
+    def listen(self, port: int) -> dict[str, Any]:
+        """Listens for probes from now on, and watches for new interfaces. Whether it can."""
+        self._watcher = Watcher(self.cuts.refresh, self.shaper.refresh)
+        try:
+            self._prober, self._measurer = Prober(port), Measurer(port)
+        except AgentError as error:
+            self._problem = BadRequest(str(error), error.remedy)
+            return {"ok": False, "error": str(error), "remedy": error.remedy}
+        return {"ok": True, "how": f"udp ports {port} and {self._measurer.port}"}
+
+    def links(self, request: Request, wait: Wait) -> Answer:
+        """drop_to, drop_from: addresses; loss, loss_from: {address: probability};
+        cut_neighbours. The whole set of rules; empty heals."""
+        return self.cuts.set(wanted_rules(request), wait)
+
+    def shape(self, request: Request, wait: Wait) -> Answer:
+        """shapes: {address: {delay_us, ...}}. The whole set; empty heals."""
+        return self.shaper.set(wanted_shapes(request.get("shapes", {})), wait)
+
+    def addresses(self) -> Answer:
+        """By interface: its hardware address and its IP addresses."""
+        netlink = Netlink()
+        try:
+            return {"done_ns": time.monotonic_ns(), "interfaces": addresses_of(netlink)}
+        finally:
+            netlink.close()
+
+    def probe_links(self, request: Request) -> Answer:
+        """peers: {name: address or addresses}; nonce; listen_ms; expect: names of those that
+        should be open; groups: whether to try broadcast and multicast, too."""
+        if self._prober is None:
+            raise self._problem
+        expect = request.get("expect")
+        return self._prober.probe(
+            wanted_peers(request.get("peers")),
+            nonce_of(request),
+            number(request, "listen_ms", 0, LISTEN_MS_MAX, 100),
+            None if expect is None else [str(name) for name in expect],
+            to_groups=bool(request.get("groups", False)),
+        )
+
+    def measure_links(self, request: Request) -> Answer:
+        """peers; nonce; count: datagrams to each; gap_us between them; size in bytes; listen_ms:
+        how long to listen after the last."""
+        if self._measurer is None:
+            raise self._problem
+        count = int(number(request, "count", 1, COUNT_MAX, 50))
+        gap_us = int(number(request, "gap_us", 0, GAP_US_MAX, 1000))
+        if count * gap_us > SENDING_S_MAX * 1e6:
+            raise BadRequest(f"{count} datagrams every {gap_us} us", "send for a minute at most")
+        return self._measurer.measure(
+            wanted_peers(request.get("peers")),
+            nonce_of(request),
+            count=count,
+            gap_us=gap_us,
+            size=int(number(request, "size", SIZE_LEAST, SIZE_MAX, SIZE_LEAST)),
+            listen_ms=number(request, "listen_ms", 0, LISTEN_MS_MAX, 100),
+        )
+
+    def heal(self) -> None:
+        """All packets pass as they would without an agent. Raises the first thing that failed."""
+        try:
+            self.shaper.heal()
+        finally:
+            self.cuts.heal()
+
+    def state(self) -> dict[str, Any]:
+        problems = self._watcher.problems if self._watcher is not None else []
+        return {**self.cuts.state(), "shapes": self.shaper.state(), "network_problems": problems}

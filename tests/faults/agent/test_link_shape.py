@@ -1,0 +1,73 @@
+"""Shapes as data, the tables of delays, and what the wire decides for a packet."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faults.agent.link_shape import DISTRIBUTIONS, SIGMA, Shape, table, wanted_shapes
+from faults.agent.wire import ETHERNET, Link
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS[1:])
+def test_a_table_has_mean_zero_and_the_deviation_of_one_sigma(name: str) -> None:
+    """Pareto's tail is cut at four sigma: its figures are below the uncut ones."""
+    values = table(name)
+    assert list(values) == sorted(values)
+    assert abs(statistics.fmean(values)) < 0.05 * SIGMA
+    assert 0.7 * SIGMA < statistics.pstdev(values) < 1.05 * SIGMA
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from(DISTRIBUTIONS))
+def test_a_packet_is_never_due_before_it_came(delay: int, jitter: int, name: str) -> None:
+    link = Link(Shape(delay_us=delay, jitter_us=jitter, distribution=name))
+    for due in link.due_ns(5, 100):
+        assert due >= 5
+        if not jitter:
+            assert due == 5 + delay * 1000
+
+
+@given(st.lists(st.integers(60, 1514), min_size=1, max_size=50), st.integers(1000, 10**9))
+def test_a_rate_is_kept_whatever_comes_at_once(sizes: list[int], rate: int) -> None:
+    link = Link(Shape(rate_bps=rate))
+    dues = [link.due_ns(0, size)[0] for size in sizes]
+    assert dues == sorted(dues)
+    assert abs(dues[-1] - sum(sizes) * 8 * 10**9 / rate) <= len(sizes)
+
+
+def test_the_shares_are_kept() -> None:
+    """4,000 packets, and a tenth: five standard deviations are 95."""
+    random.seed(1)
+    link = Link(Shape(duplicate=0.1, duplicate_us=10, reorder=0.1, reorder_us=10, corrupt=0.1))
+    frame = bytes(range(100))
+    for _ in range(4000):
+        link.due_ns(0, 100)
+        damaged = link.damaged(frame)
+        wrong = [i for i in range(100) if damaged[i] != frame[i]]
+        assert len(wrong) <= 1 and all(i >= ETHERNET for i in wrong)
+    for what in ("duplicated", "held_back", "corrupted"):
+        assert 305 < link.counts[what] < 495, what
+
+
+@given(
+    st.builds(
+        Shape,
+        delay_us=st.integers(0, 10**6),
+        jitter_us=st.integers(0, 10**6),
+        duplicate=st.floats(0, 1),
+        corrupt=st.floats(0, 1),
+        distribution=st.sampled_from(DISTRIBUTIONS),
+        rate_bps=st.integers(1000, 10**9),
+        limit=st.integers(1, 10**6),
+    )
+)
+def test_a_shape_is_its_json(shape: Shape) -> None:
+    assert wanted_shapes({"10.0.0.1": shape.to_json()}) == {"10.0.0.1": shape}
+
+
+def test_a_shape_that_does_nothing_is_none() -> None:
+    assert wanted_shapes({"10.0.0.1": {}, "*": {"delay_us": 0, "limit": 5}}) == {}

@@ -1,0 +1,276 @@
+"""Delays, copies, disorder and rates on real links, seen by the agents' own measurements."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.agent.pods import Agent, lone_agent, pods, until
+
+pytestmark = pytest.mark.netns
+_nonces = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[list[Agent]]:
+    with pods(3) as agents:
+        yield agents
+
+
+@pytest.fixture(autouse=True)
+def healed(three: list[Agent]) -> Iterator[None]:
+    yield
+    for agent in three:
+        agent.do("heal")
+
+
+def measured(agents: list[Agent], **how: Any) -> dict[tuple[int, int], Any]:
+    """What every directed link did to 50 datagrams."""
+    names = range(1, len(agents) + 1)
+    asked = {"count": 50, "gap_us": 1000, "listen_ms": 150, **how}
+    nonce = f"m{next(_nonces)}"
+    for own in names:
+        peers = {str(n): agents[n - 1].address for n in names if n != own}
+        agents[own - 1].send("measure_links", peers=peers, nonce=nonce, **asked)
+    answers = [agent.read() for agent in agents]
+    assert all(answer["ok"] for answer in answers), answers
+    return {(int(a), b): answers[b - 1]["links"][a] for b in names for a in answers[b - 1]["links"]}
+
+
+def inside(agent: Agent, *command: str) -> str:
+    """The output of a command in the agent's network namespace."""
+    enter = ["nsenter", f"--net=/proc/{agent.pid}/ns/net", *command]
+    return subprocess.run(enter, check=True, capture_output=True, text=True).stdout
+
+
+def settings(agent: Agent) -> str:
+    """Everything that could be left behind: links, qdiscs, filters."""
+    shown = inside(agent, "ip", "-o", "link") + inside(agent, "tc", "qdisc")
+    for side in ("ingress", "egress"):
+        shown += inside(agent, "tc", "filter", "show", "dev", "eth0", side)
+    return shown
+
+
+def test_a_delay_has_a_direction_and_touches_no_other_link(three: list[Agent]) -> None:
+    assert three[0].hello["can"]["shaping"]["ok"]
+    three[0].do("shape", shapes={three[1].address: {"delay_us": 40_000}})
+    links = measured(three)
+    assert all(link["received"] == 50 for link in links.values()), links
+    assert links[1, 2]["delay_us"]["min"] >= 40_000
+    assert all(links[other]["delay_us"]["p50"] < 40_000 for other in links if other != (1, 2))
+    three[0].do("shape", shapes={})
+    assert measured(three)[1, 2]["delay_us"]["p50"] < 40_000
+
+
+def test_each_link_has_its_own_shape_and_is_changed_in_place(three: list[Agent]) -> None:
+    second, third = three[1].address, three[2].address
+    three[0].do("shape", shapes={second: {"delay_us": 30_000}, third: {"duplicate": 1.0}})
+    links = measured(three)
+    assert links[1, 2]["delay_us"]["min"] >= 30_000 and links[1, 2]["duplicates"] == 0
+    assert links[1, 3]["delay_us"]["p50"] < 30_000 and links[1, 3]["duplicates"] == 50
+    three[0].do("shape", shapes={second: {"delay_us": 60_000}})
+    links = measured(three)
+    assert links[1, 2]["delay_us"]["min"] >= 60_000
+    assert links[1, 3]["duplicates"] == 0
+
+
+def test_jitter_and_holding_back_disorder_packets(three: list[Agent]) -> None:
+    second, third = three[1].address, three[2].address
+    three[0].do(
+        "shape",
+        shapes={
+            second: {"delay_us": 20_000, "jitter_us": 20_000},
+            third: {"reorder": 0.3, "reorder_us": 20_000},
+        },
+    )
+    links = measured(three)
+    for link in (links[1, 2], links[1, 3]):
+        assert link["received"] == 50 and link["reordered"] > 0
+    assert links[1, 2]["delay_us"]["deviation"] > 5_000
+    assert links[2, 3]["reordered"] == 0
+
+
+def test_corrupt_packets_do_not_arrive_and_copies_come_later(three: list[Agent]) -> None:
+    second, third = three[1].address, three[2].address
+    copies = {"duplicate": 1.0, "duplicate_us": 10_000}
+    three[0].do("shape", shapes={second: {"corrupt": 1.0}, third: copies})
+    links = measured(three)
+    assert links[1, 2]["received"] == 0, "every checksum must fail, but for the odd IP header"
+    assert links[1, 3]["received"] == 50 and links[1, 3]["duplicates"] == 50
+
+
+def test_a_rate_limits_one_link(three: list[Agent]) -> None:
+    """30 datagrams of 1,042 bytes take at least 250 ms at one megabit a second."""
+    three[0].do("shape", shapes={three[1].address: {"rate_bps": 1_000_000}})
+    links = measured(three, count=30, gap_us=0, size=1000, listen_ms=400)
+    assert links[1, 2]["received"] == 30
+    assert links[1, 2]["rate_bps"] <= 1_050_000
+    assert links[1, 3]["rate_bps"] > 1_050_000
+
+
+def test_what_is_held_is_sent_when_the_shape_ends(three: list[Agent]) -> None:
+    if "netem" in three[0].hello["can"]["shaping"]["how"]:
+        pytest.skip("netem drops what it holds")
+    three[0].do("shape", shapes={three[1].address: {"delay_us": 30_000_000}})
+    peers = {"2": three[1].address}
+    three[0].do("measure_links", peers=peers, nonce="held", count=20, gap_us=0, listen_ms=0)
+    assert three[0].do("status")["shapes"]["wire"]["links"][three[1].address]["held"] == 20
+    three[0].do("shape", shapes={})
+    back = {"1": three[0].address}
+    came = until(
+        lambda: (
+            three[1]
+            .do("measure_links", peers=back, nonce="held", count=1, gap_us=0, listen_ms=5)["links"][
+                "1"
+            ]
+            .get("received")
+        ),
+        "the packets that were held",
+    )
+    assert came == 20
+
+
+def test_all_other_destinations_can_be_shaped(three: list[Agent]) -> None:
+    """As for a link to clients, whose addresses nobody knows."""
+    three[0].do("shape", shapes={three[1].address: {}, "*": {"delay_us": 30_000}})
+    links = measured(three)
+    assert links[1, 2]["delay_us"]["min"] >= 30_000, "an empty shape is none"
+    assert links[1, 3]["delay_us"]["min"] >= 30_000
+    assert links[2, 1]["delay_us"]["p50"] < 30_000
+
+
+def test_cuts_and_shapes_work_together(three: list[Agent]) -> None:
+    three[0].do("shape", shapes={three[1].address: {"delay_us": 20_000}})
+    three[0].do("links", drop_to=[three[2].address], loss={three[1].address: 0.5})
+    links = measured(three)
+    assert links[1, 3]["received"] == 0
+    assert 0 < links[1, 2]["received"] < 50
+    assert links[1, 2]["delay_us"]["min"] >= 20_000
+
+
+def test_healing_leaves_the_interface_as_it_was() -> None:
+    with pods(2) as (here, there):
+        inside(here, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf",
+               "rate", "1gbit", "burst", "1mb", "latency", "50ms")  # fmt: skip
+        here.do("heal")
+        before = settings(here)
+        here.do("links", drop_to=[there.address], drop_from=[there.address])
+        here.do("shape", shapes={there.address: {"delay_us": 10_000}})
+        assert settings(here) != before
+        here.do("links", drop_to=[])
+        assert measured([here, there])[1, 2]["delay_us"]["min"] >= 10_000
+        here.do("heal")
+        assert settings(here) == before and "tbf" in before
+
+
+def test_filters_of_others_survive() -> None:
+    with pods(2) as (here, there):
+        here.do("heal")
+        inside(here, "tc", "qdisc", "add", "dev", "eth0", "clsact")
+        inside(here, "tc", "filter", "add", "dev", "eth0", "egress", "prio", "7", "protocol", "ip",
+               "u32", "match", "ip", "dst", "10.98.0.99", "classid", "1:1")  # fmt: skip
+        before = settings(here)
+        here.do("links", drop_to=[there.address])
+        here.do("shape", shapes={there.address: {"delay_us": 10_000}})
+        here.do("heal")
+        assert settings(here) == before and "u32" in before
+
+
+def test_an_interface_that_comes_later_is_shaped_and_cut_too() -> None:
+    """A second network, as `docker network connect` adds it."""
+    with pods(2) as (here, there):
+        here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
+        here.do("links", drop_to=["10.99.0.3"])
+        inside(here, "ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth1",
+               "netns", str(there.pid))  # fmt: skip
+        for agent, address in ((there, "10.99.0.2"), (here, "10.99.0.1")):
+            inside(agent, "ip", "addr", "add", f"{address}/24", "dev", "eth1")
+            inside(agent, "ip", "link", "set", "eth1", "up")
+        inside(there, "ip", "addr", "add", "10.99.0.3/24", "dev", "eth1")
+        until(
+            lambda: "mirred" in inside(here, "tc", "filter", "show", "dev", "eth1", "egress"),
+            "filters on the new interface",
+        )
+        asked = {"count": 10, "gap_us": 1000, "listen_ms": 100, "nonce": "later"}
+        here.send("measure_links", peers={"2": "10.99.0.2", "3": "10.99.0.3"}, **asked)
+        got = there.do("measure_links", peers={"1": "10.99.0.1"}, **asked)
+        here.read()
+        assert got["links"]["1"]["received"] == 10, "the ten to 10.99.0.2, none to 10.99.0.3"
+        assert got["links"]["1"]["delay_us"]["min"] >= 20_000
+
+
+def test_if_the_wire_fails_its_filter_goes_and_packets_pass(three: list[Agent]) -> None:
+    """Its device is taken away under it: reading then fails, as after any error of the thread."""
+    three[0].do("shape", shapes={three[1].address: {"delay_us": 20_000}})
+    inside(three[0], "ip", "link", "del", "apx-wire" + _index(three[0]))
+    until(lambda: three[0].do("status")["shapes"]["wire"]["failure"], "the wire's end")
+    link = measured(three)[1, 2]
+    assert link["received"] == 50 and link["delay_us"]["p50"] < 20_000
+    three[0].do("heal")
+    three[0].do("shape", shapes={three[1].address: {"delay_us": 20_000}})
+    assert measured(three)[1, 2]["delay_us"]["min"] >= 20_000, "and it can be started again"
+
+
+def _index(agent: Agent) -> str:
+    return inside(agent, "ip", "-o", "link", "show", "eth0").partition(":")[0]
+
+
+def test_a_killed_agent_leaves_no_rules_where_its_namespace_lives_on() -> None:
+    """As when it has joined somebody else's container: there it is not process 1."""
+    with pods(2) as (_, there), lone_agent() as outer:
+        del outer
+        netns = f"/proc/{there.pid}/ns/net"
+        there.do("heal")
+        before = settings(there)
+        command = ["nsenter", f"--net={netns}", "python3", "-m", "faults.agent"]
+        with subprocess.Popen(
+            [*command, "--probe-port", "7899"],
+            cwd=Path(__file__).parents[3],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            joined = Agent(process)
+            joined.do("links", drop_to=["10.98.0.1"])
+            joined.do("shape", shapes={"10.98.0.1": {"delay_us": 10_000}})
+            assert "mirred" in settings(there)
+            process.kill()
+        until(lambda: settings(there) == before, "the guard")
+
+
+def test_nonsense_is_refused_and_changes_nothing(three: list[Agent]) -> None:
+    wanted = {three[1].address: {"delay_us": 1_000}}
+    three[0].do("shape", shapes=wanted)
+    for wrong in (
+        [],
+        {"n2": {"delay_us": 1}},
+        {"10.98.0.2": 5},
+        {"10.98.0.2": {"delay_us": -1}},
+        {"10.98.0.2": {"delay_us": 1.5}},
+        {"10.98.0.2": {"delay_ms": 1}},
+        {"10.98.0.2": {"duplicate": 1.1}},
+        {"10.98.0.2": {"distribution": "cauchy"}},
+        {"10.98.0.2": {"reorder": 0.5}},
+        {"10.98.0.2": {"rate_bps": 10}},
+        {"02:42:ac:11:00:02": {"delay_us": 1}},
+    ):
+        answer = three[0].ask("shape", shapes=wrong)
+        assert not answer["ok"] and answer["kind"] == "bad-request" and answer["remedy"], wrong
+    assert (
+        wanted[three[1].address].items()
+        <= three[0].do("status")["shapes"]["wire"]["links"][three[1].address].items()
+        or three[0].do("status")["shapes"]["netem"]
+    )
+
+
+def test_the_moment_is_waited_for(three: list[Agent]) -> None:
+    at_ns = time.monotonic_ns() + 20_000_000
+    shapes = {three[1].address: {"delay_us": 1_000}}
+    answer = three[0].do("shape", shapes=shapes, at_ns=at_ns)
+    assert at_ns <= answer["began_ns"] <= answer["done_ns"] <= time.monotonic_ns()
