@@ -24,7 +24,9 @@ from typing import Any, Final
 
 from histories.errors import BadFolder
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+READABLE: Final = (1, 2)
+"""Format 1 had a flat configuration, and did not say which files were collected."""
 
 RUN: Final = "run.json"
 SCHEDULE: Final = "schedule.json"
@@ -77,11 +79,11 @@ class RunFolder:
             )
         document = folder.read_json(RUN)
         version = document.get("format") if isinstance(document, dict) else None
-        if version != FORMAT_VERSION:
+        if version not in READABLE:
             raise BadFolder(
-                f"{folder.run} says format {version!r}; this antipaxos reads format "
-                f"{FORMAT_VERSION}: use the version that recorded the run, or check its "
-                f"{HISTORY} alone"
+                f"{folder.run} says format {version!r}; this antipaxos reads formats "
+                f"{READABLE[0]} to {READABLE[-1]}: use the version that recorded the run, or "
+                f"check its {HISTORY} alone"
             )
         return folder
 

@@ -12,8 +12,7 @@ import click
 from rich.console import Console
 
 from harness.cli.evidence import show_agreement, show_evidence, show_verdict
-from harness.run.verdict import RunVerdict, combine, model_of
-from histories.agreement import check_folder
+from harness.run.verdict import RunVerdict, judge_folder
 from histories.checker import EXIT_CODES, Verdict
 from histories.checker import check as judge
 from histories.checker.certificate import BadCertificate, verify
@@ -185,14 +184,16 @@ def _check_file(request: Request, as_json: bool) -> str:
 
 def _check_folder(request: Request, as_json: bool) -> str:
     folder = RunFolder.open(request.path)
-    history = native.read(folder.history)
-    model = request.model or model_of(folder)
-    verdict = request.judge(history, model)
-    if request.verify:
-        verify(model_named(model, request.initial), history.operations(), verdict)
-    run = combine(history, verdict, check_folder(folder, history.events))
+
+    def checker(history: native.History, model: str) -> Verdict:
+        verdict = request.judge(history, model)
+        if request.verify:
+            verify(model_named(model, request.initial), history.operations(), verdict)
+        return verdict
+
+    run = judge_folder(folder, model=request.model, checker=checker)
     if as_json:
-        click.echo(json.dumps(verdict.to_json() | run.to_json()))
+        click.echo(json.dumps(run.linearizability.to_json() | run.to_json()))
     else:
         _show_run(Console(), run)
     return run.outcome

@@ -21,6 +21,7 @@ from faults.schedule import Schedule
 from harness import __version__
 from harness.errors import HarnessError
 from harness.run.config import RunConfig
+from harness.run.expected import fingerprints
 from harness.run.verdict import RunVerdict, judge_folder
 from harness.runtimes.interface import Runtime
 from harness.workloads import WORKLOADS
@@ -59,6 +60,7 @@ class FolderRecord:
         self._store = store
         self._name = name
         self._config: RunConfig
+        self._versions: dict[str, str] = {}
         self._writer: HistoryWriter | None = None
         self.folder: RunFolder
 
@@ -77,6 +79,7 @@ class FolderRecord:
             ) from error
 
     def opened(self, versions: dict[str, str]) -> None:
+        self._versions = versions
         try:
             self._write_run(versions)
         except OSError as error:
@@ -92,6 +95,7 @@ class FolderRecord:
     def collect(self, runtime: Runtime) -> None:
         try:
             runtime.collect(self.folder.nodes)
+            self._write_run(self._versions, collected=fingerprints(self.folder.nodes))
         except OSError as error:
             raise self._full(error) from error
 
@@ -119,7 +123,7 @@ class FolderRecord:
             f"antipaxos check {self.folder.path}",
         )
 
-    def _write_run(self, versions: dict[str, str]) -> None:
+    def _write_run(self, versions: dict[str, str], **more: Any) -> None:
         config = self._config
         able = config.system.capabilities
         self.folder.write_run(
@@ -139,6 +143,7 @@ class FolderRecord:
                 }
                 | versions,
             }
+            | more
         )
 
 

@@ -17,6 +17,7 @@ from faults.schedule import Schedule
 from harness.run.conductor import Stats
 from harness.run.config import RunConfig
 from harness.run.engine import perform
+from harness.run.expected import Expected
 from harness.run.log_certificate import log_explains
 from harness.run.observer import Observer
 from harness.run.record import FolderRecord, MemoryRecord
@@ -113,6 +114,7 @@ def judge_fully(run: SimulatedRun) -> None:
         check(run.events, model=model, time_limit_s=limit_s),
         check_agreement(decided_with_lives(run.runtime), run.events),
         [crash.describe() for crash in run.crashes],
+        expected=Expected(model=model, keeps_faults=run.config.heal == "quorum"),
     )
     run.symptoms = symptoms_of(run.verdict, run.crashes)
     run.sentence = sentence_of(run)

@@ -4,24 +4,26 @@
     agreement         what replicas decided does not contradict itself or what was acknowledged
     liveness          after healing, the cluster answered within the bound
 
-Any detector's `invalid` makes the run invalid. Otherwise a checker that ran out of time, a fault
-that did not take effect, or a run in which no operation was answered makes it `unknown`: never a
-pass. A run that was cut off, or interrupted, has no last round: its liveness is unknown, which is
-said, and does not spoil what the other two found.
+Any detector's `invalid` makes the run invalid. Otherwise the run is `unknown`, never a pass, when
+the checker ran out of time, a fault was not proven to have taken effect and to have ended,
+something that was to be recorded is not there, nothing was answered, or the run was cut off or
+interrupted: it may be linearizable so far, and the output says both.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
-from faults.kinds import fault_from_json
+from harness.run.expected import Expected, missing_evidence
+from harness.run.fault_reports import faults_of, unproven
 from histories.agreement import AgreementVerdict, check_folder
 from histories.availability import Availability, measure
 from histories.checker import EXIT_CODES, Verdict, check
-from histories.events import NEMESIS, Event, Json
+from histories.errors import BadFolder
+from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.formats.native import History, read
 
@@ -35,6 +37,8 @@ class Liveness:
 
     outcome: str
     reason: str = ""
+    waived: bool = False
+    """The run was configured without a last round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,7 @@ class RunVerdict:
         """Each detector's own outcome."""
         return {
             "linearizability": self.linearizability.outcome,
-            "agreement": self.agreement.outcome if self.agreement else "unknown",
+            "agreement": self.agreement.outcome if self.agreement else "not judged",
             "liveness": self.liveness.outcome,
         }
 
@@ -77,37 +81,53 @@ class RunVerdict:
         }
 
 
+Checker: TypeAlias = Callable[[History, str], Verdict]
+"""Judges what clients saw, given the name of a model."""
+
+
 def judge_folder(
     folder: RunFolder,
     *,
     model: str | None = None,
     initial: Json = None,
     time_limit_s: float | None = None,
+    checker: Checker | None = None,
 ) -> RunVerdict:
-    """Judge a recorded run, complete or cut off. Raises HistoryError for what cannot be read."""
+    """Judge a recorded run, complete or cut off: at its end and whenever it is checked again.
+
+    `checker`, if given, judges what clients saw, in place of the default with `initial` and
+    `time_limit_s`. Raises HistoryError for what cannot be read.
+    """
     history = read(folder.history)
-    linearizability = check(
-        history, model=model or model_of(folder), initial=initial, time_limit_s=time_limit_s
+    expected = Expected.of(folder)
+    name = model or expected.model
+    if checker is None:
+        found = check(history, model=name, initial=initial, time_limit_s=time_limit_s)
+    else:
+        found = checker(history, name)
+    missing = missing_evidence(folder, expected)
+    agreement = None
+    if not any(problem.is_decided_log for problem in missing):
+        agreement = check_folder(folder, history.events)
+    return combine(
+        history,
+        found,
+        agreement,
+        crashes_of(folder),
+        expected=expected,
+        missing=[problem.sentence for problem in missing],
     )
-    agreement = check_folder(folder, history.events)
-    return combine(history, linearizability, agreement, crashes_of(folder))
 
 
 def crashes_of(folder: RunFolder) -> list[str]:
-    """What the simulator recorded of exceptions that came out of the protocol, in words."""
+    """What was recorded of exceptions that came out of a simulated protocol, in words."""
     path = folder.nodes / CRASHES
     if not path.exists():
         return []
-    return [str(crash["describe"]) for crash in json.loads(path.read_text(encoding="utf-8"))]
-
-
-def model_of(folder: RunFolder) -> str:
-    """The model that the run's workload is judged by, as run.json says; else kv."""
-    if not folder.run.exists():
-        return "kv"
-    document = folder.read_json(folder.run.name)
-    found = document.get("model") if isinstance(document, dict) else None
-    return found if isinstance(found, str) else "kv"
+    try:
+        return [str(crash["describe"]) for crash in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadFolder(f"{path} cannot be read: {error!r}") from None
 
 
 def combine(
@@ -115,15 +135,20 @@ def combine(
     linearizability: Verdict,
     agreement: AgreementVerdict | None,
     crashes: Sequence[str] = (),
+    *,
+    expected: Expected,
+    missing: Sequence[str] = (),
 ) -> RunVerdict:
     """What the detectors' findings come to, for a run with this history. A protocol that raised an
-    exception is a finding of its own: `crashes` says which, in words."""
+    exception is a finding of its own: `crashes` says which, in words. `missing`: evidence that
+    should be there and is not, in sentences."""
     events = history.events
     availability = measure(events)
     faults = faults_of(events)
     liveness = _liveness(events)
     invalid = [*crashes, *_invalid_reasons(linearizability, agreement, liveness)]
-    doubtful = _doubts(linearizability, faults, availability)
+    doubtful = [*missing, *unproven(faults, kept=expected.keeps_faults)]
+    doubtful += _doubts(linearizability, liveness, availability)
     return RunVerdict(
         outcome="invalid" if invalid else "unknown" if doubtful else "valid",
         linearizability=linearizability,
@@ -132,7 +157,7 @@ def combine(
         availability=availability,
         faults=faults,
         reasons=invalid + doubtful,
-        notes=_notes(history, agreement, liveness),
+        notes=_notes(history, agreement, liveness, expected),
     )
 
 
@@ -149,16 +174,8 @@ def _invalid_reasons(
     return reasons
 
 
-def _doubts(
-    linearizability: Verdict, faults: Sequence[dict[str, Json]], availability: Availability
-) -> list[str]:
-    doubts = [
-        f"{fault['what']} ({fault['id']}) did not take effect as it should: "
-        f"{report.get('problem', 'its probes disagree')}"
-        for fault in faults
-        for report in (fault["inject"], fault["heal"])
-        if report is not None and not report["verified"]
-    ]
+def _doubts(linearizability: Verdict, liveness: Liveness, availability: Availability) -> list[str]:
+    doubts = [liveness.reason] if liveness.outcome == "unknown" and not liveness.waived else []
     if linearizability.outcome == "unknown":
         doubts.append(linearizability.sentence)
     if not availability.latencies:
@@ -166,13 +183,18 @@ def _doubts(
     return doubts
 
 
-def _notes(history: History, agreement: AgreementVerdict | None, liveness: Liveness) -> list[str]:
+def _notes(
+    history: History,
+    agreement: AgreementVerdict | None,
+    liveness: Liveness,
+    expected: Expected,
+) -> list[str]:
     notes = list(history.notes)
-    if agreement is None:
-        notes.append("no replica's decided log was recorded: agreement was not judged")
-    else:
+    if agreement is None and not expected.decided_logs:
+        notes.append("the target shows no decided logs: agreement was not judged")
+    elif agreement is not None:
         notes += agreement.notes
-    if liveness.outcome == "unknown":
+    if liveness.waived:
         notes.append(liveness.reason)
     return notes
 
@@ -188,44 +210,6 @@ def _liveness(events: Sequence[Event]) -> Liveness:
     if ends[-1].get("interrupted"):
         return Liveness("unknown", "the run was interrupted: whether it was live was not judged")
     if ends[-1].get("finale") is False:
-        return Liveness("unknown", "the run had no last round: whether it was live was not judged")
+        reason = "the run had no last round: whether it was live was not judged"
+        return Liveness("unknown", reason, waived=True)
     return Liveness("valid")
-
-
-def faults_of(events: Sequence[Event]) -> list[dict[str, Json]]:
-    """One JSON object per fault of the history, in the order of injection:
-
-    id, kind, what (words), at_s and for_s (from the start of the run; None: never healed),
-    spread_us (between the first and the last node's moment of the injection), and the reports
-    `inject` and `heal` as recorded, None where the run ended before them.
-    """
-    faults: dict[str, dict[str, Json]] = {}
-    for event in events:
-        if event.process != NEMESIS or event.f not in ("inject", "heal"):
-            continue
-        identity = event.value["id"]
-        if event.type == "invoke" and event.f == "inject":
-            faults[identity] = {
-                "id": identity,
-                "kind": event.value["kind"],
-                "what": fault_from_json(event.value).describe(),
-                "at_s": round(event.time / 1e9, 6),
-                "for_s": None,
-                "spread_us": None,
-                "inject": None,
-                "heal": None,
-            }
-        elif event.type == "info" and identity in faults:
-            _report(faults[identity], event)
-    return list(faults.values())
-
-
-def _report(fault: dict[str, Json], event: Event) -> None:
-    report = dict(event.extra or {})
-    fault[event.f] = report
-    moments = list(report.get("moments", {}).values())
-    if event.f == "inject" and moments:
-        fault["spread_us"] = (max(moments) - min(moments)) // 1000
-    elif event.f == "heal":
-        end_ns = max(moments, default=event.time)
-        fault["for_s"] = round(max(0.0, end_ns / 1e9 - fault["at_s"]), 6)

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from faults.kinds.kill import Kill
-from harness.run.verdict import RunVerdict, faults_of, judge_folder
+from harness.run.config import RunConfig
+from harness.run.engine import execute
+from harness.run.fault_reports import faults_of
+from harness.run.verdict import RunVerdict, judge_folder
 from histories.errors import HistoryError
 from histories.events import Event
 from histories.folder import RunFolder
@@ -70,9 +73,72 @@ def test_a_stale_read_is_invalid_with_a_sentence(tmp_path: Path) -> None:
 def test_a_run_that_was_cut_off_is_judged_on_what_there_is(tmp_path: Path) -> None:
     events = play()[2]
     verdict = judged(tmp_path, events[: len(events) // 2])
-    assert verdict.outcome == "valid"
+    assert verdict.outcome == "unknown" and verdict.exit_code == 2
+    assert verdict.linearizability.outcome == "valid"
     assert verdict.liveness.outcome == "unknown"
-    assert any("cut off" in note for note in verdict.notes)
+    assert any("cut off" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize("step", ["inject", "heal"])
+def test_a_fault_whose_report_is_missing_is_not_proven(tmp_path: Path, step: str) -> None:
+    fault = Kill(id="f1", start_us=100_000, duration_us=100_000, nodes=(2,))
+    events = play(faults=(fault,))[2]
+    left = [e for e in events if not (e.f == step and e.type == "info")]
+    assert len(left) == len(events) - 1
+    renumbered = [e._replace(index=i) for i, e in enumerate(left)]
+    verdict = judged(tmp_path, renumbered)
+    assert verdict.outcome == "unknown"
+    assert any("kill n2 (f1) was never reported" in reason for reason in verdict.reasons)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> RunFolder:
+    """A valid simulated run, as any command records it."""
+    config = RunConfig.of(target="raft", nodes=3, on="sim", time_us=500_000)
+    result = execute(config, tmp_path)
+    assert result.verdict.outcome == "valid"
+    assert judge_folder(result.folder).outcome == "valid"
+    return result.folder
+
+
+@pytest.mark.parametrize("nodes", [(2,), (1, 2, 3)])
+@pytest.mark.parametrize("how", ["deleted", "emptied", "shortened", "changed"])
+def test_evidence_that_is_gone_is_named(
+    recorded: RunFolder, nodes: tuple[int, ...], how: str
+) -> None:
+    for node in nodes:
+        path = recorded.node_decided(node)
+        text = path.read_text()
+        lines = text.splitlines(keepends=True)
+        if how == "deleted":
+            path.unlink()
+        elif how == "emptied":
+            path.write_text("")
+        elif how == "shortened":
+            path.write_text("".join(lines[:-1]))
+        else:
+            path.write_text(text.replace('"write"', '"wrote"'))
+    verdict = judge_folder(recorded)
+    assert verdict.outcome == "unknown" and verdict.linearizability.outcome == "valid"
+    for node in nodes:
+        assert any(f"n{node}.decided.jsonl" in reason for reason in verdict.reasons)
+
+
+def test_a_folder_whose_logs_were_never_collected_is_unknown(recorded: RunFolder) -> None:
+    document = recorded.read_json("run.json")
+    del document["collected"]
+    recorded.write_json("run.json", document)
+    verdict = judge_folder(recorded)
+    assert verdict.outcome == "unknown"
+    assert any("not collected" in reason for reason in verdict.reasons)
+
+
+def test_an_interrupted_run_is_unknown_and_says_what_was_seen(tmp_path: Path) -> None:
+    world = ScriptedWorld()
+    world.at(500_000, lambda: world.conductor.interrupt(world.now_us))
+    verdict = judged(tmp_path, play(world=world)[2])
+    assert verdict.outcome == "unknown" and verdict.linearizability.outcome == "valid"
+    assert any("interrupted" in reason for reason in verdict.reasons)
 
 
 def test_nothing_answered_is_no_pass(tmp_path: Path) -> None:

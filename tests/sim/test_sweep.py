@@ -6,7 +6,7 @@ import gc
 import json
 import multiprocessing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +18,8 @@ from harness.run.simulation import simulate_and_judge
 from harness.run.verdict import judge_folder
 from harness.search.swarm import SweepPlan, draw
 from harness.search.sweep import run_seed, sweep
+from harness.targets import targets
+from harness.targets.paxos_family import PaxosTarget
 from histories.folder import RunFolder
 from node_image.protocols.multi_paxos import MultiPaxos
 
@@ -88,8 +90,8 @@ def test_two_jobs_find_what_one_finds() -> None:
 def test_each_seed_draws_a_mix_of_its_own() -> None:
     plan = SweepPlan(protocol="multi-paxos")
     configs = [draw(plan, seed)[0] for seed in range(60)]
-    for name in ("nodes", "concurrency", "rate", "keys", "transport", "heal", "faults"):
-        assert len({getattr(config, name) for config in configs}) > 1, name
+    for name in ("nodes", "concurrency", "rate", "keys", "transport", "heal", "kinds"):
+        assert len({config.option(name) for config in configs}) > 1, name
     kinds = {kind for config in configs for kind in config.faults.kinds}
     assert {"partition", "aimed", "power", "duplicate"} <= kinds
 
@@ -138,6 +140,7 @@ def planted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setitem(mutants.PROTOCOLS, "planted", request.param)
     monkeypatch.setattr(request.param, "name", "planted")
+    monkeypatch.setitem(cast(dict[str, Any], targets()), "planted", PaxosTarget("planted"))
 
 
 @pytest.mark.parametrize(
