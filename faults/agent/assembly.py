@@ -4,10 +4,12 @@ It is put into a spare corner of the process's vDSO. The first five bytes of the
 `clock_gettime`, `gettimeofday` and `time` become jumps to the three entries below. Every entry gets
 the true time, adds what the data says, and returns as the function would have:
 
-    false = true + offset + (true - anchor) * rate / 2^32          (nanoseconds since 1970)
+    false = true + offset + (true - anchor) * rate / 2^32          (nanoseconds)
 
-Only the clocks that show the time of day are changed (bits of 0x921: CLOCK_REALTIME 0, _COARSE 5,
-_ALARM 8, CLOCK_TAI 11); the monotonic and the CPU clocks pass through.
+There are two such sets of data: one for the clocks that show the time of day (bits of 0x921:
+CLOCK_REALTIME 0, _COARSE 5, _ALARM 8, CLOCK_TAI 11), one for those that run since boot (bits of
+0x2d2: CLOCK_MONOTONIC 1, _RAW 4, _COARSE 6, CLOCK_BOOTTIME 7, _ALARM 9). The clocks of processes,
+threads and devices pass through.
 
 The true time comes from `real`: the five bytes that the jump replaced, moved here, followed by a
 jump to what comes after them; so no clock needs a system call that did not before. Where those
@@ -47,7 +49,15 @@ clock_gettime:                ; edi = clock, rsi = where to
     0f 87 <done>              ja done                ; the clock of a process or of a device
     ba 21 09 00 00            mov edx, 0x921
     0f a3 fa                  bt edx, edi
+    0f 82 <wall>              jc wall
+    ba d2 02 00 00            mov edx, 0x2d2
+    0f a3 fa                  bt edx, edi
     0f 83 <done>              jnc done               ; a clock that is left alone
+    bf 20 00 00 00            mov edi, 32            ; the monotonic half of a slot
+    e9 <adjust>               jmp adjust
+wall:
+    31 ff                     xor edi, edi
+adjust:
     48 69 06 00 ca 9a 3b      imul rax, [rsi], 1000000000
     48 03 46 08               add rax, [rsi+8]
     e8 <falsify>              call falsify
@@ -107,13 +117,15 @@ now:                          ; edi = clock; rax = its false time
     48 69 04 24 00 ca 9a 3b   imul rax, [rsp], 1000000000
     48 03 44 24 08            add rax, [rsp+8]
     48 83 c4 18               add rsp, 24
-falsify:                      ; rax = a true time, then the false one; rsi and rdi are kept
+    31 ff                     xor edi, edi
+falsify:                      ; rax = a true time, then the false one; rdi = which half of a slot
     0f b6 0d <turn>           movzx ecx, byte ptr [rip+turn]
     89 ca                     mov edx, ecx
     83 e2 01                  and edx, 1
-    c1 e2 05                  shl edx, 5             ; a slot is 32 bytes
+    c1 e2 06                  shl edx, 6             ; a slot is 64 bytes
     4c 8d 05 <slots>          lea r8, [rip+slots]
     49 01 d0                  add r8, rdx
+    49 01 f8                  add r8, rdi
     4d 8b 08                  mov r9, [r8]           ; anchor
     4d 8b 50 08               mov r10, [r8+8]        ; offset
     4d 8b 58 10               mov r11, [r8+16]       ; rate
@@ -142,8 +154,9 @@ SYSTEM_CALL: Final = "b8 e4 00 00 00 0f 05 c3"
 SYSTEM_CALL_MEANS: Final = "mov eax, 228; syscall; ret  # clock_gettime"
 
 # The data, in front of the code: magic, turn, two slots, and what the three jumps replaced.
-MAGIC: Final = b"AntiPxT1"
-SLOT: Final = struct.Struct("<qqq8x")  # anchor ns, offset ns, rate * 2^32
+MAGIC: Final = b"AntiPxT2"
+SLOT: Final = struct.Struct("<qqq8xqqq8x")
+"""Anchor in ns, offset in ns, rate * 2^32: of the time of day, then of the monotonic clocks."""
 TURN_AT, SLOTS_AT, SAVED_AT = 8, 16, 16 + 2 * SLOT.size
 CODE_AT: Final = SAVED_AT + 8 * len(ENTRIES)
 TURN_MASK: Final = 0xFF
@@ -161,7 +174,25 @@ class Skew(NamedTuple):
         return true_ns + self.offset_ns + ((true_ns - self.anchor_ns) * self.rate >> 32)
 
 
-TRUE: Final = Skew(0, 0, 0)
+NONE: Final = Skew(0, 0, 0)
+
+
+class Skews(NamedTuple):
+    """How false both kinds of clocks of a process are."""
+
+    wall: Skew = NONE
+    monotonic: Skew = NONE
+
+    def pack(self) -> bytes:
+        return SLOT.pack(*self.wall, *self.monotonic)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Skews:
+        numbers = SLOT.unpack(data)
+        return cls(Skew(*numbers[:3]), Skew(*numbers[3:]))
+
+
+TRUE: Final = Skews()
 
 
 def rate_of(drift_ppm: float) -> int:
@@ -205,7 +236,7 @@ def template() -> Template:
     return Template(bytes(code), labels, tuple(references))
 
 
-def build(moved: bytes, came_from: int, address: int, saved: list[bytes], skew: Skew) -> Blob:
+def build(moved: bytes, came_from: int, address: int, saved: list[bytes], skews: Skews) -> Blob:
     """The blob to put at `address`.
 
     `moved` are whole instructions from the start of clock_gettime at `came_from` that may stand
@@ -218,7 +249,7 @@ def build(moved: bytes, came_from: int, address: int, saved: list[bytes], skew: 
         real = moved + jump(back_at, came_from + len(moved))
     else:
         real = bytes.fromhex(SYSTEM_CALL)
-    slot = SLOT.pack(*skew)
+    slot = skews.pack()
     data = MAGIC + bytes(8) + slot + slot + b"".join(s.ljust(8, b"\0") for s in saved)
     return Blob(data + code + real, {name: CODE_AT + labels[name] for name in ENTRIES})
 

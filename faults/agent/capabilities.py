@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from faults.agent.assembly import Skew
+from faults.agent.assembly import Skew, Skews
 from faults.agent.errors import AgentError, Unsupported
 from faults.agent.network import Network
 from faults.agent.patched_process import PatchedProcess
@@ -103,5 +103,5 @@ def _set_ahead(pid: int) -> None:
         raise Unsupported("processes here have no vDSO", "boot the kernel without vdso=0")
     with Memory(pid) as memory:
         target = PatchedProcess(pid, memory.read_library(base), memory)
-        target.write_code(Skew(0, TRIAL_NS, 0))
+        target.write_code(Skews(Skew(0, TRIAL_NS, 0)))
         target.patch(NodeProcesses())

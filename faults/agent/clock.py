@@ -8,6 +8,8 @@ stops nobody. Healing sets the data to the truth, at once, and then puts the ent
 A fork inherits the false clock. A program that was executed anew starts with a clean vDSO, so while
 the clock is false a keeper looks for such every few milliseconds (and more often while a node is
 being started): it sees the true time for about as long.
+
+A monotonic clock never goes back. What a fault has gained on it stays until the process ends.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from faults.agent import assembly
-from faults.agent.assembly import TRUE, Skew
+from faults.agent.assembly import NONE, TRUE, Skew, Skews
 from faults.agent.errors import AgentError, Failed
 from faults.agent.patched_process import PatchedProcess, Reading, open_process
 from faults.agent.processes import NodeProcesses, Process, is_engines, processes
@@ -34,48 +36,127 @@ SWEEPS: Final = 2
 T = TypeVar("T")
 
 
+class Setting(NamedTuple):
+    """What the clocks should be: the sum of the jumps, and the rate from now on.
+
+    `keep_gained`: what the rate so far has gained stays (on the monotonic clock it does anyhow).
+    `strobe_ns`: so far the wall clock is off as well in one half of each `strobe_period_s`.
+    """
+
+    offset_ns: int = 0
+    drift_ppm: float = 0.0
+    monotonic_offset_ns: int = 0
+    monotonic_drift_ppm: float = 0.0
+    keep_gained: bool = False
+    strobe_ns: int = 0
+    strobe_period_s: float = 0.0
+
+
 class Clock:
     """The clock of every process of the node."""
 
     def __init__(self, node: NodeProcesses) -> None:
-        self.skew = TRUE
+        self.skews = TRUE
+        self.setting = Setting()
+        self._resting = TRUE
+        self.jumps = 0
+        """How often the present strobe has changed the clock."""
         self._node = node
         self._lock = threading.RLock()
         self._libraries: dict[int, Library] = {}
         self._keeper: threading.Thread | None = None
         self._stop = threading.Event()
+        self._strobe_stop = threading.Event()
 
     @property
     def active(self) -> bool:
-        return self.skew != TRUE
+        return self.skews != TRUE
 
-    def set(self, offset_ns: int, drift_ppm: float = 0.0, wait: Wait = no_wait) -> dict[str, Any]:
-        """From now on every process's clock is `offset_ns` off the host's, and drifts from there.
+    def set(self, setting: Setting, wait: Wait = no_wait) -> dict[str, Any]:
+        """From now on every process's clocks are off the host's by this.
 
-        The answer's `began_ns` and `done_ns` enclose the moment at which they got it.
+        The answer's `began_ns` and `done_ns` enclose the moment at which they got it; `wall_ns` and
+        `monotonic_ns` say how far they are off then.
         """
-        rate = assembly.rate_of(drift_ppm)
+        self._strobe_stop.set()
         with self._lock:
             self._for_each(lambda _: None)  # reads the libraries, which is slow, beforehand
             wait()
             began_ns = time.monotonic_ns()
-            self.skew = Skew(time.time_ns() if rate else 0, offset_ns, rate)
+            self.skews = self._resting = self._skews_for(setting, time.time_ns(), began_ns)
+            self.setting = setting
             pids = self.apply()
             done_ns = time.monotonic_ns()
-            if self.active:
+            if self.active or setting.strobe_ns:
                 self._keep()
             else:
                 self._restore()
-        return {"began_ns": began_ns, "done_ns": done_ns, "pids": pids, "offset_ns": offset_ns}
+            if setting.strobe_ns:
+                self._start_strobe(setting)
+            now_ns = time.time_ns()
+            wall_ns = self.skews.wall.at(now_ns) - now_ns
+            monotonic_ns = self.skews.monotonic.at(done_ns) - done_ns
+        return {
+            "began_ns": began_ns,
+            "done_ns": done_ns,
+            "pids": pids,
+            "offset_ns": setting.offset_ns,
+            "wall_ns": wall_ns,
+            "monotonic_ns": monotonic_ns,
+        }
+
+    def _skews_for(self, setting: Setting, now_ns: int, running_ns: int) -> Skews:
+        """`now_ns` and `running_ns` are the true times at which the setting begins."""
+        wall_ns = setting.offset_ns
+        if setting.keep_gained:
+            wall_ns += self._resting.wall.at(now_ns) - now_ns - self.setting.offset_ns
+        ahead_ns = self._resting.monotonic.at(running_ns) - running_ns
+        jumped_ns = max(0, setting.monotonic_offset_ns - self.setting.monotonic_offset_ns)
+        behind = ahead_ns < 0 and not setting.keep_gained
+        monotonic_ns = jumped_ns if behind else ahead_ns + jumped_ns
+        return Skews(
+            _skew(wall_ns, setting.drift_ppm, now_ns),
+            _skew(monotonic_ns, setting.monotonic_drift_ppm, running_ns),
+        )
+
+    # ------------------------------------------------------------------ strobe
+
+    def _start_strobe(self, setting: Setting) -> None:
+        self._strobe_stop = threading.Event()
+        self.jumps = 0
+        worker = threading.Thread(
+            target=self._strobe, args=(setting, self._strobe_stop), name="strobe", daemon=True
+        )
+        worker.start()
+
+    def _strobe(self, setting: Setting, stop: threading.Event) -> None:
+        """Off, then right again, by the true clock: a change that is late delays no other."""
+        half_ns = round(setting.strobe_period_s * 5e8)
+        start_ns, resting = time.monotonic_ns(), self._resting
+        off = resting.wall._replace(offset_ns=resting.wall.offset_ns + setting.strobe_ns)
+        while True:
+            turn = (time.monotonic_ns() - start_ns) // half_ns
+            with self._lock, suppress(AgentError, OSError):
+                if stop.is_set():
+                    return
+                self.skews = resting if turn % 2 else resting._replace(wall=off)
+                self.apply()
+                self.jumps += 1
+            until_ns = start_ns + (turn + 1) * half_ns
+            if stop.wait(max(0, until_ns - time.monotonic_ns()) / 1e9):
+                return
+
+    # ------------------------------------------------------------------ healing
 
     def heal(self) -> None:
-        """The true time for everybody."""
-        if self.active:
-            self.set(0)
+        """The true time for everybody; monotonic clocks stay ahead, for they cannot go back."""
+        if self.active or self.setting.strobe_ns:
+            self.set(Setting())
 
     def close(self) -> None:
-        """Ends the keeper."""
+        """Ends the keeper and the strobe."""
         self._stop.set()
+        self._strobe_stop.set()
 
     def apply(self) -> list[int]:
         """Give every process the clock as it should be; those that have it are left alone.
@@ -100,9 +181,9 @@ class Clock:
         if not process.has_code():
             if not self.active:
                 return
-            process.write_code(self.skew)
-        elif process.skew() != self.skew:
-            process.set_skew(self.skew)
+            process.write_code(self.skews)
+        elif process.skews() != self.skews:
+            process.set_skews(self.skews)
         if self.active and not process.is_patched():
             process.patch(self._node)
 
@@ -148,6 +229,11 @@ class Clock:
                     self.apply()
 
 
+def _skew(offset_ns: int, drift_ppm: float, anchor_ns: int) -> Skew:
+    rate = assembly.rate_of(drift_ppm)
+    return Skew(anchor_ns if rate else 0, offset_ns, rate) if offset_ns or rate else NONE
+
+
 def node_processes() -> list[Process]:
     """The processes that have become the node's program."""
     return [p for p in processes() if not is_engines(p)]
@@ -163,7 +249,7 @@ def await_node(clock: Clock, timeout_s: float) -> dict[str, Any]:
         left = max(0.1, deadline - time.monotonic())
         found = poll_until(lambda: bool(clock.apply()), left, AWAIT_EVERY_S)
         done_ns = time.monotonic_ns()
-        clock_says = {"clock": {"done_ns": done_ns, "offset_ns": clock.skew.offset_ns}}
+        clock_says = {"clock": {"done_ns": done_ns, "offset_ns": clock.setting.offset_ns}}
     here = node_processes()
     if not found or not here:
         raise Failed(f"no process of the node within {timeout_s:g} s", "start the node's container")

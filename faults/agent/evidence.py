@@ -16,9 +16,10 @@ from faults.agent import assembly
 from faults.agent.assembly import CODE_AT
 
 CLOCK_REALTIME: Final = 0
+CLOCK_MONOTONIC: Final = 1
 
 
-def demonstrated_offset_ns(blob: bytes, entry: int) -> int | None:
+def demonstrated_offset_ns(blob: bytes, entry: int, clock: int = CLOCK_REALTIME) -> int | None:
     """How far the code's time is off the true one, by running it; None if this Python cannot.
 
     The two clocks are read one after the other: the result is exact to some microseconds.
@@ -41,9 +42,9 @@ def demonstrated_offset_ns(blob: bytes, entry: int) -> int | None:
     base = ctypes.addressof(ctypes.c_char.from_buffer(page))
     function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)(base + entry)
     answer = Timespec()
-    before_ns = time.time_ns()
-    function(CLOCK_REALTIME, ctypes.addressof(answer))
-    between_ns = (before_ns + time.time_ns()) // 2
+    before_ns = time.clock_gettime_ns(clock)
+    function(clock, ctypes.addressof(answer))
+    between_ns = (before_ns + time.clock_gettime_ns(clock)) // 2
     return int(answer.seconds * assembly.NANOSECONDS + answer.nanoseconds) - between_ns
 
 
@@ -56,11 +57,14 @@ def clock_evidence(clock: Any) -> dict[str, Any]:
         says = reading.to_json(now_ns)
         if reading.pid in blobs:
             blob, entries = blobs[reading.pid]
-            says["demonstrated_ns"] = demonstrated_offset_ns(blob, entries["clock_gettime"])
+            entry = entries["clock_gettime"]
+            says["demonstrated_ns"] = demonstrated_offset_ns(blob, entry)
+            says["demonstrated_monotonic_ns"] = demonstrated_offset_ns(blob, entry, CLOCK_MONOTONIC)
         shown.append(says)
     return {
         "done_ns": time.monotonic_ns(),
-        "offset_ns": clock.skew.offset_ns,
+        "offset_ns": clock.setting.offset_ns,
+        "strobe_jumps": clock.jumps if clock.setting.strobe_ns else 0,
         "patched": bool(shown) and all(says["patched"] for says in shown),
         "processes": shown,
     }

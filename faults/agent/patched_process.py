@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from faults.agent import assembly
-from faults.agent.assembly import CODE_AT, ENTRIES, JUMP_SIZE, MAGIC, SAVED_AT, SLOT, TRUE, Skew
+from faults.agent.assembly import CODE_AT, ENTRIES, JUMP_SIZE, MAGIC, SAVED_AT, SLOT, TRUE, Skews
 from faults.agent.errors import Failed, Unsupported
 from faults.agent.processes import NodeProcesses
 from faults.agent.vdso import Library, Memory
@@ -26,19 +26,23 @@ class Reading(NamedTuple):
 
     pid: int
     patched: bool
-    skew: Skew
+    skews: Skews
     code_is_ours: bool
     native: bool
     """The true time comes from the moved function; else from the system call."""
 
     def to_json(self, now_ns: int) -> dict[str, Any]:
-        """`offset_ns` is how far the clock is off at true time `now_ns`."""
-        skew = self.skew if self.patched else TRUE
+        """`offset_ns` is how far the wall clock is off at true time `now_ns`; `monotonic_ns` the
+        same of the monotonic clock, now."""
+        wall, monotonic = self.skews if self.patched else TRUE
+        running_ns = time.monotonic_ns()
         return {
             "pid": self.pid,
             "patched": self.patched,
-            "offset_ns": skew.at(now_ns) - now_ns,
-            "rate": skew.rate,
+            "offset_ns": wall.at(now_ns) - now_ns,
+            "rate": wall.rate,
+            "monotonic_ns": monotonic.at(running_ns) - running_ns,
+            "monotonic_rate": monotonic.rate,
             "code_is_ours": self.code_is_ours,
             "native": self.native,
         }
@@ -60,22 +64,22 @@ class PatchedProcess:
         """Whether the entry of clock_gettime jumps to our code."""
         return self.has_code() and self._entry(0)[1] == self._jump(0)
 
-    def skew(self) -> Skew:
+    def skews(self) -> Skews:
         turn = self._memory.read(self._room + assembly.TURN_AT, 1)[0]
         data = self._memory.read(self._slot(turn), SLOT.size)
-        return Skew(*SLOT.unpack(data))
+        return Skews.unpack(data)
 
-    def set_skew(self, skew: Skew) -> None:
+    def set_skews(self, skews: Skews) -> None:
         """Fill the slot that does not count, then make it count."""
         turn_at = self._room + assembly.TURN_AT
         turn = (self._memory.read(turn_at, 1)[0] + 1) & assembly.TURN_MASK
-        self._memory.write(self._slot(turn), SLOT.pack(*skew))
+        self._memory.write(self._slot(turn), skews.pack())
         self._memory.write(turn_at, bytes([turn]))
 
-    def write_code(self, skew: Skew) -> None:
+    def write_code(self, skews: Skews) -> None:
         """Put code and data into the spare corner. Nobody executes it before `patch`."""
         saved = [self._entry(i)[1] for i in range(len(ENTRIES))]
-        blob = self._build(saved, skew)
+        blob = self._build(saved, skews)
         if len(blob.content) > self._library.room_size:
             raise Unsupported(
                 f"this kernel's vDSO has {self._library.room_size} spare bytes, and the clock's "
@@ -115,17 +119,17 @@ class PatchedProcess:
         code = self._memory.read(self._room + CODE_AT, size)
         ours = code == blob.content[CODE_AT:]
         native = bool(assembly.movable(self._start_of_clock_gettime(saved)))
-        return Reading(self.pid, self.is_patched(), self.skew(), ours, native)
+        return Reading(self.pid, self.is_patched(), self.skews(), ours, native)
 
     def blob(self) -> tuple[bytes, dict[str, int]]:
         """The data and code as they stand in the process, and where the entries are in them."""
         blob = self._build(self._saved(), TRUE)
         return self._memory.read(self._room, len(blob.content)), blob.entries
 
-    def _build(self, saved: list[bytes], skew: Skew) -> assembly.Blob:
+    def _build(self, saved: list[bytes], skews: Skews) -> assembly.Blob:
         moved = assembly.movable(self._start_of_clock_gettime(saved))
         came_from = self._entry(0)[0]
-        return assembly.build(moved, came_from, self._room, saved, skew)
+        return assembly.build(moved, came_from, self._room, saved, skews)
 
     def _start_of_clock_gettime(self, saved: list[bytes]) -> bytes:
         start = self._entry(0)[0]

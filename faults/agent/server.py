@@ -31,7 +31,7 @@ from typing import Final
 
 from faults.agent import VERSION, guard
 from faults.agent.capabilities import probe_capabilities
-from faults.agent.clock import Clock, await_node
+from faults.agent.clock import Clock, Setting, await_node
 from faults.agent.errors import AgentError, BadRequest, Failed
 from faults.agent.evidence import clock_evidence
 from faults.agent.network import Network
@@ -44,6 +44,7 @@ LINE_MAX: Final = 1 << 20
 OFFSET_NS_MAX: Final = 10**18  # thirty years: further, and the sums leave 64 bits
 DRIFT_PPM_LEAST: Final = 10**6  # it stands still
 DRIFT_PPM_MAX: Final = 9 * 10**6  # ten times as fast
+STROBE_MS_LEAST: Final = 2
 LANES: Final = {
     "links": "network",
     "shape": "network",
@@ -102,11 +103,22 @@ class Operations:
         return self.node.resume(self._wait(request))
 
     def clock(self, request: Request) -> Answer:
-        """offset_ns: how far off; drift_ppm: and how much faster from then on. Both 0 heal."""
+        """offset_ns, drift_ppm, monotonic_offset_ns, monotonic_drift_ppm, keep_gained, strobe_ns,
+        strobe_period_ms: see `clock.Setting`. What is not given is 0; all 0 heal."""
         require_own_namespace()
-        offset_ns = number(request, "offset_ns", -OFFSET_NS_MAX, OFFSET_NS_MAX)
-        drift_ppm = number(request, "drift_ppm", -DRIFT_PPM_LEAST, DRIFT_PPM_MAX, 0)
-        return self.false_clock.set(int(offset_ns), drift_ppm, self._wait(request))
+        strobe_ns = int(number(request, "strobe_ns", -OFFSET_NS_MAX, OFFSET_NS_MAX, 0))
+        period_ms = number(request, "strobe_period_ms", STROBE_MS_LEAST, 3_600_000, 1_000)
+        ppm = (-DRIFT_PPM_LEAST, DRIFT_PPM_MAX, 0)
+        setting = Setting(
+            offset_ns=int(number(request, "offset_ns", -OFFSET_NS_MAX, OFFSET_NS_MAX)),
+            drift_ppm=number(request, "drift_ppm", *ppm),
+            monotonic_offset_ns=int(number(request, "monotonic_offset_ns", 0, OFFSET_NS_MAX, 0)),
+            monotonic_drift_ppm=number(request, "monotonic_drift_ppm", *ppm),
+            keep_gained=request.get("keep_gained") is True,
+            strobe_ns=strobe_ns,
+            strobe_period_s=period_ms / 1e3,
+        )
+        return self.false_clock.set(setting, self._wait(request))
 
     def await_process(self, request: Request) -> Answer:
         """timeout_s. Waits for the node to start; its clock is false again before the answer."""
@@ -133,7 +145,7 @@ class Operations:
             "done_ns": time.monotonic_ns(),
             **self.network.state(),
             "paused": self.node.paused,
-            "offset_ns": self.false_clock.skew.offset_ns,
+            "offset_ns": self.false_clock.setting.offset_ns,
             "clock_active": self.false_clock.active,
         }
 

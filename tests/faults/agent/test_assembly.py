@@ -16,7 +16,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from faults.agent import assembly
-from faults.agent.assembly import CODE_AT, ENTRIES, LISTING, TRUE, Skew, build, movable, rate_of
+from faults.agent.assembly import (
+    CODE_AT,
+    ENTRIES,
+    LISTING,
+    NONE,
+    TRUE,
+    Skew,
+    Skews,
+    build,
+    movable,
+    rate_of,
+)
 from faults.agent.evidence import demonstrated_offset_ns
 
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86-64 code")
@@ -54,10 +65,10 @@ class Timespec(ctypes.Structure):
 class Loaded:
     """The code in memory of this process, with its three functions to call."""
 
-    def __init__(self, skew: Skew) -> None:
+    def __init__(self, wall: Skew, monotonic: Skew = NONE) -> None:
         self.page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self.page))
-        blob = build(b"", 0, base, [b""] * 3, skew)
+        blob = build(b"", 0, base, [b""] * 3, Skews(wall, monotonic))
         self.page.write(blob.content)
         self._at = {name: base + offset for name, offset in blob.entries.items()}
         self.data = Timespec()
@@ -99,7 +110,7 @@ SKEWS = st.builds(
 
 @x86_64
 @given(SKEWS)
-@example(TRUE)
+@example(NONE)
 @example(Skew(0, -2 * 10**18, 0))  # before 1970: seconds round down
 @example(Skew(10**18, HOUR, rate_of(-500_000)))
 def test_all_three_tell_the_false_time_that_the_data_says(skew: Skew) -> None:
@@ -146,6 +157,21 @@ def test_clocks_that_only_run_are_true(clock: int) -> None:
 
 
 @x86_64
+@given(SKEWS)
+def test_the_monotonic_clocks_have_data_of_their_own(skew: Skew) -> None:
+    code = Loaded(Skew(0, HOUR, 0), skew)
+    for clock in (MONOTONIC, 4, 6, 7):
+        readings = [skew.at(time.clock_gettime_ns(clock)), code.clock_gettime(clock)]
+        readings.append(skew.at(time.clock_gettime_ns(clock)))
+        low, high = sorted((readings[0], readings[2]))
+        assert between(readings[1], low, high), clock
+    before = time.clock_gettime_ns(REALTIME)
+    assert between(code.clock_gettime(REALTIME) - HOUR, before, time.clock_gettime_ns(REALTIME))
+    before = time.process_time_ns()
+    assert between(code.clock_gettime(2), before, time.process_time_ns())
+
+
+@x86_64
 def test_errors_come_back_as_the_kernel_gives_them() -> None:
     code = Loaded(Skew(0, HOUR, 0))
     assert code.clock_gettime_error(10, code.where) == -22  # EINVAL: no such clock
@@ -174,9 +200,9 @@ def test_gettimeofday_takes_null_and_the_time_zone() -> None:
 
 @x86_64
 def test_the_other_slot_counts_when_the_turn_changes() -> None:
-    code = Loaded(TRUE)
+    code = Loaded(NONE)
     other = assembly.SLOTS_AT + assembly.SLOT.size
-    code.page[other : other + assembly.SLOT.size] = assembly.SLOT.pack(0, HOUR, 0)
+    code.page[other : other + assembly.SLOT.size] = Skews(Skew(0, HOUR, 0)).pack()
     assert abs(code.clock_gettime(REALTIME) - time.time_ns()) < HOUR // 2
     for turn, offset in ((1, HOUR), (2, 0), (255, HOUR)):
         code.page[assembly.TURN_AT] = turn
@@ -186,7 +212,7 @@ def test_the_other_slot_counts_when_the_turn_changes() -> None:
 @x86_64
 @given(st.integers(-(10**18), 10**18))
 def test_the_demonstration_runs_the_code_and_finds_the_offset(offset_ns: int) -> None:
-    blob = build(b"\x55" * 5, 0x7000, 0x8000, [b""] * 3, Skew(0, offset_ns, 0))
+    blob = build(b"\x55" * 5, 0x7000, 0x8000, [b""] * 3, Skews(Skew(0, offset_ns, 0)))
     found = demonstrated_offset_ns(blob.content, blob.entries["clock_gettime"])
     assert found is not None and abs(found - offset_ns) < NS
 
@@ -223,7 +249,7 @@ def test_what_is_moved_is_the_start_or_nothing(code: bytes) -> None:
 
 def test_a_blob_knows_its_entries_and_what_it_replaced() -> None:
     saved = [b"abcde", b"fghij", b"klmno"]
-    blob = build(b"\x55" * 6, 0x1000, 0x2000, saved, Skew(1, 2, 3))
+    blob = build(b"\x55" * 6, 0x1000, 0x2000, saved, Skews(Skew(1, 2, 3)))
     assert blob.content.startswith(assembly.MAGIC)
     assert tuple(blob.entries) == ENTRIES
     assert blob.content[assembly.SAVED_AT : CODE_AT : 1] == b"abcde\0\0\0fghij\0\0\0klmno\0\0\0"

@@ -104,6 +104,57 @@ def test_a_clock_drifts_from_the_moment_it_is_told(agent: Agent) -> None:
         assert_off(node, 0)
 
 
+def test_a_monotonic_clock_jumps_ahead_alone_and_never_goes_back(
+    agent: Agent, command: tuple[str, ...]
+) -> None:
+    with beside(agent, *command) as node:
+        answer = agent.do("clock", offset_ns=0, monotonic_offset_ns=HOUR)
+        assert answer["monotonic_ns"] == HOUR
+        (seen,) = agent.do("probe_clock")["processes"]
+        assert seen["monotonic_ns"] == HOUR and seen["offset_ns"] == 0
+        assert abs(seen["demonstrated_monotonic_ns"] - HOUR) < SLACK
+        before = node.ask()
+        assert abs(before[0] - time.time_ns()) < SLACK
+        assert abs(before[-1] - HOUR - time.monotonic_ns()) < SLACK
+        agent.do("clock", offset_ns=HOUR)
+        after = node.ask()
+        assert abs(after[0] - HOUR - time.time_ns()) < SLACK
+        assert after[-1] >= before[-1]
+        agent.do("clock", offset_ns=0, monotonic_offset_ns=HOUR)
+        assert agent.do("clock", offset_ns=0, monotonic_offset_ns=HOUR)["monotonic_ns"] == 2 * HOUR
+        assert agent.do("heal")["problems"] == []
+        assert abs(node.ask()[0] - time.time_ns()) < SLACK
+        assert abs(node.ask()[-1] - 2 * HOUR - time.monotonic_ns()) < SLACK
+
+
+def test_both_clocks_drift_and_may_keep_what_they_gained(agent: Agent) -> None:
+    with beside(agent, sys.executable, "-c", PYTHON) as node:
+        began = time.monotonic_ns()
+        agent.do("clock", offset_ns=0, drift_ppm=9e6, monotonic_drift_ppm=9e6)
+        until(lambda: time.monotonic_ns() > began + NS // 5, "some time to pass")
+        answer = agent.do("clock", offset_ns=0, keep_gained=True)
+        gained = answer["wall_ns"]
+        assert gained > 9 * NS // 6
+        assert abs(answer["monotonic_ns"] - gained) < NS // 50
+        (seen,) = agent.do("probe_clock")["processes"]
+        assert (seen["offset_ns"], seen["rate"]) == (gained, 0)
+        assert node.ask()[-1] > time.monotonic_ns() + gained - NS
+        assert agent.do("clock", offset_ns=HOUR, keep_gained=True)["wall_ns"] == gained + HOUR
+        assert agent.do("clock", offset_ns=0)["wall_ns"] == 0
+
+
+def test_a_strobe_goes_back_and_forth_and_ends(agent: Agent, command: tuple[str, ...]) -> None:
+    with beside(agent, *command) as node:
+        agent.do("clock", offset_ns=0, strobe_ns=HOUR, strobe_period_ms=20)
+        until(lambda: off_by(node) > HOUR - SLACK, "the clock to be off")
+        until(lambda: abs(off_by(node)) < SLACK, "it to be right")
+        until(lambda: agent.do("probe_clock")["strobe_jumps"] > 6, "some jumps")
+        agent.do("clock", offset_ns=0)
+        assert_off(node, 0)
+        assert not agent.do("probe_clock")["patched"]
+        assert not agent.do("status")["clock_active"]
+
+
 def test_what_is_executed_anew_and_forked_gets_the_false_time(agent: Agent) -> None:
     agent.do("clock", offset_ns=HOUR)
     number = agent.send("await_process", timeout_s=20)
@@ -184,5 +235,6 @@ def test_without_a_node_there_is_nothing_to_set(agent: Agent) -> None:
         "offset_ns": HOUR,
         "patched": False,
         "processes": [],
+        "strobe_jumps": 0,
     }
     assert agent.do("status")["clock_active"]
