@@ -39,6 +39,6 @@ KIND: Final = FaultKind(
     fault=Drift,
     generator=Generator("clock", 1 * SECOND, 8 * SECOND, 2, _draw),
     order=110,
-    runtimes=("sim",),
+    runtimes=("docker", "sim"),
     mix_weight=1,
 )

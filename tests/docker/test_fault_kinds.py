@@ -10,14 +10,18 @@ import pytest
 
 from faults.description import Fault
 from faults.kinds.amnesia import Amnesia
+from faults.kinds.clock import ClockJump
 from faults.kinds.clog import Clog
 from faults.kinds.crash_loop import CrashLoop
+from faults.kinds.drift import Drift
 from faults.kinds.flapping import Flapping
 from faults.kinds.kill import Kill
 from faults.kinds.memory import MemoryPressure
+from faults.kinds.monotonic import MonotonicJump
 from faults.kinds.rolling import Rolling
 from faults.kinds.slow_cpu import SlowCpu
 from faults.kinds.stop import Stop
+from faults.kinds.strobe import Strobe
 from faults.schedule import Schedule
 from harness.run.config import RunConfig
 from harness.run.engine import RunResult, execute
@@ -31,8 +35,14 @@ SECOND = 1_000_000
 def run(store: Path, faults: Sequence[Fault], time_us: int, **settings: Any) -> RunResult:
     """Three nodes under a schedule written by hand."""
     schedule = Schedule(faults=tuple(faults), duration_us=time_us)
-    config = RunConfig(
-        protocol="multi-paxos", nodes=3, time_us=time_us, rate=60.0, seed=5, on="docker", **settings
+    config = RunConfig.of(
+        target="multi-paxos",
+        nodes=3,
+        time_us=time_us,
+        rate=60.0,
+        seed=5,
+        on="docker",
+        **settings,
     )
     return execute(config, store, Quiet(), schedule=schedule)
 
@@ -129,3 +139,44 @@ def test_a_node_that_starts_from_empty_data_says_so(tmp_path: Path) -> None:
     assert faults["amnesia"]["heal"]["evidence"]["n3"]["held_down_by"] == ["kill"]
     log = result.folder.node_log(3).read_text()
     assert log.count('"started"') == 2
+
+
+def test_clocks_of_all_kinds_add_up_and_the_node_says_so(tmp_path: Path) -> None:
+    """A jump beside a rate; a restart meanwhile, after which the clock is as wrong as before."""
+    result = run(
+        tmp_path,
+        [
+            Drift(id="rate", start_us=200 * MS, duration_us=2 * SECOND, nodes=(1,), ppm=300_000),
+            ClockJump(
+                id="jump",
+                start_us=600 * MS,
+                duration_us=2 * SECOND,
+                nodes=(1,),
+                offset_us=-60 * SECOND,
+            ),
+            Kill(id="kill", start_us=1_200 * MS, duration_us=300 * MS, nodes=(1,)),
+            Strobe(
+                id="strobe",
+                start_us=300 * MS,
+                duration_us=SECOND,
+                nodes=(2,),
+                offset_us=5 * SECOND,
+                period_us=40 * MS,
+            ),
+            MonotonicJump(
+                id="ahead", start_us=400 * MS, duration_us=SECOND, nodes=(3,), offset_us=90 * SECOND
+            ),
+        ],
+        3 * SECOND,
+    )
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    faults = found(result)
+    rate = faults["rate"]["inject"]["evidence"]["n1"]
+    assert rate["ppm"] == 300_000 and "node_says_monotonic_ns" in rate
+    jump = faults["jump"]["heal"]["evidence"]["n1"]
+    assert jump["wanted_offset_ns"] > 400_000_000  # what the rate has gained stays
+    assert faults["kill"]["heal"]["evidence"]["n1"]["clock"]["offset_ns"] == -60 * 10**9
+    strobe = faults["strobe"]["inject"]["evidence"]["n2"]
+    assert strobe["seen_off"] and strobe["seen_right"]
+    ahead = faults["ahead"]["heal"]["evidence"]["n3"]
+    assert ahead["wanted_monotonic_ns"] == 90 * 10**9

@@ -25,6 +25,7 @@ from harness.run.config import RunConfig
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import EngineImages
+from harness.runtimes.docker.injectors import OwnClocks
 from harness.runtimes.docker.nemesis import Nemesis
 from harness.runtimes.docker.pods import (
     Pod,
@@ -255,12 +256,17 @@ class DockerRuntime:
                     self._spawn(_ignoring_result(client.connect()))
             await asyncio.sleep(POLL_S)
 
-    async def _ask_clock(self, node: int) -> int | None:
+    async def _ask_clock(self, node: int) -> OwnClocks | None:
+        asked_ns = time.monotonic_ns()
         status = await self._clients[node].status(0.5)
         if status is None or status.wall_ns is None or status.monotonic_ns is None:
             return None
-        real_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
-        return status.wall_ns - status.monotonic_ns - real_minus_monotonic_ns
+        half_ns = (time.monotonic_ns() - asked_ns) // 2
+        return OwnClocks(
+            status.wall_ns - (time.time_ns() - half_ns),
+            status.monotonic_ns - (asked_ns + half_ns),
+            half_ns,
+        )
 
     # ------------------------------------------------------------------ collecting and closing
 

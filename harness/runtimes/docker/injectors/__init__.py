@@ -8,6 +8,6 @@ network partitions processes kill, stop, pause clocks wall clocks and monotonic 
 processor and memory limits data loss of everything that a node had stored
 """
 
-from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
+from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers, OwnClocks
 
-__all__ = ["Cluster", "Handler", "Handlers"]
+__all__ = ["Cluster", "Handler", "Handlers", "OwnClocks"]

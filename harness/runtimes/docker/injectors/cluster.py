@@ -12,8 +12,17 @@ from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.pods import Pod, PodEngine
 from harness.runtimes.interface import FaultReport
 
-AskClock: TypeAlias = Callable[[int], Awaitable[int | None]]
-"""node -> how far its CLOCK_REALTIME is off the host's, in ns, by its own word; None: no answer."""
+
+class OwnClocks(NamedTuple):
+    """How far a node's clocks are off the host's by its own word, and how uncertain that is."""
+
+    wall_ns: int
+    monotonic_ns: int
+    uncertainty_ns: int
+
+
+AskClock: TypeAlias = Callable[[int], Awaitable[OwnClocks | None]]
+"""node -> what it says of its clocks; None where it does not answer, or does not say."""
 
 
 @dataclass
