@@ -10,13 +10,18 @@ take effect at any moment between them. Its `outcome` says what is known of it:
               end. Operations still open when the history ends are of this kind
 
 Operations that failed did not happen, constrain nothing, and are dropped here; so is the nemesis.
+A take from a queue (or a stack) that failed because it was "empty" did happen: it found nothing.
+
+What a write, or another operation that puts a value somewhere, completes with is what it wrote, as
+Knossos has it: a completion that says null, or the same, changes nothing; see `argument`.
 
 Positions, not clock times, say what came before what: the recorder writes an invocation before the
 request is sent and a completion after the answer came, in one process, so their order in the file
 is sound even where two times are equal.
 
-Values are frozen: lists are tuples, objects tuples of sorted pairs behind MAP, and booleans members
-of `Bool`, since Python holds True to be equal to 1 and a checker must not.
+Values are frozen: lists are tuples, sets (the object {"#set": [...]}) frozensets, other objects
+tuples of sorted pairs behind MAP, and booleans members of `Bool`, since Python holds True to be
+equal to 1 and a checker must not.
 """
 
 from __future__ import annotations
@@ -53,6 +58,8 @@ class _Map(enum.Enum):
 
 
 MAP: Final = _Map.MAP
+SET: Final = "#set"
+"""The name of the one member of an object that stands for a set: {"#set": [1, 2]}."""
 
 
 DEPTH_MAX: Final = 100
@@ -72,16 +79,27 @@ def freeze(value: Json, depth: int = 0) -> Frozen:
         return Bool.TRUE if value else Bool.FALSE
     if isinstance(value, float) and math.isfinite(value):
         return int(value) if value.is_integer() else value
-    if isinstance(value, (list, tuple, dict)):
-        if value and depth >= DEPTH_MAX:
-            raise BadHistory(TOO_DEEP)
-        if isinstance(value, dict):
-            members = {str(k): freeze(v, depth + 1) for k, v in value.items()}
-            return (MAP, *sorted(members.items(), key=lambda member: member[0]))
-        return tuple(freeze(v, depth + 1) for v in value)
+    if isinstance(value, (list, tuple, dict, frozenset)):
+        return _freeze_all(value, depth)
     if isinstance(value, (int, str, Bool, _Map)):
         return value
     raise BadHistory(f"{value!r} is not a JSON value")
+
+
+def _freeze_all(value: Any, depth: int) -> Frozen:
+    """The same for what holds values."""
+    if value and depth >= DEPTH_MAX:
+        raise BadHistory(TOO_DEEP)
+    if isinstance(value, dict):
+        if value.keys() == {SET} and isinstance(value[SET], (list, tuple)):
+            if value[SET] and depth + 1 >= DEPTH_MAX:
+                raise BadHistory(TOO_DEEP)
+            return frozenset(freeze(v, depth + 2) for v in value[SET])
+        members = {str(k): freeze(v, depth + 1) for k, v in value.items()}
+        return (MAP, *sorted(members.items(), key=lambda member: member[0]))
+    if isinstance(value, frozenset):
+        return frozenset(freeze(v, depth + 2) for v in value)
+    return tuple(freeze(v, depth + 1) for v in value)
 
 
 TOO_DEEP: Final = f"is nested more than {DEPTH_MAX} deep"
@@ -109,6 +127,13 @@ def elements_of(value: Frozen) -> tuple[Frozen, ...] | None:
     return None
 
 
+def members_of(value: Frozen) -> dict[str, Any] | None:
+    """The members of a frozen object; None for everything that is none."""
+    if isinstance(value, tuple) and value and value[0] is MAP:
+        return dict(value[1:])
+    return None
+
+
 def key_text(key: Json) -> str | None:
     """A key as its text; a whole number is the same key as its text.
 
@@ -125,6 +150,8 @@ def thaw(value: Any) -> Json:
     """The inverse of `freeze`."""
     if isinstance(value, Bool):
         return value.value
+    if isinstance(value, frozenset):
+        return {SET: sorted((thaw(v) for v in value), key=repr)}
     if isinstance(value, tuple):
         if value and value[0] is MAP:
             return {k: thaw(v) for k, v in value[1:]}
@@ -195,17 +222,18 @@ class Operation(NamedTuple):
         )
 
 
-def pair(events: Sequence[Event], *, reuse_after_info: bool = False) -> list[Operation]:
+def pair(events: Sequence[Event], *, jepsen: bool = False) -> list[Operation]:
     """The operations of a history, in the order of their invocations; ids are 0, 1, 2, …
 
-    With `reuse_after_info` a process may go on after an operation that timed out (old Jepsen logs).
+    With `jepsen` a process may go on after an operation that timed out; an `info` that completes
+    nothing is read over; and one of another name (`crash`) completes whatever is open.
     Raises BadHistory, with the event's number, for a completion without an invocation, a process
     with two operations open, and a process that acts again after `info`.
     """
-    return list(_paired(events, reuse_after_info))
+    return list(_paired(events, jepsen))
 
 
-def _paired(events: Sequence[Event], reuse_after_info: bool) -> Iterable[Operation]:
+def _paired(events: Sequence[Event], jepsen: bool) -> Iterable[Operation]:
     open_calls: dict[int | str, int] = {}
     ends: dict[int, int] = {}  # position of the invocation -> of the completion
     gone: set[int | str] = set()
@@ -225,21 +253,15 @@ def _paired(events: Sequence[Event], reuse_after_info: bool) -> Iterable[Operati
             ends[position] = NEVER
             continue
         start = open_calls.pop(process, None)
+        if jepsen and kind == "info":
+            if start is not None:
+                ends[start] = position
+            continue
         if start is None:
             raise BadHistory(f"process {process} completes what it never began", line=position + 1)
-        if events[start].f != event.f:
-            raise BadHistory(
-                f"process {process} began {events[start].f!r} and completes {event.f!r}",
-                line=position + 1,
-            )
-        if event.key is not None and key_text(event.key) != key_text(events[start].key):
-            raise BadHistory(
-                f"process {process} began on key {events[start].key!r} and completes on "
-                f"{event.key!r}",
-                line=position + 1,
-            )
+        _check_completion(events[start], event, position + 1)
         ends[start] = position
-        if kind == "info" and not reuse_after_info:
+        if kind == "info":
             gone.add(process)
     number = 0
     for start, end in ends.items():
@@ -250,14 +272,67 @@ def _paired(events: Sequence[Event], reuse_after_info: bool) -> Iterable[Operati
             number += 1
 
 
+def _check_completion(call: Event, done: Event, line: int) -> None:
+    if call.f != done.f:
+        raise BadHistory(
+            f"process {done.process} began {call.f!r} and completes {done.f!r}", line=line
+        )
+    if done.key is not None and key_text(done.key) != key_text(call.key):
+        raise BadHistory(
+            f"process {done.process} began on key {call.key!r} and completes on {done.key!r}",
+            line=line,
+        )
+
+
+PUTS: Final = frozenset(("write", "put", "enqueue", "push"))
+"""Operations whose completion's value is what they put there."""
+GROWS: Final = frozenset(("append", "add", "insert"))
+"""Operations whose completion's value is what they added, where the invocation does not say it:
+else it may be an answer."""
+TAKES: Final = frozenset(
+    ("dequeue", "pop", "poll", "delete-min", "delete-max", "extract-min", "extract-max")
+)
+EMPTY: Final = frozenset(("empty", ":empty"))
+
+
+def failed_write(event: Event) -> tuple[str | None, Frozen] | None:
+    """The (key, value) that an event says was certainly not put anywhere; None where it says no
+    such thing."""
+    if event.type != "fail" or event.error == "mismatch":
+        return None
+    value = event.value
+    if event.f == "cas":
+        pair = isinstance(value, (list, tuple)) and len(value) == 2
+        return (key_text(event.key), freeze(value[1])) if pair else None
+    return (key_text(event.key), freeze(value)) if event.f in PUTS | GROWS else None
+
+
+def argument(f: str, given: Frozen, told: Frozen) -> Frozen:
+    """What an operation put there: what it completed with (`told`), where that is another value
+    than it was invoked with."""
+    if told is None or told == given:
+        return given
+    if f in PUTS or (f in GROWS and given is None and not isinstance(told, Bool)):
+        return told
+    if f == "cas" and isinstance(told, tuple) and len(told) == 2 and told[0] is not MAP:
+        return told
+    return given
+
+
 def between(number: int, start: int, call: Event, end: int, done: Event | None) -> Operation | None:
     """The operation between two events at these positions, or None where it did not happen.
     `done` is None where it never completed."""
+    value = _frozen(call.value, start)
     if done is None or done.type == "info":
         outcome, result, seen, end, end_ns = "info", None, False, NEVER, -1
     elif done.type == "ok":
         outcome, seen, end_ns = "ok", True, done.time
-        result = _frozen(done.observed if done.has_observed else done.value, end)
+        result = told = _frozen(done.value, end)
+        if done.has_observed:
+            result = _frozen(done.observed, end)
+        value = argument(call.f, value, told)
+    elif done.error in EMPTY and call.f in TAKES:
+        outcome, seen, end_ns, result = "ok", True, done.time, None
     elif done.error == "mismatch" and call.f == "cas":
         outcome, seen, end_ns = "mismatch", done.has_observed, done.time
         result = _frozen(done.observed, end) if seen else None
@@ -268,7 +343,7 @@ def between(number: int, start: int, call: Event, end: int, done: Event | None) 
         call.process,
         call.f,
         key_text(call.key),
-        _frozen(call.value, start),
+        value,
         outcome,
         result,
         seen,
@@ -277,7 +352,7 @@ def between(number: int, start: int, call: Event, end: int, done: Event | None) 
         call.time,
         end_ns,
         call.node if done is None or done.node is None else done.node,
-        seen and done is not None and done.has_observed,
+        outcome != "info" and done is not None and done.has_observed,
         _place(done),
     )
 

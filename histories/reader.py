@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from histories.budget import UNLIMITED, Budget
-from histories.errors import BadHistory, UnknownFormat
-from histories.formats import jepsen, native
+from histories.errors import BadFolder, BadHistory, UnknownFormat
+from histories.folder import RUN, RunFolder
+from histories.formats import jepsen, native, store
 from histories.formats.native import History
 
 FORMATS: Final = ("native", "jepsen", "jepsen-log")
@@ -37,7 +38,7 @@ def read_history(
     Raises BadHistory, with the file and the line, UnknownFormat, with the choices, and LimitReached
     where the budget is used up.
     """
-    path = Path(path)
+    path = located(Path(path))
     if failed_cas is not None and failed_cas not in jepsen.FAILED_CAS:
         raise UnknownFormat(f"failed_cas {failed_cas!r} is none of {', '.join(jepsen.FAILED_CAS)}")
     found = format_of(path) if format == "auto" else format
@@ -48,6 +49,18 @@ def read_history(
     if found == "jepsen-log":
         return jepsen.read_log(path, failed_cas or "mismatch", independent, budget)
     raise UnknownFormat(f"no format {format!r}; there are auto, {', '.join(FORMATS)}")
+
+
+def located(path: Path) -> Path:
+    """The file that holds the history: `path` itself, or the one in a run's or a store's folder."""
+    if not path.is_dir():
+        return path
+    try:
+        return RunFolder.open(path).history
+    except BadFolder:
+        if (path / RUN).exists():
+            raise
+    return store.history_file(path)
 
 
 def format_of(path: Path) -> str:

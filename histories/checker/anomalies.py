@@ -28,11 +28,17 @@ class Case(NamedTuple):
     whole: Sequence[Operation]
     failed_writes: frozenset[tuple[str | None, object]]
 
+    @property
+    def initial(self) -> Any:
+        """What it holds at first; a string that is missing reads as the empty one."""
+        held = self.model.initial()
+        return "" if held is None and self.model.name == "string-map" else held
+
     def writers(self, value: Any) -> list[Operation]:
         return [op for op in self.whole if wrote(op) == (value,)]
 
     def written_once(self, value: Any) -> bool:
-        return len(self.writers(value)) + int(value == self.model.initial()) == 1
+        return len(self.writers(value)) + int(value == self.initial) == 1
 
 
 def describe(
@@ -93,7 +99,7 @@ def _unwritten(case: Case) -> Finding | None:
     """A value that nobody wrote, or only a write that failed, or that nobody had begun to write."""
     for op in case.part:
         for value in saw(op):
-            if value == case.model.initial():
+            if value == case.initial:
                 continue
             writers = case.writers(value)
             if not writers and (op.key, value) in case.failed_writes:

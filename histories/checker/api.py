@@ -12,15 +12,24 @@ from histories.budget import Budget, LimitReached
 from histories.checker import compiled
 from histories.checker.consistency_levels import diagnose
 from histories.checker.evidence import possible_answers
+from histories.checker.notes import (
+    NIL,
+    NIL_READS,
+    changed_arguments,
+    looks_nil,
+    notes_on,
+    without_nil_reads,
+)
 from histories.checker.reference import judge, partitions
 from histories.checker.verdict import PartitionVerdict, Verdict, joined
+from histories.drains import DRAIN, QUEUES, drains_split
 from histories.errors import BadHistory, UnknownOperation
 from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.formats.native import History, read
 from histories.models import Model, model_named, validate
-from histories.operations import Operation, freeze, key_text
-from histories.reader import format_of, read_history
+from histories.operations import Operation, failed_write
+from histories.reader import format_of, located, read_history
 
 DIAGNOSED_MAX = 20_000
 """Larger histories are not read again for what still holds of them."""
@@ -41,10 +50,12 @@ def check(
     format: str = "auto",  # noqa: A002
     failed_cas: str | None = None,
     independent: bool | None = None,
+    nil_reads: str = "null",
 ) -> Verdict:
     """Judge a history. `initial` is what an object of a named model holds at first.
 
-    `format`, `failed_cas` and `independent` are for files, see `histories.reader`.
+    `format`, `failed_cas` and `independent` are for files, see `histories.reader`. `nil_reads` says
+    what a read of null means: "null", or "unknown" (as in Knossos): it tells nothing.
 
     With `linearization` valid partitions come with the order that was found. Without `kernel` the
     reference judges, also where the kernel is installed; it always gives the order.
@@ -56,29 +67,64 @@ def check(
     for name, limit in (("time_limit_s", time_limit_s), ("memory_limit_bytes", memory_limit_bytes)):
         if limit is not None and limit <= 0:
             raise ValueError(f"{name} must be above 0, not {limit}")
+    if nil_reads not in NIL_READS:
+        raise ValueError(f"nil_reads must be one of {', '.join(NIL_READS)}, not {nil_reads!r}")
     judge_by = model_named(model, initial) if isinstance(model, str) else model
     limits = compiled.Limits(time_limit_s, memory_limit_bytes, max(1, threads), linearization)
     budget = Budget(time_limit_s, memory_limit_bytes)
     kernel = kernel and isinstance(model, str) and compiled.holds(judge_by)
     found: Verdict | None = None
-    edn = kernel and not independent and isinstance(source, (str, Path))
-    if edn and _format(Path(cast("str | Path", source)), format) == "jepsen":
-        path, meaning = Path(cast("str | Path", source)), failed_cas or "ignored"
-        found = compiled.check_edn(path, judge_by, initial, limits, meaning)
-        if found is not None:
-            return found
     try:
-        source = _located(source, format, failed_cas, independent, budget)
-        if kernel:
-            if isinstance(source, Path):
-                found = compiled.check_file(source, judge_by, initial, limits)
-            elif (history := _as_history(source)) is not None:
+        if kernel and nil_reads == "null" and isinstance(source, (str, Path, RunFolder)):
+            found, source = _by_kernels_reader(
+                source, judge_by, initial, limits, (format, failed_cas, independent)
+            )
+        if found is None:
+            if isinstance(source, RunFolder):
+                source = read(source.history, budget)
+            elif isinstance(source, (str, Path)):
+                source = read_history(source, format, failed_cas, independent, budget)
+            history = _as_history(source)
+            if history is not None:
+                source = history = _adapted(history, judge_by, nil_reads)
+            if kernel and history is not None:
                 found = compiled.check_history(history, judge_by, initial, limits)
         if found is None:
             found = _by_reference(source, judge_by, budget, started)
     except LimitReached as limit:
         return compiled.unread(str(limit), limit.at, judge_by, time.monotonic() - started)
     return _diagnosed(source, found, judge_by)
+
+
+def _by_kernels_reader(
+    source: Path | str | RunFolder,
+    model: Model,
+    initial: Json,
+    limits: compiled.Limits,
+    how: tuple[str, str | None, bool | None],
+) -> tuple[Verdict | None, Path | str | RunFolder]:
+    """The verdict on a file that the kernel reads itself, and the file; None where it cannot."""
+    named, failed_cas, independent = how
+    path = source.history if isinstance(source, RunFolder) else located(Path(source))
+    kind = "native" if isinstance(source, RunFolder) else _format(path, named)
+    if kind == "native":
+        return compiled.check_file(path, model, initial, limits), path
+    if kind == "jepsen" and not independent:
+        meaning = failed_cas or "ignored"
+        return compiled.check_edn(path, model, initial, limits, meaning), path
+    return None, source
+
+
+def _adapted(history: History, model: Model, nil_reads: str) -> History:
+    """The history with what the model cannot take as it is: drains that overlap other takes; reads
+    of null, where they tell nothing."""
+    events, notes = history.events, history.notes
+    if model.name in QUEUES and any(event.f == DRAIN for event in events):
+        events, more = drains_split(events)
+        notes = (*notes, *more)
+    if nil_reads == "unknown":
+        events = without_nil_reads(events)
+    return history._replace(events=events, notes=notes)
 
 
 def _diagnosed(source: Source, verdict: Verdict, model: Model) -> Verdict:
@@ -96,7 +142,19 @@ def _diagnosed(source: Source, verdict: Verdict, model: Model) -> Verdict:
         else _explained(model, part, None if own is None else own[part.key])
         for part in verdict.partitions
     )
-    return dataclasses.replace(verdict, partitions=parts)
+    notes = verdict.notes
+    failed = [part for part in verdict.partitions if part.evidence is not None]
+    if any(_nil(model, part, own) for part in failed):
+        notes = (*notes, NIL)
+    return dataclasses.replace(verdict, partitions=parts, notes=notes)
+
+
+def _nil(
+    model: Model, part: PartitionVerdict, own: dict[str | None, list[Operation]] | None
+) -> bool:
+    """Whether a violation may only be that Knossos reads null as "not known"."""
+    operations = part.evidence.operations if part.evidence else ()
+    return looks_nil(model, operations) and (own is None or looks_nil(model, own[part.key]))
 
 
 def _explained(
@@ -111,7 +169,7 @@ def _explained(
 
 
 def _by_reference(source: Source, model: Model, budget: Budget, started: float) -> Verdict:
-    history = read(source, budget) if isinstance(source, Path) else _as_history(source)
+    history = _as_history(source)
     if history is not None:
         operations: Sequence[Operation] = history.operations()
     else:
@@ -122,6 +180,10 @@ def _by_reference(source: Source, model: Model, budget: Budget, started: float) 
     except UnknownOperation as error:
         raise UnknownOperation(error.message, path=path, line=error.line) from None
     failed = _failed_writes(history.events) if history is not None else frozenset()
+    changed = changed_arguments(history.events) if history is not None else 0
+    notes = (history.notes if history is not None else ()) + notes_on(
+        sum(op.outcome != "info" for op in operations), changed
+    )
     loaded = time.monotonic()
     parts = judge(operations, model, budget, failed)
     ended = time.monotonic()
@@ -130,7 +192,7 @@ def _by_reference(source: Source, model: Model, budget: Budget, started: float) 
         model=model.name,
         operations=len(operations),
         partitions=parts,
-        notes=history.notes if history is not None else (),
+        notes=notes,
         seconds=ended - started,
         check_seconds=ended - loaded,
     )
@@ -143,30 +205,8 @@ def which_kernel() -> str:
     return f"reference, in plain Python: no compiled kernel ({compiled.WHY_NOT})"
 
 
-def _located(
-    source: Source,
-    format: str,  # noqa: A002
-    failed_cas: str | None,
-    independent: bool | None,
-    budget: Budget,
-) -> Source:
-    """A native file by its path, so that the kernel can read it; anything else that is in a file,
-    read; what was given in memory, as it is."""
-    if isinstance(source, RunFolder):
-        return source.history
-    if not isinstance(source, (str, Path)):
-        return source
-    path = Path(source)
-    if path.is_dir():
-        return RunFolder.open(path).history
-    found = _format(path, format)
-    return path if found == "native" else read_history(path, found, failed_cas, independent, budget)
-
-
 def _format(path: Path, format: str) -> str:  # noqa: A002
-    if format != "auto":
-        return format
-    return "native" if path.is_dir() else format_of(path)
+    return format_of(path) if format == "auto" else format
 
 
 def _as_history(source: Source) -> History | None:
@@ -186,10 +226,4 @@ def _as_history(source: Source) -> History | None:
 
 def _failed_writes(events: Iterable[Event]) -> frozenset[tuple[str | None, object]]:
     """(key, value) of every write that certainly did not happen."""
-    return frozenset(
-        (key_text(e.key), freeze(e.value[1] if e.f == "cas" else e.value))
-        for e in events
-        if e.type == "fail"
-        and e.error != "mismatch"
-        and (e.f != "cas" or (isinstance(e.value, (list, tuple)) and len(e.value) == 2))
-    )
+    return frozenset(found for event in events if (found := failed_write(event)) is not None)

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 from histories.checker.anomalies import describe
 from histories.checker.explain import fewer_elements, own_elements
+from histories.checker.notes import notes_on
 from histories.checker.verdict import Evidence, PartitionVerdict, Verdict, joined
 from histories.errors import BadHistory
 from histories.events import Event, Json
 from histories.formats.native import History, parse_line
 from histories.models import Model
-from histories.operations import NEVER, Operation, between, freeze, key_text
+from histories.operations import NEVER, Operation, between, failed_write
 
 _kernel: Any = None
 WHY_NOT = "switched off by ANTIPAXOS_KERNEL=off"
@@ -33,6 +34,8 @@ if os.environ.get("ANTIPAXOS_KERNEL") != "off":
     except ImportError as error:
         WHY_NOT = f"not built, no Rust toolchain when it was installed? {error}"
 
+MODELS: frozenset[str] = frozenset(getattr(_kernel, "MODELS", ()))
+"""The models that the kernel has."""
 ELEMENTS_SECONDS = 0.5
 """How long elements may be left out of a failing part's lists; see `projection.py`."""
 WIDE = 1 << 61
@@ -57,7 +60,7 @@ def available() -> bool:
 
 def holds(model: Model) -> bool:
     """Whether the kernel is there and its numbers are wide enough for where the model begins."""
-    if not available():
+    if not available() or model.name not in MODELS:
         return False
     state = model.initial()
     numbers = state if isinstance(state, tuple) else (state,)
@@ -105,7 +108,7 @@ def check_edn(
 def check_history(history: History, model: Model, initial: Json, limits: Limits) -> Verdict | None:
     """Judge events in memory; None where the reference has to."""
     events = history.events
-    arguments = _arguments(limits) | {"reuse": history.reuse_after_info}
+    arguments = _arguments(limits) | {"jepsen": history.jepsen}
     try:
         raw = _kernel.check_events(events, model.name, initial, **arguments)
     except _kernel.BadLine as error:
@@ -151,7 +154,7 @@ def _verdict(raw: dict[str, Any], model: Model, notes: Sequence[str], lookup: Lo
         model=model.name,
         operations=raw["operations"],
         partitions=parts,
-        notes=tuple(notes),
+        notes=(*notes, *notes_on(raw["answered"], raw["changed"])),
         checker="kernel",
         seconds=raw["read_seconds"] + raw["check_seconds"],
         check_seconds=raw["check_seconds"],
@@ -193,23 +196,24 @@ def _evidence(found: tuple[Any, ...], model: Model, lookup: Lookup, *, is_list: 
         for op in part
     ]
     part = [op if op.outcome != "info" else op._replace(seen=False, ret_ns=-1) for op in cut]
-    whole, failed = list(part), set()
+    whole: list[Operation] = list(part)
+    failed: set[tuple[str | None, object] | None] = set()
     for i, span in enumerate(context):
         op = operation(len(part) + i, span)
         if op is not None:
             whole.append(op)
         else:
-            event = events[span[0]]
-            failed.add(
-                (key_text(event.key), freeze(event.value[1] if event.f == "cas" else event.value))
-            )
+            # A completion may leave the value out.
+            call = events[span[0]]
+            failed.add(failed_write(events[span[1]]._replace(key=call.key, value=call.value)))
     if is_list:
         part, left_out = own_elements(model, part, whole)
     else:
         deadline = time.monotonic() + ELEMENTS_SECONDS
         part, left_out = fewer_elements(model, part, whole, deadline)
         minimal = minimal or (bool(left_out) and time.monotonic() < deadline)
-    return describe(model, part, whole, frozenset(failed), minimal=minimal, left_out=left_out)
+    unhappened = frozenset(write for write in failed if write is not None)
+    return describe(model, part, whole, unhappened, minimal=minimal, left_out=left_out)
 
 
 def _events_of_file(path: Path, wanted: Iterable[int]) -> dict[int, Event]:

@@ -32,7 +32,7 @@ def _taken(part: Operations, whole: Operations) -> Finding | None:
     puts = ("enqueue", "push")
     takers: dict[Any, Operation] = {}
     for op in part:
-        if op.f in puts or not op.seen or op.result is None:
+        if op.f in puts or op.f == "drain" or not op.seen or op.result is None:
             continue
         put = [w for w in whole if w.f in puts and w.value == op.result]
         if not put:

@@ -22,6 +22,8 @@ def saw(op: Operation) -> tuple[Any, ...]:
 
 def left(op: Operation) -> tuple[Any, ...]:
     """The one value that the register held just after it, where it says."""
+    if op.f == "delete" and op.outcome == "ok":
+        return (None,)
     if op.f in WRITES and op.outcome == "ok":
         return (op.value,)
     if op.f == "cas" and op.outcome == "ok":
@@ -31,6 +33,8 @@ def left(op: Operation) -> tuple[Any, ...]:
 
 def wrote(op: Operation) -> tuple[Any, ...]:
     """The one value that the operation put there, or may have put there."""
+    if op.f == "delete":
+        return (None,)
     if op.f in WRITES:
         return (op.value,)
     if op.f == "cas" and op.outcome != "mismatch":

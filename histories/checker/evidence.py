@@ -25,7 +25,7 @@ CANDIDATES_MAX = 8
 def relaxed(model: Model, part: Sequence[Operation], whole: Iterable[Operation]) -> list[Operation]:
     """The part as a history of its own: a compare-and-set whose expected value had a writer in the
     whole, but has none in the part, becomes a write."""
-    if not any(op.f == "cas" for op in part):
+    if model.name not in REGISTERS or not any(op.f == "cas" for op in part):
         return list(part)
     written = {value for op in part for value in wrote(op)} | {model.initial()}
     elsewhere = {value for op in whole for value in wrote(op)}

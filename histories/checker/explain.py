@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from histories.checker.anomalies import describe
-from histories.checker.descriptions import saw, wrote
+from histories.checker.descriptions import READS, described, saw, wrote
 from histories.checker.evidence import fails_alone
 from histories.checker.projection import (
     delta_debug,
@@ -73,6 +73,19 @@ def explain_part(
     part, left_out = fewer_elements(model, part, operations, deadline)
     minimal = minimal and time.monotonic() < deadline
     return describe(model, part, operations, failed_writes, minimal=minimal, left_out=left_out)
+
+
+def explain_range(part: Sequence[Operation], bounds: tuple[int, int]) -> Evidence:
+    """The evidence that the last read of a counter is out of the range that it may be in."""
+    read = max((op for op in part if op.f in READS), key=lambda op: op.ret)
+    least, most = bounds
+    fits = f"be {least}" if least == most else f"lie between {least} and {most}"
+    return Evidence(
+        anomaly="out-of-range",
+        sentence=f"{described(read)}; by all that was added it must {fits}",
+        operations=tuple(op._replace(id=i) for i, op in enumerate(part)),
+        minimal=True,
+    )
 
 
 def fewer_elements(
@@ -163,7 +176,7 @@ def _classes(model: Model, part: list[Operation]) -> list[frozenset[int]]:
     if is_register:
         blind = [op for op in part if op.outcome == "mismatch" and not op.seen]
         return [] if blind else _register_classes(model, part)
-    if model.name in ELEMENTS and not any(op.f == "read" for op in part):
+    if model.name in ELEMENTS and not any(op.f in ("read", "drain") for op in part):
         return _element_classes(model, part)
     return []
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from histories.budget import Budget, LimitReached
 from histories.checker.certificate import BadCertificate, replay
-from histories.checker.explain import explain, explain_part
+from histories.checker.explain import explain, explain_part, explain_range
 from histories.checker.search import SearchResult, search
 from histories.checker.verdict import PartitionVerdict
 from histories.checker.zones import zones
-from histories.models import Model
+from histories.models import Decision, Model
 from histories.operations import Operation
 
 
@@ -60,6 +60,9 @@ def judge_partition(
             judged=0,
             reason=str(reached),
         )
+    by_rule = _by_rule(key, operations, model, budget, failed_writes)
+    if by_rule is not None:
+        return by_rule
     by_zones = _by_zones(key, operations, model, budget, failed_writes)
     if by_zones is not None:
         return by_zones
@@ -80,6 +83,38 @@ def judge_partition(
         evidence=evidence,
         linearization=tuple(calls[i] for i in found.order) if found.outcome == "valid" else None,
         reason=found.reason,
+    )
+
+
+def _by_rule(
+    key: str | None,
+    operations: Sequence[Operation],
+    model: Model,
+    budget: Budget,
+    failed_writes: frozenset[tuple[str | None, object]],
+) -> PartitionVerdict | None:
+    """The verdict of the model's own rule, where it has one that can tell."""
+    decide = getattr(model, "decide", None)
+    found: Decision | None = decide(operations) if decide is not None else None
+    if found is None:
+        return None
+    evidence = None
+    if found.order is None:
+        limit = min(budget.deadline, time.monotonic() + EXPLAIN_SECONDS)
+        if found.bounds is not None:
+            evidence = explain_range(found.part, found.bounds)
+        else:
+            part = list(found.part)
+            evidence = explain_part(model, operations, part, limit, failed_writes)
+    calls = {op.id: op.call for op in operations}
+    return PartitionVerdict(
+        key=key,
+        outcome="invalid" if found.order is None else "valid",
+        operations=len(operations),
+        method=model.name,
+        judged=len(operations),
+        evidence=evidence,
+        linearization=None if found.order is None else tuple(calls[i] for i in found.order),
     )
 
 

@@ -65,6 +65,7 @@ class Search:
         self.configs: dict[_Config, Trail] = {
             _Config(model.initial(), frozenset(), frozenset()): None
         }
+        self._by_process = getattr(model, "by_process", False)
         self._steps = 0
 
     def call(self, op: Operation) -> None:
@@ -99,15 +100,16 @@ class Search:
 
     def _successors(self, config: _Config, trail: Trail) -> list[tuple[_Config, Trail]]:
         found: list[tuple[_Config, Trail]] = []
-        tried: set[tuple[str, Any]] = set()
+        tried: set[tuple[str, Any, Any]] = set()
         for op in self.open.values():
             if op.id in config.done or op.id in config.maybe:
                 continue
             unknown = op.outcome == "info"
             if unknown:
-                if (op.f, op.value) in tried:
+                does = (op.f, op.value, op.process if self._by_process else None)
+                if does in tried:
                     continue
-                tried.add((op.f, op.value))
+                tried.add(does)
             state = self.model.step(config.state, op)
             if state is ILLEGAL or (unknown and state == config.state):
                 continue

@@ -30,7 +30,7 @@ def recognise_strings(model: Model, part: Sequence[Operation]) -> Finding | None
     reads = [op for op in with_empty_strings(part) if op.f in READS and isinstance(op.result, str)]
     if len(appends) + len(reads) < len(part):
         return None
-    beginning = str(model.initial())
+    beginning = str(model.initial() or "")
     for read in reads:
         if found := _lacks(read, appends) or _too_long(beginning, read, appends):
             return found

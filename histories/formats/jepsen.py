@@ -116,7 +116,7 @@ def _history(events: Sequence[Event], path: Path, notes: tuple[str, ...]) -> His
     for event in events:
         latest = max(latest, event.time)
         lifted.append(event if event.time == latest else event._replace(time=latest))
-    return History(lifted, notes, path, reuse_after_info=True)
+    return History(lifted, notes, path, jepsen=True)
 
 
 def _edn_events(text: str, failed_cas: str, budget: Budget) -> list[Event]:

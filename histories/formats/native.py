@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from histories.budget import UNLIMITED, Budget
 from histories.errors import BadHistory
-from histories.events import NEMESIS, TYPES, Event
+from histories.events import TYPES, Event
 from histories.operations import DEPTH_MAX, TOO_DEEP, Operation, pair, too_deep
 from histories.recorder import event_line
 
@@ -35,12 +35,12 @@ class History(NamedTuple):
     events: Sequence[Event]
     notes: tuple[str, ...] = ()
     path: Path | None = None
-    reuse_after_info: bool = False
+    jepsen: bool = False
 
     def operations(self) -> list[Operation]:
         """The history's operations. Raises BadHistory, naming file and line."""
         try:
-            return pair(self.events, reuse_after_info=self.reuse_after_info)
+            return pair(self.events, jepsen=self.jepsen)
         except BadHistory as error:
             if self.path is None:
                 raise
@@ -172,8 +172,8 @@ def _event(line: dict[str, Any], number: int, last_time: int) -> Event:
         raise BadHistory(f"{min(line.twice & _KNOWN)} is given twice", line=number)
     if kind not in TYPES:
         raise BadHistory(f"type {kind!r} is none of {', '.join(TYPES)}", line=number)
-    if process != NEMESIS and not _is_count(process):
-        raise BadHistory(f"process {process!r} is not a number, nor {NEMESIS!r}", line=number)
+    if not _is_count(process) and not (isinstance(process, str) and process):
+        raise BadHistory(f"process {process!r} is not a number, nor a name", line=number)
     if not isinstance(f, str) or not f:
         raise BadHistory(f"f {f!r} is not the name of an operation", line=number)
     if not _is_count(index):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.workloads import WORKLOADS, Operation
-from histories.models import MODELS
+from histories.models import model_class
 
 
 def written(operations: list[Operation]) -> list[object]:
@@ -21,7 +21,7 @@ def test_its_model_knows_its_operations_and_written_values_are_unique(name: str)
     workload = WORKLOADS[name](3, 4)
     asked = [workload.next() for _ in range(500)] + workload.finale()
     asked += [workload.again(operation) for operation in asked[-8:]]
-    assert {operation.f for operation in asked} <= set(MODELS[workload.model]().operations)
+    assert {operation.f for operation in asked} <= set(model_class(workload.model).operations)
     assert {operation.key for operation in asked} == {"k0", "k1", "k2", "k3"}
     values = written(asked)
     assert len(values) == len(set(values)) > 200

@@ -11,11 +11,11 @@ import pytest
 from histories.checker import check
 from histories.checker.certificate import replay
 from histories.checker.compiled import available
+from histories.drains import drains_split
 from histories.events import Event
 from histories.formats import native
 from histories.models import MODELS, model_named
-from histories.operations import pair
-from tests.histories.making import history, linearizable
+from tests.histories.making import history, linearizable, operations_of
 
 both = pytest.mark.parametrize(
     "kernel",
@@ -66,7 +66,11 @@ def test_a_hint_decides_where_the_search_cannot(
         native.write(source, events)
     verdict = check(source, model="counter", kernel=kernel, linearization=True, time_limit_s=60)
     assert (verdict.outcome, verdict.partitions[0].method) == ("valid", "hint")
-    replay(model_named("counter"), pair(events), verdict.partitions[0].linearization or ())
+    replay(
+        model_named("counter"),
+        operations_of("counter", events),
+        verdict.partitions[0].linearization or (),
+    )
     bare = [event._replace(extra=None) for event in events]
     assert check(bare, model="counter", kernel=kernel, time_limit_s=0.3).outcome == "unknown"
 
@@ -83,8 +87,8 @@ def test_hints_true_or_false_change_no_verdict(name: str, kernel: bool) -> None:
     model, by_hint = model_named(name), 0
     for seed in range(300):
         draw = random.Random(f"hints:{seed}")
-        events = history(name, seed, largest=6)
-        operations = pair(events)
+        events = drains_split(history(name, seed, largest=6))[0]
+        operations = operations_of(name, events)
         places = {op.call: draw.randrange(4) for op in operations}
         if draw.random() < 0.7:
             found = check(events, model=name, linearization=True, kernel=kernel)

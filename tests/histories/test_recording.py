@@ -103,7 +103,7 @@ BAD_LINES = [
     ("{}", 2),
     (line(type="done"), 2),
     (line(type=None), 2),
-    (line(process="x"), 2),
+    (line(process=""), 2),
     (line(process=-1), 2),
     (line(process=True), 2),
     (line(process=1.0), 2),

@@ -59,6 +59,9 @@ pub fn contents(ops: &[Op], initial: Id, values: &Values) -> Result<Contents, Zo
     if !is_empty {
         return Err(Zoned::Handover("it is not empty at first"));
     }
+    if ops.iter().any(|op| op.f == F::Drain) {
+        return Err(Zoned::Handover("a drain takes many elements"));
+    }
     let mut found = Contents { stays: Vec::new(), empties: Vec::new(), doubtful: Vec::new() };
     let mut place_of: FxHashMap<Id, u32> = FxHashMap::default();
     for (i, op) in ops.iter().enumerate() {

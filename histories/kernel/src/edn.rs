@@ -90,7 +90,7 @@ impl<'a> Reader<'a, '_> {
         self.at += 1;
         let (mut kind, mut f, mut process) = (None, None, None);
         let (mut key, mut value, mut time) = (None, Raw::One(NULL), 0);
-        let (mut mismatch, mut observed) = (false, None);
+        let (mut mismatch, mut empty, mut observed) = (false, false, None);
         let mut given: Vec<&[u8]> = Vec::with_capacity(8);
         loop {
             self.space();
@@ -131,7 +131,10 @@ impl<'a> Reader<'a, '_> {
                     }
                 }
                 b":value" => value = self.raw(form),
-                b":error" => mismatch = matches!(form, Form::Text(b"mismatch")),
+                b":error" => {
+                    mismatch = matches!(form, Form::Text(b"mismatch" | b":mismatch"));
+                    empty = matches!(form, Form::Text(b"empty" | b":empty"));
+                }
                 b":observed" => observed = Some(self.id(form)),
                 _ => {}
             }
@@ -156,6 +159,7 @@ impl<'a> Reader<'a, '_> {
             key,
             value,
             mismatch,
+            empty,
             observed,
             order: None,
         };

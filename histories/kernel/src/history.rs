@@ -28,6 +28,8 @@ pub enum F {
     Release,
     Get,
     Put,
+    Delete,
+    Drain,
     Unknown,
 }
 
@@ -51,6 +53,8 @@ impl F {
             b"release" => F::Release,
             b"get" => F::Get,
             b"put" => F::Put,
+            b"delete" => F::Delete,
+            b"drain" => F::Drain,
             _ => F::Unknown,
         }
     }
@@ -107,6 +111,8 @@ pub struct Event {
     pub key: Option<u32>,
     pub value: Raw,
     pub mismatch: bool,
+    /// It failed because there was nothing to take.
+    pub empty: bool,
     pub observed: Option<Id>,
     /// Where the system says that it put the operation.
     pub order: Option<i64>,
@@ -131,7 +137,9 @@ impl Bad {
 #[derive(Clone, Copy)]
 pub struct Rules {
     pub every_failed_cas_mismatched: bool,
-    pub reuse_after_info: bool,
+    /// A process may go on after `info`; one that completes nothing is read over, and one of another
+    /// name completes whatever is open.
+    pub jepsen: bool,
 }
 
 pub struct Part {
@@ -144,6 +152,9 @@ pub struct History {
     pub values: Values,
     pub keys: Vec<Box<[u8]>>,
     key_ids: FxHashMap<Box<[u8]>, u32>,
+    /// Names of processes that are not numbers.
+    names: Vec<Box<[u8]>>,
+    name_ids: FxHashMap<Box<[u8]>, u32>,
     pub parts: Vec<Part>,
     part_of: Vec<u32>,
     keyless: Option<u32>,
@@ -153,6 +164,10 @@ pub struct History {
     model: crate::models::Kind,
     pub events: u32,
     pub operations: u64,
+    /// Operations that the system said anything about.
+    pub answered: u64,
+    /// Operations that completed with another value than they were invoked with.
+    pub changed: u64,
     /// By the position of the operation's invocation.
     pub orders: FxHashMap<u32, i64>,
     last_index: i64,
@@ -183,6 +198,8 @@ impl History {
             values: Values::new(),
             keys: Vec::new(),
             key_ids: FxHashMap::default(),
+            names: Vec::new(),
+            name_ids: FxHashMap::default(),
             parts: Vec::new(),
             part_of: Vec::new(),
             keyless: None,
@@ -192,6 +209,8 @@ impl History {
             model,
             events: 0,
             operations: 0,
+            answered: 0,
+            changed: 0,
             orders: FxHashMap::default(),
             last_index: -1,
             last_time: 0,
@@ -201,8 +220,9 @@ impl History {
 
     /// One line of a native file, as an event.
     pub fn parse_native(&mut self, line: &[u8]) -> Result<Event, String> {
-        let History { values, keys, key_ids, .. } = self;
-        crate::json::event(line, values, |name| number(keys, key_ids, name))
+        let History { values, keys, key_ids, names, name_ids, .. } = self;
+        let mut process = |name: &[u8]| -2 - i64::from(number(names, name_ids, name));
+        crate::json::event(line, values, |name| number(keys, key_ids, name), &mut process)
     }
 
     pub fn key(&mut self, name: &[u8]) -> u32 {
@@ -211,6 +231,34 @@ impl History {
 
     /// Take the next event. `line` is for messages.
     pub fn push(&mut self, event: &Event, line: u64) -> Result<(), Bad> {
+        if event.f == F::Delete {
+            let event = self.without_delete(event, line);
+            return self.take(&event, line);
+        }
+        self.take(event, line)
+    }
+
+    /// A delete is a write of what a missing key reads as, unless it says whether the key was there:
+    /// that is for the reference.
+    fn without_delete(&mut self, event: &Event, line: u64) -> Event {
+        let (f, missing) = match self.model {
+            crate::models::Kind::Kv => (F::Write, NULL),
+            crate::models::Kind::StringMap => (F::Put, self.values.text(b"")),
+            _ => return *event,
+        };
+        let says = match event.value {
+            Raw::One(id) => !matches!(self.values.get(id), Value::Null),
+            Raw::Two(..) => true,
+        };
+        if event.kind == Kind::Ok && says && self.bad_operation.is_none() {
+            let message = "a delete that answers".into();
+            self.bad_operation = Some(Bad { line, message, operation: true });
+        }
+        let value = if event.kind == Kind::Invoke { missing } else { NULL };
+        Event { f, value: Raw::One(value), ..*event }
+    }
+
+    fn take(&mut self, event: &Event, line: u64) -> Result<(), Bad> {
         let position = self.events;
         if position >= NEVER - 1 {
             return Err(Bad::new(line, "more than 2^32 events: check it in parts"));
@@ -231,6 +279,10 @@ impl History {
             return Ok(());
         }
         let slot = self.slot(event.process);
+        if self.rules.jepsen && event.kind == Kind::Info {
+            self.open[slot] = Slot::Free;
+            return Ok(());
+        }
         match (event.kind, self.open[slot]) {
             (Kind::Invoke, Slot::Free) => self.invoke(event, slot, position, line),
             (Kind::Invoke, Slot::Open { .. }) => {
@@ -248,7 +300,18 @@ impl History {
     }
 
     fn bad(&self, line: u64, event: &Event, what: &str) -> Bad {
-        Bad::new(line, format!("process {} {what}", event.process))
+        match self.names.get((-2 - event.process) as usize) {
+            Some(name) if event.process < NEMESIS => {
+                let name = String::from_utf8_lossy(name);
+                Bad::new(line, format!("process {name} {what}"))
+            }
+            _ => Bad::new(line, format!("process {} {what}", event.process)),
+        }
+    }
+
+    /// The number of a process that has a name: from -2 downwards.
+    pub fn process(&mut self, name: &[u8]) -> i64 {
+        -2 - i64::from(number(&mut self.names, &mut self.name_ids, name))
     }
 
     fn slot(&mut self, process: i64) -> usize {
@@ -354,8 +417,9 @@ impl History {
         if event.key.is_some() && event.key != self.parts[part as usize].key {
             return Err(self.bad(line, event, "completes on another key than it began on"));
         }
-        let gone = event.kind == Kind::Info && !self.rules.reuse_after_info;
-        self.open[slot] = if gone { Slot::Gone } else { Slot::Free };
+        self.open[slot] = if event.kind == Kind::Info { Slot::Gone } else { Slot::Free };
+        let empty = event.kind == Kind::Fail && event.empty && matches!(f, F::Dequeue | F::Pop);
+        let told = (event.kind == Kind::Ok).then(|| self.told(f, event.value)).flatten();
         let mismatched = f == F::Cas
             && event.kind == Kind::Fail
             && (event.mismatch || self.rules.every_failed_cas_mismatched);
@@ -367,6 +431,10 @@ impl History {
         let op = &mut self.parts[part as usize].ops[place as usize];
         match event.kind {
             Kind::Info | Kind::Invoke => return Ok(()),
+            Kind::Fail if empty => {
+                op.outcome = Outcome::Ok;
+                op.seen = true;
+            }
             Kind::Fail if !mismatched => {
                 op.outcome = Outcome::Failed;
                 op.ret = ret;
@@ -383,8 +451,21 @@ impl History {
             }
         }
         op.observed = event.observed.is_some();
-        op.res = res;
+        op.res = if empty { NULL } else { res };
         op.ret = ret;
+        if let Some((arg, new)) = told {
+            let silent = op.arg == NULL && op.new == NULL;
+            let puts = matches!(f, F::Write | F::Put | F::Enqueue | F::Push | F::Cas);
+            if (op.arg, op.new) != (arg, new) && (puts || silent) {
+                (op.arg, op.new) = (arg, new);
+                self.changed += 1;
+                if let Some(what) = self.model.refuses(op, f == F::Cas, &self.values) {
+                    let line = u64::from(op.call) + 1;
+                    self.bad_operation = Some(Bad { line, message: what.into(), operation: true });
+                }
+            }
+        }
+        self.answered += 1;
         if let Some(order) = event.order {
             self.orders.insert(op.call, order);
         }
@@ -393,7 +474,27 @@ impl History {
             let line = u64::from(op.call) + 1;
             self.bad_operation = Some(Bad { line, message: what.into(), operation: true });
         }
+        // An answer that says nothing must not tell two operations apart that do the same.
+        let silent = matches!(f, F::Add | F::Inc | F::Dec | F::Remove | F::Release);
+        if silent && (op.res == op.arg || !matches!(self.values.get(op.res), Value::Bool(_))) {
+            op.res = NULL;
+        }
         Ok(())
+    }
+
+    /// What an operation puts there, as its completion says: `operations.argument` in Python.
+    fn told(&mut self, f: F, value: Raw) -> Option<(Id, Id)> {
+        match (f, value) {
+            (_, Raw::One(NULL)) => None,
+            (F::Cas, Raw::Two(expected, new)) => Some((expected, new)),
+            (F::Write | F::Put | F::Enqueue | F::Push, raw) => Some((self.whole(raw), NULL)),
+            (F::Append | F::Add, raw) => {
+                let value = self.whole(raw);
+                let says = matches!(self.values.get(value), Value::Bool(_));
+                (!says).then_some((value, NULL))
+            }
+            _ => None,
+        }
     }
 
     /// An operation that the model does not have, among those that happened or may have.

@@ -45,8 +45,13 @@ enum Token<'a> {
     Other,
 }
 
-/// One line as an event. `key` turns a key's name into its number.
-pub fn event(line: &[u8], values: &mut Values, mut key: impl FnMut(&[u8]) -> u32) -> Res<Event> {
+/// One line as an event. `key` turns a key's name into its number, `process` a process's.
+pub fn event(
+    line: &[u8],
+    values: &mut Values,
+    mut key: impl FnMut(&[u8]) -> u32,
+    process: &mut impl FnMut(&[u8]) -> i64,
+) -> Res<Event> {
     let mut line = Line { bytes: line, at: 0, values };
     let mut event = Event {
         index: None,
@@ -57,6 +62,7 @@ pub fn event(line: &[u8], values: &mut Values, mut key: impl FnMut(&[u8]) -> u32
         key: None,
         value: Raw::One(NULL),
         mismatch: false,
+        empty: false,
         observed: None,
         order: None,
     };
@@ -82,7 +88,7 @@ pub fn event(line: &[u8], values: &mut Values, mut key: impl FnMut(&[u8]) -> u32
             match &*name {
                 b"index" => event.index = Some(line.count("index")?),
                 b"time" => event.time = Some(line.count("time")?),
-                b"process" => event.process = line.process()?,
+                b"process" => event.process = line.process(process)?,
                 b"type" => {
                     event.kind = line.kind()?;
                     has_kind = true;
@@ -94,9 +100,9 @@ pub fn event(line: &[u8], values: &mut Values, mut key: impl FnMut(&[u8]) -> u32
                 b"key" => event.key = line.key(&mut key)?,
                 b"value" => event.value = line.top_value()?,
                 b"error" => {
-                    event.mismatch = match line.token()? {
-                        Token::Text(text) => &*text == b"mismatch",
-                        _ => false,
+                    if let Token::Text(text) = line.token()? {
+                        event.mismatch = &*text == b"mismatch";
+                        event.empty = matches!(&*text, b"empty" | b":empty");
                     }
                 }
                 b"observed" => event.observed = Some(line.value(0)?),
@@ -320,11 +326,12 @@ impl<'a> Line<'a, '_> {
         }
     }
 
-    fn process(&mut self) -> Res<i64> {
+    fn process(&mut self, named: &mut impl FnMut(&[u8]) -> i64) -> Res<i64> {
         match self.token()? {
             Token::Count(number) => Ok(number),
             Token::Text(text) if &*text == b"nemesis" => Ok(NEMESIS),
-            _ => Err("process is not a number, nor \"nemesis\"".into()),
+            Token::Text(text) if !text.is_empty() => Ok(named(&text)),
+            _ => Err("process is not a number, nor a name".into()),
         }
     }
 

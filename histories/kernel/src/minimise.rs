@@ -135,7 +135,7 @@ impl Minimiser<'_> {
             classes.remove(&self.initial);
         } else if matches!(self.kind, Kind::Queue | Kind::Stack | Kind::Set) {
             let lost = |op: &Op| matches!(op.f, F::Dequeue | F::Pop) && op.ret > self.until;
-            if ops().any(|(_, op)| op.f == F::Read || lost(op)) {
+            if ops().any(|(_, op)| matches!(op.f, F::Read | F::Drain) || lost(op)) {
                 return Vec::new();
             }
             for (i, op) in ops() {

@@ -24,21 +24,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Kind; 11] = [
+        Kind::Register,
+        Kind::CasRegister,
+        Kind::Kv,
+        Kind::StringMap,
+        Kind::Counter,
+        Kind::Set,
+        Kind::Queue,
+        Kind::Stack,
+        Kind::Mutex,
+        Kind::FencedLock,
+        Kind::Log,
+    ];
+
     pub fn named(name: &str) -> Option<Kind> {
-        Some(match name {
-            "register" => Kind::Register,
-            "cas-register" => Kind::CasRegister,
-            "kv" => Kind::Kv,
-            "string-map" => Kind::StringMap,
-            "counter" => Kind::Counter,
-            "set" => Kind::Set,
-            "queue" => Kind::Queue,
-            "stack" => Kind::Stack,
-            "mutex" => Kind::Mutex,
-            "fenced-lock" => Kind::FencedLock,
-            "log" => Kind::Log,
-            _ => return None,
-        })
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     pub fn name(self) -> &'static str {
@@ -69,7 +70,7 @@ impl Kind {
             Kind::StringMap => matches!(f, F::Get | F::Put | F::Append | F::Read | F::Write),
             Kind::Counter => matches!(f, F::Add | F::Inc | F::Dec | F::Read),
             Kind::Set => matches!(f, F::Add | F::Remove | F::Contains | F::Read),
-            Kind::Queue => matches!(f, F::Enqueue | F::Dequeue),
+            Kind::Queue => matches!(f, F::Enqueue | F::Dequeue | F::Drain),
             Kind::Stack => matches!(f, F::Push | F::Pop),
             Kind::Mutex | Kind::FencedLock => matches!(f, F::Acquire | F::Release),
             Kind::Log => matches!(f, F::Append | F::Read),
@@ -97,18 +98,38 @@ impl Kind {
         }
     }
 
-    /// The same for what the operation returned.
+    /// What the operation answered is not of the kind that the model's steps below understand: the
+    /// reference has other answers, or says what is wrong with this one.
     pub fn refuses_result(self, op: &Op, values: &Values) -> Option<&'static str> {
         if op.outcome != Outcome::Ok {
             return None;
         }
+        let is_string = |value: &Value| matches!(value, Value::Text(_) | Value::Null);
+        let is_list = |value: &Value| matches!(value, Value::List(_) | Value::Null);
         match (self, op.f, values.get(op.res)) {
+            (Kind::StringMap, F::Read | F::Get, answer) if !is_string(answer) => {
+                Some("what it answers must be a string or null")
+            }
+            (Kind::Set | Kind::Log, F::Read, answer) if !is_list(answer) => {
+                Some("what it answers must be a list")
+            }
+            (Kind::Queue, F::Drain, answer) if !is_list(answer) => {
+                Some("what it answers must be a list")
+            }
+            (Kind::Set, F::Contains, Value::Bool(_)) => None,
+            (Kind::Set, F::Contains, _) => Some("what it answers must be true or false"),
+            (Kind::Set, F::Add | F::Remove, answer) => {
+                let says = *answer != Value::Null && op.res != op.arg;
+                let wrong = says && !matches!(answer, Value::Bool(_));
+                wrong.then_some("what it answers must be true or false")
+            }
+            (Kind::Log, F::Append, Value::Int(_)) => None,
+            (Kind::Log, F::Append, _) if op.observed => Some("an offset must be a whole number"),
+            (Kind::FencedLock, F::Acquire, Value::Bool(false)) => None,
             (Kind::Counter, F::Read, Value::Int(_)) => None,
             (Kind::Counter, F::Read, _) => Some("the value of read must be a whole number"),
             (Kind::FencedLock, F::Acquire, Value::Int(n)) if n.unsigned_abs() < 1 << 62 => None,
-            (Kind::FencedLock, F::Acquire, Value::Int(_) | Value::Other(_)) => {
-                Some("its token is beyond 2^62")
-            }
+            (Kind::FencedLock, F::Acquire, _) => Some("its token is not a number below 2^62"),
             _ => None,
         }
     }
@@ -187,7 +208,7 @@ impl<'v> Machine<'v> {
             Kind::Counter => self.counter(state, op),
             Kind::Set => self.set(state, op),
             Kind::Queue | Kind::Stack => self.line(state, op),
-            Kind::Mutex => mutex(state, op),
+            Kind::Mutex => self.mutex(state, op),
             Kind::FencedLock => self.fenced_lock(state, op),
             Kind::Log => self.log(state, op),
         }
@@ -301,6 +322,9 @@ impl<'v> Machine<'v> {
                 said.sort_unstable();
                 (said == items).then_some(state)
             }
+            F::Add | F::Remove if op.seen && op.res != op.arg && self.says_otherwise(op, place) => {
+                None
+            }
             F::Add => match place {
                 Ok(_) => Some(state),
                 Err(place) => {
@@ -320,12 +344,24 @@ impl<'v> Machine<'v> {
         }
     }
 
+    /// Whether an add or a remove answered something else about whether it changed anything.
+    fn says_otherwise(&self, op: &Op, place: Result<usize, usize>) -> bool {
+        match *self.values.get(op.res) {
+            Value::Bool(changed) => changed != (place.is_ok() == (op.f == F::Remove)),
+            _ => false,
+        }
+    }
+
     /// Queue and stack: put at the end; take from the front or from the end.
     fn line(&mut self, state: u32, op: &Op) -> Option<u32> {
         if matches!(op.f, F::Enqueue | F::Push) {
             return Some(self.sequences.pushed(state, op.arg));
         }
         let items = self.sequences.items(state);
+        if op.f == F::Drain {
+            let same = !op.seen || self.items(op.res) == items;
+            return same.then(|| self.sequences.number(&[]));
+        }
         if items.is_empty() {
             return (!op.seen || op.res == NULL).then_some(state);
         }
@@ -343,10 +379,29 @@ impl<'v> Machine<'v> {
         self.sequences.number(&[u32::from(held), low, high])
     }
 
+    /// Whether an operation on a lock answered that it changed nothing.
+    fn refused(&self, op: &Op) -> bool {
+        op.seen && *self.values.get(op.res) == Value::Bool(false)
+    }
+
+    fn mutex(&self, state: u32, op: &Op) -> Option<u32> {
+        let wanted = u32::from(op.f == F::Acquire);
+        if self.refused(op) {
+            return (state == wanted).then_some(state);
+        }
+        if state == wanted {
+            return (op.outcome == Outcome::Info).then_some(state);
+        }
+        Some(wanted)
+    }
+
     fn fenced_lock(&mut self, state: u32, op: &Op) -> Option<u32> {
         let items = self.sequences.items(state);
         let (held, token) = (items[0] == 1, join(&items[1..]));
         let nothing = (op.outcome == Outcome::Info).then_some(state);
+        if self.refused(op) {
+            return (held == (op.f == F::Acquire)).then_some(state);
+        }
         match (op.f, held) {
             (F::Release, true) => Some(self.lock(false, token)),
             (F::Release, false) | (_, true) => nothing,
@@ -370,14 +425,6 @@ fn register(state: u32, op: &Op) -> Option<u32> {
         _ if op.arg == state => Some(op.new),
         _ => (op.outcome == Outcome::Info).then_some(state),
     }
-}
-
-fn mutex(state: u32, op: &Op) -> Option<u32> {
-    let wanted = u32::from(op.f == F::Acquire);
-    if state == wanted {
-        return (op.outcome == Outcome::Info).then_some(state);
-    }
-    Some(wanted)
 }
 
 fn split(number: i64) -> [u32; 2] {

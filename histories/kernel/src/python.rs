@@ -161,6 +161,8 @@ fn verdict<'py>(
     found.set_item("partitions", list)?;
     found.set_item("operations", history.operations)?;
     found.set_item("events", history.events)?;
+    found.set_item("answered", history.answered)?;
+    found.set_item("changed", history.changed)?;
     found.set_item("read_seconds", seconds.0)?;
     found.set_item("check_seconds", seconds.1)?;
     found.set_item("peak_bytes", memory::peak())?;
@@ -198,7 +200,7 @@ fn check_file<'py>(
     plain: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
     let kind = model(model_name)?;
-    let rules = Rules { every_failed_cas_mismatched: false, reuse_after_info: false };
+    let rules = Rules { every_failed_cas_mismatched: false, jepsen: false };
     memory::reset_peak();
     let limits = Limits::new(time_limit, memory_limit);
     let started = Instant::now();
@@ -236,7 +238,7 @@ fn check_edn<'py>(
     plain: bool,
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
     let kind = model(model_name)?;
-    let rules = Rules { every_failed_cas_mismatched: mismatched, reuse_after_info: true };
+    let rules = Rules { every_failed_cas_mismatched: mismatched, jepsen: true };
     memory::reset_peak();
     let limits = Limits::new(time_limit, memory_limit);
     let started = Instant::now();
@@ -264,7 +266,7 @@ fn check_edn<'py>(
 /// Judge events that are in memory.
 #[pyfunction]
 #[pyo3(signature = (events, model_name, initial, *, time_limit=None, memory_limit=None, threads=2,
-    keep_order=false, plain=false, mismatched=false, reuse=false))]
+    keep_order=false, plain=false, mismatched=false, jepsen=false))]
 #[allow(clippy::too_many_arguments)]
 fn check_events<'py>(
     py: Python<'py>,
@@ -277,10 +279,10 @@ fn check_events<'py>(
     keep_order: bool,
     plain: bool,
     mismatched: bool,
-    reuse: bool,
+    jepsen: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
     let kind = model(model_name)?;
-    let rules = Rules { every_failed_cas_mismatched: mismatched, reuse_after_info: reuse };
+    let rules = Rules { every_failed_cas_mismatched: mismatched, jepsen };
     memory::reset_peak();
     let limits = Limits::new(time_limit, memory_limit);
     let started = Instant::now();
@@ -333,7 +335,8 @@ impl<'py> Names<'py> {
         let process = fields.get_item(2)?;
         let process = match process.extract::<&str>() {
             Ok("nemesis") => NEMESIS,
-            // Anything but a small number is for Python to make something of.
+            Ok(name) => history.process(name.as_bytes()),
+            // A number that is not small is for Python to make something of.
             _ => process.extract::<u32>().map(i64::from)?,
         };
         let kind = match fields.get_item(3)?.extract::<&str>()? {
@@ -343,7 +346,9 @@ impl<'py> Names<'py> {
             _ => Type::Info,
         };
         let error = fields.get_item(8)?;
-        let mismatch = kind == Type::Fail && error.extract::<&str>().is_ok_and(|e| e == "mismatch");
+        let error = error.extract::<&str>().unwrap_or("");
+        let mismatch = kind == Type::Fail && error == "mismatch";
+        let empty = matches!(error, "empty" | ":empty");
         let observed = match fields.get_item(10)?.is_truthy()? {
             true => Some(value(history, &fields.get_item(9)?)?),
             false => None,
@@ -358,6 +363,7 @@ impl<'py> Names<'py> {
             key,
             value: raw(history, &fields.get_item(6)?)?,
             mismatch,
+            empty,
             observed,
             order: order(&fields.get_item(11)?),
         })
@@ -488,7 +494,7 @@ struct Live {
 impl Live {
     #[new]
     fn new(model_name: &str, initial: Py<PyAny>) -> PyResult<Live> {
-        let rules = Rules { every_failed_cas_mismatched: false, reuse_after_info: false };
+        let rules = Rules { every_failed_cas_mismatched: false, jepsen: false };
         let kind = model(model_name)?;
         Ok(Live {
             history: History::new(rules, kind),
@@ -562,6 +568,7 @@ fn changes(ops: &[crate::history::Op]) -> usize {
 #[pymodule]
 fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    module.add("MODELS", Kind::ALL.map(Kind::name).to_vec())?;
     module.add("BadLine", module.py().get_type::<BadLine>())?;
     module.add_function(wrap_pyfunction!(check_file, module)?)?;
     module.add_function(wrap_pyfunction!(check_edn, module)?)?;

@@ -114,10 +114,9 @@ fn effect(op: &Op) -> (F, Id, Id, Id, u8) {
     let says = match (op.f, op.outcome) {
         // A write, whatever became of it, does one thing.
         (F::Write | F::Put | F::Append | F::Enqueue | F::Push, _) if !op.observed => 0,
-        (F::Add | F::Inc | F::Dec | F::Remove, _) => 0,
+        (F::Add | F::Inc | F::Dec | F::Remove | F::Release, _) if op.res == NULL => 0,
         // So does a cas that takes effect; one that did not is another thing.
         (F::Cas, Outcome::Ok | Outcome::Info) => 0,
-        (F::Release, _) => 0,
         (_, Outcome::Mismatch) => 1 + u8::from(op.seen),
         _ => 3 + u8::from(op.seen) + 2 * u8::from(op.observed),
     };

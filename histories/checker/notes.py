@@ -1,0 +1,81 @@
+"""What a verdict is worth: notes for a person beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from histories.checker.descriptions import READS, WRITES
+from histories.events import NEMESIS, Event
+from histories.models import Model
+from histories.operations import Operation, between
+
+VACUOUS: Final = (
+    "nothing was acknowledged: no completion says anything, so this verdict means nothing"
+)
+NIL: Final = (
+    "reads returned null, although nobody wrote null: where that means that the value is not known "
+    "(as in Knossos), --nil-reads unknown leaves such reads out"
+)
+REGISTERS: Final = frozenset(("register", "cas-register", "kv"))
+NIL_READS: Final = ("null", "unknown")
+
+
+def notes_on(answered: int, changed: int) -> tuple[str, ...]:
+    """Notes on a history in which so many operations were answered at all, and so many completed
+    with another value than they were invoked with."""
+    notes = []
+    if not answered:
+        notes.append(VACUOUS)
+    if changed:
+        one = "1 operation" if changed == 1 else f"{changed} operations"
+        notes.append(
+            f"{one} completed with another value than at the invocation: the completion's counts"
+        )
+    return tuple(notes)
+
+
+def changed_arguments(events: Sequence[Event]) -> int:
+    """How many operations completed with another value than they were invoked with."""
+    begun: dict[int | str, Event] = {}
+    changed = 0
+    for event in events:
+        if event.process == NEMESIS:
+            continue
+        if event.type == "invoke":
+            begun[event.process] = event
+            continue
+        call = begun.pop(event.process, None)
+        if call is None or event.type != "ok" or event.value is None or event.value is call.value:
+            continue
+        if call.f != event.f:
+            continue
+        told, given = between(0, 0, call, 1, event), between(0, 0, call, 1, None)
+        changed += told is not None and given is not None and told.value != given.value
+    return changed
+
+
+def looks_nil(model: Model, operations: Iterable[Operation]) -> bool:
+    """Whether reads of a register returned null that nobody wrote."""
+    if model.name not in REGISTERS:
+        return False
+    nil = False
+    for op in operations:
+        if op.f in READS and op.seen and op.result is None:
+            nil = True
+        wrote = op.value if op.f in WRITES else None
+        if op.f == "delete" or (op.f in WRITES and wrote is None):
+            return False
+        if op.f == "cas" and isinstance(op.value, tuple) and op.value[1] is None:
+            return False
+    return nil
+
+
+def without_nil_reads(events: Sequence[Event]) -> list[Event]:
+    """The events as if reads that returned null had told nothing."""
+    return [
+        event._replace(type="fail")
+        if event.type == "ok" and event.f in READS and event.value is None
+        else event
+        for event in events
+    ]

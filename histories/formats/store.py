@@ -1,0 +1,36 @@
+"""Jepsen's store: `store/NAME/TIME/` holds what one test left.
+
+The history is `history.edn`; beside it may stand `history.txt`, the log `jepsen.log`, and, since
+Jepsen 0.3, the binary `test.jepsen`, which holds the history as well. `store/NAME/latest` and
+`store/latest` are links to the last test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from histories.errors import BadFolder
+
+FILES: Final = ("history.edn", "history.txt", "history.json", "test.jepsen", "jepsen.log")
+"""What may hold a history, the best first."""
+
+
+def history_file(folder: Path) -> Path:
+    """The file of the history in one test's folder, or in the last one of a store.
+
+    Raises BadFolder, which says what to give instead.
+    """
+    for path in (folder, folder / "latest"):
+        for name in FILES:
+            if (path / name).is_file():
+                return path / name
+    tests = sorted(
+        path.parent for name in FILES[:2] for path in folder.glob(f"*/{name}") if path.is_file()
+    )
+    if tests:
+        raise BadFolder(f"{folder} holds several tests: give one of them, such as {tests[-1]}")
+    raise BadFolder(
+        f"{folder} is neither the folder of a run nor one of Jepsen's store: it holds no run.json, "
+        f"no history.jsonl, and none of {', '.join(FILES)}"
+    )
