@@ -70,7 +70,8 @@ def test_kernel_reference_and_enumeration_agree(name: str) -> None:
     assert name not in KERNEL or by_reference <= COUNT // 3
     if COUNT >= 1000:
         assert min(outcomes.values()) > COUNT // 50, "hardly any history of one of the two kinds"
-        assert refused or all(known.answer is ANY for known in model.operations.values())
+        rare = ("kv", "queue", "unordered-queue")  # only deletes and drains
+        assert refused or name in rare or all(s.answer is ANY for s in model.operations.values())
 
 
 def is_violation(model: Model, part: Sequence[Operation], whole: list[Operation]) -> bool:
