@@ -1,0 +1,114 @@
+"""The protocol messages of a simulated run, as columns, and its story line by line.
+
+`messages.jsonl` has one message a line: sent_us (the protocol sent it), departs_us (it left the
+node, after its fsync), arrives_us (None when it was lost, with `reason`), source, target, kind,
+fields. A folder without it simply has no space-time diagram.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from harness.report.columns import Names, Texts, encode_numbers
+from histories.events import Json
+from histories.folder import RunFolder
+
+MESSAGES: Final = "messages.jsonl"
+STORY: Final = "story.txt"
+MESSAGES_MAX: Final = 500_000
+FIELDS_MAX: Final = 600
+"""Characters of a message's fields that are kept for the page."""
+_TIMED = re.compile(r"^\s*(\d+\.\d{3,9})\s")
+
+
+def messages_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:
+    """The columns of all messages in the order in which they were sent; None without a file."""
+    path = folder.path / MESSAGES
+    if not path.is_file():
+        return None
+    found = sorted(_messages(path), key=lambda m: m[0])
+    kinds, reasons = Names(), Names()
+    rows = found[:MESSAGES_MAX]
+    return {
+        "columns": {
+            "sent_us": encode_numbers([m[0] for m in rows], rising=True),
+            "wait_us": encode_numbers([max(0, m[1] - m[0]) for m in rows]),
+            "transit_us": encode_numbers([m[2] for m in rows]),
+            "source": encode_numbers([m[3] for m in rows]),
+            "target": encode_numbers([m[4] for m in rows]),
+            "kind": encode_numbers([kinds.number(m[5]) for m in rows]),
+            "fields": encode_numbers([texts.number(m[6]) if m[6] else 0 for m in rows]),
+            "reason": encode_numbers([kinds_or_none(reasons, m[7]) for m in rows]),
+        },
+        "kinds": kinds.list(),
+        "reasons": reasons.list(),
+        "left_out": max(0, len(found) - MESSAGES_MAX),
+        "count": len(rows),
+    }
+
+
+def kinds_or_none(names: Names, text: str | None) -> int:
+    return names.number(text) if text else 0
+
+
+Message = tuple[int, int, int, int, int, str, str, str | None]
+"""sent, departs, transit + 1 (0: lost), source, target, kind, fields, reason."""
+
+
+def _messages(path: Path) -> Iterator[Message]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            message = _message(line) if isinstance(line, dict) else None
+            if message is not None:
+                yield message
+
+
+def _message(line: dict[str, Any]) -> Message | None:
+    departs, arrives = line.get("departs_us"), line.get("arrives_us")
+    source, target = line.get("source"), line.get("target")
+    sent = line.get("sent_us")
+    sent = departs if sent is None else sent
+    numbers = (sent, departs if departs is not None else sent, source, target)
+    if not all(isinstance(n, int) and 0 <= n < 1 << 53 for n in numbers):
+        return None
+    left = int(numbers[1])  # type: ignore[arg-type]  # checked above
+    lost = not isinstance(arrives, int)
+    transit = 0 if lost else max(0, int(arrives) - left) + 1
+    reason = str(line.get("reason") or "lost") if lost else None
+    fields = _words(line.get("fields"))
+    return int(sent), left, transit, int(source), int(target), str(line.get("kind")), fields, reason  # type: ignore[arg-type]
+
+
+def _words(fields: Any) -> str:
+    if fields is None:
+        return ""
+    if isinstance(fields, dict):
+        words = ", ".join(f"{k} {_word(v)}" for k, v in fields.items())
+    else:
+        words = _word(fields)
+    return words if len(words) <= FIELDS_MAX else words[: FIELDS_MAX - 1] + "…"
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def story_of(folder: RunFolder) -> list[dict[str, Json]]:
+    """The lines of story.txt, each with the moment it tells of where it names one."""
+    path = folder.path / STORY
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines()[:5_000]:
+        timed = _TIMED.match(text)
+        at_us = round(float(timed.group(1)) * 1e6) if timed else None
+        lines.append({"at_us": at_us, "text": text})
+    return lines

@@ -1,0 +1,146 @@
+"""One HTML file per page: templates, styles and scripts put together, and nothing loaded from
+anywhere.
+
+Scripts and styles are files under `static/` and stand in the page as they are. Data is one JSON
+document in an element that is no script; every value reaches the page as text. A content security
+policy names the scripts by their hashes: even markup that got in could run nothing and fetch
+nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.report.run_report import RunData, bundle, load
+from histories.folder import RunFolder
+
+HERE: Final = Path(__file__).parent
+REPORT: Final = "report.html"
+PARTS: Final = (
+    "js/core.js",
+    "js/columns.js",
+    "js/operations.js",
+    "js/view.js",
+    "js/lanes.js",
+    "js/faults.js",
+    "js/paint.js",
+    "js/node_rows.js",
+    "js/timeline.js",
+    "js/timeline_input.js",
+    "js/tables.js",
+    "vendor/uPlot.iife.js",
+    "js/plots.js",
+)
+"""The scripts that any page may use: helpers, timeline, tables, plots."""
+RUN_SCRIPTS: Final = (
+    *PARTS,
+    "js/details.js",
+    "js/evidence.js",
+    "js/cluster.js",
+    "js/latency.js",
+    "js/spacetime.js",
+    "js/lists.js",
+    "js/run_page.js",
+)
+STYLES: Final = ("vendor/uPlot.min.css", "css/base.css")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined
+    )
+
+
+@cache
+def _static(name: str) -> str:
+    text = (HERE / "static" / name).read_text(encoding="utf-8")
+    if "</script" in text.lower() or "</style" in text.lower():
+        raise ValueError(f"{name} cannot stand inside a page: it ends its own element")
+    return text
+
+
+def render(
+    template: str,
+    *,
+    title: str,
+    scripts: tuple[str, ...],
+    styles: tuple[str, ...] = STYLES,
+    data: Any = None,
+    connects: bool = False,
+    **more: Any,
+) -> str:
+    """A whole page. `data` is handed to the scripts as the JSON document with the id "bundle".
+
+    `scripts` and `styles` are names under `static/`. With `connects` the page may ask its own
+    server; without, it can fetch nothing at all.
+    """
+    texts = [_static(name) for name in scripts]
+    sheets = [_static(name) for name in styles]
+    return _environment().get_template(template).render(
+        title=title,
+        scripts=[Markup(text) for text in texts],  # noqa: S704  # our own files, hashed below
+        styles=[Markup(sheet) for sheet in sheets],  # noqa: S704
+        policy=_policy(texts, sheets, connects),
+        bundle=None if data is None else Markup(inert_json(data)),  # noqa: S704
+        **more,
+    )
+
+
+def inert_json(data: Any) -> str:
+    """JSON that cannot end the element that holds it, nor begin a comment."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates are no characters
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _policy(scripts: list[str], styles: list[str], connects: bool) -> str:
+    def hashes(texts: list[str]) -> str:
+        digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+        return " ".join(f"'sha256-{base64.b64encode(d).decode()}'" for d in digests)
+
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {hashes(scripts)}",
+            f"style-src {hashes(styles)}",
+            "img-src data:",
+            f"connect-src {chr(39)}self{chr(39)}" if connects else "connect-src 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def run_page(data: RunData, *, home: str = "", live: bool = False) -> str:
+    """The page of a run. `home` is the address of the list of runs, if there is one; a `live` page
+    asks its server for more while the run goes on."""
+    scripts = (*RUN_SCRIPTS, "js/live.js") if live else RUN_SCRIPTS
+    return render(
+        "run.html",
+        title=f"{data.outcome}: {data.folder.name}",
+        scripts=scripts,
+        styles=(*STYLES, "css/run.css"),
+        data=bundle(data),
+        connects=live,
+        home=home,
+    )
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Write report.html into a run's folder, from what the folder holds."""
+    path = folder.path / REPORT
+    temporary = path.with_name(f".{REPORT}.part")
+    temporary.write_text(run_page(load(folder)), encoding="utf-8")
+    temporary.replace(path)
+    return path

@@ -1,0 +1,280 @@
+"""Everything that the page of a run shows, gathered from the run's folder alone.
+
+A folder may be cut off anywhere: whatever is missing is left out, and said. The result is one JSON
+document whose large parts are encoded columns; see `columns`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from harness.report.bins import binned
+from harness.report.columns import Encoded, Texts, encode_numbers
+from harness.report.coverage import Evidence, coverage
+from harness.report.failures import failing_parts, linearization_points
+from harness.report.disagreements import disagreements
+from harness.report.fault_bands import FaultBand, fault_bands
+from harness.report.messages import messages_of, story_of
+from harness.report.node_logs import NodeLogs, node_logs
+from harness.report.operations import OUTCOMES, Operations, operations_of
+from harness.run.config import RunConfig
+from harness.run.engine import again
+from harness.run.verdict import judge_folder, model_of
+from histories.availability import measure
+from histories.errors import HistoryError
+from histories.events import NEMESIS, Event, Json
+from histories.folder import RunFolder
+from histories.formats.native import read
+
+LINEARIZED_MAX: Final = 300_000
+"""Operations. The order that a checker found is shown up to this size."""
+JUDGE_LIMIT_S: Final = 60.0
+
+
+@dataclass
+class RunData:
+    """A run as it lies in its folder. `problems` says what could not be read, in sentences."""
+
+    folder: RunFolder
+    texts: Texts
+    run: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    verdict: dict[str, Any] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    operations: Operations = field(default_factory=lambda: Operations(Texts()))
+    bands: list[FaultBand] = field(default_factory=list)
+    logs: NodeLogs = field(default_factory=NodeLogs)
+    nodes: list[int] = field(default_factory=list)
+    model: str = "kv"
+    problems: list[str] = field(default_factory=list)
+    judged_now: bool = False
+
+    @property
+    def config(self) -> dict[str, Any]:
+        found = self.run.get("config")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def outcome(self) -> str:
+        """valid, invalid, unknown; "none" where there is nothing to judge."""
+        return str(self.verdict.get("verdict", "none"))
+
+
+def load(folder: RunFolder, *, judge: bool = True) -> RunData:
+    """Read a run's folder. Only a folder that is none raises HistoryError (from RunFolder.open)."""
+    texts = Texts()
+    data = RunData(folder, texts)
+    data.run = _document(data, "run.json")
+    data.schedule = _document(data, "schedule.json")
+    data.verdict = _document(data, "verdict.json")
+    try:
+        history = read(folder.history)
+        data.events = list(history.events)
+        data.problems += history.notes
+    except HistoryError as error:
+        data.problems.append(f"the history {_after_path(error)}")
+    data.model = model_of(folder)
+    data.nodes = _nodes(data)
+    data.operations = operations_of(data.events, texts)
+    data.bands = fault_bands(data.events, data.nodes)
+    data.logs = node_logs(folder, data.events)
+    if judge and not data.verdict and data.events:
+        _judge(data)
+    return data
+
+
+def _after_path(error: HistoryError) -> str:
+    return str(getattr(error, "message", error))
+
+
+def _document(data: RunData, name: str) -> dict[str, Any]:
+    if not (data.folder.path / name).exists():
+        data.problems.append(f"{name} is missing: the run was cut off before it wrote it")
+        return {}
+    try:
+        found = data.folder.read_json(name)
+    except HistoryError as error:
+        data.problems.append(str(error))
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _nodes(data: RunData) -> list[int]:
+    count = data.config.get("nodes")
+    if isinstance(count, int) and 0 < count <= 1_000:
+        return list(range(1, count + 1))
+    known = {e.node for e in data.events if isinstance(e.node, int)}
+    return sorted(known | {node for node, _ in data.folder.decided_files()})
+
+
+def _judge(data: RunData) -> None:
+    try:
+        data.verdict = judge_folder(data.folder, time_limit_s=JUDGE_LIMIT_S).to_json()
+        data.judged_now = True
+    except HistoryError as error:
+        data.problems.append(f"it could not be judged: {_after_path(error)}")
+
+
+def bundle(data: RunData) -> dict[str, Json]:
+    """The document that the page is made of."""
+    operations, texts = data.operations, data.texts
+    columns: dict[str, Encoded] = operations.encode()
+    points = _points(data)
+    if points is not None:
+        columns["point"] = encode_numbers(points)
+    linear = data.verdict.get("linearizability")
+    failing = failing_parts(linear, data.events, operations, data.model) if linear else []
+    document: dict[str, Json] = {
+        "format": 1,
+        "name": data.folder.name,
+        "header": header(data),
+        "nodes": data.nodes,
+        "time": _time(data),
+        "phases": _phases(data.events),
+        "operations": {
+            "count": len(operations),
+            "events": len(data.events),
+            "outcomes": list(OUTCOMES),
+            "functions": operations.functions.list(),
+            "keys": operations.keys.list(),
+            "errors": operations.errors.list(),
+            "columns": columns,
+        },
+        "faults": [band.to_json() for band in data.bands],
+        "leaders": data.logs.leaders(),
+        "marks": data.logs.marks(),
+        "failing": failing,
+        "disagreements": disagreements(
+            data.folder, data.verdict.get("agreement"), data.logs.zero_ns
+        ),
+        "availability": availability(data),
+        "coverage": coverage(
+            Evidence(
+                data.config, data.schedule, data.verdict, operations, data.bands, data.logs
+            )
+        ),
+        "logs": data.logs.encode(texts),
+        "messages": messages_of(data.folder, texts),
+        "story": story_of(data.folder),
+        "is_running": is_running(data),
+    }
+    document["texts"] = texts.encode()  # last: every part above adds to it
+    return document
+
+
+def is_running(data: RunData) -> bool:
+    """Whether the run may still be going on: it has begun, and nothing says that it ended."""
+    if not data.run or (data.verdict and not data.judged_now):
+        return False
+    return not any(e.f == "phase" and e.value == "done" for e in data.events[-3:])
+
+
+def availability(data: RunData) -> dict[str, Json]:
+    """Outcomes, latencies and unavailability: measured anew, since every view needs all of it."""
+    measured = measure(data.events, threshold_ns=100_000_000)
+    document = measured.to_json()
+    document["windows"] = [list(w) for w in sorted(measured.windows, key=lambda w: -w.duration_ns)]
+    document["windows"] = document["windows"][:500]
+    return document
+
+
+def _points(data: RunData) -> list[int] | None:
+    detectors = data.verdict.get("detectors")
+    valid = isinstance(detectors, dict) and detectors.get("linearizability") == "valid"
+    if not valid or len(data.operations) > LINEARIZED_MAX:
+        return None
+    return linearization_points(data.events, data.operations, data.model, JUDGE_LIMIT_S)
+
+
+def _time(data: RunData) -> dict[str, Json]:
+    clients = [e.time for e in (*data.events[:1], *data.events[-1:])]
+    first_us = clients[0] // 1000 if clients else 0
+    return {"first_us": first_us, "last_us": clients[-1] // 1000 if clients else 0}
+
+
+def _phases(events: list[Event]) -> list[dict[str, Json]]:
+    return [
+        {"at_us": e.time // 1000, "phase": str(e.value)}
+        for e in events
+        if e.process == NEMESIS and e.f == "phase"
+    ]
+
+
+# ------------------------------------------------------------------------------- the header
+
+
+def header(data: RunData) -> dict[str, Json]:
+    """Verdict, facts and commands, all as texts."""
+    linear = data.verdict.get("linearizability") or {}
+    reasons = [str(r) for r in data.verdict.get("reasons") or ()]
+    sentence = reasons[0] if reasons else str(linear.get("sentence", ""))
+    return {
+        "verdict": data.outcome,
+        "sentence": sentence or "There is nothing to judge.",
+        "reasons": reasons[1:],
+        "notes": [*data.problems, *(str(n) for n in data.verdict.get("notes") or ())],
+        "detectors": data.verdict.get("detectors") or {},
+        "facts": facts(data),
+        "commands": commands(data),
+        "configuration": data.run,
+        "judged_now": data.judged_now,
+    }
+
+
+def facts(data: RunData) -> list[list[str]]:
+    """What was run, as pairs of name and text."""
+    config = data.config
+    found = [("target", str(config.get("protocol", "not recorded")))]
+    if config.get("mutant"):
+        found.append(("planted bug", str(config["mutant"])))
+    if data.nodes:
+        learners = config.get("learners")
+        found.append(("nodes", f"{len(data.nodes)}" + (f", {learners} learn" if learners else "")))
+    for name, label in (("on", "runs on"), ("workload", "workload"), ("seed", "seed")):
+        if config.get(name) is not None:
+            found.append((label, str(config[name])))
+    struck = sorted({b.kind for b in data.bands})
+    found.append(("faults", f"{len(data.bands)}: {', '.join(struck)}" if struck else "none"))
+    found.append(("operations", f"{len(data.operations):,}"))
+    seconds = (data.events[-1].time - data.events[0].time) / 1e9 if data.events else 0.0
+    found.append(("duration", f"{seconds:.3f} s"))
+    longest = availability(data)["longest_unavailability_ns"] if data.events else 0
+    found.append(("longest unavailability", f"{longest / 1e6:,.1f} ms"))
+    return [list(pair) for pair in found]
+
+
+def commands(data: RunData) -> list[list[str]]:
+    """The commands that judge, replay, shrink and run it again: pairs of purpose and text."""
+    path = shlex.quote(str(data.folder.path))
+    found = [["judge again", f"antipaxos check {path}"]]
+    try:
+        config = RunConfig.from_json(data.config)
+    except Exception:  # whatever was recorded by another version: the other commands still hold
+        return found
+    found.append(["replay", f"antipaxos replay {path}"])
+    if config.on == "sim" and data.outcome == "invalid":
+        found.append(["shrink", f"antipaxos shrink {path}"])
+    if config.only is None and not config.world:
+        found.append(["run again", again(config)])
+    return found
+
+
+def summary(data: RunData, bins: int = 120) -> dict[str, Json]:
+    """What the index and comparisons need of a run."""
+    linear = availability(data)
+    return {
+        "name": data.folder.name,
+        "header": header(data),
+        "availability": linear,
+        "bins": binned(data.operations, bins).to_json(),
+        "faults": [b.to_json() for b in data.bands],
+        "time": _time(data),
+    }
+
+
+def load_path(path: Path | str) -> RunData:
+    """The run in a folder. Raises HistoryError where it is no run's folder."""
+    return load(RunFolder.open(path))
