@@ -17,9 +17,12 @@ from harness import __version__
 from harness.cli.check import check, convert
 from harness.cli.clean import clean
 from harness.cli.doctor import doctor
+from harness.cli.explain import explain_command
 from harness.cli.mutants import mutants
 from harness.cli.replay import replay_command
+from harness.cli.report import report_command
 from harness.cli.run import run
+from harness.cli.show import show_command
 from harness.cli.shrink import shrink_command
 from harness.cli.sweep import sweep_command
 from harness.errors import HarnessError, UsageError
@@ -54,6 +57,9 @@ def cli() -> None:
 for command in (
     run,
     check,
+    show_command,
+    explain_command,
+    report_command,
     sweep_command,
     replay_command,
     shrink_command,

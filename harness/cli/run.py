@@ -15,6 +15,7 @@ from faults.shapes import DRAWN_SHAPES
 from harness.cli.display import LiveDisplay, Silent
 from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import show
+from harness.report.page import write_report
 from harness.run.config import RunConfig, default_of
 from harness.run.engine import execute
 from harness.runtimes import RUNTIMES
@@ -178,8 +179,9 @@ def run(
     console = Console(stderr=as_json)
     observer = Silent(errors) if as_json else LiveDisplay(console)
     result = execute(config, store, observer)
+    write_report(result.folder)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:
-        show(result, console)
+        show(result.folder, console)
     return result.verdict.exit_code

@@ -8,6 +8,7 @@ a browser decodes them in a fraction of a second (`static/js/columns.js`).
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import sys
 import zlib
@@ -30,7 +31,7 @@ def encode_numbers(values: Sequence[int], *, rising: bool = False) -> Encoded:
     stored: Sequence[int] = values
     if rising and values:
         stored = [values[0]]
-        stored += [after - before for before, after in zip(values, values[1:], strict=False)]
+        stored += [after - before for before, after in itertools.pairwise(values)]
     most = max(stored, default=0)
     for name, code, limit in _TYPES:
         if most < limit:

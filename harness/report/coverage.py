@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from faults.description import KINDS
+from faults.kinds import KINDS, kinds_of
 from harness.report.fault_bands import FaultBand
 from harness.report.node_logs import NodeLogs
 from harness.report.operations import INFO, MISMATCH, OK, OPEN, Operations
@@ -56,7 +56,7 @@ LEADERLESS: Final = frozenset(("epaxos", "basic-paxos"))
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the findings rest on. `schedule` is schedule.json, `config` that of run.json."""
+    """What the findings rest on. `schedule` is schedule.json, `config` the flat settings."""
 
     config: dict[str, Any]
     schedule: dict[str, Any]
@@ -83,14 +83,24 @@ Line = tuple[bool, str]
 
 
 def _faults(evidence: Evidence) -> Iterator[Line]:
-    struck = Counter(b.kind for b in evidence.bands if b.verified and b.strikes)
-    asked = set(evidence.config.get("faults") or ())
+    composites = {
+        str(f.get("id")): str(f.get("kind"))
+        for f in evidence.schedule.get("faults") or ()
+        if isinstance(f, dict)
+    }
+    struck = Counter(
+        composites.get(b.id.partition(".")[0], b.kind)
+        for b in evidence.bands
+        if b.verified and b.strikes
+    )
+    asked = set(evidence.config.get("kinds") or ())
     for kind, count in sorted(struck.items()):
         yield True, f"{kind} struck {_times(count)}"
     never = sorted(asked - set(struck))
     if never:
         yield False, f"asked for, but never struck: {', '.join(never)}"
-    others = [kind for kind in KINDS if kind not in asked and kind not in struck]
+    possible = kinds_of(str(evidence.config.get("on"))) or tuple(KINDS)
+    others = [kind for kind in possible if kind not in asked and kind not in struck]
     if others:
         yield False, f"kinds of faults that were not asked for: {', '.join(others)}"
     for band in evidence.bands:
@@ -98,7 +108,7 @@ def _faults(evidence: Evidence) -> Iterator[Line]:
             yield False, f"not proven: {band.what}: {band.problem or 'its probes disagree'}"
         elif not band.strikes:
             yield False, f"found nothing to strike: {band.what}"
-    recorded = {b.id for b in evidence.bands}
+    recorded = {b.id.partition(".")[0] for b in evidence.bands}  # a composite's steps: f1.1, f1.2
     planned = [f for f in evidence.schedule.get("faults") or () if isinstance(f, dict)]
     missed = [f for f in planned if str(f.get("id")) not in recorded]
     if missed:
@@ -130,20 +140,24 @@ def _leader_at(leaders: Sequence[dict[str, Json]], at_us: int) -> int:
 
 
 def _protocol(evidence: Evidence) -> Iterator[Line]:
-    protocol = str(evidence.config.get("protocol", ""))
+    protocol = str(evidence.config.get("target", ""))
     if not evidence.logs.lines:
         yield False, "no node's log was recorded: which protocol states were reached is not known"
         return
     count = Counter(line[2] for line in evidence.logs.lines)
     if protocol not in LEADERLESS:
         changes = max(0, sum(1 for e in evidence.logs.leaders() if e["node"]) - 1)
-        yield bool(changes), f"the leader changed {_times(changes)}" if changes else (
-            "the leader never changed"
+        yield (
+            bool(changes),
+            f"the leader changed {_times(changes)}" if changes else ("the leader never changed"),
         )
     restarts = sum(1 for line in evidence.logs.lines if line[2] == "recovered" and line[0] > 0)
     restarts = max(0, restarts if count["recovered"] else 0)
-    yield bool(restarts), f"nodes recovered from their disks {_times(restarts)}" if restarts else (
-        "no node recovered from its disk after the start"
+    yield (
+        bool(restarts),
+        f"nodes recovered from their disks {_times(restarts)}"
+        if restarts
+        else ("no node recovered from its disk after the start"),
     )
     for event, (did, did_not) in {**STATES, **OF_PROTOCOL.get(protocol, {})}.items():
         if event == "step-down" and protocol in LEADERLESS:
@@ -181,9 +195,7 @@ def contended_keys(operations: Operations) -> int:
     """On how many keys two operations of different clients were under way at the same time."""
     busy_until: dict[int, int] = {}
     shared: set[int] = set()
-    for key, start, end in zip(
-        operations.key, operations.start_us, operations.end_us, strict=True
-    ):
+    for key, start, end in zip(operations.key, operations.start_us, operations.end_us, strict=True):
         if busy_until.get(key, -1) > start:
             shared.add(key)
         busy_until[key] = max(busy_until.get(key, -1), end)
@@ -198,9 +210,7 @@ def _after_healing(evidence: Evidence) -> Iterator[Line]:
         return
     answered = sum(
         outcome in (OK, MISMATCH) and any(start <= at < end for start, end in during)
-        for outcome, at in zip(
-            evidence.operations.outcome, evidence.operations.end_us, strict=True
-        )
+        for outcome, at in zip(evidence.operations.outcome, evidence.operations.end_us, strict=True)
     )
     yield (
         bool(answered),

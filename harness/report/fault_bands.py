@@ -11,17 +11,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from faults.description import FaultError, fault_from_json
+from faults.description import FaultError
+from faults.kinds import fault_from_json
 from histories.events import NEMESIS, Event, Json
 
 EFFECTS: Final = {
     "kill": "down",
     "power": "down",
     "stop": "down",
+    "amnesia": "down",
     "pause": "paused",
     "partition": "cut",
     "clock": "clock",
     "drift": "clock",
+    "monotonic": "clock",
     "strobe": "clock",
     "slow-disk": "disk",
 }

@@ -42,17 +42,13 @@ def messages_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:
             "target": encode_numbers([m[4] for m in rows]),
             "kind": encode_numbers([kinds.number(m[5]) for m in rows]),
             "fields": encode_numbers([texts.number(m[6]) if m[6] else 0 for m in rows]),
-            "reason": encode_numbers([kinds_or_none(reasons, m[7]) for m in rows]),
+            "reason": encode_numbers([reasons.number(m[7]) for m in rows]),
         },
         "kinds": kinds.list(),
         "reasons": reasons.list(),
         "left_out": max(0, len(found) - MESSAGES_MAX),
         "count": len(rows),
     }
-
-
-def kinds_or_none(names: Names, text: str | None) -> int:
-    return names.number(text) if text else 0
 
 
 Message = tuple[int, int, int, int, int, str, str, str | None]
@@ -72,19 +68,22 @@ def _messages(path: Path) -> Iterator[Message]:
 
 
 def _message(line: dict[str, Any]) -> Message | None:
-    departs, arrives = line.get("departs_us"), line.get("arrives_us")
-    source, target = line.get("source"), line.get("target")
-    sent = line.get("sent_us")
+    departs, arrives = _time(line.get("departs_us")), _time(line.get("arrives_us"))
+    source, target = _time(line.get("source")), _time(line.get("target"))
+    sent = _time(line.get("sent_us"))
     sent = departs if sent is None else sent
-    numbers = (sent, departs if departs is not None else sent, source, target)
-    if not all(isinstance(n, int) and 0 <= n < 1 << 53 for n in numbers):
+    departs = sent if departs is None else departs
+    if sent is None or departs is None or source is None or target is None:
         return None
-    left = int(numbers[1])  # type: ignore[arg-type]  # checked above
-    lost = not isinstance(arrives, int)
-    transit = 0 if lost else max(0, int(arrives) - left) + 1
-    reason = str(line.get("reason") or "lost") if lost else None
+    transit = 0 if arrives is None else max(0, arrives - departs) + 1
+    reason = str(line.get("reason") or "lost") if arrives is None else None
     fields = _words(line.get("fields"))
-    return int(sent), left, transit, int(source), int(target), str(line.get("kind")), fields, reason  # type: ignore[arg-type]
+    return sent, departs, transit, source, target, str(line.get("kind")), fields, reason
+
+
+def _time(value: Any) -> int | None:
+    """A whole number that a column can hold."""
+    return value if value.__class__ is int and 0 <= value < 1 << 53 else None
 
 
 def _words(fields: Any) -> str:

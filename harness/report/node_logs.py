@@ -144,9 +144,10 @@ def _words(about: dict[str, Json]) -> str:
     """The fields of a log line for people."""
     words = []
     for name, value in about.items():
-        if name == "traceback":
-            value = "".join(value) if isinstance(value, list) else value
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if name == "traceback" and isinstance(value, list):
+            shown = "".join(map(str, value))
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         words.append(f"{name} {shown}")
     return "  ".join(words)[:TEXT_MAX]
 

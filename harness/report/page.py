@@ -85,13 +85,17 @@ def render(
     """
     texts = [_static(name) for name in scripts]
     sheets = [_static(name) for name in styles]
-    return _environment().get_template(template).render(
-        title=title,
-        scripts=[Markup(text) for text in texts],  # noqa: S704  # our own files, hashed below
-        styles=[Markup(sheet) for sheet in sheets],  # noqa: S704
-        policy=_policy(texts, sheets, connects),
-        bundle=None if data is None else Markup(inert_json(data)),  # noqa: S704
-        **more,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            title=title,
+            scripts=[Markup(text) for text in texts],  # our own files, hashed below
+            styles=[Markup(sheet) for sheet in sheets],
+            policy=_policy(texts, sheets, connects),
+            bundle=None if data is None else Markup(inert_json(data)),
+            **more,
+        )
     )
 
 

@@ -14,12 +14,13 @@ from typing import Any, Final
 from harness.report.bins import binned
 from harness.report.columns import Encoded, Texts, encode_numbers
 from harness.report.coverage import Evidence, coverage
-from harness.report.failures import failing_parts, linearization_points
 from harness.report.disagreements import disagreements
+from harness.report.failures import failing_parts, linearization_points
 from harness.report.fault_bands import FaultBand, fault_bands
 from harness.report.messages import messages_of, story_of
 from harness.report.node_logs import NodeLogs, node_logs
 from harness.report.operations import OUTCOMES, Operations, operations_of
+from harness.report.settings import flat_settings
 from harness.run.config import RunConfig
 from harness.run.engine import again
 from harness.run.verdict import judge_folder, model_of
@@ -53,9 +54,9 @@ class RunData:
     judged_now: bool = False
 
     @property
-    def config(self) -> dict[str, Any]:
-        found = self.run.get("config")
-        return found if isinstance(found, dict) else {}
+    def settings(self) -> dict[str, Any]:
+        """The configuration, flat."""
+        return flat_settings(self.run.get("config"))
 
     @property
     def outcome(self) -> str:
@@ -103,7 +104,7 @@ def _document(data: RunData, name: str) -> dict[str, Any]:
 
 
 def _nodes(data: RunData) -> list[int]:
-    count = data.config.get("nodes")
+    count = data.settings.get("nodes")
     if isinstance(count, int) and 0 < count <= 1_000:
         return list(range(1, count + 1))
     known = {e.node for e in data.events if isinstance(e.node, int)}
@@ -152,9 +153,7 @@ def bundle(data: RunData) -> dict[str, Json]:
         ),
         "availability": availability(data),
         "coverage": coverage(
-            Evidence(
-                data.config, data.schedule, data.verdict, operations, data.bands, data.logs
-            )
+            Evidence(data.settings, data.schedule, data.verdict, operations, data.bands, data.logs)
         ),
         "logs": data.logs.encode(texts),
         "messages": messages_of(data.folder, texts),
@@ -226,8 +225,8 @@ def header(data: RunData) -> dict[str, Json]:
 
 def facts(data: RunData) -> list[list[str]]:
     """What was run, as pairs of name and text."""
-    config = data.config
-    found = [("target", str(config.get("protocol", "not recorded")))]
+    config = data.settings
+    found = [("target", str(config.get("target", "not recorded")))]
     if config.get("mutant"):
         found.append(("planted bug", str(config["mutant"])))
     if data.nodes:
@@ -251,13 +250,13 @@ def commands(data: RunData) -> list[list[str]]:
     path = shlex.quote(str(data.folder.path))
     found = [["judge again", f"antipaxos check {path}"]]
     try:
-        config = RunConfig.from_json(data.config)
+        config = RunConfig.from_json(data.run["config"])
     except Exception:  # whatever was recorded by another version: the other commands still hold
         return found
     found.append(["replay", f"antipaxos replay {path}"])
     if config.on == "sim" and data.outcome == "invalid":
         found.append(["shrink", f"antipaxos shrink {path}"])
-    if config.only is None and not config.world:
+    if data.settings.get("only") is None and not data.settings.get("world"):
         found.append(["run again", again(config)])
     return found
 

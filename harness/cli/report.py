@@ -1,0 +1,22 @@
+"""`antipaxos report`: the page of a run, made again from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.report.page import write_report
+from histories.folder import RunFolder
+
+
+@click.command(name="report")
+@click.argument("folders", type=click.Path(path_type=Path), nargs=-1, required=True)
+def report_command(folders: tuple[Path, ...]) -> None:
+    """Write report.html into each of FOLDERS, the folders of runs.
+
+    The page is one file that needs no network: verdict, timeline, plots, cluster, messages, logs,
+    and what was not tested. It is made from the folder alone, also of a run that was cut off.
+    """
+    for folder in folders:
+        click.echo(write_report(RunFolder.open(folder)))

@@ -1,0 +1,18 @@
+"""`antipaxos show`: the summary of a recorded run, in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.report.run_report import load_path
+from harness.report.text import show_run
+
+
+@click.command(name="show")
+@click.argument("folder", type=click.Path(path_type=Path))
+def show_command(folder: Path) -> None:
+    """Print the summary of the run in FOLDER: what was done, what broke, and the verdict."""
+    show_run(load_path(folder), Console())
