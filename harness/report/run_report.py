@@ -23,7 +23,7 @@ from harness.report.operations import OUTCOMES, Operations, operations_of
 from harness.report.settings import flat_settings
 from harness.run.config import RunConfig
 from harness.run.engine import again
-from harness.run.verdict import judge_folder, model_of
+from harness.run.verdict import judge_folder
 from histories.availability import measure
 from histories.errors import HistoryError
 from histories.events import NEMESIS, Event, Json
@@ -77,7 +77,7 @@ def load(folder: RunFolder, *, judge: bool = True) -> RunData:
         data.problems += history.notes
     except HistoryError as error:
         data.problems.append(f"the history {_after_path(error)}")
-    data.model = model_of(folder)
+    data.model = _model(data)
     data.nodes = _nodes(data)
     data.operations = operations_of(data.events, texts)
     data.bands = fault_bands(data.events, data.nodes)
@@ -101,6 +101,12 @@ def _document(data: RunData, name: str) -> dict[str, Any]:
         data.problems.append(str(error))
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _model(data: RunData) -> str:
+    """The model that judges the history, as run.json says; else kv."""
+    found = data.run.get("model")
+    return found if isinstance(found, str) else "kv"
 
 
 def _nodes(data: RunData) -> list[int]:
