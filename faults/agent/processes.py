@@ -29,6 +29,8 @@ STOPPED = "Tt"
 ENGINE_PROGRAMS = ("runc", "crun", "youki", "exe")
 """What a container engine's own process is called before it becomes the node's program."""
 SETTLE_S = 5.0
+HELPERS: set[int] = set()
+"""Processes that the agent has started itself; a kill takes them, but nobody waits for them."""
 
 
 class Process(NamedTuple):
@@ -73,7 +75,8 @@ def read_process(pid: int) -> Process | None:
 def processes() -> list[Process]:
     """The node's processes that live, by pid: not the agent, no zombies."""
     own = os.getpid()
-    pids = sorted(int(name) for name in os.listdir(PROC) if name.isdigit() and int(name) != own)  # noqa: PTH208
+    pids = sorted(int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208
+    pids = [pid for pid in pids if pid != own and pid not in HELPERS]
     found = (read_process(pid) for pid in pids)
     return [p for p in found if p is not None and p.state not in DEAD]
 
@@ -124,14 +127,18 @@ class NodeProcesses:
         self.control = threading.RLock()
         self.paused = False
 
-    def kill(self, wait: Wait = no_wait) -> dict[str, Any]:
-        """SIGKILL to all; answers once they are gone."""
+    def kill(
+        self, wait: Wait = no_wait, signalled: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        """SIGKILL to all; answers once they are gone. `signalled` is called when the signal has
+        been sent, before they are waited for."""
         require_own_namespace()
         victims = processes()
         wait()
         began_ns = time.monotonic_ns()
         found = self._signal_all(signal.SIGKILL)
         done_ns = time.monotonic_ns()
+        signalled()
         self.paused = False
         # What was forked since the list was made is dying, too: it counts as a victim.
         victims = sorted({*victims, *processes()}, key=lambda p: p.pid) if found else []

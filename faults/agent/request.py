@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from faults.agent.errors import BadRequest
 
 Request: TypeAlias = Mapping[str, Any]
 Answer: TypeAlias = dict[str, Any]
+TEXT_MAX: Final = 4096
 
 
 def number(
@@ -18,6 +19,14 @@ def number(
     value = request.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise BadRequest(f"{name} is {value!r}", f"give a number from {least} to {most}")
+    return value
+
+
+def text(request: Request, name: str) -> str:
+    """A text of the request that is not empty."""
+    value = request.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= TEXT_MAX:
+        raise BadRequest(f"{name} is {value!r}", f"give a text of 1 to {TEXT_MAX} characters")
     return value
 
 

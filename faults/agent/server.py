@@ -32,6 +32,7 @@ from typing import Final
 from faults.agent import VERSION, guard
 from faults.agent.capabilities import probe_capabilities
 from faults.agent.clock import Clock, Setting, await_node
+from faults.agent.disk.operations import DiskOperations
 from faults.agent.errors import AgentError, BadRequest, Failed
 from faults.agent.evidence import clock_evidence
 from faults.agent.network import Network
@@ -41,6 +42,8 @@ from faults.agent.request import Answer, Request, number
 from faults.agent.synchronized_start import Wait, no_wait, wait_until
 
 LINE_MAX: Final = 1 << 20
+WAIT_OWN_THREAD: Final = 0x20000000
+"""__WNOTHREAD of wait(2)."""
 OFFSET_NS_MAX: Final = 10**18  # thirty years: further, and the sums leave 64 bits
 DRIFT_PPM_LEAST: Final = 10**6  # it stands still
 DRIFT_PPM_MAX: Final = 9 * 10**6  # ten times as fast
@@ -53,12 +56,18 @@ LANES: Final = {
     "pause": "process",
     "resume": "process",
     "clock": "clock",
+    "power": "process",
+    "disk_open": "disk",
+    "disk": "disk",
+    "damage": "disk",
     "await_process": "waiting",
+    "await_disk": "waiting",
     "probe_links": "probing",
     "measure_links": "measuring",
     "addresses": "looking",
     "probe_process": "looking",
     "probe_clock": "looking",
+    "probe_disk": "disk-probing",
     "status": "looking",
     "heal": "healing",
 }
@@ -73,6 +82,7 @@ class Operations:
         self.network = Network()
         self.node = NodeProcesses()
         self.false_clock = Clock(self.node)
+        self.node_disk = DiskOperations(self.node)
         self.can = probe_capabilities(self.network)
         self.can["probes"] = self.network.listen(probe_port)
 
@@ -120,6 +130,29 @@ class Operations:
         )
         return self.false_clock.set(setting, self._wait(request))
 
+    def disk_open(self, request: Request) -> Answer:
+        """The node's next starts have the disk that can fail: see `DiskOperations.open`."""
+        return self.node_disk.open(request)
+
+    def disk(self, request: Request) -> Answer:
+        """Slow, stalled, full, failing: see `DiskOperations.set`."""
+        return self.node_disk.set(request, self._wait(request))
+
+    def power(self, request: Request) -> Answer:
+        """What was not fsynced is gone: see `DiskOperations.cut`."""
+        return self.node_disk.cut(request, self._wait(request))
+
+    def damage(self, request: Request) -> Answer:
+        """A file is not what it was: see `DiskOperations.damage`."""
+        return self.node_disk.damage(request)
+
+    def await_disk(self, request: Request) -> Answer:
+        return self.node_disk.await_mount(request)
+
+    def probe_disk(self, request: Request) -> Answer:
+        """What a program in the node's place sees: see `Disk.probe`."""
+        return self.node_disk.probe(request)
+
     def await_process(self, request: Request) -> Answer:
         """timeout_s. Waits for the node to start; its clock is false again before the answer."""
         require_own_namespace()
@@ -147,6 +180,7 @@ class Operations:
             "paused": self.node.paused,
             "offset_ns": self.false_clock.setting.offset_ns,
             "clock_active": self.false_clock.active,
+            "disk": self.node_disk.disk.state(),
         }
 
     def heal(self, request: Request) -> Answer:
@@ -154,6 +188,7 @@ class Operations:
         steps: dict[str, Callable[[], object]] = {
             "network": self.network.heal,
             "clock": self.false_clock.heal,
+            "disk": self.node_disk.disk.heal,
             # Last: what is paused should wake to a healed world.
             "resume": lambda: self.node.resume() if self.node.paused else None,
         }
@@ -294,8 +329,8 @@ class Server:
 
     def _heal(self, reason: str) -> None:
         self._operations.closing.set()
-        for name in ("network", "process", "clock"):  # what is under way must not undo the healing
-            self._lanes[name].await_idle(SETTLE_S)
+        for name in ("network", "process", "clock", "disk"):
+            self._lanes[name].await_idle(SETTLE_S)  # what is under way must not undo the healing
         problems = self._operations.heal({})["problems"]
         report = {"healed": reason, "monotonic_ns": time.monotonic_ns(), "problems": problems}
         print(json.dumps(report), file=sys.stderr, flush=True)
@@ -312,6 +347,7 @@ def _refusal(request: Request, error: AgentError) -> Answer:
 
 
 def _collect_orphans() -> None:
+    """Only what is a child of this thread, as orphans are: other threads wait for their own."""
     with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
+        while os.waitpid(-1, os.WNOHANG | WAIT_OWN_THREAD)[0]:
             pass

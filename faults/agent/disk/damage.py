@@ -1,0 +1,157 @@
+"""What a bad drive does to files that had been fsynced.
+
+    flip         some bits of one place are wrong
+    truncate     the file has lost its end
+    old          a block shows what it held before it was last fsynced: the drive said that it had
+                 written it, and had not
+    read-error   a block cannot be read, until it is written again
+
+One file, one place. Half of the time the place is among what was written last, where a log that
+cannot tell a torn write from a lost one gives itself away; else it is anywhere in the file.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+from collections.abc import Iterator
+from random import Random
+from typing import Any, Final, NamedTuple
+
+from faults.agent.disk.store import HIDDEN, BadRange, Key, Store
+from faults.agent.disk.unsynced import BLOCK, Generation, write_all
+from faults.agent.errors import BadRequest, Failed
+
+MODES: Final = ("flip", "truncate", "old", "read-error")
+RECENT: Final = 3
+"""So many fsyncs count as the last ones."""
+
+
+class Target(NamedTuple):
+    """A file that may be damaged, and what was written to it by the last fsyncs, newest last."""
+
+    path: str
+    key: Key
+    size: int
+    recent: tuple[Generation, ...]
+
+
+def damage(store: Store, mode: str, pattern: str, seed: str) -> dict[str, Any]:
+    """Damage one file whose path matches `pattern` ("" for any). The node must be down.
+
+    Raises BadRequest for an unknown mode, Failed when there is nothing to damage.
+    """
+    if mode not in MODES:
+        raise BadRequest(f"mode is {mode!r}", f"give one of {', '.join(MODES)}")
+    random = Random(seed)
+    with store.lock:
+        found = sorted(targets(store, pattern), key=lambda t: t.path)
+        if not found:
+            raise Failed(
+                f"the node has no file with data that matches {pattern or '*'!r}",
+                "give another path, or let the node write something first",
+            )
+        target = random.choice(found)
+        file = os.open(store.root / target.path, os.O_RDWR)
+        try:
+            before = _digest(file)
+            done = _CARRY_OUT[mode](store, target, file, random)
+            after = _digest(file)
+        finally:
+            os.close(file)
+    return {
+        "mode": mode,
+        "file": target.path,
+        "size": target.size,
+        **done,
+        "digest": [before, after],
+    }
+
+
+def targets(store: Store, pattern: str) -> Iterator[Target]:
+    """The node's files that hold something, but not those that are exempt."""
+    root = str(store.root)
+    for folder, folders, names in os.walk(root):
+        folders[:] = [f for f in folders if not os.fsencode(f).startswith(HIDDEN)]
+        for name in names:
+            full = f"{folder}/{name}"
+            path = full.removeprefix(root).lstrip("/")
+            status = os.lstat(full)
+            hidden = os.fsencode(name).startswith(HIDDEN)
+            if hidden or os.fsencode(path) in store.exempt or not os.path.isfile(full):  # noqa: PTH113
+                continue
+            if status.st_size and fnmatch.fnmatch(path, pattern or "*"):
+                key = (status.st_dev, status.st_ino)
+                file = store.files.get(key)
+                recent = tuple(file.data.history)[-RECENT:] if file is not None else ()
+                yield Target(path, key, status.st_size, recent)
+
+
+def _digest(file: int) -> str:
+    digest, offset = hashlib.sha256(), 0
+    while data := os.pread(file, 1 << 20, offset):
+        digest.update(data)
+        offset += len(data)
+    return digest.hexdigest()[:16]
+
+
+def _place(target: Target, random: Random) -> int:
+    """An offset: among what was written last, or anywhere."""
+    blocks = sorted({b for g in target.recent for b in g.written if b * BLOCK < target.size})
+    if blocks and random.randrange(2):
+        start = random.choice(blocks) * BLOCK
+        return min(start + random.randrange(BLOCK), target.size - 1)
+    return random.randrange(target.size)
+
+
+def _flip(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
+    offset = _place(target, random)
+    length = min(random.choice([1, 8, 512]), target.size - offset)
+    old = os.pread(file, length, offset)
+    new = bytearray(old)
+    for _ in range(max(1, length // 8)):
+        new[random.randrange(length)] ^= 1 << random.randrange(8)
+    if new == old:  # two flips of one bit
+        new[0] ^= 1
+    write_all(file, bytes(new), offset)
+    return {"offset": offset, "length": length}
+
+
+def _truncate(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
+    offset = _place(target, random)
+    os.ftruncate(file, offset)
+    return {"offset": offset, "lost": target.size - offset}
+
+
+def _old(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
+    """The write of one block by one of the last fsyncs never happened."""
+    choices = [
+        (generation, block)
+        for generation in target.recent
+        for block in sorted(generation.written)
+        if block * BLOCK < target.size
+    ]
+    if choices:
+        generation, block = random.choice(choices)
+        old = generation.blocks.get(block, b"")
+    else:  # it was written before anybody looked: it never was
+        block, old = random.randrange(-(-target.size // BLOCK)), b""
+    length = min(BLOCK, target.size - block * BLOCK)
+    write_all(file, old[:length].ljust(length, b"\0"), block * BLOCK)
+    return {"offset": block * BLOCK, "length": length}
+
+
+def _read_error(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
+    block = _place(target, random) // BLOCK
+    bad = BadRange(block * BLOCK, (block + 1) * BLOCK)
+    store.bad.setdefault(target.key, []).append(bad)
+    return {"offset": bad.start, "length": BLOCK}
+
+
+_CARRY_OUT: Final = {
+    "flip": _flip,
+    "truncate": _truncate,
+    "old": _old,
+    "read-error": _read_error,
+}

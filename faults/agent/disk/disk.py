@@ -1,0 +1,236 @@
+"""The node's disk, as the agent's operations see it.
+
+open        from now on each start of the node gets the file system (`mount`), on the backing
+            directory that the engine gave the agent
+set         the conditions: how long an fsync takes, whether it hangs, how much room is left
+cut         the power is lost (`store`)
+damage      a file that was fsynced is not what it was (`damage`)
+probe       what an ordinary program sees (`probe`)
+heal        no conditions; the mount stays while the node runs, and goes with it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from faults.agent.disk import libc
+from faults.agent.disk.damage import damage
+from faults.agent.disk.mount import Watcher, in_thread, mount_fuse, mount_in, open_fuse
+from faults.agent.disk.session import FsyncDelay, Session
+from faults.agent.disk.store import Store
+from faults.agent.errors import BadRequest, Failed, Unsupported
+from faults.agent.processes import HELPERS, NodeProcesses, is_engines, processes
+from faults.agent.synchronized_start import Wait
+
+PROBE_S: Final = 2.0
+LEAVE_S: Final = 1.0
+
+
+class Disk:
+    """One node's disk. `open` it once; until then everything else raises BadRequest."""
+
+    def __init__(self, node: NodeProcesses) -> None:
+        self._node = node
+        self._delay = FsyncDelay()
+        self._store: Store | None = None
+        self._session: Session | None = None
+        self._watcher: Watcher | None = None
+        self._target = ""
+        self._canary = False
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            raise BadRequest("the agent has no disk", "send disk_open before the node starts")
+        return self._store
+
+    def open(self, target: str, backing: str, exempt: tuple[str, ...]) -> dict[str, Any]:
+        """Raises Unsupported when this container may not mount."""
+        if self._store is not None:
+            raise BadRequest("the disk is open", "send disk_open once")
+        if not Path(backing).is_dir():
+            raise BadRequest(f"there is no directory {backing}", "mount the node's volume there")
+        require_mounts()
+        sys.setswitchinterval(0.0005)  # threads answer the kernel: none must wait 5 ms for a turn
+        self._target = target
+        self._store = Store(Path(backing), exempt)
+        self._watcher = Watcher(target, self._mount)
+        self._watcher.start()
+        return {"done_ns": time.monotonic_ns(), "how": "fuse"}
+
+    def await_mount(self, timeout_s: float) -> dict[str, Any]:
+        """Until the node that runs has the file system."""
+        _ = self.store
+        assert self._watcher is not None
+        state = self._watcher.await_mount(timeout_s)
+        return {"done_ns": time.monotonic_ns(), **state}
+
+    def _mount(self, pid: int) -> None:
+        fuse = open_fuse()
+        try:
+            mount_in(pid, self._target, fuse)
+        except BaseException:
+            os.close(fuse)
+            raise
+        self._session = Session(fuse, self.store, self._delay)
+        self._session.start()
+
+    # ------------------------------------------------------------------ faults
+
+    def set(
+        self,
+        wait: Wait,
+        *,
+        fsync_us: float,
+        stalled: bool,
+        left_bytes: int | None,
+        fail_fsync: bool,
+    ) -> dict[str, Any]:
+        """All conditions at once; what is not asked for is healed."""
+        store = self.store
+        wait()
+        began_ns = time.monotonic_ns()
+        with store.lock:
+            store.left_bytes = left_bytes
+            store.fail_fsync = fail_fsync
+        self._delay.set(fsync_us / 1e6, stalled=stalled)
+        return {"began_ns": began_ns, "done_ns": time.monotonic_ns()}
+
+    def cut(self, seed: str, wait: Wait) -> dict[str, Any]:
+        """The power is lost, and with it the node's processes; answers when they are gone."""
+        store, moments = self.store, [0]
+        left = self._leave_canary()
+        loss: dict[str, Any] = {}
+
+        def power_off() -> None:
+            wait()
+            store.power_off()
+            moments[0] = time.monotonic_ns()
+
+        def lose() -> None:
+            loss.update(store.lose(seed))
+            if self._session is not None:
+                self._session.answer_held()
+
+        answer = self._node.kill(power_off, lose)
+        self._canary = left is not None and left["error"] is None
+        return answer | {"cut_ns": moments[0], "lost": loss, "canary": left}
+
+    def damage(self, mode: str, pattern: str, seed: str) -> dict[str, Any]:
+        """Damage a file. Raises Failed while the node runs."""
+        store = self.store
+        if any(not is_engines(process) for process in processes()):
+            raise Failed("the node runs, and would not see it", "kill it, or cut its power, first")
+        return {"done_ns": time.monotonic_ns(), **damage(store, mode, pattern, seed)}
+
+    def heal(self) -> None:
+        if self._store is not None:
+            self._store.left_bytes = None
+            self._store.fail_fsync = False
+            self._delay.set(0.0, stalled=False)
+
+    def state(self) -> dict[str, Any]:
+        """What is active."""
+        if self._store is None:
+            return {"open": False}
+        store, session = self._store, self._session
+        return {
+            "open": True,
+            "mounted": session is not None and not session.ended.is_set(),
+            "fsync_us": round(self._delay.delay_s * 1e6),
+            "stalled": self._delay.stalled,
+            "left_bytes": store.left_bytes,
+            "fail_fsync": store.fail_fsync,
+            "waiting": session.waiting() if session is not None else 0,
+            "fsyncs": store.fsyncs,
+            "written_back": store.written_back,
+            "unsynced": store.unsynced(),
+            "bad_files": sum(bool(ranges) for ranges in store.bad.values()),
+        }
+
+    # ------------------------------------------------------------------ probes
+
+    def probe(self, timeout_s: float) -> dict[str, Any]:
+        """What a program in the node's place sees; `hangs` when it has not ended by then.
+
+        `canary`: after a cut, once, what is left of what had been put there before it.
+        """
+        _ = self.store
+        pid = self._some_process()
+        seen: dict[str, Any] = {"look": self._ask_probe(pid, "look", timeout_s)}
+        if self._canary:
+            self._canary = False
+            seen["canary"] = self._ask_probe(pid, "check", timeout_s)
+        return {"done_ns": time.monotonic_ns(), **seen, **self.state()}
+
+    def _leave_canary(self) -> dict[str, Any] | None:
+        """A file of which one half is fsynced; None where there is nobody to see it, or the disk
+        hangs."""
+        if self._delay.stalled or self.store.left_bytes is not None or self.store.fail_fsync:
+            return None
+        try:
+            return self._ask_probe(self._some_process(), "leave", LEAVE_S + 3 * self._delay.delay_s)
+        except Failed:
+            return None
+
+    def _some_process(self) -> int:
+        for process in processes():
+            if not is_engines(process):
+                return process.pid
+        raise Failed("the node has no process to look from", "start it first")
+
+    def _ask_probe(self, pid: int, what: str, timeout_s: float) -> dict[str, Any]:
+        command = [sys.executable, "-S", "-m", "faults.agent.disk.probe"]
+        child = subprocess.Popen(
+            [*command, str(pid), self._target, what],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        HELPERS.add(child.pid)
+        try:
+            out, err = child.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            with suppress(subprocess.TimeoutExpired):
+                child.communicate(timeout=PROBE_S)
+            return {"error": "hangs", "after_ms": round(timeout_s * 1000)}
+        finally:
+            HELPERS.discard(child.pid)
+        if child.returncode:
+            words = err.decode(errors="replace").strip().splitlines()
+            return {"error": f"the probe ended with {child.returncode}: {(words or ['?'])[-1]}"}
+        result: dict[str, Any] = json.loads(out)
+        return result
+
+
+def require_mounts() -> None:
+    """Mounts a FUSE file system that nobody serves, where nobody sees it. Raises Unsupported."""
+    if not libc.available():
+        libc.unshare(0)  # says what is missing
+    fuse = open_fuse()
+
+    def attempt() -> None:
+        libc.unshare(libc.CLONE_NEWNS)
+        libc.mount("none", "/", "", libc.MS_REC_PRIVATE, "")
+        mount_fuse(fuse, folder)
+        libc.unmount(folder)
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="antipaxos-") as folder:
+            in_thread(attempt)
+    except OSError as error:
+        raise Unsupported(
+            f"the agent may not mount: {error}",
+            "it needs SYS_ADMIN and SYS_CHROOT, and no AppArmor profile that forbids mounting",
+        ) from None
+    finally:
+        os.close(fuse)

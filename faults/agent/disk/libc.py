@@ -1,0 +1,77 @@
+"""The system calls that Python has no function for, through the C library.
+
+Debian's smallest Python has no ctypes; then each of them raises Unsupported.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from faults.agent.errors import Unsupported
+
+CLONE_FS: Final = 0x00000200
+CLONE_NEWNS: Final = 0x00020000
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_REC_PRIVATE: Final = 0x4000 | 0x40000
+MNT_DETACH: Final = 2
+PTRACE_CONT: Final = 7
+PTRACE_DETACH: Final = 17
+PTRACE_SEIZE: Final = 0x4206
+PTRACE_LISTEN: Final = 0x4208
+PTRACE_O_TRACEEXEC: Final = 0x10
+
+try:
+    import ctypes
+except ImportError:
+    ctypes = None  # type: ignore[assignment]
+
+_libc: Any = ctypes.CDLL(None, use_errno=True) if ctypes is not None else None
+
+
+def available() -> bool:
+    return _libc is not None
+
+
+def _call(name: str, *arguments: Any) -> int:
+    if _libc is None:
+        raise Unsupported(
+            "this Python has no ctypes, which disk faults need",
+            "use a base image with the whole of Python 3 (Debian: the package python3)",
+        )
+    result = int(getattr(_libc, name)(*arguments))
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+    return result
+
+
+def _long(value: int) -> Any:
+    return ctypes.c_long(value)
+
+
+def fallocate(file: int, mode: int, offset: int, length: int) -> None:
+    _call("fallocate", file, mode, ctypes.c_int64(offset), ctypes.c_int64(length))
+
+
+def unshare(flags: int) -> None:
+    _call("unshare", flags)
+
+
+def setns(namespace: int, flags: int) -> None:
+    _call("setns", namespace, flags)
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
+    words = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags))
+    _call("mount", *words, options.encode())
+
+
+def unmount(target: str) -> None:
+    """Lazily: gone from the namespace at once, whoever still uses it."""
+    _call("umount2", target.encode(), MNT_DETACH)
+
+
+def ptrace(request: int, pid: int, data: int = 0) -> None:
+    _call("ptrace", _long(request), _long(pid), _long(0), _long(data))

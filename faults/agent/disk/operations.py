@@ -1,0 +1,59 @@
+"""What the controller can ask of a node's disk: requests in, checked; answers out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from faults.agent.disk.disk import Disk
+from faults.agent.processes import NodeProcesses, require_own_namespace
+from faults.agent.request import Answer, Request, number, text
+from faults.agent.synchronized_start import Wait
+
+FSYNC_US_MAX: Final = 600_000_000
+LEFT_BYTES_MAX: Final = 1 << 50
+
+
+class DiskOperations:
+    """See the methods."""
+
+    def __init__(self, node: NodeProcesses) -> None:
+        self.disk = Disk(node)
+
+    def open(self, request: Request) -> Answer:
+        """Before the node starts. path: the data directory in the node's container; backing: the
+        same volume in the agent's; exempt: names of files in it that no fault touches."""
+        require_own_namespace()
+        exempt = tuple(str(name) for name in request.get("exempt", ()))
+        return self.disk.open(text(request, "path"), text(request, "backing"), exempt)
+
+    def set(self, request: Request, wait: Wait) -> Answer:
+        """fsync_us: how much longer every fsync takes; stalled: it hangs; left_bytes: so much room
+        is left (null: no limit); fail_fsync: it fails. What is not given is healed."""
+        left = request.get("left_bytes")
+        return self.disk.set(
+            wait,
+            fsync_us=number(request, "fsync_us", 0, FSYNC_US_MAX, 0),
+            stalled=request.get("stalled") is True,
+            left_bytes=None
+            if left is None
+            else int(number(request, "left_bytes", 0, LEFT_BYTES_MAX)),
+            fail_fsync=request.get("fail_fsync") is True,
+        )
+
+    def cut(self, request: Request, wait: Wait) -> Answer:
+        """seed: where the write that was under way is torn. As `kill`, and nothing that was not
+        fsynced is there at the next start; `lost` says what."""
+        return self.disk.cut(text(request, "seed"), wait)
+
+    def damage(self, request: Request) -> Answer:
+        """mode, path (a pattern, "" for any file), seed. The node must be down."""
+        pattern = str(request.get("path", ""))
+        return self.disk.damage(text(request, "mode"), pattern, text(request, "seed"))
+
+    def await_mount(self, request: Request) -> Answer:
+        """timeout_s. Waits until the node runs and has the file system."""
+        return self.disk.await_mount(number(request, "timeout_s", 0, 3600, 10))
+
+    def probe(self, request: Request) -> Answer:
+        """timeout_s: after that a write and its fsync count as hanging."""
+        return self.disk.probe(number(request, "timeout_s", 0, 60, 2))

@@ -1,0 +1,511 @@
+"""One FUSE mount: requests of the kernel in, operations of the store out, answers back.
+
+Some threads read the same descriptor, and each carries its request out itself: a handover between
+threads would cost more than most requests. An fsync may have to wait (slow disk, stall): it is put
+aside, and answered later, so no thread is held up and writes go on meanwhile.
+
+After `darken` nothing more takes effect: what a dying process still asks for is held, and answered
+with an error when the process has been killed. A mount lives as long as its container: the next
+start of the node gets a new one, so nothing of the kernel's caches outlives a cut.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from faults.agent.disk import wire
+from faults.agent.disk.store import File, PowerLost, Store
+from faults.agent.disk.wire import Request
+
+THREADS: Final = 4
+GONE: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
+ALLOCATE_MODES: Final = (0x00, 0x01, 0x03, 0x10, 0x11)
+"""fallocate: plain, KEEP_SIZE, PUNCH_HOLE with KEEP_SIZE, ZERO_RANGE with and without."""
+
+
+class Inode:
+    """What the kernel knows by a number. `path` is an O_PATH descriptor."""
+
+    __slots__ = ("exempt", "lookups", "ours", "path")
+
+    def __init__(self, path: int, *, exempt: bool, ours: bool) -> None:
+        self.path = path
+        self.exempt = exempt
+        self.ours = ours
+        self.lookups = 0
+
+
+class Deferred(NamedTuple):
+    """An fsync that waits until `due` (monotonic seconds), or for the end of a stall."""
+
+    due: float
+    request: int
+    thread: int
+    run: Callable[[], bytes]
+
+
+class FsyncDelay:
+    """Which fsyncs wait, and how long. Shared by the sessions of a disk."""
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self.stalled = False
+        self.changed = threading.Condition()
+
+    def set(self, delay_s: float, *, stalled: bool) -> None:
+        with self.changed:
+            self.delay_s, self.stalled = delay_s, stalled
+            self.changed.notify_all()
+
+
+class Session:
+    """Serves the mount of one /dev/fuse descriptor until the mount is gone."""
+
+    def __init__(self, fuse: int, store: Store, delay: FsyncDelay) -> None:
+        self.store = store
+        self.delay = delay
+        self.ended = threading.Event()
+        self.epoch = store.epoch
+        self._let_go = False
+        self._fuse = fuse
+        self._lock = threading.Lock()
+        self._inodes: dict[int, Inode] = {}
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._next = wire.ROOT
+        self._handles: dict[int, File] = {}
+        self._next_handle = 1
+        self._held: list[Request] = []
+        self._deferred: list[Deferred] = []
+        self._running = 0
+        self._handlers = self._table()
+        self._remember(os.dup(store.root_fd), exempt=False, ours=False)
+
+    def start(self) -> None:
+        """Serve, in threads of its own."""
+        self._running = THREADS
+        for _ in range(THREADS):
+            threading.Thread(target=self._serve, name="fuse", daemon=True).start()
+        threading.Thread(target=self._answer_deferred, name="fsync", daemon=True).start()
+
+    @property
+    def dark(self) -> bool:
+        """The power was cut: nothing takes effect any more, and nobody is answered."""
+        return self.store.epoch != self.epoch
+
+    def answer_held(self) -> None:
+        """After a cut, when the processes have been killed: let them go."""
+        with self._lock:
+            held, self._held, self._let_go = self._held, [], True
+        for request in held:
+            self._reply(wire.answer(request.unique, error=errno.EIO))
+        with self.delay.changed:
+            self.delay.changed.notify_all()
+
+    # ------------------------------------------------------------------ the loop
+
+    def _serve(self) -> None:
+        buffer = bytearray(wire.BUFFER)
+        view = memoryview(buffer)
+        try:
+            while True:
+                try:
+                    size = os.readv(self._fuse, [buffer])
+                except OSError as error:
+                    if error.errno in GONE:
+                        return
+                    continue  # a request that was interrupted before it was read
+                reply = self._handle(wire.parse(view[:size]))
+                if reply:
+                    self._reply(reply)
+        finally:
+            self._thread_ended()
+
+    def _thread_ended(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if self._running:
+                return
+            os.close(self._fuse)
+            for inode in self._inodes.values():
+                os.close(inode.path)
+            self._inodes.clear()
+        for file in self._handles.values():
+            self.store.close(file)
+        self._handles.clear()
+        self.ended.set()
+        with self.delay.changed:
+            self.delay.changed.notify_all()
+
+    def _reply(self, reply: bytes) -> None:
+        with suppress(OSError):  # the asker has been killed, or the mount is gone
+            os.write(self._fuse, reply)
+
+    def _handle(self, request: Request) -> bytes:
+        handler = self._handlers.get(request.opcode)
+        if handler is None:
+            return wire.answer(request.unique, error=errno.ENOSYS)
+        try:
+            if request.opcode in READING:
+                return handler(request)
+            with self.store.lock:  # so that no cut comes between the question and the act
+                return self._hold(request) if self.dark else handler(request)
+        except PowerLost:
+            return self._hold(request)
+        except OSError as error:
+            return wire.answer(request.unique, error=error.errno or errno.EIO)
+
+    def _hold(self, request: Request) -> bytes:
+        with self._lock:
+            if self._let_go:
+                return wire.answer(request.unique, error=errno.EIO)
+            self._held.append(request._replace(body=memoryview(b"")))
+        return b""
+
+    def _table(self) -> dict[int, Callable[[Request], bytes]]:
+        return {
+            wire.INIT: lambda r: wire.answer(r.unique, wire.init_answer(r.body)),
+            wire.DESTROY: _done,
+            wire.LOOKUP: self._look_up,
+            wire.FORGET: self._forget,
+            wire.BATCH_FORGET: self._forget_many,
+            wire.GETATTR: lambda r: self._attributes(r, r.node),
+            wire.SETATTR: self._set_attributes,
+            wire.READLINK: self._read_link,
+            wire.SYMLINK: self._symlink,
+            wire.MKNOD: self._make_node,
+            wire.MKDIR: self._make_directory,
+            wire.UNLINK: lambda r: self._remove(r, folder=False),
+            wire.RMDIR: lambda r: self._remove(r, folder=True),
+            wire.RENAME: lambda r: self._rename(r, wire.U64.size, 0),
+            wire.RENAME2: self._rename2,
+            wire.LINK: self._link,
+            wire.OPEN: self._open,
+            wire.CREATE: self._create,
+            wire.READ: self._read,
+            wire.WRITE: self._write,
+            wire.FSYNC: self._fsync,
+            wire.FSYNCDIR: self._fsync_directory,
+            wire.FLUSH: _done,
+            wire.RELEASE: self._release,
+            wire.OPENDIR: lambda r: wire.answer(r.unique, wire.OPEN_OUT.pack(0, 0, 0)),
+            wire.READDIR: self._read_directory,
+            wire.RELEASEDIR: _done,
+            wire.STATFS: self._space,
+            wire.FALLOCATE: self._allocate,
+            wire.INTERRUPT: self._interrupt,
+        }
+
+    # ------------------------------------------------------------------ inodes
+
+    def _remember(self, path: int, *, exempt: bool, ours: bool) -> int:
+        """The number of an inode; takes the descriptor over."""
+        status = os.fstat(path)
+        key = (status.st_dev, status.st_ino)
+        with self._lock:
+            number = self._numbers.get(key)
+            if number is not None:
+                os.close(path)
+            else:
+                number, self._next = self._next, self._next + 1
+                self._numbers[key] = number
+                self._inodes[number] = Inode(path, exempt=exempt, ours=ours)
+            self._inodes[number].lookups += 1
+            return number
+
+    def _path(self, number: int) -> int:
+        return self._inodes[number].path
+
+    def _forget(self, request: Request) -> bytes:
+        self._forget_one(request.node, wire.U64.unpack_from(request.body)[0])
+        return b""
+
+    def _forget_many(self, request: Request) -> bytes:
+        count, _ = wire.TWO.unpack_from(request.body)
+        for i in range(count):
+            at = wire.TWO.size + i * wire.FORGET_ONE.size
+            self._forget_one(*wire.FORGET_ONE.unpack_from(request.body, at))
+        return b""
+
+    def _forget_one(self, number: int, lookups: int) -> None:
+        with self._lock:
+            inode = self._inodes.get(number)
+            if inode is None or number == wire.ROOT:
+                return
+            inode.lookups -= lookups
+            if inode.lookups <= 0:
+                status = os.fstat(inode.path)
+                self._numbers.pop((status.st_dev, status.st_ino), None)
+                del self._inodes[number]
+                os.close(inode.path)
+
+    def _entry(self, request: Request, directory: int, name: bytes, path: int) -> bytes:
+        """The answer that tells the kernel of an inode."""
+        root = self.store.is_root(directory)
+        exempt = root and name in self.store.exempt
+        ours = self.store.is_ours(directory, name)
+        status = os.fstat(path)
+        number = self._remember(path, exempt=exempt, ours=ours)
+        return wire.ENTRY.pack(number, 0, 0, 0, 0, 0) + wire.attributes(status)
+
+    def _look_up(self, request: Request) -> bytes:
+        directory, name = self._path(request.node), wire.names(request.body)[0]
+        path = self.store.look_up(directory, name)
+        return wire.answer(request.unique, self._entry(request, directory, name, path))
+
+    def _attributes(self, request: Request, number: int) -> bytes:
+        status = os.fstat(self._path(number))
+        body = wire.ATTRIBUTES_OUT.pack(0, 0, 0) + wire.attributes(status)
+        return wire.answer(request.unique, body)
+
+    def _set_attributes(self, request: Request) -> bytes:
+        fields = wire.SETATTR_IN.unpack_from(request.body)
+        valid, size, times, mode, uid, gid = (
+            fields[0], fields[3], (fields[5], fields[6], fields[8], fields[9]),
+            fields[11], fields[13], fields[14],
+        )  # fmt: skip
+        path = f"/proc/self/fd/{self._path(request.node)}"
+        if valid & wire.SET_MODE:
+            os.chmod(path, stat.S_IMODE(mode))  # noqa: PTH101
+        if valid & (wire.SET_UID | wire.SET_GID):
+            os.chown(path, uid if valid & wire.SET_UID else -1, gid if valid & wire.SET_GID else -1)
+        if valid & wire.SET_SIZE:
+            inode = self._inodes[request.node]
+            file = self.store.open(inode.path, exempt=inode.exempt, ours=inode.ours)
+            try:
+                self.store.truncate(file, size)
+            finally:
+                self.store.close(file)
+        if valid & (wire.SET_ATIME | wire.SET_MTIME):
+            os.utime(path, ns=self._times(path, valid, times))
+        return self._attributes(request, request.node)
+
+    def _times(self, path: str, valid: int, times: tuple[int, ...]) -> tuple[int, int]:
+        status, now = Path(path).stat(), time.time_ns()
+        atime, mtime = status.st_atime_ns, status.st_mtime_ns
+        if valid & wire.SET_ATIME:
+            atime = now if valid & wire.SET_ATIME_NOW else times[0] * 10**9 + times[2]
+        if valid & wire.SET_MTIME:
+            mtime = now if valid & wire.SET_MTIME_NOW else times[1] * 10**9 + times[3]
+        return atime, mtime
+
+    # ------------------------------------------------------------------ directories
+
+    def _read_link(self, request: Request) -> bytes:
+        target = os.readlink(b"", dir_fd=self._path(request.node))
+        return wire.answer(request.unique, target)
+
+    def _symlink(self, request: Request) -> bytes:
+        directory = self._path(request.node)
+        name, target = wire.names(request.body)
+        path = self.store.make_symlink(directory, name, target, (request.uid, request.gid))
+        return wire.answer(request.unique, self._entry(request, directory, name, path))
+
+    def _make_node(self, request: Request) -> bytes:
+        mode, device, _, _ = wire.CREATE_IN.unpack_from(request.body)
+        directory, name = self._path(request.node), wire.names(request.body[16:])[0]
+        owner = (request.uid, request.gid)
+        if stat.S_ISREG(mode):
+            path = self.store.create(directory, name, mode, owner)
+        else:
+            path = self.store.make_special(directory, name, mode, device, owner)
+        return wire.answer(request.unique, self._entry(request, directory, name, path))
+
+    def _make_directory(self, request: Request) -> bytes:
+        mode, _ = wire.TWO.unpack_from(request.body)
+        directory, name = self._path(request.node), wire.names(request.body[8:])[0]
+        path = self.store.make_directory(directory, name, mode, (request.uid, request.gid))
+        return wire.answer(request.unique, self._entry(request, directory, name, path))
+
+    def _remove(self, request: Request, *, folder: bool) -> bytes:
+        name = wire.names(request.body)[0]
+        self.store.remove(self._path(request.node), name, folder=folder)
+        return wire.answer(request.unique)
+
+    def _rename2(self, request: Request) -> bytes:
+        _, flags, _ = wire.RENAME2_IN.unpack_from(request.body)
+        return self._rename(request, wire.RENAME2_IN.size, flags)
+
+    def _rename(self, request: Request, size: int, flags: int) -> bytes:
+        if flags & ~1:
+            return wire.answer(request.unique, error=errno.EINVAL)
+        new = self._path(wire.U64.unpack_from(request.body)[0])
+        old_name, new_name = wire.names(request.body[size:])
+        old = self._path(request.node)
+        self.store.rename(old, old_name, new, new_name, replace=not flags)
+        return wire.answer(request.unique)
+
+    def _link(self, request: Request) -> bytes:
+        target = self._path(wire.U64.unpack_from(request.body)[0])
+        directory, name = self._path(request.node), wire.names(request.body[8:])[0]
+        path = self.store.link(target, directory, name)
+        return wire.answer(request.unique, self._entry(request, directory, name, path))
+
+    def _read_directory(self, request: Request) -> bytes:
+        """The offset of an entry is its place in the sorted listing, plus one."""
+        _, offset, size = wire.IO_IN.unpack_from(request.body)[:3]
+        listing = sorted(self.store.listing(self._path(request.node)))
+        body = b""
+        for place, (name, inode, kind) in enumerate(listing[offset:], offset + 1):
+            entry = wire.directory_entry(inode, place, name, kind)
+            if len(body) + len(entry) > size:
+                break
+            body += entry
+        return wire.answer(request.unique, body)
+
+    def _space(self, request: Request) -> bytes:
+        space = os.fstatvfs(self.store.root_fd)
+        free = space.f_bavail
+        if self.store.left_bytes is not None:
+            free = min(free, self.store.left_bytes // space.f_frsize)
+        body = wire.STATFS_OUT.pack(
+            space.f_blocks, free, free, space.f_files, space.f_ffree,
+            space.f_bsize, space.f_namemax, space.f_frsize, 0,
+        )  # fmt: skip
+        return wire.answer(request.unique, body)
+
+    # ------------------------------------------------------------------ files
+
+    def _open(self, request: Request) -> bytes:
+        return wire.answer(request.unique, self._opened(request.node))
+
+    def _opened(self, number: int) -> bytes:
+        inode = self._inodes[number]
+        file = self.store.open(inode.path, exempt=inode.exempt, ours=inode.ours)
+        with self._lock:
+            handle, self._next_handle = self._next_handle, self._next_handle + 1
+            self._handles[handle] = file
+        return wire.OPEN_OUT.pack(handle, 0, 0)
+
+    def _create(self, request: Request) -> bytes:
+        _, mode, _, _ = wire.CREATE_IN.unpack_from(request.body)
+        directory, name = self._path(request.node), wire.names(request.body[16:])[0]
+        path = self.store.create(directory, name, mode, (request.uid, request.gid))
+        entry = self._entry(request, directory, name, path)
+        number = wire.U64.unpack_from(entry)[0]
+        return wire.answer(request.unique, entry + self._opened(number))
+
+    def _release(self, request: Request) -> bytes:
+        handle = wire.U64.unpack_from(request.body)[0]
+        with self._lock:
+            file = self._handles.pop(handle, None)
+        if file is not None:
+            self.store.close(file)
+        return wire.answer(request.unique)
+
+    def _read(self, request: Request) -> bytes:
+        handle, offset, size = wire.IO_IN.unpack_from(request.body)[:3]
+        return wire.answer(request.unique, self.store.read(self._handles[handle], offset, size))
+
+    def _write(self, request: Request) -> bytes:
+        handle, offset, size, _, _, flags, _ = wire.IO_IN.unpack_from(request.body)
+        file = self._handles[handle]
+        data = request.body[wire.IO_IN.size : wire.IO_IN.size + size]
+        written = self.store.write(file, offset, data)
+        reply = wire.answer(request.unique, wire.IO_OUT.pack(written, 0))
+        if flags & os.O_DSYNC:
+            return self._sync(request, file, ours=file.ours, reply=reply)
+        return reply
+
+    def _allocate(self, request: Request) -> bytes:
+        handle, offset, length, mode, _ = wire.FALLOCATE_IN.unpack_from(request.body)
+        file = self._handles[handle]
+        if mode not in ALLOCATE_MODES:
+            return wire.answer(request.unique, error=errno.EOPNOTSUPP)
+        self.store.allocate(file, mode, offset, length)
+        return wire.answer(request.unique)
+
+    # ------------------------------------------------------------------ fsync
+
+    def _fsync(self, request: Request) -> bytes:
+        file = self._handles[wire.U64.unpack_from(request.body)[0]]
+        return self._sync(request, file, ours=file.ours, reply=wire.answer(request.unique))
+
+    def _fsync_directory(self, request: Request) -> bytes:
+        return self._sync(request, None, ours=False, reply=wire.answer(request.unique))
+
+    def _sync(self, request: Request, file: File | None, *, ours: bool, reply: bytes) -> bytes:
+        """Now, or later when the disk is slow."""
+
+        def run() -> bytes:
+            self.store.sync(file, self.epoch, ours=ours)
+            return reply
+
+        delay = self.delay
+        if not delay.stalled and not delay.delay_s:
+            return run()
+        with delay.changed:
+            due = time.monotonic() + delay.delay_s
+            later = Deferred(due, request.unique, request.thread, run)
+            heapq.heappush(self._deferred, later)
+            delay.changed.notify_all()
+        return b""
+
+    def _answer_deferred(self) -> None:
+        """The thread that carries out what had to wait."""
+        delay = self.delay
+        while not self.ended.is_set():
+            with delay.changed:
+                now = time.monotonic()
+                due = bool(self._deferred) and (self.dark or self._deferred[0].due <= now)
+                if not due or (delay.stalled and not self.dark):
+                    wait_s = self._deferred[0].due - now if self._deferred else None
+                    delay.changed.wait(None if delay.stalled else wait_s)
+                    continue
+                later = heapq.heappop(self._deferred)
+            self._run_deferred(later)
+
+    def _run_deferred(self, later: Deferred) -> None:
+        request = Request(wire.FSYNC, later.request, 0, 0, 0, later.thread, memoryview(b""))
+        try:
+            reply = self._hold(request) if self.dark else later.run()
+        except PowerLost:
+            reply = self._hold(request)
+        except OSError as error:
+            reply = wire.answer(later.request, error=error.errno or errno.EIO)
+        if reply:
+            self._reply(reply)
+
+    def _interrupt(self, request: Request) -> bytes:
+        """A signal for a process that waits. Disks do not care; but who is killed is let go."""
+        unique = wire.U64.unpack_from(request.body)[0]
+        with self.delay.changed:
+            waiting = [d for d in self._deferred if d.request == unique and _is_killed(d.thread)]
+            for later in waiting:
+                self._deferred.remove(later)
+            heapq.heapify(self._deferred)
+        for later in waiting:
+            self._reply(wire.answer(later.request, error=errno.EINTR))
+        return b""
+
+    def waiting(self) -> int:
+        """How many fsyncs wait for the disk now."""
+        return len(self._deferred)
+
+
+def _done(request: Request) -> bytes:
+    return wire.answer(request.unique)
+
+
+READING: Final = (
+    wire.INIT, wire.DESTROY, wire.FORGET, wire.BATCH_FORGET, wire.RELEASE, wire.RELEASEDIR,
+    wire.FLUSH, wire.INTERRUPT, wire.FSYNC, wire.FSYNCDIR,
+)  # fmt: skip
+"""What changes no file, or (fsync) looks at the epoch itself and must not hold the lock."""
+
+
+def _is_killed(thread: int) -> bool:
+    """Whether SIGKILL waits for this thread."""
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{thread}/status").read_text().splitlines():
+            if line.startswith(("SigPnd:", "ShdPnd:")) and int(line.split()[1], 16) & 1 << 8:
+                return True
+    return False

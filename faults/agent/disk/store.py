@@ -1,0 +1,514 @@
+"""The node's files, kept in a backing directory, and what a power cut makes of them.
+
+Every operation is carried out on the backing directory at once. What it replaces is remembered
+(`unsynced`) until it is durable. All operations take the store's lock; only the real fsync of the
+backing file runs outside it, so that a slow disk does not hold up writes.
+
+Files at the root whose names are in `exempt` are not part of what is tested (a node's own account
+of what it decided, which is evidence): they keep all that was written to them. Names that begin
+with HIDDEN are ours: the probe's files, which have a journal of their own so that the probe's fsync
+commits nothing of the node's, and the trash, where removed files wait until their removal is
+durable.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, Final, NamedTuple
+
+from faults.agent.disk import libc
+from faults.agent.disk.unsynced import Change, DirectoryJournal, Loss, UnsyncedData, write_all
+
+HIDDEN: Final = b".antipaxos-"
+TRASH: Final = b".antipaxos-trash"
+KEPT_BYTES_MAX: Final = 256 * 1024 * 1024
+"""When more than this would have to be put back, all of it becomes durable, as a kernel that is
+short of memory writes back what nobody asked it to."""
+JOURNAL_MAX: Final = 20_000
+FILES_MAX: Final = 256
+"""Of so many files at most the past is remembered."""
+
+Key = tuple[int, int]
+"""Device and inode number."""
+
+
+class PowerLost(Exception):
+    """The power was cut while this fsync ran: it never returns."""
+
+
+class BadRange(NamedTuple):
+    """Bytes of a file that cannot be read, until they are written again."""
+
+    start: int
+    end: int
+
+
+class File:
+    """A regular file that is open, or has unsynced data."""
+
+    def __init__(self, key: Key, fd: int, *, exempt: bool, ours: bool) -> None:
+        self.key = key
+        self.fd = fd
+        self.data = UnsyncedData(fd)
+        self.exempt = exempt
+        self.ours = ours
+        self.opens = 0
+
+    def path(self, root: str) -> str:
+        """Where it is now, relative to `root`; for reports."""
+        return os.readlink(f"/proc/self/fd/{self.fd}").removeprefix(root).lstrip("/")  # noqa: PTH115
+
+
+def reopen(fd: int, flags: int) -> int:
+    """Open what an O_PATH descriptor stands for."""
+    return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
+
+
+class Store:
+    """`root` is the backing directory; `exempt` are names in it."""
+
+    def __init__(self, root: Path, exempt: tuple[str, ...] = ()) -> None:
+        self.root = root
+        self.root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.exempt = frozenset(name.encode() for name in exempt)
+        self.lock = threading.RLock()
+        self.files: dict[Key, File] = {}
+        self.bad: dict[Key, list[BadRange]] = {}
+        self.left_bytes: int | None = None
+        """How many bytes may still be allocated; None: as many as the disk has."""
+        self.fail_fsync = False
+        """Every fsync fails, and what it should have made durable is lost at the next cut."""
+        self.epoch = 0
+        """The number of cuts so far."""
+        self.written_back = 0
+        self.fsyncs = 0
+        self._journals = {False: DirectoryJournal(), True: DirectoryJournal()}
+        self._clock = 0
+        self._kept = 0
+        self._trash_count = 0
+        with suppress(FileExistsError):
+            os.mkdir(TRASH, 0o700, dir_fd=self.root_fd)
+        self._trash_fd = os.open(TRASH, os.O_PATH | os.O_DIRECTORY, dir_fd=self.root_fd)
+
+    # ------------------------------------------------------------------ directories
+
+    def is_root(self, directory: int) -> bool:
+        return os.path.samestat(os.fstat(directory), os.fstat(self.root_fd))
+
+    def is_ours(self, directory: int, name: bytes) -> bool:
+        return name.startswith(HIDDEN) and self.is_root(directory)
+
+    def look_up(self, directory: int, name: bytes) -> int:
+        """An O_PATH descriptor of the entry. Raises OSError."""
+        if name == TRASH and self.is_root(directory):
+            raise OSError(errno.ENOENT, "hidden")
+        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+
+    def listing(self, directory: int) -> list[tuple[bytes, int, int]]:
+        """(name, inode, type) of every entry that the node may see."""
+        fd = reopen(directory, os.O_RDONLY | os.O_DIRECTORY)
+        root = self.is_root(directory)
+        try:
+            with os.scandir(fd) as entries:
+                return [
+                    (os.fsencode(e.name), e.inode(), _kind(e))
+                    for e in entries
+                    if not (root and os.fsencode(e.name).startswith(HIDDEN))
+                ]
+        finally:
+            os.close(fd)
+
+    def create(self, directory: int, name: bytes, mode: int, owner: tuple[int, int]) -> int:
+        """A new regular file; an O_PATH descriptor of it."""
+        with self.lock:
+            self._require_room()
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            fd = os.open(name, flags, 0o600, dir_fd=directory)
+            try:
+                os.fchown(fd, *owner)
+                os.fchmod(fd, stat.S_IMODE(mode))
+            finally:
+                os.close(fd)
+            if not (name in self.exempt and self.is_root(directory)):
+                self._changed(directory, name, "create", os.unlink)
+            return self.look_up(directory, name)
+
+    def make_directory(self, directory: int, name: bytes, mode: int, owner: tuple[int, int]) -> int:
+        with self.lock:
+            self._require_room()
+            os.mkdir(name, 0o700, dir_fd=directory)
+            self._changed(directory, name, "mkdir", os.rmdir)
+            made = self.look_up(directory, name)
+            os.chown(f"/proc/self/fd/{made}", *owner)
+            os.chmod(f"/proc/self/fd/{made}", stat.S_IMODE(mode))  # noqa: PTH101
+            return made
+
+    def make_symlink(
+        self, directory: int, name: bytes, target: bytes, owner: tuple[int, int]
+    ) -> int:
+        with self.lock:
+            self._require_room()
+            os.symlink(target, name, dir_fd=directory)
+            os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+            self._changed(directory, name, "symlink", os.unlink)
+            return self.look_up(directory, name)
+
+    def make_special(
+        self, directory: int, name: bytes, mode: int, device: int, owner: tuple[int, int]
+    ) -> int:
+        """A socket, a pipe or a device; durable at once."""
+        with self.lock:
+            os.mknod(name, mode, device, dir_fd=directory)
+            os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+            return self.look_up(directory, name)
+
+    def link(self, target: int, directory: int, name: bytes) -> int:
+        with self.lock:
+            self._require_room()
+            os.link(f"/proc/self/fd/{target}", name, dst_dir_fd=directory, follow_symlinks=True)
+            self._changed(directory, name, "link", os.unlink)
+            return self.look_up(directory, name)
+
+    def remove(self, directory: int, name: bytes, *, folder: bool) -> None:
+        """Unlink or rmdir: into the trash, until that is durable."""
+        with self.lock:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if folder != stat.S_ISDIR(status.st_mode):
+                code = errno.ENOTDIR if folder else errno.EISDIR
+                raise OSError(code, os.strerror(code))
+            if folder:
+                self._require_empty(directory, name)
+            trashed = self._to_trash(directory, name)
+            self._journal(directory, name, f"{'rmdir' if folder else 'unlink'}", *trashed)
+
+    def rename(
+        self, old: int, old_name: bytes, new: int, new_name: bytes, *, replace: bool
+    ) -> None:
+        """`replace`: an entry that is there goes; the new file's data becomes durable with it."""
+        with self.lock:
+            status = os.stat(old_name, dir_fd=old, follow_symlinks=False)
+            try:
+                target = os.stat(new_name, dir_fd=new, follow_symlinks=False)
+            except FileNotFoundError:
+                target = None
+            if target is not None and os.path.samestat(status, target):
+                return
+            if target is not None:
+                self._require_replaceable(status, target, new, new_name, replace)
+                trashed = self._to_trash(new, new_name)
+                self._journal(new, new_name, "replaced", *trashed)
+            os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
+            key = (status.st_dev, status.st_ino)
+            self._renamed(old, old_name, new, new_name, None if target is None else key)
+
+    def _renamed(
+        self, old: int, old_name: bytes, new: int, new_name: bytes, with_data: Key | None
+    ) -> None:
+        source, destination = os.dup(old), os.dup(new)
+        file = self.files.get(with_data) if with_data else None
+        until = file.data.seal() if file is not None else 0
+
+        def finish() -> None:
+            if file is not None and self.files.get(file.key) is file:
+                self._made_durable(file, until)
+
+        def let_go() -> None:
+            os.close(source)
+            os.close(destination)
+
+        undo = partial(os.rename, new_name, old_name, src_dir_fd=destination, dst_dir_fd=source)
+        what = f"rename {os.fsdecode(old_name)} to {os.fsdecode(new_name)}"
+        journal = self._journals[self.is_ours(new, new_name)]
+        journal.add(Change(what, undo, finish, let_go))
+
+    def _changed(self, directory: int, name: bytes, what: str, undo: Callable[..., None]) -> None:
+        """Note something that is undone by one call on the entry's name."""
+        fd = os.dup(directory)
+        change = Change(
+            f"{what} {os.fsdecode(name)}",
+            partial(undo, name, dir_fd=fd),
+            let_go=partial(os.close, fd),
+        )
+        self._journals[self.is_ours(directory, name)].add(change)
+        self._bound()
+
+    def _journal(
+        self,
+        directory: int,
+        name: bytes,
+        what: str,
+        trashed: bytes,
+        key: Key,
+        folder: bool,
+    ) -> None:
+        """Note that an entry has gone to the trash."""
+        fd = os.dup(directory)
+
+        def finish() -> None:
+            if folder:
+                os.rmdir(trashed, dir_fd=self._trash_fd)
+                return
+            os.unlink(trashed, dir_fd=self._trash_fd)
+            file = self.files.get(key)
+            if file is not None and os.fstat(file.fd).st_nlink == 0:
+                self.bad.pop(key, None)
+
+        undo = partial(os.rename, trashed, name, src_dir_fd=self._trash_fd, dst_dir_fd=fd)
+        what = f"{what} {os.fsdecode(name)}"
+        journal = self._journals[self.is_ours(directory, name)]
+        journal.add(Change(what, undo, finish, partial(os.close, fd)))
+        self._bound()
+
+    def _to_trash(self, directory: int, name: bytes) -> tuple[bytes, Key, bool]:
+        self._trash_count += 1
+        trashed = b"%d" % self._trash_count
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        os.rename(name, trashed, src_dir_fd=directory, dst_dir_fd=self._trash_fd)
+        return trashed, (status.st_dev, status.st_ino), stat.S_ISDIR(status.st_mode)
+
+    def _require_empty(self, directory: int, name: bytes) -> None:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            if os.listdir(fd):  # noqa: PTH208
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        finally:
+            os.close(fd)
+
+    def _require_replaceable(
+        self, status: os.stat_result, target: os.stat_result, new: int, name: bytes, replace: bool
+    ) -> None:
+        code = 0
+        if not replace:
+            code = errno.EEXIST
+        elif stat.S_ISDIR(target.st_mode) != stat.S_ISDIR(status.st_mode):
+            code = errno.EISDIR if stat.S_ISDIR(target.st_mode) else errno.ENOTDIR
+        elif stat.S_ISDIR(target.st_mode):
+            self._require_empty(new, name)
+        if code:
+            raise OSError(code, os.strerror(code))
+
+    def _require_room(self) -> None:
+        if self.left_bytes == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    # ------------------------------------------------------------------ files
+
+    def open(self, path_fd: int, *, exempt: bool, ours: bool) -> File:
+        """The file that an O_PATH descriptor stands for; `close` it."""
+        with self.lock:
+            status = os.fstat(path_fd)
+            key = (status.st_dev, status.st_ino)
+            file = self.files.get(key)
+            if file is None:
+                fd = reopen(path_fd, os.O_RDWR)
+                file = self.files[key] = File(key, fd, exempt=exempt, ours=ours)
+            file.opens += 1
+            return file
+
+    def close(self, file: File) -> None:
+        with self.lock:
+            file.opens -= 1
+            self._forget_if_unused(file)
+
+    def _forget_if_unused(self, file: File) -> None:
+        """Let go of a file that nobody has open and that has neither unsynced data nor a past."""
+        if file.opens:
+            return
+        gone = os.fstat(file.fd).st_nlink == 0
+        has_past = bool(file.data.history) and len(self.files) <= FILES_MAX
+        if gone or (file.data.is_clean and not has_past):
+            if gone:
+                self.bad.pop(file.key, None)
+            self._kept -= file.data.bytes_kept()
+            os.close(file.fd)
+            del self.files[file.key]
+
+    def read(self, file: File, offset: int, size: int) -> bytes:
+        ranges = self.bad.get(file.key)
+        if ranges and any(r.start < offset + size and offset < r.end for r in ranges):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return os.pread(file.fd, size, offset)
+
+    def write(self, file: File, offset: int, data: memoryview) -> int:
+        """How much was written: less than asked for when the disk is full."""
+        with self.lock:
+            data = data[: self._allowed(file, offset, len(data))]
+            if not file.exempt:
+                self._clock += 1
+                file.data.touched = self._clock
+                self._kept += file.data.before_write(offset, data)
+            write_all(file.fd, data, offset)
+            if file.key in self.bad:
+                self._rewritten(file.key, offset, offset + len(data))
+            if self._kept > KEPT_BYTES_MAX:
+                self._write_back()
+            return len(data)
+
+    def _allowed(self, file: File, offset: int, length: int) -> int:
+        if self.left_bytes is None:
+            return length
+        size = os.fstat(file.fd).st_size
+        growth = max(0, offset + length - max(size, offset))
+        if growth > self.left_bytes:
+            length -= growth - self.left_bytes
+            growth = self.left_bytes
+        if length <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.left_bytes -= growth
+        return length
+
+    def _rewritten(self, key: Key, start: int, end: int) -> None:
+        """What was written can be read again, as a drive puts another sector in its place."""
+        left = []
+        for bad in self.bad[key]:
+            if bad.start < start:
+                left.append(BadRange(bad.start, min(bad.end, start)))
+            if bad.end > end:
+                left.append(BadRange(max(bad.start, end), bad.end))
+        self.bad[key] = [r for r in left if r.start < r.end]
+
+    def truncate(self, file: File, size: int) -> None:
+        with self.lock:
+            if not file.exempt:
+                self._kept += file.data.before_truncate(size)
+            os.ftruncate(file.fd, size)
+
+    def allocate(self, file: File, mode: int, offset: int, length: int) -> None:
+        """fallocate(2): reserve, punch a hole, or zero a range."""
+        with self.lock:
+            self._require_room()
+            if not file.exempt:
+                self._kept += file.data.before_change(offset, length)
+            libc.fallocate(file.fd, mode, offset, length)
+
+    def sync(self, file: File | None, epoch: int, *, ours: bool = False) -> None:
+        """Make a file (None: only directories) durable. Raises PowerLost when the power was cut
+        since `epoch`, before or while it ran."""
+        with self.lock:
+            if self.epoch != epoch:
+                raise PowerLost
+            if self.fail_fsync:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            journal = self._journals[ours if file is None else file.ours]
+            changes = journal.seal()
+            until = file.data.seal() if file is not None else 0
+        if file is not None:
+            os.fdatasync(file.fd)
+        with self.lock:
+            if self.epoch != epoch:
+                raise PowerLost
+            self.fsyncs += 1
+            if file is not None:
+                self._made_durable(file, until)
+            journal.commit(changes)
+
+    def _made_durable(self, file: File, until: int) -> None:
+        kept = file.data.bytes_kept()
+        file.data.drop(until)
+        self._kept += file.data.bytes_kept() - kept
+
+    def _bound(self) -> None:
+        if len(self._journals[False].changes) > JOURNAL_MAX:
+            self._write_back()
+
+    def _write_back(self) -> None:
+        """Everything becomes durable. The caller holds the lock."""
+        self.written_back += 1
+        for file in self.files.values():
+            self._made_durable(file, file.data.seal())
+        for journal in self._journals.values():
+            journal.commit(journal.seal())
+
+    # ------------------------------------------------------------------ the cut
+
+    def unsynced(self) -> dict[str, Any]:
+        """How many files and directory changes a cut would strike now."""
+        with self.lock:
+            dirty = [f for f in self.files.values() if not f.data.is_clean and not f.ours]
+            return {"files": len(dirty), "changes": len(self._journals[False].changes)}
+
+    def power_off(self) -> None:
+        """The cut: from now on nothing takes effect, and no fsync that runs has happened."""
+        with self.lock:
+            self.epoch += 1
+
+    def lose(self, seed: str) -> dict[str, Any]:
+        """After the cut: back to what is durable, and one write torn. Answers what was lost."""
+        with self.lock:
+            torn = self._torn_candidates()
+            losses = self._restore()
+            undone = self._journals[False].undo()
+            self._journals[True].undo()
+            report = {
+                "files": {
+                    path: {
+                        "bytes": loss.size_before,
+                        "left": loss.size_after,
+                        "blocks_changed": loss.blocks,
+                    }
+                    for path, loss in losses
+                },
+                "entries": undone[:50],
+                "entries_count": len(undone),
+                "torn": self._tear(torn, Random(seed)),
+            }
+            for file in list(self.files.values()):
+                self._forget_if_unused(file)
+            return report
+
+    def _restore(self) -> list[tuple[str, Loss]]:
+        """The path is the one before directory changes are undone: what the node called it."""
+        losses = []
+        for file in sorted(self.files.values(), key=lambda f: f.key):
+            if not file.data.is_clean:
+                path = file.path(str(self.root))
+                loss = file.data.restore()
+                if not file.ours:
+                    losses.append((path, loss))
+        self._kept = 0
+        return losses
+
+    def _torn_candidates(self) -> list[tuple[File, int, bytes]]:
+        """First unsynced writes, of the file written to last first: one of them was on its way."""
+        dirty = [f for f in self.files.values() if not f.data.is_clean and not f.ours]
+        dirty.sort(key=lambda f: -f.data.touched)
+        firsts = [(f, f.data.generations[0].first) for f in dirty]
+        return [(f, *first) for f, first in firsts if first is not None and len(first[1]) > 1]
+
+    def _tear(
+        self, candidates: list[tuple[File, int, bytes]], random: Random
+    ) -> dict[str, Any] | None:
+        for file, offset, data in candidates:
+            status = os.fstat(file.fd)
+            if status.st_nlink and offset <= status.st_size:
+                length = random.randrange(1, len(data))
+                write_all(file.fd, data[:length], offset)
+                path = file.path(str(self.root))
+                return {"file": path, "offset": offset, "of": len(data), "kept": length}
+        return None
+
+    def shut(self) -> None:
+        """Everything is durable, the trash is gone."""
+        with self.lock:
+            self._write_back()
+            for file in self.files.values():
+                os.close(file.fd)
+            self.files.clear()
+            for fd in (self._trash_fd, self.root_fd):
+                with suppress(OSError):
+                    os.close(fd)
+            with suppress(OSError):
+                (self.root / os.fsdecode(TRASH)).rmdir()
+
+
+def _kind(entry: os.DirEntry[str]) -> int:
+    """The type of a directory entry, as in d_type."""
+    return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode) >> 12

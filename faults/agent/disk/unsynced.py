@@ -1,0 +1,189 @@
+"""What a power cut would take: for each file the bytes, and for the directories the entries, that
+have changed since they were last made durable.
+
+Everything is written to the backing directory at once, and what it replaces is kept here until an
+fsync. A cut puts it back. So a program sees its own writes as ever, and what survives a cut is
+exactly what was fsynced:
+
+    file data    the blocks that a write or a truncation replaces, and the size, by **generation**:
+                 an fsync ends the generation, and drops it and the older ones when it has
+                 returned. Writes that come while it runs belong to the next generation
+    directories  one ordered **journal** of creations, removals, renames and links, each with how it
+                 is undone. The rule is ext4's (data=ordered, auto_da_alloc): an fsync of any file
+                 or directory commits the journal up to that point; a rename over an existing file
+                 carries the new file's data with it
+
+Attributes (mode, owner, times) and special files are durable at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+BLOCK: Final = 4096
+FIRST_WRITE_MAX: Final = 1 << 16
+HISTORY: Final = 8
+"""How many past generations are remembered for the damage that brings an old block back."""
+HISTORY_BYTES_MAX: Final = 1 << 20
+
+
+@dataclass
+class Generation:
+    """What stood in the file before the writes since one fsync."""
+
+    size: int
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    """By block number, what it held; blocks beyond `size` held nothing."""
+    written: set[int] = field(default_factory=set)
+    """The numbers of all blocks written to."""
+    first: tuple[int, bytes] | None = None
+    """Offset and data of the first write: the one that a cut may tear."""
+
+    def bytes_kept(self) -> int:
+        return sum(len(data) for data in self.blocks.values())
+
+
+class Loss(NamedTuple):
+    """What a cut took from one file. `bytes` counts what was written and is not there any more."""
+
+    size_before: int
+    size_after: int
+    blocks: int
+
+
+class UnsyncedData:
+    """The generations of one file. `file` is open for reading and writing, and not closed here.
+    The caller holds a lock."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.generations: list[Generation] = []
+        self.history: deque[Generation] = deque(maxlen=HISTORY)
+        self._number = 0
+        """That of the oldest generation."""
+        self._sealed = True
+        self.touched = 0
+        """When it was last written to; the caller's count."""
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.generations
+
+    def bytes_kept(self) -> int:
+        return sum(generation.bytes_kept() for generation in self.generations)
+
+    def _current(self) -> Generation:
+        if self._sealed:
+            self.generations.append(Generation(os.fstat(self.file).st_size))
+            self._sealed = False
+        return self.generations[-1]
+
+    def before_write(self, offset: int, data: bytes | memoryview) -> int:
+        """Keep what this write will replace; how many bytes more are kept."""
+        generation = self._current()
+        if generation.first is None:
+            generation.first = (offset, bytes(data[:FIRST_WRITE_MAX]))
+        return self.before_change(offset, len(data))
+
+    def before_change(self, offset: int, length: int) -> int:
+        """The same for a change that is not a write, as a hole that is punched."""
+        generation, kept = self._current(), 0
+        end = min(offset + length, generation.size)
+        for block in range(offset // BLOCK, -(-end // BLOCK)):
+            if block not in generation.blocks:
+                count = min(BLOCK, generation.size - block * BLOCK)
+                data = os.pread(self.file, count, block * BLOCK)
+                generation.blocks[block] = data
+                kept += len(data)
+        last = max(offset, offset + length - 1)
+        generation.written.update(range(offset // BLOCK, last // BLOCK + 1))
+        return kept
+
+    def before_truncate(self, size: int) -> int:
+        generation = self._current()
+        return self.before_change(size, generation.size - size) if size < generation.size else 0
+
+    def seal(self) -> int:
+        """An fsync begins: what comes from now on is not its business. Answers what to `drop`."""
+        self._sealed = True
+        return self._number + len(self.generations)
+
+    def drop(self, until: int) -> None:
+        """The fsync that got `until` has returned: so far everything is durable."""
+        while self.generations and self._number < until:
+            old = self.generations.pop(0)
+            self._number += 1
+            if old.written and old.bytes_kept() <= HISTORY_BYTES_MAX:
+                self.history.append(old)
+        if not self.generations:
+            self._sealed = True
+
+    def restore(self) -> Loss:
+        """The cut: back to what is durable."""
+        before = os.fstat(self.file).st_size
+        blocks: set[int] = set()
+        while self.generations:
+            generation = self.generations.pop()
+            blocks |= generation.written
+            os.ftruncate(self.file, generation.size)
+            for block, data in generation.blocks.items():
+                write_all(self.file, data, block * BLOCK)
+        self._sealed = True
+        return Loss(before, os.fstat(self.file).st_size, len(blocks))
+
+
+def write_all(file: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(file, view, offset)
+        view, offset = view[count:], offset + count
+
+
+def _nothing() -> None:
+    """For a change that needs no more work when it is durable."""
+
+
+class Change(NamedTuple):
+    """One change of a directory. `undo` takes it back, `finish` does what had to wait until it was
+    durable; `let_go` frees what either needs, and is called after one of them."""
+
+    what: str
+    undo: Callable[[], None]
+    finish: Callable[[], None] = _nothing
+    let_go: Callable[[], None] = _nothing
+
+
+class DirectoryJournal:
+    """The changes of directories that no fsync has committed, oldest first. The caller locks."""
+
+    def __init__(self) -> None:
+        self.changes: deque[Change] = deque()
+        self._first = 0
+
+    def add(self, change: Change) -> None:
+        self.changes.append(change)
+
+    def seal(self) -> int:
+        """An fsync begins; what to `commit` when it has returned."""
+        return self._first + len(self.changes)
+
+    def commit(self, until: int) -> None:
+        while self.changes and self._first < until:
+            change = self.changes.popleft()
+            self._first += 1
+            change.finish()
+            change.let_go()
+
+    def undo(self) -> list[str]:
+        """The cut: what was undone, the newest first."""
+        undone = []
+        while self.changes:
+            change = self.changes.pop()
+            change.undo()
+            change.let_go()
+            undone.append(change.what)
+        return undone
