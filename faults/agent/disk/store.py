@@ -92,7 +92,8 @@ class Store:
         self.fsyncs = 0
         self._journals = {False: DirectoryJournal(), True: DirectoryJournal()}
         self._clock = 0
-        self._kept = 0
+        self.kept_bytes = 0
+        """How much a cut would have to put back."""
         self._trash_count = 0
         with suppress(FileExistsError):
             os.mkdir(TRASH, 0o700, dir_fd=self.root_fd)
@@ -327,7 +328,7 @@ class Store:
         if gone or (file.data.is_clean and not has_past):
             if gone:
                 self.bad.pop(file.key, None)
-            self._kept -= file.data.bytes_kept()
+            self.kept_bytes -= file.data.bytes_kept()
             os.close(file.fd)
             del self.files[file.key]
 
@@ -344,11 +345,11 @@ class Store:
             if not file.exempt:
                 self._clock += 1
                 file.data.touched = self._clock
-                self._kept += file.data.before_write(offset, data)
+                self.kept_bytes += file.data.before_write(offset, data)
             write_all(file.fd, data, offset)
             if file.key in self.bad:
                 self._rewritten(file.key, offset, offset + len(data))
-            if self._kept > KEPT_BYTES_MAX:
+            if self.kept_bytes > KEPT_BYTES_MAX:
                 self._write_back()
             return len(data)
 
@@ -378,7 +379,7 @@ class Store:
     def truncate(self, file: File, size: int) -> None:
         with self.lock:
             if not file.exempt:
-                self._kept += file.data.before_truncate(size)
+                self.kept_bytes += file.data.before_truncate(size)
             os.ftruncate(file.fd, size)
 
     def allocate(self, file: File, mode: int, offset: int, length: int) -> None:
@@ -386,7 +387,7 @@ class Store:
         with self.lock:
             self._require_room()
             if not file.exempt:
-                self._kept += file.data.before_change(offset, length)
+                self.kept_bytes += file.data.before_change(offset, length)
             libc.fallocate(file.fd, mode, offset, length)
 
     def sync(self, file: File | None, epoch: int, *, ours: bool = False) -> None:
@@ -413,7 +414,7 @@ class Store:
     def _made_durable(self, file: File, until: int) -> None:
         kept = file.data.bytes_kept()
         file.data.drop(until)
-        self._kept += file.data.bytes_kept() - kept
+        self.kept_bytes += file.data.bytes_kept() - kept
 
     def _bound(self) -> None:
         if len(self._journals[False].changes) > JOURNAL_MAX:
@@ -473,7 +474,7 @@ class Store:
                 loss = file.data.restore()
                 if not file.ours:
                     losses.append((path, loss))
-        self._kept = 0
+        self.kept_bytes = 0
         return losses
 
     def _torn_candidates(self) -> list[tuple[File, int, bytes]]:

@@ -1,0 +1,271 @@
+"""The file system as programs see it, through the kernel.
+
+This process serves it and uses it. That is sound as long as each use lets other threads run: a page
+fault in a mapped file does not, so maps are the business of another process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.agent.disk import libc
+from faults.agent.disk.mount import mount_fuse, open_fuse
+from faults.agent.disk.session import FsyncDelay, Session
+from faults.agent.disk.store import Store
+from tests.faults.agent.pods import until
+
+pytestmark = pytest.mark.netns
+
+WRITER = """
+import os, sys
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+for number in range(int(sys.argv[2])):
+    os.write(file, b"%08d" % number)
+    if sys.argv[3] == "sync":
+        os.fsync(file)
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+class Mounted:
+    """A store, and the directory at which programs see it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.backing, self.at = folder / "backing", folder / "at"
+        self.backing.mkdir()
+        self.at.mkdir()
+        self.store = Store(self.backing, exempt=("evidence",))
+        self.delay = FsyncDelay()
+        self.mount()
+
+    def mount(self) -> None:
+        fuse = open_fuse()
+        mount_fuse(fuse, str(self.at))
+        self.session = Session(fuse, self.store, self.delay)
+        self.session.start()
+
+    def unmount(self) -> None:
+        libc.unmount(str(self.at))
+        assert self.session.ended.wait(10)
+
+    def cut(self) -> dict[str, object]:
+        """As the agent does it, for processes that are dead."""
+        self.store.power_off()
+        lost = self.store.lose("seed")
+        self.session.answer_held()
+        self.unmount()
+        self.mount()
+        return lost
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Mounted]:
+    mounted = Mounted(tmp_path)
+    yield mounted
+    mounted.delay.set(0.0, stalled=False)
+    mounted.unmount()
+    mounted.store.shut()
+
+
+def _writer(path: Path, count: int, how: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(count), how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _done(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None and process.stdout.readline() == "done\n"
+    process.kill()
+    process.communicate()
+
+
+def test_a_program_that_syncs_keeps_all_and_one_that_does_not_loses_all(disk: Mounted) -> None:
+    _done(_writer(disk.at / "careful", 50, "sync"))
+    _done(_writer(disk.at / "careless", 50, "hope"))
+    assert (disk.at / "careless").stat().st_size == 400, "a kill alone loses nothing"
+    disk.cut()
+    assert (disk.at / "careful").read_bytes() == b"".join(b"%08d" % n for n in range(50))
+    assert not (disk.at / "careless").exists()
+
+
+def test_what_programs_do_with_files(disk: Mounted) -> None:
+    at = disk.at
+    (at / "sub").mkdir(mode=0o750)
+    (at / "sub" / "a").write_bytes(b"x" * 3_000_000)
+    assert (at / "sub" / "a").read_bytes() == b"x" * 3_000_000
+    (at / "sub" / "a").rename(at / "b")
+    (at / "link").symlink_to("b")
+    os.link(at / "b", at / "hard")
+    assert (at / "link").stat().st_size == (at / "hard").stat().st_size == 3_000_000
+    with (at / "b").open("r+b") as file:
+        file.truncate(10)
+    (at / "b").chmod(0o640)
+    os.utime(at / "b", ns=(5, 7))
+    status = (at / "b").stat()
+    assert (status.st_size, status.st_mode & 0o777, status.st_mtime_ns) == (10, 0o640, 7)
+    assert sorted(p.name for p in at.iterdir()) == ["b", "hard", "link", "sub"]
+    for name in ("b", "hard", "link"):
+        (at / name).unlink()
+    with pytest.raises(OSError) as caught:
+        (at / "sub").rename(at / "gone" / "sub")
+    assert caught.value.errno == errno.ENOENT
+    (at / "sub").rmdir()
+    for number in range(500):
+        (at / f"file{number}").touch()
+    assert len(list(at.iterdir())) == 500
+    assert os.statvfs(at).f_bavail > 0
+
+
+def test_an_unlinked_file_that_is_open_lives_on(disk: Mounted) -> None:
+    with (disk.at / "a").open("w+b", buffering=0) as file:
+        (disk.at / "a").unlink()
+        file.write(b"still here")
+        assert os.pread(file.fileno(), 100, 0) == b"still here"
+
+
+MAPPER = """
+import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+os.posix_fallocate(file, 0, 65536)
+os.fsync(file)
+with mmap.mmap(file, 65536) as view:
+    os.pwrite(file, b"written beside", 4096)
+    assert view[4096:4110] == b"written beside"
+    view[8192:8198] = b"mapped"
+    view.flush()
+    view[20479] = 1
+"""
+
+
+def test_a_mapped_file_is_synced_by_msync(disk: Mounted) -> None:
+    """As bbolt does it: a shared map for reading, pwrite beside it; and a map for writing."""
+    subprocess.run([sys.executable, "-c", MAPPER, str(disk.at / "db")], check=True)
+    disk.cut()
+    data = (disk.at / "db").read_bytes()
+    assert data[4096:4110] == b"written beside" and data[8192:8198] == b"mapped"
+    assert len(data) == 65536 and data[20479] == 0, "a torn write lacks at least its end"
+
+
+def test_a_file_opened_for_synchronous_writes_needs_no_fsync(disk: Mounted) -> None:
+    for flag in (os.O_DSYNC, os.O_SYNC):
+        file = os.open(disk.at / f"log{flag}", os.O_WRONLY | os.O_CREAT | flag, 0o600)
+        os.write(file, b"durable")
+        os.close(file)
+    disk.cut()
+    for flag in (os.O_DSYNC, os.O_SYNC):
+        assert (disk.at / f"log{flag}").read_bytes() == b"durable"
+
+
+def test_a_file_renamed_into_place_without_a_directory_sync_is_the_old_one(disk: Mounted) -> None:
+    def replace(data: bytes) -> None:
+        file = os.open(disk.at / "new", os.O_WRONLY | os.O_CREAT, 0o600)
+        os.write(file, data)
+        os.fsync(file)
+        os.close(file)
+        (disk.at / "new").rename(disk.at / "current")
+
+    def sync_directory() -> None:
+        directory = os.open(disk.at, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+
+    replace(b"one")
+    sync_directory()
+    replace(b"two")
+    disk.cut()
+    assert (disk.at / "current").read_bytes() == b"one"
+    replace(b"two")
+    sync_directory()
+    disk.cut()
+    assert (disk.at / "current").read_bytes() == b"two"
+
+
+def test_a_slow_disk_delays_every_fsync_and_no_write(disk: Mounted) -> None:
+    disk.delay.set(0.05, stalled=False)
+    file = os.open(disk.at / "log", os.O_RDWR | os.O_CREAT, 0o600)
+    start = time.monotonic()
+    for _ in range(3):
+        os.write(file, b"x")
+        os.fsync(file)
+    assert time.monotonic() - start >= 0.15
+    os.close(file)
+
+
+def test_a_stall_holds_fsyncs_and_lets_writes_pass(disk: Mounted) -> None:
+    disk.delay.set(0.0, stalled=True)
+    writer = _writer(disk.at / "log", 3, "sync")
+    until(disk.session.waiting, "an fsync that hangs")
+    (disk.at / "other").write_bytes(b"writes go on")
+    assert disk.session.waiting() == 1
+    disk.delay.set(0.0, stalled=False)
+    _done(writer)
+    disk.cut()
+    assert (disk.at / "log").stat().st_size == 24
+
+
+def test_a_process_that_hangs_in_an_fsync_can_be_killed(disk: Mounted) -> None:
+    disk.delay.set(0.0, stalled=True)
+    writer = _writer(disk.at / "log", 1, "sync")
+    until(disk.session.waiting, "an fsync that hangs")
+    os.kill(writer.pid, signal.SIGSTOP)
+    os.kill(writer.pid, signal.SIGCONT)
+    assert disk.session.waiting() == 1, "other signals do not interrupt a disk"
+    writer.kill()
+    writer.communicate(timeout=10)
+    assert disk.session.waiting() == 0
+
+
+def test_nothing_takes_effect_between_the_cut_and_the_death(disk: Mounted) -> None:
+    disk.delay.set(0.0, stalled=True)
+    writer = _writer(disk.at / "log", 3, "sync")
+    until(disk.session.waiting, "an fsync that hangs")
+    disk.store.power_off()
+    disk.delay.set(0.0, stalled=False)
+    time.sleep(0.05)  # what would be answered now would be answered by then
+    assert writer.poll() is None
+    writer.kill()
+    disk.store.lose("seed")
+    disk.session.answer_held()
+    assert writer.communicate(timeout=10)[0] == "", "it never heard that its fsync had returned"
+    disk.unmount()
+    disk.mount()
+    assert not (disk.at / "log").exists()
+
+
+def test_a_full_disk(disk: Mounted) -> None:
+    disk.store.left_bytes = 5000
+    file = os.open(disk.at / "log", os.O_RDWR | os.O_CREAT, 0o600)
+    assert os.write(file, b"x" * 8000) == 5000
+    with pytest.raises(OSError) as caught:
+        os.write(file, b"x")
+    assert caught.value.errno == errno.ENOSPC
+    assert os.statvfs(disk.at).f_bavail == 0
+    disk.store.left_bytes = None
+    assert os.write(file, b"x") == 1
+    os.close(file)
+
+
+def test_a_failing_fsync_leaves_the_data_unsynced(disk: Mounted) -> None:
+    disk.store.fail_fsync = True
+    file = os.open(disk.at / "log", os.O_RDWR | os.O_CREAT, 0o600)
+    os.write(file, b"x")
+    with pytest.raises(OSError) as caught:
+        os.fsync(file)
+    assert caught.value.errno == errno.EIO
+    os.close(file)
+    disk.store.fail_fsync = False
+    disk.cut()
+    assert not (disk.at / "log").exists()

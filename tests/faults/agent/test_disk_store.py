@@ -1,0 +1,331 @@
+"""The store against a model of a disk: what a program sees, and what is durable."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from faults.agent.disk.damage import MODES, damage
+from faults.agent.disk.store import File, PowerLost, Store
+from faults.agent.errors import BadRequest, Failed
+
+NAMES = (b"a", b"b", b"c")
+OWNER = (os.getuid(), os.getgid())
+
+
+class Content:
+    """A file of the model: what a program sees, and what is durable."""
+
+    def __init__(self) -> None:
+        self.seen = bytearray()
+        self.durable = b""
+        self.unsynced: list[tuple[int, bytes]] = []
+        """The writes since then."""
+
+
+class Disk(RuleBasedStateMachine):
+    """Any program of one directory. Every cut must leave exactly what the model says is durable,
+    but for a prefix of one write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self.store = Store(Path(self._folder.name))
+        self.seen: dict[bytes, Content] = {}
+        self.durable: dict[bytes, Content] = {}
+        self._with_data: list[tuple[Content, bytes, int]] = []
+        """Renames over an existing file that are not durable: the new file, what it held then, and
+        how many writes of it were unsynced."""
+
+    def teardown(self) -> None:
+        self.store.shut()
+        self._folder.cleanup()
+
+    @property
+    def root(self) -> int:
+        return self.store.root_fd
+
+    def _opened(self, name: bytes) -> File:
+        path = self.store.look_up(self.root, name)
+        try:
+            return self.store.open(path, exempt=False, ours=False)
+        finally:
+            os.close(path)
+
+    def _commit(self) -> None:
+        """The journal: what a rename replaced a file with, has its data on the disk."""
+        self.durable = dict(self.seen)
+        latest = {id(content): (content, data, writes) for content, data, writes in self._with_data}
+        for content, data, writes in latest.values():
+            content.durable = data
+            del content.unsynced[:writes]
+        self._with_data.clear()
+
+    @rule(name=st.sampled_from(NAMES))
+    def create(self, name: bytes) -> None:
+        if name in self.seen:
+            with pytest.raises(FileExistsError):
+                self.store.create(self.root, name, 0o600, OWNER)
+            return
+        os.close(self.store.create(self.root, name, 0o600, OWNER))
+        self.seen[name] = Content()
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        offset=st.integers(0, 9000),
+        length=st.integers(1, 6000),
+        byte=st.integers(1, 255),
+    )
+    def write(self, name: bytes, offset: int, length: int, byte: int) -> None:
+        if name not in self.seen:
+            return
+        content, data = self.seen[name], bytes([byte]) * length
+        file = self._opened(name)
+        self.store.write(file, offset, memoryview(data))
+        self.store.close(file)
+        content.unsynced.append((offset, data))
+        content.seen.extend(b"\0" * (offset - len(content.seen)))
+        content.seen[offset : offset + length] = data
+
+    @rule(name=st.sampled_from(NAMES), size=st.integers(0, 12000))
+    def truncate(self, name: bytes, size: int) -> None:
+        if name not in self.seen:
+            return
+        file = self._opened(name)
+        self.store.truncate(file, size)
+        self.store.close(file)
+        seen = self.seen[name].seen
+        seen.extend(b"\0" * (size - len(seen)))
+        del seen[size:]
+
+    @rule(name=st.sampled_from(NAMES))
+    def fsync(self, name: bytes) -> None:
+        if name not in self.seen:
+            return
+        file = self._opened(name)
+        self.store.sync(file, self.store.epoch)
+        self.store.close(file)
+        content = self.seen[name]
+        self._commit()
+        content.durable, content.unsynced = bytes(content.seen), []
+
+    @rule()
+    def fsync_directory(self) -> None:
+        self.store.sync(None, self.store.epoch)
+        self._commit()
+
+    @rule(name=st.sampled_from(NAMES))
+    def unlink(self, name: bytes) -> None:
+        if name not in self.seen:
+            with pytest.raises(FileNotFoundError):
+                self.store.remove(self.root, name, folder=False)
+            return
+        self.store.remove(self.root, name, folder=False)
+        del self.seen[name]
+
+    @rule(old=st.sampled_from(NAMES), new=st.sampled_from(NAMES))
+    def rename(self, old: bytes, new: bytes) -> None:
+        if old not in self.seen or old == new:
+            return
+        replaces = new in self.seen
+        self.store.rename(self.root, old, self.root, new, replace=True)
+        content = self.seen[new] = self.seen.pop(old)
+        if replaces:
+            self._with_data.append((content, bytes(content.seen), len(content.unsynced)))
+
+    @rule(seed=st.integers(0, 1000))
+    def cut(self, seed: int) -> None:
+        self.store.power_off()
+        torn = self.store.lose(str(seed))["torn"]
+        self.seen = dict(self.durable)
+        self._with_data.clear()
+        for content in self.seen.values():
+            content.seen = bytearray(content.durable)
+        if torn is not None:
+            content = self.seen[torn["file"].encode()]
+            offset, data = content.unsynced[0]
+            assert torn["offset"] == offset and 0 < torn["kept"] < torn["of"] == len(data)
+            content.seen[offset : offset + torn["kept"]] = data[: torn["kept"]]
+        for content in self.seen.values():
+            content.durable, content.unsynced = bytes(content.seen), []
+
+    @invariant()
+    def a_program_sees_what_it_wrote(self) -> None:
+        listing = [name for name, _, _ in self.store.listing(self.root)]
+        assert sorted(listing) == sorted(self.seen)
+        for name, content in self.seen.items():
+            path = Path(self._folder.name) / os.fsdecode(name)
+            assert path.read_bytes() == bytes(content.seen)
+
+    @invariant()
+    def what_would_be_lost_is_bounded(self) -> None:
+        kept = sum(file.data.bytes_kept() for file in self.store.files.values())
+        assert self.store.kept_bytes == kept
+
+
+TestDisk = Disk.TestCase
+TestDisk.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path, exempt=("evidence",))
+    yield made
+    made.shut()
+
+
+def _put(store: Store, name: bytes, data: bytes, *, sync: bool = True) -> File:
+    """A file of the store, open."""
+    try:
+        path = store.look_up(store.root_fd, name)
+    except FileNotFoundError:
+        path = store.create(store.root_fd, name, 0o600, OWNER)
+    file = store.open(path, exempt=name in store.exempt, ours=store.is_ours(store.root_fd, name))
+    os.close(path)
+    store.write(file, os.fstat(file.fd).st_size, memoryview(data))
+    if sync:
+        store.sync(file, store.epoch)
+    return file
+
+
+def test_an_fsync_that_the_cut_interrupts_has_not_happened(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _put(store, b"log", b"one")
+    store.write(file, 3, memoryview(b"two"))
+    monkeypatch.setattr(os, "fdatasync", lambda _: store.power_off())
+    with pytest.raises(PowerLost):
+        store.sync(file, store.epoch)
+    torn = store.lose("")["torn"]
+    assert (tmp_path / "log").read_bytes() == b"onetwo"[: 3 + torn["kept"]]
+
+
+def test_writes_during_an_fsync_are_not_its_business(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _put(store, b"log", b"a" * 5000)
+    store.write(file, 0, memoryview(b"b" * 5000))
+    during = lambda _: store.write(file, 0, memoryview(b"c"))  # noqa: E731
+    monkeypatch.setattr(os, "fdatasync", during)
+    store.sync(file, store.epoch)
+    store.power_off()
+    assert store.lose("")["torn"] is None, "a write of one byte cannot be torn"
+    assert (tmp_path / "log").read_bytes() == b"b" * 5000
+
+
+def test_after_the_cut_no_fsync_of_the_old_life_succeeds(store: Store) -> None:
+    file, epoch = _put(store, b"log", b"one", sync=False), store.epoch
+    store.power_off()
+    with pytest.raises(PowerLost):
+        store.sync(file, epoch)
+
+
+def test_evidence_and_the_probes_files_are_apart(store: Store, tmp_path: Path) -> None:
+    _put(store, b"evidence", b"all of it", sync=False)
+    _put(store, b"log", b"not this", sync=False)
+    _put(store, b".antipaxos-probe", b"x")
+    store.power_off()
+    store.lose("")
+    assert (tmp_path / "evidence").read_bytes() == b"all of it"
+    assert not (tmp_path / "log").exists(), "the probe's fsync committed the node's creation"
+
+
+def test_a_full_disk_takes_what_fits_and_then_nothing(store: Store) -> None:
+    file = _put(store, b"log", b"x" * 100)
+    store.left_bytes = 30
+    assert store.write(file, 90, memoryview(b"y" * 60)) == 40, "10 that are there, 30 that fit"
+    for act in (
+        lambda: store.write(file, 130, memoryview(b"z")),
+        lambda: store.create(store.root_fd, b"new", 0o600, OWNER),
+        lambda: store.make_directory(store.root_fd, b"dir", 0o700, OWNER),
+    ):
+        with pytest.raises(OSError) as caught:
+            act()
+        assert caught.value.errno == errno.ENOSPC
+    assert store.write(file, 0, memoryview(b"over")) == 4, "what is there can be overwritten"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_damage_strikes_one_file_that_was_fsynced(store: Store, tmp_path: Path, mode: str) -> None:
+    file = _put(store, b"log", b"")
+    for number in range(6):
+        _put(store, b"log", bytes([65 + number]) * 1500)
+    _put(store, b"evidence", b"x" * 100)
+    before = (tmp_path / "log").read_bytes()
+    places = set()
+    for seed in range(20):
+        done = damage(store, mode, "", str(seed))
+        after = (tmp_path / "log").read_bytes()
+        places.add(done.get("offset"))
+        assert done["file"] == "log" and done["mode"] == mode
+        if mode == "read-error":
+            with pytest.raises(OSError):
+                store.read(file, done["offset"], 10)
+            store.write(file, done["offset"], memoryview(b"n" * 4096))
+            store.read(file, done["offset"], 10)
+        elif mode == "truncate":
+            assert before.startswith(after) and len(after) < len(before)
+        else:
+            assert len(after) == len(before)
+        assert (after == before) == (done["digest"][0] == done["digest"][1])
+        (tmp_path / "log").write_bytes(before)
+    assert len(places) >= 2
+    assert (tmp_path / "evidence").read_bytes() == b"x" * 100
+
+
+def test_an_old_block_is_what_stood_there_before(store: Store, tmp_path: Path) -> None:
+    file = _put(store, b"log", b"a" * 8192)
+    store.write(file, 4096, memoryview(b"b" * 4096))
+    store.sync(file, store.epoch)
+    seen = set()
+    for seed in range(20):
+        damage(store, "old", "log", str(seed))
+        seen.add((tmp_path / "log").read_bytes())
+        (tmp_path / "log").write_bytes(b"a" * 4096 + b"b" * 4096)
+    assert b"a" * 8192 in seen, "the second write of the second block never happened"
+    assert b"\0" * 4096 + b"b" * 4096 in seen, "the first block was never written"
+
+
+def test_damage_of_nothing_is_refused(store: Store) -> None:
+    with pytest.raises(Failed, match="no file"):
+        damage(store, "flip", "", "1")
+    with pytest.raises(BadRequest, match="mode"):
+        damage(store, "melt", "", "1")
+
+
+def test_more_unsynced_data_than_can_be_kept_becomes_durable(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faults.agent.disk.store.KEPT_BYTES_MAX", 10_000)
+    file = _put(store, b"log", b"a" * 40_960)
+    for block in range(10):
+        store.write(file, block * 4096, memoryview(b"b" * 4096))
+    assert store.written_back == 3
+    store.power_off()
+    store.lose("")
+    assert (tmp_path / "log").read_bytes().count(b"b") >= 9 * 4096
+
+
+def test_directories_come_back_whole(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "file").write_bytes(b"kept")
+    old = store.look_up(store.root_fd, b"old")
+    store.remove(old, b"file", folder=False)
+    os.close(old)
+    store.remove(store.root_fd, b"old", folder=True)
+    made = store.make_directory(store.root_fd, b"old", 0o700, OWNER)
+    os.close(store.create(made, b"other", 0o600, OWNER))
+    os.close(made)
+    assert os.listdir(tmp_path / "old") == ["other"]  # noqa: PTH208
+    store.power_off()
+    assert store.lose("")["entries_count"] == 4
+    assert (tmp_path / "old" / "file").read_bytes() == b"kept"
+    assert not (tmp_path / "old" / "other").exists()
