@@ -20,6 +20,7 @@ from harness.errors import UsageError
 from harness.targets.interface import Capabilities, ClusterSpec, Images, NodeSpec, Target
 from harness.targets.json_lines import JsonLinesClient
 from node_image.mutants import IMPLEMENTATIONS, PROTOCOLS, protocol_class
+from node_image.protocols.context import Context
 from node_image.protocols.interface import DEFINITE_ERRORS, ClusterConfig, Command
 from node_image.protocols.quorums import from_options
 from node_image.state_machine import KeyValue
@@ -85,7 +86,7 @@ class PaxosTarget:
         config = cluster_config(self.name, cluster)
         try:
             protocol = protocol_class(self.name, cluster.mutant)
-            protocol(1, config, KeyValue(config.sessions_max), Random(0), lambda: 0)
+            protocol(Context(1, config, KeyValue(config.sessions_max), Random(0), lambda: 0))
         except (TypeError, ValueError) as error:
             raise UsageError(f"cluster settings: {error}") from None
 

@@ -3,8 +3,8 @@
     protocol_class("multi-paxos")          the correct protocol
     protocol_class("multi-paxos", "M5")    the same with one safeguard removed
 
-A mutant's class stands in front of the protocol's own in the order of look-up, so one mutant
-serves every protocol that is built on the one it was written for.
+A mutant of one protocol is a subclass of it; one that several protocols can have is a function
+that makes such a subclass (`variation`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from node_image.mutants.multi_paxos import FLEXIBLE_PAXOS, MULTI_PAXOS
 from node_image.mutants.raft import RAFT
 from node_image.mutants.shared import SHARED
 from node_image.mutants.two_phase_commit import TWO_PHASE_COMMIT
+from node_image.mutants.variation import Variation
 from node_image.protocols.basic_paxos import BasicPaxos
 from node_image.protocols.epaxos import EPaxos
 from node_image.protocols.fast_paxos import FastPaxos
@@ -43,7 +44,7 @@ PROTOCOLS: dict[str, type[Any]] = {
     )
 }
 
-IMPLEMENTATIONS: dict[str, dict[str, type[Any]]] = {
+IMPLEMENTATIONS: dict[str, dict[str, Variation | type[Any]]] = {
     "basic-paxos": {**SHARED, **BASIC_PAXOS},
     "multi-paxos": {**SHARED, **MULTI_PAXOS},
     "flexible-paxos": {**SHARED, **MULTI_PAXOS, **FLEXIBLE_PAXOS},
@@ -52,7 +53,7 @@ IMPLEMENTATIONS: dict[str, dict[str, type[Any]]] = {
     "raft": {**SHARED, **RAFT},
     "two-phase-commit": {**SHARED, **TWO_PHASE_COMMIT},
 }
-"""By protocol and mutant, the class that stands in front."""
+"""By protocol and mutant, its class, or what makes it."""
 
 _made: dict[tuple[str, str], type[Any]] = {}
 
@@ -83,8 +84,7 @@ def protocol_class(name: str, mutant: str | None = None) -> type[Any]:
         choices = (m.id for m in mutants_of(name))
         raise UnknownName(f"mutant of {name}", mutant, choices)
     if (name, mutant) not in _made:
-        front = IMPLEMENTATIONS[name][mutant]
-        base = PROTOCOLS[name]
-        bases = (front,) if issubclass(front, base) else (front, base)
-        _made[name, mutant] = type(f"{base.__name__}_{mutant}", bases, {})
+        change, base = IMPLEMENTATIONS[name][mutant], PROTOCOLS[name]
+        made = change if isinstance(change, type) else change(base)
+        _made[name, mutant] = type(f"{base.__name__}_{mutant}", (made,), {})
     return _made[name, mutant]

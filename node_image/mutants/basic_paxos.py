@@ -7,7 +7,7 @@ class what happens without it.
 from __future__ import annotations
 
 from node_image.protocols import basic_paxos_messages as m
-from node_image.protocols.ballots import ZERO, Ballot, next_ballot
+from node_image.protocols.ballots import Ballot, next_ballot
 from node_image.protocols.basic_paxos import Attempt, BasicPaxos
 from node_image.protocols.interface import Answer, Command, Persist, Reply
 from node_image.protocols.slot_log import Vote
@@ -42,10 +42,10 @@ class B7(BasicPaxos):
 
     def _new_ballot(self, slot: int) -> Ballot:
         used = self._last[1] if self._last[0] == slot else 0
-        promised = self._promises.get(slot, ZERO)
-        ballot = Ballot(max(used + 1, promised.round, self._round_seen), self.node)
+        promised = self.promises.of(slot)
+        ballot = Ballot(max(used + 1, promised.round, self._round_seen), self._ctx.node)
         if ballot < promised:
-            ballot = next_ballot(promised.round, self.node)
+            ballot = next_ballot(promised.round, self._ctx.node)
         self._last = (slot, ballot.round)
         return ballot
 
@@ -75,9 +75,9 @@ class B12(BasicPaxos):
     """A vote promises nothing: after a vote in a high ballot, one in a lower ballot replaces it."""
 
     def _vote(self, slot: int, ballot: Ballot, commands: tuple[Command, ...]) -> None:
-        promised = self._promises.get(slot, ZERO)
+        promised = self.promises.of(slot)
         super()._vote(slot, ballot, commands)
-        self._promises[slot] = promised
+        self.promises.ballots[slot] = promised
 
 
 class B13(BasicPaxos):
@@ -86,8 +86,8 @@ class B13(BasicPaxos):
     def _win(self, attempt: Attempt, value: tuple[Command, ...], now_us: int) -> None:
         for command in self._batch():
             if command.f == "write" and command not in value:
-                del self._waiting[command.client, command.seq]
-                self._out.append(Reply(command.client, command.seq, Answer(), False))
+                self.clients.take_back(command)
+                self._ctx.out.append(Reply(command.client, command.seq, Answer(), False))
         super()._win(attempt, value, now_us)
 
 
@@ -102,25 +102,25 @@ class M2(BasicPaxos):
     """An acceptor forgets slots that it has applied: a proposer that is behind finds them open."""
 
     def _takes_part(self, sender: int, ballot: Ballot, slot: int, now_us: int) -> bool:
-        if not self._is_settled(slot) or self._is_learner:
+        if not self.learned.is_settled(slot) or self._ctx.is_learner:
             return super()._takes_part(sender, ballot, slot, now_us)
         return not self._refuses(slot, ballot)
 
     def _report(self, slot: int) -> tuple[Vote, ...]:
-        return () if self._is_settled(slot) else super()._report(slot)
+        return () if self.learned.is_settled(slot) else super()._report(slot)
 
     def _vote(self, slot: int, ballot: Ballot, commands: tuple[Command, ...]) -> None:
-        if not self._is_settled(slot):
+        if not self.learned.is_settled(slot):
             super()._vote(slot, ballot, commands)
         else:
-            self._out.append(Persist(m.Promised(slot, ballot)))
+            self._ctx.out.append(Persist(m.Promised(slot, ballot)))
 
 
 class M5(BasicPaxos):
     """A node answers reads from what it has applied; the others may have decided more since."""
 
     def _read(self, command: Command) -> bool:
-        self._answer(command, self.machine.apply(command))
+        self._ctx.answer(command, self._ctx.machine.apply(command))
         return True
 
 

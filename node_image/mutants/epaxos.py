@@ -16,7 +16,7 @@ from node_image.protocols.epaxos_ballots import Lead
 from node_image.protocols.epaxos_execution import Edges
 from node_image.protocols.epaxos_instances import COMMITTED, Footprint, Instance, Vector
 from node_image.protocols.epaxos_messages import InstanceId
-from node_image.protocols.interface import Command
+from node_image.protocols.interface import ClusterConfig, Command
 from node_image.protocols.quorums import QuorumSystem
 
 
@@ -60,8 +60,12 @@ class B8(EPaxos):
         return super()._new_ballot(instance)._replace(node=0)
 
 
-class B9(shared.B9, EPaxos):
+class B9(EPaxos):
     """Messages are counted, not distinct acceptors: in fast quorums too."""
+
+    @staticmethod
+    def quorum_system(config: ClusterConfig) -> QuorumSystem:
+        return shared.MessagesCounted(EPaxos.quorum_system(config))
 
     def _fast_quorum_system(self) -> QuorumSystem:
         return shared.MessagesCounted(super()._fast_quorum_system())
@@ -152,7 +156,7 @@ class E9(EPaxos):
     """Nobody recovers what another node began: execution waits for it for ever."""
 
     def _is_overdue(self, instance: Instance, now_us: int) -> bool:
-        return instance.id.owner == self.node and super()._is_overdue(instance, now_us)
+        return instance.id.owner == self._ctx.node and super()._is_overdue(instance, now_us)
 
 
 class E10(EPaxos):

@@ -1,123 +1,106 @@
-"""Planted bugs of Multi-Paxos: each removes one safeguard, in one method, of `protocols`.
+"""Planted bugs of Multi-Paxos, and of the protocols that share its parts.
 
-Read each beside the method that it overrides: that method's comment says what it is for, and this
-class what happens without it.
+Each removes one safeguard, in one method. Read each beside the method that it replaces: that
+method's comment says what it is for, and this one what happens without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from node_image.mutants.leaders import LEADERS
-from node_image.protocols import paxos_messages as m
+from node_image.mutants.leadership import LEADERSHIP
+from node_image.mutants.variation import Protocol, Variation, part_of, vary, vary_part
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.flexible_paxos import FlexiblePaxos
-from node_image.protocols.interface import NodeId
-from node_image.protocols.multi_paxos import MultiPaxos
+from node_image.protocols.interface import NOOP, ClusterConfig, NodeId
+from node_image.protocols.paxos_messages import Promise
 from node_image.protocols.quorums import Grid, QuorumSystem, Sizes, from_options
-from node_image.protocols.replica import Replica
-from node_image.protocols.slot_log import Vote
 
 
-class B1(MultiPaxos):
+def b1(protocol: Protocol) -> Protocol:
     """Closes an open slot with a no-op although a promise reported a vote for it."""
-
-    def _finish_slot(self, slot: int, votes: Sequence[Vote]) -> None:
-        self._fill_hole(slot)
+    return vary_part(protocol, "election", value_for=lambda self, votes: (NOOP,))
 
 
-class B2(MultiPaxos):
+def b2(protocol: Protocol) -> Protocol:
     """Takes the vote that was reported first, not the one of the highest ballot."""
-
-    def _may_be_chosen(self, votes: Sequence[Vote]) -> Vote:
-        return votes[0]
+    return vary_part(protocol, "election", may_be_chosen=lambda self, votes: votes[0])
 
 
-class B3(MultiPaxos):
+def b3(protocol: Protocol) -> Protocol:
     """Counts every reply, whatever ballot it answers."""
-
-    def _answers_my_ballot(self, ballot: tuple[int, ...]) -> bool:
-        return True
+    return vary_part(protocol, "election", answers_my_ballot=lambda self, ballot: True)
 
 
-class B7(MultiPaxos):
+def b7(protocol: Protocol) -> Protocol:
     """Counts rounds from zero in every life. Its own promise is on the disk, so it finds its way
     up to that; but a ballot that it used before the crash looks unused."""
+    election = part_of(protocol, "election")
 
-    _rounds_used = 0
-
-    def _new_ballot(self) -> Ballot:
-        fresh = Ballot(self._rounds_used + 1, self.node)
-        allowed = Ballot(self._promised.round, self.node)
-        if allowed < self._promised:
-            allowed = Ballot(self._promised.round + 1, self.node)
+    def new_ballot(self: Any) -> Ballot:
+        promised, node = self._log.promised, self._ctx.node
+        fresh = Ballot(getattr(self, "rounds_used", 0) + 1, node)
+        allowed = Ballot(promised.round, node)
+        if allowed < promised:
+            allowed = Ballot(promised.round + 1, node)
         return max(fresh, allowed)
 
-    def _begin_phase1(self, now_us: int) -> None:
-        self._rounds_used = self.ballot.round
-        super()._begin_phase1(now_us)
+    def begin_phase1(self: Any, now_us: int) -> None:
+        self.rounds_used = self.ballot.round
+        election.begin_phase1(self, now_us)
+
+    return vary_part(protocol, "election", new_ballot=new_ballot, begin_phase1=begin_phase1)
 
 
-class B8(MultiPaxos):
+def b8(protocol: Protocol) -> Protocol:
     """Ballots are rounds only: two proposers of one round share a ballot."""
+    original = part_of(protocol, "election").new_ballot
+    return vary_part(protocol, "election", new_ballot=lambda self: original(self)._replace(node=0))
 
-    def _new_ballot(self) -> Ballot:
-        return super()._new_ballot()._replace(node=0)
 
-
-class B10(MultiPaxos):
+def b10(protocol: Protocol) -> Protocol:
     """Accepts whatever is proposed, also below the ballot that was promised."""
+    election = part_of(protocol, "election")
 
-    def _refuses(self, ballot: Ballot) -> bool:
-        return False
+    def follow(self: Any, sender: NodeId, ballot: Ballot, now_us: int) -> None:
+        promised = self._log.promised
+        election.follow(self, sender, ballot, now_us)
+        self._log.promised = max(promised, ballot)
 
-    def _follow(self, sender: NodeId, ballot: Ballot, now_us: int) -> None:
-        promised = self._promised
-        super()._follow(sender, ballot, now_us)
-        self._promised = max(promised, ballot)
+    return vary_part(protocol, "election", refuses=lambda self, ballot: False, follow=follow)
 
 
-class M1(MultiPaxos):
+def m1(protocol: Protocol) -> Protocol:
     """Leaves the holes of the log as they are: nothing after them is ever applied."""
-
-    def _fill_hole(self, slot: int) -> None:
-        pass
+    return vary_part(protocol, "election", hole_value=lambda self: None)
 
 
-class M2(MultiPaxos):
+def m2(protocol: Protocol) -> Protocol:
     """Reports only what is still open: a new leader that missed a decision sees "no vote"."""
 
-    def _report(self, first: int) -> m.Promise:
+    def report(self: Any, first: int) -> Promise:
         log = self._log
-        return m.Promise(self._promised, 0, tuple(log.held(log.applied + 1, log.last)))
+        return Promise(log.promised, 0, tuple(log.held(log.applied + 1, log.last)))
+
+    return vary_part(protocol, "election", report=report)
 
 
-class M3(MultiPaxos):
-    """The leader applies, and answers, as soon as it has voted itself."""
-
-    def _is_chosen(self, votes: int) -> bool:
-        return bool(self.quorums.vote(0, self.node) & votes)
-
-
-class M9(MultiPaxos):
+def m9(protocol: Protocol) -> Protocol:
     """Acknowledges the last slot that it voted for, holes or not."""
-
-    def _covers(self, slot: int) -> bool:
-        return True
-
-    def _voted_to(self) -> int:
-        return self._log.last
+    return vary(protocol, _covers=lambda self, slot: True, _voted_to=lambda self: self.log.last)
 
 
-class M10(MultiPaxos):
+def m10(protocol: Protocol) -> Protocol:
     """Learners acknowledge proposals, and are counted; Phase 1 still asks acceptors only."""
+    return vary(learners_counted(protocol), _acknowledges=lambda self: True)
 
-    def _quorum_system(self) -> QuorumSystem:
-        system = super()._quorum_system()
-        return EveryNodeVotes(self.config.nodes, system.q1, system.q2)
 
-    def _acknowledges(self) -> bool:
-        return True
+def learners_counted(protocol: Protocol) -> Protocol:
+    def quorum_system(config: ClusterConfig) -> QuorumSystem:
+        system = protocol.quorum_system(config)
+        return EveryNodeVotes(config.nodes, system.q1, system.q2)
+
+    return vary(protocol, quorum_system=staticmethod(quorum_system))
 
 
 class EveryNodeVotes(Sizes):
@@ -126,34 +109,46 @@ class EveryNodeVotes(Sizes):
         pass
 
 
-class L2(MultiPaxos):
-    """Stands without asking first: a node that hears nothing deposes a healthy leader."""
-
-    def _begin_if_granted(self, now_us: int) -> None:
-        self._begin_phase1(now_us)
+def l2(protocol: Protocol) -> Protocol:
+    """Begins Phase 1 without asking first: a node that hears nothing deposes a healthy leader."""
+    return vary_part(
+        protocol, "election", begin_if_granted=lambda self, now_us: self.begin_phase1(now_us)
+    )
 
 
 class F1(FlexiblePaxos):
     """Quorums whose sizes add up to N: two of them may be disjoint."""
 
-    def _quorum_system(self) -> QuorumSystem:
-        q2 = from_options(self.config).q2
-        return EveryNodeVotes(self.config.voters, len(self.config.voters) - q2, q2)
+    @staticmethod
+    def quorum_system(config: ClusterConfig) -> QuorumSystem:
+        q2 = from_options(config).q2
+        return EveryNodeVotes(config.voters, len(config.voters) - q2, q2)
 
 
 class F2(FlexiblePaxos):
     """The control: Q1 and Q2 change places. Their sum is the same, and so it is safe; of a grid a
     whole column elects and a whole row decides."""
 
-    def _quorum_system(self) -> QuorumSystem:
-        system = from_options(self.config)
+    @staticmethod
+    def quorum_system(config: ClusterConfig) -> QuorumSystem:
+        system = from_options(config)
         if isinstance(system, Grid):
             return system.transposed()
-        return Sizes(self.config.voters, system.q2, system.q1)
+        return Sizes(config.voters, system.q2, system.q1)
 
 
-MULTI_PAXOS: dict[str, type[Replica]] = {
-    **LEADERS,
-    **{cls.__name__: cls for cls in (B1, B2, B3, B7, B8, B10, M1, M2, M3, M9, M10, L2)},
+MULTI_PAXOS: dict[str, Variation] = {
+    **LEADERSHIP,
+    "B1": b1,
+    "B2": b2,
+    "B3": b3,
+    "B7": b7,
+    "B8": b8,
+    "B10": b10,
+    "M1": m1,
+    "M2": m2,
+    "M9": m9,
+    "M10": m10,
+    "L2": l2,
 }
 FLEXIBLE_PAXOS: dict[str, type[FlexiblePaxos]] = {"F1": F1, "F2": F2}

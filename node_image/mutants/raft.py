@@ -1,19 +1,20 @@
 """Planted bugs of Raft: each removes one safeguard, in one method, of `protocols.raft*`.
 
-Read each beside the method that it overrides: that method's comment says what it is for, and this
-class what happens without it. Those of `leaders` apply as well.
+Read each beside the method that it replaces: that method's comment says what it is for, and this
+one what happens without it. Those of `leadership` apply as well.
 """
 
 from __future__ import annotations
 
-from node_image.mutants import leaders
-from node_image.mutants.multi_paxos import EveryNodeVotes
+from typing import Any
+
+from node_image.mutants.leadership import LEADERSHIP, m11
+from node_image.mutants.multi_paxos import learners_counted
+from node_image.mutants.variation import Protocol, Variation, part_of, vary_part
 from node_image.protocols import raft_messages as m
 from node_image.protocols.interface import NodeId
-from node_image.protocols.quorums import QuorumSystem
 from node_image.protocols.raft import Raft
 from node_image.protocols.raft_log import Entry
-from node_image.protocols.replica import Replica
 
 
 class B3(Raft):
@@ -23,98 +24,83 @@ class B3(Raft):
         return True
 
 
-class B7(Raft):
-    """Stands again, after a restart, in the term in which it had voted for itself: it may have led
-    in that term before, and makes entries a second time."""
+def b7(protocol: Protocol) -> Protocol:
+    """Asks for votes again, after a restart, in the term in which it had voted for itself: it may
+    have led in that term before, and makes entries a second time."""
+    original = part_of(protocol, "election").new_term
 
-    _has_stood = False
+    def new_term(self: Any) -> int:
+        again = self._storage.voted_for == self._ctx.node and not hasattr(self, "has_stood")
+        self.has_stood = True
+        return int(self.term if again else original(self))
 
-    def _new_term(self) -> int:
-        again = self.voted_for == self.node and not self._has_stood
-        self._has_stood = True
-        return self.term if again else super()._new_term()
+    return vary_part(protocol, "election", new_term=new_term)
 
 
-class B8(Raft):
+def b8(protocol: Protocol) -> Protocol:
     """Votes for whoever asks in a term, however many: one term, two leaders."""
-
-    def _may_vote_for(self, candidate: NodeId) -> bool:
-        return True
+    return vary_part(protocol, "election", may_vote_for=lambda self, candidate: True)
 
 
-class B10(Raft):
+def b10(protocol: Protocol) -> Protocol:
     """Follows, and votes for, whoever asks, also in a term that is over."""
-
-    def _refuses(self, term: int) -> bool:
-        return False
-
-
-class M3(Raft):
-    """The leader commits, and answers, as soon as it holds an entry itself."""
-
-    def _is_held_by_quorum(self, votes: int) -> bool:
-        return bool(self.quorums.vote(0, self.node) & votes)
-
-
-class M10(Raft):
-    """Learners' copies are counted; elections still ask voters only."""
-
-    def _quorum_system(self) -> QuorumSystem:
-        system = super()._quorum_system()
-        return EveryNodeVotes(self.config.nodes, system.q1, system.q2)
+    return vary_part(protocol, "election", refuses=lambda self, term: False)
 
 
 class R1(Raft):
     """Commits entries of older terms by counting copies (and so seems to need no entry of its own
     at the start of a term)."""
 
-    def _may_commit(self, slot: int) -> bool:
+    def _may_commit(self, index: int) -> bool:
         return True
 
     def _open_term(self) -> None:
-        self._term_opening = self._log.last
-        self._send(self.node, m.Appended(self.term, True, self._log.last, 0))
+        self.leadership.reads.recovered_slot = self.log.last
+        opening = m.Appended(self.storage.term, True, self.log.last, 0)
+        self._ctx.send(self._ctx.node, opening)
 
 
-class R2(Raft):
+def r2(protocol: Protocol) -> Protocol:
     """Term and vote are kept in memory only."""
 
-    def _set_term(self, term: int, voted_for: NodeId | None) -> None:
+    def set_term(self: Any, term: int, voted_for: NodeId | None) -> None:
         self.term = term
         self.voted_for = voted_for
 
+    return vary_part(protocol, "storage", set_term=set_term)
 
-class R3(Raft):
+
+def r3(protocol: Protocol) -> Protocol:
     """Counts every vote, whatever term it was given in."""
-
-    def _is_vote_of_this_term(self, vote: m.VoteGranted) -> bool:
-        return True
+    return vary_part(protocol, "election", is_vote_of_this_term=lambda self, vote: True)
 
 
-class R5(Raft):
+def r5(protocol: Protocol) -> Protocol:
     """Takes the leader's commit index as it comes, also when it is behind what was applied."""
+    original = part_of(protocol, "storage").commit_to
 
-    def _commit_to(self, commit: int) -> None:
+    def commit_to(self: Any, commit: int) -> None:
         self._log.applied = max(min(self._log.applied, commit), self._log.base)
-        super()._commit_to(commit)
+        original(self, commit)
+
+    return vary_part(protocol, "storage", commit_to=commit_to)
 
 
-class R7(leaders.M11):
+def r7(protocol: Protocol) -> Protocol:
     """Serves a ReadIndex before the term's first commit. (It turns quorum reads on.)"""
+    return m11(protocol)
 
 
-class R8(Raft):
+def r8(protocol: Protocol) -> Protocol:
     """Votes without a look at the candidate's log."""
-
-    def _is_up_to_date(self, message: m.PreVote | m.RequestVote) -> bool:
-        return True
+    return vary_part(protocol, "election", is_up_to_date=lambda self, message: True)
 
 
 class R9(Raft):
     """Checks that there is an entry before the leader's, and not that it is the same one."""
 
-    def _matches(self, slot: int, term: int) -> bool:
-        return slot <= self._log.last
+    def _matches(self, index: int, term: int) -> bool:
+        return index <= self.log.last
 
 
 class R10(Raft):
@@ -122,7 +108,7 @@ class R10(Raft):
     off entries that were acknowledged."""
 
     def _news(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-        return tuple(entry for entry in entries if entry.slot > self._log.applied)
+        return tuple(entry for entry in entries if entry.slot > self.log.applied)
 
 
 class R11(Raft):
@@ -137,20 +123,26 @@ class R12(Raft):
     writes, and so do reads that wait for it. (It turns quorum reads on.)"""
 
     def _open_term(self) -> None:
-        self._term_opening = self._log.last + 1
+        self.leadership.reads.recovered_slot = self.log.last + 1
 
 
-class L2(Raft):
+def l2(protocol: Protocol) -> Protocol:
     """No pre-vote: a node that hears nothing deposes a healthy leader."""
-
-    def _stand_if_granted(self, now_us: int) -> None:
-        self._stand(now_us)
+    return vary_part(protocol, "election", stand_if_granted=lambda self, now_us: self.stand(now_us))
 
 
-RAFT: dict[str, type[Replica]] = {
-    **{name: cls for name, cls in leaders.LEADERS.items() if name != "M11"},
-    **{
-        cls.__name__: cls
-        for cls in (B3, B7, B8, B10, M3, M10, R1, R2, R3, R5, R7, R8, R9, R10, R11, R12, L2)
-    },
+RAFT: dict[str, Variation | type[Raft]] = {
+    **{name: variation for name, variation in LEADERSHIP.items() if name != "M11"},
+    **{cls.__name__: cls for cls in (B3, R1, R9, R10, R11, R12)},
+    "B7": b7,
+    "B8": b8,
+    "B10": b10,
+    "M10": learners_counted,
+    "R2": r2,
+    "R3": r3,
+    "R5": r5,
+    "R7": r7,
+    "R8": r8,
+    "L2": l2,
 }
+"""(M10 counts learners' copies; elections still ask voters only.)"""

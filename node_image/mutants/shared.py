@@ -1,14 +1,16 @@
-"""Planted bugs that any protocol can have: each class is put in front of a protocol's own.
+"""Planted bugs that any protocol can have: each makes a mutant of the protocol that it is given.
 
-They rest on what all replicas share (`protocols.replica`): the four entry points, the tables of
-records, and the quorum system.
+They rest on what all protocols share: the four entry points, the table of records that hold votes,
+the quorum system, and the state machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from node_image.mutants.variation import Protocol, Variation, vary
+from node_image.protocols.context import Context
 from node_image.protocols.interface import (
     Answer,
     Broadcast,
@@ -17,29 +19,21 @@ from node_image.protocols.interface import (
     Effect,
     Json,
     NodeId,
-    Randomness,
     Reply,
     Send,
     StateMachine,
 )
 from node_image.protocols.quorums import QuorumSystem
-from node_image.protocols.replica import Replica
 
 
-class B5(Replica):
+def b5(protocol: Protocol) -> Protocol:
     """Replies before fsync: nothing waits for the barrier."""
 
-    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
-        return _hurried(super().start(disk, now_us))
+    def entry(name: str) -> Any:
+        original = getattr(protocol, name)
+        return lambda self, *event: _hurried(original(self, *event))
 
-    def receive(self, sender: NodeId, message: tuple[Any, ...], now_us: int) -> list[Effect]:
-        return _hurried(super().receive(sender, message, now_us))
-
-    def request(self, command: Command, now_us: int) -> list[Effect]:
-        return _hurried(super().request(command, now_us))
-
-    def wake(self, timer: str, now_us: int) -> list[Effect]:
-        return _hurried(super().wake(timer, now_us))
+    return vary(protocol, **{name: entry(name) for name in ("start", "receive", "request", "wake")})
 
 
 def _hurried(effects: list[Effect]) -> list[Effect]:
@@ -51,19 +45,24 @@ def _hurried(effects: list[Effect]) -> list[Effect]:
     ]
 
 
-class B6(Replica):
+def b6(protocol: Protocol) -> Protocol:
     """An acceptor forgets its promise and its votes at restart."""
 
-    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
+    def start(self: Any, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
         kept = [record for record in disk if not isinstance(record, self.vote_records)]
-        return super().start(kept, now_us)
+        effects: list[Effect] = protocol.start(self, kept, now_us)
+        return effects
+
+    return vary(protocol, start=start)
 
 
-class B9(Replica):
+def b9(protocol: Protocol) -> Protocol:
     """Messages are counted, not distinct acceptors: a duplicate is a second vote."""
 
-    def _quorum_system(self) -> QuorumSystem:
-        return MessagesCounted(super()._quorum_system())
+    def quorum_system(config: ClusterConfig) -> QuorumSystem:
+        return MessagesCounted(protocol.quorum_system(config))
+
+    return vary(protocol, quorum_system=staticmethod(quorum_system))
 
 
 class MessagesCounted:
@@ -84,18 +83,14 @@ class MessagesCounted:
         return self._system.phase2_targets(preferred)
 
 
-class M8(Replica):
+def m8(protocol: Protocol) -> Protocol:
     """No client sessions: the state machine is not told who asks, so a retry is applied again."""
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, _Sessionless(machine), random, wall_us)
+    def init(self: Any, context: Context) -> None:
+        context.machine = _Sessionless(context.machine)
+        protocol.__init__(self, context)
+
+    return vary(protocol, __init__=init)
 
 
 class _Sessionless:
@@ -112,4 +107,4 @@ class _Sessionless:
         self._machine.restore(snapshot)
 
 
-SHARED: dict[str, type[Replica]] = {"B5": B5, "B6": B6, "B9": B9, "M8": M8}
+SHARED: dict[str, Variation] = {"B5": b5, "B6": b6, "B9": b9, "M8": m8}

@@ -30,7 +30,7 @@ class T1(TwoPhaseCommit):
     """Says that it commits before that is written down."""
 
     def _decide(self, txn: Txn, commands: tuple[Command, ...]) -> None:
-        self._out.append(Broadcast(m.Commit((txn,)), False))
+        self._ctx.out.append(Broadcast(m.Commit((txn,)), False))
         super()._decide(txn, commands)
 
 
@@ -45,7 +45,7 @@ class T3(TwoPhaseCommit):
     """Forgets a commit once most have confirmed it; who asks later is told that it was aborted."""
 
     def _may_forget(self, owed: Owed) -> bool:
-        return Majority(self.config.voters).phase2(owed.confirmed)
+        return Majority(self._ctx.config.voters).phase2(owed.confirmed)
 
 
 class T4(TwoPhaseCommit):
@@ -68,7 +68,7 @@ class T6(TwoPhaseCommit):
     """Commits when most have voted yes."""
 
     def _may_commit(self, transaction: Open) -> bool:
-        return Majority(self.config.voters).phase2(transaction.votes)
+        return Majority(self._ctx.config.voters).phase2(transaction.votes)
 
 
 class T7(TwoPhaseCommit):

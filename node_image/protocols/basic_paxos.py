@@ -39,37 +39,41 @@ proposer whose instance was decided with somebody else's value goes on to the ne
   * Promises and votes leave the node when they are on disk (the barrier of `interface`), and so
     does a proposer's Prepare: its own promise makes sure that it never uses the ballot twice.
 
-Recovery, snapshots and catching up: `log_replica`, `learned_values`.
+Its parts: promises, votes and recovery (`basic_paxos_storage`, `slot_log`), decided values in any
+order (`learned_values`), catching up (`catch_up`), back-off (`backoff`). There is no leader.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from node_image.protocols import basic_paxos_messages as m
 from node_image.protocols.backoff import Backoff
-from node_image.protocols.ballots import ZERO, Ballot, next_ballot
+from node_image.protocols.ballots import Ballot, next_ballot
+from node_image.protocols.basic_paxos_storage import BasicPaxosStorage, SlotPromises
+from node_image.protocols.catch_up import CatchingUp
+from node_image.protocols.clients import PROPOSED, refusal
+from node_image.protocols.context import Context
 from node_image.protocols.interface import (
     Answer,
     Broadcast,
     CancelTimer,
-    ClusterConfig,
     Command,
+    Decided,
     Effect,
     NodeId,
     Persist,
-    Randomness,
-    StateMachine,
     Status,
 )
 from node_image.protocols.learned_values import LearnedValues
+from node_image.protocols.paxos_messages import CatchUp, Entries, SnapshotOffer
 from node_image.protocols.quorums import NOBODY
-from node_image.protocols.replica import PROPOSED, refusal
-from node_image.protocols.slot_log import Vote
+from node_image.protocols.replica import Replica
+from node_image.protocols.slot_log import SlotLog, Vote
 
 PROPOSER: Final = "proposer"
 
@@ -87,7 +91,7 @@ class Attempt:
     voted_by: int = NOBODY
 
 
-class BasicPaxos(LearnedValues):
+class BasicPaxos(Replica):
     """One node of a Basic Paxos cluster: proposer, acceptor and learner in one."""
 
     name: ClassVar[str] = "basic-paxos"
@@ -117,62 +121,37 @@ class BasicPaxos(LearnedValues):
         }
     )
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
-        if config.reads not in self.read_modes:
-            raise ValueError(
-                f"reads must be log, not {config.reads!r}: nobody leads who could answer a read "
-                "by himself, so every read is decided like a write"
-            )
-        self._promises: dict[int, Ballot] = {}  # acceptor: by open slot
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.log = SlotLog()
+        self.promises = SlotPromises()
+        self.storage = BasicPaxosStorage(context, self.log, self.clients, self.promises)
+        self.catch_up = CatchingUp(context, self.log, self.storage)
+        self.learned = LearnedValues(context, self.log, self.storage, self.catch_up)
+        self.backoff = Backoff(context.config.retry_us)
         self._queue: deque[tuple[int, Command]] = deque()  # with the time when it came
         self._attempt: Attempt | None = None
         self._round_seen = 0  # in the slot that is next
-        self._backoff = Backoff(config.retry_us)
         self._backing_off = False
 
     # ------------------------------------------------------------------ starting
 
     def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
-        out = self._out = []
-        self._recover(disk)
-        log = self._log
-        self._note("recovered", records=len(disk), applied=log.applied, last=log.last)
-        self._set_timer("tell", 0, self.config.heartbeat_us)
+        out = self._ctx.begin_event()
+        self.storage.recover(disk)
+        self._ctx.set_timer("tell", 0, self._ctx.config.heartbeat_us)
         return out
-
-    def _recover_other(self, record: tuple[Any, ...]) -> None:
-        if not isinstance(record, m.Promised):
-            super()._recover_other(record)
-        elif not self._is_settled(record.slot):
-            self._raise_promise(record.slot, record.ballot)
-
-    def _recover_vote(self, vote: Vote) -> None:
-        super()._recover_vote(vote)
-        if not self._is_settled(vote.slot):
-            self._raise_promise(vote.slot, vote.ballot)
-
-    def _open_promises(self) -> Iterator[tuple[Any, ...]]:
-        for slot, ballot in self._promises.items():
-            yield m.Promised(slot, ballot)
 
     # ------------------------------------------------------------------ clients
 
     def request(self, command: Command, now_us: int) -> list[Effect]:
-        out = self._out = []
-        if self._is_learner:
-            voters = self.config.voters
-            self._answer(command, refusal(voters[command.client % len(voters)]))
+        out = self._ctx.begin_event()
+        if self._ctx.is_learner:
+            voters = self._ctx.config.voters
+            self._ctx.answer(command, refusal(voters[command.client % len(voters)]))
         elif command.f == "read" and self._read(command):
             pass
-        elif self._takes(command, now_us):
+        elif self.clients.take(command, now_us):
             self._queue.append((now_us, command))
             self._begin_when_quiet(now_us)
         return out
@@ -187,7 +166,7 @@ class BasicPaxos(LearnedValues):
         """Start an attempt, unless one is under way, here or (as far as is heard) elsewhere."""
         if self._attempt is not None or self._backing_off or not self._has_work(now_us):
             return
-        if self._backs_off() and not self._backoff.is_quiet(now_us):
+        if self._backs_off() and not self.backoff.is_quiet(now_us):
             self._back_off()
         else:
             self._begin(now_us)
@@ -196,7 +175,8 @@ class BasicPaxos(LearnedValues):
         """Whether a command still waits. Those that were decided meanwhile leave the queue, and
         so do those whose clients must have gone elsewhere: else old ones could fill it for ever.
         """
-        queue, waiting, patience_us = self._queue, self._waiting, self.config.election_max_us
+        queue, waiting = self._queue, self.clients.waiting
+        patience_us = self._ctx.config.election_max_us
         while queue:
             came_us, command = queue[0]
             if command[:2] in waiting:
@@ -208,17 +188,17 @@ class BasicPaxos(LearnedValues):
 
     def _give_up(self, command: Command) -> None:
         """Not decided in time; whether it ever will be nobody knows, if it was proposed once."""
-        was_proposed = self._waiting.pop((command.client, command.seq)) == PROPOSED
-        self._count("given_up")
-        self._answer(command, Answer("interrupted" if was_proposed else "overloaded"))
+        was_proposed = self.clients.waiting.pop((command.client, command.seq)) == PROPOSED
+        self._ctx.count("given_up")
+        self._ctx.answer(command, Answer("interrupted" if was_proposed else "overloaded"))
 
     def _backs_off(self) -> bool:
-        return bool(self.config.options.get("backoff", True))
+        return bool(self._ctx.config.options.get("backoff", True))
 
     def _back_off(self, least_us: int = 0) -> None:
         """Wait a random time, and `least_us` besides."""
         self._backing_off = True
-        self._set_timer("propose", least_us, least_us + self._backoff.window_us())
+        self._ctx.set_timer("propose", least_us, least_us + self.backoff.window_us())
 
     def _on_propose_timer(self, now_us: int) -> None:
         """The wait is over. Whoever is under way now is not waited for again: he may never end."""
@@ -229,8 +209,8 @@ class BasicPaxos(LearnedValues):
     def _lose(self, now_us: int) -> None:
         """Somebody else is ahead in this slot: leave it to them for a while."""
         self._attempt = None
-        self._backoff.refused(now_us)
-        self._count("ballots.lost")
+        self.backoff.refused(now_us)
+        self._ctx.count("ballots.lost")
         if not self._has_work(now_us):
             return
         if self._backs_off():
@@ -246,18 +226,18 @@ class BasicPaxos(LearnedValues):
         The Prepare waits until that promise is durable: after a crash the node must not use this
         ballot a second time.
         """
-        slot = self._log.applied + 1
+        slot = self.log.applied + 1
         ballot = self._new_ballot(slot)
         self._attempt = Attempt(slot, ballot, now_us)
-        self._count("ballots")
+        self._ctx.count("ballots")
         self._promise(slot, ballot)
-        self._out.append(Broadcast(m.Prepare(ballot, slot)))
-        self._send(self.node, m.Promise(ballot, slot, self._report(slot)))
-        self._set_timer("retry", self.config.retry_us)
+        self._ctx.out.append(Broadcast(m.Prepare(ballot, slot)))
+        self._ctx.send(self._ctx.node, m.Promise(ballot, slot, self._report(slot)))
+        self._ctx.set_timer("retry", self._ctx.config.retry_us)
 
     def _new_ballot(self, slot: int) -> Ballot:
-        promised = self._promises.get(slot, ZERO)
-        return next_ballot(max(self._round_seen, promised.round), self.node)
+        promised = self.promises.of(slot)
+        return next_ballot(max(self._round_seen, promised.round), self._ctx.node)
 
     def _on_promise(self, sender: NodeId, message: m.Promise, now_us: int) -> None:
         attempt = self._attempt
@@ -267,9 +247,9 @@ class BasicPaxos(LearnedValues):
             return
         for vote in message.votes:
             attempt.best = vote if attempt.best is None else self._higher(attempt.best, vote)
-        attempt.promised_by = self.quorums.vote(attempt.promised_by, sender)
-        if self.quorums.phase1(attempt.promised_by):
-            self._backoff.measured(now_us - attempt.began_us)
+        attempt.promised_by = self._ctx.quorums.vote(attempt.promised_by, sender)
+        if self._ctx.quorums.phase1(attempt.promised_by):
+            self.backoff.measured(now_us - attempt.began_us)
             self._propose(attempt)
 
     def _answers_my_ballot(self, ballot: Ballot) -> bool:
@@ -286,26 +266,26 @@ class BasicPaxos(LearnedValues):
         """Ask for votes; vote oneself, unless one has promised a higher ballot meanwhile."""
         value = attempt.value = self._value(attempt.best)
         slot, ballot = attempt.slot, attempt.ballot
-        self._mark_proposed(value)
-        self._out.append(Broadcast(m.Accept(ballot, slot, value), False))
+        self.clients.mark_proposed(value)
+        self._ctx.out.append(Broadcast(m.Accept(ballot, slot, value), False))
         if not self._refuses(slot, ballot):
             self._vote(slot, ballot, value)
-            self._send(self.node, m.Accepted(ballot, slot))
+            self._ctx.send(self._ctx.node, m.Accepted(ballot, slot))
 
     def _value(self, best: Vote | None) -> tuple[Command, ...]:
         """What may have been chosen already; the own clients' commands only if that is nothing."""
         if best is None:
             return self._batch()
-        self._count("values.adopted")
+        self._ctx.count("values.adopted")
         return best.commands
 
     def _batch(self) -> tuple[Command, ...]:
         """The first commands that wait here. They stay in the queue until they are applied."""
-        waiting, batch = self._waiting, []
+        waiting, batch = self.clients.waiting, []
         for _, command in self._queue:
             if command[:2] in waiting:
                 batch.append(command)
-                if len(batch) == self.config.batch_max:
+                if len(batch) == self._ctx.config.batch_max:
                     break
         return tuple(batch)
 
@@ -315,23 +295,23 @@ class BasicPaxos(LearnedValues):
             return
         if not self._answers_my_ballot(message.ballot):
             return
-        attempt.voted_by = self.quorums.vote(attempt.voted_by, sender)
-        if self.quorums.phase2(attempt.voted_by):
+        attempt.voted_by = self._ctx.quorums.vote(attempt.voted_by, sender)
+        if self._ctx.quorums.phase2(attempt.voted_by):
             self._win(attempt, attempt.value, now_us)
 
     def _win(self, attempt: Attempt, value: tuple[Command, ...], now_us: int) -> None:
         """The slot is decided, in this node's ballot."""
         slot, ballot = attempt.slot, attempt.ballot
-        self._backoff.won()
-        self._count("ballots.won")
-        self._out.append(Broadcast(m.Learn(ballot, slot), False))
-        self._decide((Vote(ballot, slot, value, self._log.applied),))
+        self.backoff.won()
+        self._ctx.count("ballots.won")
+        self._ctx.out.append(Broadcast(m.Learn(ballot, slot), False))
+        self.learned.learn((Vote(ballot, slot, value, self.log.applied),))
         self._caught_up(now_us)
-        if self._backoff.has_rivals(now_us) and self._backs_off():
-            self._back_off(self._backoff.head_start_us())
+        if self.backoff.has_rivals(now_us) and self._backs_off():
+            self._back_off(self.backoff.head_start_us())
 
     def _on_nack(self, sender: NodeId, message: m.Nack, now_us: int) -> None:
-        if message.slot == self._log.applied + 1:
+        if message.slot == self.log.applied + 1:
             self._round_seen = max(self._round_seen, message.promised.round)
         attempt = self._attempt
         if attempt is None or (attempt.slot, attempt.ballot) != (message.slot, message.ballot):
@@ -344,11 +324,11 @@ class BasicPaxos(LearnedValues):
         if attempt is None:
             return
         slot, ballot, value = attempt.slot, attempt.ballot, attempt.value
-        self._count("retries")
-        self._out.append(
+        self._ctx.count("retries")
+        self._ctx.out.append(
             Broadcast(m.Prepare(ballot, slot) if value is None else m.Accept(ballot, slot, value))
         )
-        self._set_timer("retry", self.config.retry_us)
+        self._ctx.set_timer("retry", self._ctx.config.retry_us)
 
     # ------------------------------------------------------------------ the acceptor
 
@@ -356,76 +336,73 @@ class BasicPaxos(LearnedValues):
         ballot, slot = message
         if not self._takes_part(sender, ballot, slot, now_us):
             return
-        if ballot > self._promises.get(slot, ZERO):
+        if ballot > self.promises.of(slot):
             self._promise(slot, ballot)
-        self._send(sender, m.Promise(ballot, slot, self._report(slot)))
+        self._ctx.send(sender, m.Promise(ballot, slot, self._report(slot)))
 
     def _on_accept(self, sender: NodeId, message: m.Accept, now_us: int) -> None:
         ballot, slot, commands = message
-        if self._is_learner:
-            if self._is_in_window(slot):
-                self._log.put(Vote(ballot, slot, commands, self._log.applied))
+        if self._ctx.is_learner:
+            if self.learned.is_in_window(slot):
+                self.log.put(Vote(ballot, slot, commands, self.log.applied))
             return
         if not self._takes_part(sender, ballot, slot, now_us):
             return
-        held = self._log.entries.get(slot)
+        held = self.log.entries.get(slot)
         if held is None or held.ballot != ballot:
             self._vote(slot, ballot, commands)
-        self._send(sender, m.Accepted(ballot, slot))
+        self._ctx.send(sender, m.Accepted(ballot, slot))
 
     def _takes_part(self, sender: NodeId, ballot: Ballot, slot: int, now_us: int) -> bool:
         """Whether this acceptor may promise or vote; if not, the proposer is told why."""
-        if self._is_learner:
+        if self._ctx.is_learner:
             return False
-        if self._is_settled(slot):
+        if self.learned.is_settled(slot):
             self._tell_decided(sender, slot)
             return False
-        if slot > self._log.applied + 1:
-            self._ask_catch_up(sender, now_us)
-            if not self._is_in_window(slot):
+        if slot > self.log.applied + 1:
+            self.catch_up.ask(sender, now_us)
+            if not self.learned.is_in_window(slot):
                 return False
         else:
-            self._backoff.rival(now_us)
+            self.backoff.rival(now_us)
         if self._refuses(slot, ballot):
-            self._send(sender, m.Nack(ballot, slot, self._promises[slot]), False)
+            self._ctx.send(sender, m.Nack(ballot, slot, self.promises.of(slot)), False)
             return False
         return True
 
     def _refuses(self, slot: int, ballot: Ballot) -> bool:
         """An acceptor keeps its promise."""
-        return ballot < self._promises.get(slot, ZERO)
+        return ballot < self.promises.of(slot)
 
     def _promise(self, slot: int, ballot: Ballot) -> None:
-        self._raise_promise(slot, ballot)
-        self._out.append(Persist(m.Promised(slot, ballot)))
-
-    def _raise_promise(self, slot: int, ballot: Ballot) -> None:
-        self._promises[slot] = max(ballot, self._promises.get(slot, ZERO))
+        self.promises.raise_to(slot, ballot)
+        self._ctx.out.append(Persist(m.Promised(slot, ballot)))
 
     def _report(self, slot: int) -> tuple[Vote, ...]:
         """This acceptor's vote in the slot, if it has one."""
-        vote = self._log.entries.get(slot)
+        vote = self.log.entries.get(slot)
         return () if vote is None else (vote,)
 
     def _vote(self, slot: int, ballot: Ballot, commands: tuple[Command, ...]) -> None:
         """Vote, durably. A vote in a ballot that was never promised here promises it."""
-        vote = Vote(ballot, slot, commands, self._log.applied)
-        self._log.put(vote)
-        self._raise_promise(slot, ballot)
-        self._out.append(Persist(vote))
+        vote = Vote(ballot, slot, commands, self.log.applied)
+        self.log.put(vote)
+        self.promises.raise_to(slot, ballot)
+        self._ctx.out.append(Persist(vote))
 
     # ------------------------------------------------------------------ the learner
 
     def _on_learn(self, sender: NodeId, message: m.Learn, now_us: int) -> None:
         ballot, slot = message
-        if self._is_settled(slot):
+        if self.learned.is_settled(slot):
             return
-        vote = self._log.entries.get(slot)
+        vote = self.log.entries.get(slot)
         if vote is not None and self._is_decided_by(vote, ballot):
-            self._decide((vote,))
+            self.learned.learn((vote,))
             self._caught_up(now_us)
-        if not self._is_settled(slot):
-            self._ask_catch_up(sender, now_us)
+        if not self.learned.is_settled(slot):
+            self.catch_up.ask(sender, now_us)
 
     def _is_decided_by(self, vote: Vote, ballot: Ballot) -> bool:
         """A vote in another ballot may have been for another value."""
@@ -433,38 +410,57 @@ class BasicPaxos(LearnedValues):
 
     def _caught_up(self, now_us: int) -> None:
         """Something was decided: what was attempted in those slots is over."""
-        applied, attempt = self._log.applied, self._attempt
-        for slot in [s for s in self._promises if s <= applied]:
-            del self._promises[slot]
+        applied, attempt = self.log.applied, self._attempt
+        if self.promises.forget(applied):
             self._round_seen = 0
         if attempt is not None and attempt.slot <= applied:
             self._attempt = None
-            self._out.append(CancelTimer("retry"))
-        self._backoff.decided()
+            self._ctx.out.append(CancelTimer("retry"))
+        self.backoff.decided()
         if self._attempt is None and self._has_work(now_us) and self._backs_off():
             self._back_off()
         elif self._attempt is None and self._has_work(now_us):
             self._begin(now_us)
 
+    # ------------------------------------------------------------------ telling, and catching up
+
+    def _tell_decided(self, to: NodeId, slot: int) -> None:
+        """Answer a proposer that is behind."""
+        if not self.learned.tell(to, slot):
+            self._tell_applied(to)
+
+    def _on_catch_up(self, sender: NodeId, message: CatchUp, now_us: int) -> None:
+        self.catch_up.on_catch_up(sender, message)
+
+    def _on_entries(self, sender: NodeId, message: Entries, now_us: int) -> None:
+        self.learned.on_entries(sender, message, now_us)
+        self._caught_up(now_us)
+
+    def _on_snapshot_offer(self, sender: NodeId, message: SnapshotOffer, now_us: int) -> None:
+        self.learned.on_snapshot_offer(sender, message)
+        self._caught_up(now_us)
+
     def _tell_applied(self, to: NodeId) -> None:
-        self._send(to, m.Known(self._log.applied), False)
+        self._ctx.send(to, m.Known(self.log.applied), False)
 
     def _on_tell_timer(self, now_us: int) -> None:
         """Tell somebody how far one is: an announcement may have been lost."""
-        if self._others:
-            to = self._others[self._random.randrange(0, len(self._others))]
+        if self._ctx.others:
+            to = self._ctx.others[self._ctx.random.randrange(0, len(self._ctx.others))]
             self._tell_applied(to)
-        self._set_timer("tell", self.config.heartbeat_us)
+        self._ctx.set_timer("tell", self._ctx.config.heartbeat_us)
 
     def _on_known(self, sender: NodeId, message: m.Known, now_us: int) -> None:
-        if message.applied > self._log.applied:
-            self._ask_catch_up(sender, now_us)
-
-    # ------------------------------------------------------------------ telling
+        if message.applied > self.log.applied:
+            self.catch_up.ask(sender, now_us)
 
     def status(self) -> Status:
         """What this node is doing; there is no leader to name."""
-        attempt, applied = self._attempt, self._log.applied
-        role = PROPOSER if attempt is not None else self.role
-        ballot = attempt.ballot if attempt else self._promises.get(applied + 1, ZERO)
+        attempt, applied = self._attempt, self.log.applied
+        role = PROPOSER if attempt is not None else self._ctx.role
+        ballot = attempt.ballot if attempt else self.promises.of(applied + 1)
         return Status(role, None, tuple(ballot), applied, applied)
+
+    def decided_log(self, start: int = 0) -> Iterator[Decided]:
+        """The decided slots that are still held, from `start` on."""
+        return self.storage.decided_log(start)

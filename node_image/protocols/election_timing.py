@@ -1,149 +1,93 @@
-"""Following and leading, as Multi-Paxos and Raft do it alike: the way into office, and out of it.
+"""How long a node waits for a leader, and a candidate for votes: Multi-Paxos and Raft alike.
 
-**Patience.** A node that hears no leader stands for election after a random time, drawn from
-`election_min_us` to `election_max_us` so that seldom two stand at once (Ongaro and Ousterhout, "In
-Search of an Understandable Consensus Algorithm", 2014, section 5.2). It matters for liveness alone.
-Three rules keep a node that hears too late from standing first for ever, with nobody elected, or
-nobody who stays:
+A node that hears no leader becomes a candidate after a random time, drawn from `election_min_us` to
+`election_max_us` so that seldom two do at once (Ongaro and Ousterhout, "In Search of an
+Understandable Consensus Algorithm", 2014, section 5.2). It matters for liveness alone. Three rules
+prevent that a node which hears others late is always the first candidate, and nobody is elected, or
+nobody who can stay:
 
-  * Patience is drawn for every election, by the candidate as well as by those that make way for it:
-    else whoever drew the shortest once would always be first.
+  * The timeout is drawn for every election, by the candidate as well as by those that make way for
+    it: else whoever drew the shortest once would always be first.
   * Who asks again in the same ballot, or term, gets no more of the others' time.
-  * Who has lost office for want of a quorum has more patience the next time, up to four times: it
-    was the first to notice, and would be the first to stand, again and again, while those that a
-    quorum could follow still hear its late heartbeats.
+  * Who has stopped leading for want of a quorum has a longer timeout the next time, up to four
+    times: it was the first to notice, and would be the first candidate, again and again, while
+    those that a quorum could follow still hear its late heartbeats.
 
 Sweeps found all of them to be needed, in Raft and in Multi-Paxos, where a few nodes outside of the
 healed quorum heard every vote, or every acknowledgement, late.
-
-**Office.** Who leads takes its clients' commands into a queue; who steps down tells every client
-that waits what can be said truthfully, and waits to be led.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from node_image.protocols.heartbeats import NO_QUORUM, Heartbeats
-from node_image.protocols.interface import (
-    ClusterConfig,
-    Command,
-    Effect,
-    Json,
-    NodeId,
-    Randomness,
-    StateMachine,
-)
-from node_image.protocols.replica import FOLLOWER, LEADER, refusal
+from node_image.protocols.context import FOLLOWER, LEADER, Context
 
-FRUITLESS_MAX: Final = 3
-"""So many times more patience, at most, has who lost office for want of a quorum."""
+LOST_QUORUM_MAX: Final = 3
+"""So many times, at most, is the timeout prolonged after leading was given up without a quorum."""
 
 
-class ElectionTiming(Heartbeats):
-    """Adds waiting for a leader, standing in its place, and the clients of the one that leads."""
+class ElectionTiming:
+    """One node's election timeout. Times are microseconds of its own clock.
 
-    if TYPE_CHECKING:  # from the class beside this one that keeps the log
-        _log: Any
+    `heard_us`: when a leader was heard, or a new candidate was given a promise or a vote.
+    `timeout_us`: how long silence is borne, drawn anew for each election. `give_up_us`: when a
+    candidate stops waiting for votes.
+    """
 
-        def _recover(self, disk: Sequence[tuple[Any, ...]]) -> None: ...
+    __slots__ = ("_ctx", "_lost_quorum", "give_up_us", "heard_us", "timeout_us")
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
-        self.leader: NodeId | None = None
-        self._heard_us = 0  # from a leader, or a promise was given to a new candidate
-        self._patience_us = config.election_max_us
-        self._give_up_us = 0
-        self._fruitless = 0  # times in office, one after the other, lost for want of a quorum
-        self._queue: deque[Command] = deque()
-        self._tallies: dict[int, int] = {}  # leader: open slot -> who voted for it
+    def __init__(self, context: Context) -> None:
+        self._ctx = context
+        self.heard_us = 0
+        self.timeout_us = context.config.election_max_us
+        self.give_up_us = 0
+        self._lost_quorum = 0  # times in a row that leading ended for want of a quorum
 
-    def _open_slots(self, now_us: int) -> None:
-        """Give queued commands slots, as many as may be open at a time."""
-        raise NotImplementedError
+    def start(self, *, first_time: bool) -> None:
+        """The node has started; in its first life it need not fear to disturb a leader."""
+        config = self._ctx.config
+        if first_time:
+            self.wait_for_leader(config.heartbeat_us, config.election_min_us)
+        else:
+            self.wait_for_leader(config.election_min_us, config.election_max_us)
 
-    def _office(self) -> dict[str, Json]:
-        """The ballot, or term, that this node leads in, for its notes."""
-        raise NotImplementedError
+    def _draw(self, low_us: int, high_us: int) -> int:
+        times = 1 + min(self._lost_quorum, LOST_QUORUM_MAX)
+        self.timeout_us = times * self._ctx.random.randrange(low_us, high_us + 1)
+        return self.timeout_us
 
-    # ------------------------------------------------------------------ starting
+    def wait_for_leader(self, low_us: int, high_us: int) -> None:
+        """Become a candidate after a random time without hearing from a leader."""
+        self._ctx.set_timer("election", self._draw(low_us, high_us))
 
-    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
-        out = self._out = []
-        self._recover(disk)
-        self._heard_us = now_us
-        self._grant_lease(None, now_us)  # whoever held one before the crash holds it still
-        log = self._log
-        self._note("recovered", records=len(disk), applied=log.applied, last=log.last)
-        if not self._is_learner:
-            first_time = not disk
-            low = self.config.heartbeat_us if first_time else self.config.election_min_us
-            high = self.config.election_min_us if first_time else self.config.election_max_us
-            self._wait_for_leader(low, high)
-        return out
+    def still_waits(self, now_us: int) -> bool:
+        """Whether a follower whose timer fired has heard a leader meanwhile; it waits on."""
+        silence_us = now_us - self.heard_us
+        if self._ctx.role != FOLLOWER or silence_us >= self.timeout_us:
+            return False
+        self._ctx.set_timer("election", self.timeout_us - silence_us)
+        return True
 
-    # ------------------------------------------------------------------ clients
-
-    def request(self, command: Command, now_us: int) -> list[Effect]:
-        out = self._out = []
-        if self.role != LEADER:
-            self._answer(command, refusal(self.leader))
-        elif command.f == "read" and self._read(command, now_us):
-            pass
-        elif self._takes(command, now_us):
-            self._queue.append(command)
-            self._open_slots(now_us)
-        return out
-
-    # ------------------------------------------------------------------ patience
-
-    def _draw_patience(self, low_us: int, high_us: int) -> int:
-        times = 1 + min(self._fruitless, FRUITLESS_MAX)
-        self._patience_us = times * self._random.randrange(low_us, high_us + 1)
-        return self._patience_us
-
-    def _wait_for_leader(self, low_us: int, high_us: int) -> None:
-        """Stand after a random time without hearing from a leader."""
-        self._set_timer("election", self._draw_patience(low_us, high_us))
-
-    def _make_way(self, now_us: int) -> None:
+    def make_way(self, now_us: int) -> None:
         """A promise, or a vote, is given in a new ballot: its candidate has its time now."""
-        self._heard_us = now_us
-        if self.role == FOLLOWER:
-            self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)
+        self.heard_us = now_us
+        if self._ctx.role == FOLLOWER:
+            self.wait_for_leader(self._ctx.config.election_min_us, self._ctx.config.election_max_us)
 
-    def _begin_candidacy(self, now_us: int) -> None:
-        """Stand, until votes have had their time to come."""
-        config = self.config
-        patience_us = self._draw_patience(config.election_min_us, config.election_max_us)
-        self._give_up_us = now_us + patience_us
+    def begin_candidacy(self, now_us: int) -> None:
+        """Wait for votes, until they have had their time to come."""
+        config = self._ctx.config
+        self.give_up_us = now_us + self._draw(config.election_min_us, config.election_max_us)
 
-    def _would_welcome_leader(self, now_us: int) -> bool:
-        silence_us = now_us - self._heard_us
-        return self.role != LEADER and silence_us >= self.config.election_min_us
+    def ask_again_later(self) -> None:
+        """A candidate repeats its question before it gives up."""
+        heartbeat_us = self._ctx.config.heartbeat_us
+        self._ctx.set_timer("election", heartbeat_us, 2 * heartbeat_us)
 
-    # ------------------------------------------------------------------ out of office
+    def would_welcome_leader(self, now_us: int) -> bool:
+        silence_us = now_us - self.heard_us
+        return self._ctx.role != LEADER and silence_us >= self._ctx.config.election_min_us
 
-    def _step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
-        """Stop standing or leading, and wait to be led; `leader` is the new one, if known."""
-        was = self.role
-        self.role = FOLLOWER
-        self.leader = leader
-        self._reads = []
-        self._release_waiting(leader)
-        if was == LEADER:
-            self._fruitless = self._fruitless + 1 if why == NO_QUORUM else 0
-            self._count("step_downs")
-            self._note("step-down", **self._office(), why=why)
-        self._wait_for_leader(self.config.election_min_us, self.config.election_max_us)
-        self._queue.clear()
-        self._tallies.clear()
+    def stopped_leading(self, *, lost_quorum: bool) -> None:
+        self._lost_quorum = self._lost_quorum + 1 if lost_quorum else 0

@@ -51,13 +51,13 @@ Options: `fast_quorum`, a number of nodes: more than the smallest allowed makes 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.ballots import ZERO
-from node_image.protocols.batches import next_batch
+from node_image.protocols.context import LEADER, Context
 from node_image.protocols.epaxos_ballots import COMMITTING, PRE_ACCEPTING, Lead
 from node_image.protocols.epaxos_instances import (
     COMMITTED,
@@ -76,13 +76,11 @@ from node_image.protocols.interface import (
     Effect,
     NodeId,
     Persist,
-    Randomness,
     Send,
-    StateMachine,
     Status,
 )
+from node_image.protocols.proposal_queue import next_batch
 from node_image.protocols.quorums import QuorumSystem, Sizes
-from node_image.protocols.replica import LEADER
 
 
 class EPaxos(InstanceRecovery):
@@ -116,38 +114,31 @@ class EPaxos(InstanceRecovery):
     )
     timers = MappingProxyType({"beat": "_on_beat_timer"})
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self.fast_quorums = self._fast_quorum_system()
-        self._place = self._table.places[node]
+        self._place = self._table.places[context.node]
         self._queue: deque[Command] = deque()
         self._open = 0  # own instances that are not decided
-        if not self._is_learner:
-            self.role = LEADER
+        if not self._ctx.is_learner:
+            self._ctx.role = LEADER
 
     def _spare_votes(self) -> int:
-        return len(self.config.voters) - fast_quorum_size(self.config)
+        return len(self._ctx.config.voters) - fast_quorum_size(self._ctx.config)
 
     def _fast_quorum_system(self) -> QuorumSystem:
         """Which sets of acceptors decide in one round trip, as Phase 2 quorums."""
-        size = fast_quorum_size(self.config)
-        return Sizes(self.config.voters, len(self.config.voters) // 2 + 1, size)
+        size = fast_quorum_size(self._ctx.config)
+        return Sizes(self._ctx.config.voters, len(self._ctx.config.voters) // 2 + 1, size)
 
     # ------------------------------------------------------------------ starting
 
     def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
-        out = self._out = []
+        out = self._ctx.begin_event()
         self._recover_disk(disk, now_us)
         self._first_number = self._next_number()
-        self._note("recovered", records=len(disk), executed=self._executed)
-        self._set_timer("beat", 0, self.config.heartbeat_us)
+        self._ctx.note("recovered", records=len(disk), executed=self._executed)
+        self._ctx.set_timer("beat", 0, self._ctx.config.heartbeat_us)
         return out
 
     def _next_number(self) -> int:
@@ -157,19 +148,19 @@ class EPaxos(InstanceRecovery):
     # ------------------------------------------------------------------ clients
 
     def request(self, command: Command, now_us: int) -> list[Effect]:
-        out = self._out = []
-        if self._is_learner:
-            self._answer(command, Answer("not-leader", None, self.config.voters[0]))
-        elif self._takes(command, now_us):
+        out = self._ctx.begin_event()
+        if self._ctx.is_learner:
+            self._ctx.answer(command, Answer("not-leader", None, self._ctx.config.voters[0]))
+        elif self.clients.take(command, now_us):
             self._queue.append(command)
             self._begin_queued(now_us)
         return out
 
     def _begin_queued(self, now_us: int) -> None:
         """Give queued commands instances: at once while few are open, else in full batches."""
-        while batch := next_batch(self._queue, self._open, self.config):
-            if wanted := self._wanted(batch, now_us):
-                self._mark_proposed(wanted)
+        while batch := next_batch(self._queue, self._open, self._ctx.config):
+            if wanted := self.clients.wanted(batch, now_us):
+                self.clients.mark_proposed(wanted)
                 self._begin(wanted, now_us)
 
     # ------------------------------------------------------------------ the owner
@@ -178,34 +169,34 @@ class EPaxos(InstanceRecovery):
         """Begin an instance: record it, durably, and ask all others to."""
         table = self._table
         marks = self._marks(commands)
-        instance = table.obtain(InstanceId(self.node, self._next_number()), now_us)
+        instance = table.obtain(InstanceId(self._ctx.node, self._next_number()), now_us)
         init = table.interfering(instance, marks, self._everywhere)
         table.learn_commands(instance, commands, init, marks)
         instance.phase, instance.deps = PRE_ACCEPTED, init
         lead = Lead(instance, ZERO, PRE_ACCEPTING, now_us)
         lead.commands, lead.init, lead.deps = commands, init, init
-        lead.votes = self.quorums.vote(lead.votes, self.node)
-        lead.agreed = self.fast_quorums.vote(lead.agreed, self.node)
+        lead.votes = self._ctx.quorums.vote(lead.votes, self._ctx.node)
+        lead.agreed = self.fast_quorums.vote(lead.agreed, self._ctx.node)
         self._leads[instance.id] = lead
         self._open += 1
         self._write(instance)
-        self._out.append(Broadcast(m.PreAccept(instance.id, commands, init)))
-        if len(self.config.voters) == 1:
-            self._send(self.node, m.PreAccepted(instance.id, init))
+        self._ctx.out.append(Broadcast(m.PreAccept(instance.id, commands, init)))
+        if len(self._ctx.config.voters) == 1:
+            self._ctx.send(self._ctx.node, m.PreAccepted(instance.id, init))
 
     def _on_pre_accepted(self, sender: NodeId, message: m.PreAccepted, now_us: int) -> None:
         lead = self._leads.get(message.id)
         if lead is None or lead.stage != PRE_ACCEPTING:
             return
-        lead.votes = self.quorums.vote(lead.votes, sender)
+        lead.votes = self._ctx.quorums.vote(lead.votes, sender)
         if self._agrees(message.deps, lead.init):
             lead.agreed = self.fast_quorums.vote(lead.agreed, sender)
         else:
             lead.deps = self._union(lead.deps, message.deps)
         if self.fast_quorums.phase2(lead.agreed):
-            self._count("fast_path")
+            self._ctx.count("fast_path")
             self._commit_fast(lead, now_us)
-        elif lead.agreed != lead.votes and self.quorums.phase2(lead.votes):
+        elif lead.agreed != lead.votes and self._ctx.quorums.phase2(lead.votes):
             self._take_slow_path(lead, now_us)
 
     def _commit_fast(self, lead: Lead, now_us: int) -> None:
@@ -214,9 +205,9 @@ class EPaxos(InstanceRecovery):
         identity = lead.instance.id
         lead.stage, lead.deps = COMMITTING, lead.init
         lead.commit = m.Commit(identity, ZERO, False, lead.commands, lead.deps)
-        self._out.append(Persist(m.Settled(identity, ZERO, lead.deps)))
-        self._out.append(Broadcast(lead.commit))
-        self._send(self.node, lead.commit)
+        self._ctx.out.append(Persist(m.Settled(identity, ZERO, lead.deps)))
+        self._ctx.out.append(Broadcast(lead.commit))
+        self._ctx.send(self._ctx.node, lead.commit)
 
     def _agrees(self, deps: Vector, init: Vector) -> bool:
         """Whether this acceptor knew of nothing that the owner had not."""
@@ -226,26 +217,26 @@ class EPaxos(InstanceRecovery):
         return tuple(map(max, one, other))
 
     def _take_slow_path(self, lead: Lead, now_us: int) -> None:
-        self._count("slow_path")
+        self._ctx.count("slow_path")
         self._propose(lead, False, lead.deps, now_us)
 
     def _say_again(self, lead: Lead, now_us: int) -> None:
         """What was lost is said again. An owner that has a majority does not wait for more."""
         if lead.stage != PRE_ACCEPTING:
             super()._say_again(lead, now_us)
-        elif self.quorums.phase2(lead.votes):
+        elif self._ctx.quorums.phase2(lead.votes):
             self._take_slow_path(lead, now_us)
         else:
-            self._out.append(Broadcast(m.PreAccept(lead.instance.id, lead.commands, lead.init)))
+            self._ctx.out.append(Broadcast(m.PreAccept(lead.instance.id, lead.commands, lead.init)))
 
     def _abandon(self, lead: Lead) -> None:
         super()._abandon(lead)
         if lead.ballot == ZERO:
-            self._count("usurped")
+            self._ctx.count("usurped")
 
     def _after_commit(self, instance: Instance, now_us: int) -> None:
         super()._after_commit(instance, now_us)
-        if instance.id.owner == self.node and instance.id.number >= self._first_number:
+        if instance.id.owner == self._ctx.node and instance.id.number >= self._first_number:
             self._open -= 1
             if instance.noop:
                 self._begin_again(instance)
@@ -253,8 +244,8 @@ class EPaxos(InstanceRecovery):
 
     def _begin_again(self, instance: Instance) -> None:
         """The own instance was decided as a no-op: its commands are still to be done."""
-        self._count("begun_again")
-        waiting = self._waiting
+        self._ctx.count("begun_again")
+        waiting = self.clients.waiting
         self._queue.extend(c for c in instance.commands if (c.client, c.seq) in waiting)
 
     def _after_snapshot(self) -> None:
@@ -269,15 +260,15 @@ class EPaxos(InstanceRecovery):
 
     def _on_pre_accept(self, sender: NodeId, message: m.PreAccept, now_us: int) -> None:
         instance = self._open_instance(sender, message.id, now_us)
-        if instance is None or self._is_learner:
+        if instance is None or self._ctx.is_learner:
             return
         if self._refuses(instance, ZERO):
-            self._send(sender, m.Nack(message.id, instance.promised), False)
+            self._ctx.send(sender, m.Nack(message.id, instance.promised), False)
             return
         if instance.phase == UNSEEN:
             self._record(instance, message)
         if instance.phase == PRE_ACCEPTED:
-            self._out.append(Send(sender, m.PreAccepted(message.id, instance.deps)))
+            self._ctx.out.append(Send(sender, m.PreAccepted(message.id, instance.deps)))
 
     def _record(self, instance: Instance, message: m.PreAccept) -> None:
         """Record the command, durably, with all that it interferes with here."""
@@ -291,17 +282,17 @@ class EPaxos(InstanceRecovery):
     # ------------------------------------------------------------------ once in a while
 
     def _on_beat_timer(self, now_us: int) -> None:
-        self._set_timer("beat", self.config.heartbeat_us)
+        self._ctx.set_timer("beat", self._ctx.config.heartbeat_us)
         self._beat()
         self._look_after_open(now_us)
         if self._unsaved:
             self._write_decisions()
 
     def status(self) -> Status:
-        leader = None if self._is_learner else self.node
-        ballot = (self._table.done[self._place], self.node)
+        leader = None if self._ctx.is_learner else self._ctx.node
+        ballot = (self._table.done[self._place], self._ctx.node)
         decided = self._executed + sum(map(len, self._waiters.values()))
-        return Status(self.role, leader, ballot, decided, self._executed)
+        return Status(self._ctx.role, leader, ballot, decided, self._executed)
 
 
 def fast_quorum_size(config: ClusterConfig) -> int:

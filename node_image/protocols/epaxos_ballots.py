@@ -16,10 +16,11 @@ or in a recovery. It is not durable: a node that restarts leads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from node_image.protocols.ballots import Ballot, next_ballot
+from node_image.protocols.context import Context
 from node_image.protocols.epaxos_instances import (
     ACCEPTED,
     COMMITTED,
@@ -39,11 +40,8 @@ from node_image.protocols.epaxos_messages import (
 from node_image.protocols.epaxos_store import InstanceStore
 from node_image.protocols.interface import (
     Broadcast,
-    ClusterConfig,
     Command,
     NodeId,
-    Randomness,
-    StateMachine,
 )
 from node_image.protocols.quorums import NOBODY
 
@@ -109,15 +107,8 @@ class Lead:
 class InstanceBallots(InstanceStore):
     """Adds Phase 2, and commits. Subclasses decide what is proposed."""
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self._leads: dict[InstanceId, Lead] = {}
         self._first_number = 1
         """The first instance that this node owns in this life."""
@@ -125,7 +116,7 @@ class InstanceBallots(InstanceStore):
     # ------------------------------------------------------------------ the ballots' rules
 
     def _new_ballot(self, instance: Instance) -> Ballot:
-        return next_ballot(instance.promised.round, self.node)
+        return next_ballot(instance.promised.round, self._ctx.node)
 
     def _refuses(self, instance: Instance, ballot: Ballot) -> bool:
         """An acceptor does nothing in a ballot below the one that it has promised."""
@@ -150,8 +141,8 @@ class InstanceBallots(InstanceStore):
     def _give_time(self, instance: Instance, now_us: int) -> None:
         """Whoever is at it now shall have time to finish, before this node steps in: the more, the
         more have tried. A recovery is three round trips, and duels when they are slow end so."""
-        low_us, high_us = self.config.election_min_us, self.config.election_max_us
-        patience_us = self._random.randrange(low_us, high_us + 1)
+        low_us, high_us = self._ctx.config.election_min_us, self._ctx.config.election_max_us
+        patience_us = self._ctx.random.randrange(low_us, high_us + 1)
         instance.due_us = now_us + patience_us * self._tries(instance)
 
     def _tries(self, instance: Instance) -> int:
@@ -166,9 +157,9 @@ class InstanceBallots(InstanceStore):
         lead.votes = NOBODY
         lead.sent_us = now_us
         lead.noop, lead.deps = noop, deps
-        self._out.append(Broadcast(self._proposal(lead), False))
+        self._ctx.out.append(Broadcast(self._proposal(lead), False))
         self._vote(lead.instance, self._proposal(lead))
-        self._send(self.node, Accepted(lead.ballot, lead.instance.id))
+        self._ctx.send(self._ctx.node, Accepted(lead.ballot, lead.instance.id))
 
     def _proposal(self, lead: Lead) -> Accept:
         if lead.noop:
@@ -179,15 +170,15 @@ class InstanceBallots(InstanceStore):
         lead = self._leads.get(message.id)
         if lead is None or lead.stage != ACCEPTING or not self._answers(lead, message.ballot):
             return
-        lead.votes = self.quorums.vote(lead.votes, sender)
-        if self.quorums.phase2(lead.votes):
+        lead.votes = self._ctx.quorums.vote(lead.votes, sender)
+        if self._ctx.quorums.phase2(lead.votes):
             self._decide(lead, now_us)
 
     def _decide(self, lead: Lead, now_us: int) -> None:
         """What this lead proposed is chosen: commit it, and say so."""
         commands = () if lead.noop else lead.commands
         commit = Commit(lead.instance.id, lead.ballot, lead.noop, commands, lead.deps)
-        self._out.append(Broadcast(commit, False))
+        self._ctx.out.append(Broadcast(commit, False))
         self._learn_commit(commit, now_us)
         self._checkpoint_if_due()
 
@@ -198,13 +189,13 @@ class InstanceBallots(InstanceStore):
         if instance is None:
             return
         if self._refuses(instance, message.ballot):
-            self._send(sender, Nack(message.id, instance.promised), False)
+            self._ctx.send(sender, Nack(message.id, instance.promised), False)
             return
-        if not self._is_learner:
+        if not self._ctx.is_learner:
             if instance.phase != ACCEPTED or message.ballot != instance.voted:
                 self._vote(instance, message)
                 self._give_time(instance, now_us)
-            self._send(sender, Accepted(message.ballot, message.id))
+            self._ctx.send(sender, Accepted(message.ballot, message.id))
 
     def _vote(self, instance: Instance, proposal: Accept) -> None:
         """Vote, durably. The owner's commands are remembered, also beside a vote for a no-op:
@@ -225,8 +216,8 @@ class InstanceBallots(InstanceStore):
             return None
         instance = self._table.obtain(identity, now_us)
         if instance.phase >= COMMITTED:
-            if sender != self.node:
-                self._send(sender, instance.as_commit(), False)
+            if sender != self._ctx.node:
+                self._ctx.send(sender, instance.as_commit(), False)
             return None
         return instance
 

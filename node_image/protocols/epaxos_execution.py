@@ -30,9 +30,10 @@ long queue behind a dead owner's instance costs nothing while it grows.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TypeAlias
 
+from node_image.protocols.context import Context
 from node_image.protocols.epaxos_instances import (
     COMMITTED,
     EXECUTED,
@@ -44,11 +45,7 @@ from node_image.protocols.epaxos_instances import (
 from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.interface import (
     NOOP,
-    ClusterConfig,
     Command,
-    NodeId,
-    Randomness,
-    StateMachine,
 )
 from node_image.protocols.replica import Replica
 
@@ -59,15 +56,9 @@ Edges: TypeAlias = "list[Instance] | InstanceId"
 class InstanceExecution(Replica):
     """A replica that executes committed instances. Subclasses commit them."""
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        config = context.config
         self._table = InstanceTable(config.nodes)
         self._waiters: dict[InstanceId, list[Instance]] = {}
         self._history: deque[Instance] = deque()
@@ -170,7 +161,7 @@ class InstanceExecution(Replica):
             component.append(stack.pop())
         if len(component) > 1:
             component = self._in_order(component)
-            self._count("components")
+            self._ctx.count("components")
         for instance in component:
             instance.index = instance.low = 0
             self._execute_instance(instance)
@@ -188,11 +179,11 @@ class InstanceExecution(Replica):
         self._history.append(instance)
         if instance.announced:  # executed once before, in a state that a snapshot has replaced
             for command in instance.commands if not instance.noop else ():
-                self.machine.apply(command)
+                self._ctx.machine.apply(command)
             return
         instance.announced = True
         owner, number = instance.id
-        self._execute(f"{owner}.{number}", instance.voted, decided_commands(instance))
+        self.clients.execute(f"{owner}.{number}", instance.voted, decided_commands(instance))
 
 
 def decided_commands(instance: Instance) -> tuple[Command, ...]:

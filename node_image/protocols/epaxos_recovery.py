@@ -55,9 +55,10 @@ that can be heard and hears nothing must not keep everybody waiting. Everybody's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
+from node_image.protocols.context import Context
 from node_image.protocols.epaxos_ballots import (
     ACCEPTING,
     COMMITTING,
@@ -87,11 +88,8 @@ from node_image.protocols.epaxos_messages import (
 )
 from node_image.protocols.interface import (
     Broadcast,
-    ClusterConfig,
     Command,
     NodeId,
-    Randomness,
-    StateMachine,
 )
 
 SCAN: Final = 256
@@ -101,15 +99,8 @@ SCAN: Final = 256
 class InstanceRecovery(InstanceBallots):
     """Adds the recovery of instances that stay open."""
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self._spare = self._spare_votes()
 
     def _spare_votes(self) -> int:
@@ -121,10 +112,10 @@ class InstanceRecovery(InstanceBallots):
     def _look_after_open(self, now_us: int) -> None:
         """Start the recovery of what stays open for too long; say things again."""
         for lead in list(self._leads.values()):
-            if now_us - lead.sent_us >= self.config.retry_us:
+            if now_us - lead.sent_us >= self._ctx.config.retry_us:
                 lead.sent_us = now_us
                 self._say_again(lead, now_us)
-        if not self._is_learner:
+        if not self._ctx.is_learner:
             for instance in self._open_instances(now_us):
                 if self._is_overdue(instance, now_us):
                     self._recover(instance, now_us)
@@ -147,8 +138,8 @@ class InstanceRecovery(InstanceBallots):
     def _is_overdue(self, instance: Instance, now_us: int) -> bool:
         if instance.due_us == 0:
             self._give_time(instance, instance.since_us)
-            if instance.id.owner == self.node:  # of an earlier life: nobody else is at it
-                instance.due_us = instance.since_us + self.config.retry_us
+            if instance.id.owner == self._ctx.node:  # of an earlier life: nobody else is at it
+                instance.due_us = instance.since_us + self._ctx.config.retry_us
         if now_us < instance.due_us:
             return False
         lead = self._leads.get(instance.id)
@@ -156,13 +147,13 @@ class InstanceRecovery(InstanceBallots):
 
     def _say_again(self, lead: Lead, now_us: int) -> None:
         if lead.stage == PREPARING:
-            self._out.append(Broadcast(Prepare(lead.ballot, lead.instance.id)))
+            self._ctx.out.append(Broadcast(Prepare(lead.ballot, lead.instance.id)))
         elif lead.stage in (VALIDATING, WAITING):
             self._ask_others(lead)
             if lead.stage == WAITING:
                 self._say_waiting(lead, now_us)
         elif lead.stage == ACCEPTING:
-            self._out.append(Broadcast(self._proposal(lead), False))
+            self._ctx.out.append(Broadcast(self._proposal(lead), False))
 
     # ------------------------------------------------------------------ Phase 1
 
@@ -171,35 +162,35 @@ class InstanceRecovery(InstanceBallots):
         ballot = self._new_ballot(instance)
         self._leads.pop(instance.id, None)
         self._promise(instance, ballot)
-        patience_us = self._random.randrange(
-            self.config.election_max_us, 2 * self.config.election_max_us
+        patience_us = self._ctx.random.randrange(
+            self._ctx.config.election_max_us, 2 * self._ctx.config.election_max_us
         )
         instance.due_us = now_us + patience_us * self._tries(instance)
         self._leads[instance.id] = Lead(instance, ballot, PREPARING, now_us)
-        self._count("ballots")
-        self._count("recoveries")
-        self._note("recovering", instance=list(instance.id), ballot=list(ballot))
+        self._ctx.count("ballots")
+        self._ctx.count("recoveries")
+        self._ctx.note("recovering", instance=list(instance.id), ballot=list(ballot))
         self._write(instance)
-        self._out.append(Broadcast(Prepare(ballot, instance.id)))
-        self._send(self.node, self._report(instance))
+        self._ctx.out.append(Broadcast(Prepare(ballot, instance.id)))
+        self._ctx.send(self._ctx.node, self._report(instance))
 
     def _on_prepare(self, sender: NodeId, message: Prepare, now_us: int) -> None:
-        if self._is_learner:
+        if self._ctx.is_learner:
             return
         if self._is_gone(message.id):
-            self._send(sender, Forgotten(message.id), False)
+            self._ctx.send(sender, Forgotten(message.id), False)
             return
         instance = self._open_instance(sender, message.id, now_us)
         if instance is None:
             return
         if self._refuses(instance, message.ballot):
-            self._send(sender, Nack(message.id, instance.promised), False)
+            self._ctx.send(sender, Nack(message.id, instance.promised), False)
             return
         if message.ballot > instance.promised:
             self._promise(instance, message.ballot)
             self._write(instance)
             self._give_time(instance, now_us)
-        self._send(sender, self._report(instance))
+        self._ctx.send(sender, self._report(instance))
 
     def _report(self, instance: Instance) -> Promise:
         return Promise(
@@ -211,7 +202,7 @@ class InstanceRecovery(InstanceBallots):
             instance.commands,
             instance.init,
             instance.deps,
-            instance.id.owner == self.node,
+            instance.id.owner == self._ctx.node,
         )
 
     def _on_nack(self, sender: NodeId, message: Nack, now_us: int) -> None:
@@ -233,15 +224,15 @@ class InstanceRecovery(InstanceBallots):
             return
         if lead.stage == PREPARING:
             lead.promises[sender] = message
-            lead.votes = self.quorums.vote(lead.votes, sender)
-            if self.quorums.phase1(lead.votes):
+            lead.votes = self._ctx.quorums.vote(lead.votes, sender)
+            if self._ctx.quorums.phase1(lead.votes):
                 self._conclude(lead, now_us)
         elif lead.stage in (VALIDATING, WAITING) and sender not in lead.promises:
             lead.promises[sender] = message
             if message.phase == ACCEPTED:
                 self._conclude(lead, now_us)
             else:
-                self._send(sender, self._validation(lead), False)
+                self._ctx.send(sender, self._validation(lead), False)
 
     def _conclude(self, lead: Lead, now_us: int) -> None:
         """A majority has promised: which of the four cases is it?"""
@@ -260,7 +251,7 @@ class InstanceRecovery(InstanceBallots):
         lead.stage = VALIDATING
         lead.sent_us = now_us
         for node in lead.promises:
-            self._send(node, self._validation(lead), False)
+            self._ctx.send(node, self._validation(lead), False)
 
     def _highest(self, votes: list[Promise]) -> Promise:
         """The only value that may have been chosen in Phase 2: that of the highest ballot."""
@@ -286,18 +277,18 @@ class InstanceRecovery(InstanceBallots):
 
     def _ask_others(self, lead: Lead) -> None:
         """Ask whoever is not in Q yet, in case that one of those who are to be in it is gone."""
-        for node in self.config.voters:
+        for node in self._ctx.config.voters:
             if node not in lead.promises:
-                self._send(node, Prepare(lead.ballot, lead.instance.id), False)
+                self._ctx.send(node, Prepare(lead.ballot, lead.instance.id), False)
             elif node not in lead.validated:
-                self._send(node, self._validation(lead), False)
+                self._ctx.send(node, self._validation(lead), False)
 
     def _on_validate(self, sender: NodeId, message: Validate, now_us: int) -> None:
         instance = self._open_instance(sender, message.id, now_us)
-        if instance is None or self._is_learner:
+        if instance is None or self._ctx.is_learner:
             return
         if self._refuses(instance, message.ballot):
-            self._send(sender, Nack(message.id, instance.promised), False)
+            self._ctx.send(sender, Nack(message.id, instance.promised), False)
             return
         news = instance.marks is None
         if not instance.saved or message.ballot > instance.promised:
@@ -307,7 +298,7 @@ class InstanceRecovery(InstanceBallots):
         assert instance.marks is not None
         deps = self._table.interfering(instance, instance.marks, message.init)
         suspects = tuple(self._suspects(instance, message.init))
-        self._send(sender, Validated(message.ballot, message.id, deps, suspects))
+        self._ctx.send(sender, Validated(message.ballot, message.id, deps, suspects))
         if news:
             self._settled(instance)
 
@@ -339,8 +330,8 @@ class InstanceRecovery(InstanceBallots):
                 lead.suspects[suspect.id] = suspect
         if _as_begun(lead.promises[sender], lead.init):
             lead.fast.add(sender)
-        lead.in_q = self.quorums.vote(lead.in_q, sender)
-        if self.quorums.phase1(lead.in_q):
+        lead.in_q = self._ctx.quorums.vote(lead.in_q, sender)
+        if self._ctx.quorums.phase1(lead.in_q):
             self._judge(lead, now_us)
 
     # ------------------------------------------------------------------ judgement
@@ -358,7 +349,7 @@ class InstanceRecovery(InstanceBallots):
             if lead.stage != WAITING:
                 lead.stage = WAITING
                 suspects = [list(identity) for identity in lead.suspects]
-                self._note("waiting", instance=list(lead.instance.id), suspects=suspects)
+                self._ctx.note("waiting", instance=list(lead.instance.id), suspects=suspects)
                 self._say_waiting(lead, now_us)
 
     def _merged(self, lead: Lead) -> Vector:
@@ -402,8 +393,8 @@ class InstanceRecovery(InstanceBallots):
         """Tell whoever recovers a suspect how many acceptors recorded this instance as begun."""
         recorded = len(lead.fast | {lead.instance.id.owner})
         message = Waiting(lead.instance.id, lead.init, recorded)
-        self._out.append(Broadcast(message, False))
-        self._on_waiting(self.node, message, now_us)
+        self._ctx.out.append(Broadcast(message, False))
+        self._on_waiting(self._ctx.node, message, now_us)
 
     def _on_waiting(self, sender: NodeId, message: Waiting, now_us: int) -> None:
         """More than e acceptors recorded a suspect without the instance that is recovered here:

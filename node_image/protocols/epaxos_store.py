@@ -26,9 +26,10 @@ sender's state, and comes out the same, because both follow one graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from node_image.protocols.context import Context
 from node_image.protocols.epaxos_execution import InstanceExecution, decided_commands
 from node_image.protocols.epaxos_instances import (
     COMMITTED,
@@ -51,13 +52,10 @@ from node_image.protocols.epaxos_messages import (
 from node_image.protocols.interface import (
     Broadcast,
     Checkpoint,
-    ClusterConfig,
     Command,
     Decided,
     NodeId,
     Persist,
-    Randomness,
-    StateMachine,
 )
 
 PIECE_ENTRIES: Final = 256
@@ -67,15 +65,9 @@ PIECE_ENTRIES: Final = 256
 class InstanceStore(InstanceExecution):
     """Adds the durable form, checkpoints and catch-up. Subclasses decide what is decided."""
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        config = context.config
         self._unsaved: list[Instance] = []
         self._checkpointed = 0
         self._heard: dict[NodeId, Vector] = {}
@@ -90,7 +82,7 @@ class InstanceStore(InstanceExecution):
 
     def _write(self, instance: Instance) -> None:
         """Write down this open instance's promise and vote, and what was decided meanwhile."""
-        self._out.append(Persist(instance.as_vote()))
+        self._ctx.out.append(Persist(instance.as_vote()))
         instance.saved = bool(instance.commands)
         if self._unsaved:
             self._write_decisions()
@@ -101,7 +93,7 @@ class InstanceStore(InstanceExecution):
                 record: Settled | Commit = Settled(instance.id, instance.voted, instance.deps)
             else:
                 record = instance.as_commit()
-            self._out.append(Persist(record))
+            self._ctx.out.append(Persist(record))
         self._unsaved.clear()
 
     # ------------------------------------------------------------------ recovery
@@ -168,7 +160,7 @@ class InstanceStore(InstanceExecution):
     # ------------------------------------------------------------------ checkpoints
 
     def _checkpoint_if_due(self) -> None:
-        if self._executed - self._checkpointed >= self.config.snapshot_every:
+        if self._executed - self._checkpointed >= self._ctx.config.snapshot_every:
             self._checkpointed = self._executed
             self._forget_old()
             self._drop_what_all_have()
@@ -177,7 +169,7 @@ class InstanceStore(InstanceExecution):
     def _forget_old(self) -> None:
         """Forget executed instances, but for the last half of a checkpoint's distance."""
         table, history = self._table, self._history
-        while len(history) > self.config.snapshot_every // 2:
+        while len(history) > self._ctx.config.snapshot_every // 2:
             history.popleft()
         base = list(table.done)
         for instance in history:
@@ -194,12 +186,12 @@ class InstanceStore(InstanceExecution):
             elif instance.phase < COMMITTED:
                 records.append(instance.as_vote())
         records.extend(self._commits_under_way())
-        self._out.append(Checkpoint(tuple(records)))
+        self._ctx.out.append(Checkpoint(tuple(records)))
         base = tuple(self._table.base)
-        self._is_stable(self.node, base)
-        self._out.append(Broadcast(Stable(base)))
-        self._count("snapshots")
-        self._note("snapshot", base=list(self._table.base), executed=self._executed)
+        self._is_stable(self._ctx.node, base)
+        self._ctx.out.append(Broadcast(Stable(base)))
+        self._ctx.count("snapshots")
+        self._ctx.note("snapshot", base=list(self._table.base), executed=self._executed)
 
     def _commits_under_way(self) -> Iterable[Commit]:
         """Own decisions that are written, and will be told once they are on the disk."""
@@ -220,7 +212,7 @@ class InstanceStore(InstanceExecution):
         table = self._table
         entries = tuple(i.as_commit() for i in table.beyond(table.base) if i.phase == EXECUTED)
         writes, reads = table.gone.to_json()
-        state, base = self.machine.snapshot(), tuple(table.base)
+        state, base = self._ctx.machine.snapshot(), tuple(table.base)
         return Snapshot(state, base, writes, reads, table.dropped, entries)
 
     def _restore(self, snapshot: Snapshot, now_us: int) -> None:
@@ -232,7 +224,7 @@ class InstanceStore(InstanceExecution):
         table.restart(snapshot.base, gone, snapshot.dropped)
         self._waiters.clear()
         self._history.clear()
-        self.machine.restore(snapshot.state)
+        self._ctx.machine.restore(snapshot.state)
         for instance in (*kept, *again):
             instance.blocked = None
             table.put_back(instance)
@@ -259,10 +251,10 @@ class InstanceStore(InstanceExecution):
 
     def _ask_catch_up(self, of: NodeId, now_us: int) -> None:
         """Ask for what is missing, unless asked a moment ago: the answer may be on its way."""
-        if now_us - self._asked_us >= self.config.retry_us:
+        if now_us - self._asked_us >= self._ctx.config.retry_us:
             self._asked_us = now_us
             self._reached = list(self._table.done)
-            self._send(of, CatchUp(tuple(self._reached)), False)
+            self._ctx.send(of, CatchUp(tuple(self._reached)), False)
 
     def _on_entries(self, sender: NodeId, message: Entries, now_us: int) -> None:
         reached = self._reached
@@ -270,10 +262,10 @@ class InstanceStore(InstanceExecution):
             place = self._table.places[entry.id.owner]
             reached[place] = max(reached[place], entry.id.number)
             self._learn_commit(entry, now_us)
-        self._count("caught_up")
+        self._ctx.count("caught_up")
         if message.more:
             self._asked_us = now_us
-            self._send(sender, CatchUp(tuple(reached)), False)
+            self._ctx.send(sender, CatchUp(tuple(reached)), False)
         self._checkpoint_if_due()
 
     def _learn_commit(self, commit: Commit, now_us: int) -> None:
@@ -286,7 +278,7 @@ class InstanceStore(InstanceExecution):
         if not _exceeds(message.base, table.done) or not self._keeps_all(message):
             return
         self._restore(message, now_us)
-        self._note("snapshot-installed", base=list(message.base), sender=sender)
+        self._ctx.note("snapshot-installed", base=list(message.base), sender=sender)
         self._after_snapshot()
         self._checkpointed = self._executed
         self._execute_from(list(table.beyond(table.done)))
@@ -294,7 +286,7 @@ class InstanceStore(InstanceExecution):
 
     def _after_snapshot(self) -> None:
         """Nobody here has seen what its clients were to be answered: they have to ask again."""
-        self._release_waiting(None)
+        self.clients.release(None)
 
     def _keeps_all(self, snapshot: Snapshot) -> bool:
         """Whether all that is forgotten here is in the snapshot."""
@@ -311,19 +303,19 @@ class InstanceStore(InstanceExecution):
     def _on_catch_up(self, sender: NodeId, message: CatchUp, now_us: int) -> None:
         table = self._table
         if _exceeds(table.base, message.done):
-            self._send(sender, self._snapshot(), False)
+            self._ctx.send(sender, self._snapshot(), False)
             return
         found: list[Commit] = []
         for instance in table.beyond(message.done):
             if instance.phase >= COMMITTED:
                 if len(found) == PIECE_ENTRIES:
-                    self._send(sender, Entries(True, tuple(found)), False)
+                    self._ctx.send(sender, Entries(True, tuple(found)), False)
                     return
                 found.append(instance.as_commit())
-        self._send(sender, Entries(False, tuple(found)), False)
+        self._ctx.send(sender, Entries(False, tuple(found)), False)
 
     def _beat(self) -> None:
-        self._out.append(Broadcast(Beat(tuple(self._table.done)), False))
+        self._ctx.out.append(Broadcast(Beat(tuple(self._table.done)), False))
 
     # ------------------------------------------------------------------ telling
 

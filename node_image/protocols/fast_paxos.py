@@ -39,64 +39,79 @@ share an acceptor, so no two values pass that test: propose the one that does, e
   * Reads go through the log: a value may be decided, and its client answered, before the
     coordinator hears of it, so no confirmation of its leadership makes its state fresh.
 
-Proposing, and clients that wait: `fast_paxos_proposer`. What is not here is Multi-Paxos' own:
-elections (`paxos_election`), Phase 1, catching up.
-"""
+Put `multi_paxos` beside this file. The same are the acceptor's memory, elections and Phase 1, what
+a leader has, and catching up. Different are the acceptor's votes (`fast_paxos_acceptor`), what a
+new coordinator may propose (`fast_paxos_election`), who proposes (`fast_paxos_proposer`), and when
+fast rounds are open (`fast_paxos_mode`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from node_image.protocols import fast_paxos_messages as f
 from node_image.protocols import paxos_messages as m
-from node_image.protocols.ballots import Ballot
-from node_image.protocols.fast_paxos_proposer import FastPaxosProposer
+from node_image.protocols.catch_up import CatchingUp
+from node_image.protocols.clients import refusal
+from node_image.protocols.context import CANDIDATE, LEADER, Context
+from node_image.protocols.fast_paxos_acceptor import FastAcceptor, FastPaxosStorage
+from node_image.protocols.fast_paxos_election import CoordinatorBallot, FastPaxosElection
+from node_image.protocols.fast_paxos_mode import FastMode
+from node_image.protocols.fast_paxos_proposer import FastLeadership, FastProposer
 from node_image.protocols.fast_paxos_rounds import (
+    FastSlots,
     FastTally,
     Value,
-    ballot_of,
     classic_round,
     fast_round,
-    is_fast,
-    pick,
 )
 from node_image.protocols.interface import (
     NOOP,
     Broadcast,
     ClusterConfig,
+    Command,
+    Decided,
+    Effect,
     NodeId,
-    Randomness,
-    StateMachine,
+    Status,
 )
-from node_image.protocols.multi_paxos import MultiPaxos
-from node_image.protocols.quorums import NOBODY, FastMajority
-from node_image.protocols.replica import CANDIDATE, LEADER
-from node_image.protocols.slot_log import Vote
+from node_image.protocols.learned_values import LearnedValues
+from node_image.protocols.quorums import FastMajority
+from node_image.protocols.replica import Replica
+from node_image.protocols.slot_log import SlotLog, Vote
 
-CLASSIC_US: Final = 2_000_000
-"""How long the coordinator keeps fast rounds closed once it has closed them."""
-CONTENTION_MAX: Final = 40
-"""Of a hundred recent slots so many may collide: beyond that, classic rounds are faster."""
-CONTENTION_MEMORY: Final = 16
-SILENT_ROUNDS_MAX: Final = 3
-"""An acceptor that has acknowledged none of so many rounds of heartbeats is not counted on."""
 NUDGE_US_MIN: Final = 20_000
 NUDGE_SLOTS: Final = 64
 
 
-class FastPaxos(FastPaxosProposer):
+class FastPaxos(Replica):
     """One node of a Fast Paxos cluster: proposer, acceptor, learner, perhaps coordinator."""
 
     name: ClassVar[str] = "fast-paxos"
     messages: ClassVar[tuple[type, ...]] = f.MESSAGES
-    read_modes: ClassVar[tuple[str, ...]] = ("log",)
-    quorums: FastMajority
+    records: ClassVar[tuple[type, ...]] = m.RECORDS
+    vote_records: ClassVar[tuple[type, ...]] = (m.Promised, Vote)
+
+    leadership_type: ClassVar[type[FastLeadership]] = FastLeadership
+    election_type: ClassVar[type[FastPaxosElection]] = FastPaxosElection
+    slots_type: ClassVar[type[FastSlots]] = FastSlots
+    acceptor_type: ClassVar[type[FastAcceptor]] = FastAcceptor
 
     on = MappingProxyType(
         {
-            **{kind: method for kind, method in MultiPaxos.on.items() if kind is not m.Commit},
+            m.Probe: "_on_probe",
+            m.ProbeGranted: "_on_probe_granted",
+            m.Prepare: "_on_prepare",
+            m.Promise: "_on_promise",
+            m.Nack: "_on_nack",
+            m.Accept: "_on_accept",
+            m.Accepted: "_on_accepted",
+            m.Heartbeat: "_on_heartbeat",
+            m.HeartbeatAck: "_on_heartbeat_ack",
+            m.CatchUp: "_on_catch_up",
+            m.Entries: "_on_entries",
+            m.SnapshotOffer: "_on_snapshot_offer",
             f.Any: "_on_any",
             f.Propose: "_on_propose",
             f.FastAccepted: "_on_fast_accepted",
@@ -112,279 +127,326 @@ class FastPaxos(FastPaxosProposer):
         }
     )
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
-        self._classic_until_us = 0  # coordinator
-        self._contention = 0
-        self._promisers = 0
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.quorums, FastMajority)
+        self.quorums = context.quorums
+        self.log = SlotLog()
+        self.storage = FastPaxosStorage(context, self.log, self.clients)
+        self.catch_up = CatchingUp(context, self.log, self.storage)
+        self.learned = LearnedValues(context, self.log, self.storage, self.catch_up)
+        self.slots = self.slots_type(context, self.log)
+        self.own = CoordinatorBallot(context, self.log, self.slots)
+        self.leadership = self.leadership_type(context, self.clients, self.log, self.own)
+        self.election = self.election_type(
+            context, self.log, self.own, self.leadership, self.catch_up
+        )
+        self.tally = self.leadership.tally
+        self.acceptor = self.acceptor_type(context, self.log, self.slots)
+        self.proposer = FastProposer(
+            context, self.log, self.clients, self.slots, self.acceptor, self.leadership
+        )
+        self.mode = FastMode(
+            context, self.log, self.slots, self.own, self.leadership, self.election
+        )
+        self._announced = 0  # up to here the others have been sent what is decided
         self._nudged_to = 0
         self._nudge_us = NUDGE_US_MIN
 
-    def _quorum_system(self) -> FastMajority:
-        return FastMajority(self.config.voters)
+    @staticmethod
+    def quorum_system(config: ClusterConfig) -> FastMajority:
+        return FastMajority(config.voters)
 
-    def _recover_vote(self, vote: Vote) -> None:
-        self._apply_votes(vote.commit)
-        self._promised = max(self._promised, ballot_of(vote.ballot))
-        if vote.slot > self._log.applied:
-            self._log.put(vote)
+    # ------------------------------------------------------------------ starting, and clients
+
+    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
+        out = self._ctx.begin_event()
+        self.storage.recover(disk)
+        self.leadership.start(now_us, first_time=not disk)
+        return out
+
+    def request(self, command: Command, now_us: int) -> list[Effect]:
+        out = self._ctx.begin_event()
+        if self._ctx.is_learner:
+            self._ctx.answer(command, refusal(self._ctx.leader))
+        elif self.proposer.take(command, now_us):
+            self._propose_queued(now_us)
+        return out
+
+    def _propose_queued(self, now_us: int) -> None:
+        """Propose what is queued: fast if that is open, else through the coordinator."""
+        self.proposer.enter_ballot()
+        queue = self.leadership.queue
+        if not queue.commands:
+            return
+        if self.slots.is_open(self.log.promised, self.slots.next()):
+            self.proposer.propose_fast()
+        elif self._ctx.role == LEADER:
+            while commands := queue.next_batch(len(self.tally.votes), now_us):
+                self.clients.mark_proposed(commands)
+                self._propose(self.log.last + 1, commands)
+        elif self._ctx.leader is not None:
+            self.proposer.forward(self._ctx.leader)
+
+    def _on_forward(self, sender: NodeId, message: f.Forward, now_us: int) -> None:
+        if self.proposer.on_forward(message, now_us):
+            self._propose_queued(now_us)
+
+    def _on_retry_timer(self, now_us: int) -> None:
+        self.proposer.repeat(now_us)
+        self._propose_queued(now_us)
+        self.proposer.repeat_later()
+
+    # ------------------------------------------------------------------ election and Phase 1
+
+    def _on_election_timer(self, now_us: int) -> None:
+        self.election.on_election_timer(now_us)
+
+    def _on_probe(self, sender: NodeId, message: m.Probe, now_us: int) -> None:
+        self.election.on_probe(sender, message, now_us)
+
+    def _on_probe_granted(self, sender: NodeId, message: m.ProbeGranted, now_us: int) -> None:
+        self.election.on_probe_granted(sender, message, now_us)
+
+    def _on_prepare(self, sender: NodeId, message: m.Prepare, now_us: int) -> None:
+        self.election.on_prepare(sender, message, now_us)
+
+    def _on_nack(self, sender: NodeId, message: m.Nack, now_us: int) -> None:
+        self.election.on_nack(message, now_us)
+
+    def _on_promise(self, sender: NodeId, message: m.Promise, now_us: int) -> None:
+        if not self.election.on_promise(sender, message):
+            return
+        for decided in self.election.reported_decisions():
+            self.learned.learn(decided)
+        self._caught_up(now_us)
+        if self.election.is_catching_up():
+            self.election.ask_best_informed(now_us)
+
+    def _lead(self, now_us: int) -> None:
+        """Phase 1 is done: bring every open slot to its end, and then serve clients."""
+        log, reported = self.log, self.election.open_slots()
+        self._announced = log.applied
+        self.leadership.begin(now_us)
+        recovered = self.leadership.reads.recovered_slot = max(reported, default=log.applied)
+        log.abandon(recovered)
+        self._ctx.count("elections")
+        self._ctx.note("leading", ballot=list(self.own.ballot), open=recovered - log.applied)
+        for slot in range(log.applied + 1, recovered + 1):
+            value = self.election.value_for(reported.get(slot, ()))
+            if value is not None:
+                self._propose(slot, value)
+        self.leadership.begin_round(now_us)
+        self.slots.used = log.last
+        self.mode.contention = self._nudged_to = 0
+        self._ctx.set_timer("nudge", self._nudge_us)
+        self._propose_queued(now_us)
 
     # ------------------------------------------------------------------ the fast round: acceptor
 
+    def _on_any(self, sender: NodeId, message: f.Any, now_us: int) -> None:
+        if self.election.hear(sender, message.ballot, now_us) and message != self.slots.any:
+            self.slots.any = message
+            self.slots.used = message.first - 1
+            self._propose_queued(now_us)
+
     def _on_propose(self, sender: NodeId, message: f.Propose, now_us: int) -> None:
         ballot, slot, value = message
-        if self._is_learner:
+        if self._ctx.is_learner:
             return
-        if self._is_settled(slot):
-            self._tell_decided(sender, slot)
-        elif self._is_in_window(slot) and self._is_open(ballot, slot):
-            self._consider(sender, ballot, slot, value)
-
-    def _consider(self, proposer: NodeId, ballot: Ballot, slot: int, value: Value) -> None:
-        """Vote for the value if it is the first; say which value has this acceptor's vote."""
-        round_ = fast_round(ballot)
-        self._used = max(self._used, slot)
-        held = self._log.entries.get(slot)
-        if self._may_vote(held, round_):
-            held = Vote(round_, slot, value, self._log.applied)
-            self._vote(held)
-        if held is not None and held.ballot == round_:
-            answer = f.FastAccepted(ballot, slot, held.commands)
-            self._send(proposer, answer)
-            if self.leader is not None and self.leader != proposer:
-                self._send(self.leader, answer)
-
-    def _may_vote(self, held: Vote | None, round_: Ballot) -> bool:
-        """An acceptor votes once in a round, and never in one below that of its last vote."""
-        return held is None or held.ballot < round_
+        if self.learned.is_settled(slot):
+            self.learned.tell(sender, slot)
+        elif self.learned.is_in_window(slot) and self.slots.is_open(ballot, slot):
+            self.acceptor.consider(sender, ballot, slot, value)
 
     # ------------------------------------------------------------------ the fast round: counting
 
     def _on_fast_accepted(self, sender: NodeId, message: f.FastAccepted, now_us: int) -> None:
         ballot, slot, value = message
-        self._turn_page()
-        if self._is_settled(slot) or not self._answers_my_ballot(ballot):
+        self.proposer.enter_ballot()
+        if self.learned.is_settled(slot) or not self.election.answers_my_ballot(ballot):
             return
-        leads = self.role == LEADER
-        if not leads and slot not in self._in_flight:
+        leads = self._ctx.role == LEADER
+        if not leads and slot not in self.slots.in_flight:
             return
-        self._used = max(self._used, slot)
-        tally = self._fast_tallies.setdefault(slot, FastTally())
+        self.slots.use(slot)
+        tally = self.slots.tallies.setdefault(slot, FastTally())
         votes = tally.add(self.quorums, sender, value)
         if self.quorums.fast(votes):
-            self._decide((Vote(fast_round(ballot), slot, value, self._log.applied),))
+            self.learned.learn((Vote(fast_round(ballot), slot, value, self.log.applied),))
             self._caught_up(now_us)
         elif leads and not tally.may_be_chosen(self.quorums):
             self._recover_slot(slot, tally)
 
-    def _answers_my_ballot(self, ballot: tuple[int, ...]) -> bool:
-        """Votes of another ballot say nothing about this one."""
-        return ballot == self._promised
-
-    # ------------------------------------------------------------------ the coordinator: recovery
-
     def _recover_slot(self, slot: int, tally: FastTally) -> None:
         """Go on to the slot's classic round: the fast votes of a majority are as good as promises.
         A majority, or a fast quorum may be missed."""
-        if slot in self._tallies or not self._has_heard_enough(tally):
+        if slot in self.tally.votes or not self._has_heard_enough(tally):
             return
-        self._count("recoveries")
+        self._ctx.count("recoveries")
         counted = [(value, self.quorums.count(votes)) for value, votes in tally.values]
-        self._propose(slot, self._pick(counted, self.quorums.count(tally.heard)))
+        self._propose(slot, self.election.pick(counted, self.quorums.count(tally.heard)))
 
     def _has_heard_enough(self, tally: FastTally) -> bool:
         return self.quorums.phase1(tally.heard)
-
-    def _pick(self, counted: Sequence[tuple[Value, int]], heard: int) -> Value:
-        """The only value that may have been chosen in the fast round; if there is none, any."""
-        return pick(self.quorums, counted, heard)
-
-    def _reported_votes(self) -> dict[int, list[Vote]]:
-        self._promisers = len(self._promises)
-        return super()._reported_votes()
-
-    def _may_be_chosen(self, votes: Sequence[Vote]) -> Vote:
-        """After Phase 1: the value of the highest round, if that is classic; else see `_pick`."""
-        highest = max(votes, key=lambda vote: vote.ballot)
-        if not is_fast(highest.ballot):
-            return highest
-        counted: list[tuple[Value, int]] = []
-        for vote in votes:
-            if vote.ballot == highest.ballot and all(v != vote.commands for v, _ in counted):
-                same = [v for v in votes if v[::2] == vote[::2]]  # ballot and commands
-                counted.append((vote.commands, len(same)))
-        return highest._replace(commands=self._pick(counted, self._promisers))
 
     # ------------------------------------------------------------------ the classic round
 
     def _propose(self, slot: int, commands: Value) -> None:
         """The coordinator's own value for a slot: in its classic round."""
-        self._count("proposals.classic")
-        self._used = max(self._used, slot)
-        self._tallies[slot] = NOBODY
-        applied = self._log.applied
-        self._send_accept(m.Accept(self.ballot, slot, commands, applied))
-        self._vote(Vote(classic_round(self.ballot), slot, commands, applied))
-        self._send(self.node, m.Accepted(self.ballot, slot, slot))
+        ballot, applied = self.own.ballot, self.log.applied
+        self._ctx.count("proposals.classic")
+        self.slots.use(slot)
+        self.tally.open(slot)
+        self._ctx.broadcast(m.Accept(ballot, slot, commands, applied), False)
+        self.acceptor.vote(Vote(classic_round(ballot), slot, commands, applied))
+        self._ctx.send(self._ctx.node, m.Accepted(ballot, slot, slot))
 
     def _on_accept(self, sender: NodeId, message: m.Accept, now_us: int) -> None:
         ballot, slot, commands, _ = message
-        if not self._hear(sender, ballot, now_us) or self._is_learner:
+        if not self.election.hear(sender, ballot, now_us) or self._ctx.is_learner:
             return
-        self._used = max(self._used, slot)
-        if self._is_settled(slot):
-            self._tell_decided(sender, slot)
-        elif self._is_in_window(slot):
-            held, round_ = self._log.entries.get(slot), classic_round(ballot)
-            if self._may_vote(held, round_):
-                self._vote(Vote(round_, slot, commands, self._log.applied))
-            self._send(sender, m.Accepted(ballot, slot, slot))
+        self.slots.use(slot)
+        if self.learned.is_settled(slot):
+            self.learned.tell(sender, slot)
+        elif self.learned.is_in_window(slot):
+            held, round_ = self.log.entries.get(slot), classic_round(ballot)
+            if self.acceptor.may_vote(held, round_):
+                self.acceptor.vote(Vote(round_, slot, commands, self.log.applied))
+            self._ctx.send(sender, m.Accepted(ballot, slot, slot))
 
-    def _count_votes(self, sender: NodeId, first: int, upto: int, now_us: int) -> None:
-        slot, tallies = first, self._tallies
-        if slot not in tallies or self._is_settled(slot):
+    def _on_accepted(self, sender: NodeId, message: m.Accepted, now_us: int) -> None:
+        if self._ctx.role == LEADER and self.election.answers_my_ballot(message.ballot):
+            self._count_vote(sender, message.first, now_us)
+
+    def _count_vote(self, sender: NodeId, slot: int, now_us: int) -> None:
+        tally = self.tally
+        if slot not in tally.votes or self.learned.is_settled(slot):
             return
-        tallies[slot] = self.quorums.vote(tallies[slot], sender)
-        if self._is_chosen(tallies[slot]):
-            self._decide((self._log.entries[slot],))
+        tally.count(sender, slot, slot)
+        if tally.is_chosen(tally.votes[slot]):
+            self.learned.learn((self.log.entries[slot],))
             self._caught_up(now_us)
 
     # ------------------------------------------------------------------ learning
 
-    def _commit_to(self, commit: int) -> None:
+    def _caught_up(self, now_us: int) -> None:
+        """Something may have been decided: the coordinator tells, losers are proposed again."""
+        if self.election.is_won():
+            self._lead(now_us)
+        slots, applied = self.slots, self.log.applied
+        if self._ctx.role == LEADER and self._announced < applied:
+            self._announce(applied)
+        for slot in [s for s in slots.in_flight if s <= applied]:
+            self.proposer.queue_again(slots.in_flight.pop(slot))
+        for slot in [s for s in slots.tallies if s <= applied]:
+            del slots.tallies[slot]
+        self._propose_queued(now_us)
+
+    def _announce(self, applied: int) -> None:
+        """Send everybody the values that were decided, and take stock of how they were."""
+        entries = tuple(self.log.held(self._announced + 1, applied))
+        self._announced = applied
+        self._ctx.out.append(Broadcast(m.Entries(applied, entries), False))
+        for vote in entries:
+            path = "fast" if vote.slot not in self.tally.votes else "classic"
+            self._ctx.count(f"path.{path}")
+            self.tally.votes.pop(vote.slot, None)
+            tally = self.slots.tallies.get(vote.slot)
+            if tally is not None:
+                self.mode.measure(tally)
+
+    def _on_catch_up(self, sender: NodeId, message: m.CatchUp, now_us: int) -> None:
+        self.catch_up.on_catch_up(sender, message)
+
+    def _on_entries(self, sender: NodeId, message: m.Entries, now_us: int) -> None:
+        self.learned.on_entries(sender, message, now_us)
+        self._caught_up(now_us)
+
+    def _on_snapshot_offer(self, sender: NodeId, message: m.SnapshotOffer, now_us: int) -> None:
+        if self._ctx.role != LEADER:
+            self.learned.on_snapshot_offer(sender, message)
+        self._caught_up(now_us)
+
+    # ------------------------------------------------------------------ heartbeats
+
+    def _on_heartbeat(self, sender: NodeId, message: m.Heartbeat, now_us: int) -> None:
+        ballot, commit, _, stamp = message
+        if not self.election.hear(sender, ballot, now_us):
+            return
+        self._hear_commit_index(commit)
+        if not self._ctx.is_learner:
+            self._ctx.send(sender, m.HeartbeatAck(ballot, stamp, self._voted_to()))
+        if self.log.applied < commit:
+            self.catch_up.ask(sender, now_us)
+
+    def _hear_commit_index(self, commit: int) -> None:
         """How far the coordinator is says nothing about one's own fast votes: wait for values."""
 
     def _voted_to(self) -> int:
         """Up to here this acceptor has the coordinator's own values: classic votes of its ballot.
         A lost Accepted is made good by that; a fast vote may have been for another value."""
-        entries, slot = self._log.entries, self._log.applied
-        round_ = classic_round(self._promised)
+        entries, slot = self.log.entries, self.log.applied
+        round_ = classic_round(self.log.promised)
         while (vote := entries.get(slot + 1)) is not None and vote.ballot == round_:
             slot += 1
         return slot
 
-    def _caught_up(self, now_us: int) -> None:
-        """Something may have been decided: the coordinator tells, losers are proposed again."""
-        super()._caught_up(now_us)
-        applied = self._log.applied
-        if self.role == LEADER and self._announced < applied:
-            self._announce(applied)
-        for slot in [s for s in self._in_flight if s <= applied]:
-            self._queue_again(self._in_flight.pop(slot))
-        for slot in [s for s in self._fast_tallies if s <= applied]:
-            del self._fast_tallies[slot]
-        self._open_slots(now_us)
-
-    def _announce(self, applied: int) -> None:
-        """Send everybody the values that were decided, and take stock of how they were."""
-        entries = tuple(self._log.held(self._announced + 1, applied))
-        self._announced = applied
-        self._out.append(Broadcast(m.Entries(applied, entries), False))
-        for vote in entries:
-            path = "fast" if vote.slot not in self._tallies else "classic"
-            self._count(f"path.{path}")
-            self._tallies.pop(vote.slot, None)
-            tally = self._fast_tallies.get(vote.slot)
-            if tally is not None:
-                collided = 100 if len(tally.values) > 1 else 0
-                self._contention += (collided - self._contention) // CONTENTION_MEMORY
-
-    # ------------------------------------------------------------------ the coordinator: its rounds
-
-    def _lead(self, now_us: int) -> None:
-        super()._lead(now_us)
-        self._used = self._log.last
-        self._contention = self._nudged_to = 0
-        self._set_timer("nudge", self._nudge_us)
-        self._open_slots(now_us)
-
-    def _announce_round(self, stamp: int, last: int) -> None:
-        super()._announce_round(stamp, last)
-        if self._any.ballot == self.ballot:
-            self._out.append(Broadcast(self._any, False))  # for those who missed it, or forgot
-
     def _on_heartbeat_ack(self, sender: NodeId, message: m.HeartbeatAck, now_us: int) -> None:
-        if self.role != LEADER or not self._answers_my_ballot(message.ballot):
+        if self._ctx.role != LEADER or not self.election.answers_my_ballot(message.ballot):
             return
-        round_ = self._rounds.get(message.stamp)
-        if round_ is not None and sender != self.node:
+        round_ = self.leadership.heartbeats.round(message.stamp)
+        if round_ is not None and sender != self._ctx.node:
             trip_us = now_us - round_.sent_us
             self._nudge_us = max(NUDGE_US_MIN, (3 * self._nudge_us + 4 * trip_us) // 4)
-        self._acknowledged_round(sender, message.stamp, now_us)
-        for slot in range(self._log.applied + 1, message.upto + 1):
-            self._count_votes(sender, slot, slot, now_us)
-        if self._any.ballot != self.ballot and self._may_open_fast(now_us):
-            self._open_fast(now_us)
+        self.leadership.reads.acknowledged(sender, message.stamp, now_us)
+        for slot in range(self.log.applied + 1, message.upto + 1):
+            self._count_vote(sender, slot, now_us)
+        if not self.mode.is_open() and self.mode.may_open(now_us):
+            self.mode.open()
+            self._propose_queued(now_us)
 
     def _on_heartbeat_timer(self, now_us: int) -> None:
-        super()._on_heartbeat_timer(now_us)
-        self._forget_forwarded(now_us)
-        if self.role != LEADER or self._any.ballot != self.ballot:
-            return
-        if not self._can_be_fast() or self._contention > CONTENTION_MAX:
-            self._close_fast(now_us)
-
-    def _may_open_fast(self, now_us: int) -> bool:
-        wanted = self.config.options.get("fast", True) and now_us >= self._classic_until_us
-        return bool(wanted) and self._has_recovered() and self._can_be_fast()
-
-    def _can_be_fast(self) -> bool:
-        """Whether enough acceptors have answered lately to make a fast quorum."""
-        votes, since = NOBODY, self._stamp - SILENT_ROUNDS_MAX
-        for node, acked in self._acked.items():
-            if acked > since:
-                votes = self.quorums.vote(votes, node)
-        return self.quorums.fast(votes)
-
-    def _open_fast(self, now_us: int) -> None:
-        """From the first slot on that has no classic proposal anybody may propose."""
-        self._any = f.Any(self.ballot, max(self._used, self._log.last) + 1)
-        self._count("fast.opened")
-        self._note("fast-open", ballot=list(self.ballot), first=self._any.first)
-        self._out.append(Broadcast(self._any, False))
-        self._open_slots(now_us)
-
-    def _close_fast(self, now_us: int) -> None:
-        """Take a new ballot: in it no acceptor votes for what the coordinator has not proposed."""
-        self._count("fast.closed")
-        self._note("fast-closed", ballot=list(self.ballot), contention=self._contention)
-        self._classic_until_us = now_us + CLASSIC_US
-        self.role = CANDIDATE
-        self.leader = None
-        self.ballot = self._new_ballot()
-        self._set_timer("election", self.config.heartbeat_us, 2 * self.config.heartbeat_us)
-        self._begin_phase1(now_us)
+        self.leadership.on_heartbeat_timer(now_us)
+        self.proposer.forget_forwarded(now_us)
+        if self._ctx.role == LEADER and self.mode.is_open() and self.mode.should_close():
+            self.mode.close(now_us)
 
     # ------------------------------------------------------------------ the coordinator: losses
 
     def _on_nudge_timer(self, now_us: int) -> None:
         """Bring slots forward that were open at the last look already, and are still."""
-        if self.role != LEADER:
+        if self._ctx.role != LEADER:
             return
-        self._turn_page()
-        applied = self._log.applied
+        self.proposer.enter_ballot()
+        applied = self.log.applied
         for slot in range(applied + 1, min(self._nudged_to, applied + NUDGE_SLOTS) + 1):
-            if not self._is_settled(slot):
+            if not self.learned.is_settled(slot):
                 self._nudge(slot)
-        self._nudged_to = max(self._used, self._log.last)
-        self._set_timer("nudge", self._nudge_us)
+        self._nudged_to = max(self.slots.used, self.log.last)
+        self._ctx.set_timer("nudge", self._nudge_us)
 
     def _nudge(self, slot: int) -> None:
-        tally = self._fast_tallies.get(slot)
-        if slot in self._tallies:
-            vote = self._log.entries[slot]
-            self._send_accept(m.Accept(self.ballot, slot, vote.commands, self._log.applied))
-        elif not self._is_open(self.ballot, slot):
+        tally, ballot = self.slots.tallies.get(slot), self.own.ballot
+        if slot in self.tally.votes:
+            vote = self.log.entries[slot]
+            self._ctx.broadcast(m.Accept(ballot, slot, vote.commands, self.log.applied), False)
+        elif not self.slots.is_open(ballot, slot):
             return
         elif tally is not None and self._has_heard_enough(tally):
             self._recover_slot(slot, tally)
         else:
             wanted = max(tally.values, key=lambda v: self.quorums.count(v[1]))[0] if tally else None
-            self._propose_to_all(slot, wanted or (NOOP,))
+            self.proposer.propose_to_all(slot, wanted or (NOOP,))
+
+    # ------------------------------------------------------------------ telling
+
+    def status(self) -> Status:
+        """What this node is, and believes."""
+        ctx, applied = self._ctx, self.log.applied
+        ballot = self.own.ballot if ctx.role in (LEADER, CANDIDATE) else self.log.promised
+        return Status(ctx.role, ctx.leader, tuple(ballot), applied, applied)
+
+    def decided_log(self, start: int = 0) -> Iterator[Decided]:
+        """The decided slots that are still held, from `start` on."""
+        return self.storage.decided_log(start)

@@ -1,4 +1,4 @@
-"""The two rounds of a Fast Paxos ballot, and what fast votes say.
+"""The two rounds of a Fast Paxos ballot, which slots' fast rounds are open, and what votes say.
 
 A coordinator's ballot holds, for every slot, a fast round and a classic one right above it: no
 other ballot's round lies between them. That is what lets fast votes count as promises for the
@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from node_image.protocols.ballots import Ballot
+from node_image.protocols.ballots import ZERO, Ballot
+from node_image.protocols.context import Context
+from node_image.protocols.fast_paxos_messages import Any
 from node_image.protocols.interface import Command, NodeId
 from node_image.protocols.quorums import NOBODY, FastMajority
+from node_image.protocols.slot_log import SlotLog
+
+CLOSED: Final = Any(Ballot(-1, 0), 0)
+"""Before the first `Any`: no ballot is as low as this."""
 
 Value = tuple[Command, ...]
 
@@ -34,6 +41,47 @@ def is_fast(round_: Ballot) -> bool:
 def ballot_of(round_: Ballot) -> Ballot:
     """The coordinator's ballot that a round belongs to."""
     return Ballot(round_.round, round_.node // 2)
+
+
+class FastSlots:
+    """What one node knows of the fast rounds: which slots are open, which are used.
+
+    `any` says which slots are open, in which ballot; `used` is the last slot that is known to be
+    used; `in_flight` are this node's own values in fast rounds, by slot; `tallies` the fast votes
+    that it has heard of. The last two belong to the ballot `counted_in`.
+    """
+
+    __slots__ = ("_ctx", "_log", "any", "counted_in", "in_flight", "tallies", "used")
+
+    def __init__(self, context: Context, log: SlotLog) -> None:
+        self._ctx = context
+        self._log = log
+        self.any = CLOSED
+        self.counted_in: Ballot = ZERO
+        self.used = 0
+        self.in_flight: dict[int, Value] = {}
+        self.tallies: dict[int, FastTally] = {}
+
+    def next(self) -> int:
+        """The first slot that nobody is known to want."""
+        return max(self.used, self._log.applied, self.any.first - 1) + 1
+
+    def is_open(self, ballot: Ballot, slot: int) -> bool:
+        """Whether the coordinator of the promised ballot has opened the slot's fast round."""
+        return ballot == self._log.promised == self.any.ballot and slot >= self.any.first
+
+    def use(self, slot: int) -> None:
+        self.used = max(self.used, slot)
+
+    def enter_ballot(self) -> list[Value]:
+        """In a new ballot nothing is proposed or counted yet. The own values that were in flight in
+        the last one: they may be lost."""
+        if self.counted_in == self._log.promised:
+            return []
+        self.counted_in = self._log.promised
+        self.tallies.clear()
+        values, self.in_flight = list(self.in_flight.values()), {}
+        return values
 
 
 @dataclass(slots=True)

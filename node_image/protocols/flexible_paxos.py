@@ -16,10 +16,10 @@ answers make the leader send it to everybody who lacks it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
-from node_image.protocols.interface import ClusterConfig, NodeId, Randomness, Send, StateMachine
+from node_image.protocols.context import Context
+from node_image.protocols.interface import ClusterConfig, NodeId, Send
 from node_image.protocols.multi_paxos import MultiPaxos
 from node_image.protocols.paxos_messages import Accept
 from node_image.protocols.quorums import QuorumSystem, from_options
@@ -30,29 +30,24 @@ class FlexiblePaxos(MultiPaxos):
 
     name: ClassVar[str] = "flexible-paxos"
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
-        self._thrifty = bool(config.options.get("thrifty", False))
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._thrifty = bool(context.config.options.get("thrifty", False))
 
-    def _quorum_system(self) -> QuorumSystem:
-        return from_options(self.config)
+    @staticmethod
+    def quorum_system(config: ClusterConfig) -> QuorumSystem:
+        return from_options(config)
 
     def _send_accept(self, accept: Accept) -> None:
         if not self._thrifty:
             super()._send_accept(accept)
             return
         for node in self._thrifty_targets():
-            if node != self.node:
-                self._out.append(Send(node, accept, False))
+            if node != self._ctx.node:
+                self._ctx.out.append(Send(node, accept, False))
 
     def _thrifty_targets(self) -> tuple[NodeId, ...]:
         """A Phase 2 quorum of this node and those whose acknowledgements are freshest."""
-        freshest = sorted(self._acked, key=lambda n: (n != self.node, -self._acked[n], n))
-        return self.quorums.phase2_targets(freshest)
+        own, acked = self._ctx.node, self.leadership.heartbeats.acked
+        freshest = sorted(acked, key=lambda n: (n != own, -acked[n], n))
+        return self._ctx.quorums.phase2_targets(freshest)

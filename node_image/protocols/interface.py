@@ -30,7 +30,7 @@ Timers are named; setting one that is set moves it. Timers do not survive a cras
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
@@ -237,7 +237,8 @@ class Status(NamedTuple):
 
 
 class ConsensusProtocol(Protocol):
-    """One node's protocol. Construct it, `start` it, feed it; see the top of this file.
+    """One node's protocol, made from a `context.Context`: `start` it, feed it; see the top of this
+    file.
 
     `messages` and `records` list every NamedTuple class that it sends or persists: the codec of the
     server is made from their annotations. `counters` grow only: messages by type, ballots, paths.
@@ -247,15 +248,6 @@ class ConsensusProtocol(Protocol):
     messages: ClassVar[tuple[type, ...]]
     records: ClassVar[tuple[type, ...]]
     counters: dict[str, int]
-
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None: ...
 
     def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]: ...
 

@@ -30,56 +30,60 @@ costs one round trip. The rest is engineering, and each piece of it can be got w
     "no vote", and a decided slot would be given to somebody else.
   * Acceptors acknowledge up to the first hole, never past it: an acknowledgement stands for every
     slot that it covers. A lost one is made good by the answers to heartbeats.
-  * A slot holds a tuple of commands: `batches` says how many.
+  * A slot holds a tuple of commands: `proposal_queue` says how many.
   * A vote, a promise, or a proposer's use of a new ballot leaves the node when it is on disk: that
     is the barrier of `interface`. A proposal does not wait: it promises nothing about that disk.
 
-Leader election, heartbeats, and reads that avoid the log: `paxos_election`. Recovery, snapshots and
-catching up: `log_replica`. Sizes other than majorities: `flexible_paxos`.
+Its parts: the acceptor's memory (`slot_log`), its durable form and recovery (`log_storage`),
+catching up (`catch_up`), the election and Phase 1 (`paxos_election`), and what a leader has
+(`leadership`): heartbeats, lease, reads past the log, queue, tally of votes. This file is Phase 2.
+Quorums of other sizes than majorities: `flexible_paxos`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from node_image.protocols import paxos_messages as m
-from node_image.protocols.batches import next_batch
+from node_image.protocols.catch_up import CatchingUp
+from node_image.protocols.context import CANDIDATE, LEADER, Context
 from node_image.protocols.interface import (
-    NOOP,
     Broadcast,
-    ClusterConfig,
     Command,
+    Decided,
+    Effect,
     NodeId,
     Persist,
-    Randomness,
     Send,
-    StateMachine,
+    Status,
     make,
 )
-from node_image.protocols.paxos_election import PaxosElection
-from node_image.protocols.quorums import NOBODY
-from node_image.protocols.replica import CANDIDATE, LEADER
-from node_image.protocols.slot_log import Vote
+from node_image.protocols.leadership import Leadership
+from node_image.protocols.log_storage import LogStorage
+from node_image.protocols.paxos_election import OwnBallot, PaxosElection
+from node_image.protocols.reads import READ_MODES
+from node_image.protocols.replica import Replica
+from node_image.protocols.slot_log import SlotLog, Vote
 
 COMMIT_DELAY_US: Final = 20_000
 """A decision that no Accept has carried to the others by then gets a message of its own."""
 WINDOW_SLOTS: Final = 4_096
 """An acceptor keeps no vote further ahead of what it has applied: its memory is bounded."""
 
-PREPARING: Final = "preparing"
-CATCHING_UP: Final = "catching-up"
-IDLE: Final = "idle"
 
-
-class MultiPaxos(PaxosElection):
+class MultiPaxos(Replica):
     """One node of a Multi-Paxos cluster: proposer, acceptor and learner in one."""
 
     name: ClassVar[str] = "multi-paxos"
     messages: ClassVar[tuple[type, ...]] = m.MESSAGES
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.Promised, Vote)
+    read_modes: ClassVar[tuple[str, ...]] = READ_MODES
+
+    leadership_type: ClassVar[type[Leadership]] = Leadership
+    election_type: ClassVar[type[PaxosElection]] = PaxosElection
 
     on = MappingProxyType(
         {
@@ -106,260 +110,140 @@ class MultiPaxos(PaxosElection):
         }
     )
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
-        self._phase = IDLE
-        self._promises: dict[NodeId, m.Promise] = {}
-        self._promised_by = NOBODY
-        self._recovered_slot = 0
-        self._announced = 0
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.log = SlotLog()
+        self.storage = LogStorage(context, self.log, self.clients)
+        self.catch_up = CatchingUp(context, self.log, self.storage)
+        self.own = OwnBallot(context, self.log)
+        self.leadership = self.leadership_type(context, self.clients, self.log, self.own)
+        self.election = self.election_type(
+            context, self.log, self.own, self.leadership, self.catch_up
+        )
+        self.tally = self.leadership.tally
+        self._announced = 0  # up to here the others have been told what is decided
         self._commit_timer_set = False
 
-    # ------------------------------------------------------------------ clients
+    # ------------------------------------------------------------------ starting, and clients
 
-    def _open_slots(self, now_us: int) -> None:
+    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
+        out = self._ctx.begin_event()
+        self.storage.recover(disk)
+        self.leadership.start(now_us, first_time=not disk)
+        return out
+
+    def request(self, command: Command, now_us: int) -> list[Effect]:
+        out = self._ctx.begin_event()
+        if self.leadership.take(command, now_us):
+            self._propose_queued(now_us)
+        return out
+
+    def _propose_queued(self, now_us: int) -> None:
         """Give queued commands slots, as many as may be open at a time."""
-        queue = self._queue
-        while queue and (batch := next_batch(queue, len(self._tallies), self.config)):
-            if wanted := self._wanted(batch, now_us):
-                self._mark_proposed(wanted)
-                self._propose(self._log.last + 1, wanted)
+        queue = self.leadership.queue
+        while commands := queue.next_batch(len(self.tally.votes), now_us):
+            self.clients.mark_proposed(commands)
+            self._propose(self.log.last + 1, commands)
 
-    def _step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
-        super()._step_down(why, now_us, leader)
-        self._phase = IDLE
+    # ------------------------------------------------------------------ election and Phase 1
 
-    # ------------------------------------------------------------------ Phase 1: the proposer
+    def _on_election_timer(self, now_us: int) -> None:
+        self.election.on_election_timer(now_us)
 
-    def _begin_phase1(self, now_us: int) -> None:
-        """Promise the new ballot to oneself, and ask everybody else to.
+    def _on_probe(self, sender: NodeId, message: m.Probe, now_us: int) -> None:
+        self.election.on_probe(sender, message, now_us)
 
-        The Prepare waits until that promise is durable: after a crash the node must not use this
-        ballot a second time.
-        """
-        if self._lease_forbids(self.node, now_us):
-            return
-        self._phase = PREPARING
-        self._promises = {}
-        self._promised_by = NOBODY
-        self._promised = self.ballot
-        self._see_round(self.ballot)
-        self._begin_candidacy(now_us)
-        self._count("ballots")
-        self._note("election", ballot=list(self.ballot), first=self._log.applied + 1)
-        self._out.append(Persist(m.Promised(self.ballot)))
-        self._ask_for_promises()
+    def _on_probe_granted(self, sender: NodeId, message: m.ProbeGranted, now_us: int) -> None:
+        self.election.on_probe_granted(sender, message, now_us)
 
-    def _ask_for_promises(self) -> None:
-        first = self._log.applied + 1
-        self._out.append(Broadcast(m.Prepare(self.ballot, first)))
-        self._send(self.node, self._report(first))
+    def _on_prepare(self, sender: NodeId, message: m.Prepare, now_us: int) -> None:
+        self.election.on_prepare(sender, message, now_us)
 
-    def _continue_candidacy(self, now_us: int) -> bool:
-        if self._phase == IDLE:
-            return False
-        if now_us >= self._give_up_us:
-            self._phase = IDLE
-            return False
-        if self._phase == PREPARING:
-            self._ask_for_promises()
-        else:
-            self._ask_catch_up(self._best_informed(), now_us)
-        self._set_timer("election", self.config.heartbeat_us, 2 * self.config.heartbeat_us)
-        return True
+    def _on_nack(self, sender: NodeId, message: m.Nack, now_us: int) -> None:
+        self.election.on_nack(message, now_us)
 
     def _on_promise(self, sender: NodeId, message: m.Promise, now_us: int) -> None:
-        if self._phase != PREPARING or not self._answers_my_ballot(message.ballot):
+        if not self.election.on_promise(sender, message):
             return
-        self._promises[sender] = message
-        self._promised_by = self.quorums.vote(self._promised_by, sender)
-        if self.quorums.phase1(self._promised_by):
-            self._learn_from_promises(now_us)
-
-    def _answers_my_ballot(self, ballot: tuple[int, ...]) -> bool:
-        """Replies to an earlier ballot say nothing about this one."""
-        return ballot == self.ballot
-
-    def _learn_from_promises(self, now_us: int) -> None:
-        """A quorum has promised. Learn what any of them knows to be decided; then lead."""
-        for promise in self._promises.values():
-            self._learn([vote for vote in promise.entries if vote.slot <= promise.upto])
-        self._phase = CATCHING_UP
-        self._caught_up(now_us)
-        if self._phase == CATCHING_UP:
-            self._ask_catch_up(self._best_informed(), now_us)
-
-    def _best_informed(self) -> NodeId:
-        return max(self._promises, key=lambda node: self._promises[node].upto)
-
-    def _caught_up(self, now_us: int) -> None:
-        if self._phase == CATCHING_UP:
-            upto = self._promises[self._best_informed()].upto
-            if self._log.applied >= upto:
-                self._lead(now_us)
+        for decided in self.election.reported_decisions():
+            self.catch_up.learn(decided)
+        if self.election.is_won():
+            self._lead(now_us)
+        else:
+            self.election.ask_best_informed(now_us)
 
     def _lead(self, now_us: int) -> None:
         """Phase 1 is done: bring every open slot to its end, and then serve clients."""
-        log = self._log
-        self.role = LEADER
-        self.leader = self.node
-        self._phase = IDLE
+        log, reported = self.log, self.election.open_slots()
         self._announced = log.applied
-        self._reset_rounds(now_us)
-        self._tallies.clear()
-        reported = self._reported_votes()
-        self._recovered_slot = max(reported, default=log.applied)
-        log.abandon(self._recovered_slot)
-        self._count("elections")
-        self._note("leading", ballot=list(self.ballot), open=self._recovered_slot - log.applied)
-        for slot in range(log.applied + 1, self._recovered_slot + 1):
-            self._finish_slot(slot, reported.get(slot, ()))
-        self._begin_round(now_us)
-        self._set_timer("heartbeat", self.config.heartbeat_us)
-
-    def _reported_votes(self) -> dict[int, list[Vote]]:
-        """By slot, the votes that the promises reported for slots that are still open."""
-        reported: dict[int, list[Vote]] = {}
-        for promise in self._promises.values():
-            for vote in promise.entries:
-                if vote.slot > self._log.applied:
-                    reported.setdefault(vote.slot, []).append(vote)
-        self._promises = {}
-        return reported
-
-    def _finish_slot(self, slot: int, votes: Sequence[Vote]) -> None:
-        """Propose what may have been chosen for a slot; if that is nothing, close the hole."""
-        if votes:
-            self._propose(slot, self._may_be_chosen(votes).commands)
-        else:
-            self._fill_hole(slot)
-
-    def _may_be_chosen(self, votes: Sequence[Vote]) -> Vote:
-        """The only value that may have been chosen: the vote of the highest ballot."""
-        return max(votes, key=lambda vote: vote.ballot)
-
-    def _fill_hole(self, slot: int) -> None:
-        self._propose(slot, (NOOP,))
-
-    def _has_recovered(self) -> bool:
-        return self._log.applied >= self._recovered_slot
-
-    # ------------------------------------------------------------------ Phase 1: the acceptor
-
-    def _on_prepare(self, sender: NodeId, message: m.Prepare, now_us: int) -> None:
-        ballot = message.ballot
-        if self._is_learner or self._lease_forbids(sender, now_us):
-            return
-        if ballot < self._promised:
-            self._send(sender, m.Nack(ballot, self._promised), False)
-            return
-        if ballot > self._promised:
-            if self.role in (LEADER, CANDIDATE):
-                self._step_down("promised a higher ballot", now_us)
-            self._promised = ballot
-            self._see_round(ballot)
-            self._out.append(Persist(m.Promised(ballot)))
-            self._make_way(now_us)
-        self.leader = None
-        self._send(sender, self._report(message.first))
-
-    def _report(self, first: int) -> m.Promise:
-        """The promise, with what is decided, and the votes for what is not."""
-        log = self._log
-        few = first > log.base and log.applied - first < WINDOW_SLOTS // 16
-        start = first if few else log.applied + 1
-        return m.Promise(self._promised, log.applied, tuple(log.held(start, log.last)))
+        self.leadership.begin(now_us)
+        recovered = self.leadership.reads.recovered_slot = max(reported, default=log.applied)
+        log.abandon(recovered)
+        self._ctx.count("elections")
+        self._ctx.note("leading", ballot=list(self.own.ballot), open=recovered - log.applied)
+        for slot in range(log.applied + 1, recovered + 1):
+            value = self.election.value_for(reported.get(slot, ()))
+            if value is not None:
+                self._propose(slot, value)
+        self.leadership.begin_round(now_us)
 
     # ------------------------------------------------------------------ Phase 2: the proposer
 
     def _propose(self, slot: int, commands: tuple[Command, ...]) -> None:
         """Propose a value for a slot, and vote for it oneself, once that vote is on disk."""
-        log, ballot, applied = self._log, self.ballot, self._log.applied
+        ctx, log, ballot = self._ctx, self.log, self.own.ballot
+        applied = log.applied
         vote = Vote(ballot, slot, commands, applied)
         log.add(vote)
-        self._tallies[slot] = NOBODY
+        self.tally.open(slot)
         self._announced = applied
         self._send_accept(m.Accept(ballot, slot, commands, applied))
-        self._out.append(Persist(vote))
-        self._out.append(Send(self.node, m.Accepted(ballot, slot, slot)))
+        ctx.out.append(Persist(vote))
+        ctx.out.append(Send(ctx.node, m.Accepted(ballot, slot, slot)))
 
     def _send_accept(self, accept: m.Accept) -> None:
-        self._out.append(Broadcast(accept, False))
+        self._ctx.out.append(Broadcast(accept, False))
 
     def _on_accepted(self, sender: NodeId, message: m.Accepted, now_us: int) -> None:
-        if self.role == LEADER and self._answers_my_ballot(message.ballot):
+        if self._ctx.role == LEADER and self.election.answers_my_ballot(message.ballot):
             self._count_votes(sender, message.first, message.upto, now_us)
 
     def _count_votes(self, sender: NodeId, first: int, upto: int, now_us: int) -> None:
-        tallies = self._tallies
-        if not tallies:
+        if not self.tally.votes:
             return  # a vote more than was needed: as common as one that is
-        vote, following = self.quorums.vote, self._log.applied + 1
-        for slot in range(first if first > following else following, upto + 1):
-            if slot in tallies:
-                tallies[slot] = vote(tallies[slot], sender)
-        if following in tallies and self._is_chosen(tallies[following]):
-            self._advance(now_us)
+        following = self.log.applied + 1
+        self.tally.count(sender, first if first > following else following, upto)
+        self._advance(now_us)
 
     def _advance(self, now_us: int) -> None:
         """Apply what is chosen, in order, and use the room in the pipeline."""
-        log, tallies = self._log, self._tallies
+        log, tally = self.log, self.tally
         before = log.applied
-        while (votes := tallies.get(log.applied + 1)) is not None and self._is_chosen(votes):
-            del tallies[log.applied + 1]
-            self._apply(log.applied + 1)
+        while tally.close_if_chosen(log.applied + 1):
+            self.storage.apply(log.applied + 1)
         if log.applied == before:
             return
-        self._checkpoint_if_due()
-        self._open_slots(now_us)
-        if before < self._recovered_slot:
-            self._serve_reads(now_us)
+        self.storage.checkpoint_if_due()
+        self._propose_queued(now_us)
+        if before < self.leadership.reads.recovered_slot:
+            self.leadership.reads.serve(now_us)
         if log.applied > self._announced and not self._commit_timer_set:
             self._commit_timer_set = True
-            self._set_timer("commit", COMMIT_DELAY_US)
-
-    def _is_chosen(self, votes: int) -> bool:
-        return self.quorums.phase2(votes)
+            self._ctx.set_timer("commit", COMMIT_DELAY_US)
 
     def _on_commit_timer(self, now_us: int) -> None:
         self._commit_timer_set = False
-        if self.role == LEADER and self._log.applied > self._announced:
-            self._announced = self._log.applied
-            self._out.append(Broadcast(m.Commit(self.ballot, self._announced), False))
-
-    def _on_heartbeat_ack(self, sender: NodeId, message: m.HeartbeatAck, now_us: int) -> None:
-        """A round is acknowledged, and with it all votes so far: make good what was lost."""
-        if self.role != LEADER or not self._answers_my_ballot(message.ballot):
-            return
-        round_ = self._rounds.get(message.stamp)
-        self._acknowledged_round(sender, message.stamp, now_us)
-        if message.upto > self._log.applied:
-            self._count_votes(sender, self._log.applied + 1, message.upto, now_us)
-        if round_ is not None and message.upto < round_.last:
-            self._resend(sender, message.upto, round_.last)
-
-    def _resend(self, to: NodeId, upto: int, last: int) -> None:
-        """Send the open proposals again that an acceptor lacks; decided ones it asks for."""
-        log = self._log
-        first = max(upto, log.applied) + 1
-        for vote in log.held(first, min(last, first + self.config.pipeline_max)):
-            accept = m.Accept(self.ballot, vote.slot, vote.commands, log.applied)
-            self._out.append(Send(to, accept, False))
+        if self._ctx.role == LEADER and self.log.applied > self._announced:
+            self._announced = self.log.applied
+            self._ctx.out.append(Broadcast(m.Commit(self.own.ballot, self._announced), False))
 
     # ------------------------------------------------------------------ Phase 2: the acceptor
 
     def _on_accept(self, sender: NodeId, message: m.Accept, now_us: int) -> None:
         ballot, slot, commands, commit = message
-        if not self._hear(sender, ballot, now_us):
+        if not self.election.hear(sender, ballot, now_us):
             return
-        log = self._log
+        log = self.log
         first, applied = log.prefix + 1, log.applied
         if applied < slot <= applied + WINDOW_SLOTS:
             held = log.entries.get(slot)
@@ -368,21 +252,95 @@ class MultiPaxos(PaxosElection):
         if self._acknowledges() and self._covers(slot):
             upto = log.prefix
             covered = first if first < slot else slot, upto if upto > slot else slot
-            self._out.append(make(Send, (sender, make(m.Accepted, (ballot, *covered)), True)))
+            self._ctx.out.append(make(Send, (sender, make(m.Accepted, (ballot, *covered)), True)))
         if applied < commit:
-            self._commit_to(commit)
+            self.storage.commit_to(commit)
 
     def _vote(self, vote: Vote) -> None:
         """Vote, durably. A learner only keeps the value, until it hears that it is decided."""
-        log = self._log
-        log.add(vote)
-        if not self._is_learner:
-            self._out.append(make(Persist, (vote,)))
+        self.log.add(vote)
+        if not self._ctx.is_learner:
+            self._ctx.out.append(make(Persist, (vote,)))
+
+    def _acknowledges(self) -> bool:
+        """Learners follow the log and vote on nothing."""
+        return not self._ctx.is_learner
 
     def _covers(self, slot: int) -> bool:
-        """Whether every slot up to this one has this acceptor's vote: never speak past a hole."""
-        return slot <= self._log.prefix
+        """Whether every slot up to this one has this acceptor's vote: acknowledge nothing beyond a
+        hole."""
+        return slot <= self.log.prefix
 
     def _on_commit(self, sender: NodeId, message: m.Commit, now_us: int) -> None:
-        if self._hear(sender, message.ballot, now_us):
-            self._commit_to(message.commit)
+        if self.election.hear(sender, message.ballot, now_us):
+            self.storage.commit_to(message.commit)
+
+    # ------------------------------------------------------------------ heartbeats
+
+    def _on_heartbeat_timer(self, now_us: int) -> None:
+        self.leadership.on_heartbeat_timer(now_us)
+
+    def _on_heartbeat(self, sender: NodeId, message: m.Heartbeat, now_us: int) -> None:
+        ballot, commit, _, stamp = message
+        if not self.election.hear(sender, ballot, now_us):
+            return
+        self.storage.commit_to(commit)
+        if self._acknowledges():
+            self.leadership.lease.grant(sender, now_us)
+            self._ctx.send(sender, m.HeartbeatAck(ballot, stamp, self._voted_to()))
+        if self.log.applied < commit:
+            self.catch_up.ask(sender, now_us)
+
+    def _voted_to(self) -> int:
+        """Up to here this acceptor has, without a hole, votes in the promised ballot."""
+        return self.log.prefix
+
+    def _on_heartbeat_ack(self, sender: NodeId, message: m.HeartbeatAck, now_us: int) -> None:
+        """A round is acknowledged, and with it all votes so far: make good what was lost."""
+        ballot, stamp, upto = message
+        if self._ctx.role != LEADER or not self.election.answers_my_ballot(ballot):
+            return
+        round_ = self.leadership.heartbeats.round(stamp)
+        self.leadership.reads.acknowledged(sender, stamp, now_us)
+        if upto > self.log.applied:
+            self._count_votes(sender, self.log.applied + 1, upto, now_us)
+        if round_ is not None and upto < round_.last:
+            self._resend(sender, upto, round_.last)
+
+    def _resend(self, to: NodeId, upto: int, last: int) -> None:
+        """Send the open proposals again that an acceptor lacks; decided ones it asks for."""
+        log = self.log
+        first = max(upto, log.applied) + 1
+        for vote in log.held(first, min(last, first + self._ctx.config.pipeline_max)):
+            accept = m.Accept(self.own.ballot, vote.slot, vote.commands, log.applied)
+            self._ctx.out.append(Send(to, accept, False))
+
+    # ------------------------------------------------------------------ catching up
+
+    def _on_catch_up(self, sender: NodeId, message: m.CatchUp, now_us: int) -> None:
+        self.catch_up.on_catch_up(sender, message)
+
+    def _on_entries(self, sender: NodeId, message: m.Entries, now_us: int) -> None:
+        if self._ctx.role == LEADER:
+            return  # late: a leader decides by counting, and by nothing else
+        self.catch_up.on_entries(sender, message, now_us)
+        if self.election.is_won():
+            self._lead(now_us)
+
+    def _on_snapshot_offer(self, sender: NodeId, message: m.SnapshotOffer, now_us: int) -> None:
+        if self._ctx.role != LEADER:
+            self.catch_up.on_snapshot_offer(sender, message)
+        if self.election.is_won():
+            self._lead(now_us)
+
+    # ------------------------------------------------------------------ telling
+
+    def status(self) -> Status:
+        """What this node is, and believes."""
+        ctx, applied = self._ctx, self.log.applied
+        ballot = self.own.ballot if ctx.role in (LEADER, CANDIDATE) else self.log.promised
+        return Status(ctx.role, ctx.leader, tuple(ballot), applied, applied)
+
+    def decided_log(self, start: int = 0) -> Iterator[Decided]:
+        """The decided slots that are still held, from `start` on."""
+        return self.storage.decided_log(start)

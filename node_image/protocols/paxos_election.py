@@ -1,187 +1,315 @@
-"""A stable leader: who may stand for it.
+"""The election of a stable leader, and Phase 1, of Multi-Paxos and Fast Paxos.
 
-Safety never depends on this file: Phase 1 and Phase 2 (`multi_paxos`) are safe with any number of
-proposers. This is about there being one, most of the time.
+**Phase 1** is what safety rests on (`multi_paxos` explains it); it is safe with any number of
+proposers. The rest of this file is about there being one, most of the time.
 
-**Standing.** A follower that hears no leader for a random time asks around first, without moving
+**Probes.** A follower that hears no leader for a random time asks around first, without raising
 anybody's promise (`Probe`). An acceptor that heard from a leader lately does not answer. Only with
 a Phase 1 quorum of grants does the candidate go on to Phase 1. So a node that hears nothing but
 can be heard (a one-way cut), and one that sees only part of the cluster (a bridge), cannot disturb
-a leader who has a quorum. Promising counts as hearing from a leader, refusals send a candidate
-into a random back-off, and so duels settle.
+a leader who has a quorum. Promising counts as hearing from a leader, refusals make a candidate wait
+for a random time, and so duels end.
 
-How long nodes wait, and how they step down: `election_timing`. Staying, and reading past the log:
-`heartbeats`.
+How long nodes wait: `election_timing`. What a leader has: `leadership`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Final
 
 from node_image.protocols.ballots import Ballot, next_ballot
-from node_image.protocols.election_timing import ElectionTiming
-from node_image.protocols.interface import (
-    Broadcast,
-    ClusterConfig,
-    Json,
-    NodeId,
-    Randomness,
-    StateMachine,
-    Status,
-)
-from node_image.protocols.log_replica import LogReplica
+from node_image.protocols.catch_up import CatchingUp
+from node_image.protocols.context import CANDIDATE, LEADER, LEARNER, Context
+from node_image.protocols.interface import NOOP, Broadcast, Command, Json, NodeId, Persist
+from node_image.protocols.leadership import Leadership
 from node_image.protocols.paxos_messages import (
     Heartbeat,
-    HeartbeatAck,
     Nack,
+    Prepare,
     Probe,
     ProbeGranted,
+    Promise,
+    Promised,
 )
 from node_image.protocols.quorums import NOBODY
-from node_image.protocols.replica import CANDIDATE, FOLLOWER, LEADER, LEARNER
-from node_image.protocols.slot_log import SlotLog
+from node_image.protocols.slot_log import SlotLog, Vote
+
+REPORTED_SLOTS_MAX: Final = 256
+"""More decided slots than this are not reported in a promise: the new leader catches up first."""
+
+IDLE: Final = "idle"
+PREPARING: Final = "preparing"
+CATCHING_UP: Final = "catching-up"
+"""A quorum has promised, and somebody in it knows of more decisions than this node."""
+
+Value = tuple[Command, ...]
 
 
-class PaxosElection(ElectionTiming, LogReplica):
-    """Adds the leader's election, and what its rounds of heartbeats carry."""
+class OwnBallot:
+    """The ballot that this node uses as a candidate or leader, and the heartbeats sent in it."""
 
-    _log: SlotLog
+    __slots__ = ("_ctx", "_log", "ballot")
+
+    def __init__(self, context: Context, log: SlotLog) -> None:
+        self._ctx = context
+        self._log = log
+        self.ballot = Ballot(0, context.node)
+
+    def last_proposed(self) -> int:
+        return self._log.last
+
+    def send_heartbeat(self, stamp: int, last: int) -> None:
+        """Heartbeats carry the commit index along."""
+        heartbeat = Heartbeat(self.ballot, self._log.applied, last, stamp)
+        self._ctx.out.append(Broadcast(heartbeat, False))
+
+    def leads_in(self) -> dict[str, Json]:
+        return {"ballot": list(self.ballot)}
+
+
+class PaxosElection:
+    """Who leads, in which ballot: both sides of Probe and Phase 1, and following a leader.
+
+    `phase` is how far this node's own Phase 1 is; `promises` are those that it has.
+    """
 
     def __init__(
         self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
+        context: Context,
+        log: SlotLog,
+        own: OwnBallot,
+        leadership: Leadership,
+        catch_up: CatchingUp,
     ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
-        self.ballot: Ballot = Ballot(0, node)  # its own, as candidate or leader
-        self._round_seen = 0
+        self._ctx = context
+        self._log = log
+        self._own = own
+        self._catch_up = catch_up
+        self._leadership = leadership
+        self._timing = leadership.timing
+        self._lease = leadership.lease
+        self.round_seen = 0
         self._grants = NOBODY
+        self.phase = IDLE
+        self._promises: dict[NodeId, Promise] = {}
+        self._promised_by = NOBODY
 
-    def _begin_phase1(self, now_us: int) -> None:
-        raise NotImplementedError
-
-    def _continue_candidacy(self, now_us: int) -> bool:
-        """Press on with a Phase 1 under way. False when there is none, or it has failed."""
-        raise NotImplementedError
+    @property
+    def ballot(self) -> Ballot:
+        return self._own.ballot
 
     # ------------------------------------------------------------------ following
 
-    def _hear(self, sender: NodeId, ballot: Ballot, now_us: int) -> bool:
+    def hear(self, sender: NodeId, ballot: Ballot, now_us: int) -> bool:
         """A leader speaks. False, and a refusal, when a higher ballot has been promised."""
-        if ballot != self._promised or sender != self.leader:
-            if self._refuses(ballot):
-                self._send(sender, Nack(ballot, self._promised), False)
+        if ballot != self._log.promised or sender != self._ctx.leader:
+            if self.refuses(ballot):
+                self._ctx.send(sender, Nack(ballot, self._log.promised), False)
                 return False
-            self._follow(sender, ballot, now_us)
-        self._heard_us = now_us
+            self.follow(sender, ballot, now_us)
+        self._timing.heard_us = now_us
         return True
 
-    def _refuses(self, ballot: Ballot) -> bool:
-        return ballot < self._promised
+    def refuses(self, ballot: Ballot) -> bool:
+        """An acceptor keeps its promise."""
+        return ballot < self._log.promised
 
-    def _follow(self, sender: NodeId, ballot: Ballot, now_us: int) -> None:
-        if self.role in (LEADER, CANDIDATE):
-            self._step_down("heard a higher ballot", now_us, sender)
-        self._promised = ballot
-        self._see_round(ballot)
-        self.leader = sender
+    def follow(self, sender: NodeId, ballot: Ballot, now_us: int) -> None:
+        if self._ctx.role in (LEADER, CANDIDATE):
+            self.step_down("heard a higher ballot", now_us, sender)
+        self._log.promised = ballot
+        self.see_round(ballot)
+        self._ctx.leader = sender
         self._log.restart_prefix(ballot)
 
-    def _see_round(self, ballot: Ballot) -> None:
-        self._round_seen = max(self._round_seen, ballot.round)
+    def see_round(self, ballot: Ballot) -> None:
+        self.round_seen = max(self.round_seen, ballot.round)
 
-    def _office(self) -> dict[str, Json]:
-        return {"ballot": list(self.ballot)}
+    def step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
+        self._leadership.step_down(why, now_us, leader)
+        self.phase = IDLE
 
-    # ------------------------------------------------------------------ standing
+    def answers_my_ballot(self, ballot: tuple[int, ...]) -> bool:
+        """Replies to an earlier ballot say nothing about this one."""
+        return ballot == self._own.ballot
 
-    def _on_election_timer(self, now_us: int) -> None:
-        if self.role in (LEADER, LEARNER):
+    # ------------------------------------------------------------------ the candidate: probes
+
+    def on_election_timer(self, now_us: int) -> None:
+        """Become a candidate, or go on being one."""
+        ctx = self._ctx
+        if ctx.role in (LEADER, LEARNER):
             return
-        if self.role == CANDIDATE and self._continue_candidacy(now_us):
-            return
-        silence_us = now_us - self._heard_us
-        if self.role == FOLLOWER and silence_us < self._patience_us:
-            self._set_timer("election", self._patience_us - silence_us)
-        else:
+        if ctx.role == CANDIDATE and self.phase != IDLE:
+            if now_us < self._timing.give_up_us:
+                self._press_on(now_us)
+                return
+            self.phase = IDLE
+        if not self._timing.still_waits(now_us):
             self._probe(now_us)
 
     def _probe(self, now_us: int) -> None:
         """Ask whether a Phase 1 would be welcome."""
-        self.role = CANDIDATE
-        self.leader = None
-        self.ballot = self._new_ballot()
-        self._grants = self.quorums.vote(NOBODY, self.node)
-        self._count("probes")
-        self._out.append(Broadcast(Probe(self.ballot), False))
-        self._set_timer("election", self.config.heartbeat_us, 2 * self.config.heartbeat_us)
-        self._begin_if_granted(now_us)
+        self.new_candidacy()
+        self._grants = self._ctx.quorums.vote(NOBODY, self._ctx.node)
+        self._ctx.count("probes")
+        self._ctx.broadcast(Probe(self.ballot), False)
+        self._timing.ask_again_later()
+        self.begin_if_granted(now_us)
 
-    def _new_ballot(self) -> Ballot:
-        return next_ballot(max(self._round_seen, self._promised.round), self.node)
+    def new_candidacy(self) -> None:
+        """Follow nobody, and take a new ballot."""
+        self._ctx.role = CANDIDATE
+        self._ctx.leader = None
+        self._own.ballot = self.new_ballot()
 
-    def _on_probe(self, sender: NodeId, message: Probe, now_us: int) -> None:
-        if self._is_learner:
+    def new_ballot(self) -> Ballot:
+        promised = self._log.promised
+        return next_ballot(max(self.round_seen, promised.round), self._ctx.node)
+
+    def on_probe(self, sender: NodeId, message: Probe, now_us: int) -> None:
+        if self._ctx.is_learner:
             return
-        if message.ballot < self._promised:
-            self._send(sender, Nack(message.ballot, self._promised), False)
-        elif self._would_welcome_leader(now_us):
-            self._send(sender, ProbeGranted(message.ballot), False)
+        if message.ballot < self._log.promised:
+            self._ctx.send(sender, Nack(message.ballot, self._log.promised), False)
+        elif self._timing.would_welcome_leader(now_us):
+            self._ctx.send(sender, ProbeGranted(message.ballot), False)
 
-    def _on_probe_granted(self, sender: NodeId, message: ProbeGranted, now_us: int) -> None:
-        if self.role == CANDIDATE and message.ballot == self.ballot:
-            self._grants = self.quorums.vote(self._grants, sender)
-            self._begin_if_granted(now_us)
+    def on_probe_granted(self, sender: NodeId, message: ProbeGranted, now_us: int) -> None:
+        if self._ctx.role == CANDIDATE and message.ballot == self.ballot:
+            self._grants = self._ctx.quorums.vote(self._grants, sender)
+            self.begin_if_granted(now_us)
 
-    def _begin_if_granted(self, now_us: int) -> None:
-        if self._grants and self.quorums.phase1(self._grants):
+    def begin_if_granted(self, now_us: int) -> None:
+        if self._grants and self._ctx.quorums.phase1(self._grants):
             self._grants = NOBODY
-            self._begin_phase1(now_us)
+            self.begin_phase1(now_us)
 
-    def _on_nack(self, sender: NodeId, message: Nack, now_us: int) -> None:
+    def on_nack(self, message: Nack, now_us: int) -> None:
         """A higher ballot is about. Step down; try again later, a random time from now."""
-        self._see_round(message.promised)
-        if message.ballot != self.ballot or self.role not in (CANDIDATE, LEADER):
+        self.see_round(message.promised)
+        if message.ballot != self.ballot or self._ctx.role not in (CANDIDATE, LEADER):
             return
-        self._step_down("refused", now_us)
-        self._wait_for_leader(self.config.heartbeat_us, self.config.election_min_us)
+        self.step_down("refused", now_us)
+        config = self._ctx.config
+        self._timing.wait_for_leader(config.heartbeat_us, config.election_min_us)
 
-    # ------------------------------------------------------------------ rounds
+    # ------------------------------------------------------------------ Phase 1: the candidate
 
-    def _last_proposed(self) -> int:
-        return self._log.last
+    def begin_phase1(self, now_us: int) -> None:
+        """Promise the new ballot to oneself, and ask everybody else to.
 
-    def _announce_round(self, stamp: int, last: int) -> None:
-        """Heartbeats carry the commit index along."""
-        heartbeat = Heartbeat(self.ballot, self._log.applied, last, stamp)
-        self._out.append(Broadcast(heartbeat, False))
-
-    def _on_heartbeat(self, sender: NodeId, message: Heartbeat, now_us: int) -> None:
-        if not self._hear(sender, message.ballot, now_us):
+        The Prepare waits until that promise is durable: after a crash the node must not use this
+        ballot a second time.
+        """
+        ctx, ballot = self._ctx, self.ballot
+        if self._lease.forbids(ctx.node, now_us):
             return
-        self._commit_to(message.commit)
-        if self._acknowledges():
-            self._grant_lease(sender, now_us)
-            self._send(sender, HeartbeatAck(message.ballot, message.stamp, self._voted_to()))
-        if self._log.applied < message.commit:
-            self._ask_catch_up(sender, now_us)
+        self.phase = PREPARING
+        self._promises = {}
+        self._promised_by = NOBODY
+        self._log.promised = ballot
+        self.see_round(ballot)
+        self._timing.begin_candidacy(now_us)
+        ctx.count("ballots")
+        ctx.note("election", ballot=list(ballot), first=self._log.applied + 1)
+        ctx.out.append(Persist(Promised(ballot)))
+        self._ask_for_promises()
 
-    def _acknowledges(self) -> bool:
-        """Learners follow the log and vote on nothing."""
-        return not self._is_learner
+    def _ask_for_promises(self) -> None:
+        first = self._log.applied + 1
+        self._ctx.broadcast(Prepare(self.ballot, first))
+        self._ctx.send(self._ctx.node, self.report(first))
 
-    def _voted_to(self) -> int:
-        """Up to here this acceptor has, without a hole, votes in the promised ballot."""
-        return self._log.prefix
+    def _press_on(self, now_us: int) -> None:
+        """Ask again for the promises, or the decisions, that are still missing."""
+        if self.phase == PREPARING:
+            self._ask_for_promises()
+        else:
+            self.ask_best_informed(now_us)
+        self._timing.ask_again_later()
 
-    # ------------------------------------------------------------------ telling
+    def on_promise(self, sender: NodeId, message: Promise) -> bool:
+        """Count a promise. True when a quorum has promised, just now: then this node is to learn
+        what any of them knows to be decided (`reported_decisions`), and to lead."""
+        if self.phase != PREPARING or not self.answers_my_ballot(message.ballot):
+            return False
+        self._promises[sender] = message
+        self._promised_by = self._ctx.quorums.vote(self._promised_by, sender)
+        return self._ctx.quorums.phase1(self._promised_by)
 
-    def status(self) -> Status:
-        """What this node is, and believes."""
-        own = self.role in (LEADER, CANDIDATE)
-        ballot = self.ballot if own else self._promised
-        applied = self._log.applied
-        return Status(self.role, self.leader, tuple(ballot), applied, applied)
+    def reported_decisions(self) -> list[list[Vote]]:
+        """What those who promised know to be decided, one after the other."""
+        self.phase = CATCHING_UP
+        return [
+            [vote for vote in promise.entries if vote.slot <= promise.upto]
+            for promise in self._promises.values()
+        ]
+
+    def ask_best_informed(self, now_us: int) -> None:
+        """Ask for the decisions that this node lacks and somebody who promised knows."""
+        self._catch_up.ask(self._best_informed(), now_us)
+
+    def _best_informed(self) -> NodeId:
+        return max(self._promises, key=lambda node: self._promises[node].upto)
+
+    def is_catching_up(self) -> bool:
+        return self.phase == CATCHING_UP
+
+    def is_won(self) -> bool:
+        """Whether a quorum has promised, and everything that any of them knows to be decided is
+        applied here."""
+        if self.phase != CATCHING_UP:
+            return False
+        return self._log.applied >= self._promises[self._best_informed()].upto
+
+    def open_slots(self) -> dict[int, list[Vote]]:
+        """The votes that the promises reported for slots that are still open, by slot. The election
+        is over."""
+        self.phase = IDLE
+        reported: dict[int, list[Vote]] = {}
+        for promise in self._promises.values():
+            for vote in promise.entries:
+                if vote.slot > self._log.applied:
+                    reported.setdefault(vote.slot, []).append(vote)
+        self._promises = {}
+        return reported
+
+    def value_for(self, votes: Sequence[Vote]) -> Value | None:
+        """What the new leader proposes for an open slot: what may have been chosen; if that is
+        nothing, whatever closes the hole."""
+        return self.may_be_chosen(votes).commands if votes else self.hole_value()
+
+    def may_be_chosen(self, votes: Sequence[Vote]) -> Vote:
+        """The only value that may have been chosen: the vote of the highest ballot."""
+        return max(votes, key=lambda vote: vote.ballot)
+
+    def hole_value(self) -> Value | None:
+        return (NOOP,)
+
+    # ------------------------------------------------------------------ Phase 1: the acceptor
+
+    def on_prepare(self, sender: NodeId, message: Prepare, now_us: int) -> None:
+        ctx, log, ballot = self._ctx, self._log, message.ballot
+        if ctx.is_learner or self._lease.forbids(sender, now_us):
+            return
+        if ballot < log.promised:
+            ctx.send(sender, Nack(ballot, log.promised), False)
+            return
+        if ballot > log.promised:
+            if ctx.role in (LEADER, CANDIDATE):
+                self.step_down("promised a higher ballot", now_us)
+            log.promised = ballot
+            self.see_round(ballot)
+            ctx.out.append(Persist(Promised(ballot)))
+            self._timing.make_way(now_us)
+        ctx.leader = None
+        ctx.send(sender, self.report(message.first))
+
+    def report(self, first: int) -> Promise:
+        """The promise, with what is decided, and the votes for what is not."""
+        log = self._log
+        few = first > log.base and log.applied - first < REPORTED_SLOTS_MAX
+        start = first if few else log.applied + 1
+        return Promise(log.promised, log.applied, tuple(log.held(start, log.last)))

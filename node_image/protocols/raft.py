@@ -11,8 +11,8 @@ Three rules make that safe:
     election restriction   nobody is elected whose log is older than that of any of a majority
                            (`raft_election`): so a leader has all that is committed
     log matching           a follower takes an entry only after one on which its log agrees with the
-                           leader's, and drops whatever of its own contradicts it (`raft_log`,
-                           `raft_replica`): so to hold an entry is to hold the leader's log up to it
+                           leader's, and drops whatever of its own contradicts it (`raft_log`):
+                           so to hold an entry is to hold the leader's log up to it
     commitment             an entry **of the leader's own term** is committed when a majority holds
                            it, and everything before it is committed with it
 
@@ -24,40 +24,45 @@ leader's own term stands on top is that node shut out. So a leader begins its te
 its own, a no-op: else what it inherited stays open until some client writes.
 
 The rest is engineering, as in `multi_paxos`, and deliberately the same where it can be: entries are
-sent at once and in parallel (batches: `batches`), an Append does not wait for the leader's own
-disk, a follower's answer waits for its own. The consistency check makes holes impossible, so what
-was lost, and whoever was away, is made good the same way: a follower that lacks the entry before an
-Append says how far its log may agree, and the leader sends it what follows, or, where that is gone,
-a snapshot. A heartbeat is an Append without entries; it shows to a follower what it missed.
+sent at once and in parallel (in batches: `proposal_queue`), an Append does not wait for the
+leader's own disk, a follower's answer waits for its own. The consistency check makes holes
+impossible, so what was lost, and whoever was away, is made good the same way: a follower that lacks
+the entry before an Append says how far its log may agree, and the leader sends it what follows, or,
+where that is gone, a snapshot. A heartbeat is an Append without entries; it shows to a follower
+what it missed.
 
 Learners (non-voters) copy and acknowledge like everybody else, and count for nothing.
-Reads past the log, and a leader that steps down when it loses its quorum: `heartbeats`; "quorum" is
-what the thesis calls ReadIndex (6.4).
-"""
+
+Put `multi_paxos` beside this file. What a leader has is the same part (`leadership`): heartbeats,
+lease, queue, tally, and reads past the log ("quorum" is what the thesis calls ReadIndex, 6.4).
+Terms and votes are in `raft_election`, the durable state in `raft_storage`; this file is
+replication, the leader's half and the follower's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from node_image.protocols import raft_messages as m
-from node_image.protocols.batches import next_batch
+from node_image.protocols.context import LEADER, Context
 from node_image.protocols.interface import (
     NOOP,
     Broadcast,
-    ClusterConfig,
     Command,
+    Decided,
+    Effect,
     NodeId,
     Persist,
-    Randomness,
     Send,
-    StateMachine,
+    Status,
 )
-from node_image.protocols.quorums import NOBODY
+from node_image.protocols.leadership import Leadership
 from node_image.protocols.raft_election import RaftElection
-from node_image.protocols.raft_log import Entry
-from node_image.protocols.replica import LEADER
+from node_image.protocols.raft_log import Entry, RaftLog
+from node_image.protocols.raft_storage import RaftStorage, TermHeartbeats
+from node_image.protocols.reads import READ_MODES
+from node_image.protocols.replica import Replica
 
 PIECE_ENTRIES: Final = 256
 """At most so many entries travel in one message to a follower that fell behind."""
@@ -71,13 +76,18 @@ class Repair(NamedTuple):
     sent_us: int
 
 
-class Raft(RaftElection):
-    """One node of a Raft cluster: the leader's half of replication; the rest is inherited."""
+class Raft(Replica):
+    """One node of a Raft cluster: the leader's half of replication, and the follower's."""
 
     name: ClassVar[str] = "raft"
     messages: ClassVar[tuple[type, ...]] = m.MESSAGES
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.TermVote, m.Log)
+    read_modes: ClassVar[tuple[str, ...]] = READ_MODES
+
+    leadership_type: ClassVar[type[Leadership]] = Leadership
+    election_type: ClassVar[type[RaftElection]] = RaftElection
+    storage_type: ClassVar[type[RaftStorage]] = RaftStorage
 
     on = MappingProxyType(
         {
@@ -95,89 +105,102 @@ class Raft(RaftElection):
         {"election": "_on_election_timer", "heartbeat": "_on_heartbeat_timer"}
     )
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.log = RaftLog()
+        self.storage = self.storage_type(context, self.log, self.clients)
+        heartbeats = TermHeartbeats(context, self.log, self.storage)
+        self.leadership = self.leadership_type(context, self.clients, self.log, heartbeats)
+        self.election = self.election_type(context, self.log, self.storage, self.leadership)
+        self.tally = self.leadership.tally
         self._match: dict[NodeId, int] = {}  # leader: up to where a follower's log is its own
         self._repairs: dict[NodeId, Repair] = {}
         self._held_by_quorum = 0
-        self._term_opening = 0
 
-    # ------------------------------------------------------------------ clients
+    # ------------------------------------------------------------------ starting, and clients
 
-    def _open_slots(self, now_us: int) -> None:
-        while batch := next_batch(self._queue, len(self._tallies), self.config):
-            if wanted := self._wanted(batch, now_us):
-                self._mark_proposed(wanted)
-                self._propose(wanted)
+    def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
+        out = self._ctx.begin_event()
+        self.storage.recover(disk)
+        self.leadership.start(now_us, first_time=not disk)
+        return out
 
-    # ------------------------------------------------------------------ leading
+    def request(self, command: Command, now_us: int) -> list[Effect]:
+        out = self._ctx.begin_event()
+        if self.leadership.take(command, now_us):
+            self._propose_queued(now_us)
+        return out
+
+    def _propose_queued(self, now_us: int) -> None:
+        """Make entries of queued commands, as many as may be open at a time."""
+        queue = self.leadership.queue
+        while commands := queue.next_batch(len(self.tally.votes), now_us):
+            self.clients.mark_proposed(commands)
+            self._propose(commands)
+
+    # ------------------------------------------------------------------ election
+
+    def _on_election_timer(self, now_us: int) -> None:
+        self.election.on_election_timer(now_us)
+
+    def _on_pre_vote(self, sender: NodeId, message: m.PreVote, now_us: int) -> None:
+        self.election.on_pre_vote(sender, message, now_us)
+
+    def _on_pre_vote_granted(self, sender: NodeId, message: m.PreVoteGranted, now_us: int) -> None:
+        self.election.on_pre_vote_granted(sender, message, now_us)
+
+    def _on_request_vote(self, sender: NodeId, message: m.RequestVote, now_us: int) -> None:
+        self.election.on_request_vote(sender, message, now_us)
+
+    def _on_behind(self, sender: NodeId, message: m.Behind, now_us: int) -> None:
+        self.election.on_behind(message, now_us)
+
+    def _on_vote_granted(self, sender: NodeId, message: m.VoteGranted, now_us: int) -> None:
+        if self.election.on_vote_granted(sender, message):
+            self._lead(now_us)
 
     def _lead(self, now_us: int) -> None:
         """Elected. Whatever the log holds is to be kept; what of it is committed will show."""
-        log = self._log
-        self.role = LEADER
-        self.leader = self.node
-        self._reset_rounds(now_us)
+        log = self.log
+        self.leadership.begin(now_us)
         self._match.clear()
         self._repairs.clear()
         self._held_by_quorum = log.applied
-        self._tallies = dict.fromkeys(range(log.applied + 1, log.last + 1), NOBODY)
-        self._count("elections")
-        self._note("leading", term=self.term, open=log.last - log.applied)
+        for index in range(log.applied + 1, log.last + 1):
+            self.tally.open(index)
+        self._ctx.count("elections")
+        self._ctx.note("leading", term=self.storage.term, open=log.last - log.applied)
         self._open_term()
-        self._begin_round(now_us)
-        self._set_timer("heartbeat", self.config.heartbeat_us)
+        self.leadership.begin_round(now_us)
 
     def _open_term(self) -> None:
-        """An entry of the own term, under which everything inherited is committed."""
-        self._term_opening = self._log.last + 1
+        """An entry of the own term, under which everything inherited is committed. Until it is, a
+        new leader does not know what is committed, and answers no reads."""
+        self.leadership.reads.recovered_slot = self.log.last + 1
         self._propose((NOOP,))
 
-    def _step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
-        super()._step_down(why, now_us, leader)
-        self._repairs.clear()
-
-    def _has_recovered(self) -> bool:
-        """A new leader knows what is committed only when an entry of its own term is."""
-        return self._log.applied >= self._term_opening
-
-    def _last_proposed(self) -> int:
-        return self._log.last
-
-    def _announce_round(self, stamp: int, last: int) -> None:
-        log = self._log
-        heartbeat = m.Append(self.term, last, log.last_term, (), log.applied, stamp)
-        self._out.append(Broadcast(heartbeat, False))
-
-    # ------------------------------------------------------------------ replication
+    # ------------------------------------------------------------------ replication: the leader
 
     def _propose(self, commands: tuple[Command, ...]) -> None:
         """Append an entry here, durably, and everywhere."""
-        log, term = self._log, self.term
+        out, log, term = self._ctx.out, self.log, self.storage.term
         prev_index, prev_term = log.last, log.last_term
         entries = (Entry(term, prev_index + 1, commands),)
         log.put(entries[0])
-        self._tallies[prev_index + 1] = NOBODY
+        self.tally.open(prev_index + 1)
         append = m.Append(term, prev_index, prev_term, entries, log.applied, 0)
-        self._out.append(Broadcast(append, False))
-        self._out.append(Persist(m.Log(log.applied, entries)))
-        self._out.append(Send(self.node, m.Appended(term, True, prev_index + 1, 0)))
+        out.append(Broadcast(append, False))
+        out.append(Persist(m.Log(log.applied, entries)))
+        out.append(Send(self._ctx.node, m.Appended(term, True, prev_index + 1, 0)))
 
     def _on_appended(self, sender: NodeId, message: m.Appended, now_us: int) -> None:
         term, ok, upto, stamp = message
-        if term > self.term:
-            self._enter(term, now_us)
-        if self.role != LEADER or not self._answers_my_term(term):
+        if term > self.storage.term:
+            self.election.enter(term, now_us)
+        if self._ctx.role != LEADER or not self._answers_my_term(term):
             return
         if stamp:
-            self._acknowledged_round(sender, stamp, now_us)
+            self.leadership.reads.acknowledged(sender, stamp, now_us)
         if ok:
             self._holds(sender, upto, now_us)
         else:
@@ -185,47 +208,102 @@ class Raft(RaftElection):
 
     def _answers_my_term(self, term: int) -> bool:
         """What a log held in an earlier term, somebody else may have replaced since."""
-        return term == self.term
+        return term == self.storage.term
 
     def _holds(self, follower: NodeId, upto: int, now_us: int) -> None:
         """A follower's log is this one up to there."""
         known = self._match.get(follower, 0)
-        upto = min(upto, self._log.last)
+        upto = min(upto, self.log.last)
         if upto > known:
             self._match[follower] = upto
-            tallies, vote = self._tallies, self.quorums.vote
-            for index in range(max(known, self._held_by_quorum) + 1, upto + 1):
-                tallies[index] = vote(tallies[index], follower)
+            self.tally.count(follower, max(known, self._held_by_quorum) + 1, upto)
             if upto > self._held_by_quorum:
                 self._advance(now_us)
         repair = self._repairs.get(follower)
         if repair is not None and upto >= repair.through:
             del self._repairs[follower]
-            if upto == repair.through < self._log.last:
+            if upto == repair.through < self.log.last:
                 self._send_from(follower, upto, now_us)
 
     def _advance(self, now_us: int) -> None:
         """Commit what may be; use the room in the pipeline."""
-        tallies, upto = self._tallies, self._held_by_quorum
-        while (votes := tallies.get(upto + 1)) is not None and self._is_held_by_quorum(votes):
+        upto = self._held_by_quorum
+        while self.tally.close_if_chosen(upto + 1):
             upto += 1
-            del tallies[upto]
         self._held_by_quorum = upto
-        before = self._log.applied
+        before = self.log.applied
         if upto == before or not self._may_commit(upto):
             return
-        self._commit_to(upto)
-        self._checkpoint_if_due()
-        self._open_slots(now_us)
-        if before < self._term_opening:
-            self._serve_reads(now_us)
-
-    def _is_held_by_quorum(self, votes: int) -> bool:
-        return self.quorums.phase2(votes)
+        self.storage.commit_to(upto)
+        self.storage.checkpoint_if_due()
+        self._propose_queued(now_us)
+        if before < self.leadership.reads.recovered_slot:
+            self.leadership.reads.serve(now_us)
 
     def _may_commit(self, index: int) -> bool:
         """Copies count for an entry of the own term only; with it all before are committed."""
-        return self._log.term_at(index) == self.term
+        return self.log.term_at(index) == self.storage.term
+
+    def _on_heartbeat_timer(self, now_us: int) -> None:
+        self.leadership.on_heartbeat_timer(now_us)
+
+    # ------------------------------------------------------------------ replication: the follower
+
+    def _on_append(self, sender: NodeId, message: m.Append, now_us: int) -> None:
+        term, prev_index, prev_term, entries, commit, stamp = message
+        if not self.election.hear(sender, term, now_us):
+            return
+        if stamp and not self._ctx.is_learner:
+            self.leadership.lease.grant(sender, now_us)
+        storage = self.storage
+        if not self._matches(prev_index, prev_term):
+            self._ctx.count("mismatches")
+            meeting = self._meeting_point(prev_index)
+            self._ctx.send(sender, m.Appended(storage.term, False, meeting, stamp))
+            return
+        if news := self._news(entries):
+            storage.append(news)
+        upto = prev_index + len(entries)
+        self._ctx.send(sender, m.Appended(storage.term, True, upto, stamp))
+        storage.commit_to(min(commit, upto))
+        storage.checkpoint_if_due()
+
+    def _matches(self, index: int, term: int) -> bool:
+        """The consistency check: whether this log agrees with the leader's up to `index`. What is
+        committed does, without a look: a leader has every committed entry."""
+        return index <= self.log.applied or self.log.term_at(index) == term
+
+    def _meeting_point(self, index: int) -> int:
+        """Where the logs may agree, if they do not at `index`: before the whole run of entries of
+        the term that is wrong there, so that a leader gets by them in one step."""
+        log = self.log
+        index = min(index, log.last + 1)
+        wrong = log.term_at(index)
+        while index > log.applied and log.term_at(index) == wrong:
+            index -= 1
+        return index
+
+    def _news(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        """From the first one that this log lacks, or holds otherwise. An Append that came late, or
+        twice, brings nothing; what follows its entries here was acknowledged, and must stay."""
+        log = self.log
+        for i, entry in enumerate(entries):
+            if entry.slot > log.applied and log.term_at(entry.slot) != entry.term:
+                return entries[i:]
+        return ()
+
+    def _on_install_snapshot(self, sender: NodeId, message: m.InstallSnapshot, now_us: int) -> None:
+        if not self.election.hear(sender, message.term, now_us):
+            return
+        if self._is_ahead(message):
+            self.storage.restore(message.slot, message.slot_term, message.state)
+            self._ctx.note("snapshot-installed", slot=message.slot, sender=sender)
+            self.storage.checkpoint(message.state)
+        self._ctx.send(sender, m.Appended(self.storage.term, True, message.slot, 0))
+
+    def _is_ahead(self, snapshot: m.InstallSnapshot) -> bool:
+        """Whether a snapshot knows more than this node: a late one would take its state back."""
+        return self._ctx.role != LEADER and snapshot.slot > self.log.applied
 
     # ------------------------------------------------------------------ repairs
 
@@ -233,23 +311,34 @@ class Raft(RaftElection):
         """A follower's log is not this one, but may be up to `after`: send what follows. Appends
         that were under way all fail alike, and are answered once."""
         last = self._repairs.get(follower)
-        fresh_us = self.config.heartbeat_us // 2
+        fresh_us = self._ctx.config.heartbeat_us // 2
         if last is None or last.after != after or now_us - last.sent_us >= fresh_us:
             self._send_from(follower, after, now_us)
 
     def _send_from(self, follower: NodeId, after: int, now_us: int) -> None:
         """Send a piece of the log after `after`; a snapshot where the log no longer goes back."""
-        log = self._log
+        ctx, log, term = self._ctx, self.log, self.storage.term
         after = min(after, log.last)
-        self._count("repairs")
+        ctx.count("repairs")
         if after < log.base:
             through = log.applied
-            state = self.machine.snapshot()
-            snapshot = m.InstallSnapshot(self.term, through, log.term_at(through), state)
-            self._send(follower, snapshot, False)
+            state = ctx.machine.snapshot()
+            snapshot = m.InstallSnapshot(term, through, log.term_at(through), state)
+            ctx.send(follower, snapshot, False)
         else:
             through = min(after + PIECE_ENTRIES, log.last)
             entries = log.held(after + 1, through)
-            append = m.Append(self.term, after, log.term_at(after), entries, log.applied, 0)
-            self._send(follower, append, False)
+            append = m.Append(term, after, log.term_at(after), entries, log.applied, 0)
+            ctx.send(follower, append, False)
         self._repairs[follower] = Repair(after, through, now_us)
+
+    # ------------------------------------------------------------------ telling
+
+    def status(self) -> Status:
+        """What this node is, and believes."""
+        ctx, applied = self._ctx, self.log.applied
+        return Status(ctx.role, ctx.leader, (self.storage.term,), applied, applied)
+
+    def decided_log(self, start: int = 0) -> Iterator[Decided]:
+        """The committed entries that are still held, from `start` on."""
+        return self.storage.decided_log(start)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from node_image.protocols.ballots import Ballot
+from node_image.protocols.ballots import ZERO, Ballot
 from node_image.protocols.interface import Command
 
 
@@ -34,11 +34,14 @@ class Vote(NamedTuple):
 
 
 class SlotLog:
-    """See the picture on top. Plain data; the protocol decides when to move the marks."""
+    """What one acceptor remembers: see the picture on top. Plain data; the protocol decides when to
+    move the marks. `promised` is the highest ballot that the acceptor has promised, where one
+    promise holds for all slots."""
 
-    __slots__ = ("applied", "base", "entries", "last", "prefix")
+    __slots__ = ("applied", "base", "entries", "last", "prefix", "promised")
 
     def __init__(self) -> None:
+        self.promised: Ballot = ZERO
         self.entries: dict[int, Vote] = {}
         self.base = 0
         self.applied = 0

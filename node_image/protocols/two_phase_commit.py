@@ -37,13 +37,13 @@ Option: `vote_timeout_us`, how long the coordinator waits for votes (`election_m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from node_image.protocols import two_phase_messages as m
-from node_image.protocols.batches import next_batch
+from node_image.protocols.context import Context
 from node_image.protocols.interface import (
     Answer,
     Broadcast,
@@ -53,9 +53,8 @@ from node_image.protocols.interface import (
     Effect,
     NodeId,
     Persist,
-    Randomness,
-    StateMachine,
 )
+from node_image.protocols.proposal_queue import next_batch
 from node_image.protocols.quorums import NOBODY, QuorumSystem, Sizes
 from node_image.protocols.two_phase_messages import Txn
 from node_image.protocols.two_phase_participant import Participant, Resource, slot_of
@@ -107,15 +106,9 @@ class TwoPhaseCommit(Participant):
         }
     )
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        config = context.config
         timeout_us = config.options.get("vote_timeout_us", config.election_max_us)
         if not isinstance(timeout_us, int) or timeout_us <= 0:
             raise ValueError(f"vote_timeout_us must be a positive number, not {timeout_us!r}")
@@ -130,21 +123,22 @@ class TwoPhaseCommit(Participant):
         self._unsettled: dict[Txn, None] = {}  # all of these, in order of their names
         self._retry_timer_set = False
 
-    def _quorum_system(self) -> QuorumSystem:
+    @staticmethod
+    def quorum_system(config: ClusterConfig) -> QuorumSystem:
         """Only all together decide."""
-        return Sizes(self.config.voters, 1, len(self.config.voters))
+        return Sizes(config.voters, 1, len(config.voters))
 
     # ------------------------------------------------------------------ starting
 
     def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
-        out = self._out = []
+        out = self._ctx.begin_event()
         self._recover(disk, now_us)
         in_doubt = len(self._in_doubt)
-        self._note("recovered", records=len(disk), commits=self._commits, in_doubt=in_doubt)
-        if self.node == self.coordinator:
+        self._ctx.note("recovered", records=len(disk), commits=self._commits, in_doubt=in_doubt)
+        if self._ctx.node == self.coordinator:
             self._begin_life(now_us)
         elif self._in_doubt:
-            self._send(self.coordinator, m.Inquire(tuple(self._in_doubt)), False)
+            self._ctx.send(self.coordinator, m.Inquire(tuple(self._in_doubt)), False)
             self._inquire_later()
         return out
 
@@ -152,13 +146,13 @@ class TwoPhaseCommit(Participant):
         """Say again what was decided, to those who may not have heard; transactions of this life
         begin when it is on disk."""
         self._life = self._next_life()
-        self._count("ballots")
-        self._out.append(Persist(m.Life(self._life)))
-        self._send(self.node, m.Logged(Txn(self._life, 0)))
+        self._ctx.count("ballots")
+        self._ctx.out.append(Persist(m.Life(self._life)))
+        self._ctx.send(self._ctx.node, m.Logged(Txn(self._life, 0)))
         for txn in sorted(self._finished):
             self._owe(txn, now_us)
         if self._owed:
-            self._out.append(Broadcast(m.Commit(tuple(self._owed)), False))
+            self._ctx.out.append(Broadcast(m.Commit(tuple(self._owed)), False))
             self._retry_later()
 
     def _next_life(self) -> int:
@@ -167,25 +161,27 @@ class TwoPhaseCommit(Participant):
     # ------------------------------------------------------------------ clients
 
     def _write(self, command: Command, now_us: int) -> None:
-        if self.node != self.coordinator:
+        if self._ctx.node != self.coordinator:
             super()._write(command, now_us)
         elif not self._began:
-            self._answer(command, Answer("unavailable", None, self.node))
-        elif self._takes(command, now_us):
+            self._ctx.answer(command, Answer("unavailable", None, self._ctx.node))
+        elif self.clients.take(command, now_us):
             self._queue.append(command)
             self._begin_queued(now_us)
 
     def _must_wait(self, key: str) -> bool:
         """The coordinator is never in doubt: what it has not decided is not committed."""
-        return self.node != self.coordinator and super()._must_wait(key)
+        return self._ctx.node != self.coordinator and super()._must_wait(key)
 
     # ------------------------------------------------------------------ phase 1
 
     def _begin_queued(self, now_us: int) -> None:
         """Begin transactions for queued commands, except where another holds what they need."""
-        while batch := next_batch(self._queue, len(self._open) + len(self._deciding), self.config):
+        while batch := next_batch(
+            self._queue, len(self._open) + len(self._deciding), self._ctx.config
+        ):
             free = []
-            for command in self._wanted(batch, now_us):
+            for command in self.clients.wanted(batch, now_us):
                 held = next((r for r in self._resources((command,)) if r in self._locks), None)
                 if held is None:
                     free.append(command)
@@ -198,10 +194,10 @@ class TwoPhaseCommit(Participant):
         self._last_number += 1
         txn = Txn(self._life, self._last_number)
         self._lock(txn, commands)
-        self._mark_proposed(commands)
+        self.clients.mark_proposed(commands)
         self._unsettled[txn] = None
-        self._open[txn] = Open(commands, self.quorums.vote(NOBODY, self.node), now_us)
-        self._out.append(Broadcast(m.Prepare(txn, commands, self._first_unsettled()), False))
+        self._open[txn] = Open(commands, self._ctx.quorums.vote(NOBODY, self._ctx.node), now_us)
+        self._ctx.out.append(Broadcast(m.Prepare(txn, commands, self._first_unsettled()), False))
         self._retry_later()
         self._decide_if_unanimous(txn)
 
@@ -217,7 +213,7 @@ class TwoPhaseCommit(Participant):
             if yes:
                 self._tell(sender, (txn,))
         elif yes:
-            transaction.votes = self.quorums.vote(transaction.votes, sender)
+            transaction.votes = self._ctx.quorums.vote(transaction.votes, sender)
             self._decide_if_unanimous(txn)
         else:
             self._abort(txn, now_us)
@@ -230,26 +226,26 @@ class TwoPhaseCommit(Participant):
             self._decide(txn, transaction.commands)
 
     def _may_commit(self, transaction: Open) -> bool:
-        return self.quorums.phase2(transaction.votes)
+        return self._ctx.quorums.phase2(transaction.votes)
 
     # ------------------------------------------------------------------ phase 2
 
     def _decide(self, txn: Txn, commands: tuple[Command, ...]) -> None:
         """Commit: that is, write it down. Nobody hears of it, and no client sees it, before it is
         on disk, and the message to oneself comes back."""
-        self._out.append(Persist(m.Committed(txn, commands, self._first_unsettled())))
-        self._send(self.node, m.Logged(txn))
+        self._ctx.out.append(Persist(m.Committed(txn, commands, self._first_unsettled())))
+        self._ctx.send(self._ctx.node, m.Logged(txn))
 
     def _on_logged(self, sender: NodeId, message: m.Logged, now_us: int) -> None:
         txn = message.txn
         if txn.number == 0:
             self._began = txn.life == self._life
-            self._note("leading", life=self._life, owed=len(self._owed))
+            self._ctx.note("leading", life=self._life, owed=len(self._owed))
             return
         commands = self._deciding.pop(txn)
-        self._count("commits")
+        self._ctx.count("commits")
         self._owe(txn, now_us)
-        self._out.append(Broadcast(m.Commit((txn,)), False))
+        self._ctx.out.append(Broadcast(m.Commit((txn,)), False))
         self._apply(txn, commands)
         self._free(txn, commands, now_us)
         self._settle_own(txn)
@@ -259,17 +255,17 @@ class TwoPhaseCommit(Participant):
         """Forget it, which makes it aborted for ever, and tell those who may be in doubt. The
         clients' attempts have had no effect, and never will: that is certain, and said."""
         transaction = self._open.pop(txn)
-        self._count("aborts")
+        self._ctx.count("aborts")
         del self._unsettled[txn]
-        self._out.append(Decided(slot_of(txn), (txn.life,), ()))
-        self._out.append(Broadcast(m.Abort((txn,)), False))
+        self._ctx.out.append(Decided(slot_of(txn), (txn.life,), ()))
+        self._ctx.out.append(Broadcast(m.Abort((txn,)), False))
         self._deny(transaction.commands)
         self._free(txn, transaction.commands, now_us)
 
     def _deny(self, commands: tuple[Command, ...]) -> None:
         for command in commands:
-            if self._waiting.pop((command.client, command.seq), None) is not None:
-                self._answer(command, Answer("unavailable", None, self.node))
+            if self.clients.waiting.pop((command.client, command.seq), None) is not None:
+                self._ctx.answer(command, Answer("unavailable", None, self._ctx.node))
 
     def _free(self, txn: Txn, commands: tuple[Command, ...], now_us: int) -> None:
         """Release the locks; those who waited for them queue again."""
@@ -283,7 +279,7 @@ class TwoPhaseCommit(Participant):
     def _owe(self, txn: Txn, now_us: int) -> None:
         """A commit that participants have to confirm."""
         self._unsettled[txn] = None
-        self._owed[txn] = Owed(self.quorums.vote(NOBODY, self.node), now_us)
+        self._owed[txn] = Owed(self._ctx.quorums.vote(NOBODY, self._ctx.node), now_us)
 
     def _on_done(self, sender: NodeId, message: m.Done, now_us: int) -> None:
         self._confirmed(sender, message.txns)
@@ -292,7 +288,7 @@ class TwoPhaseCommit(Participant):
         for txn in txns:
             owed = self._owed.get(txn)
             if owed is not None:
-                owed.confirmed = self.quorums.vote(owed.confirmed, sender)
+                owed.confirmed = self._ctx.quorums.vote(owed.confirmed, sender)
                 self._settle_own(txn)
 
     def _settle_own(self, txn: Txn) -> None:
@@ -303,7 +299,7 @@ class TwoPhaseCommit(Participant):
             self._finished.pop(txn, None)
 
     def _may_forget(self, owed: Owed) -> bool:
-        return self.quorums.phase2(owed.confirmed)
+        return self._ctx.quorums.phase2(owed.confirmed)
 
     def _on_inquire(self, sender: NodeId, message: m.Inquire, now_us: int) -> None:
         self._tell(sender, message.txns)
@@ -313,9 +309,9 @@ class TwoPhaseCommit(Participant):
         committed = tuple(txn for txn in txns if txn in self._owed)
         aborted = tuple(txn for txn in txns if self._is_presumed_aborted(txn))
         if committed:
-            self._send(participant, m.Commit(committed), False)
+            self._ctx.send(participant, m.Commit(committed), False)
         if aborted:
-            self._send(participant, m.Abort(aborted), False)
+            self._ctx.send(participant, m.Abort(aborted), False)
 
     def _is_presumed_aborted(self, txn: Txn) -> bool:
         """No record, no commit. (Of a settled one nobody who is in doubt can ask.)"""
@@ -324,7 +320,7 @@ class TwoPhaseCommit(Participant):
     def _retry_later(self) -> None:
         if not self._retry_timer_set:
             self._retry_timer_set = True
-            self._set_timer("retry", self.config.retry_us)
+            self._ctx.set_timer("retry", self._ctx.config.retry_us)
 
     def _on_retry_timer(self, now_us: int) -> None:
         """Give up on votes that do not come; ask, and tell, those again who have not answered."""
@@ -334,12 +330,14 @@ class TwoPhaseCommit(Participant):
         for txn, transaction in self._open.items():
             prepare = m.Prepare(txn, transaction.commands, self._first_unsettled())
             for node in self._missing(transaction.votes):
-                self._send(node, prepare, False)
-        overdue = [o for o in self._owed.items() if now_us - o[1].said_us >= self.config.retry_us]
-        for node in self._others:
+                self._ctx.send(node, prepare, False)
+        overdue = [
+            o for o in self._owed.items() if now_us - o[1].said_us >= self._ctx.config.retry_us
+        ]
+        for node in self._ctx.others:
             silent = tuple(t for t, owed in overdue if node in self._missing(owed.confirmed))
             if silent:
-                self._send(node, m.Commit(silent), False)
+                self._ctx.send(node, m.Commit(silent), False)
         if self._open or self._owed:
             self._retry_later()
 
@@ -348,7 +346,7 @@ class TwoPhaseCommit(Participant):
 
     def _missing(self, votes: int) -> tuple[NodeId, ...]:
         """Whose vote is not among these."""
-        return tuple(n for n in self._others if self.quorums.vote(votes, n) != votes)
+        return tuple(n for n in self._ctx.others if self._ctx.quorums.vote(votes, n) != votes)
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -24,24 +24,23 @@ A participant never has to catch up: nothing commits without it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from node_image.protocols import two_phase_messages as m
+from node_image.protocols.clients import refusal
+from node_image.protocols.context import FOLLOWER, LEADER, Context
 from node_image.protocols.interface import (
     Checkpoint,
-    ClusterConfig,
     Command,
     Decided,
     Effect,
     NodeId,
     Persist,
-    Randomness,
-    StateMachine,
     Status,
 )
-from node_image.protocols.replica import FOLLOWER, LEADER, Replica, refusal
+from node_image.protocols.replica import Replica
 from node_image.protocols.two_phase_messages import Txn
 
 Resource: TypeAlias = str | int
@@ -63,15 +62,9 @@ class Doubt:
 class Participant(Replica):
     """Adds votes, locks, local reads, and the durable form of it all."""
 
-    def __init__(
-        self,
-        node: NodeId,
-        config: ClusterConfig,
-        machine: StateMachine,
-        random: Randomness,
-        wall_us: Callable[[], int],
-    ) -> None:
-        super().__init__(node, config, machine, random, wall_us)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        config = context.config
         if config.learners:
             raise ValueError(
                 "two-phase commit has no learners: whoever holds a copy votes; leave them out"
@@ -111,7 +104,7 @@ class Participant(Replica):
             self._lock(txn, doubt.commands)
 
     def _restore(self, record: m.Snapshot) -> None:
-        self.machine.restore(record.state)
+        self._ctx.machine.restore(record.state)
         self._commits = self._commits_in_snapshot = record.commits
         self._life = record.life
         self._settled = record.settled
@@ -120,7 +113,7 @@ class Participant(Replica):
     # ------------------------------------------------------------------ clients
 
     def request(self, command: Command, now_us: int) -> list[Effect]:
-        out = self._out = []
+        out = self._ctx.begin_event()
         if command.f == "read":
             self._read(command, now_us)
         else:
@@ -128,15 +121,15 @@ class Participant(Replica):
         return out
 
     def _write(self, command: Command, now_us: int) -> None:
-        self._answer(command, refusal(self.coordinator))
+        self._ctx.answer(command, refusal(self.coordinator))
 
     def _read(self, command: Command, now_us: int) -> None:
         if self._must_wait(command.key):
-            if self._takes(command, now_us):
-                self._count("blocked")
+            if self.clients.take(command, now_us):
+                self._ctx.count("blocked")
                 self._blocked.setdefault(command.key, []).append((now_us, command))
         else:
-            self._answer(command, self.machine.apply(command))
+            self._ctx.answer(command, self._ctx.machine.apply(command))
 
     def _must_wait(self, key: str) -> bool:
         """Whether a write of this key may have been committed that is not yet known here."""
@@ -162,8 +155,8 @@ class Participant(Replica):
                 del self._locks[resource]
                 for since_us, read in self._blocked.pop(resource, ()):
                     self.counters["blocked_us"] += now_us - since_us
-                    if self._waiting.pop((read.client, read.seq), None) is not None:
-                        self._answer(read, self.machine.apply(read))
+                    if self.clients.waiting.pop((read.client, read.seq), None) is not None:
+                        self._ctx.answer(read, self._ctx.machine.apply(read))
 
     def _holders(self, commands: tuple[Command, ...]) -> tuple[Txn, ...]:
         """The transactions that hold a lock which these commands need."""
@@ -179,9 +172,9 @@ class Participant(Replica):
             return
         if txn not in self._in_doubt:
             if holders := self._holders(commands):
-                self._count("votes_no")
+                self._ctx.count("votes_no")
                 self._vote(txn, yes=False)
-                self._send(sender, m.Inquire(holders), False)
+                self._ctx.send(sender, m.Inquire(holders), False)
                 return
             self._in_doubt[txn] = Doubt(commands, now_us)
             self._lock(txn, commands)
@@ -195,10 +188,10 @@ class Participant(Replica):
 
     def _log_vote(self, txn: Txn, commands: tuple[Command, ...]) -> None:
         """A yes holds across a crash."""
-        self._out.append(Persist(m.Prepared(txn, commands)))
+        self._ctx.out.append(Persist(m.Prepared(txn, commands)))
 
     def _vote(self, txn: Txn, *, yes: bool) -> None:
-        self._send(self.coordinator, m.Vote(txn, yes, tuple(self._done)))
+        self._ctx.send(self.coordinator, m.Vote(txn, yes, tuple(self._done)))
         self._done.clear()
 
     def _settle(self, settled: Txn, now_us: int) -> None:
@@ -219,26 +212,26 @@ class Participant(Replica):
             doubt = self._in_doubt.pop(txn, None)
             if doubt is not None:
                 self._ended(txn, doubt, "commit", now_us)
-                self._out.append(Persist(m.Committed(txn, doubt.commands, self._settled)))
+                self._ctx.out.append(Persist(m.Committed(txn, doubt.commands, self._settled)))
                 self._apply(txn, doubt.commands)
                 self._unlock(txn, doubt.commands, now_us)
             self._done.append(txn)
         self._checkpoint_if_due()
         if not self._done_timer_set:  # unless a vote takes it along before
             self._done_timer_set = True
-            self._set_timer("done", self.config.retry_us // 4)
+            self._ctx.set_timer("done", self._ctx.config.retry_us // 4)
 
     def _apply(self, txn: Txn, commands: tuple[Command, ...]) -> None:
         self._finished[txn] = None
         self._commits += 1
         slot, ballot = slot_of(txn), (txn.life,)
         self._recent.append(Decided(slot, ballot, commands))
-        self._execute(slot, ballot, commands)
+        self.clients.execute(slot, ballot, commands)
 
     def _on_done_timer(self, now_us: int) -> None:
         self._done_timer_set = False
         if self._done:
-            self._send(self.coordinator, m.Done(tuple(self._done)))
+            self._ctx.send(self.coordinator, m.Done(tuple(self._done)))
             self._done.clear()
 
     def _on_abort(self, sender: NodeId, message: m.Abort, now_us: int) -> None:
@@ -252,7 +245,7 @@ class Participant(Replica):
         doubt = self._in_doubt.pop(txn)
         self._ended(txn, doubt, "abort", now_us)
         self._finished[txn] = None
-        self._out.append(Decided(slot_of(txn), (txn.life,), ()))
+        self._ctx.out.append(Decided(slot_of(txn), (txn.life,), ()))
         self._unlock(txn, doubt.commands, now_us)
 
     # ------------------------------------------------------------------ doubt
@@ -260,7 +253,7 @@ class Participant(Replica):
     def _inquire_later(self) -> None:
         if not self._inquire_timer_set:
             self._inquire_timer_set = True
-            self._set_timer("inquire", self.config.retry_us)
+            self._ctx.set_timer("inquire", self._ctx.config.retry_us)
 
     def _on_inquire_timer(self, now_us: int) -> None:
         """Ask the coordinator how those ended that have been open for long."""
@@ -268,16 +261,16 @@ class Participant(Replica):
         if not self._in_doubt:
             return
         self._inquire_later()
-        retry_us = self.config.retry_us
+        retry_us = self._ctx.config.retry_us
         old = {t: d for t, d in self._in_doubt.items() if now_us - d.since_us >= retry_us}
         if old:
-            self._count("inquiries")
-            self._send(self.coordinator, m.Inquire(tuple(old)), False)
+            self._ctx.count("inquiries")
+            self._ctx.send(self.coordinator, m.Inquire(tuple(old)), False)
         for txn, doubt in old.items():
             if not doubt.told:
                 doubt.told = True
                 keys = [command.key for command in doubt.commands]
-                self._note("in-doubt", txn=list(txn), keys=keys)
+                self._ctx.note("in-doubt", txn=list(txn), keys=keys)
 
     def _ended(self, txn: Txn, doubt: Doubt, outcome: str, now_us: int) -> None:
         counters, lasted_us = self.counters, now_us - doubt.since_us
@@ -285,24 +278,24 @@ class Participant(Replica):
         counters["in_doubt_us"] += lasted_us
         counters["in_doubt_us_max"] = max(counters["in_doubt_us_max"], lasted_us)
         if doubt.told:
-            self._note("in-doubt-ended", txn=list(txn), outcome=outcome, us=lasted_us)
+            self._ctx.note("in-doubt-ended", txn=list(txn), outcome=outcome, us=lasted_us)
 
     # ------------------------------------------------------------------ checkpoints
 
     def _checkpoint_if_due(self) -> None:
-        if self._commits - self._commits_in_snapshot < self.config.snapshot_every:
+        if self._commits - self._commits_in_snapshot < self._ctx.config.snapshot_every:
             return
         self._commits_in_snapshot = self._commits
         snapshot = m.Snapshot(
-            self.machine.snapshot(),
+            self._ctx.machine.snapshot(),
             self._commits,
             self._life,
             self._settled,
             tuple(self._finished),
         )
-        self._out.append(Checkpoint((snapshot, *self._open_records())))
-        self._count("snapshots")
-        self._note("snapshot", commits=self._commits)
+        self._ctx.out.append(Checkpoint((snapshot, *self._open_records())))
+        self._ctx.count("snapshots")
+        self._ctx.note("snapshot", commits=self._commits)
 
     def _open_records(self) -> Iterator[tuple[Any, ...]]:
         """What is not in a snapshot, and must not be forgotten."""
@@ -313,7 +306,7 @@ class Participant(Replica):
 
     def status(self) -> Status:
         """What this node is; "leader" is the coordinator."""
-        role = LEADER if self.node == self.coordinator else FOLLOWER
+        role = LEADER if self._ctx.node == self.coordinator else FOLLOWER
         life = max(self._life, self._settled.life)
         return Status(role, self.coordinator, (life,), self._commits, self._commits)
 

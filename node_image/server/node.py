@@ -21,6 +21,7 @@ from random import Random
 from typing import Final
 
 from node_image.mutants import protocol_class
+from node_image.protocols.context import Context
 from node_image.server.clients import ClientPort
 from node_image.server.codec import CodecError
 from node_image.server.driver import Driver
@@ -46,13 +47,14 @@ class Server:
         self._stop = asyncio.Event()
         self._exit = EXIT_OK
         self._node_log = NodeLog(settings.node)
-        protocol = protocol_class(settings.protocol, settings.mutant)(
+        context = Context(
             settings.node,
             settings.cluster,
             KeyValue(settings.cluster.sessions_max),
             Random(f"{settings.seed}:{settings.node}:protocol"),
             lambda: time.time_ns() // 1_000,
         )
+        protocol = protocol_class(settings.protocol, settings.mutant)(context)
         self._wal = WriteAheadLog(settings.data)
         self._decided_file = DecidedFile(settings.data)
         self._driver = Driver(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from node_image.protocols.context import Context
 from node_image.protocols.interface import (
     Answer,
     Broadcast,
@@ -119,13 +120,14 @@ class World:
     def boot(self, node: int) -> None:
         host = self.hosts[node]
         host.life += 1
-        process = self.protocol(
+        context = Context(
             node,
             replace(self.config),
             KeyValue(self.config.sessions_max),
             Random(self.random.randrange(2**60)),
             lambda: self.now + self.wall_offset[node],
         )
+        process = self.protocol(context)
         host.process = process
         self._perform(node, process.start(list(host.durable), self.now))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
+from node_image.protocols.context import Context
 from node_image.protocols.interface import Broadcast, ClusterConfig, Command, Decided, Reply, Send
 from node_image.state_machine import KeyValue
 
@@ -32,7 +33,8 @@ class Driven:
         self.node = node
         self.config = ClusterConfig(nodes=tuple(range(1, nodes + 1)), **config)
         self.machine = KeyValue()
-        self.protocol = protocol(node, self.config, self.machine, Random(1), lambda: self.wall)
+        context = Context(node, self.config, self.machine, Random(1), lambda: self.wall)
+        self.protocol = protocol(context)
         self.effects: list[Any] = []
         self._keep(self.protocol.start(list(disk), self.now))
 

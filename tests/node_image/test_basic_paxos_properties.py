@@ -132,9 +132,9 @@ def test_disk_and_memory_stay_bounded() -> None:
     assert answered(world) == 300
     for host in world.hosts.values():
         assert len(host.durable) < 100
-        assert len(host.process._log.entries) <= 40
-        assert len(host.process._promises) <= 2
-        assert not host.process._waiting
+        assert len(host.process.log.entries) <= 40
+        assert len(host.process.promises.ballots) <= 2
+        assert not host.process.clients.waiting
 
 
 def test_node_that_was_away_catches_up_from_log_and_from_snapshot() -> None:

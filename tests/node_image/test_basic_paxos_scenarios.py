@@ -48,7 +48,7 @@ def lose(world: World, kind: type[Any], links: set[Link]) -> list[tuple[Link, An
 
 
 def has_vote(world: World, node: int) -> bool:
-    return bool(world.hosts[node].process._log.entries.get(1))
+    return bool(world.hosts[node].process.log.entries.get(1))
 
 
 def ballot_used_again(world: World) -> None:

@@ -231,7 +231,7 @@ class OrderedWorld(World):
 
     def values(self) -> list[Any]:
         return [
-            host.process.machine.snapshot()["values"]
+            host.process.context.machine.snapshot()["values"]
             for host in self.hosts.values()
             if host.process is not None
         ]
@@ -337,11 +337,11 @@ def test_a_node_that_was_away_catches_up_by_snapshot() -> None:
     world.crash(5)
     write(world, 2, 8, 200)
     world.boot(5)
-    world.run_until(lambda: world.hosts[5].process.machine._values.get("k4") == 199)
+    world.run_until(lambda: world.hosts[5].process.context.machine._values.get("k4") == 199)
     assert any(note.what == "snapshot-installed" for _, node, note in world.notes if node == 5)
     write(world, 5, 9, 3)
     world.run(500_000)
-    snapshots = [host.process.machine.snapshot()["values"] for host in world.hosts.values()]
+    snapshots = [host.process.context.machine.snapshot()["values"] for host in world.hosts.values()]
     assert snapshots.count(snapshots[0]) == 5
 
 
@@ -372,5 +372,5 @@ def test_a_dead_owners_command_does_not_stop_the_others(lost: str) -> None:
     for node in (2, 3, 4, 5):
         process = world.hosts[node].process
         assert not process._waiters, "nothing waits any more"
-        assert process.machine._values["x"] in (1, 2)
+        assert process.context.machine._values["x"] in (1, 2)
     assert not world.conflicts

@@ -15,7 +15,8 @@ from node_image.mutants import mutants_of, protocol_class
 from node_image.protocols import fast_paxos_messages as f
 from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.fast_paxos import CONTENTION_MAX, FastPaxos
+from node_image.protocols.fast_paxos import FastPaxos
+from node_image.protocols.fast_paxos_mode import CONTENTION_MAX
 from node_image.protocols.fast_paxos_rounds import ballot_of, classic_round, fast_round, is_fast
 from node_image.protocols.interface import NOOP, Command, Persist, Send
 from node_image.protocols.quorums import FastMajority
@@ -396,7 +397,7 @@ def test_coordinator_learns_from_others_what_it_did_not_see() -> None:
 
 def test_contention_closes_the_fast_rounds_with_a_new_ballot() -> None:
     node, ballot = coordinator(FastPaxos)
-    node.protocol._contention = CONTENTION_MAX + 1
+    node.protocol.mode.contention = CONTENTION_MAX + 1
     node.wake("heartbeat", node.config.heartbeat_us)
     (prepare,) = node.sent(m.Prepare)
     assert prepare.ballot > ballot
@@ -447,7 +448,7 @@ def test_command_refused_for_good_is_not_proposed_later() -> None:
     node.wake("retry", 3 * node.config.election_max_us)
     answers = {reply.client: reply.answer.error for reply in node.replies()}
     assert answers == dict.fromkeys(range(1, 5), "interrupted") | {5: "unavailable"}
-    assert not node.protocol._queue
+    assert not node.protocol.leadership.queue.commands
 
 
 def test_reads_past_the_log_are_refused() -> None:

@@ -35,7 +35,7 @@ class FastInterleaving(BookedInterleaving):
         """Deliver everything, in order, until a coordinator has opened its fast rounds."""
         self.fire(0, 0)
         for _ in range(60):
-            if any(process._any.ballot.round > 0 for process in self.process.values()):
+            if any(process.slots.any.ballot.round > 0 for process in self.process.values()):
                 break
             for node in self.config.nodes:
                 self.sync(node - 1, 0)
@@ -110,7 +110,7 @@ def fast_world(**more: Any) -> World:
     """A cluster with a coordinator, whose fast rounds are open everywhere."""
     world = World(FastPaxos, **more)
     world.run_until(
-        lambda: all(host.process._any.ballot.round > 0 for host in world.hosts.values())
+        lambda: all(host.process.slots.any.ballot.round > 0 for host in world.hosts.values())
     )
     return world
 
@@ -201,7 +201,7 @@ def test_restarted_acceptor_votes_fast_again() -> None:
     node = next(n for n in world.config.nodes if n != world.leader())
     world.crash(node)
     world.boot(node)
-    world.run_until(lambda: world.hosts[node].process._any.ballot.round > 0)
+    world.run_until(lambda: world.hosts[node].process.slots.any.ballot.round > 0)
     before = counted(world, "path.fast")
     assert write(world, node, client=1)
     world.run(50_000)
@@ -232,11 +232,16 @@ def test_disk_and_memory_stay_bounded() -> None:
     for host in world.hosts.values():
         process = host.process
         assert len(host.durable) < 100
-        assert len(process._log.entries) <= 40
-        held = (process._fast_tallies, process._in_flight, process._tallies, process._decisions)
+        assert len(process.log.entries) <= 40
+        held = (
+            process.slots.tallies,
+            process.slots.in_flight,
+            process.tally.votes,
+            process.learned.waiting,
+        )
         assert not any(held)
-        assert not process._waiting
-        assert not process._clients
+        assert not process.clients.waiting
+        assert not process.proposer._arrivals
 
 
 def test_node_that_was_away_catches_up_from_log_and_from_snapshot() -> None:

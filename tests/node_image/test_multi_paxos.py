@@ -9,9 +9,9 @@ import pytest
 from node_image.mutants import protocol_class
 from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.batches import EAGER_SLOTS
 from node_image.protocols.interface import Checkpoint, Command, Persist
 from node_image.protocols.multi_paxos import WINDOW_SLOTS
+from node_image.protocols.proposal_queue import EAGER_SLOTS
 from node_image.protocols.slot_log import Vote
 from tests.node_image.cluster import Network, World
 from tests.node_image.single_node import Driven, put
@@ -146,7 +146,7 @@ def test_commands_share_a_slot_only_under_load() -> None:
     ballot = node.lead()
     for seq in range(1, 21):
         node.request(put(seq, client=seq))
-    assert node.protocol._log.last == EAGER_SLOTS, "the rest waits"
+    assert node.protocol.log.last == EAGER_SLOTS, "the rest waits"
     node.receive(2, m.Accepted(ballot, 1, 1))
     (accept,) = node.sent(m.Accept)
     assert len(accept.commands) == 20 - EAGER_SLOTS
@@ -157,7 +157,7 @@ def test_full_batches_fill_the_pipeline_and_no_more() -> None:
     node.lead()
     for seq in range(1, 60):
         node.request(put(seq, client=seq))
-    assert node.protocol._log.last == 10
+    assert node.protocol.log.last == 10
 
 
 def test_a_full_queue_refuses_definitely() -> None:
@@ -341,7 +341,7 @@ def test_learners_follow_and_catch_up_from_nothing() -> None:
     cluster.run(2_000_000)
     assert {s.role for s in cluster.statuses()} == {"leader", "follower", "learner"}
     assert len({s.applied for s in cluster.statuses()}) == 1
-    assert cluster.hosts[5].process.machine.snapshot()["values"]["x"] == list(range(1, 100))
+    assert cluster.hosts[5].process.context.machine.snapshot()["values"]["x"] == list(range(1, 100))
 
 
 def test_learners_do_not_replace_voters() -> None:
@@ -360,7 +360,7 @@ def test_snapshots_bound_memory_and_disk() -> None:
         cluster.run(2_000)
     for host in cluster.hosts.values():
         assert len(host.durable) <= 2 * 50
-        assert len(host.process._log.entries) <= 2 * 50
+        assert len(host.process.log.entries) <= 2 * 50
         assert host.process.counters["snapshots"] >= 10
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_image.mutants import protocol_class
+from node_image.protocols.context import Context
 from node_image.protocols.interface import (
     Broadcast,
     Checkpoint,
@@ -54,9 +55,8 @@ class Interleaving:
 
     def _start(self, node: int) -> None:
         self.timers[node].clear()
-        self.process[node] = self.protocol(
-            node, self.config, KeyValue(), Random(node), lambda: self.now
-        )
+        context = Context(node, self.config, KeyValue(), Random(node), lambda: self.now)
+        self.process[node] = self.protocol(context)
         self._perform(node, self.process[node].start(list(self.disk[node]), self.now))
 
     # ---- steps
@@ -146,7 +146,7 @@ class Interleaving:
     def _check_promise(self, node: int) -> None:
         """Within a life an acceptor's promise never goes back."""
         process = self.process[node]
-        promised = process._promised
+        promised = process.log.promised
         assert promised >= getattr(process, "_seen_by_test", promised)
         process._seen_by_test = promised
 
@@ -263,7 +263,7 @@ def _run_and_judge(world: World, seed: int) -> None:
     world.run(1_000_000)
     assert chaos.check() == []
     assert len({status.applied for status in world.statuses()}) == 1, world.statuses()
-    snapshots = [host.process.machine.snapshot() for host in world.hosts.values()]
+    snapshots = [host.process.context.machine.snapshot() for host in world.hosts.values()]
     assert all(snapshot == snapshots[0] for snapshot in snapshots)
 
 
@@ -296,6 +296,6 @@ def _applied_twice(world: World) -> list[str]:
         for command in commands:
             if command.client and command.f == "write":
                 expected[command.client] = max(command.seq, expected.get(command.client, 0))
-    machine = next(h.process.machine for h in world.hosts.values())
+    machine = next(h.process.context.machine for h in world.hosts.values())
     held = {client: seq for client, seq, *_ in machine.snapshot()["sessions"]}
     return [] if held == expected else [f"sessions {held}, not {expected}"]

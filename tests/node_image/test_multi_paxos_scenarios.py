@@ -139,7 +139,7 @@ def ballot_used_again(stage: Stage) -> None:
     stage.lead_first(1)
     stage.hold(m.Accept, (1, 3))
     stage.ask(1, client=1)
-    stage.world.run_until(lambda: bool(stage.world.hosts[2].process._log.entries))
+    stage.world.run_until(lambda: bool(stage.world.hosts[2].process.log.entries))
     stage.world.crash(1, keep=0)
     stage.world.run(10_000)
     stage.hold(m.Promise, (2, 1))
@@ -149,7 +149,7 @@ def ballot_used_again(stage: Stage) -> None:
     stage.world.boot(1)
     stage.wait_on(2, 3)
     for other in (2, 3):
-        stage.world.hosts[other].process._heard_us = -(10**9)
+        stage.world.hosts[other].process.leadership.timing.heard_us = -(10**9)
     stage.world.run_until(lambda: stage.leads(1))
     stage.ask(1, client=2)
     stage.world.run(1_000)
@@ -170,7 +170,7 @@ def denied_and_decided(stage: Stage) -> None:
     stage.ask(1, client=1)
     stage.world.run(2_000)
     for other in (2, 3):
-        stage.world.hosts[other].process._heard_us = -(10**9)
+        stage.world.hosts[other].process.leadership.timing.heard_us = -(10**9)
     stage.stand(2)
     stage.world.run(2_000_000)
 

@@ -245,7 +245,7 @@ def test_f1_lets_two_quorums_miss_each_other_and_f2_does_not() -> None:
     def disjoint(mutant: str | None) -> bool:
         options = {"q1": 4, "q2": 2}
         node = Driven(protocol_class("flexible-paxos", mutant), nodes=5, options=options)
-        quorums = node.protocol.quorums
+        quorums = node.protocol.context.quorums
         sets = range(2, 64, 2)
         return any(
             quorums.phase1(one) and quorums.phase2(two) and not one & two
@@ -261,7 +261,7 @@ def test_f1_lets_two_quorums_miss_each_other_and_f2_does_not() -> None:
 def test_f2_swaps_the_sizes() -> None:
     options = {"q1": 4, "q2": 2}
     node = Driven(protocol_class("flexible-paxos", "F2"), nodes=5, options=options)
-    assert (node.protocol.quorums.q1, node.protocol.quorums.q2) == (2, 4)
+    assert (node.protocol.context.quorums.q1, node.protocol.context.quorums.q2) == (2, 4)
 
 
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))

@@ -72,7 +72,7 @@ def test_conflicting_entries_are_replaced_and_the_disk_agrees() -> None:
     assert held(node) == [(1, 5), (2, 7)]
     again = Driven(RAFT, node=3, disk=disk)
     assert held(again) == held(node)
-    assert again.protocol.term == 2
+    assert again.protocol.storage.term == 2
 
 
 def test_a_follower_names_where_the_logs_may_meet() -> None:
@@ -104,7 +104,7 @@ def test_a_follower_that_is_behind_gets_the_log_in_pieces() -> None:
     assert node.sent(m.Append, to=3) == [], "the same complaint again, while it is being answered"
     node.receive(3, m.Appended(term, True, PIECE_ENTRIES, 0))
     (second,) = node.sent(m.Append, to=3)
-    assert second.entries[-1].slot == node.protocol._log.last
+    assert second.entries[-1].slot == node.protocol.log.last
     node.now += node.config.heartbeat_us
     node.receive(3, m.Appended(term, False, PIECE_ENTRIES, 0))
     assert node.sent(m.Append, to=3) == [second], "lost, it is sent again"
@@ -132,12 +132,12 @@ def test_learners_hold_no_election_and_count_for_nothing() -> None:
     world = World(RAFT, nodes=4, seed=3, learners=(4,))
     assert world.ask("write", "x", 1).error is None
     world.run(500_000)
-    assert world.hosts[4].process.machine.apply(Command(0, 0, "read", "x", None)).value == 1
+    assert world.hosts[4].process.context.machine.apply(Command(0, 0, "read", "x", None)).value == 1
     for node in (1, 2):
         world.crash(node)
     world.run(5_000_000)
     assert world.leader() is None
-    assert world.hosts[4].process.role == "learner"
+    assert world.hosts[4].process.context.role == "learner"
 
 
 # ----------------------------------------------------------------------------- clusters
@@ -192,7 +192,7 @@ def test_a_node_that_was_away_catches_up_from_a_snapshot() -> None:
         world.ask("append", "y", seq, seq=seq)
     world.boot(away)
     world.run_until(lambda: len({status.applied for status in world.statuses()}) == 1)
-    snapshots = [host.process.machine.snapshot() for host in world.hosts.values()]
+    snapshots = [host.process.context.machine.snapshot() for host in world.hosts.values()]
     assert all(snapshot == snapshots[0] for snapshot in snapshots)
 
 
@@ -203,7 +203,7 @@ def test_disk_and_memory_stay_bounded() -> None:
     world.run(500_000)
     for host in world.hosts.values():
         assert len(host.durable) < 60
-        log = host.process._log
+        log = host.process.log
         assert log.last - log.base <= 20 + 20
 
 
@@ -213,11 +213,11 @@ def test_a_one_way_cut_does_not_depose_the_leader() -> None:
     world.run_until(lambda: world.leader() is not None)
     leader = world.leader()
     deaf = next(n for n in range(1, 6) if n != leader)
-    term = world.hosts[deaf].process.term
+    term = world.hosts[deaf].process.storage.term
     world.network.cut = {(n, deaf) for n in range(1, 6) if n != deaf}
     world.run(5_000_000)
     assert world.leader() == leader
-    assert world.hosts[deaf].process.term == term
+    assert world.hosts[deaf].process.storage.term == term
 
 
 def test_a_leader_that_hears_nobody_makes_way() -> None:
@@ -226,7 +226,7 @@ def test_a_leader_that_hears_nobody_makes_way() -> None:
     leader = world.leader()
     world.network.cut = {(n, leader) for n in range(1, 6) if n != leader}
     world.run(3_000_000)
-    assert world.hosts[leader].process.role != "leader"
+    assert world.hosts[leader].process.context.role != "leader"
     assert world.leader() not in (None, leader)
 
 
@@ -273,11 +273,11 @@ def only(world: World, *group: int) -> None:
 def elected(world: World, *among: int) -> int:
     """Let the nodes among these elect a new leader."""
     only(world, *among)
-    old = {node: world.hosts[node].process.term for node in among}
+    old = {node: world.hosts[node].process.storage.term for node in among}
 
     def leads(node: int) -> bool:
         process = world.hosts[node].process
-        return process.role == "leader" and process.term > old[node]
+        return process.context.role == "leader" and process.storage.term > old[node]
 
     world.run_until(lambda: any(leads(node) for node in among))
     return next(node for node in among if leads(node))

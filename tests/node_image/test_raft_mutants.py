@@ -40,7 +40,7 @@ def stand(node: Driven) -> int:
     asked = list(node.effects)
     for other in node.config.voters:
         if other != node.node and not node.sent(m.RequestVote):
-            node.receive(other, m.PreVoteGranted(node.protocol.term + 1))
+            node.receive(other, m.PreVoteGranted(node.protocol.storage.term + 1))
             asked += node.effects
     node.effects = asked
     return node.sent(m.RequestVote)[-1].term
@@ -63,7 +63,7 @@ def store(node: Driven, leader: int, term: int, prev: tuple[int, int], *entries:
 
 def held(node: Driven, upto: int = 9) -> list[Any]:
     """The log, as (term, value written) for each entry; None for a no-op."""
-    log = node.protocol._log
+    log = node.protocol.log
     return [(e.term, e.commands[0].value) for e in log.held(log.base + 1, upto)]
 
 

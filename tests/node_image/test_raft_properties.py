@@ -52,12 +52,12 @@ class Steps(Interleaving):
 
     def _check_promise(self, node: int) -> None:
         process = self.process[node]
-        log = process._log
-        assert process.term >= getattr(process, "_term_in_test", 0), "the term went back"
-        process._term_in_test = process.term
-        if process.role == "leader":
-            first = self.leaders.setdefault(process.term, node)
-            assert first == node, f"term {process.term} is led by {first} and {node}"
+        log = process.log
+        assert process.storage.term >= getattr(process, "_term_in_test", 0), "the term went back"
+        process._term_in_test = process.storage.term
+        if process.context.role == "leader":
+            first = self.leaders.setdefault(process.storage.term, node)
+            assert first == node, f"term {process.storage.term} is led by {first} and {node}"
             self._check_completeness(process)
         for entry in log.held(log.base + 1, log.last):
             before = log.term_at(entry.slot - 1)
@@ -65,13 +65,13 @@ class Steps(Interleaving):
             assert known == (entry, before), f"{known} and {(entry, before)}"
 
     def _check_completeness(self, leader: Any) -> None:
-        log = leader._log
-        if getattr(leader, "_checked_term", None) == leader.term:
+        log = leader.log
+        if getattr(leader, "_checked_term", None) == leader.storage.term:
             return
-        leader._checked_term = leader.term
+        leader._checked_term = leader.storage.term
         for slot, commands in self.decided.items():
             if slot > log.base:
-                assert slot <= log.last, f"the leader of term {leader.term} lacks {slot}"
+                assert slot <= log.last, f"the leader of term {leader.storage.term} lacks {slot}"
                 assert log.at(slot).commands == commands
 
 
@@ -160,5 +160,5 @@ def test_what_clients_saw_was_possible_and_the_cluster_recovers(
     world.run(1_000_000)
     assert chaos.check() == []
     assert len({status.applied for status in world.statuses()}) == 1, world.statuses()
-    snapshots = [host.process.machine.snapshot() for host in world.hosts.values()]
+    snapshots = [host.process.context.machine.snapshot() for host in world.hosts.values()]
     assert all(snapshot == snapshots[0] for snapshot in snapshots)

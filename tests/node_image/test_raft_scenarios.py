@@ -70,7 +70,7 @@ class Stage:
 
     def elect(self, node: int) -> None:
         self.stand(node)
-        self.world.run_until(lambda: self.process(node).role == "leader")
+        self.world.run_until(lambda: self.process(node).context.role == "leader")
         self.world.run(5_000)
 
     def ask(self, node: int, client: int, f: str = "write") -> None:
@@ -94,14 +94,14 @@ def late_vote(protocol: type[Any]) -> list[str]:
     stage.hold(m.RequestVote, (1, 2), (1, 3))
     stage.stand(1)
     stage.world.run(5_000)
-    assert (stage.process(1).term, stage.process(1).role) == (2, "candidate")
+    assert (stage.process(1).storage.term, stage.process(1).context.role) == (2, "candidate")
     stage.cut((1, 2))
     stage.elect(2)
-    assert stage.process(2).term == 2
+    assert stage.process(2).storage.term == 2
     stage.cut((1, 2), (2, 3))  # else node 2 commits before node 1 has said anything
     stage.release(m.VoteGranted, (3, 1))
     stage.world.run(5_000)
-    if stage.process(1).role == "leader":
+    if stage.process(1).context.role == "leader":
         stage.ask(1, client=11)
     stage.cut((1, 2))
     stage.ask(2, client=12)
@@ -118,7 +118,7 @@ def late_acknowledgement(protocol: type[Any]) -> list[str]:
     stage.hold(m.Appended, (3, 1))
     for client in (1, 2, 3):
         stage.world.request(1, Command(client, 1, "write", "x", client))
-    stage.world.run_until(lambda: stage.process(3)._log.last == 4)
+    stage.world.run_until(lambda: stage.process(3).log.last == 4)
     stage.world.run(1_000)
     stage.world.hosts[1].durable[:] = [
         r for r in stage.world.hosts[1].durable if not isinstance(r, m.Log) or r.entries[0].slot < 2
@@ -158,7 +158,7 @@ def clock_that_goes_back(protocol: type[Any]) -> list[str]:
     stage.world.run(500_000)
     stage.stir(2)
     stage.world.run(20_000)
-    if stage.process(2).role != "leader":
+    if stage.process(2).context.role != "leader":
         return ["nobody was elected"]
     stage.ask(2, client=2)
     assert stage.answers(2), "the new leader writes"
@@ -173,11 +173,11 @@ def denied_and_done(protocol: type[Any]) -> list[str]:
     stage.elect(1)
     stage.hold(m.Appended, (2, 1), (3, 1))
     stage.ask(1, client=1)
-    stage.world.run_until(lambda: stage.process(1).role != "leader")
+    stage.world.run_until(lambda: stage.process(1).context.role != "leader")
     stage.rules.clear()
     stage.elect(2)
     (answer,) = stage.answers(1)
-    done = stage.process(2).machine.apply(Command(0, 0, "read", "x", None)).value == 1
+    done = stage.process(2).context.machine.apply(Command(0, 0, "read", "x", None)).value == 1
     return [f"denied: {answer.error}"] if done and DEFINITE_ERRORS[answer.error] else []
 
 

@@ -7,12 +7,14 @@ something else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
 
 from node_image.mutants import mutants_of, protocol_class
 from node_image.protocols import two_phase_messages as m
+from node_image.protocols.context import Context
 from node_image.protocols.interface import Broadcast, Command, Persist, Reply, Send
 from node_image.protocols.two_phase_messages import Txn
 from tests.node_image.cluster import World
@@ -267,7 +269,7 @@ def test_transactions_on_one_key_follow_one_another_and_others_do_not_wait() -> 
 
 def test_before_its_life_is_on_disk_the_coordinator_begins_nothing() -> None:
     node = coordinator()
-    fresh = TWO_PHASE(1, node.config, node.machine, node.protocol._random, lambda: 0)
+    fresh = TWO_PHASE(Context(1, node.config, node.machine, Random(1), lambda: 0))
     effects = fresh.start([], 0)
     assert Send(1, m.Logged(Txn(1, 0)), True) in effects
     (reply,) = fresh.request(put(1), 0)
@@ -442,7 +444,7 @@ def test_a_decision_on_disk_survives_its_coordinator() -> None:
 
 
 def value_of_host(world: World, node: int) -> Any:
-    return world.hosts[node].process.machine.apply(Command(0, 0, "read", "x", None)).value
+    return world.hosts[node].process.context.machine.apply(Command(0, 0, "read", "x", None)).value
 
 
 def test_a_participant_that_is_away_stops_writes_not_reads() -> None:

@@ -145,7 +145,7 @@ def test_atomicity_under_any_interleaving(steps: list[tuple[str, int, int]], nod
     world.check()
     doubts = [txn for process in world.process.values() for txn in process._in_doubt]
     assert doubts == [], "all are up, everything arrives, and somebody is still in doubt"
-    states = [process.machine.snapshot()["values"] for process in world.process.values()]
+    states = [process.context.machine.snapshot()["values"] for process in world.process.values()]
     assert all(state == states[0] for state in states)
 
 
@@ -219,5 +219,5 @@ def test_what_clients_saw_was_possible_and_the_cluster_recovers(
     assert world.ask("read", "x", client=10_000, seq=2).value is not None
     world.run(1_000_000)
     assert chaos.check() == []
-    states = [host.process.machine.snapshot()["values"] for host in world.hosts.values()]
+    states = [host.process.context.machine.snapshot()["values"] for host in world.hosts.values()]
     assert all(state == states[0] for state in states)

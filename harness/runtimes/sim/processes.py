@@ -19,6 +19,7 @@ from harness.runtimes.sim.node import SimNode
 from harness.runtimes.sim.run_record import RunRecord
 from harness.runtimes.sim.virtual_time import VirtualTime
 from harness.targets.interface import DISCONNECTED
+from node_image.protocols.context import Context
 from node_image.protocols.interface import ClusterConfig, ConsensusProtocol
 from node_image.state_machine import KeyValue
 
@@ -75,7 +76,7 @@ class Processes:
         node.machine = KeyValue(self._cluster.sessions_max)
         clock, time = node.clock, self._time
         node.protocol = protocol = self._protocol(
-            node.id, self._cluster, node.machine, random, lambda: clock.wall(time.now_us)
+            Context(node.id, self._cluster, node.machine, random, lambda: clock.wall(time.now_us))
         )
         node.receive, node.request, node.wake = protocol.receive, protocol.request, protocol.wake
         return protocol.start(node.recovered, clock.monotonic(now_us))

@@ -1,0 +1,88 @@
+"""Catching up: a replica that lacks decided slots asks a node that has them.
+
+What is decided reaches a replica in one of three ways: it applies its own votes once their
+ballot's leader says that they are decided (`log_storage`), it reads its own disk after a crash, or
+it asks: `CatchUp` is answered with a piece of the log, or with a snapshot where the log does not go
+back so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from node_image.protocols.context import Context
+from node_image.protocols.interface import NodeId
+from node_image.protocols.log_storage import LogStorage
+from node_image.protocols.paxos_messages import CatchUp, Chosen, Entries, SnapshotOffer
+from node_image.protocols.slot_log import SlotLog, Vote
+
+PIECE_SLOTS: Final = 256
+"""At most so many decided slots travel in one message."""
+
+
+class CatchingUp:
+    """Asks for decided slots, takes them in, and answers those who ask."""
+
+    __slots__ = ("_asked_us", "_ctx", "_log", "_storage")
+
+    def __init__(self, context: Context, log: SlotLog, storage: LogStorage) -> None:
+        self._ctx = context
+        self._log = log
+        self._storage = storage
+        self._asked_us = -context.config.retry_us
+
+    # ------------------------------------------------------------------ asking
+
+    def ask(self, of: NodeId, now_us: int) -> None:
+        """Ask for what is missing, unless asked a moment ago: the answer may be on its way."""
+        if now_us - self._asked_us >= self._ctx.config.retry_us:
+            self.ask_at_once(of, now_us)
+
+    def ask_at_once(self, of: NodeId, now_us: int) -> None:
+        self._asked_us = now_us
+        self._ctx.send(of, CatchUp(self._log.applied + 1), False)
+
+    def on_entries(self, sender: NodeId, message: Entries, now_us: int) -> None:
+        """Take in decided slots, and ask for more while they come."""
+        before = self._log.applied
+        self.learn(message.entries)
+        if before < self._log.applied < message.upto:
+            self.ask_at_once(sender, now_us)
+
+    def learn(self, entries: Sequence[Vote]) -> None:
+        """Write down and apply decided values that another node sent."""
+        log = self._log
+        before = log.applied
+        news = tuple(vote for vote in entries if vote.slot > before)
+        if not news or news[0].slot != before + 1:
+            return
+        if not self._ctx.is_learner:
+            self._ctx.persist(Chosen(before, news))
+        self._storage.apply_entries(news)
+        log.extend_prefix(log.promised)
+        self._ctx.count("caught_up")
+        self._storage.checkpoint_if_due()
+
+    def on_snapshot_offer(self, sender: NodeId, message: SnapshotOffer) -> None:
+        """Take over the state of a node that knows more."""
+        log = self._log
+        if message.slot > log.applied:
+            self._storage.restore(message.slot, message.state)
+            log.extend_prefix(log.promised)
+            self._ctx.note("snapshot-installed", slot=message.slot, sender=sender)
+            self._storage.checkpoint(message.state)
+
+    # ------------------------------------------------------------------ answering
+
+    def on_catch_up(self, sender: NodeId, message: CatchUp) -> None:
+        log = self._log
+        if message.first > log.applied:
+            return
+        if message.first <= log.base:
+            offer = SnapshotOffer(log.applied, self._ctx.machine.snapshot())
+            self._ctx.send(sender, offer, False)
+            return
+        end = min(message.first + PIECE_SLOTS - 1, log.applied)
+        entries = tuple(log.held(message.first, end))
+        self._ctx.send(sender, Entries(log.applied, entries), False)

@@ -1,0 +1,97 @@
+"""The clients that wait at one node, from the arrival of a command to its answer.
+
+A command that this node has taken waits in `waiting` until it is applied, or until the node stops
+working on it. A command that was never proposed is refused definitely; one that was proposed may
+still be decided by somebody else, and only "interrupted" is true of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from node_image.protocols.context import Context
+from node_image.protocols.interface import Answer, Command, Decided, NodeId, Reply, make
+
+PROPOSED: Final = -1
+"""In place of the time since when a client waits: its command may be decided by now."""
+
+
+class Clients:
+    """Who waits here, and for what; and the execution that answers them."""
+
+    __slots__ = ("_ctx", "waiting")
+
+    def __init__(self, context: Context) -> None:
+        self._ctx = context
+        self.waiting: dict[tuple[int, int], int] = {}
+        """(client, seq) -> since when in microseconds, or PROPOSED."""
+
+    def take(self, command: Command, now_us: int) -> bool:
+        """Note that a client waits for this command. False when it need not be proposed: it is
+        under way already (then its one answer goes to the client), or the queue is full."""
+        key = (command.client, command.seq)
+        if key in self.waiting:
+            return False
+        if len(self.waiting) >= self._ctx.config.pending_max:
+            self._ctx.answer(command, Answer("overloaded", None, self._ctx.node))
+            return False
+        self.waiting[key] = now_us
+        return True
+
+    def take_back(self, command: Command) -> int | None:
+        """The client of this command does not wait any more. Since when it waited (or PROPOSED);
+        None if it did not."""
+        return self.waiting.pop((command.client, command.seq), None)
+
+    def wanted(self, commands: tuple[Command, ...], now_us: int) -> tuple[Command, ...]:
+        """Of commands that leave the queue, those that are to be proposed. The others have waited
+        here for longer than a follower waits for a leader, and are refused: their clients have
+        given up, or soon will. If they were proposed in their turn, everybody behind them would be
+        served too late as well, and an overload would never end."""
+        waiting, since_us = self.waiting, now_us - self._ctx.config.election_max_us
+        stale = [c for c in commands if 0 <= waiting.get(c[:2], PROPOSED) < since_us]
+        if not stale:
+            return commands
+        for command in stale:
+            if waiting.pop(command[:2], None) is not None:
+                self._ctx.count("given_up")
+                self._ctx.answer(command, Answer("overloaded", None, self._ctx.node))
+        return tuple([c for c in commands if c not in stale])
+
+    def mark_proposed(self, commands: Iterable[Command]) -> None:
+        """From now on these may be decided whatever this node does."""
+        waiting = self.waiting
+        for client, seq, *_ in commands:
+            if (client, seq) in waiting:
+                waiting[client, seq] = PROPOSED
+
+    def release(self, leader: NodeId | None) -> None:
+        """This node stops working on commands: tell every client that waits what is true."""
+        for (client, seq), since_us in self.waiting.items():
+            proposed = since_us == PROPOSED
+            answer = Answer("interrupted", None, leader) if proposed else refusal(leader)
+            self._ctx.out.append(Reply(client, seq, answer, False))
+        self.waiting.clear()
+
+    def execute(
+        self, slot: int | str, ballot: tuple[int, ...], commands: tuple[Command, ...]
+    ) -> None:
+        """Apply one decided value, and answer those of its clients that wait here.
+
+        The answer needs no barrier: what is decided is on the disks of a quorum already.
+        """
+        ctx, waiting = self._ctx, self.waiting
+        out, apply = ctx.out, ctx.machine.apply
+        out.append(make(Decided, (slot, ballot, commands)))
+        for command in commands:
+            answer = apply(command)
+            if waiting:
+                name = command[:2]  # client and seq
+                if waiting.pop(name, None) is not None:
+                    out.append(make(Reply, (*name, answer, False)))
+
+
+def refusal(leader: NodeId | None) -> Answer:
+    """The definite refusal of a node that does not lead, with a hint where it has one."""
+    return Answer("unavailable" if leader is None else "not-leader", None, leader)

@@ -1,0 +1,110 @@
+"""Following and leading, as Multi-Paxos, Fast Paxos and Raft do it alike.
+
+Whoever leads takes its clients' commands into a queue, sends heartbeats, and serves reads; whoever
+stops leading tells every client that waits what can be said truthfully, and waits to be led. How a
+leader is elected, and how its log gets to the others, is what the protocols differ in.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from node_image.protocols.clients import Clients, refusal
+from node_image.protocols.context import FOLLOWER, LEADER, Context
+from node_image.protocols.election_timing import ElectionTiming
+from node_image.protocols.heartbeats import Heartbeats, HeartbeatSender
+from node_image.protocols.interface import Command, NodeId
+from node_image.protocols.lease import Lease
+from node_image.protocols.proposal_queue import ProposalQueue
+from node_image.protocols.reads import AppliedLog, Reads
+from node_image.protocols.tally import Tally
+
+NO_QUORUM: Final = "no quorum answers"
+"""Why a leader steps down that has heard nothing for too long."""
+
+
+class Leadership:
+    """What a node has as a leader, or while it waits for one.
+
+    `queue` holds commands that wait for a slot, `tally` the votes for open slots. The types of
+    parts can be exchanged by subclasses: a mutant does.
+    """
+
+    timing_type: type[ElectionTiming] = ElectionTiming
+    lease_type: type[Lease] = Lease
+    heartbeats_type: type[Heartbeats] = Heartbeats
+    reads_type: type[Reads] = Reads
+    queue_type: type[ProposalQueue] = ProposalQueue
+    tally_type: type[Tally] = Tally
+
+    def __init__(
+        self, context: Context, clients: Clients, log: AppliedLog, sender: HeartbeatSender
+    ) -> None:
+        self._ctx = context
+        self._clients = clients
+        self._sender = sender
+        self.timing = self.timing_type(context)
+        self.lease = self.lease_type(context)
+        self.heartbeats = self.heartbeats_type(context, sender, self.lease)
+        self.reads = self.reads_type(context, log, clients, self.heartbeats, self.lease)
+        self.queue = self.queue_type(context, clients)
+        self.tally = self.tally_type(context)
+
+    def take(self, command: Command, now_us: int) -> bool:
+        """A client asks. True when its command is queued, so that it can be proposed; else the
+        client is answered, or waits for a read."""
+        if self._ctx.role != LEADER:
+            self._ctx.answer(command, refusal(self._ctx.leader))
+        elif command.f == "read" and self.reads.take(command, now_us):
+            pass
+        elif self._clients.take(command, now_us):
+            self.queue.commands.append(command)
+            return True
+        return False
+
+    def start(self, now_us: int, *, first_time: bool) -> None:
+        """The node has recovered from its disk: wait for a leader. Whoever held a lease before the
+        crash holds it still."""
+        self.timing.heard_us = now_us
+        self.lease.grant(None, now_us)
+        if not self._ctx.is_learner:
+            self.timing.start(first_time=first_time)
+
+    def begin(self, now_us: int) -> None:
+        """This node is elected."""
+        self._ctx.role = LEADER
+        self._ctx.leader = self._ctx.node
+        self.heartbeats.reset(now_us)
+        self.reads.clear()
+        self.tally.clear()
+
+    def step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
+        """Stop leading, or being a candidate, and wait to be led; `leader` is the new one, if
+        known."""
+        ctx = self._ctx
+        was = ctx.role
+        ctx.role = FOLLOWER
+        ctx.leader = leader
+        self.reads.clear()
+        self._clients.release(leader)
+        if was == LEADER:
+            self.timing.stopped_leading(lost_quorum=why == NO_QUORUM)
+            ctx.count("step_downs")
+            ctx.note("step-down", **self._sender.leads_in(), why=why)
+        self.timing.wait_for_leader(ctx.config.election_min_us, ctx.config.election_max_us)
+        self.queue.clear()
+        self.tally.clear()
+
+    def on_heartbeat_timer(self, now_us: int) -> None:
+        """Send the next round, or step down when no quorum has answered for too long."""
+        if self._ctx.role != LEADER:
+            return
+        if self.heartbeats.has_lost_quorum(now_us):
+            self.step_down(NO_QUORUM, now_us)
+            return
+        self.begin_round(now_us)
+
+    def begin_round(self, now_us: int) -> None:
+        """Send a round of heartbeats, and the next one after `heartbeat_us`."""
+        self.reads.begin_round(now_us)
+        self._ctx.set_timer("heartbeat", self._ctx.config.heartbeat_us)

@@ -1,0 +1,135 @@
+"""The durable form of a log of slots: what is written, recovery, execution in order, snapshots.
+
+On disk stand the votes, in the order in which they were given, with how far each voter knew the
+decisions then; and, as `Chosen`, what was learned from others (`catch_up`). Replaying them
+therefore repeats what the replica knew, and "slot s is decided" is never read together with a vote
+that was not the decided one: a slot that is decided is not voted on again.
+
+Every `snapshot_every` slots a checkpoint replaces the disk's content by a snapshot and the votes
+after it. The last decided slots are kept in memory a while longer, for the other nodes that missed
+them: most absences are short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from node_image.protocols.ballots import Ballot
+from node_image.protocols.clients import Clients
+from node_image.protocols.context import Context
+from node_image.protocols.interface import Decided
+from node_image.protocols.paxos_messages import Chosen, Promised, Snapshot
+from node_image.protocols.slot_log import SlotLog, Vote
+from node_image.protocols.snapshots import Snapshots
+
+
+class LogStorage:
+    """Writes the log, reads it back, and applies what is decided in the order of slots."""
+
+    __slots__ = ("_clients", "_ctx", "_log", "_snapshots")
+
+    def __init__(self, context: Context, log: SlotLog, clients: Clients) -> None:
+        self._ctx = context
+        self._log = log
+        self._clients = clients
+        self._snapshots = Snapshots(context)
+
+    # ------------------------------------------------------------------ recovery
+
+    def recover(self, disk: Sequence[tuple[Any, ...]]) -> None:
+        """Repeat what the surviving records say, in their order."""
+        log = self._log
+        for record in disk:
+            if isinstance(record, Vote):
+                self.recover_vote(record)
+            elif isinstance(record, Promised):
+                log.promised = max(log.promised, record.ballot)
+            elif isinstance(record, Chosen):
+                self.apply_votes(record.commit)
+                self.apply_entries(record.entries)
+            elif isinstance(record, Snapshot):
+                self.restore(record.slot, record.state)
+            else:
+                self.recover_other(record)
+        log.restart_prefix(log.promised)
+        self._ctx.note("recovered", records=len(disk), applied=log.applied, last=log.last)
+
+    def recover_vote(self, vote: Vote) -> None:
+        log = self._log
+        self.apply_votes(vote.commit)
+        log.promised = max(log.promised, self.ballot_of(vote))
+        if vote.slot > log.applied:
+            log.put(vote)
+
+    def ballot_of(self, vote: Vote) -> Ballot:
+        """The ballot that a vote has promised."""
+        return vote.ballot
+
+    def recover_other(self, record: tuple[Any, ...]) -> None:
+        """A record that only some protocol has."""
+        raise TypeError(f"no record {type(record).__name__} belongs to this protocol")
+
+    def restore(self, slot: int, state: Any) -> None:
+        self._ctx.machine.restore(state)
+        self._log.jump(slot)
+        self._snapshots.last = slot
+
+    # ------------------------------------------------------------------ applying
+
+    def apply(self, slot: int) -> None:
+        """Slot `slot`, the next one, is decided: apply it."""
+        log = self._log
+        assert slot == log.applied + 1, "slots are applied in order, each once"
+        vote = log.entries[slot]
+        log.applied = slot
+        self._clients.execute(slot, vote.ballot, vote.commands)
+
+    def apply_votes(self, through: int) -> None:
+        """The votes held up to `through` are the decided values: apply them in order."""
+        log = self._log
+        while log.applied < through and (log.applied + 1) in log.entries:
+            self.apply(log.applied + 1)
+
+    def apply_entries(self, entries: Iterable[Vote]) -> None:
+        """Take decided values from elsewhere: those that come next, in order."""
+        log = self._log
+        for vote in entries:
+            if vote.slot == log.applied + 1:
+                log.put(vote)
+                self.apply(vote.slot)
+
+    def commit_to(self, commit: int) -> None:
+        """The leader of the promised ballot says that the slots up to `commit` are decided.
+
+        Its values are the votes given in its own ballot: hence `prefix`.
+        """
+        log = self._log
+        if log.applied < commit:
+            self.apply_votes(commit if commit < log.prefix else log.prefix)
+            self.checkpoint_if_due()
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def checkpoint_if_due(self) -> None:
+        if self._snapshots.is_due(self._log.applied):
+            self.checkpoint(self._ctx.machine.snapshot())
+            self._log.forget(self._snapshots.may_forget(self._log.applied))
+
+    def checkpoint(self, state: Any) -> None:
+        """Replace the disk by a snapshot of what is applied, and all that is still open."""
+        log = self._log
+        votes = () if self._ctx.is_learner else tuple(log.open())
+        records = (Snapshot(log.applied, state), *self.open_promises(), *votes)
+        self._snapshots.write(log.applied, records)
+
+    def open_promises(self) -> Iterator[tuple[Any, ...]]:
+        """The promises that must outlive a checkpoint, as records."""
+        yield Promised(self._log.promised)
+
+    # ------------------------------------------------------------------ telling
+
+    def decided_log(self, start: int) -> Iterator[Decided]:
+        """The decided slots that are still held, from `start` on."""
+        for vote in self._log.held(start, self._log.applied):
+            yield Decided(vote.slot, vote.ballot, vote.commands)

@@ -1,0 +1,33 @@
+"""When a replica of a log replaces what its disk holds by a snapshot (in Paxos and Raft)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node_image.protocols.context import Context
+from node_image.protocols.interface import Checkpoint
+
+
+class Snapshots:
+    """`last` is the slot up to which the snapshot on disk goes."""
+
+    __slots__ = ("_ctx", "last")
+
+    def __init__(self, context: Context) -> None:
+        self._ctx = context
+        self.last = 0
+
+    def is_due(self, applied: int) -> bool:
+        return applied - self.last >= self._ctx.config.snapshot_every
+
+    def may_forget(self, applied: int) -> int:
+        """Up to here the log in memory can go, when a snapshot has just been taken: half of the
+        distance between two is kept for nodes that were away for a moment."""
+        return applied - self._ctx.config.snapshot_every // 2
+
+    def write(self, slot: int, records: tuple[tuple[Any, ...], ...]) -> None:
+        """Replace the disk's content by these records, a snapshot of `slot` first."""
+        self.last = slot
+        self._ctx.out.append(Checkpoint(records))
+        self._ctx.count("snapshots")
+        self._ctx.note("snapshot", slot=slot)

@@ -1,0 +1,46 @@
+"""Who voted for what is open: the leader's count of votes, slot by slot."""
+
+from __future__ import annotations
+
+from node_image.protocols.context import Context
+from node_image.protocols.interface import NodeId
+from node_image.protocols.quorums import NOBODY
+
+
+class Tally:
+    """`votes`: for every slot that this leader has proposed and that is not decided, the acceptors
+    that voted for it."""
+
+    __slots__ = ("_ctx", "votes")
+
+    def __init__(self, context: Context) -> None:
+        self._ctx = context
+        self.votes: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.votes)
+
+    def open(self, slot: int) -> None:
+        """Count votes for this slot, from nobody's on."""
+        self.votes[slot] = NOBODY
+
+    def count(self, voter: NodeId, first: int, upto: int) -> None:
+        """The acceptor has voted for these slots, as far as they are open."""
+        votes, vote = self.votes, self._ctx.quorums.vote
+        for slot in range(first, upto + 1):
+            if slot in votes:
+                votes[slot] = vote(votes[slot], voter)
+
+    def close_if_chosen(self, slot: int) -> bool:
+        """Whether the slot was open, and a quorum has voted for it; then it is open no more."""
+        votes = self.votes.get(slot)
+        if votes is None or not self.is_chosen(votes):
+            return False
+        del self.votes[slot]
+        return True
+
+    def is_chosen(self, votes: int) -> bool:
+        return self._ctx.quorums.phase2(votes)
+
+    def clear(self) -> None:
+        self.votes.clear()
