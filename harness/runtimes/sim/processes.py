@@ -23,9 +23,7 @@ from node_image.protocols.context import Context
 from node_image.protocols.interface import ClusterConfig, ConsensusProtocol
 from node_image.state_machine import KeyValue
 
-ProtocolFactory: TypeAlias = Callable[
-    [int, ClusterConfig, KeyValue, Random, Callable[[], int]], ConsensusProtocol
-]
+ProtocolFactory: TypeAlias = Callable[[Context], ConsensusProtocol]
 
 
 class ProcessEvent(NamedTuple):
