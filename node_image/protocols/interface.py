@@ -32,10 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
-
-if TYPE_CHECKING:
-    from node_image.protocols.context import Context
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 Json: TypeAlias = Any
 """What JSON can hold: None, bool, int, float, str, list or dict of them."""
@@ -251,8 +248,6 @@ class ConsensusProtocol(Protocol):
     messages: ClassVar[tuple[type, ...]]
     records: ClassVar[tuple[type, ...]]
     counters: dict[str, int]
-
-    def __init__(self, context: Context) -> None: ...
 
     def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]: ...
 
