@@ -96,14 +96,20 @@ def drop_program(loss: Mapping[str, float]) -> Program:
     return _by_address(Side.DESTINATION, actions, PASS)
 
 
-def receive_program(loss: Mapping[str, float], silent: Collection[str] = ()) -> Program:
+def receive_program(
+    loss: Mapping[str, float],
+    silent: Collection[str] = (),
+    alone: Mapping[str, float] | None = None,
+) -> Program:
     """The program for the ingress, by source address.
 
     With probability 1 all that comes from the address is dropped; with less, only broadcast and
     multicast are: what is sent to this host alone was lost at the sender already.
-    Address resolution by the sources in `silent` is dropped too. Raises BadRequest.
+    Address resolution by the sources in `silent` is dropped too. `alone` are senders without an
+    agent: of everything that comes from them a share is lost here. Raises BadRequest.
     """
-    actions = {
+    actions = {address: _drop(address, share) for address, share in (alone or {}).items()}
+    actions |= {
         address: _drop(address, share)
         if share >= 1
         else [

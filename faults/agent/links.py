@@ -58,19 +58,21 @@ def attach_clsact(netlink: Netlink, interface: int) -> bool:
 class LinkRules:
     """Probability of loss by address: of what is sent, and of what is received.
 
+    `alone`: of all that is received from there, since its sender has no agent that would lose it.
     `silent`: the address resolution of these is cut as well.
     """
 
     sent: Mapping[str, float] = field(default_factory=dict)
     received: Mapping[str, float] = field(default_factory=dict)
     silent: frozenset[str] = frozenset()
+    alone: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def programs(self) -> dict[str, Program]:
         """By direction. Raises BadRequest."""
         return {
             "egress": drop_program(self.sent),
-            "ingress": receive_program(self.received, sorted(self.silent)),
+            "ingress": receive_program(self.received, sorted(self.silent), self.alone),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ class LinkRules:
             "loss": {a: p for a, p in self.sent.items() if p < 1},
             "drop_from": [a for a, p in self.received.items() if p >= 1],
             "loss_from": {a: p for a, p in self.received.items() if p < 1},
+            "loss_in": dict(self.alone),
             "passes": [] if self.silent else ["arp", "ipv6 neighbour discovery"],
         }
 
@@ -87,7 +90,7 @@ NO_RULES: Final = LinkRules()
 
 
 def wanted_rules(request: Mapping[str, Any]) -> LinkRules:
-    """The request's `drop_to`, `loss`, `drop_from`, `loss_from` and `cut_neighbours`.
+    """The request's `drop_to`, `loss`, `drop_from`, `loss_from`, `loss_in` and `cut_neighbours`.
 
     What is cut is not also lossy. Address resolution is cut only where both directions are: a
     one-way cut needs its answers. Raises BadRequest.
@@ -98,7 +101,8 @@ def wanted_rules(request: Mapping[str, Any]) -> LinkRules:
     if not isinstance(silent, bool):
         raise BadRequest(f"cut_neighbours is {silent!r}", "give true or false")
     both_ways = {a for a, p in sent.items() if p >= 1 and received.get(a, 0) >= 1}
-    return LinkRules(sent, received, frozenset(both_ways if silent else ()))
+    alone = _wanted_loss(request, "", "loss_in")
+    return LinkRules(sent, received, frozenset(both_ways if silent else ()), alone)
 
 
 def _wanted_loss(request: Mapping[str, Any], cut: str, lossy: str) -> dict[str, float]:

@@ -62,13 +62,14 @@ class Measurer:
         peers: Mapping[str, Sequence[str]],
         nonce: str,
         *,
+        sources: Mapping[str, Sequence[str]] | None = None,
         count: int,
         gap_us: int,
         size: int,
         listen_ms: float,
     ) -> dict[str, Any]:
         """Sends `count` datagrams of `size` bytes to each address, every `gap_us`, and listens
-        for `listen_ms` more. `links`: what came from each peer, by its name."""
+        for `listen_ms` more. `links`: what came from each of `sources` (by default the peers)."""
         key = nonce.encode()[:32].ljust(32, b"\0")
         targets = [
             (a if ":" in a or not self._v6 else f"::ffff:{a}", self.port)
@@ -83,7 +84,7 @@ class Measurer:
             came = {a: list(got) for a, got in self._rounds.get(key, {}).items()}
         links = {
             name: summary([one for a in listed for one in came.get(a, [])], size)
-            for name, listed in peers.items()
+            for name, listed in (peers if sources is None else sources).items()
         }
         return {"began_ns": began_ns, "sent_ns": sent_ns, "sent": count, "links": links}
 

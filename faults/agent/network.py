@@ -49,13 +49,18 @@ class Network:
         return {"ok": True, "how": f"udp ports {port} and {self._measurer.port}"}
 
     def links(self, request: Request, wait: Wait) -> Answer:
-        """drop_to, drop_from: addresses; loss, loss_from: {address: probability};
-        cut_neighbours. The whole set of rules; empty heals."""
+        """drop_to, drop_from: addresses; loss, loss_from, loss_in: {address: probability};
+        cut_neighbours. See `links.wanted_rules`. The whole set of rules; empty heals."""
         return self.cuts.set(wanted_rules(request), wait)
 
     def shape(self, request: Request, wait: Wait) -> Answer:
         """shapes: {address: {delay_us, ...}}. The whole set; empty heals."""
         return self.shaper.set(wanted_shapes(request.get("shapes", {})), wait)
+
+    def prepare_shaping(self) -> Answer:
+        """Makes devices and threads that the first shape would otherwise wait for."""
+        self.shaper.prepare()
+        return {"done_ns": time.monotonic_ns()}
 
     def addresses(self) -> Answer:
         """By interface: its hardware address and its IP addresses."""
@@ -80,17 +85,19 @@ class Network:
         )
 
     def measure_links(self, request: Request) -> Answer:
-        """peers; nonce; count: datagrams to each; gap_us between them; size in bytes; listen_ms:
-        how long to listen after the last."""
+        """peers to send to; sources to listen to, if others; nonce; count: datagrams to each;
+        gap_us between them; size in bytes; listen_ms: how long to listen after the last."""
         if self._measurer is None:
             raise self._problem
         count = int(number(request, "count", 1, COUNT_MAX, 50))
         gap_us = int(number(request, "gap_us", 0, GAP_US_MAX, 1000))
         if count * gap_us > SENDING_S_MAX * 1e6:
             raise BadRequest(f"{count} datagrams every {gap_us} us", "send for a minute at most")
+        peers = wanted_peers(request.get("peers"))
         return self._measurer.measure(
-            wanted_peers(request.get("peers")),
+            peers,
             nonce_of(request),
+            sources=wanted_peers(request.get("sources", peers)),
             count=count,
             gap_us=gap_us,
             size=int(number(request, "size", SIZE_LEAST, SIZE_MAX, SIZE_LEAST)),

@@ -51,6 +51,7 @@ STROBE_MS_LEAST: Final = 2
 LANES: Final = {
     "links": "network",
     "shape": "network",
+    "prepare_shaping": "network",
     "kill": "process",
     "stop": "process",
     "pause": "process",
@@ -93,6 +94,9 @@ class Operations:
     def shape(self, request: Request) -> Answer:
         """How packets are delayed, reordered and so on: see `Network.shape`."""
         return self.network.shape(request, self._wait(request))
+
+    def prepare_shaping(self, request: Request) -> Answer:
+        return self.network.prepare_shaping()
 
     def addresses(self, request: Request) -> Answer:
         return self.network.addresses()

@@ -41,6 +41,12 @@ class Shaper:
         self._netem = netem if "netem" in self._usable else None
         return "+".join(self._usable)
 
+    def prepare(self) -> None:
+        """What takes some milliseconds and changes nothing yet: the wire's device and thread."""
+        with self._lock:
+            if "wire" in self._usable:
+                self._wire.prepare()
+
     def set(self, shapes: Mapping[str, Shape], wait: Wait = no_wait) -> dict[str, Any]:
         """After `wait` these links are shaped and no others. Raises Unsupported, Failed.
 

@@ -31,6 +31,6 @@ KIND: Final = FaultKind(
     fault=Delay,
     generator=Generator("delay", 500 * MS, 6 * SECOND, 3, _draw),
     order=60,
-    runtimes=("sim",),
+    runtimes=("docker", "sim"),
     mix_weight=2,
 )

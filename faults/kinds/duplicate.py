@@ -34,6 +34,6 @@ KIND: Final = FaultKind(
     fault=Duplicate,
     generator=Generator("duplicate", 500 * MS, 6 * SECOND, 3, _draw),
     order=70,
-    runtimes=("sim",),
+    runtimes=("docker", "sim"),
     mix_weight=2,
 )

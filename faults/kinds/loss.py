@@ -31,6 +31,6 @@ KIND: Final = FaultKind(
     fault=Loss,
     generator=Generator("loss", 500 * MS, 6 * SECOND, 3, _draw),
     order=50,
-    runtimes=("sim",),
+    runtimes=("docker", "sim"),
     mix_weight=2,
 )

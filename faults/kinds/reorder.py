@@ -34,6 +34,6 @@ KIND: Final = FaultKind(
     fault=Reorder,
     generator=Generator("reorder", 500 * MS, 6 * SECOND, 3, _draw),
     order=80,
-    runtimes=("sim",),
+    runtimes=("docker", "sim"),
     mix_weight=2,
 )

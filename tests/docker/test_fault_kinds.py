@@ -12,12 +12,19 @@ from faults.description import Fault
 from faults.kinds.amnesia import Amnesia
 from faults.kinds.clock import ClockJump
 from faults.kinds.clog import Clog
+from faults.kinds.corrupt import Corrupt
 from faults.kinds.crash_loop import CrashLoop
+from faults.kinds.delay import Delay
 from faults.kinds.drift import Drift
+from faults.kinds.duplicate import Duplicate
 from faults.kinds.flapping import Flapping
 from faults.kinds.kill import Kill
+from faults.kinds.loss import Loss
 from faults.kinds.memory import MemoryPressure
 from faults.kinds.monotonic import MonotonicJump
+from faults.kinds.partition import Partition
+from faults.kinds.rate import Rate
+from faults.kinds.reorder import Reorder
 from faults.kinds.rolling import Rolling
 from faults.kinds.slow_cpu import SlowCpu
 from faults.kinds.stop import Stop
@@ -121,6 +128,37 @@ def test_links_that_flap_and_nodes_that_are_cut_off_one_by_one(tmp_path: Path) -
     assert {fault["kind"] for fault in faults.values()} == {"partition"}
     flapping = [fault["what"] for name, fault in faults.items() if name.startswith("flap")]
     assert len(flapping) == 3 and flapping[0] == flapping[1] == flapping[2]
+
+
+def test_links_that_lose_delay_copy_and_disorder_packets(tmp_path: Path) -> None:
+    """Each kind alone; and three that overlap, one of them a partition, compose."""
+    at = 200 * MS
+    slot: dict[str, int] = {"duration_us": 900 * MS}
+    result = run(
+        tmp_path,
+        [
+            Loss(id="loss", start_us=at, nodes=(1,), percent=30, **slot),
+            Delay(
+                id="delay", start_us=at + 2 * SECOND, nodes=(2,), delay_us=30 * MS,
+                jitter_us=20 * MS, clients=True, **slot,
+            ),
+            Corrupt(id="corrupt", start_us=at + 4 * SECOND, nodes=(2,), percent=30, **slot),
+            Rate(id="rate", start_us=at + 6 * SECOND, nodes=(3,), kbps=512, **slot),
+            Duplicate(id="copy", start_us=at + 8 * SECOND, nodes=(1,), percent=30,
+                      spread_us=50 * MS, duration_us=2 * SECOND),
+            Reorder(id="disorder", start_us=at + 8 * SECOND, nodes=(2,), percent=30,
+                    window_us=50 * MS, duration_us=2 * SECOND),
+            Partition(id="cut", start_us=at + 9 * SECOND, nodes=(3,), shape="one-way-in", **slot),
+        ],
+        11_500 * MS,
+    )  # fmt: skip
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    faults = found(result)
+    measured = {name: faults[name]["inject"]["evidence"]["measured"] for name in ("loss", "delay")}
+    assert set(measured["loss"]) == {"n1 to n2", "n1 to n3", "n2 to n1", "n3 to n1"}
+    assert all(0 < link["received"] < link["sent"] for link in measured["loss"].values())
+    assert all(link["delay_us_min"] >= 29_800 for link in measured["delay"].values())
+    assert faults["cut"]["inject"]["evidence"]["measured"]["n1 to n3"]["received"] == 0
 
 
 def test_a_node_that_starts_from_empty_data_says_so(tmp_path: Path) -> None:

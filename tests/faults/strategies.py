@@ -35,6 +35,8 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "delay": LINK_FAULT | {"delay_us": TIMES, "jitter_us": TIMES},
     "duplicate": LINK_FAULT | {"percent": PERCENT, "spread_us": TIMES},
     "reorder": LINK_FAULT | {"percent": PERCENT, "window_us": TIMES},
+    "corrupt": LINK_FAULT | {"percent": PERCENT},
+    "rate": LINK_FAULT | {"kbps": st.integers(1, 10_000_000)},
     "stop": {"grace_us": st.integers(0, 15_000_000)},
     "amnesia": {},
     "crash-loop": {"down_us": st.integers(10**9, 10**12), "up_us": st.integers(10**9, 10**12)},

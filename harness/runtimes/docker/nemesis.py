@@ -39,8 +39,9 @@ class Nemesis:
         cluster = Cluster(engine, pods, agents, ask_clock, zero_ns)
         processes = Processes(cluster)
         self._agents = agents
+        self._network = Network(cluster)
         self.handlers: Handlers = {
-            **Network(cluster).handlers(),
+            **self._network.handlers(),
             **processes.handlers(),
             **Clocks(cluster).handlers(),
             **Resources(cluster, processes).handlers(),
@@ -58,6 +59,12 @@ class Nemesis:
                         f"this machine cannot have {kind} faults: {can['error']}",
                         remedy=str(can.get("remedy", "")),
                     )
+
+    async def prepare(self, kinds: Sequence[str]) -> None:
+        """What takes time, and can be done before the first fault of these kinds."""
+        if kinds:
+            needs = [h.needs for k in kinds if (h := self.handlers.get(KINDS[k].fault))]
+            await self._network.prepare(shaping="shaping" in needs)
 
     async def inject(self, fault: Fault) -> FaultReport:
         """Raises UnsupportedFault; every other failure is in the report."""

@@ -47,6 +47,8 @@ class Pod:
     node: int
     agent_id: str
     address: str = ""
+    gateway: str = ""
+    """The address of the network's bridge, from which clients outside come."""
     client_port: int = 0
     node_id: str = ""
     volume: str = ""
@@ -101,6 +103,7 @@ class PodEngine:
             state = self.api.inspect_container(pod.agent_id)
         settings = state["NetworkSettings"]
         pod.address = settings["Networks"][self.network]["IPAddress"]
+        pod.gateway = settings["Networks"][self.network]["Gateway"]
         bound = (settings["Ports"] or {}).get(f"{self.client_port}/tcp")
         if not pod.address or not bound:
             raise StartError(

@@ -156,6 +156,7 @@ class DockerRuntime:
             self._engine, self._pods, self._agents, self._ask_clock, lambda: self._zero_ns
         )
         self._nemesis.require(self.config.faults.kinds)
+        await self._nemesis.prepare(self.config.faults.kinds)
 
     async def _start_agent(self, pod: Pod) -> None:
         await self._agents[pod.node].attach(self._api)

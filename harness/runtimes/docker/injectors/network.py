@@ -1,109 +1,278 @@
-"""Partitions: all agents change their filters at one time, and probe every link.
+"""Faults of links: partition, loss, delay, reorder, duplicate, corrupt, rate.
 
-Partitions compose: what the network must look like is the union of the active ones, and every
-change sets it whole, on every agent, at one monotonic time a few milliseconds ahead. Then every
-agent sends probes to every other, and the directed matrix of what arrived must be the one wanted.
+They compose (`link_state`): every change tells every agent the whole of what its links must look
+like, for one monotonic time a few milliseconds ahead. Then the agents prove it. Cuts: everybody
+sends to everybody, alone and by broadcast and multicast, and the directed matrix of what arrived
+must be the one wanted. Everything else: numbered datagrams are timed and counted (`link_evidence`).
+
+Changing is quick and proving takes long, so they have locks of their own: a partition does not wait
+for the proof of a delay. Where the network is changed while it is being measured, the measurement
+is repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
 
-from faults.description import Link
-from faults.kinds.partition import Partition, links_cut
-from harness.runtimes.docker.agents import Agent
+from faults.description import Fault, Link
+from faults.kinds.corrupt import Corrupt
+from faults.kinds.delay import Delay
+from faults.kinds.duplicate import Duplicate
+from faults.kinds.loss import Loss
+from faults.kinds.partition import Partition
+from faults.kinds.rate import Rate
+from faults.kinds.reorder import Reorder
+from faults.link_fault import LinkFault
 from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
+from harness.runtimes.docker.injectors.link_evidence import (
+    Measurement,
+    measurement_for,
+    problems_of,
+)
+from harness.runtimes.docker.injectors.link_state import (
+    CLIENTS,
+    UNTOUCHED,
+    Addresses,
+    LinkState,
+    addresses_of,
+    effect_of,
+    rules_for,
+    shapes_for,
+    states,
+)
 from harness.runtimes.interface import FaultReport
 
 AHEAD_NS: Final = 6_000_000
 """How far ahead the common time lies: longer than it takes to tell every agent."""
 LISTEN_MS: Final = 60
 """How long a cut link is listened on before it counts as cut."""
-PROBE_ROUNDS: Final = 3
+PROOF_ROUNDS: Final = 4
+"""The last of them keeps the network from being changed meanwhile."""
+GROUPS: Final = ("broadcast", "multicast", "multicast6")
 
 
 class Network:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._partitions: dict[str, Partition] = {}
-        self._lock = asyncio.Lock()
+        self._active: dict[str, Fault] = {}
+        self._known: dict[int, Addresses] = {}
+        self._groups: dict[str, set[Link]] = {}
+        """By kind of group, the links that pass it while nothing is cut."""
+        self._shaped = False
+        self._changing = asyncio.Lock()
+        self._proving = asyncio.Lock()
+        self._version = 0
         self._nonce = 0
 
     def handlers(self) -> Handlers:
-        return {Partition: Handler(self._partition, self._rejoin, "links")}
+        handlers: Handlers = {
+            Partition: Handler(self._inject, self._heal, "links"),
+            Loss: Handler(self._inject, self._heal, "links"),
+        }
+        for kind in (Delay, Duplicate, Reorder, Corrupt, Rate):
+            handlers[kind] = Handler(self._inject, self._heal, "shaping")
+        return handlers
 
-    async def _partition(self, fault: Partition) -> FaultReport:
-        async with self._lock:
-            self._partitions[fault.id] = fault
-            return await self._set_network()
+    async def prepare(self, *, shaping: bool) -> None:
+        """Learn the agents' addresses, and what their links pass as long as nothing is cut; have
+        the agents make ready what takes milliseconds, if links will be shaped."""
+        await self._learn()
+        if shaping:
+            calls = (agent.call("prepare_shaping") for agent in self._cluster.agents.values())
+            await asyncio.gather(*calls)
 
-    async def _rejoin(self, fault: Partition) -> FaultReport:
-        async with self._lock:
-            self._partitions.pop(fault.id, None)
-            return await self._set_network()
+    async def _inject(self, fault: Fault) -> FaultReport:
+        if isinstance(fault, LinkFault):
+            effect_of(fault)  # raises UnsupportedFault before anything is changed
+        async with self._changing:
+            self._active[fault.id] = fault
+            moments = await self._change()
+        return await self._prove(fault, moments)
 
-    async def _set_network(self) -> FaultReport:
-        cut = links_cut(self._partitions.values())
+    async def _heal(self, fault: Fault) -> FaultReport:
+        async with self._changing:
+            self._active.pop(fault.id, None)
+            moments = await self._change()
+        return await self._prove(fault, moments)
+
+    # ------------------------------------------------------------------ changing
+
+    def _wanted(self) -> dict[Link, LinkState]:
+        return states(self._active.values(), sorted(self._cluster.pods))
+
+    async def _change(self) -> dict[int, int]:
+        """Tell all agents; per node, when it had taken effect."""
+        if not self._known:
+            await self._learn()
+        self._version += 1
+        wanted = self._wanted()
+        shaping = any(state.shape() for state in wanted.values())
         at_ns = time.monotonic_ns() + AHEAD_NS
 
-        async def tell(node: int, agent: Agent) -> tuple[int, int]:
-            drop_to = [self._cluster.pods[b].address for a, b in sorted(cut) if a == node]
-            answer = await agent.call("links", drop_to=drop_to, at_ns=at_ns)
-            return node, self._cluster.since_zero_ns(answer["done_ns"])
+        async def tell(node: int) -> tuple[int, int]:
+            agent = self._cluster.agents[node]
+            calls = [agent.call("links", **rules_for(node, wanted, self._known), at_ns=at_ns)]
+            if shaping or self._shaped:
+                shapes = shapes_for(node, wanted, self._known)
+                calls.append(agent.call("shape", shapes=shapes, at_ns=at_ns))
+            answers = await asyncio.gather(*calls)
+            return node, self._cluster.since_zero_ns(max(a["done_ns"] for a in answers))
 
-        moments = dict(await asyncio.gather(*(tell(n, a) for n, a in self._cluster.agents.items())))
-        arrived = await self._probe(cut)
-        wanted = self._all_links() - cut
-        wrong = sorted(arrived ^ wanted)
+        moments = dict(await asyncio.gather(*(tell(node) for node in self._cluster.agents)))
+        self._shaped = shaping
+        return moments
+
+    async def _learn(self) -> None:
+        async def ask(node: int) -> tuple[int, Addresses]:
+            answer = await self._cluster.agents[node].call("addresses")
+            return node, addresses_of(answer, self._cluster.pods[node].gateway)
+
+        self._known = dict(await asyncio.gather(*(ask(node) for node in self._cluster.agents)))
+        _, self._groups = await self._arrivals(states((), sorted(self._cluster.pods)))
+
+    # ------------------------------------------------------------------ proving
+
+    async def _prove(self, fault: Fault, moments: dict[int, int]) -> FaultReport:
+        """Until a round of probes that nothing disturbed agrees, or the rounds are over."""
+        async with self._proving:
+            for round_number in range(1, PROOF_ROUNDS + 1):
+                async with AsyncExitStack() as stack:
+                    if round_number == PROOF_ROUNDS:
+                        await stack.enter_async_context(self._changing)
+                    version, wanted = self._version, self._wanted()
+                    evidence, problems = await self._look(wanted, fault)
+                    if not problems and version == self._version:
+                        break
         spread_us = (max(moments.values()) - min(moments.values())) // 1000
         return FaultReport(
             moments,
-            verified=not wrong,
-            evidence={
-                "probes_arrived": len(arrived),
-                "probes_lost": len(cut),
-                "links": self._matrix(arrived),
-                "spread_us": spread_us,
-            },
-            problem=self._explain(wrong, cut) if wrong else None,
+            verified=not problems,
+            evidence=evidence | {"spread_us": spread_us, "rounds": round_number},
+            problem="; ".join(problems) or None,
         )
 
-    async def _probe(self, cut: frozenset[Link]) -> frozenset[Link]:
-        """The directed links on which probes arrived; asks again while an open one is silent."""
-        arrived: set[Link] = set()
-        for _ in range(PROBE_ROUNDS):
-            self._nonce += 1
-            answers = await asyncio.gather(
-                *(self._probe_one(node, cut) for node in self._cluster.agents)
+    async def _look(
+        self, wanted: Mapping[Link, LinkState], fault: Fault
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Evidence about every link between nodes, and what is wrong with it."""
+        evidence, problems = await self._probe(wanted)
+        if isinstance(fault, Partition) and not self._shaped:
+            return evidence, problems
+        between = {link: state for link, state in wanted.items() if CLIENTS not in link}
+        # Links that the fault has left are looked at as closely as when it was there.
+        effects = [effect_of(fault)] if isinstance(fault, LinkFault) else []
+        touched = [
+            link
+            for link, state in between.items()
+            if state != UNTOUCHED or (isinstance(fault, LinkFault) and fault.covers(link))
+        ]
+        measured: dict[str, Any] = {}
+        for links in (touched, [link for link in between if link not in touched]):
+            if not links:
+                continue
+            closely = effects if links is touched else []
+            how = measurement_for([*(between[link] for link in links), *closely])
+            found = await self._measure(links, how)
+            for link in links:
+                seen = found.get(link, {})
+                problems += [f"{_name(link)}: {it}" for it in problems_of(between[link], seen, how)]
+                if links is touched:
+                    measured[_name(link)] = {"sent": how.count, **_short(seen)}
+        if any(CLIENTS in link for link in wanted):
+            evidence["clients"] = "set in the kernel, not measured: no agent is at their end"
+        return evidence | {"measured": measured}, problems
+
+    async def _probe(self, wanted: Mapping[Link, LinkState]) -> tuple[dict[str, Any], list[str]]:
+        """Who is reached: links that are cut must be silent, untouched ones open."""
+        cut = {link for link, state in wanted.items() if state.is_cut}
+        arrived, to_groups = await self._arrivals(wanted)
+        open_links = {link for link, state in wanted.items() if state == UNTOUCHED}
+        wrong = [f"{_name(link)} is open and should not be" for link in sorted(arrived & cut)]
+        wrong += [f"{_name(link)} is silent" for link in sorted(open_links - arrived)]
+        for kind, links in to_groups.items():
+            missing = (self._groups[kind] & open_links) - links
+            wrong += [f"{kind} passes from {_name(link)}" for link in sorted(links & cut)]
+            wrong += [f"{kind} does not pass from {_name(link)}" for link in sorted(missing)]
+        return {
+            "probes_arrived": len(arrived),
+            "probes_lost": len(cut - arrived),
+            "links": self._matrix(arrived),
+            "groups_arrived": {kind: len(links) for kind, links in to_groups.items()},
+            "passes": ["arp", "ipv6 neighbour discovery"] if cut else [],
+        }, wrong
+
+    async def _arrivals(
+        self, wanted: Mapping[Link, LinkState]
+    ) -> tuple[set[Link], dict[str, set[Link]]]:
+        """The directed links on which datagrams arrived: to a node alone, and by kind of group."""
+        self._nonce += 1
+        nonce = f"p{self._nonce}"
+
+        async def ask(node: int) -> tuple[int, Mapping[str, Any]]:
+            others = [n for n in self._cluster.pods if n != node]
+            expect = [n for n in others if wanted[n, node] == UNTOUCHED]
+            answer = await self._cluster.agents[node].call(
+                "probe_links",
+                peers={str(n): list(self._known[n].every) for n in others},
+                expect=expect,
+                nonce=nonce,
+                listen_ms=LISTEN_MS,
+                groups=True,
             )
-            arrived = {link for links in answers for link in links}
-            if arrived >= self._all_links() - cut:
-                break
-        return frozenset(arrived)
+            return node, answer
 
-    async def _probe_one(self, node: int, cut: frozenset[Link]) -> list[Link]:
-        peers = {str(n): p.address for n, p in self._cluster.pods.items() if n != node}
-        expect = [n for n in self._cluster.pods if n != node and (n, node) not in cut]
-        answer = await self._cluster.agents[node].call(
-            "probe_links", peers=peers, expect=expect, nonce=self._nonce, listen_ms=LISTEN_MS
-        )
-        return [(int(source), node) for source in answer["arrived"]]
+        answers = await asyncio.gather(*(ask(node) for node in self._cluster.agents))
+        arrived = {(int(source), node) for node, said in answers for source in said["arrived"]}
+        to_groups = {
+            kind: {(int(source), node) for node, said in answers for source in said["groups"][kind]}
+            for kind in GROUPS
+        }
+        return arrived, to_groups
 
-    def _all_links(self) -> frozenset[Link]:
-        return frozenset((a, b) for a in self._cluster.pods for b in self._cluster.pods if a != b)
+    async def _measure(self, links: Sequence[Link], how: Measurement) -> dict[Link, Any]:
+        """What these links did to datagrams that were sent over them at the same time."""
+        self._nonce += 1
+        nonce = f"m{self._nonce}"
 
-    def _matrix(self, arrived: frozenset[Link]) -> dict[str, str]:
+        async def ask(node: int) -> list[tuple[Link, Any]]:
+            to = {str(b): list(self._known[b].routed[:1]) for a, b in links if a == node}
+            of = {str(a): list(self._known[a].routed[:1]) for a, b in links if b == node}
+            if not to and not of:
+                return []
+            answer = await self._cluster.agents[node].call(
+                "measure_links",
+                peers=to,
+                sources=of,
+                nonce=nonce,
+                count=how.count,
+                gap_us=how.gap_us,
+                size=how.size,
+                listen_ms=how.listen_ms,
+            )
+            return [((int(source), node), said) for source, said in answer["links"].items()]
+
+        answers = await asyncio.gather(*(ask(node) for node in self._cluster.agents))
+        return {link: said for answer in answers for link, said in answer}
+
+    def _matrix(self, arrived: set[Link]) -> dict[str, str]:
         """Per node whom its probes reached, such as {"n1": "n2 n3"}."""
         return {
             f"n{a}": " ".join(f"n{b}" for b in sorted(self._cluster.pods) if (a, b) in arrived)
             for a in sorted(self._cluster.pods)
         }
 
-    def _explain(self, wrong: list[Link], cut: frozenset[Link]) -> str:
-        words = [
-            f"n{a} to n{b} is {'open' if (a, b) in cut else 'silent'} and should not be"
-            for a, b in wrong
-        ]
-        return "; ".join(words)
+
+def _name(link: Link) -> str:
+    return " to ".join("clients" if n == CLIENTS else f"n{n}" for n in link)
+
+
+def _short(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what was measured, what a person wants to see."""
+    delays = found.get("delay_us", {})
+    kept = {f"delay_us_{name}": delays[name] for name in ("min", "p50", "p99") if name in delays}
+    counts = {name: found.get(name, 0) for name in ("received", "duplicates", "reordered")}
+    return {**counts, **kept, "rate_bps": found.get("rate_bps")}

@@ -1,0 +1,115 @@
+"""Does a link do what it should? Judged from datagrams that the agents sent over it.
+
+What is random is compared with six standard deviations of what chance allows, so a correct link
+is called wrong once in some hundred million times; and where so many packets were sent that the
+effect must be seen, it must be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil, sqrt
+from typing import Any, Final
+
+from harness.runtimes.docker.injectors.link_state import UNTOUCHED, LinkState
+
+SIGMAS: Final = 6.0
+SEEN_FROM: Final = 14.0
+"""Expected events from which not a single one is a proof: chance is exp(-14)."""
+SLACK_SHARE: Final = 0.01
+"""Of packets that a busy machine itself may lose."""
+EARLY_US: Final = 200
+"""The clocks of a delay are read in two processes; the kernel counts netem's in ticks."""
+TOLERANCE_US: Final = 25_000
+"""How much later than asked the median may be on a busy machine."""
+UNTOUCHED_US: Final = 10_000
+"""The quickest packet of an untouched link is quicker than this."""
+RATE_SLACK: Final = 1.15
+PROOF_EVENTS: Final = 20
+COUNT_LEAST, COUNT_MOST = 60, 1_200
+COUNT_UNTOUCHED: Final = 12
+SIZE_SMALL, SIZE_LARGE = 64, 1_000
+FRAME_EXTRA: Final = 42
+RATE_SECONDS: Final = 0.25
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is sent over each link, and how long it is listened."""
+
+    count: int
+    gap_us: int
+    size: int
+    listen_ms: int
+
+
+def measurement_for(wanted: Iterable[LinkState]) -> Measurement:
+    """One that shows the effects on these links."""
+    states = list(wanted)
+    if all(state == UNTOUCHED for state in states):
+        return Measurement(COUNT_UNTOUCHED, 1_000, SIZE_SMALL, 30)
+    shares = [
+        share
+        for state in states
+        for share in (state.loss, state.reorder, state.duplicate, state.corrupt)
+        if 0 < share < 1
+    ]
+    count = max([COUNT_LEAST, *(ceil(PROOF_EVENTS / share) for share in shares)])
+    listen_ms = 60 + max(state.longest_us for state in states) // 1000
+    slowest = min((state.kbps for state in states if state.kbps), default=0)
+    if slowest:  # enough to fill the link for a while, and no more than passes in that time
+        count = max(10, ceil(slowest * 1000 * RATE_SECONDS / 8 / (SIZE_LARGE + FRAME_EXTRA)))
+        listen_ms += ceil(RATE_SECONDS * 2_000)
+        return Measurement(min(count, COUNT_MOST), 0, SIZE_LARGE, listen_ms)
+    return Measurement(min(count, COUNT_MOST), 500, SIZE_SMALL, listen_ms)
+
+
+def problems_of(state: LinkState, found: Mapping[str, Any], how: Measurement) -> list[str]:
+    """What the link did that it should not, or the other way round; empty if all is right."""
+    received = int(found.get("received", 0))
+    if state.is_cut:
+        return [f"{received} of {how.count} datagrams passed a cut link"] if received else []
+    wrong = list(_wrong_share("arrived", received, how.count, _arrival(state)))
+    if not received:
+        return wrong
+    duplicates = int(found.get("duplicates", 0))
+    wrong += _wrong_share("arrived twice", duplicates, received, state.duplicate)
+    delay = found["delay_us"]
+    if delay["min"] < state.delay_us - EARLY_US:
+        wrong.append(f"a datagram took {delay['min']} us, {state.delay_us} were asked")
+    if state.kbps:
+        bps = found.get("rate_bps") or 0
+        if bps > state.kbps * 1000 * RATE_SLACK:
+            wrong.append(f"{bps} bits passed in a second, {state.kbps * 1000} were asked")
+        return wrong
+    most_us = state.delay_us + state.jitter_us + state.window_us + TOLERANCE_US
+    if delay["p50"] > most_us:
+        wrong.append(f"the median delay is {delay['p50']} us, at most {most_us} were asked")
+    if state == UNTOUCHED and delay["min"] > UNTOUCHED_US:
+        wrong.append(f"the quickest datagram took {delay['min']} us on an untouched link")
+    out_of_order = int(found.get("reordered", 0))
+    in_order = not (state.jitter_us or state.reorder)
+    if in_order and out_of_order > received * SLACK_SHARE + 1:
+        wrong.append(f"{out_of_order} of {received} datagrams came out of order")
+    held = received * state.reorder
+    if held >= SEEN_FROM and state.window_us > 20 * how.gap_us and not out_of_order:
+        wrong.append(f"no datagram came out of order, {state.reorder:.0%} were to be held back")
+    return wrong
+
+
+def _arrival(state: LinkState) -> float:
+    return (1 - state.loss) * (1 - state.corrupt)
+
+
+def _wrong_share(what: str, seen: int, of: int, share: float) -> list[str]:
+    """Whether `seen` of `of` is further from the share than chance, and a busy machine, allow."""
+    spread = SIGMAS * sqrt(of * share * (1 - share)) + 1
+    least, most = of * share - spread - of * SLACK_SHARE, of * share + spread
+    right = least <= seen <= most
+    missing, unseen = of * (1 - share), of - seen
+    if share < 1 and missing >= SEEN_FROM and not unseen:
+        right = False
+    if of * share >= SEEN_FROM and not seen:
+        right = False
+    return [] if right else [f"{seen} of {of} datagrams {what}, {share:.1%} should have"]

@@ -1,0 +1,167 @@
+"""What links must look like under several faults, and how measurements of them are judged."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faults.agent.link_shape import wanted_shapes
+from faults.agent.links import wanted_rules
+from faults.agent.measure import Arrival, summary
+from faults.description import Fault, UnsupportedFault
+from faults.kinds.corrupt import Corrupt
+from faults.kinds.delay import Delay
+from faults.kinds.duplicate import Duplicate
+from faults.kinds.loss import Loss
+from faults.kinds.partition import Partition
+from faults.kinds.rate import Rate
+from faults.kinds.reorder import Reorder
+from faults.shapes import cut_for
+from harness.runtimes.docker.injectors.link_evidence import (
+    Measurement,
+    measurement_for,
+    problems_of,
+)
+from harness.runtimes.docker.injectors.link_state import (
+    CLIENTS,
+    UNTOUCHED,
+    Addresses,
+    LinkState,
+    rules_for,
+    shapes_for,
+    states,
+)
+
+NODES = (1, 2, 3)
+KNOWN = {
+    n: Addresses(
+        (f"10.0.0.{n}",), (f"10.0.0.{n}", f"fe80::{n}", f"02:00:00:00:00:0{n}"), "10.0.0.9"
+    )
+    for n in NODES
+}
+COMMON: dict[str, Any] = {"id": "f", "start_us": 0, "duration_us": 1}
+
+
+def cut(*nodes: int) -> Partition:
+    return Partition(**COMMON, nodes=nodes, shape="halves", cut=cut_for("halves", nodes, NODES))
+
+
+def test_faults_of_a_link_compose() -> None:
+    found = states(
+        [
+            Loss(**COMMON, nodes=(1,), direction="out", percent=50),
+            Loss(**COMMON, nodes=(2,), direction="in", percent=50),
+            Delay(**COMMON, nodes=(1,), direction="out", delay_us=10, jitter_us=4),
+            Delay(**COMMON, nodes=(1,), direction="both", delay_us=20),
+            Rate(**COMMON, nodes=(1,), direction="out", kbps=100),
+            Rate(**COMMON, nodes=(2,), direction="in", kbps=50),
+        ],
+        NODES,
+    )
+    assert found[1, 2] == LinkState(loss=0.75, delay_us=30, jitter_us=4, kbps=50)
+    assert found[2, 1] == LinkState(delay_us=20)
+    assert found[3, 2] == LinkState(loss=0.5, kbps=50)
+    assert found[2, 3] == UNTOUCHED
+
+
+def test_a_cut_is_told_to_both_ends_with_every_address_and_loss_by_ip_address() -> None:
+    wanted = states([cut(1), Loss(**COMMON, nodes=(2,), direction="out", percent=20)], NODES)
+    first, second = rules_for(1, wanted, KNOWN), rules_for(2, wanted, KNOWN)
+    assert first["drop_to"] == first["drop_from"] == [*KNOWN[2].every, *KNOWN[3].every]
+    assert second["drop_to"] == second["drop_from"] == list(KNOWN[1].every)
+    assert second["loss"] == {"10.0.0.3": 0.2, "fe80::3": 0.2}
+    assert rules_for(3, wanted, KNOWN)["loss_from"] == {"10.0.0.2": 0.2, "fe80::2": 0.2}
+    assert all(wanted_rules(rules_for(n, wanted, KNOWN)).programs for n in NODES)
+
+
+def test_clients_are_reached_by_the_bridges_address() -> None:
+    wanted = states(
+        [
+            Loss(**COMMON, nodes=(1,), clients=True, percent=20),
+            Delay(**COMMON, nodes=(1,), direction="out", clients=True, delay_us=8, jitter_us=4),
+        ],
+        NODES,
+    )
+    assert wanted[1, CLIENTS].delay_us == 8 and wanted[CLIENTS, 1] == LinkState(loss=0.2)
+    rules, shapes = rules_for(1, wanted, KNOWN), shapes_for(1, wanted, KNOWN)
+    assert rules["loss"]["10.0.0.9"] == rules["loss_in"]["10.0.0.9"] == 0.2
+    assert shapes["10.0.0.9"] == {"delay_us": 10, "jitter_us": 2}
+    assert shapes_for(2, wanted, KNOWN) == {}
+
+
+def test_messages_cannot_be_picked_out_of_packets() -> None:
+    with pytest.raises(UnsupportedFault, match="Accept"):
+        states([Loss(**COMMON, nodes=(1,), percent=5, message="Accept")], NODES)
+
+
+LINK_FAULTS: list[Fault] = [
+    Delay(**COMMON, nodes=(1,), delay_us=20_000),
+    Delay(**COMMON, nodes=(1,), delay_us=20_000, jitter_us=20_000),
+    Loss(**COMMON, nodes=(1,), percent=30),
+    Loss(**COMMON, nodes=(1,), percent=2),
+    Corrupt(**COMMON, nodes=(1,), percent=30),
+    Duplicate(**COMMON, nodes=(1,), percent=30, spread_us=10_000),
+    Reorder(**COMMON, nodes=(1,), percent=30, window_us=50_000),
+    Rate(**COMMON, nodes=(1,), kbps=512),
+    cut(1),
+]
+
+
+def simulated(state: LinkState, how: Measurement, rng: random.Random) -> dict[str, Any]:
+    """What a link in this state would do to the measurement's datagrams."""
+    arrivals: list[Arrival] = []
+    free_ns = 0
+    for sequence in range(how.count):
+        sent_ns = sequence * max(2, how.gap_us) * 1000
+        if rng.random() < state.loss or rng.random() < state.corrupt:
+            continue
+        at_ns = sent_ns + state.delay_us * 1000 + int(rng.random() * state.jitter_us * 1000)
+        if rng.random() < state.reorder:
+            at_ns += int(rng.random() * state.window_us * 1000)
+        if state.kbps:
+            free_ns = at_ns = max(at_ns, free_ns) + (how.size + 42) * 8_000_000 // state.kbps
+        copies = 2 if rng.random() < state.duplicate else 1
+        arrivals += [Arrival(sequence, sent_ns, at_ns + 20_000)] * copies
+    arrivals.sort(key=lambda one: one.arrived_ns)
+    return summary(arrivals, how.size)
+
+
+@pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
+@pytest.mark.parametrize("seed", range(20))
+def test_a_link_that_does_what_it_should_is_right(fault: Fault, seed: int) -> None:
+    state = states([fault], NODES)[1, 2]
+    how = measurement_for([state])
+    assert problems_of(state, simulated(state, how, random.Random(seed)), how) == []
+
+
+@pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
+def test_a_link_that_does_nothing_is_found_out(fault: Fault) -> None:
+    state = states([fault], NODES)[1, 2]
+    how = measurement_for([state])
+    assert problems_of(state, simulated(UNTOUCHED, how, random.Random(1)), how)
+
+
+@pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
+def test_a_link_that_was_not_healed_is_found_out(fault: Fault) -> None:
+    """It is looked at as closely as when the fault was there."""
+    state = states([fault], NODES)[1, 2]
+    how = measurement_for([UNTOUCHED, state])
+    found = simulated(state, how, random.Random(3))
+    assert problems_of(UNTOUCHED, found, how)
+
+
+@given(
+    st.lists(
+        st.sampled_from(LINK_FAULTS),
+        max_size=5,
+    ),
+    st.sampled_from(NODES),
+)
+def test_what_the_agents_are_told_is_what_they_accept(faults: list[Fault], node: int) -> None:
+    wanted = states(faults, NODES)
+    wanted_rules(rules_for(node, wanted, KNOWN))
+    wanted_shapes(shapes_for(node, wanted, KNOWN))
