@@ -20,7 +20,7 @@ from harness.run.config import RunConfig, default_of
 from harness.run.engine import execute
 from harness.runtimes import RUNTIMES
 from harness.runtimes.docker.engine import is_available
-from harness.targets import target_named
+from harness.targets import settings_of
 from harness.workloads import WORKLOADS
 
 
@@ -172,7 +172,7 @@ def run(
         **options,
         seed=secrets.randbelow(2**31) if seed is None else seed,
         on=on or "docker",
-        settings=target_named(options["target"]).settings(dict(settings)),
+        settings=settings_of(options["target"], dict(settings)),
     )
     for remark in config.remarks():
         errors.print(f"note: {remark}")

@@ -18,7 +18,7 @@ from harness.errors import UsageError
 from harness.run.config import HEALS
 from harness.search.swarm import MIX, SweepPlan
 from harness.search.sweep import SeedResult, SweepResult, sweep
-from harness.targets import target_named
+from harness.targets import settings_of
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 TELL_EVERY_S = 60.0
@@ -106,7 +106,7 @@ def sweep_command(
         raise UsageError("--from and --keep must not be negative")
     fixed = {name: value for name, value in chosen.items() if value is not None}
     if settings:
-        fixed["settings"] = target_named(protocol).settings(dict(settings))
+        fixed["settings"] = settings_of(protocol, dict(settings))
     plan = SweepPlan(protocol=protocol, mutant=mutant, fixed=fixed)
     console = Console(stderr=as_json, highlight=False)
     with Bar(console, seeds, verbose=verbose) as bar:

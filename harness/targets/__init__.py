@@ -10,12 +10,13 @@ import functools
 from collections.abc import Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 from harness.discovery import discover
 from harness.errors import UnknownChoice, UsageError
 from harness.targets.interface import Capabilities, ClusterSpec, Target
 
-__all__ = ["Capabilities", "ClusterSpec", "Target", "target_named", "targets"]
+__all__ = ["Capabilities", "ClusterSpec", "Target", "settings_of", "target_named", "targets"]
 
 
 @functools.cache
@@ -36,6 +37,15 @@ def target_named(name: str) -> Target:
     if name not in targets():
         raise UnknownChoice("target", name, targets())
     return targets()[name]
+
+
+def settings_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--set` gave, in the form in which this target records it. Raises UsageError, also for
+    the ValueError of a target of the user's."""
+    try:
+        return target_named(name).settings(given)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from error
 
 
 def _target_in(path: Path) -> Target:

@@ -37,6 +37,7 @@ from harness.targets.interface import NodeClient, NodeSpec, NodeStatus, Request,
 
 READY_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.2
+STATUS_TIMEOUT_S: Final = 2.0
 T = TypeVar("T")
 
 
@@ -134,6 +135,23 @@ class DockerRuntime:
 
     def leader(self) -> int | None:
         return self._leader
+
+    def inject_now(self, fault: Fault) -> FaultReport:
+        """Inject a fault outside of a run; returns when it is verified, or not."""
+        return self._run(self._nemesis.inject(fault))
+
+    def heal_now(self, fault: Fault) -> FaultReport:
+        """Take it back."""
+        return self._run(self._nemesis.heal(fault))
+
+    def status(self, node: int) -> NodeStatus | None:
+        """What a node says of itself, outside of a run; None where it does not answer."""
+
+        async def ask() -> NodeStatus | None:
+            client = self._clients[node]
+            return await client.status(STATUS_TIMEOUT_S) if await client.connect() else None
+
+        return self._run(ask())
 
     def client_port(self, node: int) -> int:
         """The port on 127.0.0.1 at which a node's clients are served."""
@@ -323,8 +341,8 @@ class DockerRuntime:
     async def _threads(self, jobs: Iterable[Callable[[], T]]) -> list[T]:
         return list(await asyncio.gather(*(asyncio.to_thread(job) for job in jobs)))
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        self._loop.run_until_complete(work)
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
 
 
 def _write_status(path: Path, status: NodeStatus | None) -> None:

@@ -1,0 +1,64 @@
+"""Clusters that are not ours, in containers, under the same faults and the same checker."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.run.config import RunConfig
+from harness.run.engine import RunResult, execute
+from harness.targets import settings_of
+
+pytestmark = pytest.mark.docker
+DOCS = Path(__file__).parent.parent.parent / "docs" / "targets.md"
+
+
+def run(store: Path, target: str, **options: Any) -> RunResult:
+    settings = settings_of(target, options.pop("settings", {}))
+    config = RunConfig.of(target=target, nodes=3, settings=settings, **options)
+    return execute(config, store)
+
+
+def test_etcd_survives_partitions_kills_pauses_and_clocks(tmp_path: Path) -> None:
+    faults = ("partition", "kill", "pause", "clock")
+    result = run(
+        tmp_path, "etcd", faults=faults, time_us=15_000_000, seed=7, fault_gap_us=1_500_000
+    )
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    assert {fault["kind"] for fault in result.verdict.faults} == set(faults)
+    assert result.verdict.availability.outcomes["ok"] > 500
+    assert result.verdict.detectors()["agreement"] == "not judged"
+
+
+def test_serializable_reads_of_etcd_are_found_to_be_stale(tmp_path: Path) -> None:
+    for seed in range(1, 6):
+        result = run(
+            tmp_path,
+            "etcd",
+            settings={"reads": "serializable"},
+            faults=("partition", "pause"),
+            time_us=12_000_000,
+            seed=seed,
+            stop_at_first=True,
+        )
+        if result.verdict.outcome == "invalid":
+            assert "read" in result.verdict.reasons[0]
+            return
+    pytest.fail("five seeds, and no stale read was found")
+
+
+def test_pysyncobj_is_a_target_too(tmp_path: Path) -> None:
+    pytest.importorskip("pysyncobj")
+    result = run(tmp_path, "pysyncobj", time_us=3_000_000, rate=100.0)
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+
+
+def test_the_target_of_the_docs_runs_as_it_stands_there(tmp_path: Path) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), re.M | re.S)
+    path = tmp_path / "redis_replicas.py"
+    path.write_text(code)
+    result = run(tmp_path, str(path), settings={"reads": "primary"}, time_us=4_000_000)
+    assert result.verdict.outcome == "valid", result.verdict.reasons
