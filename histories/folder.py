@@ -6,6 +6,8 @@
         history.jsonl          what clients did and what faults were injected, one event a line
         nodes/n1.log.jsonl     node 1's own log
         nodes/n1.decided.jsonl what node 1 decided, one slot a line, in the order it applied them
+        nodes/messages.jsonl   of simulated runs: every message between nodes, and what became of it
+        nodes/processes.jsonl  of simulated runs: starts, crashes, pauses, changes of role, disks
         verdict.json           the verdict, written last
         report/                whatever a report adds
 

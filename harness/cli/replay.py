@@ -79,7 +79,7 @@ def _replay(
     if on == "docker":
         return replay_real(recorded, times or 1, store, Silent(console), watch=watch)
     if recorded.config.on == "sim" and times is None:
-        return replay_simulated(recorded)
+        return replay_simulated(recorded, store=store)
     return replay_timings(recorded, times or TIMINGS, store=store)
 
 

@@ -68,7 +68,7 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
     run = simulate(*result.smallest, traced=True)
     judge_fully(run)
     written = write_folder(run, store, f"shrunk-{name}")
-    story = tell(run).text()
+    story = tell(written.path).text()
     (written.path / STORY).write_text(f"{run.sentence}\n\n{story}", encoding="utf-8")
     if as_json:
         click.echo(

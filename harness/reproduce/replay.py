@@ -143,7 +143,7 @@ def fails_alike(recorded: Recorded, verdict: RunVerdict | None, crashed: bool) -
 def replay_simulated(recorded: Recorded, *, store: Path | None = None) -> ReplayResult:
     """A simulated run again; says whether it is the same, byte for byte."""
     result = ReplayResult(recorded, "sim")
-    run = simulate(recorded.config, recorded.schedule)
+    run = simulate(recorded.config, recorded.schedule, traced=True)
     judge_fully(run)
     result.difference = first_difference(run, recorded.folder.history)
     result.identical = result.difference is None
@@ -191,7 +191,10 @@ def _attempt(number: int, run: SimulatedRun, recorded: Recorded, store: Path | N
     same = fails_alike(recorded, run.verdict, bool(run.crashes))
     folder = None
     if store is not None and same and run.outcome != "valid":
-        folder = write_folder(run, store, f"replay-{recorded.folder.path.name}").path
+        if run.runtime.record is None:  # once more, with its messages
+            run = simulate(run.config, run.schedule, traced=True)
+            judge_fully(run)
+        folder = write_folder(run, store, f"replay-{recorded.folder.path.resolve().name}").path
     return Attempt(number, run.outcome, same, run.sentence, folder)
 
 

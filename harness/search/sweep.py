@@ -243,7 +243,7 @@ def sweep(
 
 
 def _write(plan: SweepPlan, seed: int, store: Path) -> Path:
-    run = simulate_and_judge(*draw(plan, seed))
+    run = simulate_and_judge(*draw(plan, seed), traced=True)
     mutant = f"-{plan.mutant}" if plan.mutant else ""
     return write_folder(run, store, f"sweep-{plan.protocol}{mutant}-seed{seed}").path
 

@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.reproduce.replay import load, replay_simulated, replay_timings
 from harness.reproduce.shrink import shrink
 from harness.reproduce.story import tell
-from harness.run.simulation import simulate_and_judge
+from harness.run.simulation import simulate_and_judge, write_folder
 from harness.search.swarm import SweepPlan
 from harness.search.sweep import sweep
 from histories.checker import check
@@ -78,7 +78,9 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_commands(failing: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(replay_command, [str(failing), "--json"], standalone_mode=False)
+    done = CliRunner().invoke(
+        replay_command, [str(failing), "--json", "--store", str(tmp_path)], standalone_mode=False
+    )
     assert json.loads(done.stdout.strip().splitlines()[-1])["identical"] is True
     assert done.return_value == 1
     done = CliRunner().invoke(
@@ -93,14 +95,16 @@ def test_the_commands(failing: Path, tmp_path: Path) -> None:
     assert "⚡" in story and "client" in story
 
 
-def test_a_failing_run_shrinks_to_a_fifth_and_still_fails_alike(failing: Path) -> None:
+def test_a_failing_run_shrinks_to_a_fifth_and_still_fails_alike(
+    failing: Path, tmp_path: Path
+) -> None:
     recorded = load(failing)
     result = shrink(recorded.config, recorded.schedule, limit_s=30)
     assert result.after.faults <= max(2, result.before.faults // 5)
     assert result.after.operations * 5 <= result.before.operations
     run = simulate_and_judge(*result.smallest, traced=True)
     assert any(s.detector == result.detector for s in run.symptoms)
-    story = tell(run).text()
+    story = tell(write_folder(run, tmp_path, "shrunk").path).text()
     assert len(story.splitlines()) < 100
     for fault in run.schedule.faults:
         assert fault.kind in story

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from harness.errors import HarnessError
@@ -27,11 +28,13 @@ ProtocolFactory: TypeAlias = Callable[[Context], ConsensusProtocol]
 
 
 class ProcessEvent(NamedTuple):
-    """Something that happened to a node's process: "start", "crash", "pause" or "resume"."""
+    """Something that happened to a node's process: "start", "crash", "pause" or "resume"; `about`
+    says more, see `harness.runtimes.sim.record_files`."""
 
     at_us: int
     node: int
     what: str
+    about: Mapping[str, Any] = MappingProxyType({})
 
 
 class Processes:
@@ -65,11 +68,12 @@ class Processes:
         """A new process of the node reads what the disk holds; answers what it wants done."""
         now_us = self._time.now_us
         node.boots += 1
-        self.events.append(ProcessEvent(now_us, node.id, "start"))
         node.lives.append(len(node.decided))
         node.up = node.running = True
         node.paused = False
         node.recovered = node.disk.records()
+        recovered = {"recovered": len(node.recovered)}
+        self.events.append(ProcessEvent(now_us, node.id, "start", recovered))
         random = Random(f"{self._seed}:node:{node.id}:{node.boots}")
         node.machine = KeyValue(self._cluster.sessions_max)
         clock, time = node.clock, self._time
@@ -84,10 +88,11 @@ class Processes:
         if not node.up:
             return {"up": False}
         now_us = self._time.now_us
-        self.events.append(ProcessEvent(now_us, node.id, "crash"))
         left = node.disk.crash(now_us, power=power)
+        disk = {"kept": len(left.records), "lost": left.lost, "torn": left.torn}
+        self.events.append(ProcessEvent(now_us, node.id, "crash", {"power": power, **disk}))
         node.up = node.running = node.paused = False
-        node.protocol = None
+        node.protocol = node.machine = None
         node.timers = {}
         calls = list(node.waiting.values())
         node.waiting = {}
@@ -99,7 +104,7 @@ class Processes:
             self.record.crashed(node.id, (*unsent, *stash))
         for call in calls:
             self._clients.answer(call, DISCONNECTED, node, now_us)
-        return {"up": False, "kept": len(left.records), "lost": left.lost, "torn": left.torn}
+        return {"up": False, **disk}
 
     def _withdraw_unsent(self, node: SimNode) -> list[Entry]:
         """Take what has not left the node off the queue."""

@@ -20,15 +20,17 @@ from harness.runtimes.interface import Driven
 from harness.runtimes.sim.config import WorldConfig
 from harness.runtimes.sim.crashes import NodeCrash
 from harness.runtimes.sim.node import SimNode
+from harness.runtimes.sim.record_files import write_lines, write_record
 from harness.runtimes.sim.run_record import RunRecord
 from harness.runtimes.sim.world import World
 from node_image.protocols.interface import Decided
 
 
 class SimRuntime:
-    """One simulated run. With `traced`, everything in `harness.runtimes.sim.run_record` is kept."""
+    """One simulated run. With `traced`, everything in `harness.runtimes.sim.run_record` is kept,
+    and written by `collect`; without, a run takes half the time."""
 
-    def __init__(self, config: RunConfig, *, traced: bool = False) -> None:
+    def __init__(self, config: RunConfig, *, traced: bool = True) -> None:
         self.config = config
         self.world = World(config, WorldConfig.from_json(config.world))
         if traced:
@@ -44,11 +46,14 @@ class SimRuntime:
             self.world.drive(conductor)
 
     def collect(self, folder: Path) -> None:
-        """Writes n1.log.jsonl and n1.decided.jsonl per node, and crashes.json if there are any."""
+        """Writes n1.log.jsonl and n1.decided.jsonl per node, crashes.json if there are any, and
+        the record of a traced run (see `harness.runtimes.sim.record_files`)."""
         folder.mkdir(parents=True, exist_ok=True)
         for node in self.world.nodes.values():
-            _write_lines(folder / f"n{node.id}.log.jsonl", self._log_lines(node))
-            _write_lines(folder / f"n{node.id}.decided.jsonl", _decided_lines(node))
+            write_lines(folder / f"n{node.id}.log.jsonl", self._log_lines(node))
+            write_lines(folder / f"n{node.id}.decided.jsonl", _decided_lines(node))
+        if self.record is not None:
+            write_record(self.world, self.record, folder)
         if self.crashes:
             crashes = [crash.to_json() for crash in self.crashes]
             (folder / "crashes.json").write_text(json.dumps(crashes, indent=1), encoding="utf-8")
@@ -95,12 +100,6 @@ def _decided_lines(node: SimNode) -> Iterator[dict[str, Any]]:
                 "ballot": list(ballot),
                 "commands": [list(command) for command in commands],
             }
-
-
-def _write_lines(path: Path, lines: Iterator[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for line in lines:
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 @contextmanager
