@@ -35,6 +35,8 @@ SCHEDULE: Final = "schedule.json"
 HISTORY: Final = "history.jsonl"
 VERDICT: Final = "verdict.json"
 NODES: Final = "nodes"
+MESSAGES: Final = "messages.jsonl"
+PROCESSES: Final = "processes.jsonl"
 REPORT: Final = "report"
 
 
@@ -116,6 +118,16 @@ class RunFolder:
     @property
     def nodes(self) -> Path:
         return self.path / NODES
+
+    @property
+    def messages(self) -> Path:
+        """Of simulated runs: what nodes sent to each other."""
+        return self.nodes / MESSAGES
+
+    @property
+    def processes(self) -> Path:
+        """Of simulated runs: what happened to the nodes' processes."""
+        return self.nodes / PROCESSES
 
     def node_log(self, node: int) -> Path:
         return self.nodes / f"n{node}.log.jsonl"

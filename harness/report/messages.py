@@ -1,7 +1,7 @@
 """The protocol messages of a simulated run, as columns, and its story line by line.
 
-`messages.jsonl` has one message a line: sent_us (the protocol sent it), departs_us (it left the
-node, after its fsync), arrives_us (None when it was lost, with `reason`), source, target, kind,
+`nodes/messages.jsonl` has one message a line: sent_us (the protocol sent it), departs_us (it left
+the node, after its fsync), arrives_us (None when it was lost, with `reason`), source, target, kind,
 fields. A folder without it simply has no space-time diagram.
 """
 
@@ -17,7 +17,6 @@ from harness.report.columns import Names, Texts, encode_numbers
 from histories.events import Json
 from histories.folder import RunFolder
 
-MESSAGES: Final = "messages.jsonl"
 STORY: Final = "story.txt"
 MESSAGES_MAX: Final = 500_000
 FIELDS_MAX: Final = 600
@@ -27,7 +26,7 @@ _TIMED = re.compile(r"^\s*(\d+\.\d{3,9})\s")
 
 def messages_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:
     """The columns of all messages in the order in which they were sent; None without a file."""
-    path = folder.path / MESSAGES
+    path = folder.messages
     if not path.is_file():
         return None
     found = sorted(_messages(path), key=lambda m: m[0])

@@ -20,8 +20,6 @@ from histories.events import Event
 from histories.folder import RunFolder
 from histories.formats.native import read
 
-MESSAGES: Final = "messages.jsonl"
-PROCESSES: Final = "processes.jsonl"
 LINES_MAX: Final = 2_000_000
 LINE_MAX: Final = 4_000_000
 """So many lines of one file are read, of so many bytes each."""
@@ -87,8 +85,8 @@ def read_run(path: Path | str) -> RecordedRun:
         raise UsageError(str(error)) from None
     if not isinstance(verdict, dict):
         raise UsageError(f"{folder.verdict} is not the verdict of a run")
-    messages, not_recorded = _messages(folder.nodes / MESSAGES)
-    processes = tuple(_node_events(folder.nodes / PROCESSES))
+    messages, not_recorded = _messages(folder.messages)
+    processes = tuple(_node_events(folder.processes))
     decided = tuple(_decided(folder))
     notes = tuple(_notes(folder.nodes))
     seen = [*(e.node for e in processes), *(d.node for d in decided), *(n.node for n in notes)]

@@ -161,7 +161,7 @@ def test_messages_are_read_with_what_is_wrong_left_out(tmp_path: Path) -> None:
         "not json",
         json.dumps(good | {"source": "n1", "kind": "Accept"}),
     ]
-    (folder.path / "messages.jsonl").write_text("\n".join(lines))
+    folder.messages.write_text("\n".join(lines))
     messages = bundle(load(folder))["messages"]
     assert messages["count"] == 2
     assert decoded(messages["columns"]["wait_us"]) == [4, 4]

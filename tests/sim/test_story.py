@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def test_the_corpus_is_explained(run_file: Path, tmp_path: Path) -> None:
     recorded = load(run_file.parent)
     for seed in range(200):
         world = dict(recorded.config.world) | ({"seed": seed} if seed else {})
-        config = dataclasses.replace(recorded.config, world=world)
+        config = recorded.config.changed(world=world)
         if simulate_and_judge(config, recorded.schedule).outcome == "invalid":
             break
     run = simulate_and_judge(config, recorded.schedule, traced=True)
@@ -170,7 +169,9 @@ def test_every_message_has_a_fate(tmp_path: Path) -> None:
         for message in run.messages:
             check_fate(message, lives)
         lines = [json.loads(line) for line in (folder / "nodes" / "processes.jsonl").open()]
-        assert [line["event"] for line in lines[-config.nodes :]] == ["end"] * config.nodes
+        assert [line["event"] for line in lines[-config.cluster.nodes :]] == [
+            "end"
+        ] * config.cluster.nodes
     assert {None, "lost", "cut", "down"} <= reasons
 
 

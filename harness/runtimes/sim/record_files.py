@@ -31,10 +31,9 @@ from typing import Any, Final
 from harness.runtimes.sim.node import SimNode
 from harness.runtimes.sim.run_record import Message, RunRecord
 from harness.runtimes.sim.world import World
+from histories.folder import MESSAGES, PROCESSES
 from node_image.protocols.interface import Command
 
-MESSAGES: Final = "messages.jsonl"
-PROCESSES: Final = "processes.jsonl"
 FIELDS_MAX: Final = 20_000
 """Characters of one message's fields; longer ones are replaced by {"omitted": how many}."""
 

@@ -218,7 +218,7 @@
       const messages = { ...document.messages, columns: await A.decodeColumns(document.messages.columns), text };
       A.page.spacetime = new A.SpaceTime(diagram, model, messages);
       messageCounts(counts, model, messages);
-    } else diagram.append(A.el('p', { class: 'hint' }, 'This folder holds no messages: simulated runs record them in messages.jsonl.'));
+    } else diagram.append(A.el('p', { class: 'hint' }, 'This folder holds no messages: simulated runs record them in nodes/messages.jsonl.'));
     if (document.story.length) A.story(story, model);
     else story.hidden = true;
   }
