@@ -50,14 +50,14 @@ def demonstrated_offset_ns(blob: bytes, entry: int, clock: int = CLOCK_REALTIME)
 
 def clock_evidence(clock: Any) -> dict[str, Any]:
     """The answer to `probe_clock`: per process what is patched, and what its code does."""
-    now_ns = time.time_ns()
     blobs = clock.blobs()
     shown = []
     for reading in clock.readings():
-        says = reading.to_json(now_ns)
+        says = reading.to_json()
         if reading.pid in blobs:
             blob, entries = blobs[reading.pid]
             entry = entries["clock_gettime"]
+            says["demonstrated_at_ns"] = time.monotonic_ns()
             says["demonstrated_ns"] = demonstrated_offset_ns(blob, entry)
             says["demonstrated_monotonic_ns"] = demonstrated_offset_ns(blob, entry, CLOCK_MONOTONIC)
         shown.append(says)

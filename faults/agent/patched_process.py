@@ -31,13 +31,14 @@ class Reading(NamedTuple):
     native: bool
     """The true time comes from the moved function; else from the system call."""
 
-    def to_json(self, now_ns: int) -> dict[str, Any]:
-        """`offset_ns` is how far the wall clock is off at true time `now_ns`; `monotonic_ns` the
-        same of the monotonic clock, now."""
+    def to_json(self) -> dict[str, Any]:
+        """`offset_ns` is how far the wall clock is off now, `monotonic_ns` the same of the
+        monotonic clock; `at_ns` says when that was."""
         wall, monotonic = self.skews if self.patched else TRUE
-        running_ns = time.monotonic_ns()
+        running_ns, now_ns = time.monotonic_ns(), time.time_ns()
         return {
             "pid": self.pid,
+            "at_ns": running_ns,
             "patched": self.patched,
             "offset_ns": wall.at(now_ns) - now_ns,
             "rate": wall.rate,
