@@ -13,16 +13,17 @@ from rich.text import Text
 
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
+from harness.search.executors import local_executor
 from harness.search.mutation import (
     DETECTORS,
     STARTS,
-    DockerHunter,
-    Hunt,
+    DockerTrials,
     Score,
-    gather,
-    hunt_in_simulation,
-    hunts,
+    Trial,
+    by_mutant,
+    run_trials,
     tasks,
+    try_seeds,
 )
 from node_image.mutants import MUTANTS
 
@@ -72,20 +73,21 @@ def mutants(
     work = tasks(protocols, seeds, starts=starts, first=first, on=on)
     work = [task for task in work if not only or task.mutant in only]
     progress = Console(stderr=True, highlight=False)
-    hunter = (
-        hunt_in_simulation
+    trial = (
+        try_seeds
         if on == "sim"
-        else DockerHunter(store, lambda text: progress.print(text, style="dim"))
+        else DockerTrials(store, lambda text: progress.print(text, style="dim"))
     )
-    done: list[Hunt] = []
+    executor = local_executor(jobs if on == "sim" else 1)
+    done: list[Trial] = []
     started = time.monotonic()
     try:
-        for hunt in hunts(work, jobs=jobs if on == "sim" else 1, hunt=hunter):
-            done.append(hunt)
-            progress.print(_line(hunt, len(done), len(work)), markup=False)
+        for one in run_trials(work, executor=executor, trial=trial):
+            done.append(one)
+            progress.print(_line(one, len(done), len(work)), markup=False)
     except KeyboardInterrupt:
         progress.print("interrupted: what was found so far", style="yellow")
-    scores = gather(done)
+    scores = by_mutant(done)
     if as_json:
         click.echo(json.dumps({"seeds": seeds, "scores": [score.to_json() for score in scores]}))
     elif markdown:
@@ -95,13 +97,15 @@ def mutants(
     return 0 if scores and all(score.is_right for score in scores) else 1
 
 
-def _line(hunt: Hunt, number: int, total: int) -> str:
-    name = f"{hunt.task.protocol} {hunt.task.mutant or '(correct)'}"
-    if hunt.seed is None:
-        said = f"silent over {hunt.runs} seeds"
+def _line(trial: Trial, number: int, total: int) -> str:
+    name = f"{trial.task.protocol} {trial.task.mutant or '(correct)'}"
+    if trial.problem:
+        said = f"not done, {trial.problem}"
+    elif trial.seed is None:
+        said = f"silent over {trial.runs} seeds"
     else:
-        said = f"seed {hunt.seed}, run {hunt.runs}: {', '.join(hunt.detectors)}"
-    return f"[{number}/{total}] {name}: {said} ({hunt.seconds:.1f} s)"
+        said = f"seed {trial.seed}, run {trial.runs}: {', '.join(trial.detectors)}"
+    return f"[{number}/{total}] {name}: {said} ({trial.seconds:.1f} s)"
 
 
 HEAD = ("protocol", "bug", "found", "runs", "s", *DETECTORS, "needs", "again")
@@ -111,7 +115,7 @@ def _row(score: Score) -> tuple[str, ...]:
     data = score.to_json()
     detectors = [str(data["detectors"][d] or "-") for d in DETECTORS]
     needed = ", ".join(f"{kind} {count}" for kind, count in data["needed"].items())
-    total = sum(hunt.runs for hunt in score.hunts)
+    total = sum(trial.runs for trial in score.trials)
     runs = f"{total:,} silent" if not score.found else f"{data['runs_median']:g}"
     return (
         score.protocol,

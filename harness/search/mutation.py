@@ -9,11 +9,10 @@ that it needs. In the simulator a find is bit for bit repeatable; on Docker it i
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,6 +22,7 @@ from harness.errors import UnknownChoice
 from harness.run.config import RunConfig
 from harness.run.observer import Observer
 from harness.run.simulation import simulate_and_judge
+from harness.search.executors import Executor, local_executor
 from harness.search.swarm import SweepPlan, draw
 from harness.search.sweep import SeedResult, run_seed
 from node_image.mutants import IMPLEMENTATIONS, MUTANTS, PROTOCOLS, Mutant
@@ -35,7 +35,7 @@ DOCKER_FAULTS: Final = ("partition", "kill", "pause", "clock")
 
 
 class Task(NamedTuple):
-    """One hunt: a mutant (None: the correct protocol), from one start, over so many seeds."""
+    """One trial: a mutant (None: the correct protocol), from one start, over so many seeds."""
 
     protocol: str
     mutant: str | None
@@ -44,9 +44,10 @@ class Task(NamedTuple):
     on: str
 
 
-class Hunt(NamedTuple):
-    """What a hunt came to. `runs` counts the seeds tried, the failing one included; `seed` is that
-    one, None if none failed. `needed`: the kinds of faults without which it does not fail."""
+class Trial(NamedTuple):
+    """What a trial came to. `runs` counts the seeds tried, the failing one included; `seed` is that
+    one, None if none failed. `needed`: the kinds of faults without which it does not fail.
+    `problem`: why it came to nothing."""
 
     task: Task
     seed: int | None
@@ -55,65 +56,69 @@ class Hunt(NamedTuple):
     detectors: tuple[str, ...] = ()
     sentence: str = ""
     needed: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @dataclass
 class Score:
-    """All hunts of one mutant, or of a correct protocol (mutant None)."""
+    """All trials of one mutant, or of a correct protocol (mutant None)."""
 
     protocol: str
     mutant: str | None
-    hunts: list[Hunt] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
 
     @property
-    def found(self) -> list[Hunt]:
-        return [hunt for hunt in self.hunts if hunt.seed is not None]
+    def found(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.seed is not None]
 
     @property
-    def must_be_silent(self) -> bool:
+    def must_pass(self) -> bool:
         """A correct protocol, or a control: any alarm is a false one."""
         return self.mutant is None or MUTANTS[self.mutant].control
 
     @property
     def is_right(self) -> bool:
         """Found from every start; or, where nothing is wrong, from none."""
-        return not self.found if self.must_be_silent else len(self.found) == len(self.hunts)
+        if any(trial.problem for trial in self.trials):
+            return False
+        return not self.found if self.must_pass else len(self.found) == len(self.trials)
 
     def to_json(self) -> dict[str, Any]:
-        runs = [hunt.runs for hunt in self.hunts]
+        runs = [trial.runs for trial in self.trials]
         return {
             "protocol": self.protocol,
             "mutant": self.mutant,
             "change": MUTANTS[self.mutant].change if self.mutant else None,
-            "control": self.must_be_silent,
+            "control": self.must_pass,
             "right": self.is_right,
-            "starts": len(self.hunts),
+            "starts": len(self.trials),
             "found": len(self.found),
             "runs": runs,
             "runs_median": statistics.median(runs) if runs else None,
-            "seconds_median": round(statistics.median(h.seconds for h in self.hunts), 3),
+            "seconds_median": round(statistics.median(h.seconds for h in self.trials), 3),
             "detectors": {d: sum(d in h.detectors for h in self.found) for d in DETECTORS},
             "needed": self.needed(),
             "again": self.again(),
             "sentence": self.found[0].sentence if self.found else "",
+            "problems": [trial.problem for trial in self.trials if trial.problem],
         }
 
     def needed(self) -> dict[str, int]:
         """By kind of fault, in how many finds it was needed."""
-        kinds = [kind for hunt in self.found for kind in hunt.needed]
+        kinds = [kind for trial in self.found for kind in trial.needed]
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
     def again(self) -> str:
         """The command that shows the first find again."""
-        hunt = self.found[0] if self.found else None
-        if hunt is None:
+        trial = self.found[0] if self.found else None
+        if trial is None:
             return ""
         mutant = f" --mutant {self.mutant}" if self.mutant else ""
-        if hunt.task.on == "sim":
-            return f"antipaxos sweep {self.protocol}{mutant} --from {hunt.seed} --seeds 1"
+        if trial.task.on == "sim":
+            return f"antipaxos sweep {self.protocol}{mutant} --from {trial.seed} --seeds 1"
         faults = ",".join(DOCKER_FAULTS)
         return (
-            f"antipaxos run {self.protocol}{mutant} --seed {hunt.seed} --time 10s "
+            f"antipaxos run {self.protocol}{mutant} --seed {trial.seed} --time 10s "
             f"--faults {faults} --fault-gap 1s --allow-all"
         )
 
@@ -121,7 +126,7 @@ class Score:
 def tasks(
     protocols: Sequence[str], seeds: int, *, starts: int = STARTS, first: int = 0, on: str = "sim"
 ) -> list[Task]:
-    """Every hunt of a score: for each protocol the correct one, then its mutants.
+    """Every trial of a score: for each protocol the correct one, then its mutants.
 
     The correct protocol gets `seeds` at each start. Raises UnknownChoice for a protocol that does
     not exist. No protocols: all of them.
@@ -132,12 +137,12 @@ def tasks(
     return [
         Task(name, mutant, first + start * STRIDE, seeds, on)
         for name in protocols or PROTOCOLS
-        for mutant in (None, *planted(name))
+        for mutant in (None, *planted_bugs(name))
         for start in range(starts)
     ]
 
 
-def planted(protocol: str) -> tuple[str, ...]:
+def planted_bugs(protocol: str) -> tuple[str, ...]:
     """The mutants that a protocol has, in the order of the catalogue."""
     return tuple(m.id for m in _catalogue() if m.id in IMPLEMENTATIONS.get(protocol, {}))
 
@@ -146,20 +151,20 @@ def _catalogue() -> Iterator[Mutant]:
     return iter(MUTANTS.values())
 
 
-def hunts(
-    work: Sequence[Task], *, jobs: int = 1, hunt: Callable[[Task], Hunt] | None = None
-) -> Iterator[Hunt]:
-    """Carry the hunts out, in parallel if so asked; they come back in their order."""
-    hunt = hunt or hunt_in_simulation
-    if jobs <= 1:
-        yield from map(hunt, work)
-        return
-    context = multiprocessing.get_context("fork")
-    with context.Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.imap(hunt, work, chunksize=1)
+def run_trials(
+    work: Sequence[Task],
+    *,
+    executor: Executor | None = None,
+    trial: Callable[[Task], Trial] | None = None,
+) -> Iterator[Trial]:
+    """Carry the trials out, one after the other or by an executor; they come in their order."""
+    executor = executor or local_executor(1)
+    with closing(executor.map(trial or try_seeds, work)) as outcomes:
+        for outcome in outcomes:
+            yield outcome.result or Trial(outcome.item, None, 0, 0.0, problem=str(outcome.lost))
 
 
-def hunt_in_simulation(task: Task) -> Hunt:
+def try_seeds(task: Task) -> Trial:
     """Seeds one after the other until one fails."""
     plan = SweepPlan(protocol=task.protocol, mutant=task.mutant)
     started = time.monotonic()
@@ -167,7 +172,7 @@ def hunt_in_simulation(task: Task) -> Hunt:
         result = run_seed(plan, seed)
         if result.outcome != "valid":
             seconds = time.monotonic() - started
-            return Hunt(
+            return Trial(
                 task,
                 seed,
                 number,
@@ -176,7 +181,7 @@ def hunt_in_simulation(task: Task) -> Hunt:
                 result.sentence.strip(),
                 needed_kinds(plan, seed, result),
             )
-    return Hunt(task, None, task.seeds, time.monotonic() - started)
+    return Trial(task, None, task.seeds, time.monotonic() - started)
 
 
 def _detectors(result: SeedResult) -> tuple[str, ...]:
@@ -202,27 +207,28 @@ def _fails(config: RunConfig, schedule: Schedule, result: SeedResult) -> bool:
     return bool(fired & {symptom.detector for symptom in result.symptoms})
 
 
-class DockerHunter:
-    """Hunts on real containers, ten seconds of dense faults a seed; folders go under `store`."""
+class DockerTrials:
+    """Tries seeds on real containers, ten seconds of dense faults each; folders go under
+    `store`."""
 
     def __init__(self, store: Path, say: Callable[[str], None]) -> None:
         self._store = store
         self._say = say
 
-    def __call__(self, task: Task) -> Hunt:
+    def __call__(self, task: Task) -> Trial:
         from harness.run.engine import execute  # noqa: PLC0415 (needs the Docker client)
 
         started = time.monotonic()
         for number, seed in enumerate(range(task.first, task.first + task.seeds), 1):
-            result = execute(docker_config(task, seed), self._store, _Whisper(self._say))
+            result = execute(docker_config(task, seed), self._store, _BuildProgress(self._say))
             if result.verdict.outcome == "invalid":
                 fired = tuple(
                     name for name, one in result.verdict.detectors().items() if one == "invalid"
                 )
                 sentence = result.verdict.reasons[0]
                 seconds = time.monotonic() - started
-                return Hunt(task, seed, number, seconds, fired, sentence)
-        return Hunt(task, None, task.seeds, time.monotonic() - started)
+                return Trial(task, seed, number, seconds, fired, sentence)
+        return Trial(task, None, task.seeds, time.monotonic() - started)
 
 
 def docker_config(task: Task, seed: int) -> RunConfig:
@@ -246,7 +252,7 @@ def docker_config(task: Task, seed: int) -> RunConfig:
     )
 
 
-class _Whisper(Observer):
+class _BuildProgress(Observer):
     """Passes on only what takes long."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -257,10 +263,10 @@ class _Whisper(Observer):
             self._say(text)
 
 
-def gather(done: Sequence[Hunt]) -> list[Score]:
-    """The hunts by mutant, in their order."""
+def by_mutant(done: Sequence[Trial]) -> list[Score]:
+    """The trials by mutant, in their order."""
     scores: dict[tuple[str, str | None], Score] = {}
-    for hunt in done:
-        key = (hunt.task.protocol, hunt.task.mutant)
-        scores.setdefault(key, Score(*key)).hunts.append(hunt)
+    for trial in done:
+        key = (trial.task.protocol, trial.task.mutant)
+        scores.setdefault(key, Score(*key)).trials.append(trial)
     return list(scores.values())

@@ -1,20 +1,19 @@
 """Many seeds, many runs: which of them fail, grouped by what went wrong.
 
-Seeds are independent, so they are dealt out to processes; results come back in the order of seeds,
-so that "the first failure" means the same with any number of jobs. Only failing seeds leave a
-folder, and of each group only the first few: a seed is simulated again to write it, which costs a
-fraction of a second and is bit for bit the same.
+Seeds are independent, so an executor runs them, in as many processes as asked; results come back in
+the order of seeds, so that "the first failure" means the same with any number of jobs. Only failing
+seeds leave a folder, and of each group only the first few: a seed is simulated again to write it,
+which costs a fraction of a second and is bit for bit the same.
 """
 
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -25,6 +24,7 @@ from faults.schedule import Schedule
 from harness.errors import HarnessError
 from harness.run.config import RunConfig
 from harness.run.simulation import Symptom, simulate_and_judge, write_folder
+from harness.search.executors import Executor, Outcome, local_executor
 from harness.search.swarm import SweepPlan, draw
 
 SEED_LIMIT_S: Final = 300
@@ -55,6 +55,10 @@ class Group:
     mix: str = ""
     also: dict[str, int] = field(default_factory=dict)
     folders: list[Path] = field(default_factory=list)
+
+    def wants(self, result: SeedResult, keep: int) -> bool:
+        """Is a folder of this run to be kept? Of the first ones, where there was a run at all."""
+        return len(self.folders) < keep and result.simulated_us > 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -212,6 +216,7 @@ def sweep(
     seeds: range,
     *,
     jobs: int = 1,
+    executor: Executor | None = None,
     stop_at_first: bool = False,
     store: Path | None = None,
     keep: int = 3,
@@ -219,18 +224,20 @@ def sweep(
 ) -> SweepResult:
     """Run all these seeds. An interrupt (Ctrl-C) ends it early, with what was found so far.
 
+    executor: where seeds are run; by default `jobs` processes of this machine.
     store: where the first `keep` failing runs of each group are written; None: nowhere. watch is
     told after every seed. Raises UsageError where the plan makes no sense.
     """
     plan.check()
+    executor = executor or local_executor(jobs)
     result = SweepResult(plan, seeds.start, len(seeds))
     started = time.monotonic()
     try:
-        with _results(plan, seeds, jobs) as results:
-            for one in results:
+        with closing(executor.map(SeedJob(plan), seeds)) as outcomes:
+            for one in map(_result_of, outcomes):
                 group = result.add(one)
                 result.seconds = time.monotonic() - started
-                if group is not None and store is not None and len(group.folders) < keep:
+                if group is not None and store is not None and group.wants(one, keep):
                     group.folders.append(_write(plan, one.seed, store))
                 watch(result, one)
                 if stop_at_first and group is not None:
@@ -248,39 +255,29 @@ def _write(plan: SweepPlan, seed: int, store: Path) -> Path:
     return write_folder(run, store, f"sweep-{plan.protocol}{mutant}-seed{seed}").path
 
 
-@contextmanager
-def _results(plan: SweepPlan, seeds: range, jobs: int) -> Iterator[Iterator[SeedResult]]:
-    """The seeds' results in order; the processes are gone when the block is left."""
-    if jobs <= 1:
-        yield (_worked(plan, seed) for seed in seeds)
-        return
-    with multiprocessing.get_context("fork").Pool(jobs, _begin_worker, (plan,)) as pool:
-        yield pool.imap(_work, seeds, chunksize=4)
+@dataclass(frozen=True)
+class SeedJob:
+    """The work of one seed, for an executor: without the garbage collector, since a run is freed
+    without it."""
+
+    plan: SweepPlan
+
+    def __call__(self, seed: int) -> SeedResult:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return run_seed(self.plan, seed)
+        finally:
+            if seed % COLLECT_EVERY == 0:
+                gc.collect()
+            if was_enabled:
+                gc.enable()
 
 
-_plan: SweepPlan
-
-
-def _begin_worker(plan: SweepPlan) -> None:
-    """The parent answers Ctrl-C; and what is there now will never be garbage."""
-    global _plan  # noqa: PLW0603
-    _plan = plan
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()
-
-
-def _work(seed: int) -> SeedResult:
-    return _worked(_plan, seed)
-
-
-def _worked(plan: SweepPlan, seed: int) -> SeedResult:
-    """One seed, without the garbage collector: runs take themselves apart."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return run_seed(plan, seed)
-    finally:
-        if seed % COLLECT_EVERY == 0:
-            gc.collect()
-        if was_enabled:
-            gc.enable()
+def _result_of(outcome: Outcome[int, SeedResult]) -> SeedResult:
+    """What became of a seed, also where its worker died."""
+    if outcome.result is not None:
+        return outcome.result
+    sentence = f"the worker that ran seed {outcome.item} died: {outcome.lost}"
+    symptom = Symptom("harness", "worker died")
+    return SeedResult(outcome.item, "unknown", (symptom,), sentence, "", 0, 0, 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +19,7 @@ from harness.reproduce.replay import load, replay_simulated
 from harness.run.simulation import simulate_and_judge
 from harness.run.verdict import judge_folder
 from harness.search.swarm import SweepPlan, draw
-from harness.search.sweep import run_seed, sweep
+from harness.search.sweep import SeedResult, run_seed, sweep
 from harness.targets import targets
 from harness.targets.paxos_family import PaxosTarget
 from histories.folder import RunFolder
@@ -58,7 +60,7 @@ def test_a_planted_bug_is_found_near_its_seed(mutant: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["multi-paxos", "epaxos"])
 def test_a_seed_leaves_nothing_to_the_garbage_collector(protocol: str) -> None:
-    """Runs take themselves apart: a sweep that has to look for cycles spends a tenth on it."""
+    """A sweep that has to look for reference cycles spends a tenth of its time on it."""
     plan = SweepPlan(protocol=protocol, fixed={"time_us": 3_000_000})
     run_seed(plan, 0)
     gc.collect()
@@ -85,6 +87,22 @@ def test_two_jobs_find_what_one_finds() -> None:
         one.pop(timing), two.pop(timing)
     assert one == two and one["invalid"]
     assert not multiprocessing.active_children()
+
+
+def test_a_seed_that_kills_its_worker_is_reported_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def deadly(plan: SweepPlan, seed: int) -> SeedResult:
+        if seed == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run_seed(plan, seed)
+
+    monkeypatch.setattr("harness.search.sweep.run_seed", deadly)
+    plan = SweepPlan(protocol="multi-paxos", fixed={"time_us": 1_000_000})
+    result = sweep(plan, range(8), jobs=2, store=tmp_path)
+    assert (result.outcome, result.done, result.unknown) == ("unknown", 8, 1)
+    (group,) = result.groups.values()
+    assert group.seeds == [3] and "SIGKILL" in group.sentence and not group.folders
 
 
 def test_each_seed_draws_a_mix_of_its_own() -> None:

@@ -1,0 +1,29 @@
+"""Where the jobs of a search are carried out: here, in several processes, or on other machines.
+
+An executor has one method, `map(work, items)`: it applies `work` to each item and yields an
+`Outcome` per item, in the order of the items. The contract, which every executor keeps:
+
+    order         outcomes come in the order of the items, whoever was faster
+    bounded       only so many items are taken ahead of the one that is waited for
+    stop          closing the iterator, or an exception where it is used (Ctrl-C), cancels the rest,
+                  and nothing is left running
+    exceptions    what `work` raises is raised at that item's place
+    lost workers  an item whose worker died is tried once more; then its outcome says that and how
+                  the worker died, and the other items go on
+
+`work` and items must be picklable where they leave this process.
+"""
+
+from __future__ import annotations
+
+from harness.search.executors.interface import Executor, Outcome
+from harness.search.executors.local import InProcess
+from harness.search.executors.processes import Processes
+
+
+def local_executor(jobs: int) -> Executor:
+    """One job at a time in this process, or several in processes of their own."""
+    return InProcess() if jobs <= 1 else Processes(jobs)
+
+
+__all__ = ["Executor", "InProcess", "Outcome", "Processes", "local_executor"]
