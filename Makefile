@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-fast lint format clean
+.PHONY: setup demo test test-kernel test-fast lint format clean
 
 setup: $(VENV)/.installed
 
 # The stamp follows pyproject.toml and the kernel's sources: a change in either installs again.
-$(VENV)/.installed: pyproject.toml $(wildcard histories/kernel/Cargo.toml histories/kernel/src/*.rs)
+$(VENV)/.installed: pyproject.toml $(wildcard histories/kernel/Cargo.toml histories/kernel/src/*.rs histories/kernel/src/*/*.rs)
 	@.ci/venv $(PYTHON) $(VENV)
 	@rm -f histories/_kernel*.so  # a stale kernel is worse than none
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
@@ -18,8 +18,14 @@ demo: setup
 	$(BIN)/antipaxos run multi-paxos --nodes 5 --workload kv \
 	  --faults partition,kill,pause,clock --time 30s --concurrency 10 --rate 200 --seed 7 --store runs/
 
-test: setup lint
+test: setup lint test-kernel
 	$(BIN)/python -m pytest
+
+# The kernel's own tests, where there is a Rust toolchain.
+test-kernel:
+	@if command -v cargo >/dev/null; then \
+	  cargo test --quiet --release --no-default-features --manifest-path histories/kernel/Cargo.toml; \
+	fi
 
 # Everything but the tests that start containers: the loop while one works.
 test-fast: setup

@@ -3,6 +3,8 @@
 In a part, a compare-and-set may have lost the writer of the value that it expects. Such a one
 counts as a write: what cannot be ordered even so cannot be ordered at all. (In any order of the
 whole, the operations on the lost value stand just before it; without them it stands there still.)
+One of unknown outcome may have had any of several writers, so it counts as a write as soon as one
+of them is left out.
 """
 
 from __future__ import annotations
@@ -24,20 +26,30 @@ CANDIDATES_MAX = 8
 
 def relaxed(model: Model, part: Sequence[Operation], whole: Iterable[Operation]) -> list[Operation]:
     """The part as a history of its own: a compare-and-set whose expected value had a writer in the
-    whole, but has none in the part, becomes a write."""
+    whole, but has none in the part, becomes a write; one of unknown outcome becomes one as soon as
+    a writer that was called before the part ended is left out."""
     if model.name not in REGISTERS or not any(op.f == "cas" for op in part):
         return list(part)
-    written = {value for op in part for value in wrote(op)} | {model.initial()}
-    elsewhere = {value for op in whole for value in wrote(op)}
+    calls = {op.call for op in part}
+    end = max((op.ret for op in part if op.ret != NEVER), default=NEVER)
+    there = {value for op in part for value in wrote(op)} | {model.initial()}
+    others = [op for op in whole if op.call not in calls]
+    elsewhere = {value for op in others for value in wrote(op)}
+    left_out = {value for op in others if op.call < end for value in wrote(op)}
     return [
         op._replace(f="write", value=op.value[1])
-        if op.f == "cas"
-        and op.outcome != "mismatch"
-        and op.value[0] not in written
-        and op.value[0] in elsewhere
+        if _lost_source(op, there, elsewhere, left_out)
         else op
         for op in part
     ]
+
+
+def _lost_source(op: Operation, there: set[Any], elsewhere: set[Any], left_out: set[Any]) -> bool:
+    if op.f != "cas" or op.outcome == "mismatch":
+        return False
+    if op.outcome == "info":
+        return op.value[0] in left_out
+    return op.value[0] not in there and op.value[0] in elsewhere
 
 
 def fails_alone(

@@ -163,11 +163,11 @@ pub fn judge(job: &Job, ops: &[Op], scratch: &mut Scratch) -> Judged {
             assert!(holds, "the search found an order that does not hold");
             valid(job, judged, &part, &order)
         }
-        Found::Invalid { failed } => {
+        Found::Invalid { failed, through } => {
             let until = part[failed as usize].ret;
             let all = kept;
             judged.judged = part.iter().filter(|op| op.ret < until).count();
-            invalid(job, judged, ops, all, Some(until))
+            invalid(job, judged, ops, all, Some((until, through)))
         }
         Found::Unknown { stop, judged: done } => unknown(judged, stop, done),
     }
@@ -234,23 +234,18 @@ fn invalid(
     mut judged: Judged,
     ops: &[Op],
     part: Vec<u32>,
-    until: Option<u32>,
+    until: Option<(u32, Option<Id>)>,
 ) -> Judged {
     judged.outcome = "invalid";
     let last = |o: &[u32]| {
         let ends = o.iter().map(|&i| ops[i as usize].ret);
         ends.filter(|&r| r != crate::history::NEVER).max().unwrap_or(0)
     };
-    let until = until.unwrap_or_else(|| last(&part));
+    let (until, through) = until.unwrap_or_else(|| (last(&part), None));
     let seconds = if part.len() <= SMALL { SMALL_SECONDS } else { MINIMISE_SECONDS };
-    let mut minimiser = Minimiser {
-        kind: job.kind,
-        values: job.values,
-        initial: job.initial,
-        ops,
-        until,
-        limits: job.evidence.within(seconds),
-    };
+    let limits = job.evidence.within(seconds);
+    let mut minimiser = Minimiser::new(job.kind, job.values, job.initial, ops, limits);
+    (minimiser.until, minimiser.through) = (until, through);
     let Part { ops: part, minimal } = minimiser.run(&part);
     let until = minimiser.until;
     let span = |&i: &u32| (ops[i as usize].call, ops[i as usize].ret);

@@ -16,9 +16,12 @@ mod python;
 mod queue;
 mod search;
 mod stack;
+#[cfg(test)]
+mod testing;
 mod trees;
 mod values;
 mod verify;
+mod windows;
 mod zones;
 
 #[global_allocator]

@@ -4,8 +4,9 @@
 use crate::history::{F, NEVER, Op, Outcome};
 use crate::memory::Limits;
 use crate::models::{Kind, Machine};
-use crate::search::{Found, search};
+use crate::search::{Found, search, search_through};
 use crate::values::{Id, NULL, Values};
+use crate::windows::Windows;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A part of a partition: indices into it, in order.
@@ -16,33 +17,76 @@ pub struct Part {
 }
 
 pub struct Minimiser<'a> {
-    pub kind: Kind,
-    pub values: &'a Values,
-    pub initial: Id,
-    pub ops: &'a [Op],
+    kind: Kind,
+    values: &'a Values,
+    initial: Id,
+    ops: &'a [Op],
     /// The moment at which it failed: nothing called later matters, what returns later is open.
     pub until: u32,
-    pub limits: Limits,
+    /// A value through which it is likely to be seen that a part fails.
+    pub through: Option<Id>,
+    limits: Limits,
+    /// How many operations called until the failure write each value.
+    sources: FxHashMap<Id, usize>,
+    /// When each value was first written.
+    first: FxHashMap<Id, u32>,
 }
 
-impl Minimiser<'_> {
+impl<'a> Minimiser<'a> {
+    pub fn new(
+        kind: Kind,
+        values: &'a Values,
+        initial: Id,
+        ops: &'a [Op],
+        limits: Limits,
+    ) -> Minimiser<'a> {
+        let (sources, first) = (FxHashMap::default(), FxHashMap::default());
+        let until = NEVER - 1;
+        Minimiser { kind, values, initial, ops, until, through: None, limits, sources, first }
+    }
+
     /// The smallest part of `part` (indices) that still fails; as it is where time is short.
     pub fn run(&mut self, whole: &[u32]) -> Part {
-        let mut part = self.constraining(whole);
+        let mut part = self.cut_at(self.until, whole);
         if !self.fails(&part) {
-            // What was open at that moment returned something later that this hangs on.
-            self.until = NEVER - 1;
-            part = self.constraining(whole);
+            part = self.later(whole);
         }
         if !self.fails(&part) {
             return Part { ops: part, minimal: false };
         }
         let mut minimal = true;
-        for units in [Self::classes, Self::readers] {
+        let steps = [Self::windows, Self::readers, Self::classes, Self::windows, Self::readers];
+        for units in steps {
             let units = units(self, &part);
             minimal &= self.shrink(&mut part, units);
         }
         Part { ops: part, minimal }
+    }
+
+    /// The part where it does not fail yet at that moment: what was open returned something later that
+    /// this hangs on. It is cut at the first return at which it does.
+    fn later(&mut self, whole: &[u32]) -> Vec<u32> {
+        let mut ends: Vec<u32> = whole.iter().map(|&i| self.ops[i as usize].ret).collect();
+        ends.retain(|&end| end > self.until && end != NEVER);
+        ends.sort_unstable();
+        self.through = None;
+        let first = ends.partition_point(|&end| {
+            let part = self.cut_at(end, whole);
+            self.limits.check().is_ok() && !self.fails(&part)
+        });
+        self.cut_at(ends.get(first).copied().unwrap_or(NEVER - 1), whole)
+    }
+
+    /// What constrains anything until then.
+    pub fn cut_at(&mut self, until: u32, whole: &[u32]) -> Vec<u32> {
+        self.until = until;
+        self.sources.clear();
+        let before = self.ops.iter().filter(|op| op.call < until);
+        for (value, op) in before.filter_map(|op| Some((writes(op)?, op))) {
+            *self.sources.entry(value).or_default() += 1;
+            self.first.entry(value).or_insert(op.call);
+        }
+        self.constraining(whole)
     }
 
     fn constraining(&self, part: &[u32]) -> Vec<u32> {
@@ -57,25 +101,78 @@ impl Minimiser<'_> {
         op.call < self.until && op.outcome != Outcome::Failed && !(unseen && self.kind.is_read(op))
     }
 
-    fn fails(&self, part: &[u32]) -> bool {
+    /// Whether the part fails by itself, and shows why.
+    fn fails(&mut self, part: &[u32]) -> bool {
         let ops = self.relaxed(part);
+        if !self.shows_sources(&ops) {
+            return false;
+        }
+        if let Some(value) = self.through {
+            if search_through(self.kind, self.initial, &ops, value, &self.limits).is_some() {
+                return true;
+            }
+        }
         let mut machine = Machine::new(self.kind, self.values);
-        matches!(search(&mut machine, self.initial, &ops, &self.limits), Found::Invalid { .. })
+        match search(&mut machine, self.initial, &ops, &self.limits) {
+            Found::Invalid { through, .. } => {
+                self.through = through.or(self.through);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    #[cfg(test)]
+    pub fn is_orderable(&self, part: &[u32]) -> bool {
+        let mut machine = Machine::new(self.kind, self.values);
+        let found = search(&mut machine, self.initial, &self.relaxed(part), &self.limits);
+        matches!(found, Found::Valid(_))
+    }
+
+    /// Whether there is still a write of everything that was read, where there had been one: without
+    /// any, a part fails all right, but a person cannot see why.
+    fn shows_sources(&self, ops: &[Op]) -> bool {
+        if !self.kind.is_register() {
+            return true;
+        }
+        let mut first: FxHashMap<Id, u32> = FxHashMap::default();
+        for op in ops {
+            if let Some(value) = writes(op) {
+                first.entry(value).or_insert(op.call);
+            }
+        }
+        let called = |first: &FxHashMap<Id, u32>, op: &Op| {
+            first.get(&op.res).is_some_and(|&call| call < op.ret)
+        };
+        let reads = ops.iter().filter(|op| op.seen && self.kind.is_read(op));
+        let contradicts = |op: &Op| op.outcome == Outcome::Mismatch && op.res == op.arg;
+        let mut reads = reads.filter(|op| op.res != self.initial && !contradicts(op));
+        reads.all(|op| called(&first, op) || !called(&self.first, op))
     }
 
     /// The part as a history of its own: cut at the failure, and a cas whose value had a source that
-    /// is left out has become a write.
+    /// is left out has become a write. (One of unknown outcome, which may have had any source, as soon
+    /// as one of them is left out; one that succeeded stays only together with its own.)
     fn relaxed(&self, part: &[u32]) -> Vec<Op> {
-        let written: FxHashSet<Id> =
-            part.iter().filter_map(|&i| writes(&self.ops[i as usize])).collect();
+        let mut written: FxHashMap<Id, usize> = FxHashMap::default();
+        for value in part.iter().filter_map(|&i| writes(&self.ops[i as usize])) {
+            *written.entry(value).or_default() += 1;
+        }
+        let sources = |value: Id| self.sources.get(&value).copied().unwrap_or(0);
         let relax = |&i: &u32| {
             let mut op = self.ops[i as usize];
             if op.ret > self.until {
                 (op.ret, op.outcome, op.seen) = (NEVER, Outcome::Info, false);
             }
-            let taking = op.f == F::Cas && op.outcome != Outcome::Mismatch;
-            let had_source = taking && op.arg != self.initial && !written.contains(&op.arg);
-            if had_source && self.has_source(op.arg) {
+            let there = written.get(&op.arg).copied().unwrap_or(0);
+            let lost = match (op.f, op.outcome) {
+                (F::Cas, Outcome::Info) => there < sources(op.arg),
+                (F::Cas, Outcome::Ok) => {
+                    there == 0 && op.arg != self.initial && sources(op.arg) > 0
+                }
+                _ => false,
+            };
+            if lost {
                 (op.f, op.arg, op.new) = (F::Write, op.new, NULL);
             }
             op
@@ -83,12 +180,8 @@ impl Minimiser<'_> {
         part.iter().map(relax).collect()
     }
 
-    fn has_source(&self, value: Id) -> bool {
-        self.ops.iter().any(|op| writes(op) == Some(value))
-    }
-
     /// Delta debugging over units that go or stay together; false when time ran out.
-    fn shrink(&self, part: &mut Vec<u32>, mut units: Vec<Vec<u32>>) -> bool {
+    fn shrink(&mut self, part: &mut Vec<u32>, mut units: Vec<Vec<u32>>) -> bool {
         let mut size = units.len().div_ceil(2).max(1);
         while !units.is_empty() {
             let (mut place, mut removed) = (0, false);
@@ -115,13 +208,22 @@ impl Minimiser<'_> {
         true
     }
 
-    fn readers(&self, part: &[u32]) -> Vec<Vec<u32>> {
+    /// For registers: a write, and all that can have seen what it put there.
+    fn windows(&self, part: &[u32]) -> Vec<Vec<u32>> {
+        let appends = || part.iter().any(|&i| self.ops[i as usize].f == F::Append);
+        if !self.kind.is_register() || appends() {
+            return Vec::new();
+        }
+        Windows::new(self.ops, part, self.until).units(part)
+    }
+
+    pub fn readers(&self, part: &[u32]) -> Vec<Vec<u32>> {
         let is_read = |i: &&u32| self.kind.is_read(&self.ops[**i as usize]);
         part.iter().filter(is_read).map(|&i| vec![i]).collect()
     }
 
     /// Operations that may be left out together, by the value they are about.
-    fn classes(&self, part: &[u32]) -> Vec<Vec<u32>> {
+    pub fn classes(&self, part: &[u32]) -> Vec<Vec<u32>> {
         let ops = || part.iter().map(|&i| (i, &self.ops[i as usize]));
         let mut classes: FxHashMap<Id, Vec<u32>> = FxHashMap::default();
         if self.kind.is_register() {

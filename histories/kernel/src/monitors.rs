@@ -128,7 +128,7 @@ pub fn set_by_element(ops: &[Op], initial: Id, values: &Values, limits: &Limits)
                 }
                 judged += own.len();
             }
-            Found::Invalid { failed } => {
+            Found::Invalid { failed, .. } => {
                 let failed = own[failed as usize];
                 let earlier =
                     first_failure.is_none_or(|f| ops[failed as usize].ret < ops[f as usize].ret);
@@ -138,14 +138,14 @@ pub fn set_by_element(ops: &[Op], initial: Id, values: &Values, limits: &Limits)
             }
             Found::Unknown { stop, judged: more } => {
                 return Some(match first_failure {
-                    Some(failed) => Found::Invalid { failed },
+                    Some(failed) => Found::Invalid { failed, through: None },
                     None => Found::Unknown { stop, judged: judged + more },
                 });
             }
         }
     }
     if let Some(failed) = first_failure {
-        return Some(Found::Invalid { failed });
+        return Some(Found::Invalid { failed, through: None });
     }
     points.sort_unstable();
     Some(Found::Valid(points.into_iter().map(|p| p.3).collect()))

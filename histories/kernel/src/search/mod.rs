@@ -24,9 +24,11 @@ use plan::Plan;
 pub enum Found {
     /// Indices of the operations in the order of their linearization points.
     Valid(Vec<u32>),
-    /// The operation whose return no order explains.
+    /// The operation whose return no order explains; and the value, where it is enough to look at the
+    /// register through that one.
     Invalid {
         failed: u32,
+        through: Option<Id>,
     },
     Unknown {
         stop: Stop,
@@ -42,16 +44,53 @@ const STEPS_PER_VALUE: u64 = 64;
 const FIRST_STEPS: u64 = 4_096;
 const FIRST_STEPS_PER_OPERATION: u64 = 16;
 
+/// Call `$function::<W>` for a window of this width, or give `$else` where it is too wide.
+macro_rules! by_width {
+    ($width:expr, $function:ident($($argument:expr),*), $else:expr) => {
+        match $width {
+            0..=64 => $function::<1>($($argument),*),
+            65..=128 => $function::<2>($($argument),*),
+            129..=512 => $function::<8>($($argument),*),
+            513..=2048 => $function::<32>($($argument),*),
+            _ => $else,
+        }
+    };
+}
+
 /// Judge `ops` (of one key, in the order of their calls, only such as constrain something).
 pub fn search(machine: &mut Machine, initial: Id, ops: &[Op], limits: &Limits) -> Found {
     let plan = Plan::new(machine.kind, ops);
     let fresh = || Machine::new(machine.kind, machine.values);
-    match plan.width {
-        0..=64 => in_turns::<1>(&fresh, initial, &plan, limits),
-        65..=128 => in_turns::<2>(&fresh, initial, &plan, limits),
-        129..=512 => in_turns::<8>(&fresh, initial, &plan, limits),
-        513..=2048 => in_turns::<32>(&fresh, initial, &plan, limits),
-        _ => Found::Unknown { stop: Stop::Width, judged: 0 },
+    let too_wide = Found::Unknown { stop: Stop::Width, judged: 0 };
+    by_width!(plan.width, in_turns(&fresh, initial, &plan, limits), too_wide)
+}
+
+/// The operation whose return no order explains, where looking through this value is enough.
+pub fn search_through(
+    kind: Kind,
+    initial: Id,
+    ops: &[Op],
+    value: Id,
+    limits: &Limits,
+) -> Option<u32> {
+    if !kind.is_register() || ops.iter().any(|op| op.f == F::Append) {
+        return None;
+    }
+    let (ops, which) = quotient::seen_through(ops, value);
+    let plan = Plan::new(Kind::CasRegister, &ops);
+    let begins = quotient::side(value, initial);
+    let level = by_width!(plan.width, refuted(begins, &plan, limits), None)?;
+    Some(which[plan.returns[level as usize] as usize])
+}
+
+/// The level that no order of a history seen through one value reaches beyond.
+fn refuted<const W: usize>(initial: Id, plan: &Plan, limits: &Limits) -> Option<u32> {
+    let values = crate::values::Values::new();
+    let machine = Machine::new(Kind::CasRegister, &values);
+    let mut engine = Engine::<W>::new(machine, plan, initial, Order::Breadth);
+    match engine.run(STEPS_PER_VALUE * plan.ops.len() as u64, limits) {
+        Ended::Invalid { level } => Some(level),
+        _ => None,
     }
 }
 
@@ -75,8 +114,8 @@ fn in_turns<'v, const W: usize>(
     } else {
         drop(first);
     }
-    if let Some(failed) = through_values::<W>(initial, plan, level, limits) {
-        return Found::Invalid { failed };
+    if let Some(invalid) = through_values(initial, plan, level, limits) {
+        return invalid;
     }
     running.push(Engine::new(fresh(), plan, initial, Order::Breadth));
     loop {
@@ -126,34 +165,72 @@ fn both<const W: usize>(
 fn found(ended: Ended, plan: &Plan, level: u32) -> Found {
     match ended {
         Ended::Valid(order) => Found::Valid(order),
-        Ended::Invalid { level } => Found::Invalid { failed: plan.returns[level as usize] },
+        Ended::Invalid { level } => {
+            Found::Invalid { failed: plan.returns[level as usize], through: None }
+        }
         Ended::Stopped(stop) => Found::Unknown { stop, judged: level as usize },
         Ended::Paused => unreachable!("a search that is paused has found nothing"),
     }
 }
 
-/// The operation whose return no order explains as far as one value goes.
-fn through_values<const W: usize>(
-    initial: Id,
-    plan: &Plan,
-    level: u32,
-    limits: &Limits,
-) -> Option<u32> {
-    if !plan.kind.is_register() || plan.ops.iter().any(|op| op.f == F::Append) {
-        return None;
-    }
+/// Whether one of the values is enough; first the one that a promising order was stuck at.
+fn through_values(initial: Id, plan: &Plan, level: u32, limits: &Limits) -> Option<Found> {
     let suspect = &plan.ops[plan.returns[level as usize] as usize];
-    let values = crate::values::Values::new();
-    for value in quotient::asked_values(plan.ops, suspect).into_iter().take(VALUES_MAX) {
-        let (ops, which) = quotient::seen_through(plan.ops, value);
-        let seen = Plan::new(Kind::CasRegister, &ops);
-        let machine = Machine::new(Kind::CasRegister, &values);
-        let begins = quotient::side(value, initial);
-        let mut engine = Engine::<W>::new(machine, &seen, begins, Order::Breadth);
-        let ended = engine.run(STEPS_PER_VALUE * ops.len() as u64, limits);
-        if let Ended::Invalid { level } = ended {
-            return Some(which[seen.returns[level as usize] as usize]);
+    let values = quotient::asked_values(plan.ops, suspect);
+    values.into_iter().take(VALUES_MAX).find_map(|value| {
+        let failed = search_through(plan.kind, initial, plan.ops, value, limits)?;
+        Some(Found::Invalid { failed, through: Some(value) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Draw, Shape, machine, register};
+    use crate::values::{NULL, Values};
+    use crate::verify::verify;
+
+    fn alone(ops: &[Op], order: Order) -> Ended {
+        let (values, limits) = (Values::new(), Limits::new(None, None));
+        let plan = Plan::new(Kind::CasRegister, ops);
+        let mut engine = Engine::<1>::new(machine(&values), &plan, NULL, order);
+        let ended = engine.run(u64::MAX, &limits);
+        if let Ended::Valid(order) = &ended {
+            verify(&mut machine(&values), NULL, ops, order, &limits).expect("the order holds");
         }
+        ended
     }
-    None
+
+    /// Both ways say the same, and fail at the same return; what one value refutes, they refute.
+    #[test]
+    fn all_ways_agree() {
+        let limits = Limits::new(None, None);
+        let (mut refuted, mut invalid, mut valid) = (0, 0, 0);
+        for seed in 0..6000 {
+            let draw = &mut Draw::new(seed);
+            let (clients, values) = (2 + draw.below(6), 2 + draw.below(4));
+            let operations = 10 + draw.below(40);
+            let wrong = draw.below(3) * 10;
+            let lost = [12, 50][draw.below(2) as usize];
+            let shape = Shape { operations, clients, values, lost, wrong };
+            let ops = register(draw, &shape);
+            let breadth = alone(&ops, Order::Breadth);
+            for levels_per_use in [0, 1, 8] {
+                let best = alone(&ops, Order::Best { levels_per_use });
+                match (&breadth, &best) {
+                    (Ended::Valid(_), Ended::Valid(_)) => {}
+                    (Ended::Invalid { level: a }, Ended::Invalid { level: b }) if a == b => {}
+                    _ => panic!("seed {seed}: the two ways do not agree"),
+                }
+            }
+            let is_valid = matches!(breadth, Ended::Valid(_));
+            (valid, invalid) = (valid + u32::from(is_valid), invalid + u32::from(!is_valid));
+            for value in 0..=values {
+                let through = search_through(Kind::CasRegister, NULL, &ops, value, &limits);
+                assert!(through.is_none() || !is_valid, "seed {seed}, value {value}");
+                refuted += u32::from(through.is_some());
+            }
+        }
+        assert!(valid > 1000 && invalid > 1000 && refuted > 1000);
+    }
 }

@@ -112,3 +112,50 @@ impl Used {
         missing <= spare
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{NEVER, Op, Outcome};
+    use crate::models::Kind;
+    use crate::values::NULL;
+
+    fn lost(call: u32, f: F, arg: u32, new: u32) -> Op {
+        let outcome = Outcome::Info;
+        let (res, ret) = (NULL, NEVER);
+        Op { call, ret, arg, new, res, f, outcome, seen: false, observed: false }
+    }
+
+    /// Every two of the counts up to 2 of: write 1, cas 2 to 1, cas 3 to 1, write 2.
+    #[test]
+    fn it_covers_exactly_where_every_operation_left_has_one_that_can_do_it() {
+        let kinds = [(F::Write, 1, NULL), (F::Cas, 2, 1), (F::Cas, 3, 1), (F::Write, 2, NULL)];
+        let ops: Vec<Op> = (0..8)
+            .map(|i| (i, kinds[i as usize / 2]))
+            .map(|(i, (f, arg, new))| lost(i, f, arg, new))
+            .collect();
+        let plan = Plan::new(Kind::CasRegister, &ops);
+        let mut used = Used::new(&plan);
+        let counts = |code: u32| [code % 3, code / 3 % 3, code / 9 % 3, code / 27 % 3];
+        let numbers: Vec<u32> = (0..81)
+            .map(|code| {
+                let mut number = 0;
+                for (class, n) in counts(code).into_iter().enumerate() {
+                    number = (0..n).fold(number, |number, _| used.with(number, class as u32));
+                }
+                number
+            })
+            .collect();
+        for a in 0..81 {
+            for b in 0..81 {
+                let (left_a, left_b) = (counts(a).map(|n| 2 - n), counts(b).map(|n| 2 - n));
+                let needed = (left_b[1].saturating_sub(left_a[1]))
+                    + left_b[2].saturating_sub(left_a[2])
+                    + left_b[0];
+                let truth = needed <= left_a[0] && left_b[3] <= left_a[3];
+                let said = used.covers(numbers[a as usize], numbers[b as usize]);
+                assert_eq!(said, truth, "{:?} {:?}", counts(a), counts(b));
+            }
+        }
+    }
+}
