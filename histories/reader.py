@@ -1,14 +1,19 @@
 """Reading a recorded history, in whatever format it is.
 
-    native       ours, one JSON object a line (formats/native.py)
-    jepsen       Jepsen's history.edn, one map a line or one vector of maps (formats/jepsen.py)
-    jepsen-log   the lines of Jepsen's old text log
+    native        ours, one JSON object a line (formats/native.py)
+    jepsen        Jepsen's history.edn (formats/jepsen.py)
+    jepsen-json   one JSON array of operations
+    jepsen-txt    Jepsen's history.txt, separated by tabs
+    jepsen-log    the lines of Jepsen's logs, old and new
+    jepsen-binary test.jepsen (formats/jepsen_binary.py)
 
-"auto" looks at the first line that says something.
+"auto" looks at the first line that says something. A folder is a run's, or one of Jepsen's store
+(formats/store.py).
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +23,14 @@ from histories.folder import RUN, RunFolder
 from histories.formats import jepsen, native, store
 from histories.formats.native import History
 
-FORMATS: Final = ("native", "jepsen", "jepsen-log")
+FORMATS: Final = (
+    "native",
+    "jepsen",
+    "jepsen-json",
+    "jepsen-txt",
+    "jepsen-log",
+    "jepsen-binary",
+)
 
 
 def read_history(
@@ -42,13 +54,20 @@ def read_history(
     if failed_cas is not None and failed_cas not in jepsen.FAILED_CAS:
         raise UnknownFormat(f"failed_cas {failed_cas!r} is none of {', '.join(jepsen.FAILED_CAS)}")
     found = format_of(path) if format == "auto" else format
+    if found not in FORMATS:
+        raise UnknownFormat(f"no format {format!r}; there are auto, {', '.join(FORMATS)}")
     if found == "native":
         return native.read(path, budget)
-    if found == "jepsen":
-        return jepsen.read_edn(path, failed_cas or "ignored", independent, budget)
-    if found == "jepsen-log":
-        return jepsen.read_log(path, failed_cas or "mismatch", independent, budget)
-    raise UnknownFormat(f"no format {format!r}; there are auto, {', '.join(FORMATS)}")
+    if found == "jepsen-binary":
+        raise BadHistory(store.BINARY, path=path)
+    meaning = failed_cas or ("mismatch" if found == "jepsen-log" else "ignored")
+    read = {
+        "jepsen": jepsen.read_edn,
+        "jepsen-json": jepsen.read_json,
+        "jepsen-txt": jepsen.read_txt,
+        "jepsen-log": jepsen.read_log,
+    }[found]
+    return read(path, meaning, independent, budget)
 
 
 def located(path: Path) -> Path:
@@ -64,19 +83,40 @@ def located(path: Path) -> Path:
 
 
 def format_of(path: Path) -> str:
-    """The format of a file, from its first bytes; "native" where they do not tell."""
+    """The format of a file, from its first bytes; "native" where they do not tell.
+
+    Raises BadHistory for what cannot be read, and for compressed files.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError as error:
         raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from error
-    for line in head.split(b"\n"):
+    for magic, name in _COMPRESSED.items():
+        if head.startswith(magic):
+            raise BadHistory(f"is compressed ({name}): unpack it first", path=path)
+    if head.startswith(b"JEPSEN"):
+        return "jepsen-binary"
+    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
         start = line.strip()
-        if not start or start.startswith(b";"):
-            continue
-        if start.startswith(b"INFO"):
-            return "jepsen-log"
-        if start[:1] in b"[(#" or start[1:].lstrip()[:1] == b":":
-            return "jepsen"
-        return "native"
+        if start and not start.startswith((b";", b"#!")):
+            return _format_of_text(start, head[head.index(start) :])
     return "native"
+
+
+def _format_of_text(line: bytes, text: bytes) -> str:
+    if line.startswith(b"INFO") or _LOGGED.match(line):
+        return "jepsen-log"
+    if _COLUMNS.match(line):
+        return "jepsen-txt"
+    if _JSON_ARRAY.match(text):
+        return "jepsen-json"
+    if line[:1] in b"[(#^" or line[1:].lstrip()[:1] == b":":
+        return "jepsen"
+    return "native"
+
+
+_COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+_LOGGED: Final = re.compile(rb"\d{4}-\d\d-\d\d[ T]\d\d:\d\d")
+_COLUMNS: Final = re.compile(rb"\S+[ ]*\t\s*:(?:invoke|ok|fail|info)\b")
+_JSON_ARRAY: Final = re.compile(rb'\[\s*(?:\{\s*(?:"[^"]*"\s*:|\})|\]\s*$)')

@@ -11,7 +11,8 @@ from typing import TypeAlias, cast
 from histories.budget import Budget, LimitReached
 from histories.checker import compiled
 from histories.checker.consistency_levels import diagnose
-from histories.checker.evidence import possible_answers
+from histories.checker.descriptions import READS
+from histories.checker.evidence import fails_alone, possible_answers
 from histories.checker.notes import (
     NIL,
     NIL_READS,
@@ -31,6 +32,8 @@ from histories.models import Model, model_named, validate
 from histories.operations import Operation, failed_write
 from histories.reader import format_of, located, read_history
 
+NIL_OPERATIONS_MAX, NIL_SECONDS = 24, 0.2
+"""What finding out may cost whether a violation hangs on reads of null."""
 DIAGNOSED_MAX = 20_000
 """Larger histories are not read again for what still holds of them."""
 
@@ -154,7 +157,12 @@ def _nil(
 ) -> bool:
     """Whether a violation may only be that Knossos reads null as "not known"."""
     operations = part.evidence.operations if part.evidence else ()
-    return looks_nil(model, operations) and (own is None or looks_nil(model, own[part.key]))
+    if not looks_nil(model, operations) or len(operations) > NIL_OPERATIONS_MAX:
+        return False
+    if own is not None and not looks_nil(model, own[part.key]):
+        return False
+    told = [op for op in operations if op.f not in READS or op.result is not None]
+    return not fails_alone(model, told, operations, time.monotonic() + NIL_SECONDS)
 
 
 def _explained(

@@ -1,39 +1,52 @@
-"""Reading EDN, the notation of Clojure's data, as far as histories use it.
+"""Reading EDN, the notation of Clojure's data, as far as histories use it, into JSON values.
 
-nil, true and false, numbers, texts, characters, keywords and symbols, lists, vectors, maps, sets,
-tags (read over), comments, and `#_`. Keywords and symbols become texts, a keyword keeping its
-colon, so that it can be told from a text in a map's names and is written back as it was. A set
-becomes a list in an order of its own: the same set is the same list, however it was written.
+Two values are the same JSON value exactly where Clojure finds them equal:
+
+    :a                   ":a"              a keyword keeps its colon
+    "a"                  "a"               a string; one that looks like one of the others here is
+    ":a"                 "\\":a\\""            quoted once more
+    a                    "'a"              a symbol
+    7, 7N, 0x7, 07       7
+    1.5                  1.5
+    1.0                  {"#double": 1.0}  Clojure's 1.0 is not 1; also "Inf", "-Inf", "NaN"
+    1.0M, 1/2            {"#decimal": "1.0"}, {"#ratio": "1/2"}
+    \\a                   {"#char": "a"}
+    [1 2], (1 2)         [1, 2]
+    #{1 2}               {"#set": [1, 2]}  whatever the order
+    {:a 1, 2 3}          {":a": 1, "2": 3} names that are no strings are written as EDN
+    #inst "x"            {"#tag": ["inst", "x"]}; so are records, #a.b.C{:x 1}
+
+Comments, `#_` and metadata are read over.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from histories.errors import BadHistory
-from histories.operations import DEPTH_MAX, TOO_DEEP, freeze
+from histories.formats.edn_atoms import atom, character, key_name, quoted, string
+from histories.operations import DEPTH_MAX, SET, TOO_DEEP, freeze
 
 _TOKEN: Final = re.compile(
-    r"""(?P<space>(?:[\s,]+|;[^\n]*)+)
+    r"""(?P<space>(?:[\s,]+|;[^\n]*|\#![^\n]*)+)
       | (?P<text>"(?:[^"\\]|\\.)*")
       | (?P<discard>\#_)
       | (?P<set>\#\{)
+      | (?P<special>\#\#[A-Za-z-]+)
+      | (?P<namespace>\#::?[A-Za-z][\w.*+!?$%&=<>/-]*(?=[\s,]*\{))
       | (?P<tag>\#[A-Za-z][\w.*+!?$%&=<>/-]*)
+      | (?P<meta>\^)
       | (?P<open>[(\[{])
       | (?P<close>[)\]}])
-      | (?P<char>\\(?:newline|space|tab|return|u[0-9a-fA-F]{4}|\S))
-      | (?P<atom>[^\s,;"()\[\]{}\\\#][^\s,;"()\[\]{}\\]*)""",
+      | (?P<char>\\(?:newline|space|tab|return|formfeed|backspace|u[0-9a-fA-F]{4}|o[0-7]{1,3}|\S))
+      | (?P<atom>[^\s,;"()\[\]{}\\\#^`~@][^\s,;"()\[\]{}\\^`~@]*)""",
     re.VERBOSE | re.DOTALL,
 )
-_INTEGER: Final = re.compile(r"[+-]?\d{1,4300}N?")
-_FLOAT: Final = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?M?")
-_WORDS: Final = {"nil": None, "true": True, "false": False}
 _CLOSES: Final = {"(": ")", "[": "]", "{": "}"}
-_CHARACTERS: Final = {"newline": "\n", "space": " ", "tab": "\t", "return": "\r"}
+_SPECIAL: Final = {"##Inf": "Inf", "##-Inf": "-Inf", "##NaN": "NaN"}
 
 
 class Form(NamedTuple):
@@ -69,7 +82,7 @@ def _tokens(text: str) -> Iterator[_Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise BadHistory(f"is not EDN: {text[at : at + 20]!r}", line=line)
+            raise BadHistory(f"is not EDN: {_why(text, at)}", line=line)
         kind, token = str(match.lastgroup), match.group()
         if kind != "space":
             yield _Token(kind, token, line)
@@ -78,28 +91,63 @@ def _tokens(text: str) -> Iterator[_Token]:
     yield _Token("end", "", line)
 
 
+def _why(text: str, at: int) -> str:
+    if text[at] == '"':
+        return "a string without its end"
+    if text[at] == "#" and text[at : at + 2] in ('#"', "#(", "#'"):
+        return f"{text[at : at + 2]} is Clojure's, not EDN's"
+    return f"{text[at : at + 20]!r} begins no value"
+
+
 def _form(tokens: Iterator[_Token], depth: int) -> tuple[Any, int]:
-    token = next(tokens, _Token("end", "", 0))
-    kind, text, line = token
+    kind, text, line = next(tokens, _Token("end", "", 0))
     if depth > DEPTH_MAX:
         raise BadHistory(TOO_DEEP, line=line)
     if kind == "close":
         raise BadHistory(f"is not EDN: {text} closes nothing", line=line)
-    value: Any = _END
-    if kind == "atom":
-        value = _atom(text, line)
-    elif kind == "open":
-        items = _items(tokens, _CLOSES[text], line, depth)
-        value = _map(items, line) if text == "{" else items
-    elif kind == "text":
-        value = _text(text, line)
-    elif kind == "set":
-        value = sorted(_items(tokens, "}", line, depth), key=lambda item: repr(freeze(item)))
-    elif kind == "char":
-        value = _character(text[1:])
-    elif kind in ("discard", "tag"):
-        value = _needed(tokens, depth + 1, line)
-    return (_DISCARDED if kind == "discard" else value), line
+    if kind == "end":
+        return _END, line
+    if kind == "discard":
+        _needed(tokens, depth + 1, line)
+        return _DISCARDED, line
+    if kind == "meta":
+        _needed(tokens, depth + 1, line)
+        return _needed(tokens, depth + 1, line), line
+    return _value(tokens, kind, text, line, depth), line
+
+
+def _value(tokens: Iterator[_Token], kind: str, text: str, line: int, depth: int) -> Any:
+    match kind:
+        case "atom":
+            return atom(text, line)
+        case "text":
+            return quoted(string(text, line))
+        case "char":
+            return {"#char": character(text[1:])}
+        case "special":
+            if text not in _SPECIAL:
+                raise BadHistory(f"is not EDN: {text} is no number", line=line)
+            return {"#double": _SPECIAL[text]}
+        case "tag":
+            return {"#tag": [text[1:], _needed(tokens, depth + 1, line)]}
+    return _collection(tokens, kind, text, line, depth)
+
+
+def _collection(tokens: Iterator[_Token], kind: str, text: str, line: int, depth: int) -> Any:
+    if kind == "namespace":
+        next(tokens)  # the brace that was seen behind it
+        return _map(_items(tokens, "}", line, depth), line, text.lstrip("#:"))
+    if kind == "set":
+        return _set(_items(tokens, "}", line, depth), line)
+    items = _items(tokens, _CLOSES[text], line, depth)
+    return _map(items, line) if text == "{" else items
+
+
+def untagged(value: Any) -> Any:
+    """A record or another tagged value without its tag."""
+    while isinstance(value, dict) and value.keys() == {"#tag"}:
+        value = value["#tag"][1]
+    return value
 
 
 def _needed(tokens: Iterator[_Token], depth: int, line: int) -> Any:
@@ -146,62 +194,82 @@ class _Closing(Iterator[_Token]):
         return token if token is not None else next(self._tokens)
 
 
-def _atom(text: str, line: int) -> Any:
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text.rstrip("N"))
-    if _FLOAT.fullmatch(text):
-        return _float(text.rstrip("M"), line)
-    if text[0].isdigit():
-        raise BadHistory(f"is not EDN: {text[:20]!r} is not a number", line=line)
-    return text
+def _set(items: list[Any], line: int) -> dict[str, Any]:
+    by_value = {freeze(item): item for item in items}
+    if len(by_value) < len(items):
+        raise BadHistory("is not EDN: a set has the same element twice", line=line)
+    return {SET: [by_value[value] for value in sorted(by_value, key=repr)]}
 
 
-def _float(text: str, line: int) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise BadHistory("is not EDN: a number is too large", line=line)
-    return number
-
-
-def _text(text: str, line: int) -> str:
-    try:
-        found = json.loads(text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r"))
-    except ValueError as error:
-        raise BadHistory(f"is not EDN: {error}", line=line) from None
-    return str(found)
-
-
-def _character(name: str) -> str:
-    if len(name) == 5 and name[0] == "u":
-        return chr(int(name[1:], 16))
-    return _CHARACTERS.get(name, name)
-
-
-def _map(items: list[Any], line: int) -> dict[str, Any]:
+def _map(items: list[Any], line: int, namespace: str = "") -> dict[str, Any]:
     if len(items) % 2:
         raise BadHistory("is not EDN: a map needs a value for every name", line=line)
-    found = {_name(items[i]): items[i + 1] for i in range(0, len(items), 2)}
+    found: dict[str, Any] = {}
+    for i in range(0, len(items), 2):
+        found[_name(items[i], namespace)] = items[i + 1]
     if 2 * len(found) < len(items):
         raise BadHistory("is not EDN: a map has the same name twice", line=line)
     return found
 
 
-def _name(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _name(value: Any, namespace: str) -> str:
+    if namespace and isinstance(value, str) and value.startswith(":") and "/" not in value:
+        return f":{namespace}/{value[1:]}"
+    return name_of(value)
+
+
+def name_of(value: Any) -> str:
+    """The name of a key or of a member of a map: a string as it is, where nothing else is written
+    so; anything else as EDN."""
+    return key_name(value) if isinstance(value, str) else written(value)
 
 
 def written(value: Any) -> str:
-    """A JSON value as EDN; texts that begin like keywords are keywords."""
+    """A JSON value as EDN: the inverse of reading it, for whatever may have been read."""
     if value is None:
         return "nil"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return value if re.fullmatch(r":[\w.*+!?$%&=<>/-]+", value) else json.dumps(value)
+        return _written_string(value)
     if isinstance(value, (list, tuple)):
         return f"[{' '.join(written(v) for v in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{written(k)} {written(v)}' for k, v in value.items())}}}"
+        return _written_map(value)
     return repr(value)
+
+
+def _written_string(value: str) -> str:
+    if quoted(value) != value:  # it looks like a keyword, a symbol, or such a string in quotes
+        return value[1:] if value.startswith("'") else value
+    return json.dumps(value)
+
+
+def _written_map(value: dict[str, Any]) -> str:
+    if len(value) == 1:
+        (name, held), *_ = value.items()
+        if name == SET and isinstance(held, (list, tuple)):
+            return f"#{{{' '.join(written(v) for v in held)}}}"
+        if name == "#tag" and isinstance(held, (list, tuple)) and len(held) == 2:
+            return f"#{held[0]} {written(held[1])}"
+        if name == "#double":
+            return f"##{held}" if isinstance(held, str) else repr(float(held))
+        if name in ("#decimal", "#ratio") and isinstance(held, str):
+            return f"{held}M" if name == "#decimal" else held
+        if name == "#char" and isinstance(held, str) and len(held) == 1:
+            return f"\\u{ord(held):04x}" if ord(held) < 0x10000 else json.dumps(held)
+    members = (f"{written_key(name)} {written(held)}" for name, held in value.items())
+    return f"{{{', '.join(members)}}}"
+
+
+def written_key(name: str) -> str:
+    """The EDN of which `name_of` makes this name."""
+    if key_name(name) == name and quoted(name) == name:
+        return json.dumps(name)
+    try:
+        found = [form.value for form in forms(name)]
+    except BadHistory:
+        found = []
+    if len(found) == 1 and name_of(found[0]) == name:
+        return name[1:] if name.startswith("'") else name
+    return json.dumps(name)

@@ -2,8 +2,13 @@
 making every value `[key value]`.
 
 A history does not say that it is of this kind. It is certain where every client's value is a pair,
-completions have the key of their invocation, and a read is invoked with `[key nil]`: a read of one
-object has nothing to be invoked with.
+completions have the key of their invocation, and
+
+- a read is invoked with `[key nil]`: a read of one object has nothing to be invoked with; or
+- a compare-and-set has `[key [expected new]]`, where the key is no pair: one object that holds
+  pairs could never match it.
+
+Where every value is a pair and none of this tells, a note says that they were read as values.
 """
 
 from __future__ import annotations
@@ -17,29 +22,42 @@ from histories.events import NEMESIS, Event
 from histories.formats import edn
 
 INDEPENDENT: Final = "every value is [key value] (jepsen.independent): read as objects of their own"
+PAIRS: Final = (
+    "every value is a list of two, and nothing says whether these are [key value] of "
+    "jepsen.independent: read as values of one object; --independent reads them as keys"
+)
+READS: Final = ("read", "get")
 
 
-def all_independent(events: Sequence[Event]) -> bool:
-    """Whether the values are certainly pairs of key and value."""
+def all_pairs(events: Sequence[Event]) -> bool | None:
+    """Whether the values are certainly pairs of key and value; False where they only may be, None
+    where they are not."""
     begun: dict[int | str, str] = {}
-    read = False
+    certain, possible = False, True
     for event in events:
         if event.process == NEMESIS:
             continue
         pair = _pair(event)
+        if event.type == "info" and (pair is None or event.process not in begun):
+            begun.pop(event.process, None)  # a crash, or something beside the operations
+            continue
         if pair is None or event.key is not None:
-            return False
-        key, value = _key(pair[0]), pair[1]
+            return None
+        key, value = edn.name_of(pair[0]), pair[1]
         if event.type != "invoke":
             if begun.get(event.process) != key:
-                return False
+                return None
             continue
         begun[event.process] = key
-        if event.f in ("read", "get"):
-            if value is not None:
-                return False
-            read = True
-    return read
+        if event.f in READS:
+            possible = possible and value is None
+            certain = certain or value is None
+        elif event.f == "cas":
+            lifted = _is_pair(value) and not _is_pair(pair[0])
+            possible, certain = possible and _is_pair(value), certain or lifted
+    if not begun or not possible:
+        return None
+    return certain
 
 
 def unwrapped(events: Sequence[Event]) -> list[Event]:
@@ -47,24 +65,23 @@ def unwrapped(events: Sequence[Event]) -> list[Event]:
     a client's value that is no pair."""
     found = []
     for number, event in enumerate(events, 1):
-        if event.process == NEMESIS:
+        pair = _pair(event)
+        if event.process == NEMESIS or (pair is None and event.type == "info"):
             found.append(event)
             continue
-        pair = _pair(event)
         if pair is None:
             raise BadHistory(
                 f"the value {json.dumps(event.value)} is not [key value], as it has to be "
                 f"where keys are independent",
                 line=number,
             )
-        found.append(event._replace(key=_key(pair[0]), value=pair[1]))
+        found.append(event._replace(key=edn.name_of(pair[0]), value=pair[1]))
     return found
 
 
 def _pair(event: Event) -> list[Any] | None:
-    value = event.value
-    return value if isinstance(value, list) and len(value) == 2 else None
+    return event.value if _is_pair(event.value) else None
 
 
-def _key(value: Any) -> str:
-    return value if isinstance(value, str) else edn.written(value)
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2

@@ -1,32 +1,35 @@
-"""Jepsen's histories: `history.edn` in both layouts (one map a line; one vector or list of maps),
-and the lines of its old text log.
+"""Jepsen's histories, in every form in which its operations are written down.
+
+    jepsen        history.edn: one map (or record) a line, or one vector or list of them; operations
+                  may also be vectors [process type f value]
+    jepsen-json   one JSON array of objects with the same names
+    jepsen-txt    history.txt: process, type, f and value, separated by tabs
+    jepsen-log    the lines of its log, old (`INFO  jepsen.util - …`) and new (`jepsen.log`)
 
 They say less than ours. A `:fail` of a cas does not say whether the value was another one or the
-operation never happened: `failed_cas` chooses, "mismatch" or "ignored". In old logs a process acts
-on after an operation that timed out, so that is allowed here; times may go back a little (each
-client took its own), and are lifted to the latest one before. `:f` is a keyword; keys, where there
-are any, stand in `:key`, or, where a test lifted one object to many by `jepsen.independent`, in the
-values, which are then `[key value]`; see `independent.py`.
+operation never happened: `failed_cas` chooses, "mismatch" or "ignored". A process acts on after an
+operation that timed out, a lone `:info` is no operation, and `:info` of another `:f` (`:crash`)
+ends whatever is open. Times may go back a little (each client took its own), and are lifted to the
+latest one before. Keys, where there are any, stand in `:key`, or, where a test lifted one object to
+many by `jepsen.independent`, in the values, which are then `[key value]`; see `independent.py`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from histories.budget import UNLIMITED, Budget
 from histories.errors import BadHistory
 from histories.events import NEMESIS, TYPES, Event
-from histories.formats import edn
-from histories.formats.independent import INDEPENDENT, all_independent, unwrapped
-from histories.formats.native import History
+from histories.formats import edn, jepsen_text
+from histories.formats.independent import INDEPENDENT, PAIRS, all_pairs, unwrapped
+from histories.formats.native import History, checked_members
 
 FAILED_CAS: Final = ("mismatch", "ignored")
-_LOG_LINE: Final = re.compile(
-    r"INFO\s+jepsen\.util - (?P<process>\S+)\s+:(?P<type>\w+)\s+:(?P<f>[\w-]+)\s+(?P<value>.*)"
-)
+Record = dict[str, Any]
 _KNOWN: Final = frozenset(
     (":type", ":process", ":f", ":value", ":key", ":time", ":index", ":error", ":node", ":observed")
 )
@@ -42,7 +45,27 @@ def read_edn(
 
     `independent`: whether values are `[key value]`, as `jepsen.independent` has them; None looks.
     """
-    return _read(path, _edn_events, failed_cas, independent, budget)
+    return _read(path, _edn_records, failed_cas, independent, budget)
+
+
+def read_json(
+    path: Path,
+    failed_cas: str = "ignored",
+    independent: bool | None = None,
+    budget: Budget = UNLIMITED,
+) -> History:
+    """Read one JSON array of operations; the same as `read_edn` otherwise."""
+    return _read(path, _json_records, failed_cas, independent, budget)
+
+
+def read_txt(
+    path: Path,
+    failed_cas: str = "ignored",
+    independent: bool | None = None,
+    budget: Budget = UNLIMITED,
+) -> History:
+    """Read history.txt; the same as `read_edn` otherwise."""
+    return _read(path, jepsen_text.txt_records, failed_cas, independent, budget)
 
 
 def read_log(
@@ -51,26 +74,32 @@ def read_log(
     independent: bool | None = None,
     budget: Budget = UNLIMITED,
 ) -> History:
-    """Read an old text log; the same as `read_edn` otherwise."""
-    return _read(path, _log_events, failed_cas, independent, budget)
+    """Read a text log; the same as `read_edn` otherwise."""
+    return _read(path, jepsen_text.log_records, failed_cas, independent, budget)
 
 
 def _read(
     path: Path,
-    events_of: Callable[[str, str, Budget], list[Event]],
+    records_of: Callable[[str], Iterator[tuple[Record, int]]],
     failed_cas: str,
     independent: bool | None,
     budget: Budget,
 ) -> History:
     try:
-        events = events_of(_text(path, budget), failed_cas, budget)
+        events: list[Event] = []
+        for record, line in records_of(_text(path, budget)):
+            events.append(_event(record, len(events), failed_cas, line))
+            budget.look(len(events))
         notes: tuple[str, ...] = ()
-        if independent is None and all_independent(events):
-            notes = (INDEPENDENT,)
-        if independent or notes:
+        pairs = all_pairs(events) if independent is None else None
+        if independent or pairs:
             events = unwrapped(events)
+        if pairs is not None:
+            notes = (INDEPENDENT,) if pairs else (PAIRS,)
     except BadHistory as error:
         raise BadHistory(error.message, path=path, line=error.line) from None
+    except RecursionError:
+        raise BadHistory("is nested too deeply", path=path) from None
     return _history(events, path, notes)
 
 
@@ -82,11 +111,11 @@ def write_edn(path: Path | str, events: Iterable[Event]) -> None:
 
 def edn_line(event: Event) -> str:
     """One event as a map. What a failed cas observed stands in `:observed`."""
-    process = f":{NEMESIS}" if event.process == NEMESIS else str(event.process)
+    process = f":{NEMESIS}" if event.process == NEMESIS else edn.written(event.process)
     parts = [f":type :{event.type}, :f :{event.f}, :value {edn.written(event.value)}"]
     parts.append(f":process {process}, :time {event.time}, :index {event.index}")
     if event.key is not None:
-        parts.append(f":key {edn.written(event.key)}")
+        parts.append(f":key {edn.written_key(str(event.key))}")
     if event.node is not None:
         parts.append(f":node {event.node}")
     if event.error is not None:
@@ -103,7 +132,7 @@ def _text(path: Path, budget: Budget) -> str:
     except OSError as error:
         raise BadHistory(f"cannot be read: {error.strerror or error}") from error
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise BadHistory("holds bytes that are not UTF-8", line=line) from None
@@ -119,45 +148,79 @@ def _history(events: Sequence[Event], path: Path, notes: tuple[str, ...]) -> His
     return History(lifted, notes, path, jepsen=True)
 
 
-def _edn_events(text: str, failed_cas: str, budget: Budget) -> list[Event]:
-    events: list[Event] = []
+def _edn_records(text: str) -> Iterator[tuple[Record, int]]:
     for form in edn.forms(text):
-        maps = form.value if isinstance(form.value, list) else [form.value]
-        for found in maps:
-            if not isinstance(found, dict):
-                raise BadHistory("holds something that is not a map", line=form.line)
-            events.append(_event(found, len(events), failed_cas, form.line))
-            budget.look(len(events))
-    return events
+        value = edn.untagged(form.value)
+        if isinstance(value, list) and not _is_operation(value):
+            for item in value:
+                yield _record(edn.untagged(item), form.line), form.line
+        else:
+            yield _record(value, form.line), form.line
 
 
-def _event(found: dict[str, Any], number: int, failed_cas: str, line: int) -> Event:
-    kind, f, process = found.get(":type"), found.get(":f"), found.get(":process")
-    if not isinstance(kind, str) or kind[1:] not in TYPES:
-        raise BadHistory(f":type {kind!r} is none of {', '.join(TYPES)}", line=line)
-    if not isinstance(f, str) or len(f) < 2:
-        raise BadHistory(f":f {f!r} is not the name of an operation", line=line)
-    if process == f":{NEMESIS}":
-        process = NEMESIS
-    elif not isinstance(process, int) or isinstance(process, bool):
-        raise BadHistory(f":process {process!r} is not a number, nor :{NEMESIS}", line=line)
-    time, error, key = found.get(":time"), found.get(":error"), found.get(":key")
-    kind, f = kind[1:], f.removeprefix(":")
-    if isinstance(key, (int, str)):
-        key = str(key)
-    elif key is not None:
-        key = edn.written(key)
-    if error is not None and not isinstance(error, str):
+def _is_operation(value: list[Any]) -> bool:
+    """Whether a vector is [process type f value]."""
+    return len(value) > 1 and isinstance(value[1], str) and value[1].lstrip(":'") in TYPES
+
+
+def _record(value: Any, line: int) -> Record:
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, list) or not _is_operation(value):
+        shown = edn.written(value)[:40]
+        raise BadHistory(
+            f"holds {shown}, which is no operation: neither a map, nor [process type f value]",
+            line=line,
+        )
+    if not 3 <= len(value) <= 5:
+        raise BadHistory(
+            f"an operation [process type f value] has 3 to 5 items, not {len(value)}", line=line
+        )
+    return dict(zip((":process", ":type", ":f", ":value", ":error"), value, strict=False))
+
+
+def _json_records(text: str) -> Iterator[tuple[Record, int]]:
+    try:
+        found = json.loads(text, object_pairs_hook=checked_members, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise BadHistory(f"is not JSON: {error.msg}", line=error.lineno) from None
+    except ValueError as error:
+        raise BadHistory(f"is not JSON: {error}", line=1) from None
+    if not isinstance(found, list):
+        raise BadHistory("is not a JSON array of operations", line=1)
+    for number, item in enumerate(found, 1):
+        if not isinstance(item, dict):
+            raise BadHistory(f"item {number} of the array is no object", line=0)
+        yield {f":{name.removeprefix(':')}": value for name, value in item.items()}, number
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _event(found: Record, number: int, failed_cas: str, line: int) -> Event:
+    kind, f = _word(found.get(":type")), _word(found.get(":f"))
+    if kind not in TYPES:
+        raise BadHistory(f":type {_shown(found, ':type')} is none of {', '.join(TYPES)}", line=line)
+    process = _process(found, line)
+    if not f and (process == NEMESIS or kind == "info"):
+        f = "info"
+    if not f:
+        raise BadHistory(f":f {_shown(found, ':f')} is not the name of an operation", line=line)
+    error, key = found.get(":error"), found.get(":key")
+    if isinstance(error, str):
+        error = {":mismatch": "mismatch", ":empty": "empty"}.get(error, error)
+    elif error is not None:
         error = edn.written(error)
     if kind == "fail" and f == "cas" and failed_cas == "mismatch":
         error = "mismatch"
     return Event(
         number,
-        time if isinstance(time, int) else 0,
+        _time(found.get(":time")),
         process,
         kind,
         f,
-        key,
+        None if key is None else edn.name_of(key),
         found.get(":value"),
         found.get(":node") if isinstance(found.get(":node"), int) else None,
         error,
@@ -167,33 +230,35 @@ def _event(found: dict[str, Any], number: int, failed_cas: str, line: int) -> Ev
     )
 
 
-def _log_events(text: str, failed_cas: str, budget: Budget) -> list[Event]:
-    events: list[Event] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        match = _LOG_LINE.fullmatch(line.rstrip())
-        if match is None:
-            raise BadHistory("is not a line of Jepsen's log", line=number)
-        found = {
-            ":type": f":{match['type']}",
-            ":f": f":{match['f']}",
-            ":process": int(match["process"]) if match["process"].isdecimal() else None,
-            ":value": _log_value(match["value"], number),
-        }
-        if match["process"] == f":{NEMESIS}":
-            found[":process"] = f":{NEMESIS}"
-        events.append(_event(found, len(events), failed_cas, number))
-        budget.look(len(events))
-    return events
+def _word(value: Any) -> str | None:
+    """A keyword, a symbol or a string without its mark."""
+    return (
+        value[1:]
+        if isinstance(value, str) and value[:1] in (":", "'")
+        else (value if isinstance(value, str) else None)
+    )
 
 
-def _log_value(text: str, line: int) -> Any:
-    if text.isdecimal() and text.isascii() and len(text) < 19:
-        return int(text)
-    if text == "nil":
-        return None
-    found = list(edn.forms(text))
-    if len(found) != 1:
-        raise BadHistory(f"{text!r} is not one value", line=line)
-    return found[0].value
+def _shown(found: Record, name: str) -> str:
+    return edn.written(found[name])[:40] if name in found else "is missing and"
+
+
+def _process(found: Record, line: int) -> int | str:
+    process = found.get(":process")
+    if _word(process) == NEMESIS:
+        return NEMESIS
+    if isinstance(process, str) and process:
+        return process
+    if isinstance(process, int) and not isinstance(process, bool) and process >= 0:
+        return process
+    raise BadHistory(
+        f":process {_shown(found, ':process')} is neither a number from 0, nor a name", line=line
+    )
+
+
+def _time(value: Any) -> int:
+    """Nanoseconds; 0, and so the time before, for what is none."""
+    if isinstance(value, dict) and value.keys() == {"#double"}:
+        value = value["#double"]
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return int(value) if whole and 0 <= value < 1 << 62 else 0

@@ -152,6 +152,14 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return doubled
 
 
+def checked_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a document in which no name may stand twice. Raises ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has the same name twice")
+    return found
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):

@@ -12,6 +12,12 @@ from typing import Final
 
 from histories.errors import BadFolder
 
+BINARY: Final = (
+    "is Jepsen's binary test.jepsen, which is not read here: give the history.edn or history.txt "
+    "beside it; where there is none, a REPL of the test's project writes one: (require "
+    '\'jepsen.store) (run! #(spit "history.edn" (prn-str %) :append true) (:history '
+    "(jepsen.store/test :latest)))"
+)
 FILES: Final = ("history.edn", "history.txt", "history.json", "test.jepsen", "jepsen.log")
 """What may hold a history, the best first."""
 
