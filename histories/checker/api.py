@@ -112,9 +112,9 @@ def _by_kernels_reader(
     kind = "native" if isinstance(source, RunFolder) else _format(path, named)
     if kind == "native":
         return compiled.check_file(path, model, initial, limits), path
-    if kind == "jepsen" and not independent:
+    if kind == "jepsen":
         meaning = failed_cas or "ignored"
-        return compiled.check_edn(path, model, initial, limits, meaning), path
+        return compiled.check_edn(path, model, initial, limits, meaning, independent), path
     return None, source
 
 

@@ -22,6 +22,7 @@ from histories.checker.notes import notes_on
 from histories.checker.verdict import Evidence, PartitionVerdict, Verdict, joined
 from histories.errors import BadHistory
 from histories.events import Event, Json
+from histories.formats.independent import INDEPENDENT
 from histories.formats.native import History, parse_line
 from histories.models import Model
 from histories.operations import NEVER, Operation, between, failed_write
@@ -92,17 +93,26 @@ def check_file(path: Path, model: Model, initial: Json, limits: Limits) -> Verdi
 
 
 def check_edn(
-    path: Path, model: Model, initial: Json, limits: Limits, failed_cas: str
+    path: Path,
+    model: Model,
+    initial: Json,
+    limits: Limits,
+    failed_cas: str,
+    independent: bool | None = None,
 ) -> Verdict | None:
     """Judge Jepsen's history.edn; None where Python has to read it: where it is not plain, and
     where it is invalid, since the evidence is made of events."""
-    mismatched = failed_cas == "mismatch"
-    raw = _kernel.check_edn(path, model.name, initial, mismatched=mismatched, **_arguments(limits))
+    arguments = _arguments(limits) | {
+        "mismatched": failed_cas == "mismatch",
+        "independent": independent,
+    }
+    raw = _kernel.check_edn(path, model.name, initial, **arguments)
     if raw is not None and "stopped" in raw:
         return unread(raw["stopped"], raw["events"], model, raw["read_seconds"])
     if raw is None or any(outcome == "invalid" for _, outcome, *_ in raw["partitions"]):
         return None
-    return _verdict(raw, model, (), lambda _: {})
+    notes = (INDEPENDENT,) if raw["lifted"] and independent is None else ()
+    return _verdict(raw, model, notes, lambda _: {})
 
 
 def check_history(history: History, model: Model, initial: Json, limits: Limits) -> Verdict | None:

@@ -1,6 +1,7 @@
 //! The compiled kernel of the checker. Python sees three things: `check_file`, `check_events`, and
 //! `Live`, all of which give the same raw verdict; `histories/checker/compiled.py` makes it readable.
 
+mod atoms;
 mod containers;
 mod edn;
 mod files;

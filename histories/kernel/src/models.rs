@@ -110,6 +110,7 @@ impl Kind {
             (Kind::StringMap, F::Read | F::Get, answer) if !is_string(answer) => {
                 Some("what it answers must be a string or null")
             }
+            (Kind::Set, F::Read, Value::Set(_)) => None,
             (Kind::Set | Kind::Log, F::Read, answer) if !is_list(answer) => {
                 Some("what it answers must be a list")
             }
@@ -195,7 +196,7 @@ impl<'v> Machine<'v> {
 
     fn items(&self, id: Id) -> &'v [Id] {
         match self.values.get(id) {
-            Value::List(items) => items,
+            Value::List(items) | Value::Set(items) => items,
             _ => &[],
         }
     }
@@ -315,7 +316,8 @@ impl<'v> Machine<'v> {
                 if !op.seen {
                     return Some(state);
                 }
-                if !matches!(self.values.get(op.res), Value::List(_) | Value::Null) {
+                let answer = self.values.get(op.res);
+                if !matches!(answer, Value::List(_) | Value::Set(_) | Value::Null) {
                     return None;
                 }
                 let mut said = self.items(op.res).to_vec();

@@ -35,6 +35,13 @@ pub fn in_order(ops: &[Op], groups: &[Group]) -> Result<(), [u32; 2]> {
     Ok(())
 }
 
+fn elements(values: &Values, id: Id) -> Option<&[Id]> {
+    match values.get(id) {
+        Value::Set(items) => Some(items),
+        _ => list(values, id),
+    }
+}
+
 pub fn list(values: &Values, id: Id) -> Option<&[Id]> {
     match values.get(id) {
         Value::List(items) => Some(items),
@@ -53,7 +60,7 @@ pub fn growing_set(ops: &[Op], initial: Id, values: &Values) -> Zoned {
     for (i, op) in ops.iter().enumerate() {
         match op.f {
             F::Add if writer.insert(op.arg, i as u32).is_none() => {}
-            F::Read => match list(values, op.res) {
+            F::Read => match elements(values, op.res) {
                 Some(items) => reads.push((items.len(), i as u32)),
                 None => return Zoned::Handover("a read of something else than a list"),
             },
@@ -64,7 +71,7 @@ pub fn growing_set(ops: &[Op], initial: Id, values: &Values) -> Zoned {
     let mut groups: Vec<Group> = Vec::new();
     let mut there: rustc_hash::FxHashSet<Id> = Default::default();
     for (size, i) in reads {
-        let items = list(values, ops[i as usize].res).unwrap_or(&[]);
+        let items = elements(values, ops[i as usize].res).unwrap_or(&[]);
         let mut added = Vec::new();
         for &element in items.iter() {
             if there.insert(element) {

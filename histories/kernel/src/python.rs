@@ -1,6 +1,6 @@
 //! The doors to Python. Nothing is decided here.
 
-use crate::edn;
+use crate::edn::{self, Reading};
 use crate::files::{Broken, LOOK, read_native};
 use crate::history::{Bad, Event, F, History, Kind as Type, NEMESIS, Raw, Rules};
 use crate::json::DEPTH;
@@ -222,7 +222,7 @@ fn check_file<'py>(
 
 /// Read and judge Jepsen's history.edn; None where Python has to read it.
 #[pyfunction]
-#[pyo3(signature = (path, model_name, initial, *, mismatched, time_limit=None, memory_limit=None,
+#[pyo3(signature = (path, model_name, initial, *, mismatched, independent=None, time_limit=None, memory_limit=None,
     threads=2, keep_order=false, plain=false))]
 #[allow(clippy::too_many_arguments)]
 fn check_edn<'py>(
@@ -231,6 +231,7 @@ fn check_edn<'py>(
     model_name: &str,
     initial: &Bound<'py, PyAny>,
     mismatched: bool,
+    independent: Option<bool>,
     time_limit: Option<f64>,
     memory_limit: Option<usize>,
     threads: usize,
@@ -243,16 +244,22 @@ fn check_edn<'py>(
     let limits = Limits::new(time_limit, memory_limit);
     let started = Instant::now();
     let mut history = History::new(rules, kind);
-    let plainly = py.detach(|| match std::fs::metadata(&path) {
-        Ok(about) => {
-            limits.check_room(about.len() as usize)?;
-            std::fs::read(&path).map_or(Ok(false), |text| edn::read(&text, &mut history, &limits))
+    let mut lifted = independent == Some(true);
+    let reading = py.detach(|| {
+        let Ok(about) = std::fs::metadata(&path) else { return Ok(Reading::Left) };
+        limits.check_room(about.len() as usize)?;
+        let Ok(text) = std::fs::read(&path) else { return Ok(Reading::Left) };
+        let first = edn::read(&text, &mut history, &limits, independent)?;
+        if first != Reading::Independent {
+            return Ok(first);
         }
-        Err(_) => Ok(false),
+        lifted = true;
+        history = History::new(rules, kind);
+        edn::read(&text, &mut history, &limits, Some(true))
     });
-    match plainly {
+    match reading {
         Err(stop) => return stopped(py, &history, stop, started).map(Some),
-        Ok(plainly) if !plainly || history.refused().is_some() => return Ok(None),
+        Ok(reading) if reading != Reading::Whole || history.refused().is_some() => return Ok(None),
         Ok(_) => {}
     }
     let initial = value(&mut history, initial)?;
@@ -260,7 +267,9 @@ fn check_edn<'py>(
     let options = Options { threads, keep_order, plain };
     let parts = judged_parts(py, &history, kind, initial, &limits, &options)?;
     let checked = started.elapsed().as_secs_f64() - read;
-    verdict(py, &history, parts, (read, checked), None).map(Some)
+    let found = verdict(py, &history, parts, (read, checked), None)?;
+    found.set_item("lifted", lifted)?;
+    Ok(Some(found))
 }
 
 /// Judge events that are in memory.

@@ -21,6 +21,8 @@ pub enum Value {
     Int(i64),
     Text(Box<[u8]>),
     List(Box<[Id]>),
+    /// Its elements in the order of their numbers: the same set is the same value.
+    Set(Box<[Id]>),
     /// Anything else, in a canonical text: integers beyond 64 bits, fractions, objects.
     Other(Box<[u8]>),
 }
@@ -115,8 +117,23 @@ impl Values {
         }
     }
 
-    /// An object: members in the order of their names, the last one of a name wins.
+    pub fn set(&mut self, mut items: Vec<Id>) -> Id {
+        items.sort_unstable();
+        items.dedup();
+        self.intern(Value::Set(items.into()))
+    }
+
+    /// An object: members in the order of their names, the last one of a name wins. That of the one
+    /// member "#set" with a list is a set.
     pub fn object(&mut self, mut members: Vec<(Vec<u8>, Id)>) -> Id {
+        if let Some((_, last)) = members.last() {
+            if members.iter().all(|(name, _)| name == b"#set") {
+                if let Value::List(items) = self.get(*last) {
+                    let items = items.to_vec();
+                    return self.set(items);
+                }
+            }
+        }
         members.sort_by(|a, b| a.0.cmp(&b.0));
         let mut text = b"{".to_vec();
         for (i, (name, id)) in members.iter().enumerate() {
