@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from histories.budget import UNLIMITED, Budget
-from histories.errors import BadFolder, BadHistory, UnknownFormat
-from histories.folder import RUN, RunFolder
+from histories.errors import BadHistory, UnknownFormat
+from histories.folder import HISTORY, RUN, RunFolder
 from histories.formats import jepsen, native, store
 from histories.formats.native import History
 
@@ -70,16 +70,16 @@ def read_history(
     return read(path, meaning, independent, budget)
 
 
+def is_run_folder(path: Path) -> bool:
+    """Whether a path is the folder of a run, whole or broken, and not one of Jepsen's store."""
+    return path.is_dir() and ((path / RUN).exists() or (path / HISTORY).exists())
+
+
 def located(path: Path) -> Path:
     """The file that holds the history: `path` itself, or the one in a run's or a store's folder."""
     if not path.is_dir():
         return path
-    try:
-        return RunFolder.open(path).history
-    except BadFolder:
-        if (path / RUN).exists():
-            raise
-    return store.history_file(path)
+    return RunFolder.open(path).history if is_run_folder(path) else store.history_file(path)
 
 
 def format_of(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""The command `antipaxos`. One file per subcommand; this one gathers them.
+"""The command `antipaxos`. One file per subcommand; this one knows where each is.
+
+A subcommand is imported when it is called, and not before: `check` needs no container engine. The
+table below says of each where it is, and what the list of commands says about it.
 
 Exit codes: 0 valid, 1 invalid, 2 unknown; 64 wrong usage, 69 no engine, 70 the cluster did not
 start, 3 any other failure of the harness, 130 interrupted before there was anything to judge.
@@ -6,25 +9,13 @@ start, 3 any other failure of the harness, 130 interrupted before there was anyt
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import click
-from rich.console import Console
 
-from faults.description import FaultError
 from harness import __version__
-from harness.cli.check import check, convert
-from harness.cli.clean import clean
-from harness.cli.doctor import doctor
-from harness.cli.explain import explain_command
-from harness.cli.mutants import mutants
-from harness.cli.replay import replay_command
-from harness.cli.report import report_command
-from harness.cli.run import run
-from harness.cli.show import show_command
-from harness.cli.shrink import shrink_command
-from harness.cli.sweep import sweep_command
 from harness.errors import HarnessError, UsageError
 from histories.errors import HistoryError
 
@@ -32,14 +23,92 @@ USAGE = UsageError.exit_code
 INTERRUPTED = 130
 
 
-class _Group(click.Group):
-    """Commands in the order in which a person meets them, not by the alphabet."""
+class Where(NamedTuple):
+    """The module and the name in it of a subcommand, and its short help."""
+
+    module: str
+    name: str
+    help: str
+
+
+COMMANDS: Final = {
+    "run": Where(
+        "run",
+        "run",
+        "Run TARGET in a cluster of its own, break it, and judge what the clients saw.",
+    ),
+    "check": Where("check", "check", "Judge recorded histories: runs' folders, or history files."),
+    "show": Where(
+        "show",
+        "show_command",
+        "Print the summary of the run in FOLDER: what was done, what broke, and the verdict.",
+    ),
+    "explain": Where("explain", "explain_command", "Tell why the run in FOLDER is not valid."),
+    "report": Where(
+        "report",
+        "report_command",
+        "Write report.html into each of FOLDERS, the folders of runs.",
+    ),
+    "sweep": Where(
+        "sweep", "sweep_command", "Simulate PROTOCOL under many seeds, and group what fails."
+    ),
+    "replay": Where(
+        "replay",
+        "replay_command",
+        "Run the recorded run in FOLDER again: the same operations, faults and times.",
+    ),
+    "shrink": Where(
+        "shrink",
+        "shrink_command",
+        "Make the failing run in FOLDER small: few faults, few operations, calm timing.",
+    ),
+    "mutants": Where(
+        "mutants",
+        "mutants",
+        "Plant every known bug of PROTOCOLS (default: all), and count the runs until each is seen.",
+    ),
+    "convert": Where(
+        "convert",
+        "convert",
+        "Write the history in SOURCE (a file or a folder) to TARGET in another format.",
+    ),
+    "doctor": Where(
+        "doctor",
+        "doctor",
+        "Look at this machine: the engine, the image, every fault's prerequisites, the checker.",
+    ),
+    "clean": Where(
+        "clean", "clean", "Remove containers, networks and volumes that runs left behind."
+    ),
+}
+"""In the order in which a person meets them, not by the alphabet."""
+
+
+class _LazyGroup(click.Group):
+    """Commands that are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        where = COMMANDS.get(cmd_name)
+        if where is None:
+            return None
+        found = getattr(importlib.import_module(f"harness.cli.{where.module}"), where.name)
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = formatter.width - 6 - max(map(len, COMMANDS))
+        rows = [
+            (name, click.Command(name, help=where.help).get_short_help_str(width))
+            for name, where in COMMANDS.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="antipaxos")
 def cli() -> None:
     """Breaks consensus clusters, and proves whether what their clients saw was possible.
@@ -54,23 +123,6 @@ def cli() -> None:
     """
 
 
-for command in (
-    run,
-    check,
-    show_command,
-    explain_command,
-    report_command,
-    sweep_command,
-    replay_command,
-    shrink_command,
-    mutants,
-    convert,
-    doctor,
-    clean,
-):
-    cli.add_command(command)
-
-
 def main(arguments: list[str] | None = None) -> Any:
     """The console script: our errors become one clear sentence, a remedy and their exit code."""
     try:
@@ -83,18 +135,33 @@ def main(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(error.exit_code)
     except HarnessError as error:
-        errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        errors = _console()
         errors.print(f"[bold red]{type(error).__name__}[/]: ", end="")
         errors.print(error.message, markup=False)
         if error.remedy:
             errors.print(f"→ {error.remedy}", markup=False)
         sys.exit(error.exit_code)
-    except (FaultError, HistoryError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
+    except HistoryError as error:
+        _console().print(str(error), markup=False)
         sys.exit(HarnessError.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        Console(stderr=True).print("interrupted; nothing is left running")
+        _console().print("interrupted; nothing is left running")
         sys.exit(INTERRUPTED)
-    except Exception:  # a bug of ours must not look like a verdict
-        Console(stderr=True).print_exception()
+    except Exception as error:  # a bug of ours must not look like a verdict
+        if _is_fault_error(error):
+            _console().print(str(error), markup=False)
+        else:
+            _console().print_exception()
         sys.exit(HarnessError.exit_code)
+
+
+def _is_fault_error(error: Exception) -> bool:
+    """Whether a fault was described wrongly. Who raises that has imported the module."""
+    module = sys.modules.get("faults.description")
+    return module is not None and isinstance(error, module.FaultError)
+
+
+def _console() -> Any:
+    """Standard error, for messages that are not to be folded."""
+    console = importlib.import_module("rich.console")
+    return console.Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,29 +1,37 @@
-"""`antipaxos check` and `antipaxos convert`: histories that are already recorded."""
+"""`antipaxos check`: histories that are already recorded."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import click
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from harness.cli.evidence import show_agreement, show_evidence, show_verdict
-from harness.run.verdict import RunVerdict, judge_folder
-from histories.checker import EXIT_CODES, Verdict
+from harness.cli.evidence import COLOURS, show_verdict
+from histories.checker import EXIT_CODES, Verdict, judged_operations
 from histories.checker import check as judge
 from histories.checker.certificate import BadCertificate, verify
+from histories.checker.notes import NIL_READS
 from histories.errors import HistoryError
-from histories.folder import RunFolder
-from histories.formats import jepsen, native
+from histories.formats import jepsen
+from histories.formats.native import History
 from histories.models import MODELS, model_named
-from histories.reader import FORMATS, read_history
+from histories.reader import FORMATS, is_run_folder
 
-__all__ = ["check", "convert", "show_agreement", "show_evidence", "show_verdict"]
+__all__ = ["CheckFailed", "check", "guarded", "independent_option"]
 
+WORST = ("valid", "unknown", "not a history", "invalid")
+"""Outcomes, the worst last: what several histories come to."""
+
+NOT_A_HISTORY = 3
 _UNITS = {"": 10**6, "K": 10**3, "M": 10**6, "G": 10**9}
 _Result = TypeVar("_Result")
 
@@ -31,7 +39,7 @@ _Result = TypeVar("_Result")
 class CheckFailed(click.ClickException):
     """The history could not be judged at all: neither a pass nor a failure of the cluster."""
 
-    exit_code = 3
+    exit_code = NOT_A_HISTORY
 
 
 class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic from 8.3 on
@@ -50,19 +58,26 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic
 class Request(NamedTuple):
     """What the command line asked for."""
 
-    path: Path
     model: str | None
     initial: Any
     format: str
     failed_cas: str | None
     independent: bool | None
+    nil_reads: str
     time_limit_s: float | None
     memory_limit_bytes: int | None
     reference: bool
     verify: bool
 
-    def judge(self, source: Any, model: str) -> Verdict:
-        return judge(
+    def judge(self, source: Path | History, model: str) -> Verdict:
+        """The verdict, its order replayed where that was asked for."""
+        reading = {
+            "format": self.format,
+            "failed_cas": self.failed_cas,
+            "independent": self.independent,
+            "nil_reads": self.nil_reads,
+        }
+        verdict = judge(
             source,
             model=model,
             initial=self.initial,
@@ -70,13 +85,34 @@ class Request(NamedTuple):
             memory_limit_bytes=self.memory_limit_bytes,
             linearization=self.verify,
             kernel=not self.reference,
-            format=self.format,
-            failed_cas=self.failed_cas,
-            independent=self.independent,
+            **reading,  # type: ignore[arg-type]
         )
+        if self.verify:
+            made = model_named(model, self.initial)
+            operations = judged_operations(source, made, **reading)  # type: ignore[arg-type]
+            try:
+                verify(made, operations, verdict)
+            except BadCertificate as error:
+                if verdict.outcome != "invalid":
+                    raise
+                # A violation stands, whatever is wrong with the order of another key.
+                note = f"the order of a valid key does not hold: {error}"
+                verdict = dataclasses.replace(verdict, notes=(*verdict.notes, note))
+        return verdict
 
 
-_independent = click.option(
+class Judged(NamedTuple):
+    """What one path came to: an outcome (or "not a history"), one sentence, the verdict as JSON,
+    and what prints it in full."""
+
+    path: Path
+    outcome: str
+    sentence: str
+    document: dict[str, Any]
+    show: Callable[[Console], None]
+
+
+independent_option = click.option(
     "--independent/--no-independent",
     default=None,
     help="Whether the values in Jepsen's formats are [key value], each key an object of its own.  "
@@ -85,7 +121,7 @@ _independent = click.option(
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--model",
     type=click.Choice(list(MODELS)),
@@ -106,7 +142,14 @@ _independent = click.option(
     help="What a failed cas means in Jepsen's formats: the value was another one, or nothing is "
     "known.  [default: mismatch for jepsen-log, ignored for jepsen]",
 )
-@_independent
+@independent_option
+@click.option(
+    "--nil-reads",
+    type=click.Choice(NIL_READS),
+    default="null",
+    show_default=True,
+    help="What a read of null means: null, or (as in Knossos) that the value is not known.",
+)
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
@@ -123,91 +166,112 @@ _independent = click.option(
 @click.option("--verify", is_flag=True, help="Replay the order that a valid verdict rests on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 def check(  # noqa: PLR0917 (click gives every option as an argument)
-    path: Path,
+    paths: tuple[Path, ...],
     model: str | None,
     initial: str | None,
     format_name: str,
     failed_cas: str | None,
     independent: bool | None,
+    nil_reads: str,
     time_limit: float | None,
     memory_limit: int | None,
     reference: bool,
     verify: bool,
     as_json: bool,
 ) -> None:
-    """Judge a recorded history: a run's folder, or a bare history file.
+    """Judge recorded histories: runs' folders, or history files.
 
-    Of a folder everything is judged that was recorded: what clients saw, what replicas decided,
-    whether the cluster answered in the end, whether the faults took effect. Of a file, what clients
-    saw.
+    Of a run's folder everything is judged that was recorded: what clients saw, what replicas
+    decided, whether the cluster answered in the end, whether the faults took effect. Of a file, or
+    of a folder of Jepsen's store, what clients saw.
 
     Exits with 0 when the history is valid, 1 when it is not, 2 when it could not be decided (within
-    the limits), and 3 when PATH does not hold a history.
+    the limits), and 3 when a path does not hold a history. Several paths are judged one after the
+    other, each within the limits, and exit with the worst: 1 before 3 before 2 before 0.
     """
     request = Request(
-        path,
         model,
         _value(initial),
         format_name,
         failed_cas,
         independent,
+        nil_reads,
         time_limit,
         memory_limit,
         reference,
         verify,
     )
-    outcome = _guarded(_check_folder if path.is_dir() else _check_file, request, as_json)
-    raise SystemExit(EXIT_CODES[outcome])
+    if len(paths) == 1:
+        only = guarded(_judged, paths[0], request)
+        if as_json:
+            click.echo(json.dumps(only.document))
+        else:
+            only.show(Console())
+        raise SystemExit(EXIT_CODES[only.outcome])
+    _check_all(paths, request, as_json)
 
 
-def _guarded(work: Callable[..., _Result], *arguments: Any) -> _Result:
+def _check_all(paths: tuple[Path, ...], request: Request, as_json: bool) -> None:
+    """Judge several paths, and say what each came to as it is known."""
+    console, found = Console(), list[Judged]()
+    for path in paths:
+        try:
+            judged = _judged(path, request)
+        except (HistoryError, OSError, BadCertificate) as error:
+            judged = _unreadable(path, str(error))
+        found.append(judged)
+        if not as_json and judged.outcome != "valid":
+            console.print(f"[bold]{escape(str(path))}[/]", highlight=False, soft_wrap=True)
+            judged.show(console)
+            console.print()
+    worst = max((judged.outcome for judged in found), key=WORST.index)
+    if as_json:
+        histories = [{"path": str(judged.path)} | judged.document for judged in found]
+        click.echo(json.dumps({"verdict": worst, "histories": histories}))
+    else:
+        console.print(_table(found))
+    raise SystemExit(EXIT_CODES.get(worst, NOT_A_HISTORY))
+
+
+def _table(found: list[Judged]) -> Table:
+    table = Table(box=None)
+    table.add_column("history", overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for judged in found:
+        colour = COLOURS.get(judged.outcome, "yellow")
+        table.add_row(
+            escape(str(judged.path)), f"[{colour}]{judged.outcome}[/]", escape(judged.sentence)
+        )
+    return table
+
+
+def guarded(work: Callable[..., _Result], *arguments: Any) -> _Result:
+    """What `work` returns; what is wrong with its input becomes a CheckFailed."""
     try:
         return work(*arguments)
     except (HistoryError, OSError, BadCertificate) as error:
         raise CheckFailed(str(error)) from None
 
 
-def _check_file(request: Request, as_json: bool) -> str:
-    model = request.model or "kv"
-    verdict = request.judge(request.path, model)
-    if request.verify:
-        history = read_history(
-            request.path, request.format, request.failed_cas, request.independent
-        )
-        verify(model_named(model, request.initial), history.operations(), verdict)
-    if as_json:
-        click.echo(json.dumps(verdict.to_json()))
-    else:
-        show_verdict(Console(), verdict)
-    return verdict.outcome
+def _unreadable(path: Path, message: str) -> Judged:
+    def show(console: Console) -> None:
+        console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    return Judged(path, "not a history", message, {"verdict": None, "error": message}, show)
 
 
-def _check_folder(request: Request, as_json: bool) -> str:
-    folder = RunFolder.open(request.path)
+def _judged(path: Path, request: Request) -> Judged:
+    if is_run_folder(path):
+        # Faults and their kinds are needed only here.
+        judged: Judged = import_module("harness.cli.check_folder").judged_folder(path, request)
+        return judged
+    verdict = request.judge(path, request.model or "kv")
 
-    def checker(history: native.History, model: str) -> Verdict:
-        verdict = request.judge(history, model)
-        if request.verify:
-            verify(model_named(model, request.initial), history.operations(), verdict)
-        return verdict
+    def show(console: Console) -> None:
+        show_verdict(console, verdict)
 
-    run = judge_folder(folder, model=request.model, checker=checker)
-    if as_json:
-        click.echo(json.dumps(run.linearizability.to_json() | run.to_json()))
-    else:
-        _show_run(Console(), run)
-    return run.outcome
-
-
-def _show_run(console: Console, run: RunVerdict) -> None:
-    show_verdict(console, run.linearizability, outcome=run.outcome)
-    if run.agreement is not None:
-        show_agreement(console, run.agreement)
-    detectors = ", ".join(f"{name} {outcome}" for name, outcome in run.detectors().items())
-    console.print(f"detectors: {detectors}", highlight=False)
-    for reason in run.reasons:
-        if reason != run.linearizability.sentence:
-            console.print(f"  {reason}", highlight=False, markup=False)
+    return Judged(path, verdict.outcome, verdict.sentence, verdict.to_json(), show)
 
 
 def _value(text: str | None) -> Any:
@@ -218,51 +282,3 @@ def _value(text: str | None) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-@click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
-@click.option(
-    "--from",
-    "source_format",
-    type=click.Choice(["auto", *FORMATS]),
-    default="auto",
-    show_default=True,
-    help="The format of SOURCE.",
-)
-@click.option(
-    "--to",
-    "target_format",
-    type=click.Choice(["native", "jepsen"]),
-    help="The format of TARGET.  [default: jepsen where it ends in .edn, else native]",
-)
-@click.option(
-    "--failed-cas",
-    type=click.Choice(jepsen.FAILED_CAS),
-    help="What a failed cas means in Jepsen's formats.",
-)
-@_independent
-def convert(
-    source: Path,
-    target: Path,
-    source_format: str,
-    target_format: str | None,
-    failed_cas: str | None,
-    independent: bool | None,
-) -> None:
-    """Write the history in SOURCE (a file or a run's folder) to TARGET in another format."""
-    if source.is_dir():
-        source = _guarded(RunFolder.open, source).history
-    history = _guarded(read_history, source, source_format, failed_cas, independent)
-    _guarded(_write, history, target, target_format)
-    click.echo(f"{target}: {len(history.events)} events")
-    for note in history.notes:
-        click.echo(f"note: {note}")
-
-
-def _write(history: native.History, target: Path, target_format: str | None) -> None:
-    if target.exists():
-        raise CheckFailed(f"{target} is there already: choose another name, or remove it")
-    as_edn = target_format == "jepsen" or (target_format is None and target.suffix == ".edn")
-    (jepsen.write_edn if as_edn else native.write)(target, history.events)

@@ -7,7 +7,7 @@ could have executed, and in which every operation takes effect between its call 
 The exit codes are in the verdict: 0 valid, 1 invalid, 2 unknown.
 """
 
-from histories.checker.api import check, which_kernel
+from histories.checker.api import check, judged_operations, which_kernel
 from histories.checker.live import LiveChecker, Progress
 from histories.checker.verdict import EXIT_CODES, Evidence, PartitionVerdict, Verdict
 
@@ -19,5 +19,6 @@ __all__ = [
     "Progress",
     "Verdict",
     "check",
+    "judged_operations",
     "which_kernel",
 ]

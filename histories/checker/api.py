@@ -99,6 +99,24 @@ def check(
     return _diagnosed(source, found, judge_by)
 
 
+def judged_operations(
+    source: Path | str | RunFolder | History,
+    model: Model,
+    *,
+    format: str = "auto",  # noqa: A002
+    failed_cas: str | None = None,
+    independent: bool | None = None,
+    nil_reads: str = "null",
+) -> list[Operation]:
+    """The operations that `check` judges with these arguments, at the positions that it uses: what
+    `certificate.verify` replays an order on."""
+    if isinstance(source, RunFolder):
+        source = source.history
+    if not isinstance(source, History):
+        source = read_history(source, format, failed_cas, independent)
+    return _adapted(source, model, nil_reads).operations()
+
+
 def _by_kernels_reader(
     source: Path | str | RunFolder,
     model: Model,

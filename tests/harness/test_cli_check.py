@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.cli.check import check, convert
+from harness.cli.check import check
+from harness.cli.convert import convert
 from histories.events import Event
 from histories.folder import RunFolder
 from histories.formats import native

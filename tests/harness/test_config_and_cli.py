@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
+from click import Context
 from click.testing import CliRunner
 
-from harness.cli import cli, main
+from harness.cli import COMMANDS, cli, main
 from harness.cli.options import Duration, Names, Setting
 from harness.errors import UsageError
 from harness.run.config import RunConfig
@@ -77,7 +80,9 @@ def test_the_command_to_run_it_again_says_the_same() -> None:
     )
     words = shlex.split(again(config))
     assert words[:3] == ["antipaxos", "run", "multi-paxos"]
-    given = cli.commands["run"].make_context("run", words[2:]).params
+    run = cli.get_command(Context(cli), "run")
+    assert run is not None
+    given = run.make_context("run", words[2:]).params
     assert given["time_us"] == config.time_us and given["fault_gap_us"] == 700_000
     assert given["faults"] == config.faults.kinds and given["mutant"] == "M5"
     assert dict(given["settings"]) == config.cluster.settings and given["allow_all"] is True
@@ -121,7 +126,27 @@ def test_wrong_usage_has_its_own_exit_code(words: list[str]) -> None:
     assert ended.value.code == UsageError.exit_code
 
 
-@pytest.mark.parametrize("command", sorted(cli.commands))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_explains_itself(command: str) -> None:
     shown = CliRunner().invoke(cli, [command, "--help"])
     assert shown.exit_code == 0 and len(shown.output.splitlines()) > 5
+
+
+def test_the_list_of_commands_says_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, where in COMMANDS.items():
+        command = cli.get_command(Context(cli), name)
+        assert command is not None
+        assert command.name == name
+        assert command.get_short_help_str(500) == where.help
+    assert cli.get_command(Context(cli), "none") is None
+
+
+def test_check_imports_neither_engines_nor_simulators() -> None:
+    script = (
+        "import sys, harness.cli, harness.cli.check; "
+        "print([m for m in sys.modules if m.split('.')[0] in ('docker', 'node_image', 'faults')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
