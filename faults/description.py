@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias
 
 LEADER: Final = "leader"
+OMIT_DEFAULT: Final = "omit_default"
+"""Metadata of a field that stands in the JSON form only where it is not the default."""
 Node: TypeAlias = int | str
 """A node's number, or LEADER until the fault is resolved."""
 Link: TypeAlias = tuple[int, int]
@@ -91,7 +93,9 @@ class Fault:
     def to_json(self) -> dict[str, Any]:
         """One flat JSON object: `kind` and every field, times in integer microseconds."""
         return {"kind": self.kind} | {
-            f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)
+            f.name: _plain(getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if not (f.metadata.get(OMIT_DEFAULT) and getattr(self, f.name) == f.default)
         }
 
 

@@ -7,10 +7,12 @@ can do that: the simulator does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from faults.description import BadFault, Fault, Link, node_name
+from faults.description import OMIT_DEFAULT, BadFault, Fault, Link, node_name
 from faults.generators import Constraints, Draw, Fields, one_node
 
 DIRECTIONS: Final = ("both", "in", "out")
@@ -21,12 +23,14 @@ class LinkFault(Fault):
     """What may happen to each message on the links between `nodes` and the other nodes.
 
     `direction`: messages to `nodes`, from them, or both. `clients`: also what their clients send
-    and are answered. `message`: only messages of this class, "" for all.
+    and are answered. `message`: only messages of this class, "" for all. `links`: exactly these
+    directed links, in place of what `nodes` and `direction` say.
     """
 
     direction: str = "both"
     clients: bool = False
     message: str = ""
+    links: tuple[Link, ...] = field(default=(), metadata={OMIT_DEFAULT: True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,13 +39,23 @@ class LinkFault(Fault):
 
     def covers(self, link: Link) -> bool:
         """Is this directed link in it?"""
+        if self.links:
+            return link in self.links
         source, destination = link
         return (self.direction != "in" and source in self.nodes) or (
             self.direction != "out" and destination in self.nodes
         )
 
+    def beyond(self, core: Sequence[int]) -> Fault | None:
+        if not self.links:
+            return super().beyond(core)
+        links = tuple((a, b) for a, b in self.links if a not in core or b not in core)
+        return dataclasses.replace(self, links=links) if links else None
+
     def describe(self) -> str:
         what = f" of {self.message}" if self.message else ""
+        if self.links:
+            return f"{self.kind}{what} on {', '.join(f'n{a}>n{b}' for a, b in self.links)}"
         where = {"both": "at", "in": "to", "out": "from"}[self.direction]
         return f"{self.kind}{what} {where} {','.join(node_name(n) for n in self.nodes)}"
 

@@ -17,8 +17,9 @@ DRAWN_SHAPES: Final = (
     "majorities-ring",
 )
 """What the planner draws from unless told otherwise; the order influences what a seed draws."""
-SHAPES: Final = (*DRAWN_SHAPES, "quorum-loss", "constrained", "chained", "hub")
-"""All shapes. The last four are the partial connectivity of OmniPaxos (EuroSys 2023, section 2)."""
+SHAPES: Final = (*DRAWN_SHAPES, "quorum-loss", "constrained", "chained", "hub", "links")
+"""All shapes. "links" is exactly the links that the fault names. The four before it are the partial
+connectivity of OmniPaxos (EuroSys 2023, section 2)."""
 
 
 def cut_for(shape: str, nodes: Sequence[int], cluster: Sequence[int]) -> tuple[Link, ...]:
@@ -49,6 +50,8 @@ def cut_for(shape: str, nodes: Sequence[int], cluster: Sequence[int]) -> tuple[L
         cut = {(a, b) for a in left for b in right} | {(b, a) for a in left for b in right}
     elif shape == "majorities-ring":
         cut = _ring_cut(nodes)
+    elif shape == "links":
+        cut = set()
     elif shape in ("quorum-loss", "constrained", "chained", "hub"):
         cut = _all_links(cluster) - _partial_links(shape, [*nodes, *_others_after(nodes, cluster)])
     else:
@@ -106,4 +109,4 @@ def usable_shapes(shapes: Sequence[str], size: int) -> tuple[str, ...]:
     """The shapes that cut something in a cluster of this size."""
     least = {"bridge": 3, "majorities-ring": 4, "chained": 3, "hub": 3}
     least |= {"quorum-loss": 4, "constrained": 4}
-    return tuple(s for s in shapes if size >= least.get(s, 2))
+    return tuple(s for s in shapes if s != "links" and size >= least.get(s, 2))

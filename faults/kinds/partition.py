@@ -50,6 +50,8 @@ class Partition(Fault):
         return dataclasses.replace(self, cut=cut) if cut else None
 
     def describe(self) -> str:
+        if self.shape == "links":
+            return f"partition {', '.join(f'n{a}>n{b}' for a, b in self.cut)}"
         names = ",".join(node_name(n) for n in self.nodes)
         return f"partition {self.shape} {names}".rstrip()
 

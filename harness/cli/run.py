@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from faults.kinds import KINDS
@@ -15,9 +16,10 @@ from faults.shapes import DRAWN_SHAPES
 from harness.cli.display import LiveDisplay, Silent
 from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import show
+from harness.errors import UsageError
 from harness.report.page import write_report
 from harness.run.config import RunConfig, default_of
-from harness.run.engine import execute
+from harness.run.engine import execute, with_schedule
 from harness.runtimes import RUNTIMES
 from harness.runtimes.docker.engine import is_available
 from harness.targets import settings_of
@@ -48,6 +50,13 @@ from harness.workloads import WORKLOADS
     default="partition,kill,pause,clock",
     show_default=True,
     help=f"Kinds of faults, comma-separated, or none: {', '.join(KINDS)}.",
+)
+@click.option(
+    "--schedule",
+    "schedule_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="A TOML file that says which faults come when, in place of --faults.",
 )
 @click.option(
     "--allow-all",
@@ -149,6 +158,7 @@ from harness.workloads import WORKLOADS
 def run(
     store: Path,
     as_json: bool,
+    schedule_file: Path | None,
     settings: tuple[tuple[str, Any], ...],
     seed: int | None,
     on: str | None,
@@ -168,20 +178,29 @@ def run(
     if on is None and not is_available():
         errors.print("no Docker engine answers: running in the simulator (--on sim)")
         on = "sim"
+    if schedule_file is not None and _was_given("faults"):
+        raise UsageError("--faults and --schedule both say which faults come: give one of them")
     config = RunConfig.of(
         **options,
         seed=secrets.randbelow(2**31) if seed is None else seed,
         on=on or "docker",
         settings=settings_of(options["target"], dict(settings)),
     )
+    schedule = None
+    if schedule_file is not None:
+        config, schedule = with_schedule(config, schedule_file)
     for remark in config.remarks():
         errors.print(f"note: {remark}")
     console = Console(stderr=as_json)
     observer = Silent(errors) if as_json else LiveDisplay(console)
-    result = execute(config, store, observer)
+    result = execute(config, store, observer, schedule=schedule)
     write_report(result.folder)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:
         show(result.folder, console)
     return result.verdict.exit_code
+
+
+def _was_given(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -68,6 +68,8 @@ class FaultConfig:
     """The shapes of partitions that may be drawn."""
     fault_gap_us: int | None = None
     """The mean time from one fault to the next; None: the seed draws it."""
+    schedule_file: str = ""
+    """The file in which a person wrote the schedule; empty: the seed drew it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from typing import Any
 
 from faults.description import BadFault
 from faults.planner import Schedule, plan
+from faults.schedule_file import read_schedule
 from harness.errors import UsageError
 from harness.run.conductor import Conductor, Stats
 from harness.run.config import RunConfig
@@ -80,6 +81,21 @@ def schedule_for(config: RunConfig) -> Schedule:
         )
     except BadFault as error:
         raise UsageError(str(error)) from None
+
+
+def with_schedule(config: RunConfig, path: Path) -> tuple[RunConfig, Schedule]:
+    """The schedule that a person wrote, and the configuration that goes with it: as long as the
+    file says, with the kinds that stand in it. Raises UsageError."""
+    nodes = config.cluster.node_ids()
+    try:
+        schedule = read_schedule(path, nodes, config.seed, duration_us=config.time_us)
+    except OSError as error:
+        raise UsageError(f"the schedule cannot be read: {error}") from None
+    except BadFault as error:
+        raise UsageError(str(error)) from None
+    kinds = tuple(schedule.kinds())
+    config = config.changed(time_us=schedule.duration_us, faults=kinds, schedule_file=str(path))
+    return config, schedule
 
 
 def open_runtime(config: RunConfig, run_id: str, say: Callable[[str], None]) -> Runtime:
@@ -191,8 +207,11 @@ def again(config: RunConfig, *, store: Path | None = None) -> str:
     """The command that runs this configuration again."""
     default = RunConfig.of(target=config.target)
     words = ["antipaxos", "run", config.target, "--seed", str(config.seed)]
-    faults = ",".join(config.faults.kinds) or "none"
-    words += ["--faults", faults, "--time", f"{config.time_us / 1e6:g}s"]
+    if config.faults.schedule_file:
+        words += ["--schedule", config.faults.schedule_file]
+    else:
+        words += ["--faults", ",".join(config.faults.kinds) or "none"]
+    words += ["--time", f"{config.time_us / 1e6:g}s"]
     for option in _AGAIN:
         value = config.option(option)
         if value != default.option(option):

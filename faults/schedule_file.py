@@ -1,0 +1,353 @@
+"""Schedules that a person writes, in TOML.
+
+    duration = "30s"                # of the chaos; may be left out where the run says it
+
+    [[fault]]
+    kind = "partition"              # any kind of `faults.kinds`
+    shape = "isolate"               # the fields of that kind; times without their unit, as "50ms"
+    nodes = "leader"                # or "n3", ["n1", "n2"], "all", "one", "half", "minority", ...
+    at = "5s"                       # or a list; or every = "8s", from = "2s", until = "25s"
+    for = "3s"
+
+    [[fault]]
+    kind = "delay"
+    links = ["n1>n2"]               # directed links, in place of nodes
+    delay = "50ms"
+    at = "1s"
+    for = "10s"
+
+    [random]                        # beside them, what the seed draws
+    mix = { partition = 3, kill = 1 }
+    every = "3s"
+
+What is left to chance here (which node, which half) is drawn from the run's seed when the file is
+read, so what is recorded is an ordinary schedule. Whatever makes no sense is refused with the line
+and the choices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from faults.description import LEADER, BadFault, Fault, Link, Node
+from faults.generators import PROCESS, Draw
+from faults.kinds import KINDS
+from faults.kinds.strobe import Strobe
+from faults.planner import plan
+from faults.schedule import Schedule
+
+TIME_FIELDS: Final = ("at", "for", "every", "from", "until", "times")
+UNITS_US: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
+REPEATS_MAX: Final = 10_000
+FILE_BYTES_MAX: Final = 1 << 20
+GROUPS: Final = ("leader", "all", "any", "one", "half", "minority", "majority")
+"""What may stand for nodes, beside n1, n2, ... ; all but the first three are drawn by the seed."""
+
+
+class BadSchedule(BadFault):
+    """A schedule file that cannot be used; the message says where and why."""
+
+
+def read_schedule(
+    path: Path, nodes: Sequence[int], seed: int, *, duration_us: int | None = None
+) -> Schedule:
+    """The schedule of a file, for a cluster of these nodes. `duration_us` is used where the file
+    says nothing. Raises BadSchedule; OSError where the file cannot be read."""
+    if path.stat().st_size > FILE_BYTES_MAX:
+        raise BadSchedule(f"{path} is larger than {FILE_BYTES_MAX} bytes: that is no schedule")
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise BadSchedule(f"{path} is no text: {error}") from None
+    return parse_schedule(text, nodes, seed, duration_us=duration_us, name=str(path))
+
+
+def parse_schedule(
+    text: str,
+    nodes: Sequence[int],
+    seed: int,
+    *,
+    duration_us: int | None = None,
+    name: str = "the schedule",
+) -> Schedule:
+    """The same of a text."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadSchedule(f"{name}: {error}") from None
+    return _Reader(name, text, nodes, seed).read(data, duration_us)
+
+
+class _Reader:
+    """One file. `_where` finds the line of what is wrong."""
+
+    def __init__(self, name: str, text: str, nodes: Sequence[int], seed: int) -> None:
+        self._name = name
+        self._lines = text.splitlines()
+        self._nodes = tuple(nodes)
+        self._seed = seed
+
+    def read(self, data: Mapping[str, Any], duration_us: int | None) -> Schedule:
+        self._only(data, ("duration", "fault", "random"), "a schedule", 0)
+        if "duration" in data:
+            duration_us = self._time(data, "duration", 0)
+        if duration_us is None:
+            raise BadSchedule(f'{self._name}: say how long it lasts: duration = "30s"')
+        entries = data.get("fault", [])
+        if not isinstance(entries, list):
+            raise self._wrong("write each fault as [[fault]]", 0, "fault")
+        faults: list[Fault] = []
+        for number, entry in enumerate(entries, 1):
+            faults += self._faults(entry, number, duration_us)
+        self._refuse_contradictions(faults)
+        faults += self._random(data.get("random"), faults, duration_us)
+        faults.sort(key=lambda fault: (fault.start_us, fault.id))
+        return Schedule(
+            faults=tuple(faults), duration_us=duration_us, seed=self._seed, nodes=self._nodes
+        )
+
+    # ------------------------------------------------------------------ one entry
+
+    def _faults(self, entry: Mapping[str, Any], number: int, duration_us: int) -> list[Fault]:
+        """The faults of one [[fault]]: as many as there are times."""
+        kind = entry.get("kind")
+        if not isinstance(kind, str) or kind not in KINDS:
+            said = f"no fault kind {kind!r}; there are {', '.join(KINDS)}"
+            raise self._wrong(said, number, "kind")
+        draw = Draw(self._seed, f"file:{number}")
+        fields = self._fields(entry, number, kind)
+        found: list[Fault] = []
+        for count, start_us in enumerate(self._starts(entry, number, duration_us), 1):
+            identity = str(entry.get("id", f"{number:02d}-{kind}"))
+            times: dict[str, Any] = {
+                "start_us": start_us,
+                "duration_us": self._time(entry, "for", number),
+            }
+            end_us = start_us + times["duration_us"]
+            if end_us > duration_us:
+                said = (
+                    f"this {kind} ends at {end_us / 1e6:g} s, and the schedule at "
+                    f"{duration_us / 1e6:g} s"
+                )
+                raise self._wrong(said, number, "for")
+            whom = self._whom(entry, number, draw)
+            try:
+                fault = KINDS[kind].fault(
+                    id=identity if count == 1 else f"{identity}@{count}", **times, **whom, **fields
+                )
+            except (BadFault, TypeError) as error:
+                raise self._wrong(self._plain(kind, error), number, "") from None
+            found.append(fault)
+        return found
+
+    def _fields(self, entry: Mapping[str, Any], number: int, kind: str) -> dict[str, Any]:
+        """The fields that are the kind's own. A field `delay_us` is written `delay = "50ms"`."""
+        own = _own_fields(kind)
+        allowed = ("kind", "id", "nodes", *TIME_FIELDS, *own)
+        has_links = _has_field(kind, "links") or _has_field(kind, "cut")
+        self._only(entry, (*allowed, "links") if has_links else allowed, f"a {kind} fault", number)
+        fields: dict[str, Any] = {}
+        for name, field in own.items():
+            if name not in entry:
+                if field.default is dataclasses.MISSING and not (name == "shape" and has_links):
+                    raise self._wrong(f"a {kind} fault needs {name}", number, "kind")
+                continue
+            value = entry[name]
+            if field.name.endswith("_us"):
+                value = self._time(entry, name, number, signed=True)
+            elif field.name == "release":
+                value = tuple(self._node(node, number) for node in value)
+            fields[field.name] = tuple(value) if isinstance(value, list) else value
+        return fields
+
+    def _plain(self, kind: str, error: Exception) -> str:
+        """A complaint of the description itself."""
+        if isinstance(error, TypeError):
+            return f"a {kind} fault {str(error).partition('() ')[2] or error}"
+        return str(error)
+
+    # ------------------------------------------------------------------ when
+
+    def _starts(self, entry: Mapping[str, Any], number: int, duration_us: int) -> list[int]:
+        if ("at" in entry) == ("every" in entry):
+            said = 'say when: at = "5s", at = ["5s", "9s"], or every = "8s"'
+            raise self._wrong(said, number, "at" if "at" in entry else "kind")
+        if "at" in entry:
+            if extra := [n for n in ("from", "until", "times") if n in entry]:
+                raise self._wrong(f"{extra[0]} goes with every, not with at", number, extra[0])
+            at = entry["at"]
+            times = at if isinstance(at, list) else [at]
+            return [self._time({"at": one}, "at", number) for one in times]
+        every_us = self._time(entry, "every", number)
+        if every_us <= 0:
+            raise self._wrong("every must be longer than nothing", number, "every")
+        from_us = self._time(entry, "from", number) if "from" in entry else 0
+        until_us = self._time(entry, "until", number) if "until" in entry else duration_us
+        times_max = entry.get("times", REPEATS_MAX)
+        if isinstance(times_max, bool) or not isinstance(times_max, int) or times_max < 1:
+            raise self._wrong(f"times is {times_max!r}; give a number from 1", number, "times")
+        last_us = min(until_us, duration_us) - self._time(entry, "for", number)
+        starts = list(range(from_us, last_us + 1, every_us))[: min(times_max, REPEATS_MAX)]
+        if not starts:
+            raise self._wrong("there is no time for even one of these", number, "every")
+        return starts
+
+    def _time(
+        self, entry: Mapping[str, Any], name: str, number: int, *, signed: bool = False
+    ) -> int:
+        """A duration such as "1.5s", in microseconds."""
+        value = entry.get(name)
+        found = re.fullmatch(r"\s*([-+]?)(\d+(?:\.\d+)?)\s*([a-z]+)\s*", str(value))
+        if not isinstance(value, str) or found is None or found[3] not in UNITS_US:
+            said = f'{name} is {value!r}; write a time such as "30s", "500ms" or "2min"'
+            raise self._wrong(said, number, name)
+        micros = round(float(found[2]) * UNITS_US[found[3]])
+        if found[1] == "-" and not signed:
+            raise self._wrong(f"{name} is {value!r}; it must not be negative", number, name)
+        return -micros if found[1] == "-" else micros
+
+    # ------------------------------------------------------------------ whom
+
+    def _whom(self, entry: Mapping[str, Any], number: int, draw: Draw) -> dict[str, Any]:
+        if "links" in entry:
+            if "nodes" in entry:
+                raise self._wrong("give nodes or links, not both", number, "links")
+            links = self._links(entry["links"], number)
+            touched = tuple(dict.fromkeys(node for link in links for node in link))
+            if entry["kind"] == "partition":
+                return {"nodes": touched, "shape": "links", "cut": tuple(sorted(set(links)))}
+            return {"nodes": touched, "links": links}
+        if "nodes" not in entry:
+            raise self._wrong(f"whom? {self._choices()}", number, "kind")
+        value = entry["nodes"]
+        if isinstance(value, str) and value in GROUPS:
+            return {"nodes": self._group(value, draw)}
+        listed = value if isinstance(value, list) else [value]
+        return {"nodes": tuple(dict.fromkeys(self._node(one, number) for one in listed))}
+
+    def _group(self, name: str, draw: Draw) -> tuple[Node, ...]:
+        size = len(self._nodes)
+        fixed: dict[str, tuple[Node, ...]] = {"leader": (LEADER,), "all": self._nodes, "any": ()}
+        if name in fixed:
+            return fixed[name]
+        minority = max(1, (size - 1) // 2)
+        counts = {"one": 1, "half": size // 2, "minority": minority, "majority": size // 2 + 1}
+        return tuple(draw.some(self._nodes, max(1, counts[name])))
+
+    def _node(self, value: Any, number: int) -> Node:
+        if value == LEADER:
+            return LEADER
+        found = re.fullmatch(r"n?(\d+)", str(value)) if not isinstance(value, bool) else None
+        if found is None or int(found[1]) not in self._nodes:
+            raise self._wrong(f"there is no node {value!r}; {self._choices()}", number, "nodes")
+        return int(found[1])
+
+    def _links(self, value: Any, number: int) -> tuple[Link, ...]:
+        links = []
+        for one in value if isinstance(value, list) else [value]:
+            ends = str(one).split(">")
+            if len(ends) != 2:
+                raise self._wrong(f'{one!r} is no link; write "n1>n2"', number, "links")
+            source, target = (self._node(end.strip(), number) for end in ends)
+            if isinstance(source, str) or isinstance(target, str) or source == target:
+                raise self._wrong(f"{one!r} is no link between two nodes", number, "links")
+            links.append((source, target))
+        return tuple(links)
+
+    def _choices(self) -> str:
+        names = ", ".join(f"n{node}" for node in self._nodes)
+        return f"nodes may be {', '.join(GROUPS)}, {names}"
+
+    # ------------------------------------------------------------------ the whole
+
+    def _random(self, entry: Any, written: Sequence[Fault], duration_us: int) -> list[Fault]:
+        """What the seed draws beside what is written; what would contradict that is left out."""
+        if entry is None:
+            return []
+        if not isinstance(entry, Mapping):
+            raise self._wrong("write [random]", 0, "random")
+        self._only(entry, ("mix", "every", "shapes", "allow_all"), "[random]", 0)
+        mix = entry.get("mix")
+        if not isinstance(mix, Mapping) or not all(type(v) is int for v in mix.values()):
+            raise self._wrong("mix is a table such as { partition = 3, kill = 1 }", 0, "mix")
+        options: dict[str, Any] = {"allow_all": entry.get("allow_all") is True}
+        if "every" in entry:
+            options["gap_us"] = self._time(entry, "every", 0)
+        if "shapes" in entry:
+            options["shapes"] = entry["shapes"]
+        try:
+            drawn = plan(mix, self._seed, duration_us, self._nodes, **options).faults
+        except BadFault as error:
+            raise self._wrong(str(error), 0, "mix") from None
+        return [f for f in drawn if not any(_contradict(f, other) for other in written)]
+
+    def _refuse_contradictions(self, faults: Sequence[Fault]) -> None:
+        for a, b in itertools.combinations(faults, 2):
+            if said := _contradict(a, b):
+                raise BadSchedule(f"{self._name}: {said}")
+        identities = [fault.id for fault in faults]
+        if twice := sorted({i for i in identities if identities.count(i) > 1}):
+            raise BadSchedule(f"{self._name}: two faults have the id {twice[0]!r}")
+
+    # ------------------------------------------------------------------ complaints
+
+    def _only(self, entry: Any, names: Sequence[str], what: str, number: int) -> None:
+        if not isinstance(entry, Mapping):
+            raise self._wrong(f"{what} is {entry!r}, not a table", number, "")
+        if unknown := [name for name in entry if name not in names]:
+            said = f"{what} has no {unknown[0]!r}; there are {', '.join(names)}"
+            raise self._wrong(said, number, unknown[0])
+
+    def _wrong(self, said: str, number: int, key: str) -> BadSchedule:
+        return BadSchedule(f"{self._name}, line {self._line(number, key)}: {said}")
+
+    def _line(self, number: int, key: str) -> int:
+        """The line of `key` in the `number`-th [[fault]] (0: outside of them), else of its head."""
+        heads = [i for i, line in enumerate(self._lines, 1) if re.match(r"\s*\[\[\s*fault", line)]
+        if number and number <= len(heads):
+            first = heads[number - 1]
+            last = heads[number] - 1 if number < len(heads) else len(self._lines)
+        else:
+            first, last = 1, len(self._lines)
+        for i in range(first, last + 1):
+            if key and re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}\b", self._lines[i - 1]):
+                return i
+        return first
+
+
+def _own_fields(kind: str) -> dict[str, dataclasses.Field[Any]]:
+    """The fields that only this kind has, by the names that they have in a file."""
+    common = {field.name for field in dataclasses.fields(Fault)} | {"links", "cut"}
+    return {
+        field.name.removesuffix("_us"): field
+        for field in dataclasses.fields(KINDS[kind].fault)
+        if field.name not in common
+    }
+
+
+def _has_field(kind: str, name: str) -> bool:
+    return any(field.name == name for field in dataclasses.fields(KINDS[kind].fault))
+
+
+def _contradict(a: Fault, b: Fault) -> str | None:
+    """Why two faults cannot both be there, in words; None if they can. A node's process is in one
+    state at a time; links, and clocks but for strobes, add up what several faults do to them."""
+    groups = {KINDS[fault.kind].generator.group for fault in (a, b)}
+    both_strobe = isinstance(a, Strobe) and isinstance(b, Strobe)
+    if groups != {PROCESS} and not both_strobe:
+        return None
+    for one, other in itertools.product(a.steps(), b.steps()):
+        shared = [n for n in one.nodes if n in other.nodes and n != LEADER]
+        if shared and one.start_us < other.end_us and other.start_us < one.end_us:
+            return (
+                f"{a.describe()} ({a.id}, at {one.start_us / 1e6:g} s) and {b.describe()} ({b.id}, "
+                f"at {other.start_us / 1e6:g} s) overlap on n{shared[0]}: a node can be in one of "
+                "these states at a time"
+            )
+    return None

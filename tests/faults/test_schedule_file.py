@@ -1,0 +1,204 @@
+"""Schedules that a person writes: what they mean, and how they are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from faults.kinds.aimed import Aimed
+from faults.kinds.delay import Delay
+from faults.kinds.partition import Partition
+from faults.planner import schedule_from_json
+from faults.schedule_file import BadSchedule, parse_schedule, read_schedule
+
+FIVE = (1, 2, 3, 4, 5)
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "schedules").glob("*.toml"))
+SECOND = 1_000_000
+
+KILL = """
+[[fault]]
+kind = "kill"
+nodes = "n1"
+at = "1s"
+for = "2s"
+"""
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_examples_can_be_read_and_recorded(path: Path) -> None:
+    schedule = read_schedule(path, FIVE, 7)
+    assert schedule.faults
+    assert schedule_from_json(schedule.to_json()) == schedule
+
+
+def test_times_repeat_and_units_are_understood() -> None:
+    schedule = parse_schedule(
+        """
+        duration = "1min"
+        [[fault]]
+        kind = "pause"
+        nodes = ["n2", 3]
+        every = "10s"
+        from = "500ms"
+        until = "35s"
+        for = "1.5s"
+        [[fault]]
+        id = "jump"
+        kind = "clock"
+        nodes = "leader"
+        offset = "-2min"
+        at = ["1s", "20s"]
+        for = "3s"
+        """,
+        FIVE,
+        1,
+    )
+    pauses = [f for f in schedule.faults if f.kind == "pause"]
+    assert [f.start_us for f in pauses] == [500_000, 10_500_000, 20_500_000, 30_500_000]
+    assert {f.nodes for f in pauses} == {(2, 3)} and {f.duration_us for f in pauses} == {1_500_000}
+    jumps = [f for f in schedule.faults if f.kind == "clock"]
+    assert [f.id for f in jumps] == ["jump", "jump@2"]
+    assert [f.to_json()["offset_us"] for f in jumps] == [-120 * SECOND] * 2
+
+
+def test_links_stand_in_place_of_nodes() -> None:
+    schedule = parse_schedule(
+        """
+        [[fault]]
+        kind = "delay"
+        links = ["n1>n2"]
+        delay = "50ms"
+        at = "1s"
+        for = "1s"
+        [[fault]]
+        kind = "partition"
+        links = ["n3>n1", "n1>n3"]
+        at = "3s"
+        for = "1s"
+        """,
+        FIVE,
+        1,
+        duration_us=9 * SECOND,
+    )
+    delay, cut = schedule.faults
+    assert isinstance(delay, Delay) and delay.delay_us == 50_000
+    assert delay.covers((1, 2)) and not delay.covers((2, 1)) and not delay.covers((1, 3))
+    assert isinstance(cut, Partition)
+    resolved = cut.resolve(5, FIVE)
+    assert isinstance(resolved, Partition) and resolved.cut == ((1, 3), (3, 1))
+    assert schedule_from_json(schedule.to_json()) == schedule
+
+
+def test_chance_is_the_seeds_and_sizes_are_what_they_say() -> None:
+    text = """
+    [[fault]]
+    kind = "pause"
+    nodes = "{}"
+    at = "1s"
+    for = "1s"
+    """
+    sizes = {"one": 1, "half": 2, "minority": 2, "majority": 3, "all": 5, "any": 0}
+    for group, size in sizes.items():
+        drawn = [
+            parse_schedule(text.format(group), FIVE, seed, duration_us=9 * SECOND).faults[0].nodes
+            for seed in (1, 1, *range(30))
+        ]
+        assert {len(nodes) for nodes in drawn} == {size}
+        assert drawn[0] == drawn[1]
+        assert (len(set(drawn)) > 1) == (group not in ("all", "any"))
+
+
+def test_aimed_faults_take_their_fields() -> None:
+    schedule = parse_schedule(
+        """
+        [[fault]]
+        kind = "aimed"
+        nodes = "any"
+        moment = "after-send"
+        message = "Accept"
+        action = "kill"
+        count = 3
+        hold = "150ms"
+        at = "1s"
+        for = "4s"
+        """,
+        FIVE,
+        1,
+        duration_us=9 * SECOND,
+    )
+    (aimed,) = schedule.faults
+    assert isinstance(aimed, Aimed)
+    assert (aimed.count, aimed.hold_us, aimed.message) == (3, 150_000, "Accept")
+
+
+def test_the_random_part_keeps_out_of_the_way_of_what_is_written() -> None:
+    text = KILL + '[random]\nmix = { kill = 1, loss = 1 }\nevery = "1s"'
+    for seed in range(40):
+        schedule = parse_schedule(text, FIVE, seed, duration_us=20 * SECOND)
+        (written,) = [f for f in schedule.faults if f.id == "01-kill"]
+        drawn = [f for f in schedule.faults if f is not written]
+        assert {f.kind for f in drawn} <= {"kill", "loss"} and drawn
+        assert not any(
+            f.kind == "kill"
+            and 1 in f.nodes
+            and f.start_us < written.end_us
+            and written.start_us < f.end_us
+            for f in drawn
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (KILL.replace('"kill"', '"kil"'), "line 3: no fault kind 'kil'; there are partition, kill"),
+        (KILL.replace("n1", "n9"), "line 4: there is no node 'n9'; nodes may be leader, all"),
+        (KILL.replace('"1s"', '"-1s"'), "line 5: at is '-1s'; it must not be negative"),
+        (KILL.replace('"2s"', '"-2s"'), "line 6: for is '-2s'; it must not be negative"),
+        (KILL.replace('"2s"', "2"), "line 6: for is 2; write a time such as"),
+        (KILL.replace('"2s"', '"2 weeks"'), "line 6: for is '2 weeks'"),
+        (KILL.replace('"2s"', '"9s"'), "line 6: this kill ends at 10 s, and the schedule at 9 s"),
+        (KILL + 'colour = "red"', "line 7: a kill fault has no 'colour'; there are kind, id"),
+        (KILL.replace('at = "1s"', ""), "line 3: say when"),
+        (KILL + 'every = "1s"', "line 5: say when"),
+        (KILL.replace('nodes = "n1"', ""), "line 3: whom\\? nodes may be"),
+        (KILL + 'links = ["n1>n2"]', "a kill fault has no 'links'"),
+        (KILL.replace('"kill"', '"delay"'), "line 3: a delay fault needs delay"),
+        (
+            KILL.replace('"kill"', '"loss"') + "percent = 300",
+            "line 2: 01-loss: percent must be 1 to 100, not 300",
+        ),
+        (
+            KILL.replace('"kill"', '"loss"').replace('nodes = "n1"', 'links = ["n1>n7"]')
+            + "percent = 3",
+            "there is no node 'n7'",
+        ),
+        (
+            KILL.replace('"kill"', '"loss"').replace('nodes = "n1"', 'links = "n1-n2"')
+            + "percent = 3",
+            "line 4: 'n1-n2' is no link; write \"n1>n2\"",
+        ),
+        (
+            KILL.replace('"kill"', '"partition"') + 'shape = "star"',
+            "no partition shape 'star'; there are",
+        ),
+        (
+            KILL + KILL.replace('"kill"', '"pause"').replace('"1s"', '"2s"'),
+            r"kill n1 \(01-kill, at 1 s\) and pause n1 \(02-pause, at 2 s\) overlap on n1",
+        ),
+        (KILL + 'id = "x"\n' + KILL.replace("n1", "n2") + 'id = "x"', "two faults have the id 'x'"),
+        (KILL + "[random]\nmix = { flood = 1 }", "line 8: no fault kind 'flood'"),
+        (KILL + "[random]\nmix = 3", "line 8: mix is a table"),
+        ("[[fault]\n", "at line 1"),
+        ("speed = 3", "line 1: a schedule has no 'speed'; there are duration, fault, random"),
+        ("fault = 3", "line 1: write each fault as"),
+    ],
+)
+def test_nonsense_is_refused_with_its_line_and_the_choices(text: str, words: str) -> None:
+    with pytest.raises(BadSchedule, match=words):
+        parse_schedule(text, FIVE, 1, duration_us=9 * SECOND)
+
+
+def test_a_schedule_without_a_length_is_refused() -> None:
+    with pytest.raises(BadSchedule, match="say how long it lasts"):
+        parse_schedule(KILL, FIVE, 1)
