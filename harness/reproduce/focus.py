@@ -7,6 +7,7 @@ found in a message by the names of its fields, a command by its client and seque
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +21,9 @@ BALLOT_FIELDS: Final = ("ballot", "promised", "voted", "term")
 UNANSWERED_MAX: Final = 3
 COMMANDS_MAX: Final = 40
 """So many disputed commands are followed; where all are disputed, none is."""
+
+NAMED_COMMAND: Final = re.compile(r"\(client (\d{1,9}), command (\d{1,9})\)")
+"""How findings about agreement name a command: by its session, as nodes know it."""
 
 CommandId = tuple[int, int]
 
@@ -85,8 +89,10 @@ def focus_of(run: RecordedRun) -> Focus:
     for finding in _findings(run.verdict)[:1]:  # the others mostly follow from the first
         if (slot := finding.get("slot")) is not None:
             focus.slots.add(slot)
-        elif finding.get("kind") == "lost-write":
-            _add_acknowledged(focus, run, str(finding.get("sentence")))
+        sentence = str(finding.get("sentence"))
+        focus.commands |= {(int(c), int(s)) for c, s in NAMED_COMMAND.findall(sentence)}
+        if finding.get("kind") == "lost-write":
+            _add_acknowledged(focus, run, sentence)
     if not focus.slots and not focus.commands:
         _add_unanswered(focus, run)
     _add_decisions(focus, run)

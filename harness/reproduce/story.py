@@ -13,13 +13,14 @@ and the clients believed when the run was over.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.reproduce import wording
-from harness.reproduce.focus import Focus, focus_of
+from harness.reproduce.focus import NAMED_COMMAND, Focus, command_of, focus_of
 from harness.reproduce.recorded_run import RecordedRun, read_run
 from harness.reproduce.story_lines import CLIENTS, FAULTS, MESSAGES, NODES, Line, lines_of
 from histories.events import NEMESIS
@@ -27,6 +28,10 @@ from histories.events import NEMESIS
 LINES_MAX: Final = 80
 SHARES: Final = {FAULTS: 0.2, CLIENTS: 0.2, NODES: 0.15, MESSAGES: 1.0}
 """How much of a story one group of lines may take, where the others need the room."""
+FAR: Final = 3
+FAR_SHARE: Final = 0.25
+"""How much of a story that cannot tell everything goes to what does not touch the dispute: lines
+from tier `FAR` on."""
 KEYS_MAX: Final = 4
 SLOTS_MAX: Final = 4
 CLIENT_LINES_MAX: Final = 6
@@ -75,9 +80,17 @@ def _selected(
         return min(abs(line.at_us - at_us) for at_us in moments_us)
 
     room = {group: int(share * lines_max) for group, share in SHARES.items()}
+    ranked = sorted(range(len(lines)), key=lambda i: (lines[i].tier, distance(lines[i]), i))
+    if len(lines) > lines_max:
+        near = [i for i in ranked if lines[i].tier < FAR]
+        far = ranked[len(near) :]
+        messages = [i for i in far if lines[i].group == MESSAGES]
+        others = [i for i in far if lines[i].group != MESSAGES]
+        room_far = int(FAR_SHARE * lines_max)
+        ranked = [*near, *messages[:room_far], *others[: room_far // 2]]
     kept: list[int] = []
     beyond: list[int] = []
-    for i in sorted(range(len(lines)), key=lambda i: (lines[i].tier, distance(lines[i]), i)):
+    for i in ranked:
         group = lines[i].group
         (kept if room[group] > 0 else beyond).append(i)
         room[group] -= 1
@@ -109,7 +122,20 @@ def _ending(run: RecordedRun, focus: Focus) -> Iterator[str]:
             yield wording.clean(text)
     yield from _clients(run, focus)
     for reason in run.verdict.get("reasons", [])[:3]:
-        yield wording.clean(f"verdict: {reason}", 400)
+        yield wording.clean(f"verdict: {_with_processes(str(reason), run)}", 400)
+
+
+def _with_processes(sentence: str, run: RecordedRun) -> str:
+    """Findings about agreement name clients by their sessions; a story, by their processes."""
+    process_of = {
+        command[0]: event.process for event in run.events if (command := command_of(event))
+    }
+
+    def renamed(match: re.Match[str]) -> str:
+        client = process_of.get(int(match[1]), match[1])
+        return f"(client {client}, command {match[2]})"
+
+    return NAMED_COMMAND.sub(renamed, sentence)
 
 
 def _belief(state: dict[str, Any], focus: Focus) -> str:

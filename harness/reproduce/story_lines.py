@@ -220,9 +220,9 @@ def _messages(run: RecordedRun, focus: Focus, untold: Counter[str]) -> Iterator[
 def _tier(sent: SentMessage, focus: Focus, is_often: bool) -> int | None:
     if focus.touches(sent.fields):
         return 1
-    if not is_often:
-        return 2 if focus.has_ballot(sent.fields) else 3
     carries = any(wording.is_command(leaf) for _, leaf in leaves("", sent.fields))
+    if not is_often:
+        return 2 if focus.has_ballot(sent.fields) and not carries else 3
     return 6 if carries else None
 
 
