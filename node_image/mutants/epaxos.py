@@ -1,37 +1,33 @@
 """Planted bugs of EPaxos: each removes one safeguard, in one method, of `protocols.epaxos*`.
 
-Read each beside the method that it overrides: that method's comment says what it is for, and this
-class what happens without it.
+Read each beside the method that it replaces: that method's comment says what it is for, and this
+one what happens without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from node_image.mutants import shared
-from node_image.protocols import epaxos_messages as m
+from node_image.mutants.variation import Protocol, Variation, part_of, vary, vary_part
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.epaxos import EPaxos
-from node_image.protocols.epaxos_ballots import Lead
 from node_image.protocols.epaxos_execution import Edges
 from node_image.protocols.epaxos_instances import COMMITTED, Footprint, Instance, Vector
-from node_image.protocols.epaxos_messages import InstanceId
+from node_image.protocols.epaxos_leads import Lead
 from node_image.protocols.interface import ClusterConfig, Command
 from node_image.protocols.quorums import QuorumSystem
 
 
-class B2(EPaxos):
+def b2(protocol: Protocol) -> Protocol:
     """Recovery takes the vote that was reported first, not the one of the highest ballot."""
-
-    def _highest(self, votes: list[m.Promise]) -> m.Promise:
-        return votes[0]
+    return vary_part(protocol, "recovery", highest=lambda self, votes: votes[0])
 
 
-class B3(EPaxos):
+def b3(protocol: Protocol) -> Protocol:
     """Counts every reply, whatever ballot it answers."""
-
-    def _answers(self, lead: Lead | None, ballot: Ballot) -> bool:
-        return lead is not None
+    return vary_part(protocol, "voting", answers=lambda self, lead, ballot: lead is not None)
 
 
 class B7(EPaxos):
@@ -41,23 +37,24 @@ class B7(EPaxos):
 
     def _next_number(self) -> int:
         number = self._begun + 1
-        row = self._table.rows[self._place]
+        row = self.table.rows[self._place]
         while self._begun and number in row:
             number += 1
         return number
 
     def _begin(self, commands: tuple[Command, ...], now_us: int) -> None:
         number = self._next_number()
-        self._table.rows[self._place].pop(number, None)
+        self.table.rows[self._place].pop(number, None)
         super()._begin(commands, now_us)
         self._begun = number
 
 
-class B8(EPaxos):
+def b8(protocol: Protocol) -> Protocol:
     """Ballots are rounds only: two who recover an instance at once share a ballot."""
-
-    def _new_ballot(self, instance: Instance) -> Ballot:
-        return super()._new_ballot(instance)._replace(node=0)
+    original = part_of(protocol, "voting").new_ballot
+    return vary_part(
+        protocol, "voting", new_ballot=lambda self, i: original(self, i)._replace(node=0)
+    )
 
 
 class B9(EPaxos):
@@ -67,30 +64,30 @@ class B9(EPaxos):
     def quorum_system(config: ClusterConfig) -> QuorumSystem:
         return shared.MessagesCounted(EPaxos.quorum_system(config))
 
-    def _fast_quorum_system(self) -> QuorumSystem:
-        return shared.MessagesCounted(super()._fast_quorum_system())
+    @staticmethod
+    def fast_quorum_system(config: ClusterConfig) -> QuorumSystem:
+        return shared.MessagesCounted(EPaxos.fast_quorum_system(config))
 
 
-class B10(EPaxos):
+def b10(protocol: Protocol) -> Protocol:
     """Votes, and records, also below the ballot that was promised."""
-
-    def _refuses(self, instance: Instance, ballot: Ballot) -> bool:
-        return False
+    return vary_part(protocol, "voting", refuses=lambda self, instance, ballot: False)
 
 
-class M2(EPaxos):
+def m2(protocol: Protocol) -> Protocol:
     """What is executed and forgotten is taken for something that nobody has ever begun."""
-
-    def _is_gone(self, identity: InstanceId) -> bool:
-        return False
+    return vary_part(protocol, "voting", is_gone=lambda self, identity: False)
 
 
-class E1(EPaxos):
+def e1(protocol: Protocol) -> Protocol:
     """One ballot for two things: a promise makes the old vote a vote in the new ballot."""
+    original = part_of(protocol, "voting").promise
 
-    def _promise(self, instance: Instance, ballot: Ballot) -> None:
-        super()._promise(instance, ballot)
+    def promise(self: Any, instance: Instance, ballot: Ballot) -> None:
+        original(self, instance, ballot)
         instance.voted = instance.promised
+
+    return vary_part(protocol, "voting", promise=promise)
 
 
 class E2(EPaxos):
@@ -100,11 +97,9 @@ class E2(EPaxos):
         return True
 
 
-class E3(EPaxos):
+def e3(protocol: Protocol) -> Protocol:
     """Recovery keeps the dependencies that the owner began with, without merging others'."""
-
-    def _merged(self, lead: Lead) -> Vector:
-        return lead.init
+    return vary_part(protocol, "recovery", merged=lambda self, lead: lead.init)
 
 
 class E4(EPaxos):
@@ -114,56 +109,61 @@ class E4(EPaxos):
         return one
 
 
-class E5(EPaxos):
+def e5(protocol: Protocol) -> Protocol:
     """Recovery goes by what the recovering node itself knows of the commands, mostly nothing."""
 
-    def _known_commands(self, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
+    def known_commands(self: Any, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
         own = lead.instance
         return (own.commands, own.init) if own.commands else None
 
+    return vary_part(protocol, "recovery", known_commands=known_commands)
 
-class E6(EPaxos):
+
+def e6(protocol: Protocol) -> Protocol:
     """Commands are executed in the order in which this node learns that they are committed."""
-
-    def _edges(self, instance: Instance) -> Edges:
-        return []
+    return vary_part(protocol, "execution", edges_of=lambda self, instance: [])
 
 
-class E7(EPaxos):
+def e7(protocol: Protocol) -> Protocol:
     """A component is ordered by how much its instances depend on alone; ties as they were found."""
 
-    def _in_order(self, component: list[Instance]) -> list[Instance]:
-        return sorted(component, key=self._rank)
+    def in_order(self: Any, component: list[Instance]) -> list[Instance]:
+        return sorted(component, key=self.rank)
+
+    return vary_part(protocol, "execution", in_order=in_order)
 
 
-class E8(EPaxos):
+def e8(protocol: Protocol) -> Protocol:
     """Execution does not wait for dependencies that are not committed here."""
 
-    def _edges(self, instance: Instance) -> Edges:
+    def edges_of(self: Any, instance: Instance) -> Edges:
+        table, marks = self._table, instance.marks
+        if marks is None:
+            return []
         held = (
             other
             for place, upto in enumerate(instance.deps)
-            for number in range(self._table.done[place] + 1, upto + 1)
-            if (other := self._table.rows[place].get(number)) is not None
+            for number in range(table.done[place] + 1, upto + 1)
+            if (other := table.rows[place].get(number)) is not None
         )
-        marks = instance.marks
-        if marks is None:
-            return []
         return [i for i in held if i.phase == COMMITTED and i.interferes(marks) and i != instance]
 
+    return vary_part(protocol, "execution", edges_of=edges_of)
 
-class E9(EPaxos):
+
+def e9(protocol: Protocol) -> Protocol:
     """Nobody recovers what another node began: execution waits for it for ever."""
+    original = part_of(protocol, "recovery").is_overdue
 
-    def _is_overdue(self, instance: Instance, now_us: int) -> bool:
-        return instance.id.owner == self._ctx.node and super()._is_overdue(instance, now_us)
+    def is_overdue(self: Any, instance: Instance, now_us: int) -> bool:
+        return instance.id.owner == self._ctx.node and bool(original(self, instance, now_us))
+
+    return vary_part(protocol, "recovery", is_overdue=is_overdue)
 
 
-class E10(EPaxos):
+def e10(protocol: Protocol) -> Protocol:
     """Recovery proposes what may have been committed without asking what speaks against it."""
-
-    def _suspects(self, instance: Instance, init: Vector) -> Iterable[m.Suspect]:
-        return ()
+    return vary_part(protocol, "recovery", suspects=lambda self, instance, init: ())
 
 
 class E11(EPaxos):
@@ -171,48 +171,70 @@ class E11(EPaxos):
 
     def _commit_fast(self, lead: Lead, now_us: int) -> None:
         lead.deps = lead.init
-        self._decide(lead, now_us)
+        self._on_commit(self._ctx.node, self.voting.announce(lead), now_us)
 
 
-class E12(EPaxos):
+def e12(protocol: Protocol) -> Protocol:
     """Recovery does not ask whether the fast path was taken: it merges, and proposes."""
-
-    def _maybe_fast(self, lead: Lead) -> bool:
-        return False
+    return vary_part(protocol, "recovery", maybe_fast=lambda self, lead: False)
 
 
-class E13(EPaxos):
+def e13(protocol: Protocol) -> Protocol:
     """Only keys interfere: what one client asks on two keys may be executed in any order."""
+    original: Callable[..., Footprint] = part_of(protocol, "table").marks
 
-    def _marks(self, commands: tuple[Command, ...]) -> Footprint:
-        return super()._marks(tuple(c._replace(client=0) for c in commands))
+    def marks(self: Any, commands: Sequence[Command]) -> Footprint:
+        return original(self, tuple(c._replace(client=0) for c in commands))
+
+    return vary_part(protocol, "table", marks=marks)
 
 
-class E14(EPaxos):
+def e14(protocol: Protocol) -> Protocol:
     """Reads interfere with nothing, and so wait for nothing."""
+    original: Callable[..., Footprint] = part_of(protocol, "table").marks
 
-    def _marks(self, commands: tuple[Command, ...]) -> Footprint:
-        return super()._marks(tuple(c for c in commands if c.f != "read"))
+    def marks(self: Any, commands: Sequence[Command]) -> Footprint:
+        return original(self, tuple(c for c in commands if c.f != "read"))
+
+    return vary_part(protocol, "table", marks=marks)
 
 
-class E15(EPaxos):
+def e15(protocol: Protocol) -> Protocol:
     """What is on every disk is dropped without a trace: whoever drops it first seems never to have
     heard of it."""
+    original = part_of(protocol, "store").drop_what_all_have
 
-    def _drop_what_all_have(self) -> None:
-        super()._drop_what_all_have()
+    def drop_what_all_have(self: Any) -> None:
+        original(self)
         self._table.dropped = self._table.zero
 
-    def _begin(self, commands: tuple[Command, ...], now_us: int) -> None:
-        everywhere, self._everywhere = self._everywhere, self._table.zero
-        super()._begin(commands, now_us)
-        self._everywhere = everywhere
+    def begin(self: Any, commands: tuple[Command, ...], now_us: int) -> None:
+        store = self.store
+        everywhere, store.everywhere = store.everywhere, self.table.zero
+        protocol._begin(self, commands, now_us)
+        store.everywhere = everywhere
+
+    changed = vary_part(protocol, "store", drop_what_all_have=drop_what_all_have)
+    return vary(changed, _begin=begin)
 
 
-EPAXOS: dict[str, type[EPaxos]] = {
-    cls.__name__: cls
-    for cls in (
-        *(B2, B3, B7, B8, B9, B10, M2),
-        *(E1, E2, E3, E4, E5, E6, E7, E8, E9, E10, E11, E12, E13, E14, E15),
-    )
+EPAXOS: dict[str, Variation | type[EPaxos]] = {
+    **{cls.__name__: cls for cls in (B7, B9, E2, E4, E11)},
+    "B2": b2,
+    "B3": b3,
+    "B8": b8,
+    "B10": b10,
+    "M2": m2,
+    "E1": e1,
+    "E3": e3,
+    "E5": e5,
+    "E6": e6,
+    "E7": e7,
+    "E8": e8,
+    "E9": e9,
+    "E10": e10,
+    "E12": e12,
+    "E13": e13,
+    "E14": e14,
+    "E15": e15,
 }

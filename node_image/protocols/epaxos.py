@@ -10,7 +10,7 @@ there is the command *and its dependencies*: the instances known to hold command
 
     fast path    a fast quorum (the owner included) added nothing: decided, after one round trip
     slow path    somebody added something: the owner proposes the union of what a majority answered,
-                 in an ordinary Phase 2 (`epaxos_ballots`); decided after two
+                 in an ordinary Phase 2 (`epaxos_voting`); decided after two
 
 With f = (n - 1) / 2 failures a majority is n - f; a fast quorum is n - e, where e is at most
 (n - f + 1) / 2 and at most f: two of three, three of five, five of seven. Everything keeps this
@@ -50,46 +50,57 @@ Options: `fast_quorum`, a number of nodes: more than the smallest allowed makes 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.ballots import ZERO
 from node_image.protocols.context import LEADER, Context
-from node_image.protocols.epaxos_ballots import COMMITTING, PRE_ACCEPTING, Lead
+from node_image.protocols.epaxos_execution import InstanceExecution
 from node_image.protocols.epaxos_instances import (
     COMMITTED,
     PRE_ACCEPTED,
     UNSEEN,
     Instance,
+    InstanceTable,
     Vector,
 )
+from node_image.protocols.epaxos_leads import COMMITTING, PRE_ACCEPTING, Lead, Leads
 from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.epaxos_recovery import InstanceRecovery
+from node_image.protocols.epaxos_store import InstanceStore
+from node_image.protocols.epaxos_voting import InstanceVoting
 from node_image.protocols.interface import (
     Answer,
     Broadcast,
     ClusterConfig,
     Command,
+    Decided,
     Effect,
     NodeId,
     Persist,
     Send,
     Status,
 )
-from node_image.protocols.proposal_queue import next_batch
+from node_image.protocols.proposal_queue import ProposalQueue
 from node_image.protocols.quorums import QuorumSystem, Sizes
+from node_image.protocols.replica import Replica
 
 
-class EPaxos(InstanceRecovery):
+class EPaxos(Replica):
     """One node of an EPaxos cluster: owner of its clients' commands, acceptor of all others'."""
 
     name: ClassVar[str] = "epaxos"
     messages: ClassVar[tuple[type, ...]] = m.MESSAGES
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.InstanceVote,)
+
+    table_type: ClassVar[type[InstanceTable]] = InstanceTable
+    execution_type: ClassVar[type[InstanceExecution]] = InstanceExecution
+    store_type: ClassVar[type[InstanceStore]] = InstanceStore
+    voting_type: ClassVar[type[InstanceVoting]] = InstanceVoting
+    recovery_type: ClassVar[type[InstanceRecovery]] = InstanceRecovery
 
     on = MappingProxyType(
         {
@@ -116,34 +127,43 @@ class EPaxos(InstanceRecovery):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.fast_quorums = self._fast_quorum_system()
-        self._place = self._table.places[context.node]
-        self._queue: deque[Command] = deque()
+        config, leads = context.config, Leads()
+        table = self.table = self.table_type(config.nodes)
+        self.leads = leads
+        self.execution = self.execution_type(context, self.clients, table)
+        self.store = self.store_type(context, table, leads, self.execution)
+        self.voting = self.voting_type(context, table, leads, self.execution, self.store)
+        spare = len(config.voters) - fast_quorum_size(config)
+        self.recovery = self.recovery_type(
+            context, table, leads, self.execution, self.store, self.voting, spare
+        )
+        self.fast_quorums = self.fast_quorum_system(config)
+        self.queue = ProposalQueue(context, self.clients)
+        self._place = table.places[context.node]
+        self._first_number = 1  # the first instance that this node owns in this life
         self._open = 0  # own instances that are not decided
-        if not self._ctx.is_learner:
-            self._ctx.role = LEADER
+        if not context.is_learner:
+            context.role = LEADER
 
-    def _spare_votes(self) -> int:
-        return len(self._ctx.config.voters) - fast_quorum_size(self._ctx.config)
-
-    def _fast_quorum_system(self) -> QuorumSystem:
+    @staticmethod
+    def fast_quorum_system(config: ClusterConfig) -> QuorumSystem:
         """Which sets of acceptors decide in one round trip, as Phase 2 quorums."""
-        size = fast_quorum_size(self._ctx.config)
-        return Sizes(self._ctx.config.voters, len(self._ctx.config.voters) // 2 + 1, size)
+        size = fast_quorum_size(config)
+        return Sizes(config.voters, len(config.voters) // 2 + 1, size)
 
     # ------------------------------------------------------------------ starting
 
     def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
         out = self._ctx.begin_event()
-        self._recover_disk(disk, now_us)
+        self.store.recover(disk, now_us)
         self._first_number = self._next_number()
-        self._ctx.note("recovered", records=len(disk), executed=self._executed)
+        self._ctx.note("recovered", records=len(disk), executed=self.execution.executed)
         self._ctx.set_timer("beat", 0, self._ctx.config.heartbeat_us)
         return out
 
     def _next_number(self) -> int:
         """An instance is the owner's to begin once only: numbers are never used again."""
-        return self._table.top[self._place] + 1
+        return self.table.top[self._place] + 1
 
     # ------------------------------------------------------------------ clients
 
@@ -152,40 +172,39 @@ class EPaxos(InstanceRecovery):
         if self._ctx.is_learner:
             self._ctx.answer(command, Answer("not-leader", None, self._ctx.config.voters[0]))
         elif self.clients.take(command, now_us):
-            self._queue.append(command)
+            self.queue.commands.append(command)
             self._begin_queued(now_us)
         return out
 
     def _begin_queued(self, now_us: int) -> None:
         """Give queued commands instances: at once while few are open, else in full batches."""
-        while batch := next_batch(self._queue, self._open, self._ctx.config):
-            if wanted := self.clients.wanted(batch, now_us):
-                self.clients.mark_proposed(wanted)
-                self._begin(wanted, now_us)
+        while commands := self.queue.next_batch(self._open, now_us):
+            self.clients.mark_proposed(commands)
+            self._begin(commands, now_us)
 
     # ------------------------------------------------------------------ the owner
 
     def _begin(self, commands: tuple[Command, ...], now_us: int) -> None:
         """Begin an instance: record it, durably, and ask all others to."""
-        table = self._table
-        marks = self._marks(commands)
+        table = self.table
+        marks = self.table.marks(commands)
         instance = table.obtain(InstanceId(self._ctx.node, self._next_number()), now_us)
-        init = table.interfering(instance, marks, self._everywhere)
+        init = table.interfering(instance, marks, self.store.everywhere)
         table.learn_commands(instance, commands, init, marks)
         instance.phase, instance.deps = PRE_ACCEPTED, init
         lead = Lead(instance, ZERO, PRE_ACCEPTING, now_us)
         lead.commands, lead.init, lead.deps = commands, init, init
         lead.votes = self._ctx.quorums.vote(lead.votes, self._ctx.node)
         lead.agreed = self.fast_quorums.vote(lead.agreed, self._ctx.node)
-        self._leads[instance.id] = lead
+        self.leads[instance.id] = lead
         self._open += 1
-        self._write(instance)
+        self.store.write(instance)
         self._ctx.out.append(Broadcast(m.PreAccept(instance.id, commands, init)))
         if len(self._ctx.config.voters) == 1:
             self._ctx.send(self._ctx.node, m.PreAccepted(instance.id, init))
 
     def _on_pre_accepted(self, sender: NodeId, message: m.PreAccepted, now_us: int) -> None:
-        lead = self._leads.get(message.id)
+        lead = self.leads.get(message.id)
         if lead is None or lead.stage != PRE_ACCEPTING:
             return
         lead.votes = self._ctx.quorums.vote(lead.votes, sender)
@@ -218,24 +237,35 @@ class EPaxos(InstanceRecovery):
 
     def _take_slow_path(self, lead: Lead, now_us: int) -> None:
         self._ctx.count("slow_path")
-        self._propose(lead, False, lead.deps, now_us)
+        self.voting.propose(lead, False, lead.deps, now_us)
 
     def _say_again(self, lead: Lead, now_us: int) -> None:
         """What was lost is said again. An owner that has a majority does not wait for more."""
         if lead.stage != PRE_ACCEPTING:
-            super()._say_again(lead, now_us)
+            self.recovery.say_again(lead, now_us)
         elif self._ctx.quorums.phase2(lead.votes):
             self._take_slow_path(lead, now_us)
         else:
             self._ctx.out.append(Broadcast(m.PreAccept(lead.instance.id, lead.commands, lead.init)))
 
-    def _abandon(self, lead: Lead) -> None:
-        super()._abandon(lead)
-        if lead.ballot == ZERO:
-            self._ctx.count("usurped")
+    # ------------------------------------------------------------------ decisions
 
-    def _after_commit(self, instance: Instance, now_us: int) -> None:
-        super()._after_commit(instance, now_us)
+    def _on_accepted(self, sender: NodeId, message: m.Accepted, now_us: int) -> None:
+        commit = self.voting.on_accepted(sender, message)
+        if commit is not None:
+            self._on_commit(sender, commit, now_us)
+
+    def _on_commit(self, sender: NodeId, message: m.Commit, now_us: int) -> None:
+        self._learn_commit(message, now_us)
+        self.store.checkpoint_if_due()
+
+    def _learn_commit(self, commit: m.Commit, now_us: int) -> None:
+        """An instance is decided: it is executed when it can be, and whoever waits goes on."""
+        instance = self.voting.learn_commit(commit, now_us)
+        if instance is None:
+            return
+        if self.leads:
+            self.recovery.judge_waiting(instance.id, now_us)
         if instance.id.owner == self._ctx.node and instance.id.number >= self._first_number:
             self._open -= 1
             if instance.noop:
@@ -246,23 +276,41 @@ class EPaxos(InstanceRecovery):
         """The own instance was decided as a no-op: its commands are still to be done."""
         self._ctx.count("begun_again")
         waiting = self.clients.waiting
-        self._queue.extend(c for c in instance.commands if (c.client, c.seq) in waiting)
+        self.queue.commands.extend(c for c in instance.commands if (c.client, c.seq) in waiting)
 
-    def _after_snapshot(self) -> None:
-        """What this node was leading may be settled in the state that it has taken over, and so
-        may what its clients wait for: they have to ask again."""
-        super()._after_snapshot()
-        self._queue.clear()
-        row, first = self._table.rows[self._place], self._first_number
+    def _on_entries(self, sender: NodeId, message: m.Entries, now_us: int) -> None:
+        for entry in message.entries:
+            self._learn_commit(entry, now_us)
+        self.store.take_entries(message)
+        if message.more:
+            self.store.ask_for_more(sender, now_us)
+        self.store.checkpoint_if_due()
+
+    def _on_snapshot(self, sender: NodeId, message: m.Snapshot, now_us: int) -> None:
+        """What this node was leading may be settled in the state that it takes over, and so may
+        what its clients wait for: nobody here has seen the answers, they have to ask again."""
+        if not self.store.install(sender, message, now_us):
+            return
+        self.clients.release(None)
+        self.voting.abandon_settled()
+        self.queue.clear()
+        row, first = self.table.rows[self._place], self._first_number
         self._open = sum(i.phase < COMMITTED for n, i in row.items() if n >= first)
+        self.store.installed()
+
+    def _on_catch_up(self, sender: NodeId, message: m.CatchUp, now_us: int) -> None:
+        self.store.on_catch_up(sender, message, now_us)
+
+    def _on_stable(self, sender: NodeId, message: m.Stable, now_us: int) -> None:
+        self.store.on_stable(sender, message, now_us)
 
     # ------------------------------------------------------------------ the acceptor
 
     def _on_pre_accept(self, sender: NodeId, message: m.PreAccept, now_us: int) -> None:
-        instance = self._open_instance(sender, message.id, now_us)
+        instance = self.voting.open_instance(sender, message.id, now_us)
         if instance is None or self._ctx.is_learner:
             return
-        if self._refuses(instance, ZERO):
+        if self.voting.refuses(instance, ZERO):
             self._ctx.send(sender, m.Nack(message.id, instance.promised), False)
             return
         if instance.phase == UNSEEN:
@@ -272,27 +320,69 @@ class EPaxos(InstanceRecovery):
 
     def _record(self, instance: Instance, message: m.PreAccept) -> None:
         """Record the command, durably, with all that it interferes with here."""
-        marks = self._marks(message.commands)
-        instance.deps = self._table.interfering(instance, marks, message.deps)
+        marks = self.table.marks(message.commands)
+        instance.deps = self.table.interfering(instance, marks, message.deps)
         instance.phase = PRE_ACCEPTED
-        self._table.learn_commands(instance, message.commands, message.deps, marks)
-        self._write(instance)
-        self._settled(instance)
+        self.table.learn_commands(instance, message.commands, message.deps, marks)
+        self.store.write(instance)
+        self.execution.settled(instance)
+
+    def _on_accept(self, sender: NodeId, message: m.Accept, now_us: int) -> None:
+        self.voting.on_accept(sender, message, now_us)
+
+    # ------------------------------------------------------------------ recovery
+
+    def _on_prepare(self, sender: NodeId, message: m.Prepare, now_us: int) -> None:
+        self.recovery.on_prepare(sender, message, now_us)
+
+    def _on_promise(self, sender: NodeId, message: m.Promise, now_us: int) -> None:
+        self.recovery.on_promise(sender, message, now_us)
+
+    def _on_nack(self, sender: NodeId, message: m.Nack, now_us: int) -> None:
+        self.recovery.on_nack(sender, message, now_us)
+
+    def _on_validate(self, sender: NodeId, message: m.Validate, now_us: int) -> None:
+        self.recovery.on_validate(sender, message, now_us)
+
+    def _on_validated(self, sender: NodeId, message: m.Validated, now_us: int) -> None:
+        self.recovery.on_validated(sender, message, now_us)
+
+    def _on_waiting(self, sender: NodeId, message: m.Waiting, now_us: int) -> None:
+        self.recovery.on_waiting(sender, message, now_us)
+
+    def _on_forgotten(self, sender: NodeId, message: m.Forgotten, now_us: int) -> None:
+        self.recovery.on_forgotten(sender, message, now_us)
 
     # ------------------------------------------------------------------ once in a while
 
+    def _on_beat(self, sender: NodeId, message: m.Beat, now_us: int) -> None:
+        self.store.on_beat(sender, message, now_us)
+
     def _on_beat_timer(self, now_us: int) -> None:
-        self._ctx.set_timer("beat", self._ctx.config.heartbeat_us)
-        self._beat()
-        self._look_after_open(now_us)
-        if self._unsaved:
-            self._write_decisions()
+        """Tell the others how far this node is; say again what was lost; recover what is late."""
+        config = self._ctx.config
+        self._ctx.set_timer("beat", config.heartbeat_us)
+        self.store.beat()
+        for lead in list(self.leads.values()):
+            if now_us - lead.sent_us >= config.retry_us:
+                lead.sent_us = now_us
+                self._say_again(lead, now_us)
+        self.recovery.recover_overdue(now_us)
+        if self.store.unsaved:
+            self.store.write_decisions()
+
+    # ------------------------------------------------------------------ telling
 
     def status(self) -> Status:
         leader = None if self._ctx.is_learner else self._ctx.node
-        ballot = (self._table.done[self._place], self._ctx.node)
-        decided = self._executed + sum(map(len, self._waiters.values()))
-        return Status(self._ctx.role, leader, ballot, decided, self._executed)
+        ballot = (self.table.done[self._place], self._ctx.node)
+        decided = self.execution.executed + sum(map(len, self.execution.waiters.values()))
+        return Status(self._ctx.role, leader, ballot, decided, self.execution.executed)
+
+    def decided_log(self, start: int = 0) -> Iterator[Decided]:
+        """The instances executed that are still held, in the order of execution, without the
+        first `start` of them."""
+        return self.store.decided_log(start)
 
 
 def fast_quorum_size(config: ClusterConfig) -> int:

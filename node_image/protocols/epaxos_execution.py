@@ -14,7 +14,7 @@ their commands, because an instance decides its owner's commands or a no-op, and
 Neither are there edges to all that do interfere: an owner's instance depends on its earlier ones
 that interfere with it, so an edge to the last of them is enough (`OpenInstances`).
 
-**The order within a component** is that of `_rank`: how much an instance depends on, then owner and
+**The order within a component** is that of `rank`: how much an instance depends on, then owner and
 number. No sequence number has to be agreed on for this. The one of the original paper keeps the
 order of real time where an owner answers as soon as an instance is committed; here a client is
 answered when its command is executed. By then all that its instance reaches is committed, so a
@@ -33,62 +33,59 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from node_image.protocols.clients import Clients
 from node_image.protocols.context import Context
 from node_image.protocols.epaxos_instances import (
     COMMITTED,
     EXECUTED,
-    Footprint,
     Instance,
     InstanceTable,
-    footprint,
 )
 from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.interface import (
     NOOP,
     Command,
 )
-from node_image.protocols.replica import Replica
 
 Edges: TypeAlias = "list[Instance] | InstanceId"
 """Where an instance leads; or, instead, what it has to wait for."""
 
 
-class InstanceExecution(Replica):
-    """A replica that executes committed instances. Subclasses commit them."""
+class InstanceExecution:
+    """Executes committed instances, in an order that is the same everywhere.
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        config = context.config
-        self._table = InstanceTable(config.nodes)
-        self._waiters: dict[InstanceId, list[Instance]] = {}
-        self._history: deque[Instance] = deque()
-        """Executed instances that are still held, in the order of execution."""
-        self._executed = 0
+    `waiters`: by blocker, the committed instances that wait for it. `history`: the executed
+    instances that are still held, in the order of execution. `executed`: how many there were.
+    """
 
-    def _marks(self, commands: tuple[Command, ...]) -> Footprint:
-        """What the order of these commands can be seen by."""
-        return footprint(commands)
+    def __init__(self, context: Context, clients: Clients, table: InstanceTable) -> None:
+        self._ctx = context
+        self._clients = clients
+        self._table = table
+        self.waiters: dict[InstanceId, list[Instance]] = {}
+        self.history: deque[Instance] = deque()
+        self.executed = 0
 
     # ------------------------------------------------------------------ what can be executed now
 
-    def _settled(self, instance: Instance) -> None:
+    def settled(self, instance: Instance) -> None:
         """The instance is committed, or its commands have become known: go on from there."""
-        waiting = self._waiters.pop(instance.id, None)
+        waiting = self.waiters.pop(instance.id, None)
         if waiting is None:
-            self._execute_from((instance,))
+            self.execute_from((instance,))
             return
         for waiter in waiting:
             waiter.blocked = None
-        self._execute_from((instance, *waiting))
+        self.execute_from((instance, *waiting))
 
-    def _execute_from(self, roots: Iterable[Instance]) -> None:
+    def execute_from(self, roots: Iterable[Instance]) -> None:
         for root in roots:
             if root.phase == COMMITTED and root.blocked is None:
                 self._explore(root)
 
     def _explore(self, root: Instance) -> None:
         """Execute `root` and all that it reaches, component by component; stop at a blocker."""
-        edges = self._edges(root)
+        edges = self.edges_of(root)
         if isinstance(edges, InstanceId):
             self._wait_for(edges, [root])
             return
@@ -106,7 +103,7 @@ class InstanceExecution(Replica):
                 visited += 1
                 child.index = child.low = visited
                 stack.append(child)
-                edges = child.blocked or self._edges(child)
+                edges = child.blocked or self.edges_of(child)
                 if isinstance(edges, InstanceId):
                     self._wait_for(edges, stack)
                     return
@@ -119,7 +116,7 @@ class InstanceExecution(Replica):
                 if node.low == node.index:
                     self._execute_component(stack, node)
 
-    def _edges(self, instance: Instance) -> Edges:
+    def edges_of(self, instance: Instance) -> Edges:
         """What `instance` depends on and interferes with, and is not executed: of every owner the
         last, from which all earlier ones are reached."""
         marks = instance.marks
@@ -143,7 +140,7 @@ class InstanceExecution(Replica):
 
     def _wait_for(self, blocker: InstanceId, instances: list[Instance]) -> None:
         """All these lead to `blocker`; whoever meets them need not look further."""
-        waiting = self._waiters.setdefault(blocker, [])
+        waiting = self.waiters.setdefault(blocker, [])
         for instance in instances:
             instance.index = instance.low = 0
             if instance.blocked is None:
@@ -160,30 +157,30 @@ class InstanceExecution(Replica):
         while component[-1] is not root:
             component.append(stack.pop())
         if len(component) > 1:
-            component = self._in_order(component)
+            component = self.in_order(component)
             self._ctx.count("components")
         for instance in component:
             instance.index = instance.low = 0
             self._execute_instance(instance)
 
-    def _in_order(self, component: list[Instance]) -> list[Instance]:
+    def in_order(self, component: list[Instance]) -> list[Instance]:
         """A total order: no two instances have the same owner and number."""
-        return sorted(component, key=lambda i: (self._rank(i), i.id))
+        return sorted(component, key=lambda i: (self.rank(i), i.id))
 
-    def _rank(self, instance: Instance) -> int:
+    def rank(self, instance: Instance) -> int:
         return sum(instance.deps)
 
     def _execute_instance(self, instance: Instance) -> None:
         self._table.mark_executed(instance)
-        self._executed += 1
-        self._history.append(instance)
+        self.executed += 1
+        self.history.append(instance)
         if instance.announced:  # executed once before, in a state that a snapshot has replaced
             for command in instance.commands if not instance.noop else ():
                 self._ctx.machine.apply(command)
             return
         instance.announced = True
         owner, number = instance.id
-        self.clients.execute(f"{owner}.{number}", instance.voted, decided_commands(instance))
+        self._clients.execute(f"{owner}.{number}", instance.voted, decided_commands(instance))
 
 
 def decided_commands(instance: Instance) -> tuple[Command, ...]:

@@ -315,6 +315,10 @@ class InstanceTable:
         self.dropped = self.zero
         """Up to here even that may have been dropped, so all of it counts as interfering."""
 
+    def marks(self, commands: Sequence[Command]) -> Footprint:
+        """What the order of these commands can be seen by."""
+        return footprint(commands)
+
     def get(self, identity: InstanceId) -> Instance | None:
         return self.rows[self.places[identity.owner]].get(identity.number)
 

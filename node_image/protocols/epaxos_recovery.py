@@ -59,21 +59,23 @@ from collections.abc import Iterable
 from typing import Final
 
 from node_image.protocols.context import Context
-from node_image.protocols.epaxos_ballots import (
-    ACCEPTING,
-    COMMITTING,
-    PREPARING,
-    VALIDATING,
-    WAITING,
-    InstanceBallots,
-    Lead,
-)
+from node_image.protocols.epaxos_execution import InstanceExecution
 from node_image.protocols.epaxos_instances import (
     ACCEPTED,
     COMMITTED,
     PRE_ACCEPTED,
     Instance,
+    InstanceTable,
     Vector,
+)
+from node_image.protocols.epaxos_leads import (
+    ACCEPTING,
+    COMMITTING,
+    PREPARING,
+    VALIDATING,
+    WAITING,
+    Lead,
+    Leads,
 )
 from node_image.protocols.epaxos_messages import (
     Forgotten,
@@ -86,38 +88,45 @@ from node_image.protocols.epaxos_messages import (
     Validated,
     Waiting,
 )
-from node_image.protocols.interface import (
-    Broadcast,
-    Command,
-    NodeId,
-)
+from node_image.protocols.epaxos_store import InstanceStore
+from node_image.protocols.epaxos_voting import InstanceVoting
+from node_image.protocols.interface import Broadcast, Command, NodeId
 
 SCAN: Final = 256
 """So many instances of each owner, after those executed, are watched; later ones must wait."""
 
 
-class InstanceRecovery(InstanceBallots):
-    """Adds the recovery of instances that stay open."""
+class InstanceRecovery:
+    """Recovers instances that stay open: both sides of Prepare, Validate and Waiting.
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._spare = self._spare_votes()
+    `spare`: how many acceptors a fast quorum can do without (the e above).
+    """
 
-    def _spare_votes(self) -> int:
-        """How many acceptors a fast quorum can do without (the e above)."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        context: Context,
+        table: InstanceTable,
+        leads: Leads,
+        execution: InstanceExecution,
+        store: InstanceStore,
+        voting: InstanceVoting,
+        spare: int,
+    ) -> None:
+        self._ctx = context
+        self._table = table
+        self._leads = leads
+        self._execution = execution
+        self._store = store
+        self._voting = voting
+        self.spare = spare
 
     # ------------------------------------------------------------------ who is overdue
 
-    def _look_after_open(self, now_us: int) -> None:
-        """Start the recovery of what stays open for too long; say things again."""
-        for lead in list(self._leads.values()):
-            if now_us - lead.sent_us >= self._ctx.config.retry_us:
-                lead.sent_us = now_us
-                self._say_again(lead, now_us)
+    def recover_overdue(self, now_us: int) -> None:
+        """Start the recovery of what stays open for too long."""
         if not self._ctx.is_learner:
             for instance in self._open_instances(now_us):
-                if self._is_overdue(instance, now_us):
+                if self.is_overdue(instance, now_us):
                     self._recover(instance, now_us)
 
     def _open_instances(self, now_us: int) -> Iterable[Instance]:
@@ -135,9 +144,9 @@ class InstanceRecovery(InstanceBallots):
                     found.append(instance)
         return found
 
-    def _is_overdue(self, instance: Instance, now_us: int) -> bool:
+    def is_overdue(self, instance: Instance, now_us: int) -> bool:
         if instance.due_us == 0:
-            self._give_time(instance, instance.since_us)
+            self._voting.give_time(instance, instance.since_us)
             if instance.id.owner == self._ctx.node:  # of an earlier life: nobody else is at it
                 instance.due_us = instance.since_us + self._ctx.config.retry_us
         if now_us < instance.due_us:
@@ -145,7 +154,7 @@ class InstanceRecovery(InstanceBallots):
         lead = self._leads.get(instance.id)
         return lead is None or lead.stage in (PREPARING, VALIDATING, WAITING)
 
-    def _say_again(self, lead: Lead, now_us: int) -> None:
+    def say_again(self, lead: Lead, now_us: int) -> None:
         if lead.stage == PREPARING:
             self._ctx.out.append(Broadcast(Prepare(lead.ballot, lead.instance.id)))
         elif lead.stage in (VALIDATING, WAITING):
@@ -153,43 +162,43 @@ class InstanceRecovery(InstanceBallots):
             if lead.stage == WAITING:
                 self._say_waiting(lead, now_us)
         elif lead.stage == ACCEPTING:
-            self._ctx.out.append(Broadcast(self._proposal(lead), False))
+            self._ctx.out.append(Broadcast(self._voting.proposal(lead), False))
 
     # ------------------------------------------------------------------ Phase 1
 
     def _recover(self, instance: Instance, now_us: int) -> None:
         """Promise a new ballot to oneself, durably, and ask everybody else to."""
-        ballot = self._new_ballot(instance)
+        ballot = self._voting.new_ballot(instance)
         self._leads.pop(instance.id, None)
-        self._promise(instance, ballot)
+        self._voting.promise(instance, ballot)
         patience_us = self._ctx.random.randrange(
             self._ctx.config.election_max_us, 2 * self._ctx.config.election_max_us
         )
-        instance.due_us = now_us + patience_us * self._tries(instance)
+        instance.due_us = now_us + patience_us * self._voting.tries(instance)
         self._leads[instance.id] = Lead(instance, ballot, PREPARING, now_us)
         self._ctx.count("ballots")
         self._ctx.count("recoveries")
         self._ctx.note("recovering", instance=list(instance.id), ballot=list(ballot))
-        self._write(instance)
+        self._store.write(instance)
         self._ctx.out.append(Broadcast(Prepare(ballot, instance.id)))
         self._ctx.send(self._ctx.node, self._report(instance))
 
-    def _on_prepare(self, sender: NodeId, message: Prepare, now_us: int) -> None:
+    def on_prepare(self, sender: NodeId, message: Prepare, now_us: int) -> None:
         if self._ctx.is_learner:
             return
-        if self._is_gone(message.id):
+        if self._voting.is_gone(message.id):
             self._ctx.send(sender, Forgotten(message.id), False)
             return
-        instance = self._open_instance(sender, message.id, now_us)
+        instance = self._voting.open_instance(sender, message.id, now_us)
         if instance is None:
             return
-        if self._refuses(instance, message.ballot):
+        if self._voting.refuses(instance, message.ballot):
             self._ctx.send(sender, Nack(message.id, instance.promised), False)
             return
         if message.ballot > instance.promised:
-            self._promise(instance, message.ballot)
-            self._write(instance)
-            self._give_time(instance, now_us)
+            self._voting.promise(instance, message.ballot)
+            self._store.write(instance)
+            self._voting.give_time(instance, now_us)
         self._ctx.send(sender, self._report(instance))
 
     def _report(self, instance: Instance) -> Promise:
@@ -205,22 +214,22 @@ class InstanceRecovery(InstanceBallots):
             instance.id.owner == self._ctx.node,
         )
 
-    def _on_nack(self, sender: NodeId, message: Nack, now_us: int) -> None:
+    def on_nack(self, sender: NodeId, message: Nack, now_us: int) -> None:
         """Somebody is ahead: leave the instance to them for a while."""
         lead = self._leads.get(message.id)
         if lead is None or message.promised <= lead.ballot or lead.stage == COMMITTING:
             return
-        self._promise(lead.instance, message.promised)
-        self._write(lead.instance)
-        self._give_time(lead.instance, now_us)
+        self._voting.promise(lead.instance, message.promised)
+        self._store.write(lead.instance)
+        self._voting.give_time(lead.instance, now_us)
 
-    def _on_forgotten(self, sender: NodeId, message: Forgotten, now_us: int) -> None:
+    def on_forgotten(self, sender: NodeId, message: Forgotten, now_us: int) -> None:
         if not self._table.is_executed(message.id):
-            self._ask_catch_up(sender, now_us)
+            self._store.ask_catch_up(sender, now_us)
 
-    def _on_promise(self, sender: NodeId, message: Promise, now_us: int) -> None:
+    def on_promise(self, sender: NodeId, message: Promise, now_us: int) -> None:
         lead = self._leads.get(message.id)
-        if lead is None or not self._answers(lead, message.ballot):
+        if lead is None or not self._voting.answers(lead, message.ballot):
             return
         if lead.stage == PREPARING:
             lead.promises[sender] = message
@@ -238,13 +247,13 @@ class InstanceRecovery(InstanceBallots):
         """A majority has promised: which of the four cases is it?"""
         votes = [p for p in lead.promises.values() if p.phase == ACCEPTED]
         if votes:
-            vote = self._highest(votes)
+            vote = self.highest(votes)
             lead.commands, lead.init = vote.commands, vote.init
-            self._propose(lead, vote.noop, vote.deps, now_us)
+            self._voting.propose(lead, vote.noop, vote.deps, now_us)
             return
-        known = self._known_commands(lead)
+        known = self.known_commands(lead)
         if known is None:
-            self._propose(lead, True, self._table.zero, now_us)
+            self._voting.propose(lead, True, self._table.zero, now_us)
             return
         lead.commands, lead.init = known
         lead.maybe_fast = True
@@ -253,22 +262,22 @@ class InstanceRecovery(InstanceBallots):
         for node in lead.promises:
             self._ctx.send(node, self._validation(lead), False)
 
-    def _highest(self, votes: list[Promise]) -> Promise:
+    def highest(self, votes: list[Promise]) -> Promise:
         """The only value that may have been chosen in Phase 2: that of the highest ballot."""
         return max(votes, key=lambda vote: vote.voted)
 
-    def _known_commands(self, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
+    def known_commands(self, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
         """The owner's commands and what they began with, from whoever has them."""
         for promise in lead.promises.values():
             if promise.commands:
                 return promise.commands, promise.init
         return None
 
-    def _maybe_fast(self, lead: Lead) -> bool:
+    def maybe_fast(self, lead: Lead) -> bool:
         """Whether the owner may have taken the fast path."""
         if any(promise.leads for promise in lead.promises.values()):
             return False
-        return len(lead.fast) >= len(lead.validated) - self._spare
+        return len(lead.fast) >= len(lead.validated) - self.spare
 
     # ------------------------------------------------------------------ validation
 
@@ -283,26 +292,26 @@ class InstanceRecovery(InstanceBallots):
             elif node not in lead.validated:
                 self._ctx.send(node, self._validation(lead), False)
 
-    def _on_validate(self, sender: NodeId, message: Validate, now_us: int) -> None:
-        instance = self._open_instance(sender, message.id, now_us)
+    def on_validate(self, sender: NodeId, message: Validate, now_us: int) -> None:
+        instance = self._voting.open_instance(sender, message.id, now_us)
         if instance is None or self._ctx.is_learner:
             return
-        if self._refuses(instance, message.ballot):
+        if self._voting.refuses(instance, message.ballot):
             self._ctx.send(sender, Nack(message.id, instance.promised), False)
             return
         news = instance.marks is None
         if not instance.saved or message.ballot > instance.promised:
-            self._promise(instance, message.ballot)
-            self._learn_commands(instance, message.commands, message.init)
-            self._write(instance)
+            self._voting.promise(instance, message.ballot)
+            self._store.learn_commands(instance, message.commands, message.init)
+            self._store.write(instance)
         assert instance.marks is not None
         deps = self._table.interfering(instance, instance.marks, message.init)
-        suspects = tuple(self._suspects(instance, message.init))
+        suspects = tuple(self.suspects(instance, message.init))
         self._ctx.send(sender, Validated(message.ballot, message.id, deps, suspects))
         if news:
-            self._settled(instance)
+            self._execution.settled(instance)
 
-    def _suspects(self, instance: Instance, init: Vector) -> Iterable[Suspect]:
+    def suspects(self, instance: Instance, init: Vector) -> Iterable[Suspect]:
         """Instances known here that interfere, where neither began with the other."""
         table, marks = self._table, instance.marks
         assert marks is not None
@@ -316,9 +325,9 @@ class InstanceRecovery(InstanceBallots):
             if not instance.covered_by(other.deps if decided else other.init or table.zero):
                 yield Suspect(other.id, decided)
 
-    def _on_validated(self, sender: NodeId, message: Validated, now_us: int) -> None:
+    def on_validated(self, sender: NodeId, message: Validated, now_us: int) -> None:
         lead = self._leads.get(message.id)
-        if lead is None or not self._answers(lead, message.ballot):
+        if lead is None or not self._voting.answers(lead, message.ballot):
             return
         if lead.stage not in (VALIDATING, WAITING):
             return
@@ -338,10 +347,10 @@ class InstanceRecovery(InstanceBallots):
 
     def _judge(self, lead: Lead, now_us: int) -> None:
         """All of Q have validated: propose, or wait for the suspects, and for more to join Q."""
-        if not lead.maybe_fast or not self._maybe_fast(lead) or self._is_refuted(lead):
-            self._propose(lead, False, self._merged(lead), now_us)
+        if not lead.maybe_fast or not self.maybe_fast(lead) or self._is_refuted(lead):
+            self._voting.propose(lead, False, self.merged(lead), now_us)
         elif not self._open_suspects(lead):
-            self._propose(lead, False, lead.init, now_us)
+            self._voting.propose(lead, False, lead.init, now_us)
         else:
             for identity in lead.suspects:
                 if not self._table.is_forgotten(identity):
@@ -352,7 +361,7 @@ class InstanceRecovery(InstanceBallots):
                 self._ctx.note("waiting", instance=list(lead.instance.id), suspects=suspects)
                 self._say_waiting(lead, now_us)
 
-    def _merged(self, lead: Lead) -> Vector:
+    def merged(self, lead: Lead) -> Vector:
         """All that interferes, as Q knew it when it remembered the commands."""
         deps = lead.init
         for validated in lead.validated.values():
@@ -361,7 +370,7 @@ class InstanceRecovery(InstanceBallots):
 
     def _is_refuted(self, lead: Lead) -> bool:
         """Whether the suspects prove that the fast path was not taken."""
-        spare = self._spare - (len(lead.validated) - len(lead.fast))
+        spare = self.spare - (len(lead.validated) - len(lead.fast))
         for suspect in lead.suspects.values():
             if self._table.is_forgotten(suspect.id):
                 if self._forgot_interference(lead):
@@ -378,7 +387,7 @@ class InstanceRecovery(InstanceBallots):
     def _forgot_interference(self, lead: Lead) -> bool:
         """Whether something that interferes, beyond `init`, is executed here and forgotten. It was
         executed without this instance, so it does not depend on it."""
-        gone = self._table.gone.before(self._marks(lead.commands), lead.init)
+        gone = self._table.gone.before(self._table.marks(lead.commands), lead.init)
         gone[lead.instance.place] = 0
         return any(map(int.__gt__, gone, lead.init))
 
@@ -394,30 +403,25 @@ class InstanceRecovery(InstanceBallots):
         recorded = len(lead.fast | {lead.instance.id.owner})
         message = Waiting(lead.instance.id, lead.init, recorded)
         self._ctx.out.append(Broadcast(message, False))
-        self._on_waiting(self._ctx.node, message, now_us)
+        self.on_waiting(self._ctx.node, message, now_us)
 
-    def _on_waiting(self, sender: NodeId, message: Waiting, now_us: int) -> None:
+    def on_waiting(self, sender: NodeId, message: Waiting, now_us: int) -> None:
         """More than e acceptors recorded a suspect without the instance that is recovered here:
         too few are left for that one's fast quorum."""
-        if message.votes <= self._spare:
+        if message.votes <= self.spare:
             return
         for lead in self._leads.values():
             if message.id in lead.suspects and not lead.instance.covered_by(message.init):
                 lead.maybe_fast = False
-        self._judge_waiting(message.id, now_us)
+        self.judge_waiting(message.id, now_us)
 
-    def _judge_waiting(self, news: InstanceId, now_us: int) -> None:
+    def judge_waiting(self, news: InstanceId, now_us: int) -> None:
         waiting = [
             lead for lead in self._leads.values() if lead.stage == WAITING and news in lead.suspects
         ]
         for lead in waiting:
             if self._leads.get(lead.instance.id) is lead:
                 self._judge(lead, now_us)
-
-    def _after_commit(self, instance: Instance, now_us: int) -> None:
-        super()._after_commit(instance, now_us)
-        if self._leads:
-            self._judge_waiting(instance.id, now_us)
 
 
 def _as_begun(promise: Promise, init: Vector) -> bool:

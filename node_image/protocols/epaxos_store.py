@@ -35,9 +35,11 @@ from node_image.protocols.epaxos_instances import (
     COMMITTED,
     EXECUTED,
     Instance,
+    InstanceTable,
     Interference,
     Vector,
 )
+from node_image.protocols.epaxos_leads import Leads
 from node_image.protocols.epaxos_messages import (
     Beat,
     CatchUp,
@@ -62,43 +64,50 @@ PIECE_ENTRIES: Final = 256
 """At most so many decisions travel in one message."""
 
 
-class InstanceStore(InstanceExecution):
-    """Adds the durable form, checkpoints and catch-up. Subclasses decide what is decided."""
+class InstanceStore:
+    """The durable form, checkpoints and catching up.
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        config = context.config
-        self._unsaved: list[Instance] = []
+    `unsaved`: decisions that are not written yet. `everywhere`: up to here every replica's disk
+    holds the effects.
+    """
+
+    def __init__(
+        self, context: Context, table: InstanceTable, leads: Leads, execution: InstanceExecution
+    ) -> None:
+        self._ctx = context
+        self._table = table
+        self._leads = leads
+        self._execution = execution
+        self.unsaved: list[Instance] = []
         self._checkpointed = 0
         self._heard: dict[NodeId, Vector] = {}
-        self._stable = dict.fromkeys(config.nodes, self._table.zero)
-        self._everywhere = self._table.zero
-        """Up to here every replica's disk holds the effects."""
-        self._asked_us = -config.retry_us
-        self._reached = list(self._table.done)
+        self._stable = dict.fromkeys(context.config.nodes, table.zero)
+        self.everywhere = table.zero
+        self._asked_us = -context.config.retry_us
+        self._reached = list(table.done)
         """How far the answers to the last CatchUp have come."""
 
     # ------------------------------------------------------------------ writing
 
-    def _write(self, instance: Instance) -> None:
+    def write(self, instance: Instance) -> None:
         """Write down this open instance's promise and vote, and what was decided meanwhile."""
         self._ctx.out.append(Persist(instance.as_vote()))
         instance.saved = bool(instance.commands)
-        if self._unsaved:
-            self._write_decisions()
+        if self.unsaved:
+            self.write_decisions()
 
-    def _write_decisions(self) -> None:
-        for instance in self._unsaved:
+    def write_decisions(self) -> None:
+        for instance in self.unsaved:
             if instance.saved and not instance.noop:
                 record: Settled | Commit = Settled(instance.id, instance.voted, instance.deps)
             else:
                 record = instance.as_commit()
             self._ctx.out.append(Persist(record))
-        self._unsaved.clear()
+        self.unsaved.clear()
 
     # ------------------------------------------------------------------ recovery
 
-    def _recover_disk(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> None:
+    def recover(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> None:
         """Repeat what the surviving records say, in their order."""
         for record in disk:
             if isinstance(record, InstanceVote):
@@ -110,8 +119,8 @@ class InstanceStore(InstanceExecution):
             elif isinstance(record, Snapshot):
                 self._restore(record, now_us)
             else:
-                raise TypeError(f"{self.name} has no record {type(record).__name__}")
-        self._execute_from(list(self._table.beyond(self._table.done)))
+                raise TypeError(f"EPaxos has no record {type(record).__name__}")
+        self._execution.execute_from(list(self._table.beyond(self._table.done)))
 
     def _recover_vote(self, vote: InstanceVote, now_us: int) -> None:
         if self._table.is_forgotten(vote.id):
@@ -122,7 +131,7 @@ class InstanceStore(InstanceExecution):
         _, instance.phase, instance.promised, instance.voted, instance.noop, *_ = vote
         instance.deps = vote.deps
         instance.saved = bool(vote.commands)
-        self._learn_commands(instance, vote.commands, vote.init)
+        self.learn_commands(instance, vote.commands, vote.init)
 
     def _recover_settled(self, record: Settled, now_us: int) -> None:
         table = self._table
@@ -137,38 +146,38 @@ class InstanceStore(InstanceExecution):
         if not self._table.is_forgotten(record.id):
             instance = self._table.obtain(record.id, now_us)
             if instance.phase < COMMITTED:
-                self._fill(instance, record)
+                self.fill(instance, record)
 
-    def _fill(self, instance: Instance, commit: Commit) -> None:
+    def fill(self, instance: Instance, commit: Commit) -> None:
         """The instance is decided, and this is its decision."""
         _, instance.voted, instance.noop, commands, instance.deps = commit
         instance.phase = COMMITTED
         if not instance.noop:
-            self._learn_commands(instance, commands, ())
+            self.learn_commands(instance, commands, ())
         else:
             self._table.close(instance)
 
-    def _learn_commands(
+    def learn_commands(
         self, instance: Instance, commands: tuple[Command, ...], init: Vector
     ) -> None:
         """Remember what an instance is about, if that is news."""
         if commands and instance.marks is None:
-            self._table.learn_commands(instance, commands, init, self._marks(commands))
+            self._table.learn_commands(instance, commands, init, self._table.marks(commands))
         elif init and not instance.init:
             instance.init = init
 
     # ------------------------------------------------------------------ checkpoints
 
-    def _checkpoint_if_due(self) -> None:
-        if self._executed - self._checkpointed >= self._ctx.config.snapshot_every:
-            self._checkpointed = self._executed
+    def checkpoint_if_due(self) -> None:
+        if self._execution.executed - self._checkpointed >= self._ctx.config.snapshot_every:
+            self._checkpointed = self._execution.executed
             self._forget_old()
-            self._drop_what_all_have()
-            self._checkpoint()
+            self.drop_what_all_have()
+            self.checkpoint()
 
     def _forget_old(self) -> None:
         """Forget executed instances, but for the last half of a checkpoint's distance."""
-        table, history = self._table, self._history
+        table, history = self._table, self._execution.history
         while len(history) > self._ctx.config.snapshot_every // 2:
             history.popleft()
         base = list(table.done)
@@ -176,37 +185,34 @@ class InstanceStore(InstanceExecution):
             base[instance.place] = min(base[instance.place], instance.id.number - 1)
         table.forget(base)
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
         """Replace the disk by the state, the decisions held, and all that is open."""
-        self._unsaved.clear()
+        self.unsaved.clear()
         records: list[tuple[Any, ...]] = [self._snapshot()]
         for instance in self._table.beyond(self._table.base):
             if instance.phase == COMMITTED:
                 records.append(instance.as_commit())
             elif instance.phase < COMMITTED:
                 records.append(instance.as_vote())
-        records.extend(self._commits_under_way())
+        leads = self._leads.values()  # own decisions that are told once they are on the disk
+        records.extend(lead.commit for lead in leads if lead.commit is not None)
         self._ctx.out.append(Checkpoint(tuple(records)))
         base = tuple(self._table.base)
         self._is_stable(self._ctx.node, base)
         self._ctx.out.append(Broadcast(Stable(base)))
         self._ctx.count("snapshots")
-        self._ctx.note("snapshot", base=list(self._table.base), executed=self._executed)
+        self._ctx.note("snapshot", base=list(self._table.base), executed=self._execution.executed)
 
-    def _commits_under_way(self) -> Iterable[Commit]:
-        """Own decisions that are written, and will be told once they are on the disk."""
-        raise NotImplementedError
-
-    def _on_stable(self, sender: NodeId, message: Stable, now_us: int) -> None:
+    def on_stable(self, sender: NodeId, message: Stable, now_us: int) -> None:
         self._is_stable(sender, message.base)
 
     def _is_stable(self, node: NodeId, base: Vector) -> None:
         self._stable[node] = tuple(map(max, self._stable[node], base))
-        self._everywhere = tuple(map(min, zip(*self._stable.values(), strict=True)))
+        self.everywhere = tuple(map(min, zip(*self._stable.values(), strict=True)))
 
-    def _drop_what_all_have(self) -> None:
+    def drop_what_all_have(self) -> None:
         """Nobody will ever execute again what every disk's state contains: it needs no order."""
-        self._table.drop(self._everywhere)
+        self._table.drop(self.everywhere)
 
     def _snapshot(self) -> Snapshot:
         table = self._table
@@ -222,8 +228,8 @@ class InstanceStore(InstanceExecution):
         again = [i for i in table.beyond(snapshot.base) if i.phase == EXECUTED]
         gone = Interference.from_json(table.width, snapshot.writes, snapshot.reads)
         table.restart(snapshot.base, gone, snapshot.dropped)
-        self._waiters.clear()
-        self._history.clear()
+        self._execution.waiters.clear()
+        self._execution.history.clear()
         self._ctx.machine.restore(snapshot.state)
         for instance in (*kept, *again):
             instance.blocked = None
@@ -235,58 +241,54 @@ class InstanceStore(InstanceExecution):
         for entry in entries:
             instance = table.obtain(entry.id, now_us)
             if instance.phase < COMMITTED:
-                self._fill(instance, entry)
+                self.fill(instance, entry)
             instance.announced = True
             table.mark_executed(instance)
-            self._history.append(instance)
+            self._execution.history.append(instance)
 
     # ------------------------------------------------------------------ catching up: asking
 
-    def _on_beat(self, sender: NodeId, message: Beat, now_us: int) -> None:
+    def on_beat(self, sender: NodeId, message: Beat, now_us: int) -> None:
         """Ask for what `sender` had executed a beat ago already, and this node still has not."""
         earlier = self._heard.get(sender)
         self._heard[sender] = message.done
         if earlier is not None and _exceeds(earlier, self._table.done):
-            self._ask_catch_up(sender, now_us)
+            self.ask_catch_up(sender, now_us)
 
-    def _ask_catch_up(self, of: NodeId, now_us: int) -> None:
+    def ask_catch_up(self, of: NodeId, now_us: int) -> None:
         """Ask for what is missing, unless asked a moment ago: the answer may be on its way."""
         if now_us - self._asked_us >= self._ctx.config.retry_us:
             self._asked_us = now_us
             self._reached = list(self._table.done)
             self._ctx.send(of, CatchUp(tuple(self._reached)), False)
 
-    def _on_entries(self, sender: NodeId, message: Entries, now_us: int) -> None:
+    def take_entries(self, message: Entries) -> None:
+        """Note how far the answers to the last CatchUp have come."""
         reached = self._reached
         for entry in message.entries:
             place = self._table.places[entry.id.owner]
             reached[place] = max(reached[place], entry.id.number)
-            self._learn_commit(entry, now_us)
         self._ctx.count("caught_up")
-        if message.more:
-            self._asked_us = now_us
-            self._ctx.send(sender, CatchUp(tuple(reached)), False)
-        self._checkpoint_if_due()
 
-    def _learn_commit(self, commit: Commit, now_us: int) -> None:
-        raise NotImplementedError
+    def ask_for_more(self, sender: NodeId, now_us: int) -> None:
+        self._asked_us = now_us
+        self._ctx.send(sender, CatchUp(tuple(self._reached)), False)
 
-    def _on_snapshot(self, sender: NodeId, message: Snapshot, now_us: int) -> None:
-        """Install a neighbour's state, if it has something that this node cannot get otherwise,
-        and nothing is lost: what this node has executed is in it, or is still held here."""
-        table = self._table
-        if not _exceeds(message.base, table.done) or not self._keeps_all(message):
-            return
+    def install(self, sender: NodeId, message: Snapshot, now_us: int) -> bool:
+        """Take over a neighbour's state, if it has something that this node cannot get otherwise,
+        and nothing is lost: what this node has executed is in it, or is still held here. Whether it
+        has been; `installed` must follow."""
+        if not _exceeds(message.base, self._table.done) or not self._keeps_all(message):
+            return False
         self._restore(message, now_us)
         self._ctx.note("snapshot-installed", base=list(message.base), sender=sender)
-        self._after_snapshot()
-        self._checkpointed = self._executed
-        self._execute_from(list(table.beyond(table.done)))
-        self._checkpoint()
+        return True
 
-    def _after_snapshot(self) -> None:
-        """Nobody here has seen what its clients were to be answered: they have to ask again."""
-        self.clients.release(None)
+    def installed(self) -> None:
+        """Go on from the state that has been taken over, and write it down."""
+        self._checkpointed = self._execution.executed
+        self._execution.execute_from(list(self._table.beyond(self._table.done)))
+        self.checkpoint()
 
     def _keeps_all(self, snapshot: Snapshot) -> bool:
         """Whether all that is forgotten here is in the snapshot."""
@@ -300,7 +302,7 @@ class InstanceStore(InstanceExecution):
 
     # ------------------------------------------------------------------ catching up: answering
 
-    def _on_catch_up(self, sender: NodeId, message: CatchUp, now_us: int) -> None:
+    def on_catch_up(self, sender: NodeId, message: CatchUp, now_us: int) -> None:
         table = self._table
         if _exceeds(table.base, message.done):
             self._ctx.send(sender, self._snapshot(), False)
@@ -314,15 +316,15 @@ class InstanceStore(InstanceExecution):
                 found.append(instance.as_commit())
         self._ctx.send(sender, Entries(False, tuple(found)), False)
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
         self._ctx.out.append(Broadcast(Beat(tuple(self._table.done)), False))
 
     # ------------------------------------------------------------------ telling
 
-    def decided_log(self, start: int = 0) -> Iterator[Decided]:
+    def decided_log(self, start: int) -> Iterator[Decided]:
         """The instances executed that are still held, in the order of execution, without the
         first `start` of them."""
-        for instance in list(self._history)[start:]:
+        for instance in list(self._execution.history)[start:]:
             owner, number = instance.id
             yield Decided(f"{owner}.{number}", instance.voted, decided_commands(instance))
 

@@ -85,7 +85,7 @@ class Steps(Interleaving):
 
     def _collect(self, node: int) -> None:
         """Compare what this node holds as decided with what all others did."""
-        for row in self.process[node]._table.rows:
+        for row in self.process[node].table.rows:
             for instance in row.values():
                 if instance.commands and instance.id.owner != node:  # it may not have synced
                     begun = self.begun.setdefault(instance.id, instance.commands)
@@ -98,7 +98,7 @@ class Steps(Interleaving):
     def _check_promise(self, node: int) -> None:
         process = self.process[node]
         seen = getattr(process, "_seen_by_test", {})
-        for row in process._table.rows:
+        for row in process.table.rows:
             for instance in row.values():
                 if instance.phase >= COMMITTED:
                     continue  # perhaps from a snapshot

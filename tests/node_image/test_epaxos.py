@@ -362,7 +362,7 @@ def what_is_dropped_still_interferes(protocol: type[Any]) -> Any:
         node.receive(2, committed(InstanceId(2, number), command, NONE))
         for other in (2, 3, 4, 5):
             node.receive(other, m.Stable((0, 4, 0, 0, 0)))
-    assert node.protocol._table.base[1] > 4
+    assert node.protocol.table.base[1] > 4
     node.receive(3, m.PreAccept(InstanceId(3, 1), (put(2, client=31, key="old"),), NONE))
     answers = [answer.deps for answer in node.sent(m.PreAccepted)]
     node.request(put(3, client=41, key="older"))
@@ -415,13 +415,13 @@ def test_an_owners_first_vote_waits_for_its_disk() -> None:
 def test_fast_quorums_are_as_small_as_they_may_be(nodes: int, size: int) -> None:
     node = Driven(CORRECT, nodes=nodes)
     assert node.protocol.fast_quorums.q2 == size
-    assert node.protocol._spare == nodes - size
+    assert node.protocol.recovery.spare == nodes - size
 
 
 def test_fast_quorums_that_are_too_small_are_refused() -> None:
     with pytest.raises(ValueError, match="from 3 to 5"):
         five(CORRECT, options={"fast_quorum": 2})
-    assert five(CORRECT, options={"fast_quorum": 4}).protocol._spare == 1
+    assert five(CORRECT, options={"fast_quorum": 4}).protocol.recovery.spare == 1
 
 
 # ----------------------------------------------------------------------------- who is in Q

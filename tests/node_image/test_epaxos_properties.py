@@ -312,7 +312,7 @@ def test_disk_and_memory_are_bounded() -> None:
     world.run(500_000)
     for host in world.hosts.values():
         assert len(host.durable) + len(host.pending) < 100
-        assert sum(map(len, host.process._table.rows)) < 40
+        assert sum(map(len, host.process.table.rows)) < 40
         assert host.process.status().applied == 400
 
 
@@ -323,12 +323,12 @@ def test_keys_that_all_disks_have_settled_leave_no_trace() -> None:
         world.run_until(lambda client=client: (client, 1) in world.replies)
     world.run(500_000)
     for host in world.hosts.values():
-        assert len(host.process._table.seen) < 200, "of 600 tokens"
+        assert len(host.process.table.seen) < 200, "of 600 tokens"
     world.crash(3)
     for client in range(301, 501):
         world.request(1, Command(client, 1, "write", f"k{client}", 1))
         world.run_until(lambda client=client: (client, 1) in world.replies)
-    assert len(world.hosts[1].process._table.seen) > 390, "node 3 has yet to order these"
+    assert len(world.hosts[1].process.table.seen) > 390, "node 3 has yet to order these"
 
 
 def test_a_node_that_was_away_catches_up_by_snapshot() -> None:
@@ -371,6 +371,6 @@ def test_a_dead_owners_command_does_not_stop_the_others(lost: str) -> None:
     world.run(3_000_000)
     for node in (2, 3, 4, 5):
         process = world.hosts[node].process
-        assert not process._waiters, "nothing waits any more"
+        assert not process.execution.waiters, "nothing waits any more"
         assert process.context.machine._values["x"] in (1, 2)
     assert not world.conflicts

@@ -101,7 +101,7 @@ def test_the_more_have_tried_the_longer_everybody_waits() -> None:
     for round_ in (1, 2, 40):
         node = Driven(CORRECT, nodes=5)
         node.receive(3, m.Prepare(Ballot(round_, 3), A))
-        patience.append(node.protocol._table.get(A).due_us - node.now)
+        patience.append(node.protocol.table.get(A).due_us - node.now)
     low, high = node.config.election_min_us, node.config.election_max_us
     for due_us, factor in zip(patience, (1, 2, 3), strict=True):
         assert factor * low <= due_us <= factor * high

@@ -70,7 +70,7 @@ def test_a_restart_before_that_vouches_and_one_after_that_knows() -> None:
 def test_a_checkpoint_meanwhile_keeps_the_decision() -> None:
     node, _, _ = decided_but_not_on_disk()
     node.protocol.context.out = []
-    node.protocol._checkpoint()
+    node.protocol.store.checkpoint()
     disk = next(e for e in node.protocol.context.out if isinstance(e, Checkpoint)).records
     after = five(CORRECT, disk=disk)
     after.receive(3, m.Prepare(OLDER, OWN))

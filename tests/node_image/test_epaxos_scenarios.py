@@ -33,7 +33,7 @@ KEEP_ALL = 1_000
 
 def phase(world: World, node: int) -> int:
     process = world.hosts[node].process
-    instance = process._table.get(FIRST)
+    instance = process.table.get(FIRST)
     return 0 if instance is None else int(instance.phase)
 
 
@@ -146,7 +146,7 @@ OLD, NEW, NEXT = (Command(client, 1, "write", "old", client) for client in (21, 
 
 def recovered_by_one_who_remembers(world: World) -> list[Any]:
     """The dependencies with which 3.1 is decided, at its owner and at the recoverer, node 1."""
-    tables = [world.hosts[node].process._table for node in (1, 2, 3)]
+    tables = [world.hosts[node].process.table for node in (1, 2, 3)]
     world.request(2, OLD)
     world.run(20_000)
     world.intercept = lambda sender, to, message: (

@@ -1,0 +1,75 @@
+"""The instances that one EPaxos node is bringing to a decision, as the owner or in a recovery.
+
+A `Lead` is what the node remembers of such an instance. It is not durable: a node that restarts
+leads nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from node_image.protocols.ballots import Ballot
+from node_image.protocols.epaxos_instances import Instance, Vector
+from node_image.protocols.epaxos_messages import Commit, InstanceId, Promise, Suspect, Validated
+from node_image.protocols.interface import Command, NodeId
+from node_image.protocols.quorums import NOBODY
+
+PRE_ACCEPTING: Final = "pre-accepting"
+PREPARING: Final = "preparing"
+VALIDATING: Final = "validating"
+WAITING: Final = "waiting"
+ACCEPTING: Final = "accepting"
+COMMITTING: Final = "committing"
+"""Decided on the fast path; nobody has been told, because it is not on the owner's disk yet."""
+
+
+class Lead:
+    """An instance that this node brings to a decision, in one ballot.
+
+    `votes` are of the current stage, `agreed` those of them that added no dependency. `deps` grows
+    to all dependencies reported; `init`, `commands` and `noop` are what is proposed. `commit` is a
+    fast decision that waits for the disk, in the stage COMMITTING. The other fields belong to a
+    recovery, see `epaxos_recovery`: `in_q` are those who have validated, `fast` those of them that
+    recorded the instance as begun.
+    """
+
+    __slots__ = (
+        "agreed",
+        "ballot",
+        "commands",
+        "commit",
+        "deps",
+        "fast",
+        "in_q",
+        "init",
+        "instance",
+        "maybe_fast",
+        "noop",
+        "promises",
+        "sent_us",
+        "stage",
+        "suspects",
+        "validated",
+        "votes",
+    )
+
+    def __init__(self, instance: Instance, ballot: Ballot, stage: str, now_us: int) -> None:
+        self.instance = instance
+        self.ballot = ballot
+        self.stage = stage
+        self.sent_us = now_us
+        self.votes = self.agreed = NOBODY
+        self.noop = False
+        self.commands: tuple[Command, ...] = ()
+        self.commit: Commit | None = None
+        self.init: Vector = ()
+        self.deps: Vector = ()
+        self.promises: dict[NodeId, Promise] = {}
+        self.validated: dict[NodeId, Validated] = {}
+        self.in_q = NOBODY
+        self.fast: set[NodeId] = set()
+        self.maybe_fast = False
+        self.suspects: dict[InstanceId, Suspect] = {}
+
+
+Leads: TypeAlias = dict[InstanceId, Lead]

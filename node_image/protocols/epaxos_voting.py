@@ -1,0 +1,196 @@
+"""Each EPaxos instance is an instance of Paxos: Phase 2, decisions, and the ballots' rules.
+
+The value of an instance is a command (or a batch of them) *and its dependencies*; or a no-op. The
+owner proposes in ballot zero, which is its own and needs no Phase 1; whoever recovers the instance
+takes a higher one. Two numbers are kept for every instance, and they are not the same:
+
+    promised   nothing is done here in a ballot below it. Phase 1 raises it
+    voted      the ballot in which the recorded value was voted for. Phase 2 sets it
+
+The original implementation had one variable for both, so that a recovery's Phase 1 made an old vote
+look like a vote in the new ballot (Sutra, "On the correctness of Egalitarian Paxos", 2019).
+
+Which instances this node brings to a decision, and how far each is: `epaxos_leads`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from node_image.protocols.ballots import ZERO, Ballot, next_ballot
+from node_image.protocols.context import Context
+from node_image.protocols.epaxos_execution import InstanceExecution
+from node_image.protocols.epaxos_instances import (
+    ACCEPTED,
+    COMMITTED,
+    Instance,
+    InstanceTable,
+    Vector,
+)
+from node_image.protocols.epaxos_leads import ACCEPTING, COMMITTING, Lead, Leads
+from node_image.protocols.epaxos_messages import Accept, Accepted, Commit, InstanceId, Nack
+from node_image.protocols.epaxos_store import InstanceStore
+from node_image.protocols.interface import Broadcast, NodeId
+from node_image.protocols.quorums import NOBODY
+
+TRIES_MAX: Final = 3
+
+
+class InstanceVoting:
+    """Votes, proposals and decisions of single instances."""
+
+    def __init__(
+        self,
+        context: Context,
+        table: InstanceTable,
+        leads: Leads,
+        execution: InstanceExecution,
+        store: InstanceStore,
+    ) -> None:
+        self._ctx = context
+        self._table = table
+        self._leads = leads
+        self._execution = execution
+        self._store = store
+
+    # ------------------------------------------------------------------ the ballots' rules
+
+    def new_ballot(self, instance: Instance) -> Ballot:
+        return next_ballot(instance.promised.round, self._ctx.node)
+
+    def refuses(self, instance: Instance, ballot: Ballot) -> bool:
+        """An acceptor does nothing in a ballot below the one that it has promised."""
+        return ballot < instance.promised
+
+    def answers(self, lead: Lead | None, ballot: Ballot) -> bool:
+        """Replies to an earlier ballot say nothing about this one."""
+        return lead is not None and lead.ballot == ballot
+
+    def promise(self, instance: Instance, ballot: Ballot) -> None:
+        """Raise the promise; the vote stays what it was, in the ballot in which it was given."""
+        if ballot > instance.promised:
+            instance.promised = ballot
+            lead = self._leads.get(instance.id)
+            if lead is not None and lead.ballot < ballot:
+                self.abandon(lead)
+
+    def abandon(self, lead: Lead) -> None:
+        """Somebody else leads this instance now."""
+        del self._leads[lead.instance.id]
+        if lead.ballot == ZERO:
+            self._ctx.count("usurped")
+
+    def give_time(self, instance: Instance, now_us: int) -> None:
+        """Whoever is at it now shall have time to finish, before this node steps in: the more, the
+        more have tried. A recovery is three round trips, and duels when they are slow end so."""
+        low_us, high_us = self._ctx.config.election_min_us, self._ctx.config.election_max_us
+        patience_us = self._ctx.random.randrange(low_us, high_us + 1)
+        instance.due_us = now_us + patience_us * self.tries(instance)
+
+    def tries(self, instance: Instance) -> int:
+        """How often patience is multiplied: 1, and up to TRIES_MAX with the ballots taken."""
+        return min(1 + instance.promised.round // 2, TRIES_MAX)
+
+    # ------------------------------------------------------------------ Phase 2: the proposer
+
+    def propose(self, lead: Lead, noop: bool, deps: Vector, now_us: int) -> None:
+        """Ask for votes for the lead's commands with these dependencies, or for a no-op."""
+        lead.stage = ACCEPTING
+        lead.votes = NOBODY
+        lead.sent_us = now_us
+        lead.noop, lead.deps = noop, deps
+        self._ctx.out.append(Broadcast(self.proposal(lead), False))
+        self.vote(lead.instance, self.proposal(lead))
+        self._ctx.send(self._ctx.node, Accepted(lead.ballot, lead.instance.id))
+
+    def proposal(self, lead: Lead) -> Accept:
+        if lead.noop:
+            return Accept(lead.ballot, lead.instance.id, True, (), (), self._table.zero)
+        return Accept(lead.ballot, lead.instance.id, False, lead.commands, lead.init, lead.deps)
+
+    def on_accepted(self, sender: NodeId, message: Accepted) -> Commit | None:
+        """Count a vote. The decision, if what this node proposed is chosen, just now."""
+        lead = self._leads.get(message.id)
+        if lead is None or lead.stage != ACCEPTING or not self.answers(lead, message.ballot):
+            return None
+        lead.votes = self._ctx.quorums.vote(lead.votes, sender)
+        return self.announce(lead) if self._ctx.quorums.phase2(lead.votes) else None
+
+    def announce(self, lead: Lead) -> Commit:
+        """What this lead proposed is chosen: say so."""
+        commands = () if lead.noop else lead.commands
+        commit = Commit(lead.instance.id, lead.ballot, lead.noop, commands, lead.deps)
+        self._ctx.out.append(Broadcast(commit, False))
+        return commit
+
+    # ------------------------------------------------------------------ Phase 2: the acceptor
+
+    def on_accept(self, sender: NodeId, message: Accept, now_us: int) -> None:
+        instance = self.open_instance(sender, message.id, now_us)
+        if instance is None:
+            return
+        if self.refuses(instance, message.ballot):
+            self._ctx.send(sender, Nack(message.id, instance.promised), False)
+            return
+        if not self._ctx.is_learner:
+            if instance.phase != ACCEPTED or message.ballot != instance.voted:
+                self.vote(instance, message)
+                self.give_time(instance, now_us)
+            self._ctx.send(sender, Accepted(message.ballot, message.id))
+
+    def vote(self, instance: Instance, proposal: Accept) -> None:
+        """Vote, durably. The owner's commands are remembered, also beside a vote for a no-op:
+        they may be decided yet."""
+        self.promise(instance, proposal.ballot)
+        known = instance.marks is not None
+        instance.phase, instance.voted = ACCEPTED, proposal.ballot
+        instance.noop, instance.deps = proposal.noop, proposal.deps
+        self._store.learn_commands(instance, proposal.commands, proposal.init)
+        self._store.write(instance)
+        if not known and instance.marks is not None:
+            self._execution.settled(instance)
+
+    def open_instance(self, sender: NodeId, identity: InstanceId, now_us: int) -> Instance | None:
+        """The instance that a message is about, if it is still open here; the sender is told
+        when it is not."""
+        if self.is_gone(identity) or self._is_committing(identity):
+            return None
+        instance = self._table.obtain(identity, now_us)
+        if instance.phase >= COMMITTED:
+            if sender != self._ctx.node:
+                self._ctx.send(sender, instance.as_commit(), False)
+            return None
+        return instance
+
+    def is_gone(self, identity: InstanceId) -> bool:
+        """What is executed and forgotten must not look as if it had never been."""
+        return self._table.is_forgotten(identity)
+
+    def _is_committing(self, identity: InstanceId) -> bool:
+        """Whether the owner, this node, has decided it, and will say so in a moment."""
+        lead = self._leads.get(identity)
+        return lead is not None and lead.stage == COMMITTING
+
+    # ------------------------------------------------------------------ decisions
+
+    def learn_commit(self, commit: Commit, now_us: int) -> Instance | None:
+        """An instance is decided: nothing more happens in it, but that it is executed. None if that
+        is no news."""
+        if self._table.is_forgotten(commit.id):
+            return None
+        instance = self._table.obtain(commit.id, now_us)
+        if instance.phase >= COMMITTED:
+            return None
+        lead = self._leads.pop(commit.id, None)
+        self._store.fill(instance, commit)
+        if lead is None or lead.commit is None:
+            self._store.unsaved.append(instance)
+        self._execution.settled(instance)
+        return instance
+
+    def abandon_settled(self) -> None:
+        """A snapshot may have settled what this node was still leading."""
+        for lead in list(self._leads.values()):
+            held = self._table.get(lead.instance.id)
+            if held is not lead.instance or held.phase >= COMMITTED:
+                self.abandon(lead)
