@@ -132,3 +132,67 @@ def test_every_file_opens_with_prose() -> None:
         if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert not bare
+
+
+def classes() -> dict[str, ast.ClassDef]:
+    """Every class that the packages define, by its full name."""
+    return {
+        f"{module_name(path)}.{node.name}": node
+        for package in ALLOWED
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def names_of_imports(path: Path) -> dict[str, str]:
+    """What each imported name stands for, in full."""
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.asname or a.name: a.name for a in node.names}
+    return found
+
+
+def carries_code(node: ast.ClassDef) -> bool:
+    """Whether a class has methods, and is more than an interface (`typing.Protocol`)."""
+    bases = {ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases}
+    methods = any(isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) for item in node.body)
+    return methods and "Protocol" not in bases
+
+
+def parents_with_code(name: str, node: ast.ClassDef, ours: dict[str, ast.ClassDef]) -> list[str]:
+    module = name.rpartition(".")[0]
+    path = ROOT / (module.replace(".", "/") + ".py")
+    path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
+    imported, found = names_of_imports(path), []
+    for base in node.bases:
+        first, _, rest = ast.unparse(base).split("[")[0].partition(".")
+        full = imported.get(first, f"{module}.{first}") + (f".{rest}" if rest else "")
+        if full in ours and carries_code(ours[full]):
+            found.append(full)
+    return found
+
+
+def test_a_class_has_at_most_one_parent_that_carries_code() -> None:
+    """Composition over inheritance: what a class has from elsewhere are parts that it owns."""
+    ours = classes()
+    parents = {name: parents_with_code(name, node, ours) for name, node in ours.items()}
+    assert parents["node_image.protocols.flexible_paxos.FlexiblePaxos"] == [
+        "node_image.protocols.multi_paxos.MultiPaxos"
+    ], "or this test finds nothing"
+    assert not {name: found for name, found in parents.items() if len(found) > 1}
+
+
+def test_no_method_is_left_to_a_subclass() -> None:
+    """What a part needs of its surroundings is an argument, not a hook."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for package in ALLOWED
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise) and "NotImplementedError" in ast.unparse(node)
+    ]
+    assert not wrong
