@@ -33,6 +33,9 @@ from histories.formats.native import read
 LINEARIZED_MAX: Final = 300_000
 """Operations. The order that a checker found is shown up to this size."""
 JUDGE_LIMIT_S: Final = 60.0
+WINDOW_NS: Final = 100_000_000
+"""Shorter times without an answer are not marked."""
+WINDOWS_MAX: Final = 500
 
 
 @dataclass
@@ -52,6 +55,8 @@ class RunData:
     model: str = "kv"
     problems: list[str] = field(default_factory=list)
     judged_now: bool = False
+    measured: dict[str, Json] = field(default_factory=dict)
+    """What `availability` has found."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -179,11 +184,11 @@ def is_running(data: RunData) -> bool:
 
 def availability(data: RunData) -> dict[str, Json]:
     """Outcomes, latencies and unavailability: measured anew, since every view needs all of it."""
-    measured = measure(data.events, threshold_ns=100_000_000)
-    document = measured.to_json()
-    document["windows"] = [list(w) for w in sorted(measured.windows, key=lambda w: -w.duration_ns)]
-    document["windows"] = document["windows"][:500]
-    return document
+    if not data.measured:
+        found = measure(data.events, threshold_ns=WINDOW_NS)
+        windows = sorted(found.windows, key=lambda window: -window.duration_ns)
+        data.measured = found.to_json() | {"windows": [list(w) for w in windows[:WINDOWS_MAX]]}
+    return data.measured
 
 
 def _points(data: RunData) -> list[int] | None:

@@ -9,17 +9,18 @@
   const RAW_MAX = 3000;
   const FUNCTION_COLOURS = ['plot1', 'plot2', 'plot3', 'plot4', 'plot5', 'plot6'];
 
-  // Numbers of the operations that ended in the range, by bin of their end.
+  // Numbers of the operations that ended in the range.
   function inRange(ops, from, to, wanted) {
     const slack = (ops.longest ??= ops.span_us.reduce((a, b) => Math.max(a, b), 0));
     const first = A.lowerBound(ops.start_us, from - slack, 0, ops.count);
     const last = A.lowerBound(ops.start_us, to, 0, ops.count, true);
-    const found = [];
+    const found = new Uint32Array(last - first);
+    let size = 0;
     for (let n = first; n < last; n++) {
       const end = ops.end_us[n];
-      if (end >= from && end <= to && (!wanted || ops.function[n] === wanted)) found.push(n);
+      if (end >= from && end <= to && (!wanted || ops.function[n] === wanted)) found[size++] = n;
     }
-    return found;
+    return found.subarray(0, size);
   }
 
   const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(sorted.length * share) - 1))];
@@ -45,7 +46,7 @@
 
   // Few operations are shown one by one, by their outcome.
   function single(ops, numbers) {
-    const order = numbers.slice().sort((a, b) => ops.end_us[a] - ops.end_us[b]);
+    const order = Array.from(numbers).sort((a, b) => ops.end_us[a] - ops.end_us[b]);
     const xs = order.map((n) => ops.end_us[n]);
     return [xs, ...[0, 1, 2, 3].map((outcome) => order.map((n) => (Math.min(3, ops.outcome[n]) === outcome ? Math.max(1, ops.span_us[n]) : null)))];
   }
@@ -57,6 +58,7 @@
     const onhover = (us) => view.setHover(us);
     const over = { view, bands, onhover, x: 'time' };
     let wanted = 0;
+    const shareLines = [];
     const choice = A.el('select', { 'aria-label': 'operations in the latency plots' }, A.el('option', { value: '0' }, 'all operations'),
       ops.functions.map((name, i) => i ? A.el('option', { value: String(i) }, name) : null));
     host.append(A.el('p', { class: 'controls' }, choice, A.el('span', { class: 'hint' }, 'Drag over a plot to zoom; the red foot marks times without any answer.')));
@@ -72,16 +74,31 @@
     const shares = A.plot(grid, { title: 'Latency by quantile, in the range shown', log: true, y: A.duration, x: nines, range: () => [0, 5], splits: () => [0, 1, 2, 3, 4, 5],
       series: ops.functions.slice(1).map((name, i) => ({ label: name, colour: FUNCTION_COLOURS[i % 6] })) });
 
+    // Each plot in a task of its own: with a million operations in view none may block for long.
+    let round = 0;
     const update = () => {
       const numbers = inRange(ops, view.from, view.to, wanted);
-      const raw = numbers.length <= RAW_MAX;
-      many.node.hidden = raw;
-      few.node.hidden = !raw;
-      if (raw) few.set(single(ops, numbers));
-      else many.set(bins(ops, numbers, view.from, view.to));
       const all = wanted ? inRange(ops, view.from, view.to, 0) : numbers;
-      rates.set(throughput(ops, all, view.from, view.to));
-      shares.set(quantiles(ops, all));
+      const [from, to] = [view.from, view.to];
+      const mine = ++round;
+      const steps = [
+        () => {
+          const raw = numbers.length <= RAW_MAX;
+          many.node.hidden = raw;
+          few.node.hidden = !raw;
+          if (raw) few.set(single(ops, numbers));
+          else many.set(bins(ops, numbers, from, to));
+        },
+        () => rates.set(throughput(ops, all, from, to)),
+        ...ops.functions.slice(1).map((_, i) => () => (shareLines[i] = quantiles(ops, all, i + 1))),
+        () => shares.set([SHARES, ...shareLines]),
+      ];
+      const next = () => {
+        if (mine !== round || !steps.length) return;
+        steps.shift()();
+        setTimeout(next, 0);
+      };
+      next();
     };
     choice.addEventListener('change', () => {
       wanted = Number(choice.value);
@@ -103,16 +120,17 @@
     return [Array.from({ length: RATE_BINS }, (_, i) => from + i * width), ...counts.map((line) => [...line])];
   }
 
+  const SHARES = Array.from({ length: 101 }, (_, i) => i * 0.05);
   const nines = (v) => ['0 %', '90 %', '99 %', '99.9 %', '99.99 %', '99.999 %'][v] ?? `${(100 * (1 - 10 ** -v)).toFixed(Math.min(5, Math.ceil(v)))} %`;
 
-  function quantiles(ops, numbers) {
-    const xs = Array.from({ length: 101 }, (_, i) => i * 0.05);
-    const lines = ops.functions.slice(1).map((_, i) => {
-      const spans = Float32Array.from(numbers.filter((n) => ops.function[n] === i + 1 && ops.answered(n)), (n) => ops.span_us[n]).sort();
-      // Beyond 1 - 1/n there is nothing to say.
-      return xs.map((v) => (spans.length && 10 ** -v >= 0.5 / spans.length ? Math.max(1, quantile(spans, 1 - 10 ** -v)) : null));
-    });
-    return [xs, ...lines];
+  // The latencies of one function's answered operations at each of SHARES.
+  function quantiles(ops, numbers, wanted) {
+    let spans = new Float32Array(numbers.length);
+    let size = 0;
+    for (const n of numbers) if (ops.function[n] === wanted && ops.answered(n)) spans[size++] = ops.span_us[n];
+    spans = spans.subarray(0, size).sort();
+    // Beyond 1 - 1/n there is nothing to say.
+    return SHARES.map((v) => (size && 10 ** -v >= 0.5 / size ? Math.max(1, quantile(spans, 1 - 10 ** -v)) : null));
   }
 
   // How far each node's clock was off, as asked for.
