@@ -49,6 +49,17 @@ COMMANDS: Final = {
         "report_command",
         "Write report.html into each of FOLDERS, the folders of runs.",
     ),
+    "serve": Where("serve", "serve_command", "Show the runs in DIRECTORY in a browser."),
+    "index": Where(
+        "index",
+        "index_command",
+        "Write index.html into DIRECTORY (runs/): a table of its runs, linked to their pages.",
+    ),
+    "export": Where(
+        "export",
+        "export_command",
+        "Write the run in FOLDER in another program's format.",
+    ),
     "sweep": Where(
         "sweep", "sweep_command", "Simulate PROTOCOL under many seeds, and group what fails."
     ),

@@ -9,11 +9,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.report.printable import printable
 from histories.agreement import AgreementVerdict
 from histories.checker import Evidence, Verdict
 from histories.operations import NEVER, Operation, thaw
 
 COLOURS: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}
+
+
+def _plain(text: str) -> str:
+    """Text from outside: neither markup nor terminal escapes."""
+    return escape(printable(text))
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
@@ -26,17 +32,17 @@ def show_verdict(console: Console, verdict: Verdict, outcome: str | None = None)
     shown = outcome or verdict.outcome
     _say(
         console,
-        f"[bold {COLOURS[shown]}]{shown}[/]  {escape(verdict.sentence)}",
+        f"[bold {COLOURS[shown]}]{shown}[/]  {_plain(verdict.sentence)}",
     )
     for note in verdict.notes:
-        _say(console, f"  note: {escape(note)}")
+        _say(console, f"  note: {_plain(note)}")
     for part in verdict.partitions:
         if part.evidence is not None:
             where = "" if part.key is None else f"key {part.key}: "
-            _say(console, f"\n{escape(where + part.evidence.anomaly)}", style="bold")
+            _say(console, f"\n{_plain(where + part.evidence.anomaly)}", style="bold")
             show_evidence(console, part.evidence)
         for line in part.weaker:
-            _say(console, f"  {escape(line)}")
+            _say(console, f"  {_plain(line)}")
     _say(
         console,
         f"{verdict.operations} operations, {len(verdict.partitions)} keys, model {verdict.model}, "
@@ -47,15 +53,15 @@ def show_verdict(console: Console, verdict: Verdict, outcome: str | None = None)
 
 def show_evidence(console: Console, evidence: Evidence, rows_max: int = 30) -> None:
     """Print the sentence, and the operations that cannot be ordered as a table."""
-    _say(console, f"  {escape(evidence.sentence)}")
+    _say(console, f"  {_plain(evidence.sentence)}")
     table = Table("client", "operation", "outcome", "called", "returned", box=None)
     for op in evidence.operations[:rows_max]:
-        table.add_row(*(escape(cell) for cell in _row(op)))
+        table.add_row(*(_plain(cell) for cell in _row(op)))
     console.print(table)
     if len(evidence.operations) > rows_max:
         _say(console, f"  … and {len(evidence.operations) - rows_max} more operations")
     for line in evidence.could:
-        _say(console, f"  {escape(line)}")
+        _say(console, f"  {_plain(line)}")
 
 
 def _row(op: Operation) -> tuple[str, str, str, str, str]:
@@ -83,7 +89,7 @@ def show_agreement(console: Console, agreement: AgreementVerdict) -> None:
     for finding in agreement.findings:
         _say(
             console,
-            f"  {escape(f'{finding.kind}: {finding.sentence}')}",
+            f"  {_plain(f'{finding.kind}: {finding.sentence}')}",
         )
     if agreement.unaccounted:
         _say(

@@ -31,11 +31,16 @@ class Bins:
         return min(max(0, number), len(self.rate) - 1)
 
 
-def binned(operations: Operations, count: int) -> Bins:
-    """`count` bins over the whole history; operations belong where they ended."""
+def span_us(operations: Operations) -> int:
+    """From the first call to the last return."""
+    return max(operations.end_us, default=0) - min(operations.start_us, default=0)
+
+
+def binned(operations: Operations, count: int, *, over_us: int | None = None) -> Bins:
+    """`count` bins over the whole history, or over `over_us` from its start; operations belong
+    where they ended."""
     start_us = min(operations.start_us, default=0)
-    end_us = max(operations.end_us, default=0)
-    width_us = max(1.0, (end_us - start_us) / count)
+    width_us = max(1.0, (over_us or span_us(operations)) / count)
     latencies: list[list[int]] = [[] for _ in range(count)]
     unanswered = [0] * count
     for number, outcome in enumerate(operations.outcome):

@@ -83,6 +83,10 @@ class Texts:
             self._of_plain[value] = number
         return number
 
+    def list(self) -> list[str]:
+        """The texts in the order of their numbers, "" first for 0."""
+        return ["", *self._numbers]
+
     def encode(self) -> Encoded:
         """All texts as one UTF-8 blob and the rising positions at which they end."""
         blobs = [text.encode("utf-8", "replace") for text in self._numbers]

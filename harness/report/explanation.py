@@ -43,8 +43,8 @@ def explain_run(data: RunData, console: Console) -> None:
 def _part(part: dict[str, Any], data: RunData, console: Console) -> None:
     evidence = part.get("evidence") or {}
     where = "" if part["key"] is None else f" on key {one_line(part['key'], 40)}"
-    title = f"\n{str(evidence.get('anomaly', 'not linearizable')).replace('-', ' ')}{where}"
-    console.print(Text(title, style="bold"))
+    anomaly = one_line(str(evidence.get("anomaly", "not linearizable")).replace("-", " "), 60)
+    console.print(Text(f"\n{anomaly}{where}", style="bold"))
     operations = evidence.get("operations") or []
     table = Table(box=None, pad_edge=False)
     for name in ("", "process", "operation", "called", "returned"):
@@ -119,7 +119,8 @@ def diagram(operations: list[dict[str, Any]]) -> list[str]:
 def _findings(data: RunData, console: Console) -> None:
     found = disagreements(data.folder, data.verdict.get("agreement"), data.logs.zero_ns)
     for finding in found[:FINDINGS_MAX]:
-        console.print(Text(f"\nreplicas: {finding['kind'].replace('-', ' ')}", style="bold"))
+        kind = one_line(finding["kind"].replace("-", " "), 60)
+        console.print(Text(f"\nreplicas: {kind}", style="bold"))
         console.print(Text(printable(finding["sentence"])))
         for record in finding["records"]:
             line = (

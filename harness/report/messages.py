@@ -26,10 +26,9 @@ _TIMED = re.compile(r"^\s*(\d+\.\d{3,9})\s")
 
 def messages_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:
     """The columns of all messages in the order in which they were sent; None without a file."""
-    path = folder.messages
-    if not path.is_file():
+    if not folder.messages.is_file():
         return None
-    found = sorted(_messages(path), key=lambda m: m[0])
+    found = read_messages(folder)
     kinds, reasons = Names(), Names()
     rows = found[:MESSAGES_MAX]
     return {
@@ -52,6 +51,12 @@ def messages_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:
 
 Message = tuple[int, int, int, int, int, str, str, str | None]
 """sent, departs, transit + 1 (0: lost), source, target, kind, fields, reason."""
+
+
+def read_messages(folder: RunFolder) -> list[Message]:
+    """All messages in the order in which they were sent; none without a file."""
+    path = folder.messages
+    return sorted(_messages(path), key=lambda m: m[0]) if path.is_file() else []
 
 
 def _messages(path: Path) -> Iterator[Message]:

@@ -135,7 +135,7 @@ def run_page(data: RunData, *, home: str = "", live: bool = False) -> str:
         title=f"{data.outcome}: {data.folder.name}",
         scripts=scripts,
         styles=(*STYLES, "css/run.css"),
-        data=bundle(data),
+        data=bundle(data, live=live),
         connects=live,
         home=home,
     )

@@ -130,8 +130,8 @@ def _judge(data: RunData) -> None:
         data.problems.append(f"it could not be judged: {_after_path(error)}")
 
 
-def bundle(data: RunData) -> dict[str, Json]:
-    """The document that the page is made of."""
+def bundle(data: RunData, *, live: bool = False) -> dict[str, Json]:
+    """The document that the page is made of; of a run that still goes on, if `live`."""
     operations, texts = data.operations, data.texts
     columns: dict[str, Encoded] = operations.encode()
     points = _points(data)
@@ -169,17 +169,10 @@ def bundle(data: RunData) -> dict[str, Json]:
         "logs": data.logs.encode(texts),
         "messages": messages_of(data.folder, texts),
         "story": story_of(data.folder),
-        "is_running": is_running(data),
+        "is_running": live,
     }
     document["texts"] = texts.encode()  # last: every part above adds to it
     return document
-
-
-def is_running(data: RunData) -> bool:
-    """Whether the run may still be going on: it has begun, and nothing says that it ended."""
-    if not data.run or (data.verdict and not data.judged_now):
-        return False
-    return not any(e.f == "phase" and e.value == "done" for e in data.events[-3:])
 
 
 def availability(data: RunData) -> dict[str, Json]:
@@ -272,14 +265,13 @@ def commands(data: RunData) -> list[list[str]]:
     return found
 
 
-def summary(data: RunData, bins: int = 120) -> dict[str, Json]:
-    """What the index and comparisons need of a run."""
-    linear = availability(data)
+def summary(data: RunData, over_us: int, bins: int = 160) -> dict[str, Json]:
+    """What a comparison needs of a run; its bins are over `over_us` from its start."""
     return {
         "name": data.folder.name,
         "header": header(data),
-        "availability": linear,
-        "bins": binned(data.operations, bins).to_json(),
+        "availability": availability(data),
+        "bins": binned(data.operations, bins, over_us=over_us).to_json(),
         "faults": [b.to_json() for b in data.bands],
         "time": _time(data),
     }

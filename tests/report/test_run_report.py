@@ -132,7 +132,7 @@ def test_a_run_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> Non
     data = load(folder)
     assert any("cut off" in problem for problem in data.problems)
     assert data.judged_now and len(data.operations) > 0
-    assert bundle(data)["is_running"]
+    assert bundle(data)["operations"]["count"] == len(data.operations)
 
 
 @pytest.mark.parametrize("content", [b"", b"not json\n", b'{"type": "invoke"}\n'])

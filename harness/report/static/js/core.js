@@ -86,7 +86,22 @@
       get: (known, name) => (known[name] ??= style.getPropertyValue(`--${String(name)}`).trim() || '#888'),
     });
   };
-  A.onColourChange = (act) => matchMedia('(prefers-color-scheme: dark)').addEventListener('change', act);
+  A.onColourChange = (act) => {
+    const scheme = matchMedia('(prefers-color-scheme: dark)');
+    scheme.addEventListener('change', act);
+    held.push(() => scheme.removeEventListener('change', act));
+  };
+  A.onResize = (node, act) => {
+    const observer = new ResizeObserver(act);
+    observer.observe(node);
+    held.push(() => observer.disconnect());
+  };
+  // A page that is made anew lets go of what the old one listened to.
+  let held = [];
+  A.letGo = () => {
+    held.forEach((act) => act());
+    held = [];
+  };
 
   // Fit a canvas to its box at the screen's resolution; returns its 2d context and CSS size.
   A.fitCanvas = (canvas, width, height) => {

@@ -61,7 +61,7 @@
       plot = new uPlot(options(), data, node);
     };
     const resize = A.debounced(() => plot && plot.setSize({ width: Math.max(240, node.clientWidth), height: spec.height ?? 200 }), 80);
-    new ResizeObserver(resize).observe(host);
+    A.onResize(host, resize);
     A.onColourChange(() => data && make());
     return {
       node,

@@ -15,6 +15,8 @@
       document: document_, operations, view, failing, faults: new A.Faults(document_, view.max),
       points: points(document_, operations), reasons: reasons(document_),
     };
+    A.letGo();
+    ['cluster-host', 'plots-host'].forEach((id) => A.clear(A.byId(id)));
     header(document_);
     const page = timelineSection(model);
     evidenceSection(model, page.goTo);
@@ -23,6 +25,7 @@
     page.openAtFailure();
     // What is below the fold is made when the first picture stands.
     requestAnimationFrame(() => setTimeout(async () => {
+      if (A.page.model !== model) return; // a newer page has taken its place
       new A.Cluster(A.byId('cluster-host'), model);
       if (operations.count) A.latencyPlots(A.byId('plots-host'), model);
       await messagesSection(model, text);

@@ -27,7 +27,7 @@
       this.draw = A.perFrame(() => this.render());
       view.on('range', this.draw);
       view.on('cursor', this.draw);
-      new ResizeObserver(this.draw).observe(host);
+      A.onResize(host, this.draw);
       A.onColourChange(() => {
         this.colours = A.colours();
         this.draw();

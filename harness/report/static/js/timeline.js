@@ -30,7 +30,7 @@
       this.regroup('process');
       this.draw = A.perFrame(() => this.render());
       for (const what of ['range', 'selection', 'cursor']) this.view.on(what, this.draw);
-      new ResizeObserver(this.draw).observe(host);
+      A.onResize(host, this.draw);
       A.onColourChange(() => {
         this.colours = A.colours();
         this.draw();

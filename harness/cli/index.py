@@ -1,0 +1,32 @@
+"""`antipaxos index`: the list of runs as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.errors import UsageError
+from harness.report.index import run_folders, write_index
+from harness.report.page import REPORT, write_report
+from histories.errors import HistoryError
+from histories.folder import RunFolder
+
+
+@click.command(name="index")
+@click.argument("directory", type=click.Path(path_type=Path), default=Path("runs"))
+def index_command(directory: Path) -> None:
+    """Write index.html into DIRECTORY (runs/): a table of its runs, linked to their pages.
+
+    Runs that have no report.html yet get one. The folder can then be published as it is.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a folder", remedy="name the folder of your runs")
+    for folder in run_folders(directory):
+        if (folder / REPORT).exists():
+            continue
+        try:
+            write_report(RunFolder.open(folder))
+        except HistoryError as error:
+            click.echo(f"{folder}: no page: {error}", err=True)
+    click.echo(write_index(directory))
