@@ -49,7 +49,11 @@ COMMANDS: Final = {
         "report_command",
         "Write report.html into each of FOLDERS, the folders of runs.",
     ),
-    "serve": Where("serve", "serve_command", "Show the runs in DIRECTORY in a browser."),
+    "serve": Where(
+        "serve",
+        "serve_command",
+        "Show the runs in DIRECTORY (runs/) in a browser, on 127.0.0.1 only.",
+    ),
     "index": Where(
         "index",
         "index_command",
