@@ -26,6 +26,7 @@ from faults.schedule_file import read_schedule
 from harness.errors import UsageError
 from harness.run.conductor import Conductor, Stats
 from harness.run.config import RunConfig
+from harness.run.interrupts import Interrupts
 from harness.run.observer import Observer
 from harness.run.online_check import online_check_for, stop_at_violation
 from harness.run.record import FolderRecord, Record
@@ -145,21 +146,25 @@ def perform(
     """The sequence at the top of this file, up to the verdict. With `close` false the runtime is
     left to whoever called, unless it fails."""
     done = False
-    try:
-        record.begin(config, schedule)
-        runtime.open()
-        record.opened(runtime.versions())
-        conductor = _drive(config, schedule, runtime, record, observer)
-        observer.say("collecting the nodes' logs")
-        record.collect(runtime)
-        done = True
-    finally:
-        observer.stop()
+    with Interrupts(active=close) as interrupts:
         try:
-            record.close()
+            record.begin(config, schedule)
+            runtime.open()
+            record.opened(runtime.versions())
+            with interrupts.told_to(runtime.interrupt):
+                conductor = _drive(config, schedule, runtime, record, observer)
+            with interrupts.shielded():
+                observer.say("collecting the nodes' logs")
+                record.collect(runtime)
+            done = True
         finally:
-            if close or not done:
-                runtime.close()
+            with interrupts.shielded():
+                observer.stop()
+                try:
+                    record.close()
+                finally:
+                    if close or not done:
+                        runtime.close()
     return conductor
 
 

@@ -3,6 +3,7 @@
     linearizability   what clients saw was possible
     agreement         what replicas decided does not contradict itself or what was acknowledged
     liveness          after healing, the cluster answered within the bound
+    crashes           no node ended by itself
 
 Any detector's `invalid` makes the run invalid. Otherwise the run is `unknown`, never a pass, when
 the checker ran out of time, a fault was not proven to have taken effect and to have ended,
@@ -19,6 +20,7 @@ from typing import Final, TypeAlias
 
 from harness.run.expected import Expected, missing_evidence
 from harness.run.fault_reports import faults_of, unproven
+from harness.run.node_findings import node_findings
 from histories.agreement import AgreementVerdict, check_folder
 from histories.availability import Availability, measure
 from histories.checker import EXIT_CODES, Verdict, check
@@ -51,6 +53,8 @@ class RunVerdict:
     liveness: Liveness
     availability: Availability
     faults: list[dict[str, Json]] = field(default_factory=list)
+    crashes: tuple[str, ...] = ()
+    """Nodes that ended by themselves, and exceptions of a simulated protocol, in sentences."""
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -64,6 +68,7 @@ class RunVerdict:
             "linearizability": self.linearizability.outcome,
             "agreement": self.agreement.outcome if self.agreement else "not judged",
             "liveness": self.liveness.outcome,
+            "crashes": "invalid" if self.crashes else "valid",
         }
 
     def to_json(self) -> dict[str, Json]:
@@ -146,8 +151,11 @@ def combine(
     availability = measure(events)
     faults = faults_of(events)
     liveness = _liveness(events)
+    nodes = node_findings(events)
+    crashes = [*crashes, *(finding.sentence for finding in nodes if finding.by_itself)]
     invalid = [*crashes, *_invalid_reasons(linearizability, agreement, liveness)]
-    doubtful = [*missing, *unproven(faults, kept=expected.keeps_faults)]
+    doubtful = [finding.sentence for finding in nodes if not finding.by_itself]
+    doubtful += [*missing, *unproven(faults, kept=expected.keeps_faults)]
     doubtful += _doubts(linearizability, liveness, availability)
     return RunVerdict(
         outcome="invalid" if invalid else "unknown" if doubtful else "valid",
@@ -156,6 +164,7 @@ def combine(
         liveness=liveness,
         availability=availability,
         faults=faults,
+        crashes=tuple(crashes),
         reasons=invalid + doubtful,
         notes=_notes(history, agreement, liveness, expected),
     )

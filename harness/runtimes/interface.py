@@ -96,6 +96,11 @@ class Driven(Protocol):
 
     def interrupt(self, now_us: int) -> None: ...
 
+    def noticed(self, finding: dict[str, Any], now_us: int) -> None:
+        """Something happened to a node that no fault of the schedule did; see
+        `harness.run.node_findings` for the fields."""
+        ...
+
 
 class Runtime(Protocol):
     def open(self) -> None: ...
@@ -105,6 +110,11 @@ class Runtime(Protocol):
     def collect(self, folder: Path) -> None: ...
 
     def close(self) -> None: ...
+
+    def interrupt(self) -> None:
+        """End the run early: `conductor.interrupt`, and a second time stop driving at once. Called
+        from a signal handler, or from another thread."""
+        ...
 
     def versions(self) -> dict[str, str]:
         """What this runtime adds to the versions that `run.json` records."""

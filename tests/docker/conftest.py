@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import pytest
 from harness.run.config import RunConfig
 from harness.run.engine import RunResult, execute
 from harness.run.observer import Observer
-from harness.runtimes.docker.engine import LABEL, LABEL_OWNER, connect, is_owned, labels
+from harness.runtimes.docker.engine import LABEL, connect
 from harness.runtimes.docker.images import ensure_image
-from harness.runtimes.docker.pods import remove_labelled
+from harness.runtimes.docker.pods import PodEngine, remove_labelled
 
 
 class Quiet(Observer):
@@ -40,26 +41,41 @@ def image(api: docker.APIClient) -> str:
     return ensure_image(api, lambda _: None).name
 
 
-def leftovers(api: docker.APIClient) -> dict[str, str]:
-    """Names, with their runs, of everything on this engine that belongs to a run of this process,
-    or to one that nobody drives any more; what other controllers are at is theirs."""
+def leftovers(api: docker.APIClient, store: Path) -> list[str]:
+    """Names of everything on this engine that belongs to a run of this process, or to one that is
+    recorded under `store`; what other controllers are using is theirs."""
+    runs = OWN_RUNS | {json.loads(p.read_text())["id"] for p in store.rglob("run.json")}
     wanted = {"label": LABEL}
     found = [(c["Names"][0], c["Labels"]) for c in api.containers(all=True, filters=wanted)]
     found += [(n["Name"], n["Labels"]) for n in api.networks(filters=wanted)]
     found += [(v["Name"], v["Labels"]) for v in api.volumes(filters=wanted)["Volumes"] or []]
-    own = labels("", "")[LABEL_OWNER]
-    return {
-        name: its[LABEL] for name, its in found if its.get(LABEL_OWNER) == own or not is_owned(its)
-    }
+    return [name for name, labels in found if labels[LABEL] in runs]
+
+
+OWN_RUNS: set[str] = set()
+"""The runs that this process has made."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_runs() -> Iterator[None]:
+    """Notes every run of this process."""
+    made = PodEngine.__init__
+
+    def noting(self: PodEngine, api: docker.APIClient, run_id: str, *more: Any) -> None:
+        OWN_RUNS.add(run_id)
+        made(self, api, run_id, *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PodEngine, "__init__", noting)
+        yield
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(api: docker.APIClient, image: str) -> Iterator[None]:
+def nothing_left(api: docker.APIClient, image: str, tmp_path: Path) -> Iterator[None]:
     """What the test did not remove is a failure; and is removed."""
-    before = leftovers(api)
     yield
-    left = {name: run for name, run in leftovers(api).items() if name not in before}
-    for run in set(left.values()):
+    left = leftovers(api, tmp_path)
+    for run in OWN_RUNS | {json.loads(p.read_text())["id"] for p in tmp_path.rglob("run.json")}:
         remove_labelled(api, run)
     assert not left
 

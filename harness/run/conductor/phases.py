@@ -13,7 +13,7 @@ done
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from faults.description import Fault
 from faults.planner import Schedule
@@ -101,6 +101,10 @@ class Conductor:
         """The runtime has carried `what` ("inject" or "heal") out, or says why not."""
         self._nemesis.carried_out(fault, what, report, now_us)
         self._arm()
+
+    def noticed(self, finding: dict[str, Any], now_us: int) -> None:
+        """Something happened to a node that no fault of the schedule did: into the history."""
+        self._recorder.finding(finding, now_us)
 
     def interrupt(self, now_us: int) -> None:
         """Stop early: heal, let operations end, skip the finale."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from faults.description import Fault
 from harness.run.clients import Outcome, make
+from harness.run.node_findings import NODE_FINDING
 from harness.workloads import Operation
 from histories.events import NEMESIS, Event
 
@@ -49,6 +50,10 @@ class EventRecorder:
     ) -> None:
         """A fault is asked for (`kind` is invoke), or what became of that (info)."""
         self._append(now_us, kind, what, fault.to_json(), report)
+
+    def finding(self, finding: dict[str, Any], now_us: int) -> None:
+        """What happened to a node without a fault of the schedule."""
+        self._append(now_us, "info", NODE_FINDING, finding, None)
 
     def _append(
         self, now_us: int, kind: str, f: str, value: Any, extra: dict[str, Any] | None

@@ -11,6 +11,7 @@ import contextlib
 import json
 import socket
 import struct
+import time
 from typing import Any
 
 import docker
@@ -22,6 +23,8 @@ HEADER = struct.Struct(">BxxxL")
 STDOUT = 1
 CALL_TIMEOUT_S = 20.0
 HELLO_TIMEOUT_S = 30.0
+CLOCK_ROUNDS = 5
+CLOCK_TOLERANCE_NS = 1_000_000
 
 
 class AgentError(HarnessError):
@@ -35,6 +38,8 @@ class Agent:
         self.node = node
         self.container = container
         self.greeting: dict[str, Any] = {}
+        self.lost: str | None = None
+        """Why the agent answers no more, in words; None while it does."""
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._count = 0
         self._hello: asyncio.Future[dict[str, Any]]
@@ -67,6 +72,8 @@ class Agent:
 
     async def call(self, do: str, *, timeout_s: float = CALL_TIMEOUT_S, **what: Any) -> Any:
         """Ask for one thing, await its answer. Raises AgentError."""
+        if self.lost is not None:
+            raise AgentError(f"the agent of n{self.node} is gone: {self.lost}")
         if self._writer is None:
             raise AgentError(f"the agent of n{self.node} is not attached")
         self._count += 1
@@ -88,6 +95,28 @@ class Agent:
                 remedy=str(result.get("remedy", "")),
             )
         return result
+
+    async def clock_offset_ns(self) -> tuple[int, int]:
+        """How far the agent's CLOCK_MONOTONIC is ahead of ours, and how uncertain that is, in ns.
+
+        Raises StartError where they are not one clock: then the engine is on another machine, or
+        in another time namespace, and moments could not be compared.
+        """
+        best = (0, 1 << 62)
+        for _ in range(CLOCK_ROUNDS):
+            asked_ns = time.monotonic_ns()
+            answer = await self.call("status")
+            half_ns = (time.monotonic_ns() - asked_ns) // 2
+            best = min(best, (answer["done_ns"] - asked_ns - half_ns, half_ns), key=lambda b: b[1])
+        offset_ns, uncertainty_ns = best
+        if abs(offset_ns) > uncertainty_ns + CLOCK_TOLERANCE_NS:
+            raise StartError(
+                f"the monotonic clock of n{self.node}'s container is {offset_ns / 1e9:+.3f} s off "
+                "this controller's: the engine is on another machine or in another time namespace, "
+                "and its moments cannot be compared with ours",
+                remedy="run antipaxos on the engine's machine, in its own time namespace",
+            )
+        return best
 
     async def detach(self) -> None:
         """Close the stream; the agent heals."""
@@ -134,6 +163,7 @@ class Agent:
             waiting.set_result(message)
 
     def _fail(self, words: str) -> None:
+        self.lost = words
         if not self._hello.done():
             self._hello.set_exception(ConnectionError(words))
         for waiting in self._calls.values():

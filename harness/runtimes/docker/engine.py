@@ -1,15 +1,13 @@
 """The Docker engine: finding it, saying what is wrong when it cannot be used, and our labels.
 
-Everything that we create carries two labels, LABEL (whose value is the run's id) and LABEL_OWNER
-(the controller's process), so that `antipaxos clean` finds what a killed controller left, and
-never anything else.
+Everything that we create carries LABEL (whose value is the run's id) and LABEL_ROLE, so that the
+reaper and `antipaxos clean` find what a killed controller left, and never anything else.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import docker
@@ -19,8 +17,8 @@ from docker.errors import APIError, DockerException
 from harness.errors import EngineError
 
 LABEL = "antipaxos.run"
-LABEL_OWNER = "antipaxos.owner"
 LABEL_ROLE = "antipaxos.role"
+LABEL_NODE = "antipaxos.node"
 API_TIMEOUT_S = 60
 NO_ENGINE_REMEDY = (
     "start Docker (on Debian as root: apt-get install docker.io iptables, then dockerd), set "
@@ -77,24 +75,10 @@ def _explain(error: Exception) -> EngineError:
     return EngineError(f"the Docker engine cannot be used: {text}", remedy=NO_ENGINE_REMEDY)
 
 
-def labels(run_id: str, role: str) -> dict[str, str]:
+def labels(run_id: str, role: str, node: int | None = None) -> dict[str, str]:
     """The labels of everything that belongs to a run."""
-    owner = f"{socket.gethostname()}:{os.getpid()}"
-    return {LABEL: run_id, LABEL_OWNER: owner, LABEL_ROLE: role}
-
-
-def is_owned(labels: Mapping[str, str]) -> bool:
-    """Whether the process that created what has these labels still runs on this machine."""
-    host, _, pid = labels.get(LABEL_OWNER, "").rpartition(":")
-    if host != socket.gethostname() or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    own = {LABEL: run_id, LABEL_ROLE: role}
+    return own if node is None else own | {LABEL_NODE: str(node)}
 
 
 @contextmanager

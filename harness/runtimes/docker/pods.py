@@ -6,8 +6,8 @@ restart of the node; and the node may be any image: it needs no tools and no pri
 
 from __future__ import annotations
 
-import io
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ from docker.types import LogConfig
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from harness.errors import StartError
-from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, is_owned, labels
+from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, labels
 from harness.targets.interface import NodeSpec
 
 AGENT_CAPABILITIES: Final = (
@@ -38,6 +38,9 @@ other way round; then shaping works by netem alone, and the agent says so."""
 AGENT_COMMAND: Final = ("python3", "-m", "faults.agent")
 LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
 EXIT_TIMEOUT_S: Final = 10.0
+FILE_MAX: Final = 512 * 1024 * 1024
+TAR_OVERHEAD: Final = 64 * 1024
+"""Larger files of a node are not collected."""
 
 
 @dataclass
@@ -92,7 +95,7 @@ class PodEngine:
                 ports=[self.client_port],
                 stdin_open=True,
                 host_config=host,
-                labels=labels(self.run_id, "agent"),
+                labels=labels(self.run_id, "agent", node),
             )
         # docker-py sets StdinOnce together with attached standard input; see `Agent`.
         return Pod(node=node, agent_id=made["Id"])
@@ -115,7 +118,7 @@ class PodEngine:
         """The node's container and its volume; not started."""
         pod.volume = f"{self.network}-data{pod.node}"
         with engine_errors(f"making n{pod.node}"):
-            self.api.create_volume(pod.volume, labels=labels(self.run_id, "data"))
+            self.api.create_volume(pod.volume, labels=labels(self.run_id, "data", pod.node))
             host = self.api.create_host_config(
                 network_mode=f"container:{pod.agent_id}",
                 pid_mode=f"container:{pod.agent_id}",
@@ -132,7 +135,7 @@ class PodEngine:
                 environment=dict(spec.environment),
                 user=spec.user,
                 host_config=host,
-                labels=labels(self.run_id, "node"),
+                labels=labels(self.run_id, "node", pod.node),
             )
         pod.node_id = made["Id"]
 
@@ -160,14 +163,29 @@ class PodEngine:
         except (APIError, OSError):
             return "(no log)"
 
-    def read_file(self, container: str, path: str) -> bytes | None:
-        """One file out of a container, running or not; None when it is not there."""
+    def logs(self, container: str, *, stdout: bool = True) -> bytes | None:
+        """What a container has printed; None when it is not there."""
         try:
-            stream, _ = self.api.get_archive(container, path)
-            with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
-                member = tar.extractfile(tar.getmembers()[0])
-                return member.read() if member else None
-        except NotFound:
+            return bytes(self.api.logs(container, stdout=stdout))
+        except APIError:
+            return None
+
+    def read_file(self, container: str, path: str) -> bytes | None:
+        """One file out of a container, running or not; None when it is not there, or too large."""
+        try:
+            stream, about = self.api.get_archive(container, path)
+            if about.get("size", 0) > FILE_MAX:
+                return None
+            with tempfile.TemporaryFile() as archive:
+                for piece in stream:
+                    archive.write(piece)
+                    if archive.tell() > FILE_MAX + TAR_OVERHEAD:
+                        return None
+                archive.seek(0)
+                with tarfile.open(fileobj=archive) as tar:
+                    member = tar.extractfile(tar.getmembers()[0])
+                    return member.read() if member else None
+        except (APIError, tarfile.TarError, IndexError):
             return None
 
 
@@ -175,7 +193,8 @@ def remove_labelled(
     api: docker.APIClient, run_id: str | None = None, *, spare_living: bool = False
 ) -> list[str]:
     """Remove every container, network and volume of a run (None: of all runs); their names.
-    `spare_living`: not what belongs to a run whose controller still works on this machine.
+    `spare_living`: not what belongs to a run whose controller still works: its reaper runs as long
+    as that does, and so do its agents.
 
     Nodes go before the agents whose namespaces they use. What is gone already is no error.
     """
@@ -208,8 +227,10 @@ def remove_labelled(
     def volume(found: dict[str, Any]) -> None:
         gone(lambda: api.remove_volume(found["Name"], force=True), found["Name"])
 
+    living = living_runs(api) if spare_living else frozenset()
+
     def of(found: Iterable[dict[str, Any]] | None) -> list[dict[str, Any]]:
-        return [it for it in found or () if not (spare_living and is_owned(it["Labels"] or {}))]
+        return [it for it in found or () if (it["Labels"] or {}).get(LABEL) not in living]
 
     with engine_errors("removing what runs left"), ThreadPoolExecutor(8) as pool:
         containers = of(api.containers(all=True, filters=wanted))
@@ -218,3 +239,13 @@ def remove_labelled(
         list(pool.map(network, of(api.networks(filters=wanted))))
         list(pool.map(volume, of(api.volumes(filters=wanted)["Volumes"])))
     return removed
+
+
+def living_runs(api: docker.APIClient) -> frozenset[str]:
+    """The ids of runs whose controller is there: it holds the input of their reaper and agents."""
+    running = api.containers(filters={"label": LABEL})
+    return frozenset(
+        found["Labels"][LABEL]
+        for found in running
+        if found["Labels"].get(LABEL_ROLE) in ("reaper", "agent")
+    )

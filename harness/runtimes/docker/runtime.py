@@ -1,4 +1,4 @@
-"""Real containers and real time, behind the runtime's seam.
+"""Real containers and real time, behind the runtime's interface.
 
 `open` starts the agents of all pods in parallel, then the nodes, and waits until every node has
 answered a question; nothing is slept for. `drive` runs the conductor on an asyncio loop. Times
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
@@ -22,6 +21,7 @@ from faults.description import Fault, UnsupportedFault
 from faults.kinds import kinds_of
 from harness.errors import StartError, UsageError
 from harness.run.config import RunConfig
+from harness.run.interrupts import GRACE_S
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import EngineImages
@@ -32,12 +32,28 @@ from harness.runtimes.docker.pods import (
     PodEngine,
     remove_labelled,
 )
+from harness.runtimes.docker.reaper import Reaper
+from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
 from harness.runtimes.interface import Driven, FaultReport
 from harness.targets.interface import NodeClient, NodeSpec, NodeStatus, Request, Response
 
 READY_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.2
 STATUS_TIMEOUT_S: Final = 2.0
+ENDS_NODES: Final = frozenset(
+    ("kill", "stop", "crash-loop", "rolling", "amnesia", "power", "memory", "aimed")
+)
+"""Kinds of faults that end a node's processes."""
+WORDS: Final = {
+    "die": "ended",
+    "kill": "was sent a signal",
+    "pause": "was paused",
+    "unpause": "was resumed",
+    "destroy": "was removed",
+    "restart": "was restarted",
+}
+"""What the engine's events come to, in words."""
+LOG_MAX: Final = 2_000
 T = TypeVar("T")
 
 
@@ -72,18 +88,33 @@ class DockerRuntime:
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._leader: int | None = None
+        self._reaper: Reaper | None = None
+        self._watch: EngineWatch | None = None
+        self._faults: dict[str, Fault] = {}
+        """The faults that are being injected, are active, or are being healed."""
+        self._touched: set[int] = set()
+        """Nodes that somebody outside has used the engine on."""
+        self._clock_uncertainty_ns = 0
+        self._ready_s = 0
 
-    # ------------------------------------------------------------------ the runtime's seam
+    # ------------------------------------------------------------------ the runtime's interface
 
     def open(self) -> None:
         """Raises EngineError or StartError; then nothing is left behind after `close`."""
         agent_image = self._images.own()
         self._node_image = self._target.image(self._images)
         self._engine = PodEngine(self._api, self.run_id, agent_image, self._target.client_port)
+        self._zero_ns = time.monotonic_ns()
+        self._reaper = Reaper(self._api, self.run_id, agent_image)
+        if (problem := self._reaper.start()) is not None:
+            self._say(f"no reaper ({problem}): after kill -9, antipaxos clean removes what is left")
         self._run(self._open())
+        self._ready_s = int(time.time())
 
     def drive(self, conductor: Driven) -> None:
         self._conductor = conductor
+        tell = self._event_from_thread
+        self._watch = EngineWatch(self.run_id, tell, since_s=self._ready_s)
         self._run(self._drive())
 
     def collect(self, folder: Path) -> None:
@@ -93,10 +124,23 @@ class DockerRuntime:
     def close(self) -> None:
         if self._loop.is_closed():
             return
+        if self._watch is not None:
+            self._watch.stop()
         self._run(self._close())
-        remove_labelled(self._api, self.run_id)
-        self._api.close()
-        self._loop.close()
+        # Threads that still create something must have ended before everything is removed.
+        self._run(self._loop.shutdown_default_executor())
+        try:
+            remove_labelled(self._api, self.run_id)
+        finally:
+            if self._reaper is not None:
+                self._reaper.dismiss()
+            self._api.close()
+            self._loop.close()
+
+    def interrupt(self) -> None:
+        """End the run early; a second time, at once. Safe from any thread and signal handler."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._interrupted)
 
     def versions(self) -> dict[str, str]:
         version = self._api.version()
@@ -107,9 +151,10 @@ class DockerRuntime:
             "image": self._node_image,
             "agent_image": self._images.own_name,
             "base_image": self._images.base,
+            "clock_uncertainty_us": str(self._clock_uncertainty_ns // 1000),
         }
 
-    # ------------------------------------------------------------------ the world's seam
+    # ------------------------------------------------------------------ the world's interface
 
     def request(self, call: int, node: int, request: Request) -> None:
         conductor = self._conductor
@@ -128,6 +173,7 @@ class DockerRuntime:
         self._wake_handle = self._loop.call_later(delay_s, self._woke)
 
     def inject(self, fault: Fault) -> None:
+        self._faults[fault.id] = fault
         self._spawn(self._carry_out(fault, "inject"))
 
     def heal(self, fault: Fault) -> None:
@@ -169,6 +215,8 @@ class DockerRuntime:
         await self._threads([partial(self._start_node, p) for p in pods])
         self._clients = {p.node: self._client(p) for p in pods}
         await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
+        offsets = await asyncio.gather(*(a.clock_offset_ns() for a in self._agents.values()))
+        self._clock_uncertainty_ns = max(uncertainty for _, uncertainty in offsets)
         await asyncio.gather(*(self._await_ready(pod) for pod in pods))
         self._nemesis = Nemesis(
             self._engine, self._pods, self._agents, self._ask_clock, lambda: self._zero_ns
@@ -210,7 +258,7 @@ class DockerRuntime:
     def _not_ready(self, pod: Pod, what: str) -> StartError:
         lines = self._engine.last_lines(pod.node_id)
         return StartError(
-            f"n{pod.node} {what}; its last words:\n{lines or '(none)'}",
+            f"n{pod.node} {what}; its last lines:\n{lines or '(none)'}",
             remedy="nothing of the run is left; run again, or look at the image and the options",
         )
 
@@ -219,15 +267,11 @@ class DockerRuntime:
     async def _drive(self) -> None:
         self._finished = asyncio.Event()
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
-            loop.add_signal_handler(signal.SIGINT, self._interrupted)
         poll = loop.create_task(self._poll())
         try:
             self._conductor.begin(self, self._now_us())
             await self._finished.wait()
         finally:
-            with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
-                loop.remove_signal_handler(signal.SIGINT)
             poll.cancel()
             if self._wake_handle is not None:
                 self._wake_handle.cancel()
@@ -241,6 +285,7 @@ class DockerRuntime:
             self._fail(KeyboardInterrupt())  # asked twice: stop at once
             return
         self._conductor.interrupt(self._now_us())
+        self._loop.call_later(GRACE_S, self._fail, KeyboardInterrupt())
         self._after()
 
     def _woke(self) -> None:
@@ -258,8 +303,48 @@ class DockerRuntime:
         self._told(fault, what, report)
 
     def _told(self, fault: Fault, what: str, report: FaultReport) -> None:
+        if what == "heal":
+            self._faults.pop(fault.id, None)
         self._conductor.fault_done(fault, what, report, self._now_us())
         self._after()
+
+    # ------------------------------------------------------------------ what nobody asked for
+
+    def _event_from_thread(self, event: ContainerEvent) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+            self._loop.call_soon_threadsafe(self._container_event, event)
+
+    def _container_event(self, event: ContainerEvent) -> None:
+        """Something happened to a container. What a fault of the schedule does is expected."""
+        node, action = event.node, event.action
+        if action in ("kill", "pause", "unpause", "destroy", "restart"):
+            self._touched.add(node)
+        elif action != "die" or self._is_held_down(node):
+            return
+        self._spawn(self._notice(event, outside=node in self._touched))
+
+    def _is_held_down(self, node: int) -> bool:
+        """Whether some fault of the schedule may have ended this node's processes."""
+        return any(
+            fault.kind in ENDS_NODES and (node in fault.nodes or not fault.nodes)
+            for fault in self._faults.values()
+        )
+
+    async def _notice(self, event: ContainerEvent, *, outside: bool) -> None:
+        pod = self._pods[event.node]
+        container = pod.node_id if event.role == "node" else pod.agent_id
+        lines = await asyncio.to_thread(self._engine.last_lines, container)
+        finding = {
+            "node": event.node,
+            "role": event.role,
+            "what": WORDS[event.action],
+            "by": "outside" if outside or event.role == "agent" else "itself",
+            "exit_code": event.exit_code,
+            "log": lines[-LOG_MAX:],
+        }
+        if not self._conductor.done:
+            self._conductor.noticed(finding, self._now_us())
+            self._after()
 
     async def _poll(self) -> None:
         """Who leads, by the nodes' own word: the one with the highest term that says so."""
@@ -297,15 +382,15 @@ class DockerRuntime:
         name = f"n{pod.node}"
         status = await self._clients[pod.node].status(2.0)
         _write_status(folder / f"{name}.status.json", status)
-        log, agent_log = await asyncio.gather(
-            asyncio.to_thread(self._api.logs, pod.node_id),
-            asyncio.to_thread(self._api.logs, pod.agent_id, stdout=False),
-        )
-        (folder / f"{name}.log.jsonl").write_bytes(log)
-        (folder / f"{name}.agent.log").write_bytes(agent_log)
+        wanted: dict[str, Callable[[], bytes | None]] = {
+            "log.jsonl": partial(self._engine.logs, pod.node_id),
+            "agent.log": partial(self._engine.logs, pod.agent_id, stdout=False),
+        }
         for path, suffix in self._target.artifacts.items():
-            found = await asyncio.to_thread(self._engine.read_file, pod.node_id, path)
-            if found is not None:
+            wanted[suffix] = partial(self._engine.read_file, pod.node_id, path)
+        for suffix, fetch in wanted.items():
+            found = await asyncio.to_thread(fetch)
+            if found is not None:  # what is not there is missed by whoever judges
                 (folder / f"{name}.{suffix}").write_bytes(found)
 
     async def _close(self) -> None:

@@ -61,6 +61,10 @@ class SimRuntime:
     def close(self) -> None:
         """Nothing runs and nothing is held: the memory goes with this object."""
 
+    def interrupt(self) -> None:
+        """A simulated run is over in a moment: it is given up. Raises KeyboardInterrupt."""
+        raise KeyboardInterrupt
+
     def versions(self) -> dict[str, str]:
         return {"simulator": "1", "implementation": platform.python_implementation()}
 
