@@ -1,22 +1,20 @@
 """Planted bugs of two-phase commit: each removes one safeguard, in one method.
 
 Read each beside the method that it overrides (`protocols.two_phase_commit`, and
-`protocols.two_phase_participant`): that method's comment says what it is for, and this class what
+`protocols.two_phase_participant`): that method's comment says what it is for, and this one what
 happens without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
+from node_image.mutants.variation import Protocol, Variation, part_of, vary_part
 from node_image.protocols import two_phase_messages as m
 from node_image.protocols.interface import Broadcast, Command
 from node_image.protocols.quorums import Majority
-from node_image.protocols.replica import Replica
 from node_image.protocols.two_phase_commit import Open, Owed, TwoPhaseCommit
 from node_image.protocols.two_phase_messages import Txn
-from node_image.protocols.two_phase_participant import Resource
 
 
 class B7(TwoPhaseCommit):
@@ -34,11 +32,9 @@ class T1(TwoPhaseCommit):
         super()._decide(txn, commands)
 
 
-class T2(TwoPhaseCommit):
+def t2(protocol: Protocol) -> Protocol:
     """Votes yes, and keeps that in memory only."""
-
-    def _log_vote(self, txn: Txn, commands: tuple[Command, ...]) -> None:
-        pass
+    return vary_part(protocol, "participant", log_vote=lambda self, txn, commands: None)
 
 
 class T3(TwoPhaseCommit):
@@ -48,13 +44,16 @@ class T3(TwoPhaseCommit):
         return Majority(self._ctx.config.voters).phase2(owed.confirmed)
 
 
-class T4(TwoPhaseCommit):
-    """A participant in doubt loses patience, and aborts by itself."""
+def t4(protocol: Protocol) -> Protocol:
+    """A participant in doubt does not wait any longer, and aborts by itself."""
+    original = part_of(protocol, "participant").on_inquire_timer
 
-    def _on_inquire_timer(self, now_us: int) -> None:
-        super()._on_inquire_timer(now_us)
-        for txn in [txn for txn, doubt in self._in_doubt.items() if doubt.told]:
-            self._abort_here(txn, now_us)
+    def on_inquire_timer(self: Any, now_us: int) -> None:
+        original(self, now_us)
+        for txn in [txn for txn, doubt in self.in_doubt.items() if doubt.told]:
+            self.abort_here(txn, now_us)
+
+    return vary_part(protocol, "participant", on_inquire_timer=on_inquire_timer)
 
 
 class T5(TwoPhaseCommit):
@@ -71,18 +70,14 @@ class T6(TwoPhaseCommit):
         return Majority(self._ctx.config.voters).phase2(transaction.votes)
 
 
-class T7(TwoPhaseCommit):
+def t7(protocol: Protocol) -> Protocol:
     """Votes on every Prepare, also on one that comes again when the transaction is over."""
-
-    def _is_over(self, txn: Txn) -> bool:
-        return False
+    return vary_part(protocol, "participant", is_over=lambda self, txn: False)
 
 
-class T8(TwoPhaseCommit):
+def t8(protocol: Protocol) -> Protocol:
     """Votes yes though another transaction holds the key."""
-
-    def _holders(self, commands: tuple[Command, ...]) -> tuple[Txn, ...]:
-        return ()
+    return vary_part(protocol, "locks", holders=lambda self, commands: ())
 
 
 class T9(TwoPhaseCommit):
@@ -92,21 +87,23 @@ class T9(TwoPhaseCommit):
         self._deny(self._open[txn].commands)
 
 
-class T10(TwoPhaseCommit):
+def t10(protocol: Protocol) -> Protocol:
     """A checkpoint keeps the state, and drops what is in doubt or being decided."""
-
-    def _open_records(self) -> Iterator[tuple[Any, ...]]:
-        return iter(())
+    return vary_part(protocol, "participant", open_records=lambda self: iter(()))
 
 
-class T11(TwoPhaseCommit):
+def t11(protocol: Protocol) -> Protocol:
     """Locks keys only: commands of one client, on different keys, may be applied in different
     orders, and the state machine takes the one that comes late for a copy of something old."""
-
-    def _resources(self, commands: Iterable[Command]) -> Iterator[Resource]:
-        return (command.key for command in commands)
+    return vary_part(protocol, "locks", resources=lambda self, commands: (c.key for c in commands))
 
 
-TWO_PHASE_COMMIT: dict[str, type[Replica]] = {
-    cls.__name__: cls for cls in (B7, T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11)
+TWO_PHASE_COMMIT: dict[str, Variation | type[TwoPhaseCommit]] = {
+    **{cls.__name__: cls for cls in (B7, T1, T3, T5, T6, T9)},
+    "T2": t2,
+    "T4": t4,
+    "T7": t7,
+    "T8": t8,
+    "T10": t10,
+    "T11": t11,
 }

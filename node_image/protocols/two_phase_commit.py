@@ -36,14 +36,14 @@ Option: `vote_timeout_us`, how long the coordinator waits for votes (`election_m
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from node_image.protocols import two_phase_messages as m
-from node_image.protocols.context import Context
+from node_image.protocols.clients import refusal
+from node_image.protocols.context import FOLLOWER, LEADER, Context
 from node_image.protocols.interface import (
     Answer,
     Broadcast,
@@ -53,11 +53,14 @@ from node_image.protocols.interface import (
     Effect,
     NodeId,
     Persist,
+    Status,
 )
-from node_image.protocols.proposal_queue import next_batch
+from node_image.protocols.proposal_queue import ProposalQueue
 from node_image.protocols.quorums import NOBODY, QuorumSystem, Sizes
+from node_image.protocols.replica import Replica
+from node_image.protocols.two_phase_locks import Locks, Resource
 from node_image.protocols.two_phase_messages import Txn
-from node_image.protocols.two_phase_participant import Participant, Resource, slot_of
+from node_image.protocols.two_phase_participant import Participant, slot_of
 
 
 @dataclass(slots=True)
@@ -77,7 +80,7 @@ class Owed:
     said_us: int
 
 
-class TwoPhaseCommit(Participant):
+class TwoPhaseCommit(Replica):
     """One node: a participant, and, if it is the first node, the coordinator."""
 
     name: ClassVar[str] = "two-phase-commit"
@@ -86,6 +89,9 @@ class TwoPhaseCommit(Participant):
     vote_records: ClassVar[tuple[type, ...]] = (m.Prepared,)
     needs_everybody: ClassVar[bool] = True
     takes_learners: ClassVar[bool] = False
+
+    locks_type: ClassVar[type[Locks]] = Locks
+    participant_type: ClassVar[type[Participant]] = Participant
 
     on = MappingProxyType(
         {
@@ -109,16 +115,23 @@ class TwoPhaseCommit(Participant):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         config = context.config
+        if config.learners:
+            raise ValueError(
+                "two-phase commit has no learners: whoever holds a copy votes; leave them out"
+            )
         timeout_us = config.options.get("vote_timeout_us", config.election_max_us)
         if not isinstance(timeout_us, int) or timeout_us <= 0:
             raise ValueError(f"vote_timeout_us must be a positive number, not {timeout_us!r}")
         self._vote_timeout_us: int = timeout_us
+        self._deciding: dict[Txn, tuple[Command, ...]] = {}  # committed, not yet on disk
+        self.locks = self.locks_type(context, self.clients)
+        self.participant = self.participant_type(context, self.clients, self.locks, self._deciding)
+        self.is_coordinator = context.node == self.participant.coordinator
         self._began = False  # this life is on disk
         self._last_number = 0
-        self._queue: deque[Command] = deque()
+        self.queue = ProposalQueue(context, self.clients)
         self._parked: dict[Resource, list[Command]] = {}  # commands that wait for its lock
         self._open: dict[Txn, Open] = {}
-        self._deciding: dict[Txn, tuple[Command, ...]] = {}  # committed, not yet on disk
         self._owed: dict[Txn, Owed] = {}
         self._unsettled: dict[Txn, None] = {}  # all of these, in order of their names
         self._retry_timer_set = False
@@ -132,57 +145,70 @@ class TwoPhaseCommit(Participant):
 
     def start(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> list[Effect]:
         out = self._ctx.begin_event()
-        self._recover(disk, now_us)
-        in_doubt = len(self._in_doubt)
-        self._ctx.note("recovered", records=len(disk), commits=self._commits, in_doubt=in_doubt)
-        if self._ctx.node == self.coordinator:
+        self.participant.recover(disk, now_us)
+        in_doubt = len(self.participant.in_doubt)
+        self._ctx.note(
+            "recovered", records=len(disk), commits=self.participant.commits, in_doubt=in_doubt
+        )
+        if self.is_coordinator:
             self._begin_life(now_us)
-        elif self._in_doubt:
-            self._ctx.send(self.coordinator, m.Inquire(tuple(self._in_doubt)), False)
-            self._inquire_later()
+        elif self.participant.in_doubt:
+            self._ctx.send(
+                self.participant.coordinator, m.Inquire(tuple(self.participant.in_doubt)), False
+            )
+            self.participant.inquire_later()
         return out
 
     def _begin_life(self, now_us: int) -> None:
         """Say again what was decided, to those who may not have heard; transactions of this life
         begin when it is on disk."""
-        self._life = self._next_life()
+        self.participant.life = self._next_life()
         self._ctx.count("ballots")
-        self._ctx.out.append(Persist(m.Life(self._life)))
-        self._ctx.send(self._ctx.node, m.Logged(Txn(self._life, 0)))
-        for txn in sorted(self._finished):
+        self._ctx.out.append(Persist(m.Life(self.participant.life)))
+        self._ctx.send(self._ctx.node, m.Logged(Txn(self.participant.life, 0)))
+        for txn in sorted(self.participant.finished):
             self._owe(txn, now_us)
         if self._owed:
             self._ctx.out.append(Broadcast(m.Commit(tuple(self._owed)), False))
             self._retry_later()
 
     def _next_life(self) -> int:
-        return self._life + 1
+        return self.participant.life + 1
 
     # ------------------------------------------------------------------ clients
 
+    def request(self, command: Command, now_us: int) -> list[Effect]:
+        out = self._ctx.begin_event()
+        if command.f != "read":
+            self._write(command, now_us)
+        elif self._must_wait(command.key):
+            self.locks.block(command, now_us)
+        else:
+            self._ctx.answer(command, self._ctx.machine.apply(command))
+        return out
+
     def _write(self, command: Command, now_us: int) -> None:
-        if self._ctx.node != self.coordinator:
-            super()._write(command, now_us)
+        if not self.is_coordinator:
+            self._ctx.answer(command, refusal(self.participant.coordinator))
         elif not self._began:
             self._ctx.answer(command, Answer("unavailable", None, self._ctx.node))
         elif self.clients.take(command, now_us):
-            self._queue.append(command)
+            self.queue.commands.append(command)
             self._begin_queued(now_us)
 
     def _must_wait(self, key: str) -> bool:
-        """The coordinator is never in doubt: what it has not decided is not committed."""
-        return self._ctx.node != self.coordinator and super()._must_wait(key)
+        """Whether a write of this key may have been committed that is not yet known here. (The
+        coordinator is never in doubt: what it has not decided is not committed.)"""
+        return not self.is_coordinator and key in self.locks.held
 
     # ------------------------------------------------------------------ phase 1
 
     def _begin_queued(self, now_us: int) -> None:
         """Begin transactions for queued commands, except where another holds what they need."""
-        while batch := next_batch(
-            self._queue, len(self._open) + len(self._deciding), self._ctx.config
-        ):
+        while commands := self.queue.next_batch(len(self._open) + len(self._deciding), now_us):
             free = []
-            for command in self.clients.wanted(batch, now_us):
-                held = next((r for r in self._resources((command,)) if r in self._locks), None)
+            for command in commands:
+                held = self.locks.first_held(command)
                 if held is None:
                     free.append(command)
                 else:
@@ -192,8 +218,8 @@ class TwoPhaseCommit(Participant):
 
     def _begin(self, commands: tuple[Command, ...], now_us: int) -> None:
         self._last_number += 1
-        txn = Txn(self._life, self._last_number)
-        self._lock(txn, commands)
+        txn = Txn(self.participant.life, self._last_number)
+        self.locks.lock(txn, commands)
         self.clients.mark_proposed(commands)
         self._unsettled[txn] = None
         self._open[txn] = Open(commands, self._ctx.quorums.vote(NOBODY, self._ctx.node), now_us)
@@ -239,17 +265,17 @@ class TwoPhaseCommit(Participant):
     def _on_logged(self, sender: NodeId, message: m.Logged, now_us: int) -> None:
         txn = message.txn
         if txn.number == 0:
-            self._began = txn.life == self._life
-            self._ctx.note("leading", life=self._life, owed=len(self._owed))
+            self._began = txn.life == self.participant.life
+            self._ctx.note("leading", life=self.participant.life, owed=len(self._owed))
             return
         commands = self._deciding.pop(txn)
         self._ctx.count("commits")
         self._owe(txn, now_us)
         self._ctx.out.append(Broadcast(m.Commit((txn,)), False))
-        self._apply(txn, commands)
+        self.participant.apply(txn, commands)
         self._free(txn, commands, now_us)
         self._settle_own(txn)
-        self._checkpoint_if_due()
+        self.participant.checkpoint_if_due()
 
     def _abort(self, txn: Txn, now_us: int) -> None:
         """Forget it, which makes it aborted for ever, and tell those who may be in doubt. The
@@ -269,9 +295,9 @@ class TwoPhaseCommit(Participant):
 
     def _free(self, txn: Txn, commands: tuple[Command, ...], now_us: int) -> None:
         """Release the locks; those who waited for them queue again."""
-        self._unlock(txn, commands, now_us)
-        for resource in self._resources(commands):
-            self._queue.extend(self._parked.pop(resource, ()))
+        self.locks.unlock(txn, commands, now_us)
+        for resource in self.locks.resources(commands):
+            self.queue.commands.extend(self._parked.pop(resource, ()))
         self._begin_queued(now_us)
 
     # ------------------------------------------------------------------ telling participants
@@ -296,7 +322,7 @@ class TwoPhaseCommit(Participant):
         if self._may_forget(self._owed[txn]):
             del self._owed[txn]
             del self._unsettled[txn]
-            self._finished.pop(txn, None)
+            self.participant.finished.pop(txn, None)
 
     def _may_forget(self, owed: Owed) -> bool:
         return self._ctx.quorums.phase2(owed.confirmed)
@@ -348,10 +374,34 @@ class TwoPhaseCommit(Participant):
         """Whose vote is not among these."""
         return tuple(n for n in self._ctx.others if self._ctx.quorums.vote(votes, n) != votes)
 
-    # ------------------------------------------------------------------ checkpoints
+    # ------------------------------------------------------------------ the participant
 
-    def _open_records(self) -> Iterator[tuple[Any, ...]]:
-        """Also decisions that are being written: the checkpoint takes their record's place."""
-        for txn, commands in self._deciding.items():
-            yield m.Committed(txn, commands, self._settled)
-        yield from super()._open_records()
+    def _on_prepare(self, sender: NodeId, message: m.Prepare, now_us: int) -> None:
+        self.participant.on_prepare(sender, message, now_us)
+
+    def _on_commit(self, sender: NodeId, message: m.Commit, now_us: int) -> None:
+        self.participant.on_commit(sender, message, now_us)
+
+    def _on_abort(self, sender: NodeId, message: m.Abort, now_us: int) -> None:
+        self.participant.on_abort(sender, message, now_us)
+
+    def _on_done_timer(self, now_us: int) -> None:
+        self.participant.on_done_timer(now_us)
+
+    def _on_inquire_timer(self, now_us: int) -> None:
+        self.participant.on_inquire_timer(now_us)
+
+    # ------------------------------------------------------------------ telling
+
+    def status(self) -> Status:
+        """What this node is; "leader" is the coordinator."""
+        participant = self.participant
+        role = LEADER if self.is_coordinator else FOLLOWER
+        life = max(participant.life, participant.settled.life)
+        commits = participant.commits
+        return Status(role, participant.coordinator, (life,), commits, commits)
+
+    def decided_log(self, start: int = 0) -> Iterator[Decided]:
+        """The last transactions that committed, up to `snapshot_every` of them. They have no order
+        but that of each key, so `start` is not used."""
+        return self.participant.decided_log()

@@ -370,7 +370,7 @@ def test_a_participant_back_from_a_crash_is_in_doubt_still() -> None:
 
 
 def in_doubt(world: World) -> list[int]:
-    return [n for n, h in world.hosts.items() if h.process and h.process._in_doubt]
+    return [n for n, h in world.hosts.items() if h.process and h.process.participant.in_doubt]
 
 
 def killed_between_the_phases(seed: int = 1) -> World:
@@ -467,8 +467,8 @@ def test_disk_and_memory_stay_bounded() -> None:
     for host in world.hosts.values():
         process = host.process
         assert len(host.durable) <= 2 * 20 + 10
-        assert len(process._finished) <= 4
-        assert not process._unsettled and not process._owed and not process._locks
+        assert len(process.participant.finished) <= 4
+        assert not process._unsettled and not process._owed and not process.locks.held
 
 
 def test_broadcasts_of_the_coordinator_promise_nothing_that_is_not_durable() -> None:

@@ -119,8 +119,8 @@ class Steps(Interleaving):
     def _check_promise(self, node: int) -> None:
         """A node holds a lock for nothing but what it is in doubt about, or coordinates."""
         process = self.process[node]
-        held = {*process._in_doubt, *process._open, *process._deciding}
-        assert set(process._locks.values()) <= held
+        held = {*process.participant.in_doubt, *process._open, *process._deciding}
+        assert set(process.locks.held.values()) <= held
 
     def check(self) -> None:
         decided = {(c.client, c.seq) for commands in self.outcomes.values() for c in commands}
@@ -143,7 +143,7 @@ def test_atomicity_under_any_interleaving(steps: list[tuple[str, int, int]], nod
     world = interleave(protocol_class("two-phase-commit"), steps, nodes)
     world.settle()
     world.check()
-    doubts = [txn for process in world.process.values() for txn in process._in_doubt]
+    doubts = [txn for process in world.process.values() for txn in process.participant.in_doubt]
     assert doubts == [], "all are up, everything arrives, and somebody is still in doubt"
     states = [process.context.machine.snapshot()["values"] for process in world.process.values()]
     assert all(state == states[0] for state in states)

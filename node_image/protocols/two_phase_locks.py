@@ -1,0 +1,65 @@
+"""The locks of one two-phase commit node, and the reads that wait for them.
+
+What is locked is the key, and the client's session: the state machine remembers the last command
+of each client, so a client's commands have to be applied in one order everywhere, whatever their
+keys. Nobody waits for a lock to write: so there is no deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from node_image.protocols.clients import Clients
+from node_image.protocols.context import Context
+from node_image.protocols.interface import Command
+from node_image.protocols.two_phase_messages import Txn
+
+Resource: TypeAlias = str | int
+"""What can be locked: a key, or a client's session, by its number."""
+
+
+class Locks:
+    """`held`: which transaction holds each resource."""
+
+    def __init__(self, context: Context, clients: Clients) -> None:
+        self._ctx = context
+        self._clients = clients
+        self.held: dict[Resource, Txn] = {}
+        self._blocked: dict[Resource, list[tuple[int, Command]]] = {}  # reads, since when
+
+    def block(self, read: Command, now_us: int) -> None:
+        """A read waits until its key is released."""
+        if self._clients.take(read, now_us):
+            self._ctx.count("blocked")
+            self._blocked.setdefault(read.key, []).append((now_us, read))
+
+    def resources(self, commands: Iterable[Command]) -> Iterator[Resource]:
+        """What these commands read or write, and must not be taken out of order on."""
+        for command in commands:
+            yield command.key
+            if command.client:
+                yield command.client
+
+    def lock(self, txn: Txn, commands: tuple[Command, ...]) -> None:
+        for resource in self.resources(commands):
+            self.held[resource] = txn
+
+    def unlock(self, txn: Txn, commands: tuple[Command, ...], now_us: int) -> None:
+        """Release what the transaction holds, and answer the reads that waited for it."""
+        for resource in self.resources(commands):
+            if self.held.get(resource) == txn:
+                del self.held[resource]
+                for since_us, read in self._blocked.pop(resource, ()):
+                    self._ctx.counters["blocked_us"] += now_us - since_us
+                    if self._clients.take_back(read) is not None:
+                        self._ctx.answer(read, self._ctx.machine.apply(read))
+
+    def first_held(self, command: Command) -> Resource | None:
+        """The first resource that this command needs and another transaction holds."""
+        return next((r for r in self.resources((command,)) if r in self.held), None)
+
+    def holders(self, commands: tuple[Command, ...]) -> tuple[Txn, ...]:
+        """The transactions that hold a lock which these commands need."""
+        locks = self.held
+        return tuple({locks[r]: None for r in self.resources(commands) if r in locks})
