@@ -196,3 +196,36 @@ def test_no_method_is_left_to_a_subclass() -> None:
         if isinstance(node, ast.Raise) and "NotImplementedError" in ast.unparse(node)
     ]
     assert not wrong
+
+
+def test_only_our_own_target_and_the_simulator_know_the_protocols() -> None:
+    allowed = ("harness/targets/paxos_family.py", "harness/runtimes/sim/")
+    knowing = [
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "harness").rglob("*.py"))
+        if any(name.startswith("node_image.protocols") for name in imports(path))
+    ]
+    assert knowing and not [path for path in knowing if not path.startswith(allowed)]
+
+
+def test_nothing_lies_flat_in_the_controller() -> None:
+    assert len(list((ROOT / "harness").glob("*.py"))) <= 5
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function, its docstring apart."""
+    first = function.body[0]
+    has_docstring = ast.get_docstring(function) is not None
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
+
+
+def test_no_function_is_longer_than_50_lines() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for package in ALLOWED
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and length(node) > 50
+    ]
+    assert not long
