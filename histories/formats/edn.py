@@ -266,10 +266,9 @@ def written_key(name: str) -> str:
     """The EDN of which `name_of` makes this name."""
     if key_name(name) == name and quoted(name) == name:
         return json.dumps(name)
+    text = name.removeprefix("'")
     try:
-        found = [form.value for form in forms(name)]
+        found = [form.value for form in forms(text)]
     except BadHistory:
         found = []
-    if len(found) == 1 and name_of(found[0]) == name:
-        return name[1:] if name.startswith("'") else name
-    return json.dumps(name)
+    return text if len(found) == 1 and name_of(found[0]) == name else json.dumps(name)

@@ -115,7 +115,8 @@ def edn_line(event: Event) -> str:
     parts = [f":type :{event.type}, :f :{event.f}, :value {edn.written(event.value)}"]
     parts.append(f":process {process}, :time {event.time}, :index {event.index}")
     if event.key is not None:
-        parts.append(f":key {edn.written_key(str(event.key))}")
+        key = edn.written_key(str(event.key))
+        parts.append(f":key {json.dumps(key) if key == 'nil' else key}")
     if event.node is not None:
         parts.append(f":node {event.node}")
     if event.error is not None:

@@ -20,7 +20,7 @@ from histories.models import model_named
 from histories.operations import pair
 from tests.histories.making import linearizable
 
-COUNT = int(os.environ.get("ANTIPAXOS_DIFFERENTIAL", "20000"))
+COUNT = int(os.environ.get("ANTIPAXOS_DIFFERENTIAL", "2000"))
 PUT = {"queue": "enqueue", "stack": "push"}
 TAKE = {"queue": "dequeue", "stack": "pop"}
 

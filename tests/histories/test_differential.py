@@ -25,7 +25,7 @@ from histories.models.interface import ANY
 from histories.operations import Operation
 from tests.histories.making import history, in_range, linearizable, operations_of
 
-COUNT = int(os.environ.get("ANTIPAXOS_DIFFERENTIAL", "20000"))
+COUNT = int(os.environ.get("ANTIPAXOS_DIFFERENTIAL", "2000"))
 
 needs_kernel = pytest.mark.skipif(not available(), reason="the kernel is not built here")
 
