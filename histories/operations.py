@@ -284,7 +284,7 @@ def _check_completion(call: Event, done: Event, line: int) -> None:
         )
 
 
-PUTS: Final = frozenset(("write", "put", "enqueue", "push"))
+PUTS: Final = frozenset(("write", "enqueue", "push"))
 """Operations whose completion's value is what they put there."""
 GROWS: Final = frozenset(("append", "add", "insert"))
 """Operations whose completion's value is what they added, where the invocation does not say it:
@@ -304,7 +304,7 @@ def failed_write(event: Event) -> tuple[str | None, Frozen] | None:
     if event.f == "cas":
         pair = isinstance(value, (list, tuple)) and len(value) == 2
         return (key_text(event.key), freeze(value[1])) if pair else None
-    return (key_text(event.key), freeze(value)) if event.f in PUTS | GROWS else None
+    return (key_text(event.key), freeze(value)) if event.f in (*PUTS, *GROWS, "put") else None
 
 
 def argument(f: str, given: Frozen, told: Frozen) -> Frozen:
@@ -313,6 +313,8 @@ def argument(f: str, given: Frozen, told: Frozen) -> Frozen:
     if told is None or told == given:
         return given
     if f in PUTS or (f in GROWS and given is None and not isinstance(told, Bool)):
+        return told
+    if f == "put" and given is None and isinstance(told, str):  # else it may be a revision
         return told
     if f == "cas" and isinstance(told, tuple) and len(told) == 2 and told[0] is not MAP:
         return told

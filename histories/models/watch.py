@@ -32,7 +32,9 @@ from histories.operations import Operation, freeze
 
 
 def _is_event(value: Any) -> bool:
-    return (is_pair(value) and is_number(value[0])) or _seen(value) is not None
+    if is_pair(value):
+        return is_number(value[0])
+    return _seen(value) is not None
 
 
 def _event(value: Any) -> tuple[int, Any]:

@@ -455,7 +455,7 @@ impl History {
         op.ret = ret;
         if let Some((arg, new)) = told {
             let silent = op.arg == NULL && op.new == NULL;
-            let puts = matches!(f, F::Write | F::Put | F::Enqueue | F::Push | F::Cas);
+            let puts = matches!(f, F::Write | F::Enqueue | F::Push | F::Cas);
             if (op.arg, op.new) != (arg, new) && (puts || silent) {
                 (op.arg, op.new) = (arg, new);
                 self.changed += 1;
@@ -487,7 +487,11 @@ impl History {
         match (f, value) {
             (_, Raw::One(NULL)) => None,
             (F::Cas, Raw::Two(expected, new)) => Some((expected, new)),
-            (F::Write | F::Put | F::Enqueue | F::Push, raw) => Some((self.whole(raw), NULL)),
+            (F::Write | F::Enqueue | F::Push, raw) => Some((self.whole(raw), NULL)),
+            (F::Put, Raw::One(id)) => {
+                let text = matches!(self.values.get(id), Value::Text(_));
+                text.then_some((id, NULL))
+            }
             (F::Append | F::Add, raw) => {
                 let value = self.whole(raw);
                 let says = matches!(self.values.get(value), Value::Bool(_));
