@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,8 +39,8 @@ class Shape:
                   distribution, or the standard deviation of another; packets may overtake
     reorder       this share is held back, up to `reorder_us` longer (evenly distributed)
     duplicate     this share arrives twice, the copy up to `duplicate_us` later
-    corrupt       in this share one bit is flipped, behind the Ethernet header. Checksums find that:
-                  UDP and TCP lose the packet
+    corrupt       in this share one bit is flipped, behind the Ethernet header (netem: anywhere).
+                  Checksums find that: UDP and TCP lose the packet
     rate_bps      bits per second that pass, Ethernet header included; 0: no limit
     limit         packets that are held at most; more are dropped
     """
@@ -131,7 +131,8 @@ def _shape(address: str, values: object) -> Shape:
 
 @functools.cache
 def table(distribution: str) -> tuple[int, ...]:
-    """Quantiles of a distribution of mean 0 and standard deviation SIGMA; () for "uniform".
+    """Quantiles of a distribution of mean 0 and standard deviation SIGMA; of "uniform" SIGMA is
+    half the width.
 
     Pareto has the exponent 3, moved to mean 0; paretonormal is a quarter normal, the rest Pareto.
     """
@@ -142,14 +143,12 @@ def table(distribution: str) -> tuple[int, ...]:
     def pareto(p: float) -> float:
         return float(((1 - p) ** (-1 / PARETO_ALPHA) - mean) / deviation)
 
-    quantiles = {
-        "uniform": None,
+    quantiles: dict[str, Callable[[float], float]] = {
+        "uniform": lambda p: 2 * p - 1,
         "normal": normal.inv_cdf,
         "pareto": pareto,
         "paretonormal": lambda p: 0.25 * normal.inv_cdf(p) + 0.75 * pareto(p),
     }
     quantile = quantiles[distribution]
-    if quantile is None:
-        return ()
     values = (round(quantile((i + 0.5) / TABLE_SIZE) * SIGMA) for i in range(TABLE_SIZE))
     return tuple(max(-_SHORT_MAX, min(_SHORT_MAX, value)) for value in values)

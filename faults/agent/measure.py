@@ -147,7 +147,8 @@ def summary(arrivals: Sequence[Arrival], size: int) -> dict[str, Any]:
     """What a link did, from what came over it, in the order in which it came.
 
     received: different packets; duplicates: further copies; reordered: packets that came behind a
-    later one; delay_us: one way; rate_bps: of Ethernet frames, from the first to the last.
+    later one; delay_us: one way; rate_bps: of Ethernet frames, from the first to the last;
+    first_sent_ns, last_sent_ns: when the first and the last one of those that came were sent.
     """
     seen: set[int] = set()
     highest, reordered, delays = -1, 0, []
@@ -180,5 +181,7 @@ def summary(arrivals: Sequence[Arrival], size: int) -> dict[str, Any]:
             "mean": round(statistics.fmean(delays)),
             "deviation": round(statistics.pstdev(delays)),
         },
+        "first_sent_ns": min(one.sent_ns for one in arrivals),
+        "last_sent_ns": max(one.sent_ns for one in arrivals),
         "rate_bps": bits * 1_000_000_000 // span_ns if span_ns else None,
     }

@@ -79,12 +79,12 @@ def netem_options(shape: Shape) -> bytes:
     options += attribute(TCA_NETEM_JITTER64, struct.pack("=q", jitter_ns))
     if shape.reorder:
         options += attribute(TCA_NETEM_REORDER, struct.pack("=II", share(1 - shape.reorder), 0))
-    if values := table(shape.distribution):
+    if jitter_ns:
+        values = table(shape.distribution)
         packed = struct.pack(f"={len(values)}h", *values)
         options += attribute(TCA_NETEM_DELAY_DIST, packed)
-    if shape.corrupt:
-        options += attribute(TCA_NETEM_CORRUPT, struct.pack("=II", share(shape.corrupt), 0))
-    # Also when there is none: a change leaves out of account what is not mentioned.
+    # Also where there is none: a change keeps what is not mentioned.
+    options += attribute(TCA_NETEM_CORRUPT, struct.pack("=II", share(shape.corrupt), 0))
     rate = shape.rate_bps // 8
     options += attribute(TCA_NETEM_RATE, struct.pack("=IiIi", min(rate, _U32_MAX), 0, 0, 0))
     if rate > _U32_MAX:

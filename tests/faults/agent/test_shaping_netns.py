@@ -169,6 +169,15 @@ def test_healing_leaves_the_interface_as_it_was() -> None:
         assert settings(here) == before and "tbf" in before
 
 
+def test_shapes_go_when_the_input_ends() -> None:
+    with pods(2, linger_s=60) as (here, there):
+        here.do("heal")
+        before = settings(here)
+        here.do("shape", shapes={there.address: {"delay_us": 10_000}})
+        assert '"problems": []' in here.hang_up()
+        assert settings(here) == before
+
+
 def test_filters_of_others_survive() -> None:
     with pods(2) as (here, there):
         here.do("heal")

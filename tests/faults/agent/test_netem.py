@@ -1,0 +1,133 @@
+"""The messages that set netem up, byte by byte, beside those of iproute2.
+
+TC_* are what `tc` of iproute2 6.1.0 sent on a 64-bit little-endian machine, taken with strace, from
+the family on, for the interface 3: the kernel takes either. Ours differ in what is said above them.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faults.agent import netem, tc
+from faults.agent.link_shape import DISTRIBUTIONS, SIGMA, Shape, table
+from faults.agent.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attributes
+
+pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="little-endian bytes")
+
+TC_ROOT = bytes.fromhex(  # tc qdisc add dev eth0 root handle a90d: htb default 0
+    "000000000300000000000da9ffffffff00000000"
+    "0800010068746200"
+    "1c000200"
+    "18000200030000000a000000000000000000000000000000"
+)
+TC_LEAF = bytes.fromhex(  # ... parent a90d:1 handle a90f: netem limit 20000 delay 50ms 5ms
+    # corrupt 10% rate 8mbit
+    "000000000300000000000fa901000da900000000"
+    "0a0001006e6574656d000000"
+    "3c000200"
+    "c2eb0b00204e00000000000000000000000000002d310100"
+    "0c0004009a99991900000000"
+    "1400060040420f00000000000000000000000000"
+)
+TC_REORDER = bytes.fromhex(  # ... netem limit 20000 delay 5ms 5ms reorder 70% gap 1
+    "000000000300000000000fa901000da900000000"
+    "0a0001006e6574656d000000"
+    "28000200"
+    "2d310100204e00000000000001000000000000002d310100"
+    "0c000300323333b300000000"
+)
+TC_FAST = bytes.fromhex("0c00080000e40b540200000014000600ffffffff000000000000000000000000")
+"""Of `rate 80gbit`: its two attributes."""
+QOPT = 24
+HEAD = 20
+
+
+def options_of(body: bytes) -> bytes:
+    return attributes(body[HEAD:])[tc.TCA_OPTIONS]
+
+
+def netem_of(body: bytes) -> tuple[bytes, dict[int, bytes]]:
+    options = options_of(body)
+    return options[:QOPT], attributes(options[QOPT:])
+
+
+def test_the_root_is_tcs() -> None:
+    message = netem.add_root(3)
+    assert message.body == TC_ROOT
+    assert message.type == 36 and message.flags == NLM_F_CREATE | NLM_F_EXCL
+
+
+def test_a_class_limits_nothing() -> None:
+    message = netem.add_class(3, 1)
+    assert message.type == 40
+    assert struct.unpack_from("=BxxxiIII", message.body) == (0, 3, 0xA90D0001, 0xA90D0000, 0)
+    said = attributes(options_of(message.body))
+    parameters = said[netem.TCA_HTB_PARMS]
+    assert len(parameters) == 44  # struct tc_htb_opt
+    for at in (0, 12):  # rate and ceiling: of an Ethernet, 2^32 - 1 bytes a second
+        assert struct.unpack_from("=BBHhHI", parameters, at) == (0, 1, 0, 0, 0, 0xFFFFFFFF)
+    exact = struct.pack("=Q", 12_500_000_000)  # and what tc says for 100 Gbit/s beside it
+    assert said[netem.TCA_HTB_RATE64] == said[netem.TCA_HTB_CEIL64] == exact
+
+
+def test_a_leaf_says_what_tc_says_and_the_exact_times() -> None:
+    shape = Shape(delay_us=50_000, jitter_us=5_000, corrupt=0.1, rate_bps=8_000_000)
+    message = netem.set_leaf(3, 1, shape)
+    assert message.type == 36 and message.flags == NLM_F_CREATE | NLM_F_REPLACE
+    assert message.body[: HEAD + 12] == TC_LEAF[: HEAD + 12]
+    ours, tcs = netem_of(message.body), netem_of(TC_LEAF)
+    assert ours[0] == tcs[0]
+    assert tcs[1].items() <= ours[1].items()
+    assert ours[1][netem.TCA_NETEM_LATENCY64] == struct.pack("=q", 50_000_000)
+    assert ours[1][netem.TCA_NETEM_JITTER64] == struct.pack("=q", 5_000_000)
+    uniform = struct.unpack("=4096h", ours[1][netem.TCA_NETEM_DELAY_DIST])
+    assert uniform[0] == -uniform[-1] == -SIGMA + 2
+
+
+def test_reordering_sends_the_rest_at_once() -> None:
+    """30 % are held back evenly up to 10 ms: netem's `delay 5ms 5ms reorder 70% gap 1`."""
+    ours = netem_of(netem.set_leaf(3, 1, Shape(reorder=0.3, reorder_us=10_000)).body)
+    tcs = netem_of(TC_REORDER)
+    assert ours[0] == tcs[0]
+    assert tcs[1].items() <= ours[1].items()
+
+
+def test_a_rate_beyond_32_bits() -> None:
+    ours = netem_of(netem.set_leaf(3, 1, Shape(rate_bps=80_000_000_000)).body)[1]
+    assert attributes(TC_FAST).items() <= ours.items()
+
+
+@given(
+    st.integers(0, 60_000_000),
+    st.integers(0, 60_000_000),
+    st.floats(0, 1),
+    st.sampled_from(DISTRIBUTIONS),
+)
+def test_every_change_says_everything(delay: int, jitter: int, corrupt: float, name: str) -> None:
+    """netem keeps what a change does not mention: a corruption, a rate, a table of before."""
+    shape = Shape(delay_us=delay, jitter_us=jitter, corrupt=corrupt, distribution=name)
+    said = netem_of(netem.set_leaf(3, 1, shape).body)[1]
+    assert said[netem.TCA_NETEM_CORRUPT] == struct.pack("=II", round(corrupt * (2**32 - 1)), 0)
+    assert said[netem.TCA_NETEM_RATE] == bytes(16)
+    if jitter:
+        packed = struct.pack("=4096h", *table(name))
+        assert said[netem.TCA_NETEM_DELAY_DIST] == packed
+
+
+def test_what_netem_cannot_do_beside_others() -> None:
+    assert Shape(delay_us=5, jitter_us=5, corrupt=0.5, rate_bps=5_000).fits_netem
+    assert Shape(reorder=0.5, reorder_us=5).fits_netem
+    assert not Shape(reorder=0.5, reorder_us=5, delay_us=5).fits_netem
+    assert not Shape(duplicate=0.5).fits_netem
+
+
+def test_removing() -> None:
+    assert netem.remove_class(3, 1).type == 41
+    root = tc.remove_root(3, netem.ROOT)
+    assert (root.type, root.flags) == (37, 0)
+    assert struct.unpack_from("=BxxxiIII", root.body) == (0, 3, netem.ROOT, tc.TC_H_ROOT, 0)
