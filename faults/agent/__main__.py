@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from faults.agent.probe import PORT
+from faults.agent.processes import SCOPE
 from faults.agent.server import Operations, Server
 
 
@@ -18,7 +19,15 @@ def main() -> None:
         default=120.0,
         help="how long to stay, healed, after the controller is gone (default: %(default)s)",
     )
+    parser.add_argument(
+        "--target-pid",
+        type=int,
+        default=None,
+        help="act on the container in which this process of the host runs, not on this one",
+    )
     options = parser.parse_args()
+    if options.target_pid is not None:
+        SCOPE.confine_to(options.target_pid)
     Server(Operations(options.probe_port), options.linger_s).serve()
 
 

@@ -89,11 +89,13 @@ class Side(Enum):
 def drop_program(loss: Mapping[str, float]) -> Program:
     """The program that drops packets to each address with its probability (1.0: always).
 
-    For the egress. Addresses are IPv4, IPv6, or hardware addresses such as 02:42:ac:11:00:02.
+    For the egress. Addresses are IPv4, IPv6, or hardware addresses such as 02:42:ac:11:00:02;
+    ANY_OTHER stands for all IP addresses that are not named.
     Raises BadRequest for what is no address, no probability, or more than fits a program.
     """
     actions = {address: _drop(address, share) for address, share in loss.items()}
-    return _by_address(Side.DESTINATION, actions, PASS)
+    rest = actions.pop(ANY_OTHER, None)
+    return _by_address(Side.DESTINATION, actions, PASS, rest=rest)
 
 
 def receive_program(
@@ -120,7 +122,8 @@ def receive_program(
         ]
         for address, share in loss.items()
     }
-    return _by_address(Side.SOURCE, actions, PASS, silent)
+    rest = actions.pop(ANY_OTHER, None)
+    return _by_address(Side.SOURCE, actions, PASS, silent, rest)
 
 
 def class_program(classes: Mapping[str, int]) -> Program:

@@ -24,11 +24,13 @@ from faults.agent import assembly
 from faults.agent.assembly import NONE, TRUE, Skew, Skews
 from faults.agent.errors import AgentError, Failed
 from faults.agent.patched_process import PatchedProcess, Reading, open_process
-from faults.agent.processes import NodeProcesses, Process, is_engines, processes
+from faults.agent.processes import SCOPE, NodeProcesses, Process, is_engines, processes
 from faults.agent.synchronized_start import Wait, no_wait, poll_until
 from faults.agent.vdso import Library, Memory, ProcessGone, base_of
 
 KEEPER_EVERY_S: Final = 0.005
+KEEPER_CONFINED_EVERY_S: Final = 0.05
+"""From the host's PID namespace there are many more processes to look at."""
 AWAIT_EVERY_S: Final = 0.0005
 SWEEPS: Final = 2
 """Healing looks twice: a fork during the first sweep may have inherited what was not healed yet."""
@@ -223,7 +225,8 @@ class Clock:
             self._keeper.start()
 
     def _keep_on(self) -> None:
-        while not self._stop.wait(KEEPER_EVERY_S):
+        every_s = KEEPER_EVERY_S if SCOPE.namespace is None else KEEPER_CONFINED_EVERY_S
+        while not self._stop.wait(every_s):
             with self._lock, suppress(AgentError, OSError):
                 if self.active:
                     self.apply()

@@ -72,11 +72,42 @@ def read_process(pid: int) -> Process | None:
         return None
 
 
+class Scope:
+    """Whose processes are the node's: all in this PID namespace but the agent's own; or, for an
+    agent that looks from the host's PID namespace, all in the namespace of one container."""
+
+    namespace: str | None = None
+
+    def confine_to(self, pid: int) -> None:
+        """The node is the container in which `pid` runs. Raises Unsupported, for one that runs in
+        the agent's own namespace: that would be the host."""
+        self.namespace = namespace_of(pid)
+        if self.namespace in (None, namespace_of(os.getpid())):
+            raise Unsupported(
+                f"process {pid} is gone, or has no PID namespace of its own",
+                "name a container that runs, and not with the host's PID namespace",
+            )
+
+    def holds(self, pid: int) -> bool:
+        return self.namespace is None or namespace_of(pid) == self.namespace
+
+
+SCOPE = Scope()
+
+
+def namespace_of(pid: int) -> str | None:
+    """The PID namespace of a process, such as "pid:[4026531836]"; None when it is gone."""
+    try:
+        return os.readlink(PROC / str(pid) / "ns" / "pid")  # noqa: PTH115
+    except OSError:
+        return None
+
+
 def processes() -> list[Process]:
     """The node's processes that live, by pid: not the agent, no zombies."""
     own = os.getpid()
     pids = sorted(int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208
-    pids = [pid for pid in pids if pid != own and pid not in HELPERS]
+    pids = [pid for pid in pids if pid != own and pid not in HELPERS and SCOPE.holds(pid)]
     found = (read_process(pid) for pid in pids)
     return [p for p in found if p is not None and p.state not in DEAD]
 
@@ -108,7 +139,10 @@ def is_stopped(pid: int) -> bool:
 
 
 def require_own_namespace() -> None:
-    """Raises Unsupported unless this is process 1, and /proc is that namespace's."""
+    """Raises Unsupported unless this is process 1, and /proc is that namespace's; or the agent is
+    confined to a container's processes."""
+    if SCOPE.namespace is not None:
+        return
     if os.getpid() != 1 or os.readlink("/proc/self") != "1":  # noqa: PTH115
         raise Unsupported(
             f"the agent is process {os.getpid()}, not process 1 of a PID namespace of its own",
@@ -215,6 +249,8 @@ class NodeProcesses:
                         os.kill(pid, signal.SIGCONT)
 
     def _signal_all(self, number: int) -> bool:
+        if SCOPE.namespace is not None:
+            return _signal_each(number)
         try:
             os.kill(-1, number)
         except ProcessLookupError:
@@ -236,6 +272,17 @@ class NodeProcesses:
             f"{complaint} within {SETTLE_S:.0f} s: {states}",
             "a thread in state D waits for a device: look at the host's disk",
         )
+
+
+def _signal_each(number: int) -> bool:
+    """For a confined agent; again while a fork may have got away."""
+    found: set[int] = set()
+    while new := {p.pid for p in processes()} - found:
+        for pid in new:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        found |= new
+    return bool(found)
 
 
 def _alive(victims: list[Process]) -> list[Process]:

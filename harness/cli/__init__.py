@@ -87,6 +87,11 @@ COMMANDS: Final = {
         "convert",
         "Write the history in SOURCE (a file or a folder) to TARGET in another format.",
     ),
+    "inject": Where(
+        "inject",
+        "inject",
+        "Inject faults into CONTAINERS that somebody else started, show the evidence, and heal.",
+    ),
     "doctor": Where(
         "doctor",
         "doctor",

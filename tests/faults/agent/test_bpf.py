@@ -246,3 +246,20 @@ def test_the_encoding_is_the_kernels() -> None:
 def test_nonsense_is_refused(loss: dict[str, float], words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         drop_program(loss)
+
+
+@given(ADDRESSES_V4, ADDRESSES_V4)
+def test_every_other_address_can_be_meant_and_address_resolution_passes(a: str, b: str) -> None:
+    all_sent, all_received = drop_program({ANY_OTHER: 1.0}), receive_program({ANY_OTHER: 1.0})
+    for program, side in ((all_sent, 16), (all_received, 12)):
+        packet = bytearray(40)
+        packet[side : side + 4] = socket.inet_aton(a)
+        assert run(program, bpf.IPV4, bytes(packet)) == DROP
+        assert run(program, ARP, bytes(packet)) == PASS
+    named = drop_program({a: 1.0}) if a != b else drop_program({})
+    packet = bytearray(40)
+    packet[16:20] = socket.inet_aton(b)
+    assert run(named, bpf.IPV4, bytes(packet)) == PASS
+    half = drop_program({a: 1.0, ANY_OTHER: 0.5})
+    packet[16:20] = socket.inet_aton(a)
+    assert run(half, bpf.IPV4, bytes(packet), iter(())) == DROP

@@ -34,6 +34,9 @@ class Resources:
         self._processes = processes
         self._quotas: dict[int, dict[str, int]] = {node: {} for node in cluster.pods}
         self._limits: dict[int, dict[str, int]] = {node: {} for node in cluster.pods}
+        self._quota_before: dict[int, int] = {}
+        self._limit_before: dict[int, int] = {}
+        """What stood there before the first fault: somebody may have set a limit."""
 
     def handlers(self) -> Handlers:
         each = self._cluster.each
@@ -56,7 +59,9 @@ class Resources:
         active.pop(identity, None)
         if percent is not None:
             active[identity] = max(CPU_QUOTA_LEAST_US, limits.PERIOD_US * percent // 100)
-        quota_us = min(active.values(), default=-1)
+        if node not in self._quota_before:
+            self._quota_before[node] = await self._ask(limits.cpu_quota_us, node) or -1
+        quota_us = min(active.values(), default=self._quota_before[node])
         before = await self._throttling(node)
         done_ns = await self._ask(limits.limit_cpu, node, quota_us)
         shown_us = await self._ask(limits.cpu_quota_us, node)
@@ -110,8 +115,9 @@ class Resources:
 
     async def _set_memory(self, node: int) -> FaultReport:
         cluster = self._cluster
-        wanted = min(self._limits[node].values(), default=limits.NO_LIMIT)
         shown_before = await self._ask(limits.memory_limit, node)
+        before = self._limit_before.setdefault(node, shown_before or limits.NO_LIMIT)
+        wanted = min(self._limits[node].values(), default=before)
         done_ns = await self._ask(limits.limit_memory, node, wanted)
         shown = await self._ask(limits.memory_limit, node)
         right = shown == wanted

@@ -1,0 +1,216 @@
+"""`antipaxos inject`: faults in containers that somebody else started."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+import click
+from rich.console import Console
+
+from faults.description import Fault
+from faults.link_fault import DIRECTIONS
+from faults.shapes import SHAPES
+from harness.cli.options import Duration
+from harness.errors import UsageError
+from harness.inject import wanted
+from harness.inject.session import Session
+from harness.runtimes.interface import FaultReport
+
+Fields = dict[str, Any]
+
+
+def _pair(
+    text: str, first: Callable[[str], int], second: Callable[[str], int], default: str
+) -> tuple[int, int]:
+    """ "30%,20ms": two amounts, of which the second may be left out."""
+    one, _, other = text.partition(",")
+    return first(one), second(other or default)
+
+
+def _delay(text: str) -> Fields:
+    by, jitter = _pair(text, wanted.time_us, wanted.time_us, "0s")
+    return {"delay_us": by, "jitter_us": jitter}
+
+
+def _duplicate(text: str) -> Fields:
+    share, spread = _pair(text, wanted.percent, wanted.time_us, "1ms")
+    return {"percent": share, "spread_us": spread}
+
+
+def _reorder(text: str) -> Fields:
+    share, window = _pair(text, wanted.percent, wanted.time_us, "20ms")
+    return {"percent": share, "window_us": window}
+
+
+def _strobe(text: str) -> Fields:
+    offset, period = _pair(text, wanted.time_us, wanted.time_us, "200ms")
+    return {"offset_us": offset, "period_us": period}
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no whole number") from None
+
+
+READERS: Final[dict[str, Callable[[str], Fields]]] = {
+    "partition": lambda text: {"shape": text},
+    "loss": lambda text: {"percent": wanted.percent(text)},
+    "delay": _delay,
+    "duplicate": _duplicate,
+    "reorder": _reorder,
+    "corrupt": lambda text: {"percent": wanted.percent(text)},
+    "rate": lambda text: {"kbps": wanted.rate_kbps(text)},
+    "clock": lambda text: {"offset_us": wanted.time_us(text)},
+    "drift": lambda text: {"ppm": _whole(text)},
+    "strobe": _strobe,
+    "monotonic": lambda text: {"offset_us": wanted.time_us(text)},
+    "slow-cpu": lambda text: {"percent": wanted.percent(text)},
+    "memory": lambda text: {"spare_kib": wanted.size_kib(text)},
+}
+"""How the value of each option is read."""
+
+
+@click.command()
+@click.argument("containers", nargs=-1, required=True)
+@click.option(
+    "--to",
+    multiple=True,
+    metavar="CONTAINER",
+    help="Of links, only those with this container; default: with everybody. Repeatable.",
+)
+@click.option(
+    "--direction",
+    type=click.Choice(DIRECTIONS),
+    default="out",
+    show_default=True,
+    help="Of links: what the containers send, what they receive, or both.",
+)
+@click.option("--partition", metavar="SHAPE", help=f"Cut them off: {', '.join(SHAPES[:-1])}.")
+@click.option("--loss", metavar="SHARE", help='Packets are lost: "10%".')
+@click.option("--delay", metavar="TIME[,JITTER]", help='Packets are late: "50ms", "50ms,20ms".')
+@click.option("--duplicate", metavar="SHARE[,SPREAD]", help='Packets come twice: "20%,5ms".')
+@click.option("--reorder", metavar="SHARE[,WINDOW]", help='Packets are overtaken: "30%,20ms".')
+@click.option("--corrupt", metavar="SHARE", help="Packets have a flipped bit.")
+@click.option("--rate", metavar="RATE", help='So much passes: "500kbit".')
+@click.option("--clock", metavar="TIME", help='The wall clock is off: "+1h", "-30s".')
+@click.option("--drift", metavar="PPM", help="Clocks run so many millionths too fast.")
+@click.option("--strobe", metavar="TIME[,PERIOD]", help='The wall clock jumps: "5s,200ms".')
+@click.option("--monotonic", metavar="TIME", help="The monotonic clock jumps ahead, for good.")
+@click.option("--pause", is_flag=True, help="All processes stand still.")
+@click.option("--slow-cpu", metavar="SHARE", help="So much of one processor.")
+@click.option("--memory", metavar="SIZE", help='So much more memory than is used: "16MiB".')
+@click.option(
+    "--for",
+    "for_us",
+    type=Duration(),
+    default=None,
+    help="How long; default: until Ctrl-C.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def inject(
+    containers: tuple[str, ...],
+    to: tuple[str, ...],
+    direction: str,
+    for_us: int | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Inject faults into CONTAINERS that somebody else started, show the evidence, and heal.
+
+    \b
+    antipaxos inject web-1 --delay 50ms --for 30s
+    antipaxos inject db-1 db-2 db-3 --partition isolate
+    antipaxos inject db-1 --to db-2 --loss 10% --clock +1h
+
+    An agent joins each container's network, and acts on its processes from outside; the containers
+    need no tools and no privileges. Everything heals at the end, at Ctrl-C, and when this program
+    is killed. Exits with 0 when every fault took effect and ended, else with 2.
+    """
+    asked = [(kind, read(said)) for kind, read in READERS.items() if (said := _said(options, kind))]
+    if options["pause"]:
+        asked.append(("pause", {}))
+    if not asked:
+        raise UsageError("say which fault", remedy="antipaxos inject --help lists them")
+    counts = (len(containers), len(to))
+    faults = [
+        wanted.fault_for(kind, kind, *counts, direction=direction, **fields)
+        for kind, fields in asked
+    ]
+    console = Console(stderr=as_json)
+
+    def say(text: str) -> None:
+        console.print(text, style="dim")
+
+    with _stoppable() as stop, Session([*containers, *to], say) as session:
+        ok = _for_a_while(session, faults, stop, for_us, _printer(console, as_json))
+    return 0 if ok else 2
+
+
+def _said(options: dict[str, Any], kind: str) -> str | None:
+    return options.get(kind.replace("-", "_"))
+
+
+def _for_a_while(
+    session: Session,
+    faults: list[Fault],
+    stop: threading.Event,
+    for_us: int | None,
+    tell: Callable[[str, Fault, FaultReport], None],
+) -> bool:
+    """Inject all, wait, heal all in the opposite order; whether all of that is proven."""
+    ok, injected = True, []
+    try:
+        for fault in faults:
+            injected.append(fault)
+            report = session.inject(fault)
+            tell("injected", fault, report)
+            ok = ok and report.verified
+        if ok:
+            stop.wait(None if for_us is None else for_us / 1e6)
+    finally:
+        for fault in reversed(injected):
+            report = session.heal(fault)
+            tell("healed", fault, report)
+            ok = ok and report.verified
+    return ok
+
+
+def _printer(console: Console, as_json: bool) -> Callable[[str, Fault, FaultReport], None]:
+    def tell(what: str, fault: Fault, report: FaultReport) -> None:
+        if as_json:
+            line = {"what": what, "fault": fault.to_json(), **report.to_json()}
+            click.echo(json.dumps(line))
+            return
+        mark = "[green]✓[/]" if report.verified else "[red]✗[/]"
+        console.print(f"{mark} {what} {fault.kind}", highlight=False)
+        if report.problem:
+            console.print(f"  {report.problem}", highlight=False, markup=False)
+        console.print(
+            f"  {json.dumps(report.evidence)}", style="dim", highlight=False, markup=False
+        )
+
+    return tell
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM end the waiting; what follows is healed in peace."""
+    stop = threading.Event()
+
+    def ask(_: int, __: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,95 @@
+"""From what a person asks for to faults: amounts with units, and whom they concern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from faults.description import BadFault, Fault
+from faults.kinds import KINDS, fault_from_json
+from faults.link_fault import DIRECTIONS, LinkFault
+from harness.errors import UsageError
+
+TIMES_US: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
+SIZES_KIB: Final = {"kib": 1, "mib": 1 << 10, "gib": 1 << 20}
+RATES_KBPS: Final = {"kbit": 1, "mbit": 1_000, "gbit": 1_000_000}
+ISOLATED: Final = "isolate"
+
+
+def time_us(text: str | float) -> int:
+    """ "50ms", "-1.5s", "+1h": microseconds. Raises UsageError."""
+    return round(_amount(text, TIMES_US, 'a time such as "50ms" or "-1h"'))
+
+
+def size_kib(text: str | float) -> int:
+    """ "16MiB". Raises UsageError."""
+    return round(_amount(text, SIZES_KIB, 'a size such as "16MiB"'))
+
+
+def rate_kbps(text: str | float) -> int:
+    """ "1mbit". Raises UsageError."""
+    return round(_amount(text, RATES_KBPS, 'a rate such as "500kbit" or "1mbit"'))
+
+
+def percent(text: str | float) -> int:
+    """ "10%" or 10. Raises UsageError."""
+    return round(_amount(str(text).removesuffix("%") + "%", {"%": 1}, 'a share such as "10%"'))
+
+
+def _amount(text: str | float, units: dict[str, int], wanted: str) -> float:
+    found = re.fullmatch(r"\s*([-+]?\d+(?:\.\d+)?)\s*([a-z%]+)\s*", str(text).lower())
+    if found is None or found[2] not in units:
+        raise UsageError(f"{text!r} is not {wanted}")
+    return float(found[1]) * units[found[2]]
+
+
+def fault_for(
+    kind: str,
+    identity: str,
+    count: int,
+    others: int = 0,
+    *,
+    direction: str = "out",
+    **fields: Any,
+) -> Fault:
+    """A fault of the first `count` containers of a session; of a link fault, towards the `others`
+    that follow them, or towards everybody where there are none. Raises UsageError."""
+    if kind not in KINDS:
+        raise UsageError(f"no fault kind {kind!r}; there are {', '.join(KINDS)}")
+    nodes = tuple(range(1, count + 1))
+    if kind == "partition" and count == 1 and not others:
+        if fields.get("shape", ISOLATED) != ISOLATED:
+            raise UsageError(
+                f"the shape {fields['shape']} needs more than one container",
+                remedy="name all containers that are to be cut from one another",
+            )
+        kind, direction, fields = "loss", "both", {"percent": 100}
+    if issubclass(KINDS[kind].fault, LinkFault):
+        fields |= _links(nodes, others, direction)
+    elif kind == "partition":
+        fields.setdefault("shape", ISOLATED)
+        nodes = nodes[: _singled_out(fields["shape"], count, others)]
+    times = {"start_us": 0, "duration_us": 0}
+    try:
+        return fault_from_json({"kind": kind, "id": identity, "nodes": nodes, **times, **fields})
+    except BadFault as error:
+        raise UsageError(str(error)) from None
+
+
+def _links(nodes: Sequence[int], others: int, direction: str) -> dict[str, Any]:
+    if direction not in DIRECTIONS:
+        raise UsageError(f"no direction {direction!r}; there are {', '.join(DIRECTIONS)}")
+    if not others:
+        return {"direction": direction, "clients": True}
+    targets = range(len(nodes) + 1, len(nodes) + others + 1)
+    out = [(a, b) for a in nodes for b in targets] if direction != "in" else []
+    into = [(b, a) for a in nodes for b in targets] if direction != "out" else []
+    return {"direction": direction, "links": tuple(out + into)}
+
+
+def _singled_out(shape: str, count: int, others: int) -> int:
+    """How many of the containers a shape singles out: those against `others`, or a half, or one."""
+    if others:
+        return count
+    return {"halves": count // 2, "majorities-ring": count}.get(shape, 1)
