@@ -119,7 +119,7 @@ def _faults(evidence: Evidence) -> Iterator[Line]:
 
 def _targets(evidence: Evidence) -> Iterator[Line]:
     """Whether faults met the leader, and one another."""
-    leaders = evidence.logs.leaders()
+    leaders = evidence.logs.leaders()  # as they said: also one that this fault takes down
     if leaders and evidence.bands:
         hit = sum(_leader_at(leaders, b.asked_us) in b.nodes for b in evidence.bands if b.strikes)
         yield bool(hit), f"{hit or 'no'} of {len(evidence.bands)} faults struck the leader"
@@ -146,7 +146,7 @@ def _protocol(evidence: Evidence) -> Iterator[Line]:
         return
     count = Counter(line[2] for line in evidence.logs.lines)
     if protocol not in LEADERLESS:
-        changes = max(0, sum(1 for e in evidence.logs.leaders() if e["node"]) - 1)
+        changes = max(0, sum(1 for e in evidence.logs.leaders(evidence.bands) if e["node"]) - 1)
         yield (
             bool(changes),
             f"the leader changed {_times(changes)}" if changes else ("the leader never changed"),

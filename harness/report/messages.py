@@ -21,7 +21,8 @@ STORY: Final = "story.txt"
 MESSAGES_MAX: Final = 500_000
 FIELDS_MAX: Final = 600
 """Characters of a message's fields that are kept for the page."""
-_TIMED = re.compile(r"^\s*(\d+\.\d{3,9})\s")
+_TIMED = re.compile(r"^\s*(\d+\.\d{6})\s\s")
+"""A line of the story's table, as against one of its end, which may name times in passing."""
 
 
 def messages_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:

@@ -8,12 +8,13 @@ what both sides recorded: a command is decided after it was invoked.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from harness.report.columns import Encoded, Names, Texts, encode_numbers
+from harness.report.fault_bands import FaultBand
 from histories.events import NEMESIS, Event, Json
 from histories.folder import RunFolder
 
@@ -34,6 +35,8 @@ MARKS: Final = {
     "election": "election",
 }
 """Log events that become marks on the timeline."""
+ENDS: Final = frozenset(("step-down", "recovered", "crash", "stopped"))
+"""Log events after which a node does not lead any more."""
 
 
 @dataclass
@@ -74,16 +77,28 @@ class NodeLogs:
             found.append({"at_us": at_us, "node": node, "kind": kind, "text": text})
         return found
 
-    def leaders(self) -> list[dict[str, Json]]:
+    def leaders(self, bands: Sequence[FaultBand] = ()) -> list[dict[str, Json]]:
         """Who said that it leads, and since when: {at_us, node, term}; node 0 where the leader
-        stepped down or started again, and nobody has followed yet."""
+        stepped down, was taken down by one of the faults or started again, and nobody has
+        followed yet."""
+        said = [
+            (at_us, node, event, _term(about))
+            for (at_us, node, event, _), about in zip(self.lines, self.abouts, strict=True)
+            if event == "leading" or event in ENDS
+        ]
+        taken = [
+            (band.moments_us.get(f"n{node}", band.proven_us), node, "down", "")
+            for band in bands
+            if band.effect == "down" and band.strikes and band.proven_us is not None
+            for node in band.nodes
+        ]
         found: list[dict[str, Json]] = []
         leader = 0
-        for (at_us, node, event, _), about in zip(self.lines, self.abouts, strict=True):
+        for at_us, node, event, term in sorted(said + taken, key=lambda entry: entry[0]):
             if event == "leading":
                 leader = node
-                found.append({"at_us": at_us, "node": node, "term": _term(about)})
-            elif node == leader and event in ("step-down", "recovered", "crash", "stopped"):
+                found.append({"at_us": at_us, "node": node, "term": term})
+            elif node == leader:
                 leader = 0
                 found.append({"at_us": at_us, "node": 0, "term": ""})
         return found

@@ -113,7 +113,7 @@ def _faults(bands: list[FaultBand], data: RunData) -> Iterator[Entry]:
 
 
 def _leaders(data: RunData) -> Iterator[Entry]:
-    entries = data.logs.leaders()
+    entries = data.logs.leaders(data.bands)
     last_us = data.events[-1].time // 1000 if data.events else 0
     for number, entry in enumerate(entries):
         if not entry["node"]:

@@ -20,6 +20,7 @@ from harness.report.fault_bands import FaultBand, fault_bands
 from harness.report.messages import messages_of, story_of
 from harness.report.node_logs import NodeLogs, node_logs
 from harness.report.operations import OUTCOMES, Operations, operations_of
+from harness.report.processes import processes_of
 from harness.report.settings import flat_settings
 from harness.run.config import RunConfig
 from harness.run.engine import again
@@ -156,7 +157,7 @@ def bundle(data: RunData, *, live: bool = False) -> dict[str, Json]:
             "columns": columns,
         },
         "faults": [band.to_json() for band in data.bands],
-        "leaders": data.logs.leaders(),
+        "leaders": data.logs.leaders(data.bands),
         "marks": data.logs.marks(),
         "failing": failing,
         "disagreements": disagreements(
@@ -168,6 +169,7 @@ def bundle(data: RunData, *, live: bool = False) -> dict[str, Json]:
         ),
         "logs": data.logs.encode(texts),
         "messages": messages_of(data.folder, texts),
+        "processes": processes_of(data.folder, texts),
         "story": story_of(data.folder),
         "is_running": live,
     }

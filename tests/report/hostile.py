@@ -55,7 +55,7 @@ def hostile_folder(store: Path) -> RunFolder:
     folder.node_log(1).write_text(f"{line}\n{bad}\n", encoding="utf-8")
     record = {"time": 1000, "slot": bad, "ballot": [1, 2], "commands": [[1, 1, bad, bad, bad]]}
     folder.node_decided(1).write_text(json.dumps(record) + "\n", encoding="utf-8")
-    (folder.path / "story.txt").write_text(f"  0.001000 {bad}\n", encoding="utf-8")
+    (folder.path / "story.txt").write_text(f"  0.001000   {bad}\n", encoding="utf-8")
     message = {"sent_us": 5, "departs_us": 5, "arrives_us": None, "source": 1, "target": 2}
     text = json.dumps(message | {"kind": bad, "fields": {bad: bad}, "reason": bad})
     folder.messages.write_text(text + "\n", encoding="utf-8")

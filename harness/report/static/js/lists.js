@@ -82,7 +82,7 @@
     let marked = [];
     view.on('cursor', A.perFrame(() => {
       const timed = lines.filter((line) => line.at_us !== null && line.at_us <= view.moment);
-      const last = timed.at(-1)?.at_us;
+      const last = timed.reduce((most, line) => Math.max(most, line.at_us), -1);
       marked.forEach((line) => line.words.classList.remove('now'));
       marked = timed.filter((line) => line.at_us === last);
       marked.forEach((line) => line.words.classList.add('now'));

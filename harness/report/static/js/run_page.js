@@ -84,6 +84,7 @@
       timeline.revealLane(place.number);
     };
     timeline.onfailing = openAtFailure;
+    timeline.goTo = goTo;
     A.operationDetails(details, model, -1, goTo);
     controls(model, timeline, openAtFailure);
     return { timeline, goTo, openAtFailure };
@@ -214,19 +215,33 @@
   async function messagesSection(model, text) {
     const { document } = model;
     section('messages', document.messages || document.story.length);
-    const [diagram, story, counts] = ['diagram-host', 'story-host', 'message-counts-host'].map(A.byId);
-    [diagram, story, counts].forEach(A.clear);
+    const [diagram, story, counts, final] = ['diagram-host', 'story-host', 'message-counts-host', 'final-host'].map(A.byId);
+    [diagram, story, counts, final].forEach(A.clear);
     counts.hidden = !document.messages;
+    const { processes } = document;
     if (document.messages) {
       const messages = { ...document.messages, columns: await A.decodeColumns(document.messages.columns), text };
-      A.page.spacetime = new A.SpaceTime(diagram, model, messages);
-      messageCounts(counts, model, messages);
+      const writes = processes && { ...processes, columns: await A.decodeColumns(processes.columns), text };
+      A.page.spacetime = new A.SpaceTime(diagram, model, messages, writes);
+      messageCounts(counts, model, messages, writes);
     } else diagram.append(A.el('p', { class: 'hint' }, 'This folder holds no messages: simulated runs record them in nodes/messages.jsonl.'));
+    story.hidden = !document.story.length;
     if (document.story.length) A.story(story, model);
-    else story.hidden = true;
+    final.hidden = !processes?.final.length;
+    if (processes?.final.length) finalStates(final, processes.final);
   }
 
-  function messageCounts(host, { operations }, { columns, kinds, count }) {
+  // What the replicas believed when the run ended.
+  function finalStates(host, states) {
+    A.table(host, [
+      { name: 'node', text: (s) => `n${s.node}` },
+      ...['process', 'role', 'leader', 'ballot'].map((name) => ({ name, text: (s) => s[name] })),
+      { name: 'applied', text: (s) => s.applied, numeric: true },
+      { name: 'the store', text: (s) => s.values, node: (s) => A.el('code', { class: 'store' }, s.values) },
+    ], { rows: states.slice(), caption: 'What the replicas believed when the run ended' });
+  }
+
+  function messageCounts(host, { operations }, { columns, kinds, count }, writes) {
     let answered = 0;
     for (let n = 0; n < operations.count; n++) answered += operations.answered(n);
     const rows = kinds.map((kind, i) => ({ kind, i, sent: 0, lost: 0, waited: 0 })).slice(1);
@@ -244,6 +259,7 @@
       { name: 'lost', text: (r) => A.count(r.lost), sort: (r) => r.lost, numeric: true },
       { name: 'waited for an fsync', text: (r) => A.count(r.waited), sort: (r) => r.waited, numeric: true },
     ], { rows, sorted: [1, true], caption: `Messages between nodes: ${A.count(count)}, ${per(count)} per answered operation` });
+    if (writes) host.append(A.el('p', {}, `Fsyncs: ${A.count(writes.fsyncs)}, ${per(writes.fsyncs)} per answered operation, for ${A.count(writes.count)} records written.`));
   }
 
   async function logsSection(model, text) {

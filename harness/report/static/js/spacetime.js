@@ -5,14 +5,17 @@
   const A = (globalThis.antipaxos ??= {});
 
   const LANE = 58;
-  const TOP = 24;
+  const AXIS = 24;
+  const CLIENTS = 24;
+  const TOP = AXIS + CLIENTS;
   const ARROWS_MAX = 1500;
-  const LABELS_MAX = 60;
+  const LABELS_MAX = 90;
+  const OPERATIONS_MAX = 400;
 
   A.SpaceTime = class {
-    // `messages`: {columns, kinds, reasons, text, …} decoded
-    constructor(host, { document, faults, view }, messages) {
-      Object.assign(this, { document, faults, view, messages });
+    // `messages` and `writes` (or null): {columns, kinds, text, count, …} decoded
+    constructor(host, { document, operations, faults, view }, messages, writes) {
+      Object.assign(this, { document, operations, faults, view, messages, writes });
       this.colours = A.colours();
       this.rows = A.nodeRows(document, faults, view.max);
       this.hidden = new Set();
@@ -80,16 +83,33 @@
       context.rect(gutter, 0, width - gutter, height);
       context.clip();
       A.paintAxis(context, this.view, this.box, this.colours);
-      A.paintBands(context, this.faults, this.view, { ...this.box, top: TOP - 4 }, this.colours);
+      A.paintBands(context, this.faults, this.view, { ...this.box, top: AXIS - 4 }, this.colours);
       this.rows.forEach((row) => A.paintNodeRow(context, row, this.view, this.box, this.lane(row.node) - 9, 18, this.colours));
+      this.#operations(context);
       this.shown = this.visible();
       if (this.shown.length > ARROWS_MAX) this.#density(context);
-      else this.#arrows(context);
+      else {
+        this.#writes(context);
+        this.#arrows(context);
+      }
       context.restore();
       this.#labels(context, gutter);
       this.note.textContent = this.shown.length > ARROWS_MAX
         ? `${A.count(this.shown.length)} messages in view: bars show how many each node sent. Zoom in for arrows.`
-        : `${A.count(this.shown.length)} messages in view. A block at an arrow's foot is the wait for the node's disk; a cross is where one was lost.`;
+        : `${A.count(this.shown.length)} messages in view. Dots before an arrow are its wait for the disk, bars under a lane are records being written; a cross is where a message was lost.`;
+    }
+
+    // What clients asked meanwhile, in one row: where many overlap, the timeline above tells them apart.
+    #operations(context) {
+      const { start_us: start, count } = this.operations;
+      const longest = (this.operations.longest ??= this.operations.span_us.reduce((a, b) => Math.max(a, b), 0));
+      const first = A.lowerBound(start, this.view.from - longest, 0, count);
+      const last = A.lowerBound(start, this.view.to, 0, count, true);
+      if (last - first > OPERATIONS_MAX) return;
+      for (let n = first; n < last; n++) {
+        if (this.operations.end_us[n] < this.view.from) continue;
+        A.paintOperation(context, this.operations, n, this.box, AXIS + 2, 17, this.colours, (m) => this.operations.label(m));
+      }
     }
 
     #labels(context, gutter) {
@@ -97,12 +117,13 @@
       context.textAlign = 'right';
       context.textBaseline = 'middle';
       context.fillStyle = this.colours.ink;
+      context.fillText('clients', gutter - 8, AXIS + 11);
       for (const node of this.document.nodes) context.fillText(`n${node}`, gutter - 8, this.lane(node));
       const x = Math.round(this.box.x(this.view.moment)) + 0.5;
       if (x < gutter) return;
       context.strokeStyle = this.colours.accent;
       context.beginPath();
-      context.moveTo(x, TOP - 6);
+      context.moveTo(x, AXIS - 6);
       context.lineTo(x, this.box.bottom);
       context.stroke();
     }
@@ -119,14 +140,30 @@
       context.fillStyle = this.colours.plot1;
       for (const [node, line] of counts) {
         for (let i = 0; i < columns; i++) {
-          const size = line[i] ? Math.max(1, (line[i] / most) * (LANE / 2 - 12)) : 0;
+          const size = line[i] ? Math.max(1, Math.sqrt(line[i] / most) * (LANE / 2 - 12)) : 0;
           context.fillRect(this.box.left + i * 3, this.lane(node) - 8 - size, 2, size);
         }
       }
     }
 
+    // Records on their way to the disk: a bar under the lane until they are there, open where never.
+    #writes(context) {
+      if (!this.writes) return;
+      const { at_us: at, span_us: span, node } = this.writes.columns;
+      const longest = (this.writes.longest ??= span.reduce((a, b) => Math.max(a, b), 0));
+      const first = A.lowerBound(at, this.view.from - longest, 0, this.writes.count);
+      const last = A.lowerBound(at, this.view.to, 0, this.writes.count, true);
+      for (let w = first; w < last; w++) {
+        const [x, y] = [this.box.x(at[w]), this.lane(node[w]) + 5];
+        const width = Math.max(2, span[w] ? this.box.x(at[w] + span[w] - 1) - x : 14);
+        context.fillStyle = span[w] ? this.colours['fault-disk'] : A.hatch(context, this.colours.invalid);
+        context.fillRect(x, y, width, 4);
+      }
+    }
+
     #arrows(context) {
       const label = this.shown.length <= LABELS_MAX;
+      this.taken = [];
       for (const m of this.shown) this.#arrow(context, m, label);
       if (this.chosen !== undefined && this.shown.includes(this.chosen)) this.#arrow(context, this.chosen, true, true);
     }
@@ -150,9 +187,12 @@
       context.lineWidth = strong ? 2.5 : 1.1;
       context.globalAlpha = strong ? 1 : 0.8;
       if (x0 - foot > 1) {
-        context.fillStyle = this.colours['fault-disk'];
-        context.fillRect(foot, y0 - 3, x0 - foot, 6);
-        context.fillStyle = colour;
+        context.setLineDash([2, 2]);
+        context.beginPath();
+        context.moveTo(foot, y0);
+        context.lineTo(x0, y0);
+        context.stroke();
+        context.setLineDash([]);
       }
       if (lost) context.setLineDash([4, 3]);
       context.beginPath();
@@ -164,11 +204,18 @@
       else head(context, x0, y0, x1, y1);
       context.globalAlpha = 1;
       if (!label) return;
-      const down = y1 > y0 ? 1 : -1;
+      this.#label(context, kinds[columns.kind[m]], x0 + (x1 - x0) * 0.3 + 4, y0 + (y1 - y0) * 0.3);
+    }
+
+    // A label, unless it would cover another.
+    #label(context, words, x, y) {
       context.font = '10.5px system-ui, sans-serif';
+      const right = x + context.measureText(words).width + 4;
+      if (this.taken.some((box) => x < box.right && box.x < right && Math.abs(y - box.y) < 12)) return;
+      this.taken.push({ x, right, y });
       context.textAlign = 'left';
       context.fillStyle = this.colours.ink;
-      context.fillText(kinds[columns.kind[m]], x0 + (x1 - x0) * 0.3 + 4, y0 + (y1 - y0) * 0.3 + down * 2);
+      context.fillText(words, x, y);
     }
 
     // The message whose arrow is nearest to a point; undefined where none is near.
@@ -189,7 +236,7 @@
       this.chosen = m;
       if (m === undefined) this.told.textContent = '';
       else {
-        const how = columns.transit_us[m] ? `arrives after ${A.duration(columns.transit_us[m] - 1)}` : `lost: ${reasons[columns.reason[m]]}`;
+        const how = columns.transit_us[m] ? `arrives after ${A.duration(columns.transit_us[m] - 1)}` : `not delivered: ${reasons[columns.reason[m]]}`;
         const wait = columns.wait_us[m] ? `, waits ${A.duration(columns.wait_us[m])} for the disk` : '';
         this.told.textContent = A.visible(`${A.moment(this.sent[m])}  n${columns.source[m]} → n${columns.target[m]}  ${kinds[columns.kind[m]]}(${text(columns.fields[m])})${wait}, ${how}`);
       }

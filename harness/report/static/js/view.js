@@ -45,7 +45,8 @@
       this.#tell('range');
     }
     all() {
-      this.show(this.min, this.max);
+      [this.from, this.to] = [this.min, this.max];
+      this.#tell('range');
     }
     zoom(factor, at = (this.from + this.to) / 2) {
       const width = Math.min(this.max - this.min, Math.max(SHORTEST_US, this.width * factor));
