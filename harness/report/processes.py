@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from harness.report.columns import Names, Texts, encode_numbers
 from histories.events import Json
@@ -60,7 +60,7 @@ def processes_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:
     }
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return value.__class__ is int and 0 <= value < 1 << 53
 
 

@@ -123,9 +123,10 @@ def test_zooming_by_wheel_buttons_keys_and_drag(watched: Watched, tmp_path: Path
     before = page.evaluate(VIEW)
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    page.mouse.move(box["x"] + 800, box["y"] + 300)
+    low = box["y"] + box["height"] - 20
+    page.mouse.move(box["x"] + 800, low)
     page.mouse.down()
-    page.mouse.move(box["x"] + 600, box["y"] + 300, steps=5)
+    page.mouse.move(box["x"] + 600, low, steps=5)
     page.mouse.up()
     after = page.evaluate(VIEW)
     assert after[0] > before[0] and after[1] - after[0] == pytest.approx(before[1] - before[0])
