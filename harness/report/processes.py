@@ -39,8 +39,9 @@ def processes_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:
             final.append(_state(node, line))
         elif line.get("event") == "persist":
             durable_us = line.get("durable_us")
-            lasted = durable_us - at_us + 1 if _is_count(durable_us) else 0
-            if lasted > 0:
+            lasted = 0
+            if _is_count(durable_us):
+                lasted = durable_us - at_us + 1
                 syncs.add((node, durable_us))
             kind, text = kinds.number(str(line.get("kind"))), texts.number(_words(line))
             writes.append((at_us, max(0, lasted), node, kind, text))
