@@ -4,9 +4,9 @@ Clients work in a closed loop on one register: reads (50 %), writes (35 %) and c
 (15 %), every value drawn from a few. An operation takes effect at a random moment between its call
 and its return. A share of the writes and compare-and-sets never returns: half of those take effect
 at once, the others some time later, or never. A compare-and-set that does not match does not say
-what it saw. With `stale` one read returns a value that the register has not held since the read was
-called, once a share `stale` of the operations has begun; it may still be explained by an operation
-that never returned.
+what it saw. With `stale` one read, once that share of the operations has begun, returns a value
+that the register did not hold while the read was open and that nothing open with it writes: only an
+operation that never returned may still explain it.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ class _Open:
 
 @dataclass
 class _Register:
-    """The register, and every value that it has held: (from which step on, value)."""
+    """The register: every value that it has held, (from which step on, value), and every write that
+    has returned, (when, value)."""
 
-    draw: random.Random
     held: list[tuple[int, Json]] = field(default_factory=lambda: [(0, None)])
+    returned: list[tuple[int, Json]] = field(default_factory=list)
 
     def apply(self, op: _Open, step: int) -> None:
         now = self.held[-1][1]
@@ -68,14 +69,18 @@ class _Register:
             if op.matched:
                 self.held.append((step, op.value[1]))
 
-    def not_since(self, step: int, values: int) -> list[int]:
-        """The values that it has not held since this step."""
-        held = set()
+    def impossible(self, read: _Open, busy: list[_Open], values: int) -> list[int]:
+        """The values that the read cannot have seen."""
+        possible = {_written(op) for op in busy}
         for since, value in reversed(self.held):
-            held.add(value)
-            if since <= step:
+            possible.add(value)
+            if since <= read.called_at:
                 break
-        return [value for value in range(values) if value not in held]
+        for end, value in reversed(self.returned):
+            if end < read.called_at:
+                break
+            possible.add(value)
+        return [value for value in range(values) if value not in possible]
 
 
 def make(path: Path, shape: Repeated) -> None:
@@ -88,7 +93,7 @@ def make(path: Path, shape: Repeated) -> None:
 def events(shape: Repeated) -> list[dict[str, Json]]:
     """The history's events, as they stand in a file."""
     draw = random.Random(f"{shape}")
-    register, found = _Register(draw), []
+    register, found = _Register(), []
     idle = list(range(shape.clients))
     busy: list[_Open] = []
     late: list[_Open] = []
@@ -114,10 +119,11 @@ def events(shape: Repeated) -> list[dict[str, Json]]:
             found.append(_event(op, "info", op.value) | {"error": "timeout"})
             op.process, fresh = fresh, fresh + 1
         elif op.f == "read" and begun > stale_from:
-            wrong = register.not_since(op.called_at, shape.values)
+            wrong = register.impossible(op, busy, shape.values)
             if wrong:
                 op.answer, stale_from = draw.choice(wrong), shape.operations
         if not op.lost:
+            register.returned.append((step, _written(op)))
             found.append(_completion(op))
         idle.append(op.process)
     return found
@@ -132,6 +138,11 @@ def _begin(draw: random.Random, shape: Repeated, process: int, step: int) -> _Op
         return _Open(process, "write", draw.randrange(shape.values), step, lost)
     pair = [draw.randrange(shape.values), draw.randrange(shape.values)]
     return _Open(process, "cas", pair, step, lost)
+
+
+def _written(op: _Open) -> Json:
+    """What it puts there, or may put there."""
+    return op.value[1] if op.f == "cas" else op.value
 
 
 def _completion(op: _Open) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 _STATM: Final = Path("/proc/self/statm")
-LOOK: Final = 4096
+LOOK: Final = 256
 """Readers look at their budget every so many lines or events."""
 
 
@@ -40,12 +40,35 @@ class Budget:
         self.deadline = float("inf") if time_s is None else clock() + time_s
         self._memory = None if memory_bytes is None else resident_bytes() + memory_bytes
 
-    @classmethod
-    def until(cls, deadline: float) -> Budget:
-        """Time alone, until this moment of `time.monotonic`."""
-        budget = cls()
-        budget.deadline = deadline
+    def within(self, seconds: float) -> Budget:
+        """The same budget, for at most so many seconds from now."""
+        return self._until(min(self.deadline, self._clock() + seconds))
+
+    def beyond(self, seconds: float) -> Budget:
+        """The same budget with so many seconds more."""
+        return self._until(self.deadline + seconds)
+
+    def _until(self, deadline: float) -> Budget:
+        budget = Budget(clock=self._clock)
+        budget.deadline, budget._memory = deadline, self._memory
         return budget
+
+    @property
+    def left_s(self) -> float | None:
+        """The seconds that are left, at least 0; None where there is no limit."""
+        if self.deadline == float("inf"):
+            return None
+        return max(0.0, self.deadline - self._clock())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return self._clock() > self.deadline
+
+    def check_time(self) -> None:
+        """Raises LimitReached where the time is up, whatever the memory is."""
+        if self.is_over:
+            raise LimitReached("the time limit")
 
     def check(self, more_bytes: int = 0) -> None:
         """Raises LimitReached, also where `more_bytes` would be too many."""

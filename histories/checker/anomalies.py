@@ -7,9 +7,13 @@ is still evidence; its sentence then says no more than that no order explains it
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
+from histories.budget import UNLIMITED, Budget, LimitReached
 from histories.checker import container_anomalies
 from histories.checker.descriptions import described, left, name_of, saw, seconds, shown, wrote
 from histories.checker.string_anomalies import recognise_strings, with_empty_strings
@@ -20,13 +24,21 @@ from histories.operations import NEVER, Operation
 Finding = tuple[str, str]
 
 
-class Case(NamedTuple):
+PAIRS_MAX = 1_000
+"""In a part of more operations they are not looked at in pairs, where only that would tell."""
+LOOK = 256
+
+
+@dataclass(frozen=True)
+class Case:
     """What a rule looks at: the part, and all of the partition that writes what it is about."""
 
     model: Model
     part: Sequence[Operation]
     whole: Sequence[Operation]
     failed_writes: frozenset[tuple[str | None, object]]
+    budget: Budget = UNLIMITED
+    ticks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def initial(self) -> Any:
@@ -34,8 +46,37 @@ class Case(NamedTuple):
         held = self.model.initial()
         return "" if held is None and self.model.name == "string-map" else held
 
+    @cached_property
+    def _writers(self) -> dict[Any, list[Operation]]:
+        found: dict[Any, list[Operation]] = {}
+        for op in self.whole:
+            for value in wrote(op):
+                found.setdefault(value, []).append(op)
+        return found
+
+    @cached_property
+    def shows(self) -> list[tuple[Operation, Any]]:
+        """The operations of the part that say what the register held after them, by their ends."""
+        shows = [(op, value) for op in self.part for value in left(op)]
+        return sorted(shows, key=lambda item: item[0].ret)
+
+    @cached_property
+    def steps(self) -> dict[Any, list[Any]]:
+        """What compare-and-sets of the part left, by what they found."""
+        found: dict[Any, list[Any]] = {}
+        for op in self.part:
+            if op.f == "cas" and wrote(op):
+                for value in saw(op):
+                    found.setdefault(value, []).append(op.value[1])
+        return found
+
+    def tick(self) -> None:
+        """One step of a rule. Raises LimitReached."""
+        if next(self.ticks) % LOOK == 0:
+            self.budget.check()
+
     def writers(self, value: Any) -> list[Operation]:
-        return [op for op in self.whole if wrote(op) == (value,)]
+        return self._writers.get(value, [])
 
     def written_once(self, value: Any) -> bool:
         return len(self.writers(value)) + int(value == self.initial) == 1
@@ -46,12 +87,17 @@ def describe(
     part: Sequence[Operation],
     whole: Sequence[Operation],
     failed_writes: frozenset[tuple[str | None, object]],
+    budget: Budget = UNLIMITED,
     minimal: bool = False,
     left_out: int = 0,
 ) -> Evidence:
     """Name what is wrong with `part`, which cannot be ordered. `whole` is the partition, or all in
-    it that writes what the part is about. `left_out` elements are not shown of the part's lists."""
-    anomaly, sentence = _recognised(Case(model, part, whole, failed_writes))
+    it that writes what the part is about. `left_out` elements are not shown of the part's lists.
+    Where the budget is used up, the sentence says no more than that no order explains the part."""
+    try:
+        anomaly, sentence = _recognised(Case(model, part, whole, failed_writes, budget))
+    except LimitReached:
+        anomaly, sentence = _nameless(part)
     if left_out:
         others = "one other element is" if left_out == 1 else f"{left_out} other elements are"
         sentence = f"{sentence} ({others} left out of the lists)"
@@ -66,21 +112,32 @@ def describe(
 def _recognised(case: Case) -> Finding:
     grows = any(op.f == "append" for op in case.whole)
     if case.model.name == "string-map":
-        if grows and (found := recognise_strings(case.model, case.part)):
+        if (
+            grows
+            and len(case.part) <= PAIRS_MAX
+            and (found := recognise_strings(case.model, case.part))
+        ):
             return found
         part, whole = with_empty_strings(case.part), with_empty_strings(case.whole)
-        case = case._replace(part=part, whole=whole)
+        case = replace(case, part=part, whole=whole)
     if case.model.name in ("register", "cas-register", "kv", "string-map"):
         if not grows:
             for rule in REGISTER_RULES:
+                case.budget.check()
                 if found := rule(case):
                     return found
+    elif len(case.part) > PAIRS_MAX:
+        return _nameless(case.part)
     elif found := container_anomalies.recognise(case.model, case.part, case.whole):
         return found
     if found := container_anomalies.recognise_lists(case.part, case.whole):
         return found
-    last = max(case.part, key=lambda op: op.ret if op.ret != NEVER else -1)
-    others = "this operation" if len(case.part) == 1 else f"these {len(case.part)} operations"
+    return _nameless(case.part)
+
+
+def _nameless(part: Sequence[Operation]) -> Finding:
+    last = max(part, key=lambda op: op.ret if op.ret != NEVER else -1)
+    others = "this operation" if len(part) == 1 else f"these {len(part)} operations"
     return (
         "not-linearizable",
         f"no order of {others} explains what was answered; the last of them: {described(last)}",
@@ -121,6 +178,7 @@ def _double_cas(case: Case) -> Finding | None:
     won = [op for op in case.part if op.f == "cas" and op.outcome == "ok"]
     for i, a in enumerate(won):
         for b in won[i + 1 :]:
+            case.tick()
             value = a.value[0]
             if (
                 b.value[0] == value
@@ -172,9 +230,11 @@ def _replacements(case: Case, late: Operation, value: Any) -> Iterator[tuple[Ope
         # Seen once, it was written already, however long its writer took.
         settled += [op.ret for op in case.part if value in (*saw(op), *left(op))]
     since = min(settled)
-    shows = [(op, value_left) for op in case.part for value_left in left(op)]
-    for op, other in sorted(shows, key=lambda item: item[0].ret):
-        if other == value or op.ret > late.call:
+    for op, other in case.shows:
+        case.tick()
+        if op.ret > late.call:
+            break
+        if other == value:
             continue
         if op.call > since or _follows(case, value, other):
             yield op, other
@@ -185,9 +245,8 @@ def _follows(case: Case, value: Any, other: Any) -> bool:
     passed = set()
     while case.written_once(value) and value not in passed:
         passed.add(value)
-        steps = [
-            op.value[1] for op in case.part if op.f == "cas" and saw(op) == (value,) and wrote(op)
-        ]
+        case.tick()
+        steps = case.steps.get(value, [])
         if other in steps:
             return case.written_once(other)
         if len(steps) != 1:
@@ -198,21 +257,21 @@ def _follows(case: Case, value: Any, other: Any) -> bool:
 
 def _crossed(case: Case) -> Finding | None:
     """Two values that were each seen after the other, though both were written once."""
-    shows = [(op, v) for op in case.part for v in left(op) if case.written_once(v)]
-    for a1, a in shows:
-        for b1, b in shows:
-            if a == b or not a1.ret < b1.call:
-                continue
-            for b2, other in shows:
-                if other != b:
-                    continue
-                for a2, again in shows:
-                    if again == a and b2.ret < a2.call:
-                        return (
-                            "backward-read",
-                            f"{described(a1)} before {described(b1)}, but {described(b2)} before "
-                            f"{described(a2)}, and both values were written only once",
-                        )
+    ends: dict[Any, Operation] = {}  # by value: who showed it first, and who began last
+    begins: dict[Any, Operation] = {}
+    for op, value in case.shows:
+        if case.written_once(value):
+            ends.setdefault(value, op)
+            if value not in begins or begins[value].call < op.call:
+                begins[value] = op
+    for a, b in itertools.combinations(ends, 2):
+        case.tick()
+        if ends[a].ret < begins[b].call and ends[b].ret < begins[a].call:
+            return (
+                "backward-read",
+                f"{described(ends[a])} before {described(begins[b])}, but {described(ends[b])} "
+                f"before {described(begins[a])}, and both values were written only once",
+            )
     return None
 
 

@@ -37,6 +37,12 @@ NIL_OPERATIONS_MAX, NIL_SECONDS = 24, 0.2
 DIAGNOSED_MAX = 20_000
 """Larger histories are not read again for what still holds of them."""
 
+WORDS_SHARE = 0.05
+"""Evidence, sentences and the diagnosis may take so much of the time limit beyond it."""
+
+READING_S = 100e-6
+"""About how long it takes to read one operation again and to pair its events."""
+
 Source: TypeAlias = "Path | str | RunFolder | History | Sequence[Event] | Sequence[Operation]"
 
 
@@ -75,12 +81,13 @@ def check(
     judge_by = model_named(model, initial) if isinstance(model, str) else model
     limits = compiled.Limits(time_limit_s, memory_limit_bytes, max(1, threads), linearization)
     budget = Budget(time_limit_s, memory_limit_bytes)
+    words = budget.beyond(WORDS_SHARE * (time_limit_s or 0.0))
     kernel = kernel and isinstance(model, str) and compiled.holds(judge_by)
     found: Verdict | None = None
     try:
         if kernel and nil_reads == "null" and isinstance(source, (str, Path, RunFolder)):
             found, source = _by_kernels_reader(
-                source, judge_by, initial, limits, (format, failed_cas, independent)
+                source, judge_by, initial, limits, (format, failed_cas, independent), words
             )
         if found is None:
             if isinstance(source, RunFolder):
@@ -91,12 +98,14 @@ def check(
             if history is not None:
                 source = history = _adapted(history, judge_by, nil_reads)
             if kernel and history is not None:
-                found = compiled.check_history(history, judge_by, initial, limits)
+                limits = limits._replace(time_s=budget.left_s)
+                found = compiled.check_history(history, judge_by, initial, limits, words)
         if found is None:
             found = _by_reference(source, judge_by, budget, started)
     except LimitReached as limit:
         return compiled.unread(str(limit), limit.at, judge_by, time.monotonic() - started)
-    return _diagnosed(source, found, judge_by)
+    reader = (format, failed_cas, independent)
+    return _diagnosed(source, found, judge_by, reader, words)
 
 
 def judged_operations(
@@ -123,16 +132,18 @@ def _by_kernels_reader(
     initial: Json,
     limits: compiled.Limits,
     how: tuple[str, str | None, bool | None],
+    words: Budget,
 ) -> tuple[Verdict | None, Path | str | RunFolder]:
     """The verdict on a file that the kernel reads itself, and the file; None where it cannot."""
     named, failed_cas, independent = how
     path = source.history if isinstance(source, RunFolder) else located(Path(source))
     kind = "native" if isinstance(source, RunFolder) else _format(path, named)
     if kind == "native":
-        return compiled.check_file(path, model, initial, limits), path
+        return compiled.check_file(path, model, initial, limits, words), path
     if kind == "jepsen":
         meaning = failed_cas or "ignored"
-        return compiled.check_edn(path, model, initial, limits, meaning, independent), path
+        found = compiled.check_edn(path, model, initial, limits, meaning, independent, words)
+        return found, path
     return None, source
 
 
@@ -148,30 +159,45 @@ def _adapted(history: History, model: Model, nil_reads: str) -> History:
     return history._replace(events=events, notes=notes)
 
 
-def _diagnosed(source: Source, verdict: Verdict, model: Model) -> Verdict:
+def _diagnosed(
+    source: Source,
+    verdict: Verdict,
+    model: Model,
+    reader: tuple[str, str | None, bool | None],
+    words: Budget,
+) -> Verdict:
     """An invalid verdict with what the reads of its evidence could have returned, and with what
-    still holds of the partitions that failed; see `consistency_levels`."""
+    still holds of the partitions that failed (see `consistency_levels`), as far as the budget for
+    it goes."""
     if verdict.outcome != "invalid":
         return verdict
     own: dict[str | None, list[Operation]] | None = None
+    undecided: str | None = None
     if verdict.operations <= DIAGNOSED_MAX:
-        history = read(source) if isinstance(source, Path) else _as_history(source)
-        own = partitions(history.operations() if history else cast(Sequence[Operation], source))
+        try:
+            if words.left_s is not None and words.left_s < READING_S * verdict.operations:
+                raise LimitReached("the time limit")
+            own = _operations_of(source, reader, words)
+        except LimitReached as limit:
+            undecided = f"what still holds of it was not looked for: {limit} was reached"
     parts = tuple(
         part
         if part.outcome != "invalid"
-        else _explained(model, part, None if own is None else own[part.key])
+        else _explained(model, part, None if own is None else own[part.key], words, undecided)
         for part in verdict.partitions
     )
     notes = verdict.notes
     failed = [part for part in verdict.partitions if part.evidence is not None]
-    if any(_nil(model, part, own) for part in failed):
+    if any(_nil(model, part, own, words) for part in failed):
         notes = (*notes, NIL)
     return dataclasses.replace(verdict, partitions=parts, notes=notes)
 
 
 def _nil(
-    model: Model, part: PartitionVerdict, own: dict[str | None, list[Operation]] | None
+    model: Model,
+    part: PartitionVerdict,
+    own: dict[str | None, list[Operation]] | None,
+    words: Budget,
 ) -> bool:
     """Whether a violation may only be that Knossos reads null as "not known"."""
     operations = part.evidence.operations if part.evidence else ()
@@ -180,18 +206,37 @@ def _nil(
     if own is not None and not looks_nil(model, own[part.key]):
         return False
     told = [op for op in operations if op.f not in READS or op.result is not None]
-    return not fails_alone(model, told, operations, time.monotonic() + NIL_SECONDS)
+    return not fails_alone(model, told, operations, words.within(NIL_SECONDS))
+
+
+def _operations_of(
+    source: Source, reader: tuple[str, str | None, bool | None], words: Budget
+) -> dict[str | None, list[Operation]]:
+    """All operations of the history, by key. Raises LimitReached."""
+    if isinstance(source, (str, Path)):
+        history: History | None = read_history(source, *reader, words)
+    else:
+        history = _as_history(cast("History | Sequence[Event] | Sequence[Operation]", source))
+    return partitions(history.operations() if history else cast(Sequence[Operation], source))
 
 
 def _explained(
-    model: Model, part: PartitionVerdict, operations: list[Operation] | None
+    model: Model,
+    part: PartitionVerdict,
+    operations: list[Operation] | None,
+    words: Budget,
+    undecided: str | None,
 ) -> PartitionVerdict:
-    if part.evidence is not None:
-        could = possible_answers(model, part.evidence.operations, operations)
+    if part.evidence is not None and not words.is_over:
+        could = possible_answers(model, part.evidence.operations, operations, words)
         part = dataclasses.replace(part, evidence=dataclasses.replace(part.evidence, could=could))
+    weaker: tuple[str, ...] = () if undecided is None else (undecided,)
     if operations is not None:
-        part = dataclasses.replace(part, weaker=diagnose(model, operations, part))
-    return part
+        try:
+            weaker = diagnose(model, operations, part, words)
+        except LimitReached as limit:
+            weaker = (f"what still holds of it was not looked for: {limit} was reached",)
+    return dataclasses.replace(part, weaker=weaker)
 
 
 def _by_reference(source: Source, model: Model, budget: Budget, started: float) -> Verdict:

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import importlib
 import os
-import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from histories.budget import UNLIMITED, Budget, LimitReached
 from histories.checker.anomalies import describe
 from histories.checker.explain import fewer_elements, own_elements
 from histories.checker.notes import notes_on
 from histories.checker.verdict import Evidence, PartitionVerdict, Verdict, joined
 from histories.errors import BadHistory
 from histories.events import Event, Json
-from histories.formats.independent import INDEPENDENT
+from histories.formats.independent import INDEPENDENT, unwrapped
+from histories.formats.jepsen import event_of_edn
 from histories.formats.native import History, parse_line
 from histories.models import Model
 from histories.operations import NEVER, Operation, between, failed_write
@@ -39,6 +40,8 @@ MODELS: frozenset[str] = frozenset(getattr(_kernel, "MODELS", ()))
 """The models that the kernel has."""
 ELEMENTS_SECONDS = 0.5
 """How long elements may be left out of a failing part's lists; see `projection.py`."""
+LINES_LOOK = 1 << 16
+"""While a file's lines are passed over, the budget is looked at every so many."""
 WIDE = 1 << 61
 """Counters and tokens that begin below this stay below 2^63 whatever the history adds."""
 OPEN = (1 << 32) - 1
@@ -73,8 +76,10 @@ def version() -> str:
     return str(_kernel.VERSION)
 
 
-def check_file(path: Path, model: Model, initial: Json, limits: Limits) -> Verdict | None:
-    """Judge a native file; None where the reference has to."""
+def check_file(
+    path: Path, model: Model, initial: Json, limits: Limits, words: Budget = UNLIMITED
+) -> Verdict | None:
+    """Judge a native file; None where the reference has to. `words`: what the evidence may cost."""
     try:
         raw = _kernel.check_file(path, model.name, initial, **_arguments(limits))
     except _kernel.BadLine as error:
@@ -89,7 +94,7 @@ def check_file(path: Path, model: Model, initial: Json, limits: Limits) -> Verdi
     notes: tuple[str, ...] = ()
     if raw["torn_line"] is not None:
         notes = (f"line {raw['torn_line']} is cut off in the middle: the run was cut off there",)
-    return _verdict(raw, model, notes, lambda wanted: _events_of_file(path, wanted))
+    return _verdict(raw, model, notes, lambda wanted: _events_of_file(path, wanted, words), words)
 
 
 def check_edn(
@@ -99,9 +104,9 @@ def check_edn(
     limits: Limits,
     failed_cas: str,
     independent: bool | None = None,
+    words: Budget = UNLIMITED,
 ) -> Verdict | None:
-    """Judge Jepsen's history.edn; None where Python has to read it: where it is not plain, and
-    where it is invalid, since the evidence is made of events."""
+    """Judge Jepsen's history.edn; None where Python has to read it, since it is not plain."""
     arguments = _arguments(limits) | {
         "mismatched": failed_cas == "mismatch",
         "independent": independent,
@@ -109,13 +114,24 @@ def check_edn(
     raw = _kernel.check_edn(path, model.name, initial, **arguments)
     if raw is not None and "stopped" in raw:
         return unread(raw["stopped"], raw["events"], model, raw["read_seconds"])
-    if raw is None or any(outcome == "invalid" for _, outcome, *_ in raw["partitions"]):
+    if raw is None:
         return None
     notes = (INDEPENDENT,) if raw["lifted"] and independent is None else ()
-    return _verdict(raw, model, notes, lambda _: {})
+
+    def lookup(wanted: Iterable[int]) -> dict[int, Event]:
+        events = _events_of_edn(path, wanted, raw["places"], failed_cas)
+        return (
+            dict(zip(events, unwrapped(list(events.values())), strict=True))
+            if raw["lifted"]
+            else events
+        )
+
+    return _verdict(raw, model, notes, lookup, words)
 
 
-def check_history(history: History, model: Model, initial: Json, limits: Limits) -> Verdict | None:
+def check_history(
+    history: History, model: Model, initial: Json, limits: Limits, words: Budget = UNLIMITED
+) -> Verdict | None:
     """Judge events in memory; None where the reference has to."""
     events = history.events
     arguments = _arguments(limits) | {"jepsen": history.jepsen}
@@ -130,7 +146,8 @@ def check_history(history: History, model: Model, initial: Json, limits: Limits)
         return None
     if "stopped" in raw:
         return unread(raw["stopped"], raw["events"], model, raw["read_seconds"])
-    return _verdict(raw, model, history.notes, lambda wanted: {i: events[i] for i in wanted})
+    lookup: Lookup = lambda wanted: {i: events[i] for i in wanted}  # noqa: E731
+    return _verdict(raw, model, history.notes, lookup, words)
 
 
 def unread(reason: str, events: int, model: Model, seconds: float) -> Verdict:
@@ -157,8 +174,10 @@ def _arguments(limits: Limits) -> dict[str, Any]:
 Lookup = Callable[[Iterable[int]], dict[int, Event]]
 
 
-def _verdict(raw: dict[str, Any], model: Model, notes: Sequence[str], lookup: Lookup) -> Verdict:
-    parts = tuple(partition_verdict(part, model, lookup) for part in raw["partitions"])
+def _verdict(
+    raw: dict[str, Any], model: Model, notes: Sequence[str], lookup: Lookup, words: Budget
+) -> Verdict:
+    parts = tuple(partition_verdict(part, model, lookup, words) for part in raw["partitions"])
     return Verdict(
         outcome=joined(part.outcome for part in parts),
         model=model.name,
@@ -171,12 +190,22 @@ def _verdict(raw: dict[str, Any], model: Model, notes: Sequence[str], lookup: Lo
     )
 
 
-def partition_verdict(raw: tuple[Any, ...], model: Model, lookup: Lookup) -> PartitionVerdict:
-    """One partition as the kernel gives it, with its evidence in words."""
+def partition_verdict(
+    raw: tuple[Any, ...], model: Model, lookup: Lookup, words: Budget = UNLIMITED
+) -> PartitionVerdict:
+    """One partition as the kernel gives it, with its evidence in words, as far as the budget for
+    them goes: without any, an invalid partition stays one."""
     key, outcome, method, operations, judged, reason, found, order = raw
     evidence = None
     if found is not None:
-        evidence = _evidence(found, model, lookup, is_list=method == "log")
+        try:
+            words.check_time()
+            evidence = _evidence(found, model, lookup, words, is_list=method == "log")
+        except LimitReached as limit:
+            evidence = Evidence(
+                anomaly="not-linearizable",
+                sentence=f"no order explains what was answered ({limit} left no time for evidence)",
+            )
     return PartitionVerdict(
         key=key,
         outcome=outcome,
@@ -189,7 +218,9 @@ def partition_verdict(raw: tuple[Any, ...], model: Model, lookup: Lookup) -> Par
     )
 
 
-def _evidence(found: tuple[Any, ...], model: Model, lookup: Lookup, *, is_list: bool) -> Evidence:
+def _evidence(
+    found: tuple[Any, ...], model: Model, lookup: Lookup, words: Budget, *, is_list: bool
+) -> Evidence:
     spans, context, until, minimal = found
     wanted = {position for span in (*spans, *context) for position in span if position != OPEN}
     events = lookup(sorted(wanted))
@@ -217,16 +248,16 @@ def _evidence(found: tuple[Any, ...], model: Model, lookup: Lookup, *, is_list: 
             call = events[span[0]]
             failed.add(failed_write(events[span[1]]._replace(key=call.key, value=call.value)))
     if is_list:
-        part, left_out = own_elements(model, part, whole)
+        part, left_out = own_elements(model, part, whole, words)
     else:
-        deadline = time.monotonic() + ELEMENTS_SECONDS
-        part, left_out = fewer_elements(model, part, whole, deadline)
-        minimal = minimal or (bool(left_out) and time.monotonic() < deadline)
+        brief = words.within(ELEMENTS_SECONDS)
+        part, left_out = fewer_elements(model, part, whole, brief)
+        minimal = minimal or (bool(left_out) and not brief.is_over)
     unhappened = frozenset(write for write in failed if write is not None)
-    return describe(model, part, whole, unhappened, minimal=minimal, left_out=left_out)
+    return describe(model, part, whole, unhappened, words, minimal=minimal, left_out=left_out)
 
 
-def _events_of_file(path: Path, wanted: Iterable[int]) -> dict[int, Event]:
+def _events_of_file(path: Path, wanted: Iterable[int], words: Budget) -> dict[int, Event]:
     """The events at these positions (their lines, from 0) of a file that was read before."""
     found: dict[int, Event] = {}
     waiting = sorted(set(wanted), reverse=True)
@@ -234,9 +265,25 @@ def _events_of_file(path: Path, wanted: Iterable[int]) -> dict[int, Event]:
         for number, line in enumerate(lines):
             if not waiting:
                 break
+            if number % LINES_LOOK == 0:
+                words.check_time()
             if number == waiting[-1]:
                 waiting.pop()
                 found[number] = parse_line(line, number + 1)
+    return found
+
+
+def _events_of_edn(
+    path: Path, wanted: Iterable[int], places: dict[int, tuple[int, int]], failed_cas: str
+) -> dict[int, Event]:
+    """The events at these positions, from where they stand in the file (from byte to byte)."""
+    found: dict[int, Event] = {}
+    with path.open("rb") as file:
+        for position in wanted:
+            start, end = places[position]
+            file.seek(start)
+            text = file.read(end - start).decode("utf-8")
+            found[position] = event_of_edn(text, position, failed_cas)
     return found
 
 

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from histories.budget import UNLIMITED, Budget
 from histories.checker.descriptions import READS, name_of, seconds, shown, wrote
 from histories.checker.evidence import relaxed
 from histories.checker.verdict import PartitionVerdict
@@ -26,6 +27,8 @@ from histories.operations import NEVER, Operation
 SEQUENTIAL_STEPS = 4_000
 """How long the search for such an order may get: a diagnosis, not a verdict. Steps, not seconds, so
 that a report says the same on every machine."""
+LOOK = 16
+"""The budget is looked at every so many steps."""
 GUARANTEES = (
     "read your writes",
     "monotonic reads",
@@ -43,28 +46,34 @@ class _Version(NamedTuple):
 
 
 def diagnose(
-    model: Model, operations: Sequence[Operation], verdict: PartitionVerdict
+    model: Model,
+    operations: Sequence[Operation],
+    verdict: PartitionVerdict,
+    budget: Budget = UNLIMITED,
 ) -> tuple[str, ...]:
-    """Lines for a person about one invalid partition of a register; nothing for other models."""
+    """Lines for a person about one invalid partition of a register; nothing for other models.
+    Raises LimitReached."""
     if model.name not in ("register", "cas-register", "kv"):
         return ()
     if any(op.f == "append" for op in operations):
         return ()
     part = verdict.evidence.operations if verdict.evidence else ()
-    answer = is_sequential(model, relaxed(model, part, operations)) if part else None
+    answer = is_sequential(model, relaxed(model, part, operations), budget) if part else None
     if answer is not False:
-        answer = is_sequential(model, operations)
+        answer = is_sequential(model, operations, budget)
     said = {
         True: "it is still sequentially consistent: each client could have seen one order of all",
         False: "it is not even sequentially consistent",
         None: "whether it is still sequentially consistent could not be decided quickly",
     }
-    return (said[answer], *session_guarantees(model, operations))
+    return (said[answer], *session_guarantees(model, operations, budget))
 
 
-def session_guarantees(model: Model, operations: Sequence[Operation]) -> tuple[str, ...]:
+def session_guarantees(
+    model: Model, operations: Sequence[Operation], budget: Budget = UNLIMITED
+) -> tuple[str, ...]:
     """One line for each guarantee that was broken: the first time, by whom, and how often."""
-    found = _Sessions(model, operations)
+    found = _Sessions(model, operations, budget)
     lines = []
     for guarantee in GUARANTEES:
         broken = found.broken[guarantee]
@@ -77,7 +86,7 @@ def session_guarantees(model: Model, operations: Sequence[Operation]) -> tuple[s
 class _Sessions:
     """One pass over the operations, in the order of their returns."""
 
-    def __init__(self, model: Model, operations: Sequence[Operation]) -> None:
+    def __init__(self, model: Model, operations: Sequence[Operation], budget: Budget) -> None:
         self.initial = model.initial()
         self.broken: dict[str, list[str]] = {guarantee: [] for guarantee in GUARANTEES}
         counts = Counter(value for op in operations for value in wrote(op))
@@ -94,7 +103,9 @@ class _Sessions:
         self.seen: dict[Any, tuple[int, Any]] = {}
         self.seen_of: dict[Any, dict[Any, tuple[int, Any]]] = {}
         self.first_read: dict[tuple[Any, Any], int] = {}
-        for op in sorted(operations, key=lambda o: o.ret):
+        for number, op in enumerate(sorted(operations, key=lambda o: o.ret), 1):
+            if number % LOOK == 0:
+                budget.check()
             if op.ret == NEVER:
                 continue
             if op.f in READS and op.seen and op.result in self.once:
@@ -147,7 +158,10 @@ class _Sessions:
 
 
 def is_sequential(
-    model: Model, operations: Sequence[Operation], steps_max: int = SEQUENTIAL_STEPS
+    model: Model,
+    operations: Sequence[Operation],
+    budget: Budget = UNLIMITED,
+    steps_max: int = SEQUENTIAL_STEPS,
 ) -> bool | None:
     """Whether one order keeps every client's own order; None where so many steps do not tell.
 
@@ -164,6 +178,8 @@ def is_sequential(
         tried.add((state, places))
         if len(tried) > steps_max:
             return None
+        if len(tried) % LOOK == 0:
+            budget.check()
         heads = [(i, step[0]) for i, own in enumerate(clients) if (step := own[places[i]])]
         if all(op.outcome == "info" for _, op in heads):
             return True

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from histories.budget import Budget
+from histories.budget import UNLIMITED, Budget
 from histories.checker.descriptions import READS, described, shown, wrote
 from histories.checker.search import search
 from histories.models import Model
@@ -56,14 +56,17 @@ def fails_alone(
     model: Model,
     part: Sequence[Operation],
     whole: Iterable[Operation],
-    deadline: float = float("inf"),
+    budget: Budget = UNLIMITED,
 ) -> bool:
     """Whether the part cannot be ordered, whatever else there was."""
-    return search(model, relaxed(model, part, whole), Budget.until(deadline)).outcome == "invalid"
+    return search(model, relaxed(model, part, whole), budget).outcome == "invalid"
 
 
 def possible_answers(
-    model: Model, part: Sequence[Operation], whole: Sequence[Operation] | None
+    model: Model,
+    part: Sequence[Operation],
+    whole: Sequence[Operation] | None,
+    budget: Budget = UNLIMITED,
 ) -> tuple[str, ...]:
     """For each read of a register in a small part, in words, what else it could have returned.
 
@@ -76,7 +79,7 @@ def possible_answers(
     known = part if whole is None else whole
     if any(op.f == "append" for op in known):
         return ()
-    budget = Budget(COULD_SECONDS)
+    budget = budget.within(COULD_SECONDS)
     words = "it could" if whole is not None else "by these operations alone it could"
     lines = []
     for op in part:

@@ -16,9 +16,9 @@ Each step is kept only if the rest still fails, so the result fails by construct
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
+from histories.budget import Budget
 from histories.checker.anomalies import describe
 from histories.checker.descriptions import READS, described, saw, wrote
 from histories.checker.evidence import fails_alone
@@ -44,35 +44,37 @@ def explain(
     model: Model,
     operations: Sequence[Operation],
     failed: Operation,
-    deadline: float,
+    budget: Budget,
     failed_writes: frozenset[tuple[str | None, object]],
 ) -> Evidence:
     """The evidence that `operations` of one key fail when `failed` returns."""
 
     part = [op for op in cut_at(operations, failed) if _constrains(model, op)]
-    if not fails_alone(model, part, operations, deadline):
+    if not fails_alone(model, part, operations, budget):
         part = [op for op in operations if _constrains(model, op)]
-    return explain_part(model, operations, part, deadline, failed_writes)
+    return explain_part(model, operations, part, budget, failed_writes)
 
 
 def explain_part(
     model: Model,
     operations: Sequence[Operation],
     part: list[Operation],
-    deadline: float,
+    budget: Budget,
     failed_writes: frozenset[tuple[str | None, object]],
 ) -> Evidence:
     """The same for a part of them that is known to fail by itself."""
 
     def fails(part: list[Operation]) -> bool:
-        return fails_alone(model, part, operations, deadline)
+        return fails_alone(model, part, operations, budget)
 
     minimal = fails(part)
     for units_of in (_classes, _unread):
-        part = delta_debug(part, units_of(model, part), _without, fails, deadline)
-    part, left_out = fewer_elements(model, part, operations, deadline)
-    minimal = minimal and time.monotonic() < deadline
-    return describe(model, part, operations, failed_writes, minimal=minimal, left_out=left_out)
+        part = delta_debug(part, units_of(model, part), _without, fails, budget)
+    part, left_out = fewer_elements(model, part, operations, budget)
+    minimal = minimal and not budget.is_over
+    return describe(
+        model, part, operations, failed_writes, budget, minimal=minimal, left_out=left_out
+    )
 
 
 def explain_range(part: Sequence[Operation], bounds: tuple[int, int]) -> Evidence:
@@ -89,34 +91,34 @@ def explain_range(part: Sequence[Operation], bounds: tuple[int, int]) -> Evidenc
 
 
 def fewer_elements(
-    model: Model, part: list[Operation], whole: Sequence[Operation], deadline: float
+    model: Model, part: list[Operation], whole: Sequence[Operation], budget: Budget
 ) -> tuple[list[Operation], int]:
     """A part about lists with only the elements that matter, and how many others they held."""
 
     def fails(part: list[Operation]) -> bool:
-        return fails_alone(model, part, whole, deadline)
+        return fails_alone(model, part, whole, budget)
 
     units = elements(model, part)
     if len(units) <= ELEMENTS_SHOWN:
         return part, 0
     units = doubled_first(part, units)
-    fewer = _one_element(part, units, fails, deadline)
+    fewer = _one_element(part, units, fails, budget)
     if fewer is None:
-        fewer = delta_debug(part, units[::-1], without_elements, fails, deadline)
+        fewer = delta_debug(part, units[::-1], without_elements, fails, budget)
     if fewer is part:
         return part, 0
-    fewer = delta_debug(fewer, _unread(model, fewer), _without, fails, deadline)
+    fewer = delta_debug(fewer, _unread(model, fewer), _without, fails, budget)
     return fewer, len(held(part) - held(fewer))
 
 
 def own_elements(
-    model: Model, part: list[Operation], whole: Sequence[Operation]
+    model: Model, part: list[Operation], whole: Sequence[Operation], budget: Budget
 ) -> tuple[list[Operation], int]:
     """The same for the few operations that the kernel names where a list is wrong: its elements are
     those appended among them, or the one that nobody appended."""
 
     def fails(part: list[Operation]) -> bool:
-        return fails_alone(model, part, whole)
+        return fails_alone(model, part, whole, budget)
 
     shown = held(part)
     if len(shown) <= ELEMENTS_SHOWN:
@@ -125,19 +127,19 @@ def own_elements(
         part, left_out = sorted(own, key=lambda op: op.call), 0
     else:
         part, left_out = only_elements(part, whole)
-    return delta_debug(part, _unread(model, part), _without, fails, float("inf")), left_out
+    return delta_debug(part, _unread(model, part), _without, fails, budget), left_out
 
 
 def _one_element(
     part: list[Operation],
     units: list[Hashable],
     fails: Callable[[list[Operation]], bool],
-    deadline: float,
+    budget: Budget,
 ) -> list[Operation] | None:
     """The part with one element only, if one alone is already wrong: most are, and to see it is
     cheap, however hard the whole is to search."""
     for element in units:
-        if time.monotonic() > deadline:
+        if budget.is_over:
             break
         alone = without_elements(part, [unit for unit in units if unit != element])
         if fails(alone):

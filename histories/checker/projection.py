@@ -10,11 +10,11 @@ An append that said its offset no longer knows it among fewer elements; it then 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
+from histories.budget import Budget
 from histories.models import Model
 from histories.operations import Operation, elements_of
 
@@ -27,14 +27,14 @@ def delta_debug(
     units: list[Unit],
     without: Callable[[Part, Sequence[Unit]], Part],
     fails: Callable[[Part], bool],
-    deadline: float,
+    budget: Budget,
 ) -> Part:
     """The part without as many of the units as can be left out of it in turn, halves first
-    (Zeller, Hildebrandt 2002); as it stands when the deadline passes."""
+    (Zeller, Hildebrandt 2002); as it stands when the time is up."""
     size = max(1, len(units) // 2)
-    while units and time.monotonic() < deadline:
+    while units and not budget.is_over:
         position, removed = 0, False
-        while position < len(units) and time.monotonic() < deadline:
+        while position < len(units) and not budget.is_over:
             rest = without(part, units[position : position + size])
             if fails(rest):
                 part, removed = rest, True

@@ -6,7 +6,6 @@ does not know the model.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from histories.budget import Budget, LimitReached
@@ -72,7 +71,7 @@ def judge_partition(
     evidence = None
     if found.outcome == "invalid":
         failed = next(op for op in operations if op.id == found.failed_at)
-        limit = min(budget.deadline, time.monotonic() + EXPLAIN_SECONDS)
+        limit = budget.within(EXPLAIN_SECONDS)
         evidence = explain(model, operations, failed, limit, failed_writes)
     return PartitionVerdict(
         key=key,
@@ -100,7 +99,7 @@ def _by_rule(
         return None
     evidence = None
     if found.order is None:
-        limit = min(budget.deadline, time.monotonic() + EXPLAIN_SECONDS)
+        limit = budget.within(EXPLAIN_SECONDS)
         if found.bounds is not None:
             evidence = explain_range(found.part, found.bounds)
         else:
@@ -147,7 +146,7 @@ def _by_zones(
     calls = {op.id: op.call for op in operations}
     evidence = None
     if found.order is None:
-        limit = min(budget.deadline, time.monotonic() + EXPLAIN_SECONDS)
+        limit = budget.within(EXPLAIN_SECONDS)
         evidence = explain_part(model, operations, list(found.part), limit, failed_writes)
     return PartitionVerdict(
         key=key,

@@ -159,6 +159,12 @@ def _edn_records(text: str) -> Iterator[tuple[Record, int]]:
             yield _record(value, form.line), form.line
 
 
+def event_of_edn(text: str, number: int, failed_cas: str) -> Event:
+    """The event in the text of one operation, the `number`th of a history. Raises BadHistory."""
+    form = next(edn.forms(text))
+    return _event(_record(edn.untagged(form.value), number + 1), number, failed_cas, number + 1)
+
+
 def _is_operation(value: list[Any]) -> bool:
     """Whether a vector is [process type f value]."""
     return len(value) > 1 and isinstance(value[1], str) and value[1].lstrip(":'") in TYPES

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from histories.budget import resident_bytes
+from histories.budget import Budget, LimitReached, resident_bytes
 from histories.checker import LiveChecker, check
+from histories.checker.anomalies import describe
 from histories.checker.compiled import available
 from histories.errors import BadHistory
 from histories.events import Event
 from histories.formats import native
 from histories.formats.jepsen import write_edn
-from histories.models import ILLEGAL
-from histories.operations import Operation
+from histories.models import ILLEGAL, model_named
+from histories.operations import Operation, pair
 from tests.histories.making import history
 
 needs_kernel = pytest.mark.skipif(not available(), reason="the kernel is not built here")
@@ -184,3 +185,79 @@ def test_the_reference_keeps_to_its_memory() -> None:
     assert parts["hard"].reason == "the memory limit"
     # 256 steps are between two looks: what they add is small beside the limit itself.
     assert resident_bytes() - before < 120_000_000
+
+
+def stale(reads: int = 1) -> list[Event]:
+    """Two writes, one after the other, and reads of the first one's value."""
+    events = []
+    for f, value in [("write", 1), ("write", 2), *[("read", 1)] * reads]:
+        at = len(events)
+        events.append(Event(at, at, 0, "invoke", f, "k", None if f == "read" else value))
+        events.append(Event(at + 1, at + 1, 0, "ok", f, "k", value))
+    return events
+
+
+@pytest.mark.parametrize("kernel", [pytest.param(True, marks=needs_kernel), False])
+@pytest.mark.parametrize("how", ["native", "jepsen", "memory"])
+def test_a_violation_is_not_lost_where_no_time_is_left_for_words(
+    tmp_path: Path, how: str, kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source: Any = stale() if how == "memory" else tmp_path / "h"
+    write: Any = native.write if how == "native" else write_edn
+    if how != "memory":
+        write(source, stale())
+    # The limit is reached at the moment at which the verdict is there.
+    monkeypatch.setattr(Budget, "beyond", lambda self, seconds: self.within(-1.0))
+    verdict = check(source, model="register", time_limit_s=60, kernel=kernel)
+    assert verdict.outcome == "invalid"
+    assert verdict.exit_code == 1
+    part = verdict.partitions[0]
+    assert part.evidence is not None
+    assert part.evidence.could == ()
+    if kernel:
+        assert "the time limit" in part.evidence.sentence
+    assert part.weaker == ("what still holds of it was not looked for: the time limit was reached",)
+
+
+@needs_kernel
+def test_evidence_from_edn_needs_no_second_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(*_: Any) -> Any:
+        raise LimitReached("the time limit")
+
+    write_edn(tmp_path / "h.edn", stale())
+    whole = check(tmp_path / "h.edn", model="register")
+    monkeypatch.setattr("histories.checker.api.read_history", reached)
+    verdict = check(tmp_path / "h.edn", model="register", time_limit_s=60)
+    assert verdict.outcome == "invalid"
+    assert whole.evidence is not None
+    assert verdict.evidence is not None
+    assert verdict.evidence.operations == whole.evidence.operations
+    assert verdict.evidence.sentence == whole.evidence.sentence
+    assert "although k=2 had been acknowledged" in verdict.evidence.sentence
+
+
+def test_a_sentence_keeps_to_its_budget() -> None:
+    model = model_named("register")
+    operations = pair(stale(reads=600))
+    named = describe(model, operations, operations, frozenset())
+    assert named.anomaly == "stale-read"
+    over = describe(model, operations, operations, frozenset(), Budget(-1.0))
+    assert over.anomaly == "not-linearizable"
+    assert "no order of these 602 operations" in over.sentence
+
+
+def test_parts_of_a_budget() -> None:
+    now = [0.0]
+    budget = Budget(10.0, clock=lambda: now[0])
+    assert budget.within(3.0).left_s == 3.0
+    assert budget.within(30.0).left_s == 10.0
+    assert budget.beyond(1.0).left_s == 11.0
+    now[0] = 10.5
+    assert budget.is_over
+    assert budget.left_s == 0.0
+    assert not budget.beyond(1.0).is_over
+    with pytest.raises(LimitReached, match="the time limit"):
+        budget.check_time()
+    assert Budget(clock=lambda: now[0]).left_s is None

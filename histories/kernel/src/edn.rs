@@ -135,6 +135,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn event(&mut self, latest: &mut i64) -> Option<()> {
+        let start = self.at;
         while self.peek()? == b'#' {
             self.tag()?; // a record
             self.space()?;
@@ -168,6 +169,7 @@ impl<'a> Reader<'a, '_> {
             self.lift(&mut event)?;
         }
         let line = u64::from(self.history.events) + 1;
+        self.history.places.push((start, self.at));
         self.history.push(&event, line).ok()
     }
 

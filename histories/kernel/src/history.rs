@@ -163,6 +163,8 @@ pub struct History {
     rules: Rules,
     model: crate::models::Kind,
     pub events: u32,
+    /// Where in the text each event stands, where that cannot be told from its number.
+    pub places: Vec<(usize, usize)>,
     pub operations: u64,
     /// Operations that the system said anything about.
     pub answered: u64,
@@ -208,6 +210,7 @@ impl History {
             rules,
             model,
             events: 0,
+            places: Vec::new(),
             operations: 0,
             answered: 0,
             changed: 0,

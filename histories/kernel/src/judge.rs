@@ -59,7 +59,7 @@ pub struct Job<'a> {
 }
 
 /// Seconds for making evidence smaller; it is right before, only longer.
-const MINIMISE_SECONDS: f64 = 0.5;
+const MINIMISE_SECONDS: f64 = 3.0;
 /// A part of so few operations is made minimal in microseconds of work: its bound is only for a
 /// machine so busy that the thread stands still for longer than the one above.
 const SMALL: usize = 64;

@@ -120,6 +120,14 @@ impl Limits {
         self.idle.fetch_add(1, Relaxed);
     }
 
+    /// The same limits, but so many seconds later.
+    pub fn beyond(&self, seconds: f64) -> Limits {
+        let mut later = self.within(0.0);
+        let more = Duration::from_secs_f64(seconds);
+        later.deadline = self.deadline.map(|deadline| deadline + more);
+        later
+    }
+
     /// The same limits, ending at most `seconds` from now.
     pub fn within(&self, seconds: f64) -> Limits {
         let end = Instant::now() + Duration::from_secs_f64(seconds);

@@ -47,9 +47,15 @@ impl<'a> Minimiser<'a> {
 
     /// The smallest part of `part` (indices) that still fails; as it is where time is short.
     pub fn run(&mut self, whole: &[u32]) -> Part {
-        let mut part = self.cut_at(self.until, whole);
+        let certain = self.until;
+        let mut part = self.cut_at(certain, whole);
         if !self.fails(&part) {
             part = self.later(whole);
+        }
+        if self.limits.check().is_err() {
+            // Where it fails is certain but for strings, of which a failure is seen before it comes.
+            let until = if self.kind == Kind::StringMap { NEVER - 1 } else { certain };
+            return Part { ops: self.cut_at(until, whole), minimal: false };
         }
         if !self.fails(&part) {
             return Part { ops: part, minimal: false };

@@ -76,7 +76,12 @@ struct Options {
     threads: usize,
     keep_order: bool,
     plain: bool,
+    /// Seconds that the evidence may take beyond the time limit.
+    beyond: f64,
 }
+
+/// The share of the time limit that the evidence may take beyond it. (Python's words come after.)
+const BEYOND: f64 = 0.03;
 
 /// Judge the whole history away from the interpreter, looking for Ctrl-C now and then.
 fn judged_parts(
@@ -87,13 +92,14 @@ fn judged_parts(
     limits: &Limits,
     options: &Options,
 ) -> PyResult<Vec<(usize, Judged)>> {
+    let evidence = limits.beyond(options.beyond);
     let job = Job {
         kind,
         orders: &history.orders,
         initial,
         values: &history.values,
         limits,
-        evidence: limits,
+        evidence: &evidence,
         keep_order: options.keep_order,
         plain: options.plain,
     };
@@ -214,7 +220,8 @@ fn check_file<'py>(
     }
     let initial = value(&mut history, initial)?;
     let read = started.elapsed().as_secs_f64();
-    let options = Options { threads, keep_order, plain };
+    let beyond = BEYOND * time_limit.unwrap_or(0.0).clamp(0.0, 1e6);
+    let options = Options { threads, keep_order, plain, beyond };
     let parts = judged_parts(py, &history, kind, initial, &limits, &options)?;
     let checked = started.elapsed().as_secs_f64() - read;
     verdict(py, &history, parts, (read, checked), torn)
@@ -264,12 +271,33 @@ fn check_edn<'py>(
     }
     let initial = value(&mut history, initial)?;
     let read = started.elapsed().as_secs_f64();
-    let options = Options { threads, keep_order, plain };
+    let beyond = BEYOND * time_limit.unwrap_or(0.0).clamp(0.0, 1e6);
+    let options = Options { threads, keep_order, plain, beyond };
     let parts = judged_parts(py, &history, kind, initial, &limits, &options)?;
     let checked = started.elapsed().as_secs_f64() - read;
+    let places = places(py, &history, &parts)?;
     let found = verdict(py, &history, parts, (read, checked), None)?;
+    found.set_item("places", places)?;
     found.set_item("lifted", lifted)?;
     Ok(Some(found))
+}
+
+/// Where in the text the events stand that the evidence is made of: {position: (from, to)}.
+fn places<'py>(
+    py: Python<'py>,
+    history: &History,
+    parts: &[(usize, Judged)],
+) -> PyResult<Bound<'py, PyDict>> {
+    let found = PyDict::new(py);
+    let evidence = parts.iter().filter_map(|(_, judged)| judged.evidence.as_ref());
+    for &(call, ret) in evidence.flat_map(|e| e.operations.iter().chain(&e.context)) {
+        for position in [call, ret] {
+            if let Some(place) = history.places.get(position as usize) {
+                found.set_item(position, *place)?;
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Judge events that are in memory.
@@ -304,7 +332,8 @@ fn check_events<'py>(
     }
     let initial = value(&mut history, initial)?;
     let read = started.elapsed().as_secs_f64();
-    let options = Options { threads, keep_order, plain };
+    let beyond = BEYOND * time_limit.unwrap_or(0.0).clamp(0.0, 1e6);
+    let options = Options { threads, keep_order, plain, beyond };
     let parts = judged_parts(py, &history, kind, initial, &limits, &options)?;
     let checked = started.elapsed().as_secs_f64() - read;
     verdict(py, &history, parts, (read, checked), None)
