@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from faults.description import BadFault
 from faults.planner import Schedule, plan
@@ -35,6 +35,8 @@ from harness.runtimes.interface import Runtime
 from harness.workloads import WORKLOADS
 from histories.events import Event
 from histories.folder import RunFolder
+
+D = TypeVar("D")
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,26 @@ def perform(
     *,
     close: bool = True,
 ) -> Conductor:
-    """The sequence at the top of this file, up to the verdict. With `close` false the runtime is
-    left to whoever called, unless it fails."""
+    """The sequence at the top of this file, up to the verdict, with a conductor."""
+
+    def drive() -> Conductor:
+        return _drive(config, schedule, runtime, record, observer)
+
+    return carry_out(config, schedule, runtime, record, observer, drive, close=close)
+
+
+def carry_out(
+    config: RunConfig,
+    schedule: Schedule,
+    runtime: Runtime,
+    record: Record,
+    observer: Observer,
+    drive: Callable[[], D],
+    *,
+    close: bool = True,
+) -> D:
+    """The same with whatever `drive` drives the runtime with, which it returns. With `close` false
+    the runtime is left to whoever called, unless it fails."""
     done = False
     with Interrupts(active=close) as interrupts:
         try:
@@ -152,7 +172,7 @@ def perform(
             runtime.open()
             record.opened(runtime.versions())
             with interrupts.told_to(runtime.interrupt):
-                conductor = _drive(config, schedule, runtime, record, observer)
+                driven = drive()
             with interrupts.shielded():
                 observer.say("collecting the nodes' logs")
                 record.collect(runtime)
@@ -165,7 +185,7 @@ def perform(
                 finally:
                     if close or not done:
                         runtime.close()
-    return conductor
+    return driven
 
 
 def _drive(

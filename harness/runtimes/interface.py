@@ -18,6 +18,7 @@ What a conductor may ask of the world is `World`; what it is told are its callba
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,6 +96,10 @@ class Driven(Protocol):
     def fault_done(self, fault: Fault, what: str, report: FaultReport, now_us: int) -> None: ...
 
     def interrupt(self, now_us: int) -> None: ...
+
+    def led(self, node: int, term: Sequence[int], now_us: int) -> None:
+        """A node leads that did not, or in another term, as far as the runtime has seen."""
+        ...
 
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
         """Something happened to a node that no fault of the schedule did; see

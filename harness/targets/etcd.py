@@ -64,6 +64,11 @@ DEFINITE: Final = (
 """Refused before anything was proposed."""
 
 
+def _timing(election_us: int) -> dict[str, Any]:
+    election_ms = max(10, election_us // 1000)
+    return {"election_ms": election_ms, "heartbeat_ms": max(1, election_ms // 10)}
+
+
 class Etcd:
     """A cluster of etcd nodes; keys hold JSON texts."""
 
@@ -71,7 +76,9 @@ class Etcd:
     summary: ClassVar[str] = "etcd 3.4 (Raft in Go), from Debian's etcd-server"
     client_port: ClassVar[int] = CLIENT_PORT
     artifacts: ClassVar[Mapping[str, str]] = {}
-    capabilities: ClassVar[Capabilities] = Capabilities(reads=READS, observes_mismatch=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        reads=READS, observes_mismatch=True, timing=_timing
+    )
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         known = ("reads", *NUMBERS)

@@ -90,6 +90,8 @@ class Capabilities:
     observes_mismatch: a compare-and-set that fails says which value it saw. own_clock: a status
     carries the node's own wall clock. messages: names of message classes that faults may be aimed
     at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
+    timing: the settings that make the election time-out at least so many microseconds (at most
+    twice as long, drawn) and the heartbeat a tenth of it; None where there is no such thing.
     clock: "vdso" where the nodes read the time through the vDSO, so that an agent can change it;
     "syscall" where they ask the kernel itself.
     """
@@ -108,6 +110,7 @@ class Capabilities:
     simulated: bool = False
     messages: tuple[str, ...] = ()
     clock: str = "vdso"
+    timing: Callable[[int], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,7 @@ class PaxosTarget:
             own_clock=True,
             simulated=True,
             messages=messages_of(self.name),
+            timing=_timing,
         )
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,6 +140,16 @@ def cluster_config(protocol: str, cluster: ClusterSpec) -> ClusterConfig:
         return ClusterConfig(nodes=cluster.node_ids(), learners=cluster.learner_ids(), **settings)
     except (TypeError, ValueError) as error:
         raise UsageError(f"cluster settings: {error}") from None
+
+
+def _timing(election_us: int) -> dict[str, Any]:
+    return {
+        "heartbeat_us": max(1, election_us // 10),
+        "election_min_us": election_us,
+        "election_max_us": 2 * election_us,
+        "lease_us": election_us * 3 // 4,
+        "clock_drift_max_us": election_us // 20,
+    }
 
 
 def _unknown_setting(protocol: str, names: list[str]) -> UsageError:

@@ -12,7 +12,7 @@ done
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from faults.description import Fault
@@ -105,6 +105,10 @@ class Conductor:
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
         """Something happened to a node that no fault of the schedule did: into the history."""
         self._recorder.finding(finding, now_us)
+
+    def led(self, node: int, term: Sequence[int], now_us: int) -> None:
+        """A node leads that did not, or in another term: into the history."""
+        self._recorder.leader(node, term, now_us)
 
     def interrupt(self, now_us: int) -> None:
         """Stop early: heal, let operations end, skip the finale."""

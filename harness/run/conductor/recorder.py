@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,10 @@ class EventRecorder:
     ) -> None:
         """A fault is asked for (`kind` is invoke), or what became of that (info)."""
         self._append(now_us, kind, what, fault.to_json(), report)
+
+    def leader(self, node: int, term: Sequence[int], now_us: int) -> None:
+        """A node leads that did not, or in another term."""
+        self._append(now_us, "info", "leader", {"node": node, "term": list(term)}, None)
 
     def finding(self, finding: dict[str, Any], now_us: int) -> None:
         """What happened to a node without a fault of the schedule."""

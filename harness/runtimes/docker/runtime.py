@@ -88,6 +88,7 @@ class DockerRuntime:
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._leader: int | None = None
+        self._led: tuple[tuple[int, ...], int] = ((), 0)
         self._reaper: Reaper | None = None
         self._watch: EngineWatch | None = None
         self._faults: dict[str, Fault] = {}
@@ -151,6 +152,7 @@ class DockerRuntime:
             "image": self._node_image,
             "agent_image": self._images.own_name,
             "base_image": self._images.base,
+            "clock_zero_ns": str(self._zero_ns),
             "clock_uncertainty_us": str(self._clock_uncertainty_ns // 1000),
         }
 
@@ -354,11 +356,17 @@ class DockerRuntime:
             )
             leaders = [(a.term, a.node) for a in answers if a and a.role == "leader"]
             if leaders:
-                self._leader = max(leaders)[1]
+                self._note_leader(*max(leaders))
             for client in self._clients.values():
                 if not client.is_open:
                     self._spawn(_ignoring_result(client.connect()))
             await asyncio.sleep(POLL_S)
+
+    def _note_leader(self, term: tuple[int, ...], node: int) -> None:
+        self._leader = node
+        if (term, node) != self._led and not self._conductor.done:
+            self._led = (term, node)
+            self._conductor.led(node, term, self._now_us())
 
     async def _ask_clock(self, node: int) -> OwnClocks | None:
         asked_ns = time.monotonic_ns()

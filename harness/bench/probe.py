@@ -1,0 +1,408 @@
+"""Open-loop clients around a loop of leader failures.
+
+Operations are sent at their appointed times, whether or not earlier ones were answered, and each
+counts from that time: there is no coordinated omission. They alternate between reads and writes,
+and between clients that talk to the leader and clients that ask another node first.
+
+The loop, for each failure:
+
+    calm      until everything has been answered in time for CALM_US, and a random moment more, so
+              that failures fall anywhere between two heartbeats
+    failing   the fault is injected; its verified moment is the zero of the window
+    holding   until everything has been answered in time for SUSTAINED_US (the service is back), or
+              `hold_max_us` are over (it is not); where another node was struck, as long
+    healing   the fault is taken back
+
+The probe is what a runtime drives (`harness.runtimes.interface.Driven`), in containers and in the
+simulator alike. Times are microseconds of the runtime's clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, NamedTuple
+
+from faults.description import Fault
+from harness.bench.faults import LeaderFailure
+from harness.run.clients import Attempt, Client, Outcome
+from harness.run.conductor.recorder import EventRecorder
+from harness.run.conductor.timers import NEVER, Timers
+from harness.runtimes.interface import FaultReport, World
+from harness.targets.interface import Response
+from harness.workloads import Operation
+from histories.events import Event
+
+CALM_US: Final = 300_000
+SUSTAINED_US: Final = 400_000
+WARM_UP_US: Final = 1_000_000
+GROUPS: Final = ("leader", "others")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """What a probe does. `interval_us` is the time between two operations; an operation is answered
+    in time where it takes at most `in_time_us`."""
+
+    nodes: tuple[int, ...]
+    failure: LeaderFailure
+    failures: int
+    interval_us: int = 2_000
+    attempt_timeout_us: int = 60_000
+    operation_timeout_us: int = 1_000_000
+    in_time_us: int = 100_000
+    hold_max_us: int = 8_000_000
+    calm_max_us: int = 30_000_000
+    spread_us: int = 100_000
+    """The random moment is drawn from so long a time: a heartbeat."""
+    keys: int = 64
+    seed: int = 0
+    sessions: bool = True
+
+
+class Sample(NamedTuple):
+    """One operation: when it should have been sent, when it was over, and whether it was answered.
+    `group` is one of GROUPS."""
+
+    intended_us: int
+    end_us: int
+    f: str
+    group: str
+    ok: bool
+    indefinite: bool
+
+
+@dataclass
+class Failure:
+    """One failure, as the loop saw it. `struck_us`: the verified moment; None: not verified."""
+
+    number: int
+    leader: int
+    asked_us: int
+    struck_us: int | None = None
+    healed_us: int | None = None
+    ended_us: int | None = None
+    recovered: bool = False
+    problem: str | None = None
+
+
+@dataclass
+class _Flight:
+    """An operation under way."""
+
+    client: Client
+    intended_us: int
+    deadline_us: int
+    group: str
+    call: int = 0
+    attempt_due_us: int = NEVER
+    done: bool = False
+
+
+@dataclass
+class _Books:
+    """What has been seen, for whoever evaluates it."""
+
+    samples: list[Sample] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    calm_us: int = 0
+    calm_elections: int = 0
+
+
+class Probe:
+    """Give it to a runtime to drive; then read `samples`, `failures` and `calm_us`."""
+
+    def __init__(self, config: ProbeConfig, record: Callable[[Event], None]) -> None:
+        self.done = False
+        self.is_interrupted = False
+        self.books = _Books()
+        self._config = config
+        self._recorder = EventRecorder(record)
+        self._random = Random(f"{config.seed}:probe")
+        self._timers = Timers()
+        self._world: World
+        self._free: deque[Client] = deque()
+        self._processes = 0
+        self._calls: dict[int, tuple[_Flight, int]] = {}
+        self._call_count = 0
+        self._operations = 0
+        self._value = 0
+        self._flights: deque[_Flight] = deque()
+        self._leader = config.nodes[0]
+        self._state = "warm-up"
+        self._since_us = 0
+        self._bad_us = 0
+        """When an operation was last seen not to be answered in time."""
+        self._fault: Fault | None = None
+        self._led: tuple[int, ...] = ()
+        self._before: Fault | None = None
+
+    @property
+    def failures(self) -> list[Failure]:
+        return self.books.failures
+
+    @property
+    def samples(self) -> list[Sample]:
+        return self.books.samples
+
+    # ------------------------------------------------------------------ what a runtime calls
+
+    def begin(self, world: World, now_us: int) -> None:
+        self._world = world
+        self._bad_us = self._since_us = now_us
+        self._recorder.phase("warm-up", now_us)
+        self._timers.at(now_us, self._arrive, now_us)
+        self._timers.at(now_us + WARM_UP_US, self._look, None)
+        self._arm()
+
+    def answered(self, call: int, response: Response, now_us: int) -> None:
+        flight, node = self._calls.pop(call, (None, 0))
+        if flight is None or flight.done or flight.call != call:
+            return
+        self._go_on(flight, flight.client.answered(node, response, now_us), now_us)
+        self._arm()
+
+    def woke(self, now_us: int) -> None:
+        self._timers.run(now_us)
+        self._expire(now_us)
+        self._arm()
+
+    def fault_done(self, fault: Fault, what: str, report: FaultReport, now_us: int) -> None:
+        self._recorder.fault("info", what, fault, now_us, report.to_json())
+        if self._before is not None and fault.id == self._before.id:
+            self._prepared(what, now_us)
+        elif what == "inject":
+            self._struck(report, now_us)
+        else:
+            self._healed(report, now_us)
+        self._arm()
+
+    def noticed(self, finding: dict[str, Any], now_us: int) -> None:
+        self._recorder.finding(finding, now_us)
+
+    def led(self, node: int, term: Sequence[int], now_us: int) -> None:
+        self._recorder.leader(node, term, now_us)
+        if self._state in ("calm", "drawn") and self._led and tuple(term) != self._led:
+            self.books.calm_elections += 1
+        self._led = tuple(term)
+
+    def interrupt(self, now_us: int) -> None:
+        """Heal what is active, then end."""
+        self.is_interrupted = True
+        if self._state == "holding":
+            self._heal(now_us)
+        elif self._state in ("warm-up", "calm"):
+            self._finish(now_us)
+
+    # ------------------------------------------------------------------ operations
+
+    def _arrive(self, due_us: int, now_us: int) -> None:
+        if self._state == "done":
+            return
+        config = self._config
+        self._operations += 1
+        number = self._operations
+        group = GROUPS[(number // 2) % 2]
+        key = f"k{self._random.randrange(config.keys)}"
+        if number % 2:
+            operation = Operation("read", key, None)
+        else:
+            self._value += 1
+            operation = Operation("write", key, self._value)
+        client = self._client()
+        client.guess = self._leader if group == "leader" else self._other()
+        flight = _Flight(client, due_us, due_us + config.operation_timeout_us, group)
+        self._flights.append(flight)
+        attempt = client.begin(operation, now_us)
+        self._recorder.invoked(client.process, client.seq, operation, now_us)
+        self._send(flight, attempt.node, now_us)
+        next_us = due_us + config.interval_us
+        self._timers.at(next_us, self._arrive, next_us)
+
+    def _client(self) -> Client:
+        if self._free:
+            return self._free.popleft()
+        process = self._processes
+        self._processes += 1
+        config = self._config
+        guess = config.nodes[0]
+        return Client(process, config.nodes, self._random, guess, sessions=config.sessions)
+
+    def _other(self) -> int:
+        others = [node for node in self._config.nodes if node != self._leader]
+        return others[self._random.randrange(len(others))] if others else self._leader
+
+    def _send(self, flight: _Flight, node: int, now_us: int) -> None:
+        self._call_count += 1
+        flight.call = call = self._call_count
+        self._calls[call] = (flight, node)
+        if flight.client.may_repeat():
+            due_us = now_us + self._config.attempt_timeout_us
+            self._timers.at(due_us, self._attempt_over, (flight, call))
+        self._world.request(call, node, flight.client.request())
+
+    def _attempt_over(self, due: tuple[_Flight, int], now_us: int) -> None:
+        flight, call = due
+        if not flight.done and flight.call == call:
+            self._calls.pop(call, None)
+            self._go_on(flight, flight.client.timed_out(now_us), now_us)
+
+    def _go_on(self, flight: _Flight, verdict: Attempt | Outcome, now_us: int) -> None:
+        if isinstance(verdict, Outcome):
+            self._complete(flight, verdict, now_us)
+        elif verdict.at_us <= now_us:
+            self._send(flight, verdict.node, now_us)
+        else:
+            flight.call = 0
+            self._timers.at(verdict.at_us, self._later, (flight, verdict.node))
+
+    def _later(self, due: tuple[_Flight, int], now_us: int) -> None:
+        flight, node = due
+        if not flight.done and flight.call == 0:
+            self._send(flight, node, now_us)
+
+    def _expire(self, now_us: int) -> None:
+        flights = self._flights
+        while flights and (flights[0].done or flights[0].deadline_us <= now_us):
+            flight = flights.popleft()
+            if not flight.done:
+                in_flight = flight.call != 0
+                self._complete(flight, flight.client.give_up(in_flight=in_flight), now_us)
+
+    def _complete(self, flight: _Flight, outcome: Outcome, now_us: int) -> None:
+        flight.done = True
+        client = flight.client
+        self._calls.pop(flight.call, None)
+        self._recorder.ended(client.process, client.seq, client.operation, outcome, now_us)
+        ok = outcome.type == "ok"
+        if ok and outcome.node is not None:
+            self._leader = outcome.node
+        sample = Sample(
+            flight.intended_us,
+            now_us,
+            client.operation.f,
+            flight.group,
+            ok,
+            outcome.type == "info",
+        )
+        self.books.samples.append(sample)
+        if not ok or now_us - flight.intended_us > self._config.in_time_us:
+            self._bad_us = now_us
+        if outcome.type != "info":
+            self._free.append(client)
+
+    # ------------------------------------------------------------------ the loop of failures
+
+    def _look(self, _: None, now_us: int) -> None:
+        """Now and then: is it time for the next step?"""
+        if self._state == "warm-up":
+            self._enter("calm", now_us)
+            self._recorder.phase("chaos", now_us)
+        waiting_us = now_us - self._oldest_us(now_us)
+        good_us = 0 if waiting_us > self._config.in_time_us else now_us - self._bad_us
+        if self._state == "calm":
+            self._look_calm(good_us, now_us)
+        elif self._state == "holding":
+            failure = self.books.failures[-1]
+            back = good_us >= SUSTAINED_US and now_us - (failure.struck_us or 0) >= SUSTAINED_US
+            if back or now_us - self._since_us > self._config.hold_max_us:
+                failure.recovered = back
+                self._heal(now_us)
+        if self._state != "done":
+            self._timers.at(now_us + 20_000, self._look, None)
+
+    def _oldest_us(self, now_us: int) -> int:
+        """When the oldest operation under way should have been sent."""
+        return next((f.intended_us for f in self._flights if not f.done), now_us)
+
+    def _look_calm(self, good_us: int, now_us: int) -> None:
+        if len(self.books.failures) >= self._config.failures or self.is_interrupted:
+            if good_us >= CALM_US or now_us - self._since_us > self._config.calm_max_us:
+                self._finish(now_us)
+        elif good_us >= CALM_US and self._world.leader() is not None:
+            self._enter("drawn", now_us)
+            wait_us = self._random.randrange(self._config.spread_us)
+            self._timers.at(now_us + wait_us, self._prepare, None)
+        elif now_us - self._since_us > self._config.calm_max_us:
+            self._finish(now_us)
+
+    def _prepare(self, _: None, now_us: int) -> None:
+        leader = self._world.leader() or self._leader
+        number = len(self.books.failures) + 1
+        self.books.calm_us += now_us - self._since_us
+        failure, nodes = self._config.failure, self._config.nodes
+        self._fault = failure.fault(f"f{number:04d}", leader, nodes)
+        self._before = failure.preparation(f"f{number:04d}", leader, nodes)
+        self.books.failures.append(Failure(number, leader, now_us))
+        if self._before is None:
+            self._strike(now_us)
+        else:
+            self._ask("inject", self._before, now_us)
+
+    def _prepared(self, what: str, now_us: int) -> None:
+        """The hub is cut off: after a while its log is behind, and the failure strikes."""
+        if what == "inject":
+            self._timers.at(now_us + SUSTAINED_US, self._unprepare, None)
+
+    def _unprepare(self, _: None, now_us: int) -> None:
+        assert self._before is not None
+        self._ask("heal", self._before, now_us)
+        self._strike(now_us)
+
+    def _strike(self, now_us: int) -> None:
+        assert self._fault is not None
+        self.books.failures[-1].asked_us = now_us
+        self._enter("failing", now_us)
+        self._ask("inject", self._fault, now_us)
+
+    def _struck(self, report: FaultReport, now_us: int) -> None:
+        failure = self.books.failures[-1]
+        moments = list(report.moments_ns.values())
+        if report.verified:
+            failure.struck_us = (min(moments) // 1000) if moments else now_us
+        else:
+            failure.problem = report.problem or "its probes disagree"
+        self._enter("holding", now_us)
+        self._bad_us = max(self._bad_us, failure.struck_us or now_us)
+
+    def _heal(self, now_us: int) -> None:
+        assert self._fault is not None
+        self.books.failures[-1].ended_us = now_us
+        self._enter("healing", now_us)
+        self._ask("heal", self._fault, now_us)
+
+    def _healed(self, report: FaultReport, now_us: int) -> None:
+        failure = self.books.failures[-1]
+        failure.healed_us = now_us
+        if not report.verified:
+            failure.problem = failure.problem or f"healing: {report.problem or 'not verified'}"
+        self._fault = self._before = None
+        self._enter("calm", now_us)
+        self._bad_us = max(self._bad_us, now_us)
+
+    def _ask(self, what: str, fault: Fault, now_us: int) -> None:
+        self._recorder.fault("invoke", what, fault, now_us, None)
+        (self._world.inject if what == "inject" else self._world.heal)(fault)
+
+    def _enter(self, state: str, now_us: int) -> None:
+        self._state = state
+        self._since_us = now_us
+
+    def _finish(self, now_us: int) -> None:
+        for flight in self._flights:
+            if not flight.done:
+                self._complete(flight, flight.client.give_up(in_flight=True), now_us)
+        self._enter("done", now_us)
+        interrupted = {"interrupted": self.is_interrupted, "not_live": None, "shed": 0}
+        self._recorder.phase("done", now_us, finale=False, **interrupted)
+        self.done = True
+        self._timers.clear()
+
+    def _arm(self) -> None:
+        if not self.done:
+            due_us = self._timers.due_us()
+            if self._flights:
+                due_us = min(due_us, self._flights[0].deadline_us)
+            self._world.wake(due_us)

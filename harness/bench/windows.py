@@ -1,0 +1,140 @@
+"""Unavailability windows and their phases, from what a probe saw and what nodes logged.
+
+A window belongs to a class of operations: reads or writes, of clients that talked to the leader or
+of the others. It begins at the verified moment of the fault. It ends at the first answer from which
+success is sustained: the first answered operation that should have been sent after the last one
+that was not answered in time. One lucky answer is no end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from harness.bench.probe import GROUPS, Failure, Sample
+
+CLASSES: Final = tuple(f"{f}/{group}" for f in ("read", "write") for group in GROUPS)
+RATE_SHARE: Final = 0.9
+RATE_BIN_US: Final = 20_000
+
+
+class Phases(NamedTuple):
+    """Microseconds of each phase of a failover, None where the nodes' events do not show it.
+
+    detection: until some node first stood for election. election: until the new leader led.
+    commit: until it had decided something. clients: until writes of the leader's clients were
+    served again. rate: until 90 % of the rate before was answered again.
+    """
+
+    detection_us: int | None = None
+    election_us: int | None = None
+    commit_us: int | None = None
+    clients_us: int | None = None
+    rate_us: int | None = None
+
+
+class NodeEvent(NamedTuple):
+    """One line of a node's log that matters here: "election", "leading" or "decided"."""
+
+    at_us: int
+    node: int
+    what: str
+
+
+def windows_of(
+    failure: Failure, samples: Sequence[Sample], in_time_us: int, end_us: int
+) -> dict[str, int | None]:
+    """The window of each class in microseconds; 0 where none was disturbed, None where service was
+    not back by `end_us`, or the fault was not verified."""
+    start_us = failure.struck_us
+    if start_us is None:
+        return dict.fromkeys(CLASSES)
+    found: dict[str, int | None] = {}
+    for name in CLASSES:
+        f, _, group = name.partition("/")
+        relevant = [s for s in samples if s.f == f and s.group == group]
+        found[name] = _window(relevant, start_us, in_time_us, end_us)
+    return found
+
+
+def _window(samples: Iterable[Sample], start_us: int, in_time_us: int, end_us: int) -> int | None:
+    during = [s for s in samples if s.end_us >= start_us and s.intended_us <= end_us]
+    bad = [s.intended_us for s in during if not s.ok or s.end_us - s.intended_us > in_time_us]
+    if not bad:
+        return 0
+    last_bad_us = max(bad)
+    good = [s.end_us for s in during if s.intended_us > last_bad_us and s.ok]
+    if not good:
+        return None
+    return max(0, min(good) - start_us)
+
+
+def phases_of(
+    failure: Failure,
+    events: Sequence[NodeEvent],
+    window_us: int | None,
+    rate_us: int | None,
+) -> Phases:
+    """The phases of one failure. `events` of all nodes, in the order of time."""
+    start_us = failure.struck_us
+    if start_us is None:
+        return Phases()
+    end_us = failure.ended_us or 1 << 62
+    later = [e for e in events if start_us <= e.at_us <= end_us and e.node != failure.leader]
+    stood = next((e for e in later if e.what == "election"), None)
+    led = next((e for e in later if e.what == "leading"), None)
+    decided = None
+    if led is not None:
+        decided = next((e for e in later if e.what == "decided" and e.at_us >= led.at_us), None)
+    marks = [start_us, *(e.at_us if e is not None else None for e in (stood, led, decided))]
+    marks.append(None if window_us is None else start_us + window_us)
+    steps = [
+        None if before is None or after is None else max(0, after - before)
+        for before, after in itertools.pairwise(marks)
+    ]
+    detection, election, commit, clients = steps
+    return Phases(detection, election, commit, clients, rate_us)
+
+
+def rate_back_us(failure: Failure, samples: Sequence[Sample], interval_us: int) -> int | None:
+    """From the fault until the rate of answers was back at RATE_SHARE of what is asked, for the
+    rest of the failure; None where it was not."""
+    start_us, end_us = failure.struck_us, failure.ended_us
+    if start_us is None or end_us is None:
+        return None
+    bins = max(1, (end_us - start_us) // RATE_BIN_US)
+    counts = [0] * bins
+    for sample in samples:
+        at = (sample.end_us - start_us) // RATE_BIN_US
+        if sample.ok and 0 <= at < bins:
+            counts[at] += 1
+    wanted = RATE_SHARE * RATE_BIN_US / interval_us
+    back = bins
+    window = 5  # a tenth of a second: one bin alone is too noisy
+    for at in range(bins - window, -1, -1):
+        if sum(counts[at : at + window]) / window < wanted:
+            break
+        back = at
+    return None if back == bins else back * RATE_BIN_US
+
+
+def node_events(
+    logs: Mapping[int, Sequence[dict[str, Any]]],
+    decided: Mapping[int, Sequence[int]],
+    zero_ns: int,
+) -> list[NodeEvent]:
+    """What nodes' logs say of elections, in the order of time. `logs`: per node its lines;
+    `decided`: per node the times (ns) at which it learned decisions."""
+    found = [
+        NodeEvent((int(line["time"]) - zero_ns) // 1000, node, str(line["event"]))
+        for node, lines in logs.items()
+        for line in lines
+        if line.get("event") in ("election", "leading") and isinstance(line.get("time"), int)
+    ]
+    found += [
+        NodeEvent((at_ns - zero_ns) // 1000, node, "decided")
+        for node, times in decided.items()
+        for at_ns in times
+    ]
+    return sorted(found)
