@@ -402,6 +402,7 @@ class InstanceTable:
         self.dropped = tuple(map(max, self.dropped, dropped))
 
     def mark_executed(self, instance: Instance) -> None:
+        assert instance.phase >= COMMITTED, "only what is decided is executed"
         self.close(instance)
         instance.phase = EXECUTED
         row, place = self.rows[instance.place], instance.place

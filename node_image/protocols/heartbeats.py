@@ -110,6 +110,7 @@ class Heartbeats:
                 votes = quorums.vote(votes, node)
         if not quorums.phase2(votes):
             return False
+        assert stamp <= self.stamp, "only a round that was sent can be confirmed"
         self.confirmed = stamp
         self._contact_us = round_.sent_us
         self._lease.confirmed(round_.lease_clock_us)

@@ -72,6 +72,7 @@ class Leadership:
 
     def begin(self, now_us: int) -> None:
         """This node is elected."""
+        assert not self._ctx.is_learner, "a learner never leads"
         self._ctx.role = LEADER
         self._ctx.leader = self._ctx.node
         self.heartbeats.reset(now_us)

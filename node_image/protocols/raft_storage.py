@@ -83,6 +83,7 @@ class RaftStorage:
     def commit_to(self, commit: int) -> None:
         """Entries up to `commit` are committed: apply those that are not. It never goes back."""
         log = self._log
+        assert commit <= log.last, "nothing is committed that is not in the log"
         while log.applied < commit:
             log.applied += 1
             term, slot, commands = log.at(log.applied)

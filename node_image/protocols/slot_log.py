@@ -103,6 +103,7 @@ class SlotLog:
 
     def jump(self, slot: int) -> None:
         """A snapshot up to `slot` has been installed: everything below it is settled."""
+        assert slot >= self.applied, "a snapshot never takes the state back"
         self.forget(slot)
         self.applied = slot
         self.prefix = max(self.prefix, slot)

@@ -22,6 +22,7 @@ class Tally:
 
     def open(self, slot: int) -> None:
         """Count votes for this slot, from nobody's on."""
+        assert slot not in self.votes, "a leader proposes one value for a slot"
         self.votes[slot] = NOBODY
 
     def count(self, voter: NodeId, first: int, upto: int) -> None:

@@ -163,6 +163,7 @@ class Participant:
             self._ctx.set_timer("done", self._ctx.config.retry_us // 4)
 
     def apply(self, txn: Txn, commands: tuple[Command, ...]) -> None:
+        assert txn not in self.in_doubt, "the outcome ends the doubt"
         self.finished[txn] = None
         self.commits += 1
         slot, ballot = slot_of(txn), (txn.life,)
