@@ -223,7 +223,7 @@ def _after_healing(evidence: Evidence) -> Iterator[Line]:
 def _detectors(evidence: Evidence) -> Iterator[Line]:
     detectors = evidence.verdict.get("detectors") or {}
     for name, outcome in detectors.items():
-        judged = outcome != "unknown"
+        judged = outcome in ("valid", "invalid")
         yield judged, f"{name} was judged" if judged else f"{name} was not judged"
     agreement = evidence.verdict.get("agreement") or {}
     if agreement.get("unaccounted"):

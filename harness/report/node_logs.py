@@ -1,15 +1,19 @@
 """What the nodes themselves said, on the run's clock: log lines, leaders, restarts.
 
-A simulated node's log has the run's own times. A container's log has the host's monotonic clock;
-`nodes/clock.json` says what that clock showed at the run's start. A folder without it is aligned by
-what both sides recorded: a command is decided after it was invoked.
+A simulated node's log has the run's own times. A container's log has the host's monotonic clock,
+or the node's wall clock (a text, as most systems write it); `nodes/clock.json` says what both
+showed at the run's start. A folder without it is aligned by what both sides recorded: a command is
+decided after it was invoked. Where nothing aligns them, times count from the run's start, and that
+is said. A fault that skews a node's wall clock shifts its lines, if they bear wall times.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +39,12 @@ MARKS: Final = {
     "election": "election",
 }
 """Log events that become marks on the timeline."""
+_FOREIGN: Final = (
+    (re.compile(r"became leader at term (\d+)"), "leading"),
+    (re.compile(r"became (?:pre-)?candidate at term (\d+)"), "election"),
+    (re.compile(r"(\S+) lost leader \1 at term (\d+)"), "step-down"),
+)
+"""What other systems' logs say (etcd's raft), and the event that it is here."""
 ENDS: Final = frozenset(("step-down", "recovered", "crash", "stopped"))
 """Log events after which a node does not lead any more."""
 
@@ -109,25 +119,68 @@ def _term(about: dict[str, Json]) -> str:
     return ".".join(str(part) for part in ballot) if isinstance(ballot, list) else str(ballot)
 
 
+@dataclass(frozen=True)
+class Clocks:
+    """What the clocks of the nodes' logs showed at the run's start; None where nobody knows."""
+
+    monotonic_ns: int | None
+    wall_ns: int | None
+
+    def at_us(self, line: dict[str, Json]) -> int | None:
+        """A line's moment on the run's clock."""
+        time_ns = line.get("time")
+        if isinstance(time_ns, int):
+            return None if self.monotonic_ns is None else (time_ns - self.monotonic_ns) // 1000
+        wall_ns = _wall_ns(line.get("ts"))
+        if wall_ns is None or self.wall_ns is None:
+            return None
+        return (wall_ns - self.wall_ns) // 1000
+
+
+def _wall_ns(text: Any) -> int | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return round(moment.timestamp() * 1e6) * 1000
+
+
 def node_logs(folder: RunFolder, events: list[Event]) -> NodeLogs:
     """The logs of all nodes, merged by time."""
     logs = NodeLogs()
-    zero_ns = _zero_ns(folder, events)
-    logs.is_aligned = zero_ns is not None
-    logs.zero_ns = zero_ns or 0
+    raw = [(node, line) for node, path in _log_files(folder) for line in _lines(path, logs)]
+    clocks = _clocks(folder, events, raw)
+    logs.zero_ns = clocks.monotonic_ns or 0
     found: list[tuple[int, int, str, str, dict[str, Json]]] = []
-    for node, path in _log_files(folder):
-        for line in _lines(path, logs):
-            time_ns = line.get("time")
-            at_us = (time_ns - logs.zero_ns) // 1000 if isinstance(time_ns, int) else 0
-            event = str(line.get("event", "?"))
-            about = {k: v for k, v in line.items() if k not in ("time", "node", "event")}
-            found.append((max(0, at_us), node, event, _words(about), about))
+    last_us: dict[int, int] = {}
+    for node, line in raw:
+        at_us = clocks.at_us(line)
+        if at_us is None:  # a line without a time of its own: it stands where it was written
+            at_us = last_us.get(node, 0)
+            logs.is_aligned &= "time" not in line and "ts" not in line
+        last_us[node] = at_us = max(0, at_us)
+        event, about = _event(line)
+        found.append((at_us, node, event, _words(about), about))
     found.sort(key=lambda line: line[0])
     logs.left_out = max(0, len(found) - LINES_MAX)
     logs.lines = [line[:4] for line in found[:LINES_MAX]]
     logs.abouts = [line[4] for line in found[:LINES_MAX]]
     return logs
+
+
+def _event(line: dict[str, Json]) -> tuple[str, dict[str, Json]]:
+    """A line's event, and its other fields."""
+    about = {k: v for k, v in line.items() if k not in ("time", "ts", "node", "event")}
+    if "event" in line:
+        return str(line["event"]), about
+    message = line.get("msg", line.get("message"))
+    for pattern, event in _FOREIGN:
+        match = pattern.search(message) if isinstance(message, str) else None
+        if match:
+            return event, {"term": match.groups()[-1]} | about
+    return str(line.get("level", "?")), about
 
 
 def _log_files(folder: RunFolder) -> Iterator[tuple[int, Path]]:
@@ -167,29 +220,22 @@ def _words(about: dict[str, Json]) -> str:
     return "  ".join(words)[:TEXT_MAX]
 
 
-def _zero_ns(folder: RunFolder, events: list[Event]) -> int | None:
-    """What the clock of the nodes' logs showed at the run's start; None where nobody knows."""
-    document: Any = None
-    if (folder.nodes / CLOCK).is_file():
-        try:
-            document = json.loads((folder.nodes / CLOCK).read_bytes())
-        except (OSError, ValueError):
-            document = None
-    if isinstance(document, dict) and isinstance(document.get("zero_ns"), int):
-        return int(document["zero_ns"])
-    first_ns = _first_time_ns(folder)
+def _clocks(
+    folder: RunFolder, events: list[Event], lines: list[tuple[int, dict[str, Json]]]
+) -> Clocks:
+    path = folder.nodes / CLOCK
+    try:
+        document: Any = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError):
+        document = None
+    if isinstance(document, dict):
+        zeros = (document.get("zero_ns"), document.get("zero_wall_ns"))
+        return Clocks(*(zero if isinstance(zero, int) else None for zero in zeros))
+    first_ns = next((line["time"] for _, line in lines if isinstance(line.get("time"), int)), None)
     last_ns = events[-1].time if events else 0
     if first_ns is None or first_ns <= last_ns:
-        return 0  # simulated: the nodes have the run's clock
-    return _aligned_zero_ns(folder, events)
-
-
-def _first_time_ns(folder: RunFolder) -> int | None:
-    for _, path in _log_files(folder):
-        for line in _lines(path, NodeLogs()):
-            if isinstance(line.get("time"), int):
-                return int(line["time"])
-    return None
+        return Clocks(0, None)  # simulated: the nodes have the run's clock
+    return Clocks(_aligned_zero_ns(folder, events), None)
 
 
 def _aligned_zero_ns(folder: RunFolder, events: list[Event]) -> int | None:

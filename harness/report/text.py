@@ -65,9 +65,9 @@ def _facts(data: RunData, console: Console) -> None:
 def chart(data: RunData) -> Iterator[Text]:
     """Rate and latency as sparklines, the faults marked under them, and a scale."""
     bins = binned(data.operations, BINS)
-    yield _line("answers/s", sparkline(bins.rate), f"max {max(bins.rate):.0f}", "green")
+    yield _line("answers/s", sparkline(bins.rate), f"≤ {max(bins.rate):.0f}", "green")
     slowest = max((v for v in bins.p99_us if v is not None), default=0)
-    yield _line("p99 latency", sparkline(bins.p99_us), f"max {_milliseconds(slowest)}", "cyan")
+    yield _line("p99 latency", sparkline(bins.p99_us), f"≤ {_milliseconds(slowest)}", "cyan")
     if any(bins.unanswered):
         lost = sparkline(tuple(float(n) or None for n in bins.unanswered))
         yield _line("unanswered", lost, f"{sum(bins.unanswered)}", "magenta")
@@ -84,7 +84,10 @@ def _line(label: str, drawing: str, told: str, style: str) -> Text:
 
 
 def _milliseconds(us: float) -> str:
-    return f"{us / 1e6:.2f} s" if us >= 1_000_000 else f"{us / 1000:.1f} ms"
+    """At most seven characters."""
+    if us >= 1_000_000:
+        return f"{us / 1e6:.1f} s"
+    return f"{us / 1000:.0f} ms" if us >= 100_000 else f"{us / 1000:.1f} ms"
 
 
 def fault_rows(bands: Sequence[FaultBand], bins: Bins) -> tuple[list[str], int]:

@@ -152,6 +152,31 @@ def test_no_folder_of_a_run_is_refused(tmp_path: Path) -> None:
         load_path(tmp_path)
 
 
+def test_logs_of_other_systems_are_put_on_the_runs_clock(tmp_path: Path) -> None:
+    folder = written(tmp_path, "etcd", operation(0, 0, 1000, "write", "k", 1), run={"format": 1})
+    clock = {"zero_ns": 5_000_000_000, "zero_wall_ns": 1_795_752_682_000_000_000}
+    (folder.nodes / "clock.json").write_text(json.dumps(clock))
+    lines = [
+        {"ts": "2026-11-27T04:11:23.500000Z", "msg": "a1 became candidate at term 2"},
+        {"ts": "2026-11-27T04:11:23.700000Z", "msg": "a1 became leader at term 2"},
+        {"ts": "2026-11-27T04:11:24.700000Z", "msg": "raft.node: a1 lost leader a1 at term 2"},
+    ]
+    folder.node_log(2).write_text("\n".join(map(json.dumps, lines)))
+    own = {"time": 6_000_000_000, "event": "leading", "ballot": [3, 1]}
+    folder.node_log(1).write_text(json.dumps(own) + "\nplain text\n")
+    logs = load(folder).logs
+    assert logs.is_aligned
+    assert [(at, node, event) for at, node, event, _ in logs.lines] == [
+        (1_000_000, 1, "leading"),
+        (1_000_000, 1, "text"),
+        (1_500_000, 2, "election"),
+        (1_700_000, 2, "leading"),
+        (2_700_000, 2, "step-down"),
+    ]
+    leaders = [(entry["at_us"], entry["node"], entry["term"]) for entry in logs.leaders()]
+    assert leaders == [(1_000_000, 1, "3.1"), (1_700_000, 2, "2"), (2_700_000, 0, "")]
+
+
 def test_messages_are_read_with_what_is_wrong_left_out(tmp_path: Path) -> None:
     folder = simulated(tmp_path, faults=())
     good = {"sent_us": 5, "departs_us": 9, "arrives_us": 20, "source": 1, "target": 2}

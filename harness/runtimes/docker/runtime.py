@@ -384,6 +384,9 @@ class DockerRuntime:
 
     async def _collect(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        wall_ns = time.time_ns() - (time.monotonic_ns() - self._zero_ns)
+        clock = {"zero_ns": self._zero_ns, "zero_wall_ns": wall_ns}
+        (folder / "clock.json").write_text(json.dumps(clock) + "\n")
         await asyncio.gather(*(self._collect_node(pod, folder) for pod in self._pods.values()))
 
     async def _collect_node(self, pod: Pod, folder: Path) -> None:

@@ -77,12 +77,15 @@
     context.globalAlpha *= 0.9;
     context.fillRect(sure, top, Math.max(2, waning - sure), height);
     context.globalAlpha = 1;
-    const start = Math.max(box.left, from) + 4;
-    const label = A.clipText(context, fault.what + (fault.verified === false ? ' (not proven)' : ''), Math.min(box.right, to) - start);
+    // The words stand on the solid part; where there is hardly any, in ink on what there is.
+    const solid = Math.min(box.right, waning) - Math.max(box.left, sure) > 30;
+    const start = Math.max(box.left, solid ? sure : from) + 4;
+    const words = fault.what + (fault.verified === false ? ' (not proven)' : '');
+    const label = A.clipText(context, words, Math.min(box.right, solid ? waning : to) - start);
     context.font = FONT;
     context.textBaseline = 'middle';
     context.textAlign = 'left';
-    context.fillStyle = colours['on-fault'];
+    context.fillStyle = solid ? colours['on-fault'] : colours.ink;
     if (label) context.fillText(label, start, top + height / 2 + 0.5);
   };
 

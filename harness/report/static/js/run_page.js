@@ -75,7 +75,11 @@
     timeline.onfault = (fault) => A.faultDetails(details, fault);
     const openAtFailure = () => {
       const place = failurePlace(document, operations, failing);
-      if (!place) return;
+      if (!place) {
+        const fault = model.faults.all[0];
+        if (fault) view.setCursor((fault.sure + Math.min(fault.waning, view.max)) / 2);
+        return;
+      }
       const room = Math.max(500, (place.to - place.from) * 0.3);
       view.show(place.from - room, place.to + room);
       view.setCursor(place.at);
