@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+from faults.description import Fault
 from faults.kinds import fault_from_json
 from harness.errors import HarnessError
 from harness.run.config import RunConfig
@@ -69,6 +70,11 @@ class Cluster:
         found = [status for node in self.nodes if (status := self.status(node)) is not None]
         leaders = [(status.term, status.node) for status in found if status.role == "leader"]
         return max(leaders)[1] if leaders else None
+
+    def try_fault(self, fault: Fault) -> tuple[FaultReport, FaultReport]:
+        """Inject a resolved fault and heal it at once; what was seen of both."""
+        injected = self._runtime.inject_now(fault)
+        return injected, self._runtime.heal_now(fault)
 
     @contextmanager
     def fault(self, kind: str, *, nodes: tuple[int, ...], **fields: Any) -> Iterator[FaultReport]:

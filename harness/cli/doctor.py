@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -18,56 +19,105 @@ from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.pods import PodEngine, remove_labelled
+from harness.runtimes.docker.trials import Trial, try_all
 from histories.checker import which_kernel
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at. `ok` None: neither good nor bad."""
+    """One thing that was looked at. `ok` None: neither good nor bad. `needed`: without it there are
+    no real containers."""
 
     what: str
     ok: bool | None
     says: str
+    needed: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return {"what": self.what, "ok": self.ok, "says": self.says}
 
 
 @click.command()
-def doctor() -> int:
-    """Look at this machine: the engine, the image, every fault's prerequisites, the checker.
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@click.option("--quick", is_flag=True, help="Ask the agent what it can do, and try no faults.")
+def doctor(as_json: bool, quick: bool) -> int:
+    """Look at this machine: the engine, the image, the checker, and try each kind of fault.
 
-    Starts one agent container for a moment, and asks it what it can do here. Exits with 0 when
-    real containers can be used, else with 1: the simulator works everywhere.
+    Starts an agent and asks it what it can do here; then a cluster of three nodes, into which every
+    kind of fault is injected, verified, and healed. Exits with 0 when real containers can be used,
+    else with 1: the simulator works everywhere.
     """
-    console = Console()
-    findings = list(_findings(console))
+    console = Console(stderr=as_json)
+    findings: list[Finding] = []
+    trials: list[Trial] = []
+    for found in _look(lambda text: console.print(f"{text} …", style="dim"), quick):
+        if isinstance(found, Finding):
+            findings.append(found)
+        else:
+            trials.append(found)
+    ok = all(finding.ok is not False for finding in findings if finding.needed)
+    if as_json:
+        said = {
+            "ok": ok,
+            "machine": [finding.to_json() for finding in findings],
+            "faults": [trial.to_json() for trial in trials],
+        }
+        click.echo(json.dumps(said))
+    else:
+        _show(console, findings, trials)
+    return 0 if ok else 1
+
+
+def _show(console: Console, findings: Sequence[Finding], trials: Sequence[Trial]) -> None:
+    marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}
     table = Table(box=None, show_header=False)
     for finding in findings:
-        mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: " "}[finding.ok]
-        table.add_row(mark, finding.what, finding.says)
+        table.add_row(marks[finding.ok], finding.what, finding.says)
     console.print(table)
-    return 0 if all(finding.ok is not False for finding in findings) else 1
+    if not trials:
+        return
+    table = Table(box=None, title="faults in containers", title_justify="left")
+    for name in ("", "kind", "how, or what to do to get it"):
+        table.add_column(name, justify="left")
+    for trial in trials:
+        says = trial.how if trial.ok else f"{trial.problem}; {trial.remedy}"
+        table.add_row(marks[trial.ok], trial.kind, says)
+    console.print(table)
 
 
-def _findings(console: Console) -> Iterator[Finding]:
+def _look(say: Callable[[str], None], quick: bool) -> Iterator[Finding | Trial]:
+    yield from _machine()
+    try:
+        api = connect()
+        version = api.version()
+        yield Finding("engine", True, f"{version['Version']}, API {api.api_version}")
+        image = ensure_image(api, say)
+        yield Finding("image", True, f"{image.name} on {image.base}")
+        engine = PodEngine(api, f"doctor-{secrets.token_hex(3)}", image.name, 7001)
+        can = asyncio.run(_greeting(engine))["can"]
+    except HarnessError as error:
+        remedy = f"; {error.remedy}" if error.remedy else ""
+        yield Finding("containers", False, f"{error}{remedy}")
+        return
+    for name, capability in can.items():
+        yield Finding(name, bool(capability["ok"]), _says(capability), needed=False)
+    if not quick:
+        try:
+            yield from try_all(engine, can, say)
+        except HarnessError as error:
+            yield Finding("cluster", False, str(error))
+
+
+def _machine() -> Iterator[Finding]:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{os.cpu_count()} cores, {memory_gb:.0f} GB, {platform.platform()}"
     yield Finding("machine", None, machine)
     yield Finding("python", None, platform.python_version())
     yield Finding("checker", None, which_kernel())
     yield Finding("simulator", True, "needs nothing")
-    try:
-        api = connect()
-        version = api.version()
-        yield Finding("engine", True, f"{version['Version']}, API {api.api_version}")
-        image = ensure_image(api, lambda text: console.print(f"{text} …", style="dim"))
-        yield Finding("image", True, f"{image.name} on {image.base}")
-        greeting = asyncio.run(
-            _greeting(PodEngine(api, f"doctor-{secrets.token_hex(3)}", image.name, 7001))
-        )
-    except HarnessError as error:
-        yield Finding("containers", False, str(error))
-        return
-    for name, capability in greeting["can"].items():
-        says = capability.get("how") or f"{capability.get('error')}; {capability.get('remedy')}"
-        yield Finding(name, bool(capability["ok"]), says)
+
+
+def _says(capability: Mapping[str, Any]) -> str:
+    return str(capability.get("how") or f"{capability.get('error')}; {capability.get('remedy')}")
 
 
 async def _greeting(engine: PodEngine) -> dict[str, Any]:

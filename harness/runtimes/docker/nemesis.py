@@ -25,6 +25,18 @@ from harness.runtimes.docker.pods import Pod, PodEngine
 from harness.runtimes.interface import FaultReport
 
 
+def handlers_for(cluster: Cluster, network: Network | None = None) -> Handlers:
+    """What injects each class of simple faults."""
+    processes = Processes(cluster)
+    return {
+        **(network or Network(cluster)).handlers(),
+        **processes.handlers(),
+        **Clocks(cluster).handlers(),
+        **Resources(cluster, processes).handlers(),
+        **Data(cluster, processes).handlers(),
+    }
+
+
 class Nemesis:
     """`inject` and `heal` for every fault that containers can have."""
 
@@ -37,16 +49,9 @@ class Nemesis:
         zero_ns: Callable[[], int],
     ) -> None:
         cluster = Cluster(engine, pods, agents, ask_clock, zero_ns)
-        processes = Processes(cluster)
         self._agents = agents
         self._network = Network(cluster)
-        self.handlers: Handlers = {
-            **self._network.handlers(),
-            **processes.handlers(),
-            **Clocks(cluster).handlers(),
-            **Resources(cluster, processes).handlers(),
-            **Data(cluster, processes).handlers(),
-        }
+        self.handlers = handlers_for(cluster, self._network)
 
     def require(self, kinds: Sequence[str]) -> None:
         """Raises UsageError for a kind that some agent found out it cannot inject here."""

@@ -1,0 +1,117 @@
+"""Trying each kind of fault on this machine: injected into a small cluster, verified, healed.
+
+What an agent already knows that it cannot do is not tried: its own reason and remedy say why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from faults.description import Fault
+from faults.generators import Draw, constraints_for
+from faults.kinds import KINDS, kinds_of
+from harness.cluster import Cluster
+from harness.errors import HarnessError
+from harness.runtimes.docker.injectors import Cluster as Pods
+from harness.runtimes.docker.nemesis import handlers_for
+from harness.runtimes.docker.pods import PodEngine
+from harness.runtimes.interface import FaultReport
+
+NODES: Final = (1, 2, 3)
+TARGET: Final = "multi-paxos"
+NO_CONTAINERS: Final = "only the simulator has it: --on sim"
+SEED: Final = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of trying one kind. `how` says by what it is done, `remedy` what would help."""
+
+    kind: str
+    ok: bool
+    how: str = ""
+    problem: str = ""
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "available": self.ok, "how": self.how} | (
+            {} if self.ok else {"problem": self.problem, "remedy": self.remedy}
+        )
+
+
+def try_all(
+    engine: PodEngine,
+    can: Mapping[str, Mapping[str, Any]],
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Trial]:
+    """One trial per kind of fault, in the kinds' order. `can` is what an agent said of itself.
+    Raises EngineError or StartError where no cluster can be started."""
+    needs = needs_by_kind(engine)
+    simple = [kind for kind in kinds_of("docker") if kind in needs]
+    able = [k for k in simple if can.get(needs[k], {}).get("ok", True)]
+    tried: dict[str, Trial] = {k: _incapable(k, can[needs[k]]) for k in simple if k not in able}
+    with Cluster(TARGET, nodes=len(NODES), faults=tuple(able)) as cluster:
+        for kind in able:
+            say(f"trying {kind}")
+            tried[kind] = _try(cluster, kind, can.get(needs[kind], {}).get("how", ""))
+    for kind in KINDS:
+        if kind in tried:
+            yield tried[kind]
+        elif kind in kinds_of("docker"):
+            yield _composite(kind, tried)
+        else:
+            yield Trial(kind, False, problem="containers cannot have it", remedy=NO_CONTAINERS)
+
+
+def needs_by_kind(engine: PodEngine) -> dict[str, str]:
+    """Which capability of the agents each kind of simple fault needs; "": the engine's only."""
+
+    async def ask(_: int) -> None:
+        return None
+
+    handlers = handlers_for(Pods(engine, {}, {}, ask, lambda: 0))
+    return {fault.kind: handler.needs for fault, handler in handlers.items()}
+
+
+def _incapable(kind: str, said: Mapping[str, Any]) -> Trial:
+    problem, remedy = str(said.get("error", "")), str(said.get("remedy", ""))
+    return Trial(kind, False, problem=problem, remedy=remedy)
+
+
+def sample(kind: str) -> Fault:
+    """A fault of this kind as the planner might draw it, on the first node where it singles one
+    out."""
+    fields = KINDS[kind].generator.draw(Draw(SEED, "doctor"), constraints_for(NODES))
+    times: dict[str, Any] = {"start_us": 0, "duration_us": 1_000_000}
+    return KINDS[kind].fault(id=f"try-{kind}", **times, **fields).resolve(1, NODES)
+
+
+def _try(cluster: Cluster, kind: str, how: str) -> Trial:
+    fault = sample(kind)
+    try:
+        reports = cluster.try_fault(fault)
+    except HarnessError as error:
+        return Trial(kind, False, problem=str(error), remedy=error.remedy)
+    problem = _problem(reports)
+    remedy = "" if problem is None else "run it again; if it stays so, report this with the output"
+    return Trial(
+        kind, problem is None, how or "the engine's update of the container", problem or "", remedy
+    )
+
+
+def _problem(reports: Sequence[FaultReport]) -> str | None:
+    for what, report in zip(("injecting", "healing"), reports, strict=True):
+        if not report.verified:
+            return f"{what}: {report.problem or 'its probes disagree'}"
+    return None
+
+
+def _composite(kind: str, tried: Mapping[str, Trial]) -> Trial:
+    """It can be had when its steps can."""
+    parts = sorted({step.kind for step in sample(kind).steps()})
+    for part in parts:
+        if part in tried and not tried[part].ok:
+            return Trial(kind, False, problem=tried[part].problem, remedy=tried[part].remedy)
+    return Trial(kind, True, how=f"made of {' and '.join(parts)}")
