@@ -32,6 +32,8 @@ SENDING_S_MAX: Final = 60.0
 ROUNDS_KEPT: Final = 8
 RECEIVE_BUFFER: Final = 8 << 20
 SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
+CLOCK_READINGS: Final = 10
+TOGETHER_NS: Final = 20_000
 MARK: Final = b"antipaxos-metre "
 _HEAD = struct.Struct("=16s32sIQ")  # mark, nonce, sequence, sent (ns)
 _TIMESPEC = struct.Struct("=qq")
@@ -134,13 +136,22 @@ class Measurer:
 
 def _arrived_ns(said: Sequence[tuple[int, int, bytes]]) -> int:
     """The kernel's time stamp, which is on the wall clock, moved to the monotonic one."""
-    now_ns = time.monotonic_ns()
     for level, kind, data in said:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
             seconds, ns = _TIMESPEC.unpack_from(data)
-            age_ns = time.time_ns() - int(seconds * 1_000_000_000 + ns)
-            return now_ns - max(0, age_ns)
-    return now_ns
+            now_ns, wall_ns = _both_clocks()
+            return now_ns - max(0, wall_ns - int(seconds * 1_000_000_000 + ns))
+    return time.monotonic_ns()
+
+
+def _both_clocks() -> tuple[int, int]:
+    """The monotonic and the wall clock at the same moment: read again where this thread had to wait
+    in between, for that would move an arrival into the past."""
+    for _ in range(CLOCK_READINGS):
+        before_ns, wall_ns, after_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        if after_ns - before_ns < TOGETHER_NS:
+            break
+    return (before_ns + after_ns) // 2, wall_ns
 
 
 def summary(arrivals: Sequence[Arrival], size: int) -> dict[str, Any]:

@@ -95,7 +95,7 @@ COMMANDS: Final = {
     "doctor": Where(
         "doctor",
         "doctor",
-        "Look at this machine: the engine, the image, every fault's prerequisites, the checker.",
+        "Look at this machine: the engine, the image, the checker, and try each kind of fault.",
     ),
     "clean": Where(
         "clean", "clean", "Remove containers, networks and volumes that runs left behind."

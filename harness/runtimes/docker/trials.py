@@ -23,6 +23,8 @@ NODES: Final = (1, 2, 3)
 TARGET: Final = "multi-paxos"
 NO_CONTAINERS: Final = "only the simulator has it: --on sim"
 SEED: Final = 1
+TRIES: Final = 3
+"""A busy machine may spoil a measurement."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,14 @@ def sample(kind: str) -> Fault:
 
 
 def _try(cluster: Cluster, kind: str, how: str) -> Trial:
-    fault = sample(kind)
-    try:
-        reports = cluster.try_fault(fault)
-    except HarnessError as error:
-        return Trial(kind, False, problem=str(error), remedy=error.remedy)
-    problem = _problem(reports)
+    fault, problem = sample(kind), None
+    for _ in range(TRIES):
+        try:
+            problem = _problem(cluster.try_fault(fault))
+        except HarnessError as error:
+            return Trial(kind, False, problem=str(error), remedy=error.remedy)
+        if problem is None:
+            break
     remedy = "" if problem is None else "run it again; if it stays so, report this with the output"
     return Trial(
         kind, problem is None, how or "the engine's update of the container", problem or "", remedy
