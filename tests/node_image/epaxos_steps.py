@@ -16,7 +16,7 @@ from typing import Any
 from node_image.protocols.epaxos_instances import COMMITTED, footprint
 from node_image.protocols.epaxos_messages import Commit, InstanceId
 from node_image.protocols.interface import Command, Decided, Reply
-from tests.node_image.test_multi_paxos_properties import Interleaving
+from tests.node_image.interleaving import Interleaving
 
 STEPS = (
     *("deliver",) * 6,

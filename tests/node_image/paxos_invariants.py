@@ -16,7 +16,7 @@ from typing import Any
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.interface import Checkpoint, Persist
 from node_image.protocols.slot_log import Vote
-from tests.node_image.test_multi_paxos_properties import Interleaving
+from tests.node_image.interleaving import Interleaving
 
 Value = tuple[Any, ...]
 

@@ -13,11 +13,9 @@ from node_image.mutants import protocol_class
 from node_image.protocols.basic_paxos import BasicPaxos
 from node_image.protocols.interface import Command
 from tests.node_image.cluster import Network, World
+from tests.node_image.interleaving import STEPS, Steps, random_steps, step
 from tests.node_image.paxos_invariants import BookedInterleaving, VoteBook
 from tests.node_image.random_faults import Chaos
-from tests.node_image.test_multi_paxos_properties import STEPS, step
-
-Steps = list[tuple[str, int, int]]
 
 
 class BasicInterleaving(BookedInterleaving):
@@ -42,17 +40,16 @@ def test_invariants_of_the_synod_under_any_interleaving(steps: Steps, nodes: int
     interleave(BasicPaxos, steps, nodes)
 
 
-def random_steps(seed: int, count: int = 250) -> Steps:
-    random = Random(seed)
-    names = (*STEPS, *("deliver",) * 8)
-    return [
-        (random.choice(names), random.randrange(31), random.randrange(1, 21)) for _ in range(count)
-    ]
+MANY_DELIVERED = (*STEPS, *("deliver",) * 8)
+
+
+def long_run(seed: int) -> Steps:
+    return random_steps(Random(seed), 250, names=MANY_DELIVERED, count_max=20)
 
 
 def test_interleavings_get_somewhere() -> None:
     """The property above would hold of a protocol that does nothing."""
-    worlds = [interleave(BasicPaxos, random_steps(seed), 3) for seed in range(30)]
+    worlds = [interleave(BasicPaxos, long_run(seed), 3) for seed in range(30)]
     assert sum(len(world.decided) for world in worlds) > 30
     assert sum(len(votes) > 1 for w in worlds for votes in w.book.votes.values()) > 10, "duels"
 
@@ -64,7 +61,7 @@ def test_interleavings_find_what_is_wrong(mutant: str) -> None:
 
     def fails(seed: int) -> bool:
         try:
-            interleave(protocol, random_steps(seed), 3)
+            interleave(protocol, long_run(seed), 3)
         except AssertionError:
             return True
         return False

@@ -24,6 +24,7 @@ from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.interface import Command, Decided
 from tests.node_image.cluster import Network, World
 from tests.node_image.epaxos_steps import STEPS, play
+from tests.node_image.interleaving import random_steps as draw_steps
 from tests.node_image.random_faults import Chaos
 from tests.node_image.single_node import Driven, put
 
@@ -49,9 +50,7 @@ def test_the_papers_invariants_under_any_interleaving(
 def random_steps(seed: int) -> tuple[list[tuple[str, int, int]], int]:
     random = Random(seed)
     length = random.randrange(100, 300)
-    steps = [
-        (random.choice(STEPS), random.randrange(31), random.randrange(1, 13)) for _ in range(length)
-    ]
+    steps = draw_steps(random, length, names=STEPS)
     return steps, random.choice([3, 4, 5, 7])
 
 

@@ -16,11 +16,9 @@ from node_image.protocols.fast_paxos_rounds import is_fast
 from node_image.protocols.interface import Command
 from node_image.protocols.quorums import FastMajority
 from tests.node_image.cluster import Network, World
+from tests.node_image.interleaving import STEPS, Steps, random_steps, step
 from tests.node_image.paxos_invariants import BookedInterleaving, VoteBook
 from tests.node_image.random_faults import Chaos
-from tests.node_image.test_multi_paxos_properties import STEPS, step
-
-Steps = list[tuple[str, int, int]]
 
 
 class FastInterleaving(BookedInterleaving):
@@ -57,17 +55,16 @@ def test_invariants_of_both_rounds_under_any_interleaving(steps: Steps, nodes: i
     interleave(FastPaxos, steps, nodes)
 
 
-def random_steps(seed: int, count: int = 250) -> Steps:
-    random = Random(seed)
-    names = (*STEPS, *("deliver",) * 8)
-    return [
-        (random.choice(names), random.randrange(31), random.randrange(1, 21)) for _ in range(count)
-    ]
+MANY_DELIVERED = (*STEPS, *("deliver",) * 8)
+
+
+def long_run(seed: int) -> Steps:
+    return random_steps(Random(seed), 250, names=MANY_DELIVERED, count_max=20)
 
 
 def test_interleavings_get_somewhere() -> None:
     """The property above would hold of a protocol that does nothing."""
-    worlds = [interleave(FastPaxos, random_steps(seed), 4) for seed in range(30)]
+    worlds = [interleave(FastPaxos, long_run(seed), 4) for seed in range(30)]
     rounds = [votes for world in worlds for votes in world.book.votes.values()]
     assert sum(len(world.decided) for world in worlds) > 100
     assert sum(any(is_fast(r) for r in votes) for votes in rounds) > 100
@@ -81,7 +78,7 @@ def test_interleavings_find_what_is_wrong(mutant: str) -> None:
 
     def fails(seed: int) -> bool:
         try:
-            interleave(protocol, random_steps(seed), 5)
+            interleave(protocol, long_run(seed), 5)
         except AssertionError:
             return True
         return False

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from node_image.mutants import protocol_class
 from node_image.protocols.raft_log import Entry
 from tests.node_image.cluster import Network, World
+from tests.node_image.interleaving import Interleaving, random_steps
 from tests.node_image.random_faults import Chaos
-from tests.node_image.test_multi_paxos_properties import Interleaving
 
 STEPS = (
     ("deliver",) * 8
@@ -94,16 +94,13 @@ def test_the_papers_invariants_under_any_interleaving(
     interleave(protocol_class("raft"), steps, nodes)
 
 
-def _random_steps(random: Random, length: int = 120) -> list[tuple[str, int, int]]:
-    return [
-        (random.choice(STEPS), random.randrange(31), random.randrange(1, 13)) for _ in range(length)
-    ]
-
-
 def test_interleavings_get_somewhere() -> None:
     """The properties above would hold of a protocol that does nothing."""
     random = Random(4)
-    worlds = [interleave(protocol_class("raft"), _random_steps(random), 3) for _ in range(30)]
+    worlds = [
+        interleave(protocol_class("raft"), random_steps(random, 120, names=STEPS), 3)
+        for _ in range(30)
+    ]
     assert sum(len(world.decided) for world in worlds) > 200
     assert sum(len(world.leaders) for world in worlds) > 60
 
@@ -114,7 +111,7 @@ def test_interleavings_break_a_mutant(mutant: str) -> None:
 
     def breaks() -> bool:
         try:
-            interleave(protocol_class("raft", mutant), _random_steps(random), 3)
+            interleave(protocol_class("raft", mutant), random_steps(random, 120, names=STEPS), 3)
         except AssertionError:
             return True
         return False

@@ -24,8 +24,8 @@ from node_image.protocols import two_phase_messages as m
 from node_image.protocols.interface import Command, Decided, Reply
 from node_image.protocols.two_phase_participant import slot_of
 from tests.node_image.cluster import Network, World
+from tests.node_image.interleaving import Interleaving, random_steps
 from tests.node_image.random_faults import Chaos
-from tests.node_image.test_multi_paxos_properties import Interleaving
 
 STEPS = (
     ("deliver",) * 8
@@ -149,17 +149,12 @@ def test_atomicity_under_any_interleaving(steps: list[tuple[str, int, int]], nod
     assert all(state == states[0] for state in states)
 
 
-def _random_steps(random: Random, length: int = 120) -> list[tuple[str, int, int]]:
-    return [
-        (random.choice(STEPS), random.randrange(31), random.randrange(1, 13)) for _ in range(length)
-    ]
-
-
 def test_interleavings_get_somewhere() -> None:
     """The properties above would hold of a protocol that does nothing."""
     random = Random(4)
     worlds = [
-        interleave(protocol_class("two-phase-commit"), _random_steps(random), 3) for _ in range(30)
+        interleave(protocol_class("two-phase-commit"), random_steps(random, 120, names=STEPS), 3)
+        for _ in range(30)
     ]
     outcomes = [bool(commands) for world in worlds for commands in world.outcomes.values()]
     assert outcomes.count(True) > 100
@@ -173,7 +168,11 @@ def test_interleavings_break_a_mutant(mutant: str) -> None:
 
     def breaks() -> bool:
         try:
-            interleave(protocol_class("two-phase-commit", mutant), _random_steps(random), 3)
+            interleave(
+                protocol_class("two-phase-commit", mutant),
+                random_steps(random, 120, names=STEPS),
+                3,
+            )
         except AssertionError:
             return True
         return False
