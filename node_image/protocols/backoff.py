@@ -1,7 +1,7 @@
-"""Taking turns without a leader: randomised exponential back-off.
+"""Randomised exponential back-off: how proposers share slots without a leader.
 
 Proposers that try at the same time refuse each other, and those that try again at the same time do
-so again. As on a shared wire, each listens before it starts, and waits a random time after it was
+so again. As on a shared medium, each listens before it starts, and waits a random time after it was
 refused, from a window that doubles with every refusal. Windows are measured in lengths of attempts,
 which differ between a rack and two continents, and which a proposer sees for itself.
 
@@ -19,7 +19,7 @@ PACE_US: Final = 4_000
 PACE_US_MIN: Final = 1_000
 DOUBLINGS_MAX: Final = 3
 MEMORY_PACES: Final = 25
-"""A rival that was heard within so many attempts' time may be waiting for its turn."""
+"""A rival that was heard within so many attempts' time may be waiting."""
 
 
 class Backoff:

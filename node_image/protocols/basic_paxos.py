@@ -25,10 +25,10 @@ That is two round trips for every decision, where Multi-Paxos needs one: its lea
 once for all slots (put `multi_paxos` beside this file: the difference is what a ballot is for). The
 proposer whose instance was decided with somebody else's value goes on to the next slot.
 
-  * **Duels.** Two proposers can refuse each other for ever: each new ballot spoils the other's
-    Phase 2. That nobody can be certain to win is the theorem of Fischer, Lynch and Paterson; that
-    somebody wins in practice is randomised exponential back-off (`backoff`). The option `backoff`
-    (true) switches it off: safe as ever, and able to stand still under load.
+  * **Duels.** Two proposers can refuse each other for ever: each new ballot invalidates the
+    other's Phase 2. That nobody can be certain to win is the theorem of Fischer, Lynch and
+    Paterson; that somebody wins in practice is due to randomised exponential back-off (`backoff`).
+    The option `backoff` (true) switches it off: still safe, but under load nothing may be decided.
   * A value is a tuple of commands: all that waited at the proposer, up to `batch_max` (1 gives the
     textbook's one command an instance). Losing a duel makes the next batch larger.
   * An acceptor asked about a slot that it knows to be decided answers with the decision. Silence,
@@ -176,11 +176,11 @@ class BasicPaxos(Replica):
         so do those whose clients must have gone elsewhere: else old ones could fill it for ever.
         """
         queue, waiting = self._queue, self.clients.waiting
-        patience_us = self._ctx.config.election_max_us
+        limit_us = self._ctx.config.election_max_us
         while queue:
             came_us, command = queue[0]
             if command[:2] in waiting:
-                if now_us - came_us <= patience_us:
+                if now_us - came_us <= limit_us:
                     return True
                 self._give_up(command)
             queue.popleft()
@@ -201,7 +201,7 @@ class BasicPaxos(Replica):
         self._ctx.set_timer("propose", least_us, least_us + self.backoff.window_us())
 
     def _on_propose_timer(self, now_us: int) -> None:
-        """The wait is over. Whoever is under way now is not waited for again: he may never end."""
+        """The wait is over. Another node's attempt is not waited for again: it may never end."""
         self._backing_off = False
         if self._attempt is None and self._has_work(now_us):
             self._begin(now_us)

@@ -50,7 +50,7 @@ stay undecidable while e acceptors are down. The price is one more write before 
 told; it shares the disk's next barrier with whatever else waits for one.
 
 Duels: whoever promises a ballot to another gives that node time, once, however often it asks: one
-that can be heard and hears nothing must not keep everybody waiting. Everybody's patience is random.
+that can be heard and hears nothing must not keep everybody waiting. Everybody's timeout is random.
 """
 
 from __future__ import annotations
@@ -171,10 +171,10 @@ class InstanceRecovery:
         ballot = self._voting.new_ballot(instance)
         self._leads.pop(instance.id, None)
         self._voting.promise(instance, ballot)
-        patience_us = self._ctx.random.randrange(
+        timeout_us = self._ctx.random.randrange(
             self._ctx.config.election_max_us, 2 * self._ctx.config.election_max_us
         )
-        instance.due_us = now_us + patience_us * self._voting.tries(instance)
+        instance.due_us = now_us + timeout_us * self._voting.tries(instance)
         self._leads[instance.id] = Lead(instance, ballot, PREPARING, now_us)
         self._ctx.count("ballots")
         self._ctx.count("recoveries")

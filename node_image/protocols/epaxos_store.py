@@ -275,7 +275,7 @@ class InstanceStore:
         self._ctx.send(sender, CatchUp(tuple(self._reached)), False)
 
     def install(self, sender: NodeId, message: Snapshot, now_us: int) -> bool:
-        """Take over a neighbour's state, if it has something that this node cannot get otherwise,
+        """Take over another node's state, if it has something that this node cannot get otherwise,
         and nothing is lost: what this node has executed is in it, or is still held here. Whether it
         has been; `installed` must follow."""
         if not _exceeds(message.base, self._table.done) or not self._keeps_all(message):

@@ -84,11 +84,11 @@ class InstanceVoting:
         """Whoever is at it now shall have time to finish, before this node steps in: the more, the
         more have tried. A recovery is three round trips, and duels when they are slow end so."""
         low_us, high_us = self._ctx.config.election_min_us, self._ctx.config.election_max_us
-        patience_us = self._ctx.random.randrange(low_us, high_us + 1)
-        instance.due_us = now_us + patience_us * self.tries(instance)
+        timeout_us = self._ctx.random.randrange(low_us, high_us + 1)
+        instance.due_us = now_us + timeout_us * self.tries(instance)
 
     def tries(self, instance: Instance) -> int:
-        """How often patience is multiplied: 1, and up to TRIES_MAX with the ballots taken."""
+        """By how much the timeout is multiplied: 1, and up to TRIES_MAX with the ballots taken."""
         return min(1 + instance.promised.round // 2, TRIES_MAX)
 
     # ------------------------------------------------------------------ Phase 2: the proposer

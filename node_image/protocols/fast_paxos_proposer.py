@@ -190,12 +190,12 @@ class FastProposer:
             self._ctx.set_timer("retry", self._ctx.config.retry_us)
 
     def _drop_old_clients(self, now_us: int) -> None:
-        waiting, patience_us = self._clients.waiting, 2 * self._ctx.config.election_max_us
+        waiting, limit_us = self._clients.waiting, 2 * self._ctx.config.election_max_us
         gone: dict[tuple[int, int], None] = {}
         for key, (came_us, command) in self._arrivals.items():
             if key not in waiting:
                 gone[key] = None
-            elif now_us - came_us > patience_us:
+            elif now_us - came_us > limit_us:
                 gone[key] = None
                 self._ctx.count("given_up")
                 error = "interrupted" if waiting.pop(key) == PROPOSED else "unavailable"

@@ -8,7 +8,7 @@ there for something else. This part keeps such values until their turn.
 On disk a decision costs nothing where this replica voted for the value: its next vote says, in
 `commit`, how far it had applied. Only a decided value that it did not vote for is written, as
 `Chosen`. So the rule of `log_storage` holds: in the order of the records, whatever is below a
-`commit` stands there as it was decided.
+`commit` is there as it was decided.
 """
 
 from __future__ import annotations

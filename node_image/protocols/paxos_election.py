@@ -102,7 +102,7 @@ class PaxosElection:
     # ------------------------------------------------------------------ following
 
     def hear(self, sender: NodeId, ballot: Ballot, now_us: int) -> bool:
-        """A leader speaks. False, and a refusal, when a higher ballot has been promised."""
+        """A message from a leader. False, and a refusal, when a higher ballot has been promised."""
         if ballot != self._log.promised or sender != self._ctx.leader:
             if self.refuses(ballot):
                 self._ctx.send(sender, Nack(ballot, self._log.promised), False)

@@ -2,7 +2,7 @@
 
 The setting (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", 2014;
 Ongaro's thesis of the same year, cited by its sections). Raft decides what Multi-Paxos decides, a
-log of commands, and puts the difficulty elsewhere. In the words of the Paxos family: a term is a
+log of commands, and puts the difficulty elsewhere. In Paxos' terms: a term is a
 ballot; an entry in a log is a vote for it; an election is a Phase 1 whose promises report nothing;
 AppendEntries is a Phase 2 for a slot *and all before it*.
 

@@ -58,7 +58,7 @@ class RaftElection:
     # ------------------------------------------------------------------ following
 
     def hear(self, sender: NodeId, term: int, now_us: int) -> bool:
-        """A leader speaks. False, and a refusal, when its term is over."""
+        """A message from a leader. False, and a refusal, when its term is over."""
         if self.refuses(term):
             self._ctx.send(sender, m.Behind(self.term), False)
             return False

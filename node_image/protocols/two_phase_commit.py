@@ -23,7 +23,7 @@ of which it has no record answers "aborted": after a crash that is true of every
 decided. In turn a commit must be remembered until every participant has confirmed that it is on its
 disk (`_unsettled`); only then is nobody left who could ask.
 
-**Why it stands here: it blocks.** Compare `multi_paxos`. Its quorum is everybody: one participant
+**Why it is here: it blocks.** Compare `multi_paxos`. Its quorum is everybody: one participant
 that is away stops all writes. And nobody replaces the coordinator: the participants in doubt hold
 their locks until it returns (`two_phase_participant`). Paxos needs no more than a majority at any
 time, because a decision there is in the votes of a quorum, where a successor finds it; here it is

@@ -56,7 +56,7 @@ class Steps(Interleaving):
                 self._perform(other, self.process[other].request(command, self.now))
 
     def fire(self, which: int, count: int) -> None:
-        """A node's timer, and some time: seldom enough for anybody to lose patience."""
+        """A node's timer, and some time: seldom enough for a recovery."""
         node = self.config.nodes[which % len(self.config.nodes)]
         self.now += 20_000 * count
         if self.timers[node]:

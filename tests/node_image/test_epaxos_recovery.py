@@ -96,12 +96,12 @@ def test_two_recoveries_that_wait_for_each_other(votes: int, outcome: Any) -> No
 
 
 def test_the_more_have_tried_the_longer_everybody_waits() -> None:
-    """A recovery that takes longer than everybody's patience never ended: all took new ballots."""
-    patience = []
+    """A recovery that takes longer than everybody's timeout never ended: all took new ballots."""
+    timeouts = []
     for round_ in (1, 2, 40):
         node = Driven(CORRECT, nodes=5)
         node.receive(3, m.Prepare(Ballot(round_, 3), A))
-        patience.append(node.protocol.table.get(A).due_us - node.now)
+        timeouts.append(node.protocol.table.get(A).due_us - node.now)
     low, high = node.config.election_min_us, node.config.election_max_us
-    for due_us, factor in zip(patience, (1, 2, 3), strict=True):
+    for due_us, factor in zip(timeouts, (1, 2, 3), strict=True):
         assert factor * low <= due_us <= factor * high

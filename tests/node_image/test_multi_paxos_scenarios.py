@@ -18,8 +18,8 @@ from node_image.protocols.interface import DEFINITE_ERRORS, Command
 from tests.node_image.cluster import Network, World
 
 Link = tuple[int, int]
-FAMILY = ("fast-paxos", "flexible-paxos", "multi-paxos")
-PATIENCE = {"election_min_us": 400_000, "election_max_us": 400_000, "heartbeat_us": 100_000}
+PROTOCOLS = ("fast-paxos", "flexible-paxos", "multi-paxos")
+TIMEOUTS = {"election_min_us": 400_000, "election_max_us": 400_000, "heartbeat_us": 100_000}
 
 
 class Stage:
@@ -28,7 +28,7 @@ class Stage:
     def __init__(self, protocol: type[Any]) -> None:
         network = Network(delay_us=(200, 200), sync_us=(400, 400))
         options = {"fast": False}
-        self.world = World(protocol, nodes=3, seed=1, network=network, options=options, **PATIENCE)
+        self.world = World(protocol, nodes=3, seed=1, network=network, options=options, **TIMEOUTS)
         self.held: list[tuple[int, int, Any]] = []
         self.rules: list[tuple[type[Any], set[Link]]] = []
         self.world.intercept = self._intercept
@@ -51,7 +51,7 @@ class Stage:
         self.world._arrive(to, sender, message)
 
     def stand(self, node: int) -> None:
-        """This node's patience is over."""
+        """This node's election timeout is over."""
         self.world._deliver(node, self.world.hosts[node].life, "wake", "election")
 
     def cut_off(self, node: int) -> None:
@@ -197,7 +197,7 @@ def harm(stage: Stage) -> list[str]:
     return world.conflicts + denied
 
 
-@pytest.mark.parametrize("protocol", FAMILY)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("mutant", sorted(SCHEDULES))
 def test_schedule_breaks_the_mutant_and_not_the_protocol(protocol: str, mutant: str) -> None:
     correct, broken = (Stage(protocol_class(protocol, m)) for m in (None, mutant))
@@ -220,7 +220,7 @@ def five_with_a_coordinator(protocol: str, mutant: str | None) -> tuple[World, i
     return world, leader
 
 
-@pytest.mark.parametrize("protocol", FAMILY)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(("mutant", "answered"), [(None, True), ("L1", False)])
 def test_coordinator_that_hears_nobody_makes_room(
     protocol: str, mutant: str | None, answered: bool
@@ -236,7 +236,7 @@ def test_coordinator_that_hears_nobody_makes_room(
     assert (None in answers) is answered
 
 
-@pytest.mark.parametrize("protocol", FAMILY)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(("mutant", "deposed"), [(None, False), ("L2", True)])
 def test_node_that_hears_nobody_disturbs_nobody(
     protocol: str, mutant: str | None, deposed: bool

@@ -62,7 +62,7 @@ class Stage:
         return self.world.hosts[node].process
 
     def stand(self, node: int) -> None:
-        """Nobody has heard a leader for long, and this node's patience is over."""
+        """Nobody has heard a leader for long, and this node's election timeout is over."""
         self.calm(*ALL)
         self.world.run(self.world.config.election_max_us + 1)
         self.calm(*ALL)
@@ -85,8 +85,8 @@ class Stage:
 
 
 def late_vote(protocol: type[Any]) -> list[str]:
-    """R3. Node 1's votes of term 1 are late. When they arrive it stands in term 2, for which
-    node 2 has been elected."""
+    """R3. Node 1's votes of term 1 are late. When they arrive it is a candidate in term 2,
+    for which node 2 has been elected."""
     stage = Stage(protocol)
     stage.hold(m.VoteGranted, (2, 1), (3, 1))
     stage.stand(1)

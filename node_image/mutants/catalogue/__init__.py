@@ -1,7 +1,7 @@
 """The planted bugs, as a table: what each changes, what exposes it, and what it then shows.
 
 Each is a real mistake, from a paper, from a published analysis or from an issue of a real
-implementation. The code of a mutant stands in the file of its protocol beside this folder; this
+implementation. The code of a mutant is in the file of its protocol beside this folder; this
 only describes, so that the harness can list, score and explain them.
 """
 
