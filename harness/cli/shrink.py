@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.errors import UsageError
-from harness.reproduce.replay import load, replay_timings
+from harness.reproduce.replay import Attempt, load, replay_timings
 from harness.reproduce.shrink import Candidate, ShrinkResult, Size, shrink
 from harness.reproduce.story import tell
 from harness.run.simulation import judge_fully, simulate, write_folder
@@ -53,7 +52,7 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
     console = Console(stderr=as_json, highlight=False)
     name = folder.name or folder.resolve().name
     started = time.monotonic()
-    start = _starting_point(folder)
+    start = _starting_point(folder, started + limit_s, console)
     last = [""]
 
     def watch(what: str, size: Size) -> None:
@@ -62,9 +61,8 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
             last[0] = line
             console.print(Text(line, style="dim"))
 
-    result = shrink(
-        start.config, start.schedule, limit_s=limit_s - (time.monotonic() - started), watch=watch
-    )
+    left_s = max(limit_s - (time.monotonic() - started), 0.1)
+    result = shrink(start.config, start.schedule, limit_s=left_s, watch=watch)
     run = simulate(*result.smallest, traced=True)
     judge_fully(run)
     written = write_folder(run, store, f"shrunk-{name}")
@@ -82,21 +80,34 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
     return 1
 
 
-def _starting_point(folder: Path) -> Candidate:
-    """The recorded run, or for one from Docker a timing of the simulator that fails alike."""
+def _starting_point(folder: Path, deadline: float, console: Console) -> Candidate:
+    """The recorded run, or for one from Docker a timing of the simulator that fails alike, if one
+    is found before the deadline."""
     recorded = load(folder)
     if recorded.outcome == "valid":
         raise UsageError(f"{folder} did not fail: there is nothing to shrink")
     if recorded.config.on == "sim":
         return Candidate(recorded.config, recorded.schedule)
-    timings = replay_timings(recorded, TIMINGS)
-    for attempt in timings.attempts:
-        if attempt.same and attempt.outcome == "invalid":
-            world = {"seed": attempt.world_seed}
-            config = dataclasses.replace(recorded.config, on="sim", world=world)
-            return Candidate(config, recorded.schedule)
+
+    def watch(attempt: Attempt) -> None:
+        line = f"timing      {attempt.number}: {'fails alike' if fails(attempt) else 'does not'}"
+        console.print(Text(line, style="dim"))
+
+    def fails(attempt: Attempt) -> bool:
+        return attempt.same and attempt.outcome == "invalid"
+
+    timings = replay_timings(
+        recorded,
+        TIMINGS,
+        watch=watch,
+        enough=lambda attempt: fails(attempt) or time.monotonic() > deadline,
+    )
+    last = timings.attempts[-1]
+    if fails(last):
+        config = recorded.config.changed(on="sim", world={"seed": last.world_seed})
+        return Candidate(config, recorded.schedule)
     raise UsageError(
-        f"none of {TIMINGS} simulated timings of {folder} fails as the run did",
+        f"none of {last.number} simulated timings of {folder} fails as the run did",
         remedy="look for one: antipaxos replay FOLDER --on sim --times 1000",
     )
 

@@ -172,8 +172,10 @@ def replay_timings(
     *,
     store: Path | None = None,
     watch: Callable[[Attempt], None] = lambda _: None,
+    enough: Callable[[Attempt], bool] = lambda _: False,
 ) -> ReplayResult:
-    """The schedule of any run in the simulator, under `times` different timings of its world."""
+    """The schedule of any run in the simulator, under `times` different timings of its world, or
+    fewer, when one of them is `enough`."""
     result = ReplayResult(recorded, "sim")
     for number in range(1, times + 1):
         world = dict(recorded.config.world) | {"seed": number}
@@ -184,6 +186,8 @@ def replay_timings(
         attempt = _attempt(number, run, recorded, keep)
         result.attempts.append(attempt._replace(world_seed=number))
         watch(result.attempts[-1])
+        if enough(result.attempts[-1]):
+            break
     return result
 
 

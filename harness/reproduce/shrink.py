@@ -3,19 +3,19 @@
 Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", TSE
 2002), over everything a run is made of. A candidate is an ordinary configuration with an ordinary
 schedule; it is simulated, and counts only if the same detector objects. Since leaving one thing out
-shifts the timing of all that follows, a candidate may try its luck under a few timings of the
-world: which one it was is recorded in the configuration, like everything else.
+shifts the timing of all that follows, a candidate is tried under a few timings of the world: which
+one it failed in is recorded in the configuration, like everything else.
 
 The passes, each tried until it helps no more, and all again until none does or the time is up:
 
     time        an earlier end of the chaos; no last round, where it is not needed
-    calm        no chance in links, disks and clocks; default settings; everything healed. Early,
-                since in a calm world leaving something out moves the rest the least
+    constant    no chance in links, disks and clocks; default settings; everything healed. Early,
+                since with constant delays leaving something out moves the rest the least
     faults      subsets of the schedule
     operations  subsets of what the clients ask
     scale       fewer nodes, clients and keys
     windows     shorter faults
-    patience    in the end, when a run costs a few milliseconds: one fault less, in many timings
+    timings     in the end, when a run costs a few milliseconds: one fault less, in many timings
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from harness.runtimes.sim.config import WorldConfig
 
 T = TypeVar("T")
 TIMINGS: Final = (3, 8)
-CALM_TIMINGS: Final = 12
+CONSTANT_TIMINGS: Final = 12
 """So many timings of the world a candidate may try: the more, the smaller it is."""
-PATIENT_TIMINGS: Final = 200
+LAST_TIMINGS: Final = 200
 """So many in the end, for each fault that is left."""
 SHORTEST_US: Final = 1_000
 
@@ -135,7 +135,7 @@ class _Shrinker:
         """Every pass, until a round of all brings nothing. False when the time was up."""
         passes = (
             ("time", self._less_time),
-            ("calm", self._calmer),
+            ("constant", self._constant),
             ("faults", self._fewer_faults),
             ("operations", self._fewer_operations),
             ("scale", self._smaller_scale),
@@ -159,8 +159,8 @@ class _Shrinker:
         faults = self.best.schedule.faults
         for i in range(len(faults)):
             candidate = _with_faults(self.best, [*faults[:i], *faults[i + 1 :]])
-            if self._fails(candidate, PATIENT_TIMINGS):
-                self.watch("patience", self.size)
+            if self._fails(candidate, LAST_TIMINGS):
+                self.watch("timings", self.size)
                 return True
         return False
 
@@ -170,8 +170,8 @@ class _Shrinker:
         """Does it fail in the same way, under some timing? If so it is the best from now on.
 
         A candidate is a generator's guess at what is smaller; generators look at `best` again
-        after each, so they go on from where this one succeeded. `timings` is how many are worth a
-        try, where not the gain shall tell.
+        after each, so they go on from where this one succeeded. `timings` is in how many it is
+        tried; 0: as many as the gain is worth.
         """
         if candidate == self.best:
             return False
@@ -190,7 +190,7 @@ class _Shrinker:
     def _worth(self, candidate: Candidate) -> int:
         """How many timings are worth a try for this gain."""
         if candidate.config.world != self.best.config.world:
-            return CALM_TIMINGS
+            return CONSTANT_TIMINGS
         asked = self.size.operations
         only = candidate.config.traffic.only
         left = (
@@ -269,10 +269,10 @@ class _Shrinker:
                     faults[i] = dataclasses.replace(fault, duration_us=shorter_us)
                     yield _with_faults(self.best, faults)
 
-    def _calmer(self) -> Iterator[Candidate]:
+    def _constant(self) -> Iterator[Candidate]:
         world = WorldConfig.from_json(self.best.config.world)
-        if world != world.calm():
-            yield _with_config(self.best, world=world.calm().to_json())
+        if world != world.constant():
+            yield _with_config(self.best, world=world.constant().to_json())
         for name, value in (("heal", "all"), ("transport", "tcp"), ("key_skew", 0.0)):
             if self.best.config.option(name) != value:
                 yield _with_config(self.best, **{name: value})

@@ -1,4 +1,4 @@
-"""The log as a witness: it may fail to prove what is true, but never proves what is false."""
+"""The log as a certificate: it may fail to prove what is true, but never proves what is false."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class WorldConfig:
     def to_json(self) -> dict[str, int]:
         return dataclasses.asdict(self)
 
-    def calm(self) -> WorldConfig:
+    def constant(self) -> WorldConfig:
         """The same world without chance in its timing: every message and fsync takes the same."""
         link, client, fsync = (
             (least + most) // 2
