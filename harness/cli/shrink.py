@@ -67,7 +67,7 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
     judge_fully(run)
     written = write_folder(run, store, f"shrunk-{name}")
     story = tell(written.path).text()
-    (written.path / STORY).write_text(f"{run.sentence}\n\n{story}", encoding="utf-8")
+    (written.path / STORY).write_text(story, encoding="utf-8")
     if as_json:
         click.echo(
             json.dumps(
@@ -76,7 +76,7 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
             )
         )
     else:
-        _show(result, story, run.sentence, written.path, console)
+        _show(result, story, written.path, console)
     return 1
 
 
@@ -112,11 +112,9 @@ def _starting_point(folder: Path, deadline: float, console: Console) -> Candidat
     )
 
 
-def _show(result: ShrinkResult, story: str, sentence: str, path: Path, console: Console) -> None:
+def _show(result: ShrinkResult, story: str, path: Path, console: Console) -> None:
     console.print()
     console.print(story, markup=False, soft_wrap=True)
-    console.print(Text(sentence.rstrip(), style="bold"), soft_wrap=True)
-    console.print()
     console.print(f"before   {result.before.describe()}")
     console.print(f"after    {result.after.describe()}")
     complete = "" if result.complete else "; the time was up: there may be less"

@@ -39,6 +39,8 @@ class Focus:
     ballots: set[str] = field(default_factory=set)
     events: set[int] = field(default_factory=set)
     moments_us: list[int] = field(default_factory=list)
+    crashes: set[tuple[int, int]] = field(default_factory=set)
+    """(node, at_us) of each exception that came out of a protocol."""
 
     def touches(self, part: Any) -> bool:
         """Does a part of a message hold a disputed command, or name a disputed slot?"""
@@ -93,7 +95,9 @@ def focus_of(run: RecordedRun) -> Focus:
         focus.commands |= {(int(c), int(s)) for c, s in NAMED_COMMAND.findall(sentence)}
         if finding.get("kind") == "lost-write":
             _add_acknowledged(focus, run, sentence)
-    if not focus.slots and not focus.commands:
+    focus.crashes = {(note.node, note.at_us) for note in run.notes if note.event == "crash"}
+    focus.moments_us += sorted(at_us for _, at_us in focus.crashes)
+    if not (focus.slots or focus.commands or focus.crashes):
         _add_unanswered(focus, run)
     _add_decisions(focus, run)
     return focus

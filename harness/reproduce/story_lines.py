@@ -103,7 +103,6 @@ def lines_of(run: RecordedRun, focus: Focus) -> Lines:
     """All that may be told of a run."""
     found = Lines()
     found.told += _history(run.events, focus)
-    found.told += _crashes(run.verdict)
     found.told += _merged_notes(_nodes(run, focus))
     restless = sorted(e.at_us for e in run.processes if e.event in ("start", "crash", "pause"))
     found.told += _folded(
@@ -143,12 +142,6 @@ def _history(events: Sequence[Event], focus: Focus) -> Iterator[Line]:
             yield Line(at_us, tier, CLIENTS, text, sources)
 
 
-def _crashes(verdict: dict[str, Any]) -> Iterator[Line]:
-    for crash in verdict.get("crashes", []):
-        if isinstance(crash, dict) and isinstance(crash.get("at_us"), int):
-            yield Line(crash["at_us"], 0, FAULTS, wording.clean(str(crash.get("describe"))))
-
-
 # ------------------------------------------------------------------------------- nodes
 
 
@@ -156,8 +149,9 @@ def _nodes(run: RecordedRun, focus: Focus) -> Iterator[Line]:
     noted = {(note.at_us, note.node) for note in run.notes}
     for note in run.notes:
         if note.event == "crash":
-            text = f"exception: {str(note.about.get('traceback', '')).strip().splitlines()[-1:]}"
-            yield Line(note.at_us, 0, NODES, wording.clean(text), (note.node,))
+            last = str(note.about.get("traceback", "")).strip().rsplit("\n", 1)[-1]
+            text = wording.clean(f"dies of {last}")
+            yield Line(note.at_us, 0, NODES, text, (note.node,))
             continue
         about = ", ".join(f"{k} {_ballot_or(k, v)}" for k, v in note.about.items())
         text = wording.clean(f"{note.event} ({about})" if about else note.event)
@@ -211,6 +205,8 @@ def _messages(run: RecordedRun, focus: Focus, untold: Counter[str]) -> Iterator[
     for group in _broadcasts(messages):
         sent = group[0]
         tier = _tier(sent, focus, often[sent.kind] > RARE * len(run.nodes))
+        if any((one.target, one.arrives_us) in focus.crashes for one in group):
+            tier = 1  # its receiver died of it
         if tier is None:
             untold[sent.kind] += len(group)
         else:

@@ -95,6 +95,22 @@ def test_the_commands(failing: Path, tmp_path: Path) -> None:
     assert "⚡" in story and "client" in story
 
 
+def test_a_run_from_docker_is_shrunk_in_a_timing_that_fails_alike(
+    failing: Path, tmp_path: Path
+) -> None:
+    """Not one timing more is tried than needed, and the screen says which."""
+    copy = _copied(failing, tmp_path)
+    document = json.loads((copy / "run.json").read_text())
+    document["config"] |= {"on": "docker", "world": {}}
+    document["config"]["faults"]["kinds"] = ["partition", "pause"]
+    (copy / "run.json").write_text(json.dumps(document))
+    words = [str(copy), "--limit", "10", "--store", str(tmp_path)]
+    done = CliRunner().invoke(shrink_command, words, standalone_mode=False)
+    assert done.return_value == 1, done.output
+    tried = [line for line in done.output.splitlines() if line.startswith("timing ")]
+    assert tried and [line.endswith("fails alike") for line in tried].index(True) == len(tried) - 1
+
+
 def test_a_failing_run_shrinks_to_a_fifth_and_still_fails_alike(
     failing: Path, tmp_path: Path
 ) -> None:

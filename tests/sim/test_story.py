@@ -149,6 +149,15 @@ def test_clients_never_crowd_out_the_messages_in_dispute() -> None:
     assert any(name == "lines of clients" for name in story.untold)
 
 
+def test_an_exception_is_told_with_the_message_that_its_node_died_of() -> None:
+    crash = NodeEvent(30_400, 1, "crash", {"traceback": "Traceback:\n  ...\nKeyError: 7\n"})
+    beats = [sent(1_000 * i, 2, 1, "Beat", fields={"stamp": i}) for i in range(100)]
+    run = dataclasses.replace(recorded(beats), notes=(crash,), verdict={"reasons": ["n1 died"]})
+    lines = tell_run(run).lines
+    assert any("n1: dies of KeyError: 7" in line for line in lines)
+    assert any("Beat(stamp 30)" in line for line in lines)
+
+
 def test_clients_have_one_name_in_a_story() -> None:
     """Findings name the session under which nodes know a client, histories its process."""
     told = {"client": 3, "seq": 45}
