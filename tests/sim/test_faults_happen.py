@@ -197,6 +197,14 @@ def test_two_faults_on_one_node_let_go_one_by_one() -> None:
     assert done.outcome == "valid"
 
 
+def test_a_node_that_a_second_fault_let_go_a_moment_ago_is_still_starting() -> None:
+    """(Found in a sweep: the first fault's healing was taken for one that had not worked.)"""
+    first = PowerCut(**TIMES, nodes=(1, 2))
+    second = Kill(id="g", start_us=SECOND // 2, duration_us=1_520_000, nodes=(1,))
+    done = run(first, second)
+    assert done.outcome == "valid" and not done.stats.unverified
+
+
 def _chaos_us(done: Any) -> int:
     start = done.stats.chaos_start_us
     assert start is not None

@@ -40,6 +40,8 @@ class NodeFaults:
         self._time = time
         self._boot_us = boot_us
         self._down: dict[int, dict[str, bool]] = {n: {} for n in nodes}
+        self._starts_us: dict[int, int] = {}
+        """When the process of a node that nothing holds down any longer starts."""
         self._stopped: dict[int, dict[str, bool]] = {n: {} for n in nodes}
         self._jumps: dict[int, dict[str, int]] = {n: {} for n in nodes}
         self._true_offset_us = {n: node.clock.wall_offset_us for n, node in nodes.items()}
@@ -76,7 +78,8 @@ class NodeFaults:
         """This fault holds the node down no longer."""
         self._down[node.id].pop(identity, None)
         if not self._down[node.id] and not node.up:
-            self._queue.put(self._time.now_us + self._boot_us, START, node, None)
+            at_us = self._starts_us[node.id] = self._time.now_us + self._boot_us
+            self._queue.put(at_us, START, node, None)
 
     def boots(self, node: SimNode) -> bool:
         """The time to start a node has come: does it, or is it held down again, or up already?"""
@@ -89,9 +92,13 @@ class NodeFaults:
         return not any(node.up for node in self._of(fault))
 
     def is_started(self, fault: Fault) -> bool:
-        """Or another fault holds the node down, or it died of its own bug."""
+        """Or another fault holds the node down, or did until just now, or it died of its bug."""
         died = {crash.node for crash in self._processes.crashes}
-        return all(n.up or self._down[n.id] or n.id in died for n in self._of(fault))
+        now_us = self._time.now_us
+        return all(
+            n.up or self._down[n.id] or n.id in died or self._starts_us.get(n.id, 0) > now_us
+            for n in self._of(fault)
+        )
 
     def describe(self, fault: Fault) -> dict[str, Any]:
         return {
