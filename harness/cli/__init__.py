@@ -82,6 +82,11 @@ COMMANDS: Final = {
         "mutants",
         "Plant every known bug of PROTOCOLS (default: all), and count the runs until each is seen.",
     ),
+    "failover": Where(
+        "failover",
+        "failover_command",
+        "Fail the leader of each of TARGETS again and again, and measure the unavailability.",
+    ),
     "convert": Where(
         "convert",
         "convert",

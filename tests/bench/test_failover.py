@@ -1,0 +1,209 @@
+"""The failover benchmark: what counts as a window, what a sample carries, whole plans."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.bench.failover import Cell, FailoverPlan, FailoverResult, measure
+from harness.bench.faults import FAILURES
+from harness.bench.probe import Failure, Sample
+from harness.bench.regress import regressions
+from harness.bench.stats import bootstrap, carries, quantile, summarise
+from harness.bench.windows import NodeEvent, phases_of, rate_back_us, windows_of
+from harness.cli.failover import failover_command
+from harness.errors import UnknownChoice, UsageError
+from harness.run.observer import Observer
+from histories.events import NEMESIS
+from histories.folder import RunFolder
+from histories.formats.native import read
+
+
+def samples(*rows: tuple[int, int, bool], f: str = "read", group: str = "leader") -> list[Sample]:
+    return [Sample(intended, end, f, group, ok, indefinite=not ok) for intended, end, ok in rows]
+
+
+def failed(at_us: int = 1_000) -> Failure:
+    return Failure(1, leader=1, asked_us=at_us - 10, struck_us=at_us, ended_us=100_000)
+
+
+def test_a_window_ends_where_success_is_sustained_not_at_the_first_lucky_answer() -> None:
+    seen = samples(
+        (500, 600, True),
+        (1_500, 9_000, False),
+        (3_000, 3_100, True),  # lucky
+        (4_000, 9_000, False),
+        (5_000, 5_100, True),
+        (6_000, 6_050, True),
+    )
+    assert windows_of(failed(), seen, 200, 100_000)["read/leader"] == 5_100 - 1_000
+
+
+def test_a_slow_answer_is_no_service() -> None:
+    seen = samples((1_500, 8_000, True), (7_900, 8_000, True), (8_100, 8_150, True))
+    assert windows_of(failed(), seen, 200, 100_000)["read/leader"] == 8_000 - 1_000
+
+
+def test_no_disturbance_is_a_window_of_nothing_and_no_return_is_none() -> None:
+    good = samples((500, 600, True), (1_500, 1_600, True))
+    assert windows_of(failed(), good, 200, 100_000)["read/leader"] == 0
+    bad = samples((1_500, 9_000, False), (2_500, 9_500, False))
+    assert windows_of(failed(), bad, 200, 100_000)["read/leader"] is None
+    unproven = Failure(1, leader=1, asked_us=1)
+    assert set(windows_of(unproven, good, 200, 100_000).values()) == {None}
+
+
+def test_an_operation_under_way_at_the_fault_belongs_to_the_window() -> None:
+    seen = samples((900, 5_000, True), (5_100, 5_150, True))
+    assert windows_of(failed(), seen, 200, 100_000)["read/leader"] == 5_150 - 1_000
+
+
+def test_phases_follow_one_another_and_ignore_the_old_leader() -> None:
+    events = [
+        NodeEvent(900, 2, "election"),
+        NodeEvent(1_100, 1, "election"),
+        NodeEvent(1_400, 3, "election"),
+        NodeEvent(1_500, 3, "leading"),
+        NodeEvent(1_450, 2, "decided"),
+        NodeEvent(1_600, 3, "decided"),
+    ]
+    phases = phases_of(failed(), sorted(events), 900, 800)
+    assert phases == (400, 100, 100, 300, 800)
+    assert phases_of(failed(), [], 900, None)[:3] == (None, None, None)
+
+
+def test_the_rate_is_back_only_where_it_stays() -> None:
+    failure = Failure(1, leader=1, asked_us=0, struck_us=0, ended_us=1_000_000)
+    early = samples(*((at, at + 10, True) for at in range(100_000, 140_000, 2_000)))
+    late = samples(*((at, at + 10, True) for at in range(600_000, 1_000_000, 2_000)))
+    back = rate_back_us(failure, early + late, 2_000)
+    assert back is not None and 580_000 <= back <= 620_000
+    assert rate_back_us(failure, early, 2_000) is None
+
+
+def test_a_quantile_is_given_only_where_the_sample_carries_it() -> None:
+    assert carries(1, 50) and not carries(99, 90) and carries(100, 90)
+    assert not carries(100, 99) and carries(1_000, 99)
+    summary = summarise([float(n) for n in range(100)])
+    assert set(summary.quantiles) == {50, 90}
+    assert summary.quantiles[50].value == 49.5
+    assert summary.quantiles[50].low < 49.5 < summary.quantiles[50].high
+
+
+def test_what_never_came_back_is_infinite_and_counted() -> None:
+    summary = summarise([1.0, 2.0, None, None, None])
+    assert summary.missing == 3 and math.isinf(summary.quantiles[50].value)
+    assert summary.least == 1.0 and summary.most is None
+    assert summarise([]).quantiles == {}
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    """Of 200 samples from a known distribution, the 95 % interval of the median misses its true
+    value in about ten."""
+    random = Random(7)
+    missed = 0
+    for _ in range(200):
+        drawn = sorted(random.expovariate(1.0) for _ in range(60))
+        low, high = bootstrap(drawn, 50, random)
+        missed += not low <= math.log(2) <= high
+    assert missed <= 24
+    assert quantile([1.0, 3.0], 50) == 2.0
+
+
+def simulated(tmp_path: Path, **options: Any) -> FailoverResult:
+    settings: dict[str, Any] = {"on": "sim", "count": 3, "nodes": 3, "election_us": 300_000}
+    return measure(FailoverPlan(**(settings | options)), tmp_path, Observer())
+
+
+def test_a_simulated_plan_alternates_and_every_history_is_judged(tmp_path: Path) -> None:
+    result = simulated(tmp_path, targets=("raft", "multi-paxos"), failures=("kill",), block=2)
+    assert result.outcome == "valid"
+    assert [len(cell.verdicts) for cell in result.cells.values()] == [2, 2]
+    for cell in result.cells.values():
+        windows = cell.worst_ms()
+        assert len(windows) == 3 and all(w is not None and 300 <= w <= 900 for w in windows)
+        detection = cell.phase_summary("detection_us")
+        assert detection is not None and detection.quantiles[50].value >= 250
+    names = [Path(folder).name for cell in result.cells.values() for folder in cell.folders]
+    assert len(set(names)) == 4
+
+
+def test_a_followers_death_disturbs_nothing_much(tmp_path: Path) -> None:
+    result = simulated(tmp_path, targets=("multi-paxos",), failures=("follower-kill",), nodes=5)
+    (cell,) = result.cells.values()
+    assert all(value == 0 for value in cell.windows_ms("write/leader"))
+
+
+@pytest.mark.parametrize("failure", ["quorum-loss", "constrained", "chained", "hub"])
+def test_partial_connectivity_is_held_until_service_is_back_or_the_time_is_up(
+    failure: str, tmp_path: Path
+) -> None:
+    result = simulated(tmp_path, targets=("multi-paxos",), failures=(failure,), nodes=5, count=1)
+    (cell,) = result.cells.values()
+    (observed,) = cell.proven
+    folder = RunFolder.open(cell.folders[0])
+    faults = [e for e in read(folder.history).events if e.process == NEMESIS and e.f == "inject"]
+    shapes = [e.value["shape"] for e in faults if e.type == "invoke"]
+    assert shapes[-1] == failure and cell.outcome == "valid"
+    assert observed.struck_us is not None
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(UnknownChoice, match="'flood'"):
+        FailoverPlan(targets=("raft",), failures=("flood",))
+    with pytest.raises(UnknownChoice, match="'nothing'"):
+        FailoverPlan(targets=("nothing",))
+    for options in ({"count": 0}, {"rate": 0.0}, {"election_us": 1}):
+        with pytest.raises(UsageError):
+            FailoverPlan(targets=("raft",), **options)
+    assert all(failure.summary for failure in FAILURES.values())
+
+
+def cell_with(windows_ms: list[float]) -> FailoverResult:
+    plan = FailoverPlan(targets=("raft",), on="sim")
+    result = FailoverResult(plan=plan)
+    result.cells["raft", "kill"] = Fixed(windows_ms)
+    return result
+
+
+class Fixed(Cell):
+    def __init__(self, windows_ms: list[float]) -> None:
+        super().__init__(target="raft", failure="kill", election_us=1_000_000)
+        self._fixed = windows_ms
+
+    def worst_ms(self) -> list[float | None]:
+        return list(self._fixed)
+
+
+def test_a_regression_is_one_beyond_both_intervals() -> None:
+    base = cell_with([100.0 + n % 10 for n in range(50)]).to_json()
+    slower = cell_with([200.0 + n % 10 for n in range(50)])
+    noisy = cell_with([100.0 + 3 * (n % 10) for n in range(50)])
+    (found,) = regressions(slower, base, 0.2)
+    assert "raft kill" in found.sentence and "more than 20% longer" in found.sentence
+    assert not regressions(noisy, base, 0.2)
+    with pytest.raises(UsageError, match="no result of failover"):
+        regressions(slower, {"cells": [{}]}, 0.2)
+
+
+def test_the_command_writes_what_it_says(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["raft", "--on", "sim", "--failures", "2", "--nodes", "3", "--out", str(out)]
+    done = CliRunner().invoke(failover_command, words, standalone_mode=False)
+    assert done.return_value == 0, done.output
+    document = json.loads((out / "failover.json").read_text())
+    assert document["cells"][0]["proven"] == 2
+    assert len((out / "windows.csv").read_text().splitlines()) == 3
+    assert "<script" in (out / "failover.html").read_text()
+    again = CliRunner().invoke(
+        failover_command,
+        [*words, "--baseline", str(out / "failover.json")],
+        standalone_mode=False,
+    )
+    assert again.return_value == 0, again.output
