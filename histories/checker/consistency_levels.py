@@ -1,48 +1,38 @@
 """Which weaker consistency levels a history that is not linearizable still meets: a diagnosis.
 
 Sequential consistency (Lamport 1979) asks for one order that keeps each client's own order but not
-the order of time; the session guarantees (Terry and others, "Session guarantees for weakly
-consistent replicated data", 1994) ask less still, of one client at a time. A system that breaks
-only linearizability serves old values; one that breaks a client's own reads or writes loses
-sessions.
+the order of time; session guarantees (`session_guarantees.py`) ask less still, of one client at a
+time. A system that breaks only linearizability serves old values; one that breaks a client's own
+reads or writes loses sessions. Where one object spans several (registers, accounts), each by itself
+may still be linearizable: then what was lost is that they are read and written together.
 
-Versions are ordered by what is certain: a value is older than another one if its write had returned
-before the other's was called, or a chain of compare-and-sets leads from it to the other; the
-initial value is older than all. Only values that were written once are spoken of.
+Everything here is bounded in steps, not in seconds, so that a report says the same on every
+machine.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from histories.budget import UNLIMITED, Budget
-from histories.checker.descriptions import READS, name_of, seconds, shown, wrote
+from histories.checker.descriptions import left, saw, wrote
 from histories.checker.evidence import relaxed
+from histories.checker.search import search
+from histories.checker.session_guarantees import session_guarantees
 from histories.checker.verdict import PartitionVerdict
 from histories.models import ILLEGAL, Model
-from histories.operations import NEVER, Operation
+from histories.models.interface import Part
+from histories.operations import Operation
 
 SEQUENTIAL_STEPS = 4_000
-"""How long the search for such an order may get: a diagnosis, not a verdict. Steps, not seconds, so
-that a report says the same on every machine."""
+"""How long the search for such an order may get: a diagnosis, not a verdict."""
 LOOK = 16
 """The budget is looked at every so many steps."""
-GUARANTEES = (
-    "read your writes",
-    "monotonic reads",
-    "monotonic writes",
-    "writes follow reads",
-)
-
-
-class _Version(NamedTuple):
-    """The write of a value: who, from when to when, of positions."""
-
-    process: int | str
-    call: int
-    ret: int
+APART_CHECKS: Final = 200
+"""How often the search for the order of a single part may look at its budget: every 256 steps."""
+REGISTERS: Final = ("register", "cas-register", "kv")
 
 
 def diagnose(
@@ -51,110 +41,56 @@ def diagnose(
     verdict: PartitionVerdict,
     budget: Budget = UNLIMITED,
 ) -> tuple[str, ...]:
-    """Lines for a person about one invalid partition of a register; nothing for other models.
-    Raises LimitReached."""
-    if model.name not in ("register", "cas-register", "kv"):
+    """Lines for a person about one invalid partition. Raises LimitReached."""
+    if model.name == "counter-range":  # it is no order that this model asks for
         return ()
-    if any(op.f == "append" for op in operations):
-        return ()
-    part = verdict.evidence.operations if verdict.evidence else ()
-    answer = is_sequential(model, relaxed(model, part, operations), budget) if part else None
-    if answer is not False:
-        answer = is_sequential(model, operations, budget)
     said = {
         True: "it is still sequentially consistent: each client could have seen one order of all",
         False: "it is not even sequentially consistent",
         None: "whether it is still sequentially consistent could not be decided quickly",
     }
-    return (said[answer], *session_guarantees(model, operations, budget))
+    answer = _is_sequential(model, operations, verdict, budget)
+    apart = _apart(model, operations, budget)
+    return (said[answer], *apart, *session_guarantees(model, operations, budget))
 
 
-def session_guarantees(
-    model: Model, operations: Sequence[Operation], budget: Budget = UNLIMITED
-) -> tuple[str, ...]:
-    """One line for each guarantee that was broken: the first time, by whom, and how often."""
-    found = _Sessions(model, operations, budget)
-    lines = []
-    for guarantee in GUARANTEES:
-        broken = found.broken[guarantee]
-        if broken:
-            more = f" ({len(broken)} times)" if len(broken) > 1 else ""
-            lines.append(f"{guarantee} broken{more}: {broken[0]}")
-    return tuple(lines)
+def _is_sequential(
+    model: Model, operations: Sequence[Operation], verdict: PartitionVerdict, budget: Budget
+) -> bool | None:
+    part = verdict.evidence.operations if verdict.evidence else ()
+    closed = bool(part) and _is_closed(model, part, operations)
+    if closed and is_sequential(model, relaxed(model, part, operations), budget) is False:
+        return False
+    return is_sequential(model, operations, budget)
 
 
-class _Sessions:
-    """One pass over the operations, in the order of their returns."""
+def _is_closed(model: Model, part: Sequence[Operation], whole: Sequence[Operation]) -> bool:
+    """Whether a part of a register's history stands for the whole also where time does not count:
+    everybody is in it who wrote, at any time, what it saw."""
+    if model.name not in REGISTERS or any(op.f == "append" for op in whole):
+        return False
+    seen = {value for op in part for value in (*saw(op), *left(op))}
+    there = {op.call for op in part}
+    return all(op.call in there for op in whole if any(value in seen for value in wrote(op)))
 
-    def __init__(self, model: Model, operations: Sequence[Operation], budget: Budget) -> None:
-        self.initial = model.initial()
-        self.broken: dict[str, list[str]] = {guarantee: [] for guarantee in GUARANTEES}
-        counts = Counter(value for op in operations for value in wrote(op))
-        counts[self.initial] += 1
-        self.versions = {
-            value: _Version(op.process, op.call, op.ret)
-            for op in operations
-            for value in wrote(op)
-            if counts[value] == 1
-        }
-        self.once = {value for value, n in counts.items() if n == 1}
-        # The newest version that each client wrote, or saw, or saw of each other client's.
-        self.own: dict[Any, tuple[int, Any]] = {}
-        self.seen: dict[Any, tuple[int, Any]] = {}
-        self.seen_of: dict[Any, dict[Any, tuple[int, Any]]] = {}
-        self.first_read: dict[tuple[Any, Any], int] = {}
-        for number, op in enumerate(sorted(operations, key=lambda o: o.ret), 1):
-            if number % LOOK == 0:
-                budget.check()
-            if op.ret == NEVER:
-                continue
-            if op.f in READS and op.seen and op.result in self.once:
-                self._read(op)
-            elif op.outcome == "ok" and op.f not in READS:
-                for value in wrote(op):
-                    self._newest(self.own, op.process, value)
 
-    def _newest(self, table: dict[Any, tuple[int, Any]], who: Any, value: Any) -> None:
-        version = self.versions.get(value)
-        if version is not None and (who not in table or table[who][0] < version.call):
-            table[who] = (version.call, value)
-
-    def _is_older(self, value: Any, than_call: int) -> bool:
-        if value == self.initial:
-            return value not in self.versions
-        version = self.versions.get(value)
-        return version is not None and version.ret < than_call
-
-    def _read(self, op: Operation) -> None:
-        who, value = op.process, op.result
-        self._compare("read your writes", op, self.own.get(who), "it had itself written")
-        self._compare("monotonic reads", op, self.seen.get(who), "it had read")
-        for writer, newest in self.seen_of.get(who, {}).items():
-            version = self.versions.get(value)
-            if version is not None and version.process == writer and version.call < newest[0]:
-                how = f"it had read what the same client {writer} wrote later,"
-                self._note("monotonic writes", op, newest[1], how)
-            read_at = self.first_read.get((writer, value))
-            if read_at is not None and read_at < newest[0] and newest[1] != value:
-                how = f"it had read what client {writer} wrote after reading that,"
-                self._note("writes follow reads", op, newest[1], how)
-        self.first_read.setdefault((who, value), op.ret)
-        self._newest(self.seen, who, value)
-        writer_version = self.versions.get(value)
-        if writer_version is not None:
-            self._newest(self.seen_of.setdefault(who, {}), writer_version.process, value)
-
-    def _compare(
-        self, guarantee: str, op: Operation, newest: tuple[int, Any] | None, how: str
-    ) -> None:
-        if newest is not None and newest[1] != op.result and self._is_older(op.result, newest[0]):
-            self._note(guarantee, op, newest[1], how)
-
-    def _note(self, guarantee: str, op: Operation, newer: Any, how: str) -> None:
-        self.broken[guarantee].append(
-            f"client {op.process} read {name_of(op)}={shown(op.result)} at {seconds(op.ret_ns)} "
-            f"after {how} {shown(newer)}"
-        )
+def _apart(model: Model, operations: Sequence[Operation], budget: Budget) -> tuple[str, ...]:
+    """Whether each part of an object that spans several is linearizable by itself."""
+    parts_of = getattr(model, "parts", None)
+    if parts_of is None:
+        return ()
+    outcomes = set()
+    parts: Iterator[Part] = parts_of(operations)
+    for name, own, projected in parts:
+        budget.check()
+        steps = Budget(APART_CHECKS, clock=itertools.count().__next__)
+        outcome = search(own, projected, steps).outcome
+        if outcome == "invalid":
+            return (f"{name} is not linearizable even by itself",)
+        outcomes.add(outcome)
+    if outcomes <= {"valid"}:
+        return ("each of its parts is linearizable by itself: only together they are not",)
+    return ("whether each of its parts is linearizable by itself could not be decided quickly",)
 
 
 def is_sequential(

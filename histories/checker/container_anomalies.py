@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from histories.checker.descriptions import described, seconds, shown
+from histories.checker.lock_anomalies import LOCKS, recognise_lock
 from histories.models import Model
+from histories.models.set import answered
 from histories.operations import Bool, Operation, elements_of
 
 Finding = tuple[str, str]
@@ -17,19 +19,35 @@ Operations = Sequence[Operation]
 
 def recognise(model: Model, part: Operations, whole: Operations) -> Finding | None:
     """The anomaly in an unorderable part of such an object's history, where one is recognised."""
-    if model.name in ("queue", "stack"):
+    if model.name in ("queue", "stack", "unordered-queue", "priority-queue"):
         return _taken(part, whole)
     if model.name == "set":
         return _members(part, whole)
     if model.name == "counter":
         return _count(part) if model.initial() == 0 else None
-    if model.name in ("mutex", "fenced-lock"):
-        return _held(part)
+    if model.name in LOCKS:
+        return recognise_lock(model, part)
+    if model.name == "unique-ids":
+        return _same_id(part)
+    return None
+
+
+def _same_id(part: Operations) -> Finding | None:
+    given: dict[Any, Operation] = {}
+    for op in part:
+        first = given.setdefault(op.result, op) if op.seen else op
+        if first is not op:
+            return (
+                "same-id",
+                f"client {op.process} was given the id {shown(op.result)} at "
+                f"{seconds(op.ret_ns)}, which client {first.process} had been given at "
+                f"{seconds(first.ret_ns)}",
+            )
     return None
 
 
 def _taken(part: Operations, whole: Operations) -> Finding | None:
-    puts = ("enqueue", "push")
+    puts = ("enqueue", "push", "insert", "add")
     takers: dict[Any, Operation] = {}
     for op in part:
         if op.f in puts or op.f == "drain" or not op.seen or op.result is None:
@@ -63,6 +81,8 @@ def _taken(part: Operations, whole: Operations) -> Finding | None:
 
 
 def _members(part: Operations, whole: Operations) -> Finding | None:
+    if found := _untrue_answer(part, whole):
+        return found
     removed = {op.value for op in whole if op.f == "remove"}
     added = {op.value for op in whole if op.f == "add"}
     for op in part:
@@ -87,6 +107,28 @@ def _members(part: Operations, whole: Operations) -> Finding | None:
                     "lost-element",
                     f"{described(op)}, without {shown(add.value)}, which had been acknowledged to "
                     f"client {add.process} at {seconds(add.ret_ns)} and which nobody removed",
+                )
+    return None
+
+
+def _untrue_answer(part: Operations, whole: Operations) -> Finding | None:
+    """An add that says that its element was there, or a remove that says that it was not."""
+    for op in part:
+        if op.f not in ("add", "remove") or not answered(op):
+            continue
+        others = [o for o in whole if o.value == op.value and o.call != op.call]
+        if (op.f == "add" and op.result is Bool.FALSE) or (
+            op.f == "remove" and op.result is Bool.TRUE
+        ):
+            if not any(o.f == "add" and o.call < op.ret for o in others):
+                return "untrue-answer", f"{described(op)}, though nobody had begun to add it"
+        elif op.f == "add" and op.result is Bool.TRUE:
+            first = [o for o in others if o.f == "add" and o.outcome == "ok" and o.ret < op.call]
+            if first and not any(o.f == "remove" for o in others):
+                return (
+                    "untrue-answer",
+                    f"{described(op)}, though it had been added for client {first[0].process} at "
+                    f"{seconds(first[0].ret_ns)}, and nobody removed it",
                 )
     return None
 
@@ -117,24 +159,6 @@ def _count(part: Operations) -> Finding | None:
 def _amount(op: Operation) -> int:
     amount = 1 if op.value is None else int(op.value)
     return -amount if op.f == "dec" else amount
-
-
-def _held(part: Operations) -> Finding | None:
-    got = sorted(
-        (op for op in part if op.f == "acquire" and op.outcome == "ok"), key=lambda o: o.ret
-    )
-    for a, b in itertools.pairwise(got):
-        released = [r for r in part if r.f == "release" and r.call < b.ret and r.ret > a.call]
-        if not released:
-            return "two-holders", f"{described(a)}, and {described(b)}, and nobody had released it"
-        tokens = (a.result, b.result)
-        if a.ret < b.call and all(type(t) is int for t in tokens) and tokens[1] <= tokens[0]:
-            return (
-                "token-goes-back",
-                f"{described(b)}, although client {a.process} had got {tokens[0]} at "
-                f"{seconds(a.ret_ns)}",
-            )
-    return None
 
 
 def recognise_lists(part: Operations, whole: Operations) -> Finding | None:

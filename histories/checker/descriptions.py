@@ -9,6 +9,8 @@ from histories.operations import NEVER, Operation, thaw
 
 READS = ("read", "get")
 WRITES = ("write", "put")
+ANSWERED = frozenset(("read", "get", "dequeue", "pop", "contains", "balance", "total", "drain"))
+"""Operations whose answer is shown also where it is null."""
 
 
 def saw(op: Operation) -> tuple[Any, ...]:
@@ -65,7 +67,7 @@ def described(op: Operation) -> str:
 
 def answer(op: Operation) -> str:
     """-> what it returned, for operations that return something."""
-    gives = op.f in ("read", "get", "dequeue", "pop", "acquire", "contains") or op.observed
+    gives = op.f in ANSWERED or op.observed or (op.result is not None and op.result != op.value)
     return f" -> {shown(op.result)}" if op.seen and gives else ""
 
 

@@ -26,15 +26,18 @@ CANDIDATES_MAX = 8
 
 def relaxed(model: Model, part: Sequence[Operation], whole: Iterable[Operation]) -> list[Operation]:
     """The part as a history of its own: a compare-and-set whose expected value had a writer in the
-    whole, but has none in the part, becomes a write; one of unknown outcome becomes one as soon as
-    a writer that was called before the part ended is left out."""
+    whole that began before it returned, but has none in the part, becomes a write; one of unknown
+    outcome becomes one as soon as a writer that was called before the part ended is left out."""
     if model.name not in REGISTERS or not any(op.f == "cas" for op in part):
         return list(part)
     calls = {op.call for op in part}
     end = max((op.ret for op in part if op.ret != NEVER), default=NEVER)
     there = {value for op in part for value in wrote(op)} | {model.initial()}
     others = [op for op in whole if op.call not in calls]
-    elsewhere = {value for op in others for value in wrote(op)}
+    elsewhere: dict[Any, int] = {}  # when each value began to be written first
+    for op in others:
+        for value in wrote(op):
+            elsewhere[value] = min(op.call, elsewhere.get(value, op.call))
     left_out = {value for op in others if op.call < end for value in wrote(op)}
     return [
         op._replace(f="write", value=op.value[1])
@@ -44,12 +47,14 @@ def relaxed(model: Model, part: Sequence[Operation], whole: Iterable[Operation])
     ]
 
 
-def _lost_source(op: Operation, there: set[Any], elsewhere: set[Any], left_out: set[Any]) -> bool:
+def _lost_source(
+    op: Operation, there: set[Any], elsewhere: dict[Any, int], left_out: set[Any]
+) -> bool:
     if op.f != "cas" or op.outcome == "mismatch":
         return False
     if op.outcome == "info":
         return op.value[0] in left_out
-    return op.value[0] not in there and op.value[0] in elsewhere
+    return op.value[0] not in there and elsewhere.get(op.value[0], op.ret) < op.ret
 
 
 def fails_alone(

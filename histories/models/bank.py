@@ -14,11 +14,21 @@ everything else must fit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from histories.events import Json
-from histories.models.interface import ANY, ILLEGAL, NUMBER, Kind, Signature, State, is_number
+from histories.models.counter import Counter
+from histories.models.interface import (
+    ANY,
+    ILLEGAL,
+    NUMBER,
+    Kind,
+    Part,
+    Signature,
+    State,
+    is_number,
+)
 from histories.operations import Operation, elements_of, freeze, members_of, thaw
 
 
@@ -133,6 +143,37 @@ class Bank:
         if moved.taker is not None:
             balances[moved.taker] = balances.get(moved.taker, 0) + moved.amount
         return state._replace(balances=_nonzero(balances))
+
+    def parts(self, operations: Sequence[Operation]) -> Iterator[Part]:
+        """Each account by itself, as a counter, where the balances at first are known."""
+        if not self._initial.known:
+            return
+        moves = {op.id: _transfer(op.f, op.value) for op in operations}
+        names = {account for account, _ in self._initial.balances}
+        for op in operations:
+            move = moves[op.id]
+            names.update(a for a in (move[:2] if move else ()) if a is not None)
+            names.update(_balances(op.result) or {} if op.f == "read" and op.seen else {})
+        for name in sorted(names):
+            own: list[Operation] = []
+            for op in operations:
+                found = _of_account(op, moves[op.id], name)
+                if found is not None:
+                    own.append(found._replace(id=len(own)))
+            yield f"account {name}", Counter(dict(self._initial.balances).get(name, 0)), own
+
+
+def _of_account(op: Operation, move: _Transfer | None, name: str) -> Operation | None:
+    """What an operation says of one account, in the terms of a counter."""
+    if move is not None:
+        change = move.amount * ((move.taker == name) - (move.giver == name))
+        return op._replace(f="add", value=change, result=None) if change else None
+    if op.f == "read" and op.seen:
+        balance = (_balances(op.result) or {}).get(name, 0)
+        return op._replace(f="read", value=None, result=balance)
+    if op.f == "balance" and op.seen and _account(op.value) == name:
+        return op._replace(f="read", value=None)
+    return None
 
 
 def _nonzero(balances: Mapping[str, int]) -> frozenset[tuple[str, int]]:

@@ -34,7 +34,8 @@ class Model(Protocol):
     of them; where it is a mapping, its values are `Signature`s, and histories are validated.
 
     A model whose steps look at an operation's process says so by a true attribute `by_process`; one
-    with a rule of its own has `decide` (see `Decider`)."""
+    with a rule of its own has `decide` (see `Decider`), and one whose object consists of several
+    has `parts(operations)`: the name, the model and the operations of each."""
 
     @property
     def name(self) -> str: ...
@@ -48,6 +49,10 @@ class Model(Protocol):
     def initial(self) -> State: ...
 
     def step(self, state: Any, operation: Operation) -> Any: ...
+
+
+Part: TypeAlias = tuple[str, Model, list[Operation]]
+"""One part of an object that consists of several: its name, its model, what was done to it."""
 
 
 class Decision(NamedTuple):

@@ -11,11 +11,21 @@ far as transactions are judged: each takes effect at one moment, and sees what i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from histories.events import Json
-from histories.models.interface import ANY, ILLEGAL, Kind, Signature, State, is_list, is_map
+from histories.models.interface import (
+    ANY,
+    ILLEGAL,
+    Kind,
+    Part,
+    Signature,
+    State,
+    is_list,
+    is_map,
+)
+from histories.models.register import Register
 from histories.operations import Operation, freeze, members_of
 
 READS: Final = frozenset(("r", ":r", "read", ":read"))
@@ -76,6 +86,50 @@ class MultiRegister:
         if seen is None or any(held.get(name) != value for name, value in seen.items()):
             return ILLEGAL
         return state
+
+    def parts(self, operations: Sequence[Operation]) -> Iterator[Part]:
+        """Each register by itself: its name, its model, and what was read and written of it."""
+        names: dict[str, None] = {}
+        for op in operations:
+            names.update(dict.fromkeys(name for name, _, _ in _single(op)))
+        initial = dict(self._initial)
+        for name in names:
+            own = []
+            for op in operations:
+                for register, f, value in _single(op):
+                    if register == name:
+                        given, answer = (value, None) if f == "write" else (None, value)
+                        seen = op.seen or f == "write"
+                        own.append(op._replace(f=f, value=given, result=answer, seen=seen))
+                        break
+            numbered = [op._replace(id=number) for number, op in enumerate(own)]
+            yield f"register {name}", _Single(initial.get(name)), numbered
+
+
+class _Single(Register):
+    """One register; it begins with a frozen value."""
+
+    def __init__(self, initial: Any) -> None:
+        super().__init__()
+        self._initial = initial
+
+
+def _single(op: Operation) -> list[tuple[str, str, Any]]:
+    """(register, read or write, value) of an operation: the last write of each, else the first
+    read; nothing of reads that were not answered."""
+    if op.f == "write":
+        return [(name, "write", value) for name, value in (members_of(op.value) or {}).items()]
+    if op.f == "read":
+        answered = (_answered(op) if op.seen else None) or {}
+        return [(name, "read", value) for name, value in answered.items()]
+    found: dict[str, tuple[str, Any]] = {}
+    for f, register, value in op.result if op.seen else op.value:
+        name = str(_name(register))
+        if f in WRITES:
+            found[name] = ("write", value)
+        elif op.seen:
+            found.setdefault(name, ("read", value))
+    return [(name, *what) for name, what in found.items()]
 
 
 def _held(registers: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
