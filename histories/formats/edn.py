@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from histories.errors import BadHistory
-from histories.formats.edn_atoms import atom, character, key_name, quoted, string
+from histories.formats.edn_atoms import atom, character, is_taken, quoted, string
 from histories.operations import DEPTH_MAX, SET, TOO_DEEP, freeze
 
 _TOKEN: Final = re.compile(
@@ -45,6 +45,9 @@ _TOKEN: Final = re.compile(
       | (?P<atom>[^\s,;"()\[\]{}\\\#^`~@][^\s,;"()\[\]{}\\^`~@]*)""",
     re.VERBOSE | re.DOTALL,
 )
+_MARKERS: Final = frozenset((SET, "#tag", "#double", "#decimal", "#ratio", "#char"))
+_LITERAL: Final = re.compile(r"[+-]?\d|nil$|true$|false$|[\[{#\\]")
+"""How the written form of anything else than a string begins."""
 _CLOSES: Final = {"(": ")", "[": "]", "{": "}"}
 _SPECIAL: Final = {"##Inf": "Inf", "##-Inf": "-Inf", "##NaN": "NaN"}
 
@@ -221,7 +224,26 @@ def _name(value: Any, namespace: str) -> str:
 def name_of(value: Any) -> str:
     """The name of a key or of a member of a map: a string as it is, where nothing else is written
     so; anything else as EDN."""
-    return key_name(value) if isinstance(value, str) else written(value)
+    return _key_name(value) if isinstance(value, str) else written(value)
+
+
+def _key_name(text: str) -> str:
+    """A string (or a keyword, or a symbol) as a name that is not taken for the written form of
+    anything else."""
+    return json.dumps(text) if is_taken(text, _is_written) else text
+
+
+def _is_written(text: str) -> bool:
+    """Whether a text is just what `written` makes of anything else than a string, or marks one."""
+    if text in _MARKERS:
+        return True
+    if not _LITERAL.match(text):
+        return False
+    try:
+        found = [form.value for form in forms(text)]
+    except BadHistory:
+        return False
+    return len(found) == 1 and not isinstance(found[0], str) and written(found[0]) == text
 
 
 def written(value: Any) -> str:
@@ -236,6 +258,8 @@ def written(value: Any) -> str:
         return f"[{' '.join(written(v) for v in value)}]"
     if isinstance(value, dict):
         return _written_map(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # in JSON 1.0 is 1
     return repr(value)
 
 
@@ -264,7 +288,7 @@ def _written_map(value: dict[str, Any]) -> str:
 
 def written_key(name: str) -> str:
     """The EDN of which `name_of` makes this name."""
-    if key_name(name) == name and quoted(name) == name:
+    if _key_name(name) == name and quoted(name) == name:
         return json.dumps(name)
     text = name.removeprefix("'")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Final
 
@@ -33,8 +34,6 @@ _CHARACTERS: Final = {
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _NAMED: Final = re.compile(r"[:'][^\s,;\"()\[\]{}\\^`~@]+")
 """What a keyword and a symbol look like as JSON strings."""
-_LITERAL: Final = re.compile(r"[+-]?\d.*|nil|true|false|[\[{(#\\^].*", re.DOTALL)
-"""What the written form of anything else than a string looks like."""
 
 
 def atom(text: str, line: int) -> Any:
@@ -118,19 +117,29 @@ def character(name: str) -> str:
 
 def quoted(text: str) -> str:
     """A string as a JSON string that is not taken for a keyword or a symbol."""
-    return json.dumps(text) if text[:1] in _MARKS and _is_taken(text, _NAMED) else text
+    return json.dumps(text) if text[:1] in _MARKS and is_taken(text, _is_name) else text
 
 
-def key_name(text: str) -> str:
-    """A string (or a keyword, or a symbol) as a name that is not taken for the written form of
-    anything else."""
-    return json.dumps(text) if _is_taken(text, _LITERAL) else text
+def _is_name(text: str) -> bool:
+    return bool(_NAMED.fullmatch(text))
+
+
+def unquoted(text: str) -> str:
+    """The inverse of `quoted`."""
+    if text.startswith('"'):
+        try:
+            inner = json.loads(text)
+        except ValueError:
+            return text
+        if isinstance(inner, str) and quoted(inner) == text:
+            return inner
+    return text
 
 
 _MARKS: Final = (":", "'", '"')
 
 
-def _is_taken(text: str, other: re.Pattern[str]) -> bool:
+def is_taken(text: str, other: Callable[[str], bool]) -> bool:
     """Whether a string looks like another kind of value, or like such a string in quotes."""
     while text.startswith('"'):
         try:
@@ -139,4 +148,4 @@ def _is_taken(text: str, other: re.Pattern[str]) -> bool:
             return False
         if not isinstance(text, str):
             return False
-    return bool(other.fullmatch(text))
+    return other(text)

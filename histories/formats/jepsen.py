@@ -25,6 +25,7 @@ from histories.budget import UNLIMITED, Budget
 from histories.errors import BadHistory
 from histories.events import NEMESIS, TYPES, Event
 from histories.formats import edn, jepsen_text
+from histories.formats.edn_atoms import quoted, unquoted
 from histories.formats.independent import INDEPENDENT, PAIRS, all_pairs, unwrapped
 from histories.formats.native import History, checked_members
 
@@ -112,7 +113,9 @@ def write_edn(path: Path | str, events: Iterable[Event]) -> None:
 def edn_line(event: Event) -> str:
     """One event as a map. What a failed cas observed stands in `:observed`."""
     process = f":{NEMESIS}" if event.process == NEMESIS else edn.written(event.process)
-    parts = [f":type :{event.type}, :f :{event.f}, :value {edn.written(event.value)}"]
+    name = f":{event.f}"
+    f = name if quoted(name) != name else json.dumps(event.f)  # what no keyword can be named
+    parts = [f":type :{event.type}, :f {f}, :value {edn.written(event.value)}"]
     parts.append(f":process {process}, :time {event.time}, :index {event.index}")
     if event.key is not None:
         key = edn.written_key(str(event.key))
@@ -239,11 +242,9 @@ def _event(found: Record, number: int, failed_cas: str, line: int) -> Event:
 
 def _word(value: Any) -> str | None:
     """A keyword, a symbol or a string without its mark."""
-    return (
-        value[1:]
-        if isinstance(value, str) and value[:1] in (":", "'")
-        else (value if isinstance(value, str) else None)
-    )
+    if not isinstance(value, str):
+        return None
+    return value[1:] if value[:1] in (":", "'") else unquoted(value)
 
 
 def _shown(found: Record, name: str) -> str:

@@ -191,7 +191,7 @@ STORIES: dict[str, tuple[str, list[str], str]] = {
     "two-holders": (
         "mutex",
         [*op(1, "acquire"), *op(2, "acquire")],
-        "client 1: acquire x -> null at 0.002 s, and client 2: acquire x -> null at 0.004 s, and "
+        "client 1: acquire x at 0.002 s, and client 2: acquire x at 0.004 s, and "
         "nobody had released it",
     ),
 }

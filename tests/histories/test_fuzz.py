@@ -20,7 +20,10 @@ from histories.checker.compiled import Limits, available, check_edn
 from histories.errors import HistoryError
 from histories.events import Event
 from histories.formats import edn
+from histories.formats.jepsen import write_edn
 from histories.models import model_named
+from histories.operations import freeze
+from histories.reader import FORMATS, format_of, read_history
 from histories.recorder import event_line
 from tests.histories.making import history
 
@@ -174,3 +177,54 @@ def test_edn_is_read_or_refused() -> None:
             assert getattr(error, "line", 0) > 0
             refused += 1
     assert 0 < refused < ROUNDS
+
+
+SEEDS: dict[str, str] = {
+    "jepsen-json": '[{"process": 0, "type": "invoke", "f": "write", "value": {"a": [1, "x"]}},\n'
+    '{"process": "c", "type": "ok", "f": ":read", "value": 1.5, "time": 7, "error": ["e"]}]',
+    "jepsen-txt": "0\t:invoke\t:write\t{:a [1 2]}\n0\t:ok\t:write\t1\n"
+    ":nemesis\t:info\t:start\tnil\n",
+    "jepsen-log": "2022-09-14 10:21:46,1{GMT}\tINFO\t[jepsen worker 1] jepsen.util: "
+    "1\t:ok\t:read\tnil\t:timeout\nINFO  jepsen.util - 0\t:invoke\t:write\t[1 2]\n",
+    "jepsen": "#jepsen.history.Op{:process 0 :type :invoke :f :write :value [:k 0x1F]}\n"
+    '[:c1 :ok :read #{1 "a\\n"}] ; done\n',
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_every_other_layout_is_read_or_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "h"
+    read = refused = 0
+    for seed in range(ROUNDS):
+        draw = random.Random(f"{name}:{seed}")
+        path.write_bytes(mutated(draw, SEEDS[name].encode(), [*EDN_PIECES, b"\t", b":info"]))
+        try:
+            found = read_history(path, name)
+        except HistoryError as error:
+            assert str(path) in str(error)
+            refused += 1
+            continue
+        read += 1
+        back = tmp_path / "back.edn"
+        write_edn(back, found.events)
+        again = read_history(back, "jepsen", independent=False).events
+        assert [(e.process, e.type, e.f, e.key) for e in again] == [
+            (e.process, e.type, e.f, e.key) for e in found.events
+        ]
+        assert [freeze(e.value) for e in again] == [freeze(e.value) for e in found.events]
+        assert format_of(path) in FORMATS
+    assert read > ROUNDS // 50
+    assert refused > ROUNDS // 50
+
+
+def test_the_format_of_anything_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "h"
+    seeds = [*(text.encode() for text in SEEDS.values()), written(1)]
+    for seed in range(ROUNDS):
+        draw = random.Random(f"any:{seed}")
+        path.write_bytes(mutated(draw, seeds[seed % len(seeds)], EDN_PIECES))
+        try:
+            found = read_history(path)
+            check(found, model="kv", time_limit_s=5)
+        except HistoryError as error:
+            assert str(error)
