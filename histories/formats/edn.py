@@ -248,19 +248,16 @@ def _is_written(text: str) -> bool:
 
 def written(value: Any) -> str:
     """A JSON value as EDN: the inverse of reading it, for whatever may have been read."""
-    if value is None:
-        return "nil"
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, str):
         return _written_string(value)
     if isinstance(value, (list, tuple)):
         return f"[{' '.join(written(v) for v in value)}]"
     if isinstance(value, dict):
         return _written_map(value)
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # in JSON 1.0 is 1
-    return repr(value)
+    if value is None or isinstance(value, bool):
+        return {None: "nil", True: "true", False: "false"}[value]
+    # In JSON 1.0 is 1.
+    return repr(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _written_string(value: str) -> str:
