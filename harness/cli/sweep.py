@@ -16,6 +16,7 @@ from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import STYLES
 from harness.errors import UsageError
 from harness.run.config import HEALS
+from harness.search.coverage import REACHED
 from harness.search.swarm import MIX, SweepPlan
 from harness.search.sweep import SeedResult, SweepResult, sweep
 from harness.targets import settings_of
@@ -207,10 +208,24 @@ def show(result: SweepResult, console: Console) -> None:
         f"({data['seeds_per_s']:g} seeds/s, {data['simulated_s_per_s']:g} simulated s/s)",
         soft_wrap=True,
     )
+    for line in reached_lines(result):
+        console.print(Text(line, style="dim"), soft_wrap=True)
     if result.interrupted:
         console.print(f"interrupted after {result.done} of {result.asked} seeds", style="yellow")
     words = f"{result.invalid} failed, {result.unknown} undecided"
     console.print(Text.assemble((result.outcome, STYLES[result.outcome]), f"  {words}"))
+
+
+def reached_lines(result: SweepResult) -> list[str]:
+    """What the seeds reached, how often and in how many of them; and what none did."""
+    often = [
+        f"{name} {result.reached[name]:,} ({result.seeds_reaching[name]})"
+        for name in REACHED
+        if result.reached[name]
+    ]
+    never = [name for name in REACHED if not result.reached[name]]
+    lines = [f"reached (in so many seeds): {', '.join(often)}"] if often else []
+    return lines + ([f"never reached: {', '.join(never)}"] if often and never else [])
 
 
 __all__ = ["sweep_command"]

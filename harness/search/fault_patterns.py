@@ -11,6 +11,7 @@ seed:
     of_message_classes  one class of message is late, lost or duplicated all the time: answers
                         arrive when the question has long been asked again
     long_outage         a learner is down for long, and has to catch up with a log that went on
+    voter_outage        a voter is away for long, and comes back while the chaos goes on
     extended            faults that are still there when the chaos ends, and stay at a minority
 """
 
@@ -29,6 +30,9 @@ from faults.kinds.delay import Delay
 from faults.kinds.duplicate import Duplicate
 from faults.kinds.kill import Kill
 from faults.kinds.loss import Loss
+from faults.kinds.partition import Partition
+from faults.kinds.pause import Pause
+from faults.kinds.power import PowerCut
 from faults.kinds.reorder import Reorder
 from harness.run.config import RunConfig
 
@@ -37,6 +41,7 @@ MS: Final = 1_000
 NODE_FAULTS: Final = ("kill", "pause", "power", "aimed", "partition")
 DISTURBANCES: Final = ("loss", "duplicate", "reorder")
 LINK_FAULTS: Final = (*DISTURBANCES, "delay")
+OUTAGES: Final = ("kill", "power", "pause", "partition")
 CONCURRENT: Final = (*DISTURBANCES, "clock")
 
 ALIKE_PERCENT: Final = 75
@@ -180,6 +185,21 @@ def long_outage(draw: Draw, config: RunConfig) -> Fault:
         duration_us=draw.between(config.time_us // 10, config.time_us - start_us),
         nodes=(draw.pick(config.cluster.learner_ids()),),
     )
+
+
+def voter_outage(draw: Draw, config: RunConfig, kind: str) -> Fault:
+    """One voter is down, paused or cut off for a good part of the chaos, and comes back in it."""
+    start_us = draw.between(0, config.time_us // 2)
+    most_us = max(config.time_us - start_us - QUIET_US, config.time_us // 5)
+    common: dict[str, Any] = {
+        "id": f"o0-{kind}",
+        "start_us": start_us,
+        "duration_us": draw.between(config.time_us // 5, most_us),
+        "nodes": (draw.pick(config.cluster.voter_ids()),),
+    }
+    if kind == "partition":
+        return Partition(**common, shape="isolate")
+    return {"kill": Kill, "power": PowerCut, "pause": Pause}[kind](**common)
 
 
 def extended(draw: Draw, faults: Sequence[Fault], end_us: int) -> tuple[Fault, ...]:

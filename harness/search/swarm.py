@@ -21,12 +21,14 @@ from faults.planner import Schedule, plan
 from harness.run.config import RunConfig
 from harness.search.fault_patterns import (
     LINK_FAULTS,
+    OUTAGES,
     alike,
     concurrent,
     extended,
     long_outage,
     of_message_classes,
     successive,
+    voter_outage,
 )
 from node_image.mutants import MUTANTS, protocol_class
 
@@ -66,6 +68,18 @@ LEARNERS: Final = (0, 0, 0, 1, 2)
 OPERATION_TIMEOUTS_US: Final = (2_500 * MS, 2_500 * MS, 1_000 * MS, 400 * MS)
 """How long clients wait for an operation, retries included."""
 
+BUSY_PERCENT: Final = 30
+"""In so many seeds many clients ask at once, on links and disks so slow that commands wait for one
+another: what is decided then are batches, and queues fill."""
+BUSY_DISKS: Final[tuple[dict[str, int], ...]] = (
+    {"fsync_min_us": 2 * MS, "fsync_max_us": 15 * MS},
+    {"fsync_min_us": 10 * MS, "fsync_max_us": 40 * MS},
+)
+COMPACTING_PERCENT: Final = 50
+"""In so many seeds snapshots are frequent and logs short: who was away for a second needs one."""
+OUTAGE_PERCENT: Final = 50
+"""In so many of the seeds with faults that allow it a voter is away for a long time."""
+
 DISKS: Final[tuple[dict[str, int], ...]] = (
     {"fsync_min_us": 100, "fsync_max_us": 400},
     {"fsync_min_us": 300, "fsync_max_us": 1_500},
@@ -97,6 +111,8 @@ def draw_config(sweep: SweepPlan, seed: int) -> RunConfig:
     needs = _needs(sweep.mutant)
     drawn = _base(sweep, seed) | _draw_load(seed) | _draw_world(seed)
     drawn |= _draw_cluster(sweep, seed, needs)
+    _make_busy(drawn, seed)
+    _make_compacting(drawn, seed)
     drawn["settings"] |= sweep.fixed.get("settings", {})
     options = drawn["settings"].get("options", {})
     if protocol_class(sweep.protocol).needs_everybody or "grid_rows" in options:
@@ -160,6 +176,23 @@ def _draw_cluster(sweep: SweepPlan, seed: int, needs: dict[str, Any]) -> dict[st
     return {"nodes": voters + learners, "learners": learners, "settings": cluster | needs}
 
 
+def _make_busy(drawn: dict[str, Any], seed: int) -> None:
+    """Let batches form, in some seeds."""
+    draw = Draw(seed, "busy")
+    if draw.chance(BUSY_PERCENT):
+        drawn["concurrency"] = draw.pick([16, 32, 48])
+        drawn["rate"] = float(draw.pick([200, 300, 400]))
+        drawn["world"] |= dict(draw.pick(LINKS[2:])) | draw.pick(BUSY_DISKS)
+        drawn["settings"]["batch_max"] = draw.pick([4, 16, 64])
+
+
+def _make_compacting(drawn: dict[str, Any], seed: int) -> None:
+    """Let nodes that were away need a snapshot, in some seeds."""
+    draw = Draw(seed, "compacting")
+    if draw.chance(COMPACTING_PERCENT):
+        drawn["settings"]["snapshot_every"] = draw.pick([5, 10, 20])
+
+
 def _draw_quorums(draw: Draw, voters: int) -> dict[str, Any]:
     """Majorities, any sizes that meet, or a grid; thrifty or not."""
     options: dict[str, Any] = {"thrifty": draw.chance(30)}
@@ -202,12 +235,21 @@ def draw_schedule(config: RunConfig) -> Schedule:
         faults = (*faults, long_outage(draw, config))
     if config.heal == "quorum":
         faults = extended(draw, faults, config.time_us)
+    faults = (*faults, *_outage(Draw(config.seed, "outage"), config))
     return Schedule(
         faults=tuple(sorted(faults, key=lambda fault: (fault.start_us, fault.id))),
         duration_us=config.time_us,
         seed=config.seed,
         nodes=config.cluster.voter_ids(),
     )
+
+
+def _outage(draw: Draw, config: RunConfig) -> tuple[Fault, ...]:
+    """A voter is away for long, in some seeds: it has to catch up, by a snapshot if need be."""
+    kinds = [kind for kind in OUTAGES if kind in config.faults.kinds]
+    if not kinds or not draw.chance(OUTAGE_PERCENT):
+        return ()
+    return (voter_outage(draw, config, draw.pick(kinds)),)
 
 
 def _planned(draw: Draw, config: RunConfig, messages: tuple[str, ...]) -> tuple[Fault, ...]:

@@ -12,7 +12,8 @@ import gc
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from faults.schedule import Schedule
 from harness.errors import HarnessError
 from harness.run.config import RunConfig
 from harness.run.simulation import Symptom, simulate_and_judge, write_folder
+from harness.search.coverage import REACHED, reached
 from harness.search.executors import Executor, Outcome, local_executor
 from harness.search.swarm import SweepPlan, draw
 
@@ -43,6 +45,8 @@ class SeedResult(NamedTuple):
     simulated_us: int
     operations: int
     faults: int
+    reached: Mapping[str, int] | None = None
+    """How often each of `coverage.REACHED` happened."""
 
 
 @dataclass
@@ -90,6 +94,10 @@ class SweepResult:
     interrupted: bool = False
     stopped: bool = False
     groups: dict[Symptom, Group] = field(default_factory=dict)
+    reached: Counter[str] = field(default_factory=Counter)
+    """How often each of `coverage.REACHED` happened, in all seeds."""
+    seeds_reaching: Counter[str] = field(default_factory=Counter)
+    """In how many seeds it did."""
 
     @property
     def outcome(self) -> str:
@@ -104,6 +112,9 @@ class SweepResult:
         self.simulated_us += result.simulated_us
         self.operations += result.operations
         self.faults += result.faults
+        counts = result.reached or {}
+        self.reached.update(counts)
+        self.seeds_reaching.update(name for name, count in counts.items() if count)
         if result.outcome == "valid":
             return None
         if result.outcome == "invalid":
@@ -138,6 +149,10 @@ class SweepResult:
             "simulated_s": round(simulated_s, 3),
             "seeds_per_s": round(self.done / seconds, 2),
             "simulated_s_per_s": round(simulated_s / seconds, 1),
+            "reached": {
+                name: {"count": self.reached[name], "seeds": self.seeds_reaching[name]}
+                for name in REACHED
+            },
             "groups": [group.to_json() for group in self.groups.values()],
         }
 
@@ -169,6 +184,7 @@ def run_seed(sweep: SweepPlan, seed: int) -> SeedResult:
         run.simulated_us,
         outcomes["ok"] + outcomes["fail"] + outcomes["info"],
         run.stats.injected,
+        reached(run.runtime.world),
     )
 
 

@@ -81,6 +81,20 @@ def test_a_minority_is_left_broken_where_only_a_quorum_is_healed() -> None:
     assert kept > 2
 
 
+def test_seeds_are_drawn_for_batches_snapshots_and_voters_that_are_away() -> None:
+    configs = drawn()
+    busy = [c for c, _ in configs if c.traffic.concurrency >= 16 and c.traffic.rate >= 200]
+    assert len(busy) > len(SEEDS) // 5
+    assert sum(c.cluster.settings["snapshot_every"] <= 10 for c, _ in configs) > len(SEEDS) // 5
+    outages = [(c, f) for c, faults in configs for f in faults if f.id.startswith("o0-")]
+    assert len(outages) > len(SEEDS) // 6
+    assert len({fault.kind for _, fault in outages}) > 2
+    for config, fault in outages:
+        assert fault.kind in config.faults.kinds
+        assert fault.duration_us >= config.time_us // 5 and fault.end_us < config.time_us
+        assert len(fault.nodes) == 1 and fault.nodes[0] in config.cluster.voter_ids()
+
+
 def test_flexible_paxos_is_drawn_with_quorums_that_are_no_majorities() -> None:
     options = [config.cluster.settings["options"] for config, _ in drawn("flexible-paxos")]
     assert any("grid_rows" in o for o in options)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
-from harness.cli.sweep import sweep_command
+from harness.cli.sweep import reached_lines, sweep_command
 from harness.errors import HarnessError, UnknownChoice, UsageError
 from harness.reproduce.replay import load, replay_simulated
 from harness.run.simulation import simulate_and_judge
@@ -87,6 +87,21 @@ def test_two_jobs_find_what_one_finds() -> None:
         one.pop(timing), two.pop(timing)
     assert one == two and one["invalid"]
     assert not multiprocessing.active_children()
+
+
+def test_a_sweep_says_what_its_seeds_reached() -> None:
+    """Batches, snapshots that are installed, catch-ups and recoveries really happen."""
+    names = ["batches decided", "snapshots taken", "snapshots installed", "catch-ups"]
+    for protocol in ("multi-paxos", "raft", "epaxos"):
+        result = sweep(SweepPlan(protocol=protocol, fixed={"time_us": 6_000_000}), range(20))
+        assert result.outcome == "valid", [g.to_json() for g in result.groups.values()]
+        counted = result.to_json()["reached"]
+        assert all(counted[name]["seeds"] >= 3 for name in names), (protocol, counted)
+        assert counted["batches decided"]["count"] > counted["values decided"]["count"] // 200
+        if protocol == "epaxos":
+            assert counted["recoveries of others' values"]["seeds"] >= 3
+        text = "\n".join(reached_lines(result))
+        assert "snapshots installed" in text and "never reached: " in text
 
 
 def test_a_seed_that_kills_its_worker_is_reported_and_the_others_go_on(

@@ -7,6 +7,7 @@ effects.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ class SimNode:
         "client_conditions",
         "client_delay",
         "clock",
+        "counters",
         "decided",
         "decided_us",
         "disk",
@@ -75,6 +77,8 @@ class SimNode:
         self.lives: list[int] = []
         """Where in `decided` each life of the process began."""
         self.notes: list[tuple[int, Note]] = []
+        self.counters: Counter[str] = Counter()
+        """The protocol's counters in the lives that have ended."""
         self.recovered: list[tuple[Any, ...]] = []
         """The records that the last start found on the disk."""
         self.protocol: ConsensusProtocol | None = None

@@ -92,6 +92,8 @@ class Processes:
         disk = {"kept": len(left.records), "lost": left.lost, "torn": left.torn}
         self.events.append(ProcessEvent(now_us, node.id, "crash", {"power": power, **disk}))
         node.up = node.running = node.paused = False
+        if node.protocol is not None:
+            node.counters.update(node.protocol.counters)
         node.protocol = node.machine = None
         node.timers = {}
         calls = list(node.waiting.values())

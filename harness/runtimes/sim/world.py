@@ -70,6 +70,7 @@ class World:
         clients = ClientConnections(queue, client_delays(settings, seed, "requests"))
         protocol = protocol_class(config.target, config.cluster.mutant)
         cluster = cluster_config(config.target, config.cluster)
+        self.sessions_max = cluster.sessions_max
         self.processes = Processes(nodes, queue, clients, time, seed, cluster, protocol)
         reports = FaultReports(queue, time)
         links = LinkFaults(nodes, network, seed)
