@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-kernel test-fast lint format clean
+.PHONY: setup setup-browser demo test test-kernel test-fast lint format clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,10 @@ test-kernel:
 	@if command -v cargo >/dev/null; then \
 	  cargo test --quiet --release --no-default-features --manifest-path histories/kernel/Cargo.toml; \
 	fi
+
+# What the tests of the pages need besides a Chromium, which they take from the system.
+setup-browser: setup
+	$(BIN)/python -m pip install --quiet --editable '.[dev,browser]'
 
 # Everything but the tests that start containers: the loop while one works.
 test-fast: setup

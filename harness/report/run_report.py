@@ -17,6 +17,7 @@ from harness.report.coverage import Evidence, coverage
 from harness.report.disagreements import disagreements
 from harness.report.failures import failing_parts, linearization_points
 from harness.report.fault_bands import FaultBand, fault_bands
+from harness.report.history import read_events
 from harness.report.messages import messages_of, story_of
 from harness.report.node_logs import NodeLogs, node_logs
 from harness.report.operations import OUTCOMES, Operations, operations_of
@@ -29,7 +30,6 @@ from histories.availability import measure
 from histories.errors import HistoryError
 from histories.events import NEMESIS, Event, Json
 from histories.folder import RunFolder
-from histories.formats.native import read
 
 LINEARIZED_MAX: Final = 300_000
 """Operations. The order that a checker found is shown up to this size."""
@@ -77,12 +77,8 @@ def load(folder: RunFolder, *, judge: bool = True) -> RunData:
     data.run = _document(data, "run.json")
     data.schedule = _document(data, "schedule.json")
     data.verdict = _document(data, "verdict.json")
-    try:
-        history = read(folder.history)
-        data.events = list(history.events)
-        data.problems += history.notes
-    except HistoryError as error:
-        data.problems.append(f"the history {_after_path(error)}")
+    data.events, problems = read_events(folder.history)
+    data.problems += problems
     data.model = _model(data)
     data.nodes = _nodes(data)
     data.operations = operations_of(data.events, texts)

@@ -304,3 +304,54 @@ def test_the_index_sorts_and_filters(watched: Watched, tmp_path: Path) -> None:
     assert counts == sorted(counts, reverse=True)
     page.click("text=multi-paxos-M2")
     page.wait_for_selector("html[data-ready=all] #verdict-host.invalid")
+
+
+def test_the_page_of_a_running_run_follows_it(watched: Watched, tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    from tests.report.test_server import Place  # noqa: PLC0415  # needs the extra
+
+    source = simulated(tmp_path / "other")
+    lines = source.history.read_bytes().splitlines(keepends=True)
+    folder = tmp_path / "runs" / "now"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_bytes(source.run.read_bytes())
+    history = folder / "history.jsonl"
+    history.write_bytes(b"".join(lines[: len(lines) // 2]))
+    place = Place(tmp_path / "runs")
+    try:
+        page = watched.open(f"http://127.0.0.1:{place.port}/run/now")
+        assert "running" in page.inner_text("#verdict-host .word")
+        counted = "antipaxos.page.model.operations.count"
+        before = page.evaluate(counted)
+        history.write_bytes(b"".join(lines))
+        (folder / "verdict.json").write_bytes(source.verdict.read_bytes())
+        page.wait_for_selector("#verdict-host.valid", timeout=20_000)
+        assert page.evaluate(counted) > before
+        assert page.locator("canvas.timeline").count() == 1
+        assert page.locator("#plots-host select").count() == 1
+    finally:
+        watched.close()
+        place.stop()
+    assert {address.split("/")[2] for address in watched.asked} <= {f"127.0.0.1:{place.port}", ""}
+
+
+def test_two_runs_are_compared(watched: Watched, tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    from tests.report.test_server import Place  # noqa: PLC0415  # needs the extra
+
+    recorded("multi-paxos-M2", tmp_path)
+    recorded("multi-paxos-M9", tmp_path)
+    place = Place(tmp_path)
+    try:
+        page = watched.open(f"http://127.0.0.1:{place.port}/")
+        boxes = page.locator("tbody input[type=checkbox]")
+        boxes.nth(0).check()
+        assert page.is_disabled("#compare")
+        boxes.nth(1).check()
+        page.click("#compare")
+        page.wait_for_selector("html[data-ready=all] #figures-host tbody tr")
+        assert page.locator(".plot canvas").count() == 4
+        assert page.locator("#settings-host tr.differs").count() > 0
+    finally:
+        watched.close()
+        place.stop()

@@ -13,11 +13,13 @@ import pytest
 
 from harness.report.columns import Texts, encode_numbers
 from harness.report.failures import failing_parts
+from harness.report.history import read_events
 from harness.report.operations import INFO, MISMATCH, OK, OPEN, operations_of
 from harness.report.run_report import bundle, load, load_path
 from histories.errors import BadFolder
 from histories.events import Event
 from histories.folder import RunFolder
+from histories.formats.native import read
 from tests.report.folders import operation, recorded, simulated, written
 
 TYPES = {"u8": "B", "u16": "H", "u32": "I", "f64": "d"}
@@ -145,6 +147,27 @@ def test_a_history_that_cannot_be_read_is_said(tmp_path: Path, content: bytes) -
     assert document["header"]["verdict"] == "none"
     assert document["operations"]["count"] == 0
     assert any("the history" in note for note in document["header"]["notes"])
+
+
+def test_a_history_is_shown_up_to_its_first_wrong_line(tmp_path: Path) -> None:
+    folder = written(tmp_path, "wrong", operation(0, 0, 0, "write", "k", 1))
+    with folder.history.open("a") as file:
+        file.write('{"time": 5, "process": 0, "type": "invoke", "f": "read"}\n')
+        file.write('{"time": 9000000, "process": 1, "type": "invoke", "f": "read"}\n')
+    data = load(folder)
+    assert len(data.operations) == 1
+    assert any("up to line 3" in problem for problem in data.problems)
+    assert any("could not be judged" in problem for problem in data.problems)
+
+
+@pytest.mark.parametrize("name", ["multi-paxos-M2", "multi-paxos-B5"])
+def test_events_are_read_as_the_strict_reader_does(tmp_path: Path, name: str) -> None:
+    folder = recorded(name, tmp_path)
+    events, problems = read_events(folder.history)
+    strict = [
+        event._replace(key=event.key and str(event.key)) for event in read(folder.history).events
+    ]
+    assert problems == [] and events == strict
 
 
 def test_no_folder_of_a_run_is_refused(tmp_path: Path) -> None:

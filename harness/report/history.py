@@ -1,0 +1,78 @@
+"""A history read for showing: quickly, and as far as it can be understood.
+
+The strict reader (`histories.formats.native`) refuses a file with one wrong line, since a verdict
+on half a history would be worth nothing. A page shows what stands before that line, and says which
+line it is. What is accepted here is checked as far as the page relies on it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from histories.events import NEMESIS, TYPES, Event
+
+KNOWN: Final = frozenset(
+    ("index", "time", "process", "type", "f", "key", "value", "node", "error", "observed")
+)
+TIME_MAX_NS: Final = 1 << 62
+
+
+def read_events(path: Path) -> tuple[list[Event], list[str]]:
+    """The events up to the first line that is none, and what was wrong, in sentences."""
+    events: list[Event] = []
+    try:
+        with path.open("rb") as file:
+            problem = _read(file, events)
+    except OSError as error:
+        return [], [f"the history cannot be read: {error.strerror or error}"]
+    if not events and not problem:
+        return [], ["the history holds no events: the run never began"]
+    return events, [problem] if problem else []
+
+
+def _read(file: Any, events: list[Event]) -> str:
+    """Append events; what stopped it, "" at the end."""
+    loads = json.loads
+    last_ns = 0
+    for number, line in enumerate(file, 1):
+        try:
+            event = _event(loads(line), number, last_ns)
+        except (ValueError, RecursionError, TypeError, AttributeError) as error:
+            if not line.strip():
+                continue
+            if not line.endswith(b"\n"):
+                return f"line {number} is cut off in the middle: the run was cut off there"
+            return f"the history is shown up to line {number}, which is no event: {error}"
+        events.append(event)
+        last_ns = event.time
+    return ""
+
+
+def _event(line: dict[str, Any], number: int, last_ns: int) -> Event:
+    """One event. Raises ValueError, TypeError or AttributeError for what is none."""
+    get = line.get
+    time_ns, process, kind, f = get("time", last_ns), get("process"), get("type"), get("f")
+    if time_ns.__class__ is not int or not last_ns <= time_ns < TIME_MAX_NS:
+        raise ValueError(f"its time is {str(time_ns)[:40]!r}, after {last_ns}")
+    if process != NEMESIS and (process.__class__ is not int or not 0 <= process < 1 << 53):
+        raise ValueError(f"its process is {str(process)[:40]!r}")
+    if kind not in TYPES or f.__class__ is not str:
+        raise ValueError(f"its type is {str(kind)[:40]!r} and its f {str(f)[:40]!r}")
+    key, node, error = get("key"), get("node"), get("error")
+    extra = {name: line[name] for name in line if name not in KNOWN} if len(line) > 6 else None
+    return Event(
+        number - 1,
+        time_ns,
+        process,
+        kind,
+        f,
+        None if key is None else str(key),
+        get("value"),
+        node if node.__class__ is int else None,
+        None if error is None else str(error),
+        get("observed"),
+        "observed" in line,
+        extra or None,
+    )
