@@ -22,6 +22,7 @@ LEADER_PERCENT: Final = 45
 
 PROCESS: Final = "process"
 PARTITION: Final = "partition"
+DISK: Final = "disk"
 
 
 class Draw:
@@ -115,3 +116,14 @@ def _nodes_to_stop(draw: Draw, constraints: Constraints) -> tuple[Node, ...]:
     if down_max > 1 and draw.chance(25):
         return tuple(sorted(draw.some(nodes, draw.between(2, down_max))))
     return one_node(draw, constraints)
+
+
+def one_or_few_nodes(draw: Draw, constraints: Constraints) -> tuple[Node, ...]:
+    """For what may end a node: no more than a minority, unless a fault may take all."""
+    return _nodes_to_stop(draw, constraints)
+
+
+def a_lasting_minority(draw: Draw, constraints: Constraints) -> tuple[Node, ...]:
+    """For what may never be made good: always among the same nodes of one schedule, which are a
+    minority. (The first nodes: learners are the last, and a learner has no votes to lose.)"""
+    return (draw.pick(constraints.nodes[: constraints.down_max]),)

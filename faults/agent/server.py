@@ -61,6 +61,7 @@ LANES: Final = {
     "disk_open": "disk",
     "disk": "disk",
     "damage": "disk",
+    "disk_erased": "disk",
     "await_process": "waiting",
     "await_disk": "waiting",
     "probe_links": "probing",
@@ -69,6 +70,7 @@ LANES: Final = {
     "probe_process": "looking",
     "probe_clock": "looking",
     "probe_disk": "disk-probing",
+    "leave_canary": "disk-probing",
     "status": "looking",
     "heal": "healing",
 }
@@ -150,8 +152,15 @@ class Operations:
         """A file is not what it was: see `DiskOperations.damage`."""
         return self.node_disk.damage(request)
 
+    def disk_erased(self, request: Request) -> Answer:
+        return self.node_disk.erased(request)
+
     def await_disk(self, request: Request) -> Answer:
         return self.node_disk.await_mount(request)
+
+    def leave_canary(self, request: Request) -> Answer:
+        """Before `power`: see `Disk.leave_canary`."""
+        return self.node_disk.leave_canary(request)
 
     def probe_disk(self, request: Request) -> Answer:
         """What a program in the node's place sees: see `Disk.probe`."""

@@ -39,6 +39,6 @@ KIND: Final = FaultKind(
     fault=PowerCut,
     generator=Generator(PROCESS, 300 * MS, 4 * SECOND, 3, _draw),
     order=90,
-    runtimes=("sim",),
+    runtimes=("docker", "sim"),
     mix_weight=2,
 )

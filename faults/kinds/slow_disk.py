@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from faults.description import Fault
-from faults.generators import MS, SECOND, Constraints, Draw, Fields, Generator, one_node
+from faults.generators import DISK, MS, SECOND, Constraints, Draw, Fields, Generator, one_node
 from faults.kind import FaultKind
 
 
@@ -26,8 +26,8 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=SlowDisk,
-    generator=Generator("disk", 500 * MS, 6 * SECOND, 2, _draw),
+    generator=Generator(DISK, 500 * MS, 6 * SECOND, 2, _draw),
     order=100,
-    runtimes=("sim",),
+    runtimes=("docker", "sim"),
     mix_weight=2,
 )

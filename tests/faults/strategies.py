@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from faults.description import LEADER, Fault
 from faults.kinds import KINDS
 from faults.kinds.aimed import ACTIONS, MOMENTS
+from faults.kinds.disk_damage import MODES
 from faults.link_fault import DIRECTIONS
 from faults.shapes import SHAPES
 
@@ -51,6 +52,13 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "memory": {"spare_kib": st.integers(0, 1 << 30)},
     "strobe": {"offset_us": st.integers(-(10**12), 10**12), "period_us": st.integers(2_000, 10**9)},
     "monotonic": {"offset_us": st.integers(1, 10**12)},
+    "disk-full": {"left_bytes": TIMES},
+    "disk-stall": {},
+    "disk-damage": {
+        "mode": st.sampled_from(MODES),
+        "path": st.text(max_size=5),
+        "seed": st.integers(0, 1 << 30),
+    },
     "aimed": {
         "moment": st.sampled_from(MOMENTS),
         "action": st.sampled_from(ACTIONS),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,8 @@ from faults.agent.processes import HELPERS, NodeProcesses, is_engines, processes
 from faults.agent.synchronized_start import Wait
 
 PROBE_S: Final = 2.0
-LEAVE_S: Final = 1.0
+LEAVE_S: Final = 2.0
+START_S: Final = 10.0
 
 
 class Disk:
@@ -44,7 +46,7 @@ class Disk:
         self._session: Session | None = None
         self._watcher: Watcher | None = None
         self._target = ""
-        self._canary = False
+        self._canary: dict[str, Any] | None = None
 
     @property
     def store(self) -> Store:
@@ -107,7 +109,6 @@ class Disk:
     def cut(self, seed: str, wait: Wait) -> dict[str, Any]:
         """The power is lost, and with it the node's processes; answers when they are gone."""
         store, moments = self.store, [0]
-        left = self._leave_canary()
         loss: dict[str, Any] = {}
 
         def power_off() -> None:
@@ -121,8 +122,7 @@ class Disk:
                 self._session.answer_held()
 
         answer = self._node.kill(power_off, lose)
-        self._canary = left is not None and left["error"] is None
-        return answer | {"cut_ns": moments[0], "lost": loss, "canary": left}
+        return answer | {"done_ns": moments[0], "lost": loss, "canary": self._canary}
 
     def damage(self, mode: str, pattern: str, seed: str) -> dict[str, Any]:
         """Damage a file. Raises Failed while the node runs."""
@@ -130,6 +130,10 @@ class Disk:
         if any(not is_engines(process) for process in processes()):
             raise Failed("the node runs, and would not see it", "kill it, or cut its power, first")
         return {"done_ns": time.monotonic_ns(), **damage(store, mode, pattern, seed)}
+
+    def erased(self) -> dict[str, Any]:
+        self.store.erased()
+        return {"done_ns": time.monotonic_ns()}
 
     def heal(self) -> None:
         if self._store is not None:
@@ -158,28 +162,29 @@ class Disk:
 
     # ------------------------------------------------------------------ probes
 
-    def probe(self, timeout_s: float) -> dict[str, Any]:
+    def probe(self, timeout_s: float, rounds: int) -> dict[str, Any]:
         """What a program in the node's place sees; `hangs` when it has not ended by then.
 
         `canary`: after a cut, once, what is left of what had been put there before it.
         """
         _ = self.store
         pid = self._some_process()
-        seen: dict[str, Any] = {"look": self._ask_probe(pid, "look", timeout_s)}
-        if self._canary:
-            self._canary = False
+        seen: dict[str, Any] = {"look": self._ask_probe(pid, "look", timeout_s, rounds)}
+        if self._canary is not None:
+            self._canary = None
             seen["canary"] = self._ask_probe(pid, "check", timeout_s)
         return {"done_ns": time.monotonic_ns(), **seen, **self.state()}
 
-    def _leave_canary(self) -> dict[str, Any] | None:
-        """A file of which one half is fsynced; None where there is nobody to see it, or the disk
-        hangs."""
-        if self._delay.stalled or self.store.left_bytes is not None or self.store.fail_fsync:
-            return None
-        try:
-            return self._ask_probe(self._some_process(), "leave", LEAVE_S + 3 * self._delay.delay_s)
-        except Failed:
-            return None
+    def leave_canary(self) -> dict[str, Any]:
+        """Before a cut: a file of which one half is fsynced; `canary` is null where nobody can see
+        it, as when the node is down, or the disk hangs or is full."""
+        store, found = self.store, None
+        if not (self._delay.stalled or store.left_bytes is not None or store.fail_fsync):
+            with suppress(Failed):
+                timeout_s = LEAVE_S + self._delay.delay_s
+                found = self._ask_probe(self._some_process(), "leave", timeout_s)
+        self._canary = found if found is not None and found["error"] is None else None
+        return {"done_ns": time.monotonic_ns(), "canary": self._canary}
 
     def _some_process(self) -> int:
         for process in processes():
@@ -187,16 +192,17 @@ class Disk:
                 return process.pid
         raise Failed("the node has no process to look from", "start it first")
 
-    def _ask_probe(self, pid: int, what: str, timeout_s: float) -> dict[str, Any]:
+    def _ask_probe(self, pid: int, what: str, timeout_s: float, rounds: int = 1) -> dict[str, Any]:
         command = [sys.executable, "-S", "-m", "faults.agent.disk.probe"]
         child = subprocess.Popen(
-            [*command, str(pid), self._target, what],
+            [*command, str(pid), self._target, what, str(rounds)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         HELPERS.add(child.pid)
         try:
+            _await_begun(child)
             out, err = child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             child.kill()
@@ -210,6 +216,13 @@ class Disk:
             return {"error": f"the probe ended with {child.returncode}: {(words or ['?'])[-1]}"}
         result: dict[str, Any] = json.loads(out)
         return result
+
+
+def _await_begun(child: subprocess.Popen[bytes]) -> None:
+    """Until a Python has started, which may take long on a busy machine."""
+    assert child.stdout is not None
+    select.select([child.stdout], [], [], START_S)
+    os.read(child.stdout.fileno(), len(b"begun\n"))
 
 
 def require_mounts() -> None:

@@ -107,6 +107,8 @@ class Watcher(threading.Thread):
         self._mount_at = mount_at
         self._changed = threading.Condition()
         self._seen: dict[int, int] = {}
+        self._followed = 0
+        """The process that is on its way to become the node, or is being given its mount."""
         self.problem: AgentError | None = None
 
     def run(self) -> None:
@@ -148,6 +150,8 @@ class Watcher(threading.Thread):
         if None in has.values():
             return None  # it is gone again
         without = [pid for pid, mounted in has.items() if not mounted]
+        if self._followed in without:
+            return None
         if not without:
             return {"pids": [p.pid for p in programs]}
         raise Failed(
@@ -158,6 +162,13 @@ class Watcher(threading.Thread):
     # ------------------------------------------------------------------ one program
 
     def _follow(self, pid: int) -> None:
+        self._followed = pid
+        try:
+            self._watch(pid)
+        finally:
+            self._followed = 0
+
+    def _watch(self, pid: int) -> None:
         try:
             libc.ptrace(libc.PTRACE_SEIZE, pid, libc.PTRACE_O_TRACEEXEC)
         except ProcessLookupError:
@@ -171,7 +182,8 @@ class Watcher(threading.Thread):
             )
             return
         try:
-            if self._await_program(pid):
+            # If it has become the program meanwhile, it is too late: `await_mount` will say so.
+            if _is_engine(pid) and self._await_program(pid):
                 self._mount(pid)
         except AgentError as error:
             self._fail(error)

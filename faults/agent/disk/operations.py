@@ -50,10 +50,19 @@ class DiskOperations:
         pattern = str(request.get("path", ""))
         return self.disk.damage(text(request, "mode"), pattern, text(request, "seed"))
 
+    def erased(self, request: Request) -> Answer:
+        """Somebody has emptied the volume while the node was down."""
+        return self.disk.erased()
+
     def await_mount(self, request: Request) -> Answer:
-        """timeout_s. Waits until the node runs and has the file system."""
-        return self.disk.await_mount(number(request, "timeout_s", 0, 3600, 10))
+        """within_s. Waits until the node runs and has the file system."""
+        return self.disk.await_mount(number(request, "within_s", 0, 3600, 10))
+
+    def leave_canary(self, request: Request) -> Answer:
+        """Before `power`: what the probe after the next start looks for."""
+        return self.disk.leave_canary()
 
     def probe(self, request: Request) -> Answer:
-        """timeout_s: after that a write and its fsync count as hanging."""
-        return self.disk.probe(number(request, "timeout_s", 0, 60, 2))
+        """within_s: what has not returned by then hangs; rounds: how often it fsyncs."""
+        within_s = number(request, "within_s", 0, 600, 2)
+        return self.disk.probe(within_s, int(number(request, "rounds", 1, 100, 3)))

@@ -1,8 +1,9 @@
 """What the disk does, seen by an ordinary program in the node's mount namespace.
 
-    python3 -m faults.agent.disk.probe PID DIRECTORY look|leave|check
+    python3 -m faults.agent.disk.probe PID DIRECTORY look|leave|check ROUNDS
 
-`look` writes, fsyncs and reads a file of its own and says how long that took, or which error came;
+It says "begun" on a line of its own, and then what it found, in JSON. `look` writes, fsyncs and
+reads a file of its own and says how long that took, or which error came;
 `leave` leaves a file of which one half was fsynced, and `check` says, after a power cut, what is
 left of it. A process of its own: it shares nothing with the file system that it looks at, and one
 that hangs in an fsync keeps neither the agent nor its end waiting.
@@ -23,16 +24,15 @@ from faults.agent.disk import libc
 NAME: Final = ".antipaxos-probe"
 CANARY: Final = ".antipaxos-canary"
 SIZE: Final = 4096
-ROUNDS: Final = 3
 
 
-def look(directory: str) -> dict[str, Any]:
-    """Writes and reads back `ROUNDS` times."""
+def look(directory: str, rounds: int) -> dict[str, Any]:
+    """Writes and reads back so many times."""
     took_us: list[int] = []
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
     try:
         file = os.open(f"{directory}/{NAME}", flags, 0o600)
-        for number in range(ROUNDS):
+        for number in range(rounds):
             data = os.urandom(SIZE)
             if os.pwrite(file, data, number * SIZE) != SIZE:
                 return {"error": "ENOSPC", "fsync_us": took_us}
@@ -48,7 +48,7 @@ def look(directory: str) -> dict[str, Any]:
     return {"error": None, "fsync_us": took_us}
 
 
-def leave(directory: str) -> dict[str, Any]:
+def leave(directory: str, _: int) -> dict[str, Any]:
     """SIZE bytes that are fsynced, and SIZE that are not."""
     try:
         file = os.open(f"{directory}/{CANARY}", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -60,7 +60,7 @@ def leave(directory: str) -> dict[str, Any]:
     return {"error": None, "synced": SIZE, "unsynced": SIZE}
 
 
-def check(directory: str) -> dict[str, Any]:
+def check(directory: str, _: int) -> dict[str, Any]:
     """How much of either half is there."""
     try:
         file = os.open(f"{directory}/{CANARY}", os.O_RDONLY)
@@ -72,10 +72,11 @@ def check(directory: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    pid, directory, what = arguments
+    pid, directory, what, rounds = arguments
     namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
     libc.setns(namespace, libc.CLONE_NEWNS)
-    print(json.dumps({"look": look, "leave": leave, "check": check}[what](directory)))
+    print("begun", flush=True)
+    print(json.dumps({"look": look, "leave": leave, "check": check}[what](directory, int(rounds))))
 
 
 if __name__ == "__main__":

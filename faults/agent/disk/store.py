@@ -95,9 +95,25 @@ class Store:
         self.kept_bytes = 0
         """How much a cut would have to put back."""
         self._trash_count = 0
+        self._trash_fd = self._open_trash()
+
+    def _open_trash(self) -> int:
         with suppress(FileExistsError):
             os.mkdir(TRASH, 0o700, dir_fd=self.root_fd)
-        self._trash_fd = os.open(TRASH, os.O_PATH | os.O_DIRECTORY, dir_fd=self.root_fd)
+        return os.open(TRASH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.root_fd)
+
+    def erased(self) -> None:
+        """Somebody has emptied the backing directory: there is nothing left to put back."""
+        with self.lock:
+            for journal in self._journals.values():
+                journal.forget()
+            for file in list(self.files.values()):
+                file.data.forget()
+                self._forget_if_unused(file)
+            self.bad.clear()
+            self.kept_bytes = 0
+            os.close(self._trash_fd)
+            self._trash_fd = self._open_trash()
 
     # ------------------------------------------------------------------ directories
 
@@ -363,7 +379,8 @@ class Store:
             growth = self.left_bytes
         if length <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.left_bytes -= growth
+        if not file.ours:
+            self.left_bytes -= growth
         return length
 
     def _rewritten(self, key: Key, start: int, end: int) -> None:

@@ -122,10 +122,18 @@ class UnsyncedData:
         if not self.generations:
             self._sealed = True
 
+    def forget(self) -> None:
+        """Nothing is to be put back, and nothing is remembered."""
+        self._number += len(self.generations)
+        self.generations.clear()
+        self.history.clear()
+        self._sealed = True
+
     def restore(self) -> Loss:
         """The cut: back to what is durable."""
         before = os.fstat(self.file).st_size
         blocks: set[int] = set()
+        self._number += len(self.generations)
         while self.generations:
             generation = self.generations.pop()
             blocks |= generation.written
@@ -177,6 +185,13 @@ class DirectoryJournal:
             self._first += 1
             change.finish()
             change.let_go()
+
+    def forget(self) -> None:
+        """Neither undo nor finish what was done."""
+        self._first += len(self.changes)
+        for change in self.changes:
+            change.let_go()
+        self.changes.clear()
 
     def undo(self) -> list[str]:
         """The cut: what was undone, the newest first."""

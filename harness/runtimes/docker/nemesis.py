@@ -18,6 +18,7 @@ from harness.runtimes.docker.injectors import Cluster, Handler, Handlers
 from harness.runtimes.docker.injectors.clocks import Clocks
 from harness.runtimes.docker.injectors.cluster import AskClock
 from harness.runtimes.docker.injectors.data import Data
+from harness.runtimes.docker.injectors.disks import Disks
 from harness.runtimes.docker.injectors.network import Network
 from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.docker.injectors.resources import Resources
@@ -34,6 +35,7 @@ def handlers_for(cluster: Cluster, network: Network | None = None) -> Handlers:
         **Clocks(cluster).handlers(),
         **Resources(cluster, processes).handlers(),
         **Data(cluster, processes).handlers(),
+        **Disks(cluster, processes).handlers(),
     }
 
 

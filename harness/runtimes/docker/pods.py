@@ -35,6 +35,12 @@ AGENT_CAPABILITIES: Final = (
 TUN: Final = "/dev/net/tun"
 """What the agent's wire needs. An engine elsewhere may lack it where this machine has it, and the
 other way round; then shaping works by netem alone, and the agent says so."""
+DISK_CAPABILITIES: Final = ("SYS_ADMIN", "SYS_CHROOT", "CHOWN", "FOWNER")
+"""What the agent needs beside that to put a file system of its own in front of the node's data; see
+`faults.agent.disk`. Only in runs that ask for disk faults."""
+DISK_DEVICE: Final = "/dev/fuse"
+BACKING: Final = "/antipaxos-disk"
+"""Where the node's volume is in the agent's container, in such runs."""
 AGENT_COMMAND: Final = ("python3", "-m", "faults.agent")
 LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
 EXIT_TIMEOUT_S: Final = 10.0
@@ -61,12 +67,20 @@ class PodEngine:
     """The engine's side of a run's pods. Methods block; call them from worker threads."""
 
     def __init__(
-        self, api: docker.APIClient, run_id: str, agent_image: str, client_port: int
+        self,
+        api: docker.APIClient,
+        run_id: str,
+        agent_image: str,
+        client_port: int,
+        *,
+        disk: bool = False,
     ) -> None:
         self.api = api
         self.run_id = run_id
         self.agent_image = agent_image
         self.client_port = client_port
+        self.disk = disk
+        """Whether the agents stand between the nodes and their disks."""
         self.network = f"antipaxos-{run_id}"
 
     def create_network(self) -> None:
@@ -76,16 +90,26 @@ class PodEngine:
             )
 
     def create_agent(self, node: int) -> Pod:
+        """The agent's container, and the node's volume; not started."""
+        volume = f"{self.network}-data{node}"
+        devices = [TUN] if Path(TUN).exists() else []
+        capabilities, security = list(AGENT_CAPABILITIES), ["no-new-privileges"]
+        if self.disk:
+            devices.append(DISK_DEVICE)
+            capabilities += DISK_CAPABILITIES
+            security.append("apparmor=unconfined")
         host = self.api.create_host_config(
             cap_drop=["ALL"],
-            cap_add=list(AGENT_CAPABILITIES),
+            cap_add=capabilities,
             port_bindings={self.client_port: ("127.0.0.1", None)},
-            devices=[f"{TUN}:{TUN}:rwm"] if Path(TUN).exists() else [],
+            devices=[f"{device}:{device}:rwm" for device in devices],
+            binds=[f"{volume}:{BACKING}"] if self.disk else [],
             log_config=LOGS,
             network_mode=self.network,
-            security_opt=["no-new-privileges"],
+            security_opt=security,
         )
         with engine_errors(f"making the agent of n{node}"):
+            self.api.create_volume(volume, labels=labels(self.run_id, "data", node))
             made = self.api.create_container(
                 self.agent_image,
                 entrypoint=list(AGENT_COMMAND),
@@ -98,7 +122,7 @@ class PodEngine:
                 labels=labels(self.run_id, "agent", node),
             )
         # docker-py sets StdinOnce together with attached standard input; see `Agent`.
-        return Pod(node=node, agent_id=made["Id"])
+        return Pod(node=node, agent_id=made["Id"], volume=volume)
 
     def start_agent(self, pod: Pod) -> None:
         with engine_errors(f"starting the agent of n{pod.node}"):
@@ -115,10 +139,8 @@ class PodEngine:
         pod.client_port = int(bound[0]["HostPort"])
 
     def create_node(self, pod: Pod, image: str, spec: NodeSpec) -> None:
-        """The node's container and its volume; not started."""
-        pod.volume = f"{self.network}-data{pod.node}"
+        """The node's container; not started."""
         with engine_errors(f"making n{pod.node}"):
-            self.api.create_volume(pod.volume, labels=labels(self.run_id, "data", pod.node))
             host = self.api.create_host_config(
                 network_mode=f"container:{pod.agent_id}",
                 pid_mode=f"container:{pod.agent_id}",

@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final, TypeVar
 
 from faults.description import Fault, UnsupportedFault
@@ -26,6 +26,7 @@ from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injectors import OwnClocks
+from harness.runtimes.docker.injectors.disks import needs_disk, open_disk
 from harness.runtimes.docker.nemesis import Nemesis
 from harness.runtimes.docker.pods import (
     Pod,
@@ -104,7 +105,13 @@ class DockerRuntime:
         """Raises EngineError or StartError; then nothing is left behind after `close`."""
         agent_image = self._images.own()
         self._node_image = self._target.image(self._images)
-        self._engine = PodEngine(self._api, self.run_id, agent_image, self._target.client_port)
+        self._engine = PodEngine(
+            self._api,
+            self.run_id,
+            agent_image,
+            self._target.client_port,
+            disk=needs_disk(self.config.faults.kinds),
+        )
         self._zero_ns = time.monotonic_ns()
         self._reaper = Reaper(self._api, self.run_id, agent_image)
         if (problem := self._reaper.start()) is not None:
@@ -214,7 +221,9 @@ class DockerRuntime:
         self._pods = {pod.node: pod for pod in pods}
         self._agents = {pod.node: Agent(pod.node, pod.agent_id) for pod in pods}
         await asyncio.gather(*(self._start_agent(pod) for pod in pods))
-        await self._threads([partial(self._start_node, p) for p in pods])
+        await self._threads([partial(self._create_node, p) for p in pods])
+        await asyncio.gather(*(self._open_disk(pod) for pod in pods))
+        await self._threads([partial(self._engine.start_node, p) for p in pods])
         self._clients = {p.node: self._client(p) for p in pods}
         await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
         offsets = await asyncio.gather(*(a.clock_offset_ns() for a in self._agents.values()))
@@ -230,13 +239,18 @@ class DockerRuntime:
         await self._agents[pod.node].attach(self._api)
         await asyncio.to_thread(self._engine.start_agent, pod)
 
-    def _start_node(self, pod: Pod) -> None:
+    async def _open_disk(self, pod: Pod) -> None:
+        """In a run with disk faults: put the agent between the node and its volume."""
+        if self._engine.disk:
+            exempt = [PurePath(path).name for path in self._target.artifacts]
+            await open_disk(self._agents[pod.node], self._specs[pod.node].data, exempt)
+
+    def _create_node(self, pod: Pod) -> None:
         addresses = {p.node: p.address for p in self._pods.values()}
         config = self.config
         spec = self._target.node(pod.node, addresses, config.cluster, config.seed)
         self._specs[pod.node] = spec
         self._engine.create_node(pod, self._node_image, spec)
-        self._engine.start_node(pod)
 
     def _client(self, pod: Pod) -> NodeClient:
         return self._target.client(pod.node, "127.0.0.1", pod.client_port, self.config.cluster)

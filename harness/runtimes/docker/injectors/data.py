@@ -32,6 +32,8 @@ class Data:
         if not report.verified:
             return report
         erased, left = await asyncio.to_thread(erase_data, cluster.engine, cluster.pods[node])
+        if cluster.engine.disk:
+            await cluster.agents[node].call("disk_erased")
         report.evidence.update(files_erased=erased, files_left=left)
         if left:
             problem = f"{left} files of n{node} are left"

@@ -77,6 +77,8 @@ class Processes:
             asyncio.to_thread(cluster.engine.start_node, cluster.pods[node]),
             cluster.agents[node].call("await_process", timeout_s=START_TIMEOUT_S),
         )
+        if cluster.engine.disk:
+            await cluster.agents[node].call("await_disk", timeout_s=START_TIMEOUT_S)
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
             verified=True,

@@ -1,0 +1,48 @@
+"""Full disk: there is no room for what a node wants to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from faults.description import BadFault, Fault
+from faults.generators import (
+    DISK,
+    MS,
+    SECOND,
+    Constraints,
+    Draw,
+    Fields,
+    Generator,
+    one_or_few_nodes,
+)
+from faults.kind import FaultKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskFull(Fault):
+    """The nodes' disks have room for `left_bytes` more, then every write that needs room fails
+    with ENOSPC; the write that reaches the limit is cut short. At the end there is room again, and
+    a node that ended for want of it is started."""
+
+    kind: ClassVar[str] = "disk-full"
+
+    left_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.left_bytes < 0:
+            raise BadFault(f"{self.id}: left_bytes must not be negative")
+
+
+def _draw(draw: Draw, constraints: Constraints) -> Fields:
+    nodes = one_or_few_nodes(draw, constraints)
+    return {"nodes": nodes, "left_bytes": draw.pick([0, 100, 1000, 4000])}
+
+
+KIND: Final = FaultKind(
+    fault=DiskFull,
+    generator=Generator(DISK, 500 * MS, 4 * SECOND, 2, _draw),
+    order=230,
+    runtimes=("docker", "sim"),
+)

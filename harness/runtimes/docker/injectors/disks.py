@@ -1,0 +1,272 @@
+"""Disks: power cuts, slow, stalled and full disks, damaged files.
+
+Only a run that asks for one of these kinds has the agent's file system between the nodes and their
+volumes (`needs_disk`, `open_disk`); any other pays nothing.
+
+Conditions of one node's disk add up: delays are summed, the least room counts, and the agent is
+told all of them each time. Evidence comes from a program in the node's mount namespace that writes,
+fsyncs and reads a file of its own (`faults.agent.disk.probe`): how long an fsync takes, that it
+hangs, which error a write gets; and, across a power cut, that the fsynced half of a file is there
+and the other half is not. What the agent says that the cut took is in the evidence, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from faults.kinds import KINDS
+from faults.kinds.disk_damage import DiskDamage
+from faults.kinds.disk_full import DiskFull
+from faults.kinds.disk_stall import DiskStall
+from faults.kinds.power import PowerCut
+from faults.kinds.slow_disk import SlowDisk
+from harness.errors import HarnessError, UsageError
+from harness.runtimes.docker import limits
+from harness.runtimes.docker.agents import Agent, AgentError
+from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers, combined
+from harness.runtimes.docker.injectors.processes import Processes
+from harness.runtimes.docker.pods import BACKING
+from harness.runtimes.interface import FaultReport
+
+DISK_FAULTS: Final = (PowerCut, SlowDisk, DiskStall, DiskFull, DiskDamage)
+AHEAD_NS: Final = 6_000_000
+"""How far ahead a cut of several nodes' power lies: longer than it takes to tell every agent."""
+HANGS_S: Final = 0.3
+"""An fsync that has not returned by then hangs."""
+PROBE_S: Final = 5.0
+LONG_US: Final = 100_000
+"""Of fsyncs that take longer than that, the probe does one and not several."""
+
+
+def needs_disk(kinds: Sequence[str]) -> bool:
+    """Whether a run with these kinds of faults needs the agent between nodes and disks."""
+    return any(KINDS[kind].fault in DISK_FAULTS for kind in kinds)
+
+
+async def open_disk(agent: Agent, data: str, exempt: Sequence[str]) -> None:
+    """Put the agent between a node that has not started and its data. `exempt`: names of files in
+    there that are evidence, which no fault must touch. Raises UsageError where the engine or its
+    host do not allow it."""
+    try:
+        await agent.call("disk_open", path=data, backing=BACKING, exempt=list(exempt))
+    except AgentError as error:
+        raise UsageError(
+            f"this engine cannot have disk faults: {error}",
+            remedy=error.remedy or "run in the simulator: --on sim",
+        ) from None
+
+
+@dataclass
+class Conditions:
+    """What the active faults do to one node's disk, by their ids."""
+
+    delays_us: dict[str, int] = field(default_factory=dict)
+    stalls: set[str] = field(default_factory=set)
+    left_bytes: dict[str, int] = field(default_factory=dict)
+
+    def wanted(self) -> dict[str, Any]:
+        """As the agent is told."""
+        return {
+            "fsync_us": sum(self.delays_us.values()),
+            "stalled": bool(self.stalls),
+            "left_bytes": min(self.left_bytes.values(), default=None),
+        }
+
+
+class Disks:
+    def __init__(self, cluster: Cluster, processes: Processes) -> None:
+        self._cluster = cluster
+        self._processes = processes
+        self._conditions = {node: Conditions() for node in cluster.pods}
+
+    def handlers(self) -> Handlers:
+        each = self._cluster.each
+        return {
+            PowerCut: Handler(self._cut, lambda f: each(f, lambda n: self._power_back(f.id, n))),
+            SlowDisk: Handler(
+                lambda f: each(f, lambda n: self._slow(f, n)),
+                lambda f: each(f, lambda n: self._lift(f.id, n)),
+            ),
+            DiskStall: Handler(
+                lambda f: each(f, lambda n: self._stall(f, n)),
+                lambda f: each(f, lambda n: self._lift(f.id, n)),
+            ),
+            DiskFull: Handler(
+                lambda f: each(f, lambda n: self._fill(f, n)),
+                lambda f: each(f, lambda n: self._make_room(f.id, n)),
+            ),
+            DiskDamage: Handler(
+                lambda f: each(f, lambda n: self._damage(f, n)),
+                lambda f: each(f, lambda n: self._start_damaged(f.id, n)),
+            ),
+        }
+
+    # ------------------------------------------------------------------ power
+
+    async def _cut(self, fault: PowerCut) -> FaultReport:
+        """Of all nodes at one moment: first each leaves what shows, later, that it was one."""
+        nodes = [int(node) for node in fault.nodes]
+        agents = self._cluster.agents
+        await asyncio.gather(*(agents[node].call("leave_canary") for node in nodes))
+        at_ns = time.monotonic_ns() + AHEAD_NS
+        cuts = [self._cut_one(fault.id, node, at_ns) for node in nodes]
+        return combined(nodes, await asyncio.gather(*cuts))
+
+    async def _cut_one(self, identity: str, node: int, at_ns: int) -> FaultReport:
+        cluster = self._cluster
+        async with cluster.locks[node]:
+            cluster.holds[node].add(identity)
+            seed = f"{cluster.engine.run_id}:{identity}:{node}"
+            answer = await cluster.agents[node].call("power", seed=seed, at_ns=at_ns)
+            gone = await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
+        return FaultReport(
+            {node: cluster.since_zero_ns(answer["done_ns"])},
+            verified=gone,
+            evidence={
+                "killed": answer["pids"],
+                "engine": "exited" if gone else "running",
+                "lost": answer["lost"],
+                "canary": answer["canary"],
+            },
+            problem=None if gone else f"the engine still shows n{node} as running",
+        )
+
+    async def _power_back(self, identity: str, node: int) -> FaultReport:
+        """The node starts, and a program beside it looks for what was left there before."""
+        report = await self._processes.release(identity, node)
+        if not report.verified:
+            return report
+        async with self._cluster.locks[node]:
+            look = await self._probe(node)
+        report.evidence.update(look)
+        canary = look.get("canary")
+        if canary is None:
+            return report
+        right = canary["error"] is None and canary["synced"] > 0 and canary["unsynced"] == 0
+        if right:
+            return report
+        problem = f"n{node}'s power cut lost what was fsynced, or kept what was not: {canary}"
+        return FaultReport(report.moments_ns, False, report.evidence, problem)
+
+    # ------------------------------------------------------------------ conditions
+
+    async def _slow(self, fault: SlowDisk, node: int) -> FaultReport:
+        conditions = self._conditions[node]
+        conditions.delays_us[fault.id] = fault.fsync_us
+        least_us = sum(conditions.delays_us.values())
+
+        def is_slow(look: dict[str, Any]) -> bool:
+            took_us = look.get("fsync_us", [])
+            return bool(took_us) and min(took_us) >= least_us
+
+        return await self._set(node, is_slow, PROBE_S + 3 * least_us / 1e6)
+
+    async def _stall(self, fault: DiskStall, node: int) -> FaultReport:
+        self._conditions[node].stalls.add(fault.id)
+        return await self._set(node, lambda look: look["error"] == "hangs", HANGS_S)
+
+    async def _fill(self, fault: DiskFull, node: int) -> FaultReport:
+        self._conditions[node].left_bytes[fault.id] = fault.left_bytes
+        return await self._set(node, lambda look: look["error"] == "ENOSPC", PROBE_S)
+
+    async def _lift(self, identity: str, node: int) -> FaultReport:
+        """This fault is over; what others do to the disk stays."""
+        conditions = self._conditions[node]
+        conditions.delays_us.pop(identity, None)
+        conditions.stalls.discard(identity)
+        conditions.left_bytes.pop(identity, None)
+        slow_s = sum(conditions.delays_us.values()) / 1e6
+        if conditions.stalls or conditions.left_bytes:
+            return await self._set(node, lambda look: look["error"] is not None, HANGS_S)
+        return await self._set(node, lambda look: look["error"] is None, PROBE_S + 3 * slow_s)
+
+    async def _make_room(self, identity: str, node: int) -> FaultReport:
+        """And start the node, if it has ended for want of room."""
+        report = await self._lift(identity, node)
+        cluster = self._cluster
+        async with cluster.locks[node]:
+            state = await self._state(node)
+            if not state["Running"] and not cluster.holds[node]:
+                started = await self._processes.start(node)
+                report.evidence["ended_with"] = state["ExitCode"]
+                report.evidence["started_again"] = started.evidence
+        return report
+
+    async def _set(
+        self, node: int, is_right: Callable[[dict[str, Any]], bool], within_s: float
+    ) -> FaultReport:
+        """Tell the agent, and look with a probe. Where no process of the node is left to look
+        from, what the agent says must do."""
+        cluster, agent = self._cluster, self._cluster.agents[node]
+        wanted = self._conditions[node].wanted()
+        async with cluster.locks[node]:  # so that nobody ends the process that the probe looks from
+            answer = await agent.call("disk", **wanted)
+            seen = await self._probe(node, within_s)
+        right = "look" not in seen or is_right(seen["look"])
+        status = (await agent.call("status"))["disk"]
+        right = right and status["fsync_us"] == wanted["fsync_us"]
+        right = right and status["stalled"] == wanted["stalled"]
+        return FaultReport(
+            {node: cluster.since_zero_ns(answer["done_ns"])},
+            verified=right,
+            evidence=seen,
+            problem=None if right else f"n{node}'s disk should be {wanted}, and shows {seen}",
+        )
+
+    async def _probe(self, node: int, within_s: float = PROBE_S) -> dict[str, Any]:
+        """What a program beside the node sees; {"down": true} where there is no node. The node's
+        lock must be held."""
+        agent = self._cluster.agents[node]
+        if self._cluster.holds[node]:
+            return {"down": True}
+        rounds = 1 if any(us > LONG_US for us in self._conditions[node].delays_us.values()) else 3
+        try:
+            seen = await agent.call(
+                "probe_disk", rounds=rounds, within_s=within_s, timeout_s=within_s + 20
+            )
+        except HarnessError:
+            if (await self._state(node))["Running"]:
+                raise
+            return {"down": True}
+        return {k: seen[k] for k in ("look", "canary", "waiting") if k in seen}
+
+    async def _state(self, node: int) -> dict[str, Any]:
+        cluster = self._cluster
+        pod = cluster.pods[node]
+        return dict(await asyncio.to_thread(limits.state, cluster.engine.api, pod.node_id))
+
+    # ------------------------------------------------------------------ damage
+
+    async def _damage(self, fault: DiskDamage, node: int) -> FaultReport:
+        """Evidence: digests of the file before and after, made by reading it from the volume."""
+        cluster = self._cluster
+        report = await self._processes.take_down(fault.id, node, "kill")
+        if not report.verified:
+            return report
+        answer = await cluster.agents[node].call(
+            "damage", mode=fault.mode, path=fault.path, seed=f"{fault.seed}:{fault.id}:{node}"
+        )
+        done = {k: v for k, v in answer.items() if k not in ("id", "ok", "done_ns")}
+        before, after = answer["digest"]
+        changed = before != after or fault.mode == "read-error"
+        return FaultReport(
+            report.moments_ns,
+            verified=changed,
+            evidence=report.evidence | done,
+            problem=None if changed else f"n{node}'s file {answer['file']} is what it was",
+        )
+
+    async def _start_damaged(self, identity: str, node: int) -> FaultReport:
+        """The node starts, and may refuse to: that is a right answer to a damaged disk."""
+        try:
+            report = await self._processes.release(identity, node)
+        except HarnessError:
+            state = await self._state(node)
+            if state["Running"]:
+                raise
+            return FaultReport({}, True, {"ended_with": state["ExitCode"]})
+        return report
