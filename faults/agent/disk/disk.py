@@ -11,29 +11,26 @@ heal        no conditions; the mount stays while the node runs, and goes with it
 
 from __future__ import annotations
 
-import json
 import os
-import select
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from faults.agent.disk import libc
 from faults.agent.disk.damage import damage
 from faults.agent.disk.mount import Watcher, in_thread, mount_fuse, mount_in, open_fuse
+from faults.agent.disk.probe import Probe
 from faults.agent.disk.session import FsyncDelay, Session
 from faults.agent.disk.store import Store
 from faults.agent.errors import BadRequest, Failed, Unsupported
-from faults.agent.processes import HELPERS, NodeProcesses, is_engines, processes
+from faults.agent.processes import NodeProcesses, is_engines, processes
 from faults.agent.synchronized_start import Wait
 
-PROBE_S: Final = 2.0
 LEAVE_S: Final = 2.0
-START_S: Final = 10.0
 
 
 class Disk:
@@ -95,16 +92,22 @@ class Disk:
         stalled: bool,
         left_bytes: int | None,
         fail_fsync: bool,
+        within_s: float,
+        rounds: int,
     ) -> dict[str, Any]:
-        """All conditions at once; what is not asked for is healed."""
+        """All conditions at once; what is not asked for is healed. `look`: what a program in the
+        node's place sees from then on, which was there before: the node may end of it."""
         store = self.store
-        wait()
-        began_ns = time.monotonic_ns()
-        with store.lock:
-            store.left_bytes = left_bytes
-            store.fail_fsync = fail_fsync
-        self._delay.set(fsync_us / 1e6, stalled=stalled)
-        return {"began_ns": began_ns, "done_ns": time.monotonic_ns()}
+        with self._probing("look", rounds) as probe:
+            wait()
+            began_ns = time.monotonic_ns()
+            with store.lock:
+                store.left_bytes = left_bytes
+                store.fail_fsync = fail_fsync
+            self._delay.set(fsync_us / 1e6, stalled=stalled)
+            done_ns = time.monotonic_ns()
+            look = probe.result(within_s) if probe is not None else None
+        return {"began_ns": began_ns, "done_ns": done_ns, "look": look, **self.state()}
 
     def cut(self, seed: str, wait: Wait) -> dict[str, Any]:
         """The power is lost, and with it the node's processes; answers when they are gone."""
@@ -162,17 +165,15 @@ class Disk:
 
     # ------------------------------------------------------------------ probes
 
-    def probe(self, timeout_s: float, rounds: int) -> dict[str, Any]:
-        """What a program in the node's place sees; `hangs` when it has not ended by then.
+    def probe(self, within_s: float, rounds: int) -> dict[str, Any]:
+        """What a program in the node's place sees. `look` is null where there is no node.
 
         `canary`: after a cut, once, what is left of what had been put there before it.
         """
-        _ = self.store
-        pid = self._some_process()
-        seen: dict[str, Any] = {"look": self._ask_probe(pid, "look", timeout_s, rounds)}
+        seen: dict[str, Any] = {"look": self._ask_probe("look", within_s, rounds)}
         if self._canary is not None:
             self._canary = None
-            seen["canary"] = self._ask_probe(pid, "check", timeout_s)
+            seen["canary"] = self._ask_probe("check", within_s)
         return {"done_ns": time.monotonic_ns(), **seen, **self.state()}
 
     def leave_canary(self) -> dict[str, Any]:
@@ -180,49 +181,24 @@ class Disk:
         it, as when the node is down, or the disk hangs or is full."""
         store, found = self.store, None
         if not (self._delay.stalled or store.left_bytes is not None or store.fail_fsync):
-            with suppress(Failed):
-                timeout_s = LEAVE_S + self._delay.delay_s
-                found = self._ask_probe(self._some_process(), "leave", timeout_s)
+            found = self._ask_probe("leave", LEAVE_S + self._delay.delay_s)
         self._canary = found if found is not None and found["error"] is None else None
         return {"done_ns": time.monotonic_ns(), "canary": self._canary}
 
-    def _some_process(self) -> int:
-        for process in processes():
-            if not is_engines(process):
-                return process.pid
-        raise Failed("the node has no process to look from", "start it first")
+    def _ask_probe(self, what: str, within_s: float, rounds: int = 1) -> dict[str, Any] | None:
+        with self._probing(what, rounds) as probe:
+            return None if probe is None else probe.result(within_s)
 
-    def _ask_probe(self, pid: int, what: str, timeout_s: float, rounds: int = 1) -> dict[str, Any]:
-        command = [sys.executable, "-S", "-m", "faults.agent.disk.probe"]
-        child = subprocess.Popen(
-            [*command, str(pid), self._target, what, str(rounds)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        HELPERS.add(child.pid)
+    @contextmanager
+    def _probing(self, what: str, rounds: int) -> Iterator[Probe | None]:
+        """A probe that is in the node's place and has not begun; None where there is no node."""
+        pids = [process.pid for process in processes() if not is_engines(process)]
+        probe = Probe(pids[0], self._target, what, rounds) if pids else None
         try:
-            _await_begun(child)
-            out, err = child.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            with suppress(subprocess.TimeoutExpired):
-                child.communicate(timeout=PROBE_S)
-            return {"error": "hangs", "after_ms": round(timeout_s * 1000)}
+            yield probe if probe is not None and probe.is_there() else None
         finally:
-            HELPERS.discard(child.pid)
-        if child.returncode:
-            words = err.decode(errors="replace").strip().splitlines()
-            return {"error": f"the probe ended with {child.returncode}: {(words or ['?'])[-1]}"}
-        result: dict[str, Any] = json.loads(out)
-        return result
-
-
-def _await_begun(child: subprocess.Popen[bytes]) -> None:
-    """Until a Python has started, which may take long on a busy machine."""
-    assert child.stdout is not None
-    select.select([child.stdout], [], [], START_S)
-    os.read(child.stdout.fileno(), len(b"begun\n"))
+            if probe is not None:
+                probe.close()
 
 
 def require_mounts() -> None:

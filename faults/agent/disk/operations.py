@@ -28,7 +28,8 @@ class DiskOperations:
 
     def set(self, request: Request, wait: Wait) -> Answer:
         """fsync_us: how much longer every fsync takes; stalled: it hangs; left_bytes: so much room
-        is left (null: no limit); fail_fsync: it fails. What is not given is healed."""
+        is left (null: no limit); fail_fsync: it fails. What is not given is healed.
+        within_s and rounds: as in `probe`."""
         left = request.get("left_bytes")
         return self.disk.set(
             wait,
@@ -38,6 +39,8 @@ class DiskOperations:
             if left is None
             else int(number(request, "left_bytes", 0, LEFT_BYTES_MAX)),
             fail_fsync=request.get("fail_fsync") is True,
+            within_s=number(request, "within_s", 0, 600, 2),
+            rounds=int(number(request, "rounds", 1, 100, 1)),
         )
 
     def cut(self, request: Request, wait: Wait) -> Answer:

@@ -2,11 +2,14 @@
 
     python3 -m faults.agent.disk.probe PID DIRECTORY look|leave|check ROUNDS
 
-It says "begun" on a line of its own, and then what it found, in JSON. `look` writes, fsyncs and
-reads a file of its own and says how long that took, or which error came;
-`leave` leaves a file of which one half was fsynced, and `check` says, after a power cut, what is
-left of it. A process of its own: it shares nothing with the file system that it looks at, and one
-that hangs in an fsync keeps neither the agent nor its end waiting.
+It enters the namespace of that process, says "ready", and waits for a line; then it does what it
+was asked to, and prints what it found, in JSON. `look` writes, fsyncs and reads a file of its own
+and says how long that took, or which error came; `leave` leaves a file of which one half was
+fsynced, and `check` says, after a power cut, what is left of it.
+
+A process of its own: it shares nothing with the file system that it looks at, it sees what becomes
+of the disk also when the node ends of it, and one that hangs in an fsync keeps neither the agent
+nor its end waiting. `Probe` is the agent's side.
 """
 
 from __future__ import annotations
@@ -14,16 +17,63 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
+import subprocess
 import sys
 import time
 from contextlib import suppress
 from typing import Any, Final
 
 from faults.agent.disk import libc
+from faults.agent.processes import HELPERS
 
 NAME: Final = ".antipaxos-probe"
 CANARY: Final = ".antipaxos-canary"
 SIZE: Final = 4096
+START_S: Final = 10.0
+"""A Python may take long to start on a busy machine."""
+END_S: Final = 2.0
+READY: Final = b"ready\n"
+
+
+class Probe:
+    """One probe process. `is_there`, then `result`; and `close` it in any case."""
+
+    def __init__(self, pid: int, directory: str, what: str, rounds: int) -> None:
+        command = [sys.executable, "-S", "-m", "faults.agent.disk.probe"]
+        self._child = subprocess.Popen(
+            [*command, str(pid), directory, what, str(rounds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        HELPERS.add(self._child.pid)
+
+    def is_there(self) -> bool:
+        """Wait until it is in the node's place; False when the node has ended before that."""
+        assert self._child.stdout is not None
+        readable, _, _ = select.select([self._child.stdout], [], [], START_S)
+        return bool(readable) and os.read(self._child.stdout.fileno(), len(READY)) == READY
+
+    def result(self, within_s: float) -> dict[str, Any]:
+        """Let it begin; what it found. `error` is "hangs" when that took longer."""
+        child = self._child
+        try:
+            out, err = child.communicate(b"go\n", timeout=within_s)
+        except subprocess.TimeoutExpired:
+            return {"error": "hangs", "after_ms": round(within_s * 1000)}
+        if child.returncode:
+            words = err.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            return {"error": f"the probe ended with {child.returncode}: {words[-1]}"}
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    def close(self) -> None:
+        """Also when it hangs: the file system lets go of who has been killed."""
+        self._child.kill()
+        with suppress(subprocess.TimeoutExpired, ValueError):
+            self._child.communicate(timeout=END_S)
+        HELPERS.discard(self._child.pid)
 
 
 def look(directory: str, rounds: int) -> dict[str, Any]:
@@ -67,7 +117,7 @@ def check(directory: str, _: int) -> dict[str, Any]:
         data = os.read(file, 4 * SIZE)
         os.unlink(f"{directory}/{CANARY}")  # noqa: PTH108
     except OSError as error:
-        return {"error": errno.errorcode.get(error.errno or 0, "?")}
+        return {"error": errno.errorcode.get(error.errno or 0, "?"), "synced": 0, "unsynced": 0}
     return {"error": None, "synced": data.count(b"s"), "unsynced": data.count(b"u")}
 
 
@@ -75,8 +125,11 @@ def main(arguments: list[str]) -> None:
     pid, directory, what, rounds = arguments
     namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
     libc.setns(namespace, libc.CLONE_NEWNS)
-    print("begun", flush=True)
-    print(json.dumps({"look": look, "leave": leave, "check": check}[what](directory, int(rounds))))
+    sys.stdout.buffer.write(READY)
+    sys.stdout.flush()
+    sys.stdin.readline()
+    act = {"look": look, "leave": leave, "check": check}[what]
+    print(json.dumps(act(directory, int(rounds))))
 
 
 if __name__ == "__main__":

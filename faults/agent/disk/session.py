@@ -27,6 +27,8 @@ from faults.agent.disk.store import File, PowerLost, Store
 from faults.agent.disk.wire import Request
 
 THREADS: Final = 4
+LOOK_S: Final = 0.02
+"""How often those who wait for a stalled disk are looked at: have they been killed?"""
 GONE: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
 ALLOCATE_MODES: Final = (0x00, 0x01, 0x03, 0x10, 0x11)
 """fallocate: plain, KEEP_SIZE, PUNCH_HOLE with KEEP_SIZE, ZERO_RANGE with and without."""
@@ -454,14 +456,38 @@ class Session:
         delay = self.delay
         while not self.ended.is_set():
             with delay.changed:
-                now = time.monotonic()
-                due = bool(self._deferred) and (self.dark or self._deferred[0].due <= now)
-                if not due or (delay.stalled and not self.dark):
-                    wait_s = self._deferred[0].due - now if self._deferred else None
-                    delay.changed.wait(None if delay.stalled else wait_s)
-                    continue
-                later = heapq.heappop(self._deferred)
-            self._run_deferred(later)
+                killed = self._take_killed()
+                later = None if killed else self._take_due()
+                if later is None and not killed:
+                    delay.changed.wait(self._patience_s())
+            for one in killed:
+                self._reply(wire.answer(one.request, error=errno.EINTR))
+            if later is not None:
+                self._run_deferred(later)
+
+    def _take_due(self) -> Deferred | None:
+        """The fsync whose time has come. The caller has the lock of `delay`."""
+        if not self._deferred or (self.delay.stalled and not self.dark):
+            return None
+        if self.dark or self._deferred[0].due <= time.monotonic():
+            return heapq.heappop(self._deferred)
+        return None
+
+    def _take_killed(self) -> list[Deferred]:
+        """Those who wait and have been killed meanwhile. A disk does not care for signals, but the
+        kernel cannot end a process that waits for us, and says only the first signal, if any."""
+        killed = [later for later in self._deferred if _is_killed(later.thread)]
+        if killed:
+            self._deferred = [later for later in self._deferred if later not in killed]
+            heapq.heapify(self._deferred)
+        return killed
+
+    def _patience_s(self) -> float | None:
+        """How long nothing is due, unless something changes."""
+        if not self._deferred:
+            return None
+        left_s = max(0.0, self._deferred[0].due - time.monotonic())
+        return LOOK_S if self.delay.stalled else min(LOOK_S, left_s)
 
     def _run_deferred(self, later: Deferred) -> None:
         request = Request(wire.FSYNC, later.request, 0, 0, 0, later.thread, memoryview(b""))
@@ -475,15 +501,9 @@ class Session:
             self._reply(reply)
 
     def _interrupt(self, request: Request) -> bytes:
-        """A signal for a process that waits. Disks do not care; but who is killed is let go."""
-        unique = wire.U64.unpack_from(request.body)[0]
+        """A signal for a process that waits: look whether it has been killed."""
         with self.delay.changed:
-            waiting = [d for d in self._deferred if d.request == unique and _is_killed(d.thread)]
-            for later in waiting:
-                self._deferred.remove(later)
-            heapq.heapify(self._deferred)
-        for later in waiting:
-            self._reply(wire.answer(later.request, error=errno.EINTR))
+            self.delay.changed.notify_all()
         return b""
 
     def waiting(self) -> int:

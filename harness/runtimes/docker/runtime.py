@@ -449,7 +449,15 @@ class DockerRuntime:
             self._fail(error)
 
     async def _threads(self, jobs: Iterable[Callable[[], T]]) -> list[T]:
-        return list(await asyncio.gather(*(asyncio.to_thread(job) for job in jobs)))
+        """Raises the first error, but not before all have ended: what one of them still makes while
+        the run is being removed would be left behind."""
+        results = await asyncio.gather(
+            *(asyncio.to_thread(job) for job in jobs), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result for result in results if not isinstance(result, BaseException)]
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)

@@ -193,7 +193,7 @@ class Disks:
             if not state["Running"] and not cluster.holds[node]:
                 started = await self._processes.start(node)
                 report.evidence["ended_with"] = state["ExitCode"]
-                report.evidence["started_again"] = started.evidence
+                report.evidence["started_again"] = started.evidence | await self._probe(node)
         return report
 
     async def _set(
@@ -204,12 +204,14 @@ class Disks:
         cluster, agent = self._cluster, self._cluster.agents[node]
         wanted = self._conditions[node].wanted()
         async with cluster.locks[node]:  # so that nobody ends the process that the probe looks from
-            answer = await agent.call("disk", **wanted)
-            seen = await self._probe(node, within_s)
-        right = "look" not in seen or is_right(seen["look"])
-        status = (await agent.call("status"))["disk"]
-        right = right and status["fsync_us"] == wanted["fsync_us"]
-        right = right and status["stalled"] == wanted["stalled"]
+            rounds = 1 if wanted["fsync_us"] > LONG_US else 3
+            answer = await agent.call(
+                "disk", **wanted, rounds=rounds, within_s=within_s, timeout_s=within_s + 20
+            )
+        look = answer["look"]
+        right = look is None or is_right(look)
+        right = right and all(answer[name] == wanted[name] for name in ("fsync_us", "stalled"))
+        seen = {"look": look, "waiting": answer["waiting"]}
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
             verified=right,
@@ -217,22 +219,14 @@ class Disks:
             problem=None if right else f"n{node}'s disk should be {wanted}, and shows {seen}",
         )
 
-    async def _probe(self, node: int, within_s: float = PROBE_S) -> dict[str, Any]:
-        """What a program beside the node sees; {"down": true} where there is no node. The node's
-        lock must be held."""
+    async def _probe(self, node: int) -> dict[str, Any]:
+        """What a program beside the node sees; `look` is None where there is no node, as when
+        another fault holds it down. The node's lock must be held."""
         agent = self._cluster.agents[node]
-        if self._cluster.holds[node]:
-            return {"down": True}
-        rounds = 1 if any(us > LONG_US for us in self._conditions[node].delays_us.values()) else 3
-        try:
-            seen = await agent.call(
-                "probe_disk", rounds=rounds, within_s=within_s, timeout_s=within_s + 20
-            )
-        except HarnessError:
-            if (await self._state(node))["Running"]:
-                raise
-            return {"down": True}
-        return {k: seen[k] for k in ("look", "canary", "waiting") if k in seen}
+        slow_s = sum(self._conditions[node].delays_us.values()) / 1e6
+        within_s = HANGS_S if self._conditions[node].stalls else PROBE_S + slow_s
+        seen = await agent.call("probe_disk", rounds=1, within_s=within_s, timeout_s=within_s + 20)
+        return {name: seen[name] for name in ("look", "canary") if name in seen}
 
     async def _state(self, node: int) -> dict[str, Any]:
         cluster = self._cluster
