@@ -163,6 +163,7 @@ class Watcher(threading.Thread):
 
     def _follow(self, pid: int) -> None:
         self._followed = pid
+        self.problem = None
         try:
             self._watch(pid)
         finally:
@@ -187,11 +188,12 @@ class Watcher(threading.Thread):
                 self._mount(pid)
         except AgentError as error:
             self._fail(error)
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has been killed meanwhile
         except OSError as error:
             self._fail(Failed(f"mounting the node's disk: {error}", "report this with the log"))
         finally:
-            with suppress(OSError):
-                libc.ptrace(libc.PTRACE_DETACH, pid)
+            _let_go(pid)
 
     def _await_program(self, pid: int) -> bool:
         """Until the engine's process has become the node's program; False when it ended first."""
@@ -221,6 +223,23 @@ class Watcher(threading.Thread):
         with self._changed:
             self.problem = problem
             self._changed.notify_all()
+
+
+def _let_go(pid: int) -> None:
+    """Detach from a process. One that has been killed must be waited for, or whoever started it
+    never hears that it has ended."""
+    with suppress(ProcessLookupError):
+        libc.ptrace(libc.PTRACE_DETACH, pid)
+        return
+    with suppress(ProcessLookupError):  # it is not stopped
+        libc.ptrace(libc.PTRACE_INTERRUPT, pid)
+    with suppress(ChildProcessError, ProcessLookupError):
+        _, status = os.waitpid(pid, WALL)
+        while os.WIFSTOPPED(status):
+            with suppress(ProcessLookupError):
+                libc.ptrace(libc.PTRACE_DETACH, pid)
+                return
+            _, status = os.waitpid(pid, WALL)
 
 
 def _is_engine(pid: int) -> bool:

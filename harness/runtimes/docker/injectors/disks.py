@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -109,20 +110,22 @@ class Disks:
 
     async def _cut(self, fault: PowerCut) -> FaultReport:
         """Of all nodes at one moment: first each leaves what shows, later, that it was one."""
-        nodes = [int(node) for node in fault.nodes]
+        nodes = sorted(int(node) for node in fault.nodes)
         agents = self._cluster.agents
-        await asyncio.gather(*(agents[node].call("leave_canary") for node in nodes))
-        at_ns = time.monotonic_ns() + AHEAD_NS
-        cuts = [self._cut_one(fault.id, node, at_ns) for node in nodes]
-        return combined(nodes, await asyncio.gather(*cuts))
+        async with AsyncExitStack() as stack:
+            for node in nodes:  # in their order, so that two faults cannot wait for one another
+                await stack.enter_async_context(self._cluster.locks[node])
+            await asyncio.gather(*(agents[node].call("leave_canary") for node in nodes))
+            at_ns = time.monotonic_ns() + AHEAD_NS
+            cuts = [self._cut_one(fault.id, node, at_ns) for node in nodes]
+            return combined(nodes, await asyncio.gather(*cuts))
 
     async def _cut_one(self, identity: str, node: int, at_ns: int) -> FaultReport:
         cluster = self._cluster
-        async with cluster.locks[node]:
-            cluster.holds[node].add(identity)
-            seed = f"{cluster.engine.run_id}:{identity}:{node}"
-            answer = await cluster.agents[node].call("power", seed=seed, at_ns=at_ns)
-            gone = await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
+        cluster.holds[node].add(identity)
+        seed = f"{cluster.engine.run_id}:{identity}:{node}"
+        answer = await cluster.agents[node].call("power", seed=seed, at_ns=at_ns)
+        gone = await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
             verified=gone,
