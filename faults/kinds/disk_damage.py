@@ -61,6 +61,6 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 KIND: Final = FaultKind(
     fault=DiskDamage,
     generator=Generator(PROCESS, 300 * MS, 2 * SECOND, 2, _draw),
-    order=250,
+    order=270,
     runtimes=("docker", "sim"),
 )

@@ -43,6 +43,6 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 KIND: Final = FaultKind(
     fault=DiskFull,
     generator=Generator(DISK, 500 * MS, 4 * SECOND, 2, _draw),
-    order=230,
+    order=250,
     runtimes=("docker", "sim"),
 )

@@ -27,6 +27,6 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 KIND: Final = FaultKind(
     fault=DiskStall,
     generator=Generator(DISK, 300 * MS, 5 * SECOND, 3, _draw),
-    order=240,
+    order=260,
     runtimes=("docker", "sim"),
 )

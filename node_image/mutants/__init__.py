@@ -16,6 +16,7 @@ from node_image.mutants.basic_paxos import BASIC_PAXOS
 from node_image.mutants.catalogue import MUTANTS, Mutant
 from node_image.mutants.epaxos import EPAXOS
 from node_image.mutants.fast_paxos import FAST_PAXOS
+from node_image.mutants.log_recovery import LOG_RECOVERY
 from node_image.mutants.multi_paxos import FLEXIBLE_PAXOS, MULTI_PAXOS
 from node_image.mutants.raft import RAFT
 from node_image.mutants.shared import SHARED
@@ -45,12 +46,12 @@ PROTOCOLS: dict[str, type[Any]] = {
 }
 
 IMPLEMENTATIONS: dict[str, dict[str, Variation | type[Any]]] = {
-    "basic-paxos": {**SHARED, **BASIC_PAXOS},
-    "multi-paxos": {**SHARED, **MULTI_PAXOS},
-    "flexible-paxos": {**SHARED, **MULTI_PAXOS, **FLEXIBLE_PAXOS},
-    "fast-paxos": {**SHARED, **FAST_PAXOS},
+    "basic-paxos": {**SHARED, **LOG_RECOVERY, **BASIC_PAXOS},
+    "multi-paxos": {**SHARED, **LOG_RECOVERY, **MULTI_PAXOS},
+    "flexible-paxos": {**SHARED, **LOG_RECOVERY, **MULTI_PAXOS, **FLEXIBLE_PAXOS},
+    "fast-paxos": {**SHARED, **LOG_RECOVERY, **FAST_PAXOS},
     "epaxos": {**SHARED, **EPAXOS},
-    "raft": {**SHARED, **RAFT},
+    "raft": {**SHARED, **LOG_RECOVERY, **RAFT},
     "two-phase-commit": {**SHARED, **TWO_PHASE_COMMIT},
 }
 """By protocol and mutant, its class, or what makes it."""

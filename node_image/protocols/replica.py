@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from node_image.log_recovery import LogRecovery
 from node_image.protocols.clients import Clients
 from node_image.protocols.context import Context
 from node_image.protocols.interface import ClusterConfig, Effect, NodeId
@@ -41,6 +42,9 @@ class Replica:
 
     takes_learners: ClassVar[bool] = True
     """Whether it can have nodes that follow and do not vote."""
+
+    log_recovery: ClassVar[LogRecovery] = LogRecovery()
+    """What a node makes of a log that may be damaged: for the runtime that reads it."""
 
     clients_type: ClassVar[type[Clients]] = Clients
 

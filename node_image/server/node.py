@@ -36,6 +36,8 @@ EXIT_USAGE: Final = 2
 EXIT_CORRUPT: Final = 3
 EXIT_DISK: Final = 4
 EXIT_BUG: Final = 70
+LOG_COPIES_VARIABLE: Final = "ANTIPAXOS_LOG_COPIES"
+"""The environment variable that asks for two copies of the log: where disks may be damaged."""
 
 
 class Server:
@@ -55,7 +57,9 @@ class Server:
             lambda: time.time_ns() // 1_000,
         )
         protocol = protocol_class(settings.protocol, settings.mutant)(context)
-        self._wal = WriteAheadLog(settings.data)
+        copies = int(os.environ.get(LOG_COPIES_VARIABLE, "1"))
+        recovery = getattr(protocol, "log_recovery", None)
+        self._wal = WriteAheadLog(settings.data, copies=copies, recovery=recovery)
         self._decided_file = DecidedFile(settings.data)
         self._driver = Driver(
             protocol,
@@ -97,6 +101,8 @@ class Server:
 
     def _read_log(self) -> list[tuple[object, ...]]:
         recovered = self._wal.recovered
+        if self._wal.repaired:
+            self._node_log.log("log-repaired", kept=len(recovered.payloads))
         if recovered.torn:
             self._node_log.log("torn-tail", bytes=recovered.torn, kept=len(recovered.payloads))
         try:

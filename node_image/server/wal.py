@@ -19,6 +19,10 @@ tells two kinds of damage apart:
 A checkpoint is a new file, `wal.new`, written, synced, renamed over the old one, and the directory
 synced: after a crash either the one or the other is there, whole. An end mark, a group of its own,
 says so: a checkpoint can be corrupt, but not torn.
+
+With one file, a synced record that is damaged at the very end cannot be told from a torn one. With
+two copies (`log_files`) it can: what the one has lost is in the other, and they are made alike
+again at the start.
 """
 
 from __future__ import annotations
@@ -26,17 +30,16 @@ from __future__ import annotations
 import fcntl
 import os
 import queue
-import struct
 import threading
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from node_image.log_recovery import LogLost, LogRecovery
+from node_image.server.log_files import NAMES, beginning, read_two
+from node_image.server.log_format import END_MARK, HEADER, later_group, pack, record_at
+
 MAGIC: Final = b"APLOG-1\n"
-HEADER: Final = struct.Struct(">IIQ")
-END_MARK: Final = b"-"
-RECORD_MAX: Final = 256 * 1024 * 1024
 
 
 class CorruptLog(Exception):
@@ -61,11 +64,11 @@ def scan(data: bytes) -> Recovered:
             return Recovered([], 0, len(data))
         raise CorruptLog(f"this is no log: it begins with {data[: len(MAGIC)]!r}")
     payloads, offset = [], len(MAGIC)
-    while (record := _record_at(data, offset)) is not None:
+    while (record := record_at(data, offset)) is not None:
         if record[1] != END_MARK:
             payloads.append(record[1])
         offset += HEADER.size + len(record[1])
-    later = _later_group(data, offset)
+    later = later_group(data, offset)
     if later is not None:
         raise CorruptLog(
             f"the record at byte {offset} is damaged, and a group written after it was synced "
@@ -73,36 +76,6 @@ def scan(data: bytes) -> Recovered:
             "node's data only if the cluster can do without this node's votes"
         )
     return Recovered(payloads, offset, len(data) - offset)
-
-
-def _record_at(data: bytes, offset: int) -> tuple[int, bytes] | None:
-    """The group and the payload of the record at `offset`, if there is a good one."""
-    start = offset + HEADER.size
-    if start > len(data):
-        return None
-    length, crc, group = HEADER.unpack_from(data, offset)
-    if not 0 < length <= min(RECORD_MAX, len(data) - start) or group > offset:
-        return None
-    if zlib.crc32(data[offset + 8 : start + length]) != crc:
-        return None
-    return group, data[start : start + length]
-
-
-def _later_group(data: bytes, bad: int) -> int | None:
-    """The offset of a good record behind `bad` whose group began after `bad`, if there is one."""
-    for offset in range(bad + 1, len(data) - HEADER.size):
-        record = _record_at(data, offset)
-        if record is not None and record[0] > bad:
-            return offset
-    return None
-
-
-def _pack(payloads: Iterable[bytes], group: int) -> bytes:
-    """The bytes of one group that begins at file offset `group`."""
-    tail = struct.pack(">Q", group)
-    return b"".join(
-        HEADER.pack(len(p), zlib.crc32(p, zlib.crc32(tail)), group) + p for p in payloads
-    )
 
 
 class Group(NamedTuple):
@@ -120,15 +93,26 @@ class WriteAheadLog:
     now durable; `on_error` likewise, once, after which nothing is written any more.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, *, copies: int = 1, recovery: LogRecovery | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(directory)
-        self.path = directory / "wal"
-        (directory / "wal.new").unlink(missing_ok=True)
-        self.recovered = scan(self.path.read_bytes() if self.path.exists() else b"")
+        self._paths = [directory / name for name in NAMES[:copies]]
+        self.path = self._paths[0]
+        for path in self._paths:
+            _new(path).unlink(missing_ok=True)
         self.syncs = 0
         self.bytes_written = 0
-        self._open_file()
+        self.repaired = False
+        """Whether the copies had to be made alike again."""
+        self._number = 0
+        self._files: list[int] = []
+        if copies == 1:
+            self.recovered = scan(self.path.read_bytes() if self.path.exists() else b"")
+            self._open_file()
+        else:
+            self.recovered = self._open_two(recovery or LogRecovery())
         self._checkpoint: list[bytes] | None = None
         self._appended: list[bytes] = []
         self._count = 0
@@ -138,14 +122,30 @@ class WriteAheadLog:
 
     def _open_file(self) -> None:
         """Cut off what was torn, and stand at the end."""
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
+        self._files = [file]
         self._end = self.recovered.end
-        os.ftruncate(self._file, self._end)
+        os.ftruncate(file, self._end)
         if self._end == 0:
-            _write_all(self._file, MAGIC, 0)
+            _write_all(file, MAGIC, 0)
             self._end = len(MAGIC)
-        os.fsync(self._file)
+        os.fsync(file)
         self._sync_directory()
+
+    def _open_two(self, recovery: LogRecovery) -> Recovered:
+        """Both copies as they are, if they are alike; else both anew, with what was recovered."""
+        directory = self.path.parent
+        try:
+            found = read_two(directory, recovery)
+        except LogLost as lost:
+            raise CorruptLog(str(lost)) from None
+        self._number, self._end = found.number, found.end
+        if found.clean:
+            self._files = [os.open(path, os.O_RDWR) for path in self._paths]
+        else:
+            self.repaired = found.number > 0
+            self._write_checkpoint(found.payloads)
+        return Recovered(found.payloads, found.end, found.torn)
 
     def _sync_directory(self) -> None:
         directory = os.open(self.path.parent, os.O_RDONLY)
@@ -191,7 +191,8 @@ class WriteAheadLog:
             self._jobs.put(None)
             self._thread.join()
             self._thread = None
-        os.close(self._file)
+        for file in self._files:
+            os.close(file)
         os.close(self._lock)
 
     # ------------------------------------------------------------------ the thread's side
@@ -209,30 +210,44 @@ class WriteAheadLog:
         if group.checkpoint is not None:
             self._write_checkpoint(group.checkpoint)
         if group.appended:
-            blob = _pack(group.appended, self._end)
-            _write_all(self._file, blob, self._end)
-            os.fdatasync(self._file)
+            blob = pack(group.appended, self._end)
+            for file in self._files:
+                _write_all(file, blob, self._end)
+            for file in self._files:
+                os.fdatasync(file)
             self._end += len(blob)
             self.bytes_written += len(blob)
             self.syncs += 1
 
     def _write_checkpoint(self, payloads: Sequence[bytes]) -> None:
-        new = self.path.with_name("wal.new")
-        file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
+        blob = MAGIC if len(self._paths) == 1 else beginning(self._number + 1)
+        blob += pack(payloads, len(blob))
+        blob += pack([END_MARK], len(blob))
+        files = [self._replace_file(path, blob) for path in self._paths]
+        for file in self._files:
+            os.close(file)
+        self._files, self._end = files, len(blob)
+        self._number += 1
+        self.bytes_written += len(blob)
+        self.syncs += 1
+
+    def _replace_file(self, path: Path, blob: bytes) -> int:
+        """Put a file with this content in the place of another, atomically."""
+        file = os.open(_new(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
         try:
-            blob = MAGIC + _pack(payloads, len(MAGIC))
-            blob += _pack([END_MARK], len(blob))
             _write_all(file, blob, 0)
             os.fsync(file)
-            new.rename(self.path)
+            _new(path).rename(path)
             self._sync_directory()
         except OSError:
             os.close(file)
             raise
-        os.close(self._file)
-        self._file, self._end = file, len(blob)
-        self.bytes_written += len(blob)
-        self.syncs += 1
+        return file
+
+
+def _new(path: Path) -> Path:
+    """Where a file is made that is to take the place of another."""
+    return path.with_name(f"{path.name}.new")
 
 
 def _lock(directory: Path) -> int:

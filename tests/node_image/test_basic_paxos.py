@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from node_image.mutants import mutants_of, protocol_class
+from node_image.mutants.log_recovery import LOG_RECOVERY
 from node_image.protocols import basic_paxos_messages as m
 from node_image.protocols import paxos_messages as shared
 from node_image.protocols.ballots import Ballot
@@ -192,7 +193,7 @@ def test_mutant_shows_and_the_correct_protocol_does_not(mutant: str) -> None:
 
 
 def test_every_mutant_has_a_scenario() -> None:
-    assert {mutant.id for mutant in mutants_of("basic-paxos")} == set(SCENARIOS)
+    assert {mutant.id for mutant in mutants_of("basic-paxos")} == {*SCENARIOS, *LOG_RECOVERY}
 
 
 # ----------------------------------------------------------------------------- the proposer

@@ -19,6 +19,7 @@ from node_image.mutants import (
     mutants_of,
     protocol_class,
 )
+from node_image.mutants.log_recovery import LOG_RECOVERY
 from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.interface import NOOP, Broadcast, Command, Persist, Reply, Send
@@ -238,7 +239,7 @@ def test_mutant_shows_and_the_correct_protocol_does_not(protocol: str, mutant: s
 
 
 def test_every_mutant_of_multi_paxos_has_a_scenario() -> None:
-    assert {mutant.id for mutant in mutants_of("multi-paxos")} == set(SCENARIOS)
+    assert {mutant.id for mutant in mutants_of("multi-paxos")} == {*SCENARIOS, *LOG_RECOVERY}
 
 
 def test_f1_lets_two_quorums_miss_each_other_and_f2_does_not() -> None:

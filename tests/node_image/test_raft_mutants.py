@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from node_image.mutants import mutants_of, protocol_class
+from node_image.mutants.log_recovery import LOG_RECOVERY
 from node_image.protocols import raft_messages as m
 from node_image.protocols.interface import NOOP, Broadcast, Command, Persist, Send
 from node_image.protocols.raft_log import Entry
@@ -302,7 +303,7 @@ def test_mutant_shows_and_raft_does_not(mutant: str) -> None:
 
 
 def test_every_mutant_of_raft_has_a_scenario() -> None:
-    assert {mutant.id for mutant in mutants_of("raft")} == set(SCENARIOS)
+    assert {mutant.id for mutant in mutants_of("raft")} == {*SCENARIOS, *LOG_RECOVERY}
 
 
 def test_a_candidate_asks_behind_its_own_vote() -> None:

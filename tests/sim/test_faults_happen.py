@@ -15,6 +15,9 @@ from faults.kinds.clock import ClockJump
 from faults.kinds.clog import Clog
 from faults.kinds.crash_loop import CrashLoop
 from faults.kinds.delay import Delay
+from faults.kinds.disk_damage import MODES, DiskDamage
+from faults.kinds.disk_full import DiskFull
+from faults.kinds.disk_stall import DiskStall
 from faults.kinds.drift import Drift
 from faults.kinds.duplicate import Duplicate
 from faults.kinds.flapping import Flapping
@@ -46,6 +49,9 @@ FAULTS: list[Fault] = [
     Reorder(**TIMES, nodes=ALL, percent=50, window_us=50_000),
     PowerCut(**TIMES, nodes=ALL),
     SlowDisk(**TIMES, nodes=ALL, fsync_us=50_000),
+    DiskStall(**TIMES, nodes=ALL),
+    DiskFull(**TIMES, nodes=(2,), left_bytes=300),
+    *(DiskDamage(**TIMES, nodes=(3,), mode=mode, seed=1) for mode in MODES),
     Drift(**TIMES, nodes=(1,), ppm=200_000),
     Stop(**TIMES, nodes=("leader",)),
     Amnesia(**TIMES, nodes=(3,)),
@@ -165,6 +171,39 @@ def test_a_slow_disk_holds_the_votes_back() -> None:
     slow = SlowDisk(**TIMES, nodes=ALL, fsync_us=300_000)
     quick, held = run(), run(slow)
     assert held.stats.outcomes["ok"] < quick.stats.outcomes["ok"]
+
+
+def test_a_stalled_disk_answers_nobody_until_it_goes_on() -> None:
+    done = run(DiskStall(**TIMES, nodes=ALL))
+    begin_us, end_us = _chaos_us(done) + SECOND, _chaos_us(done) + 2 * SECOND
+    writes = {e.process for e in done.events if e.f == "write" and e.type == "invoke"}
+    answered = [
+        e.time // 1000
+        for e in done.events
+        if e.f == "write" and e.type == "ok" and e.process in writes
+    ]
+    slack_us = 100_000  # what ran when the stall began, and its way back
+    assert not [us for us in answered if begin_us + slack_us < us < end_us]
+    assert [us for us in answered if us > end_us]
+
+
+def test_a_node_with_a_full_disk_ends_and_comes_back_with_what_it_had_synced() -> None:
+    done = run(DiskFull(**TIMES, nodes=(2,), left_bytes=300))
+    assert evidence(done, "f", "inject")["evidence"] == {"n2": {"up": True, "left_records": 3}}
+    healed = evidence(done, "f", "heal")["evidence"]["n2"]
+    assert healed["up"] and healed["recovered"] > 0
+    crashed = [m for m in done.runtime.world.processes.events if m.node == 2 and m.what == "crash"]
+    assert len(crashed) == 1
+    assert _chaos_us(done) + SECOND < crashed[0].at_us < _chaos_us(done) + 2 * SECOND
+    assert not done.runtime.world.processes.crashes, "it is no bug of the protocol's"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_damaged_log_is_recovered_whole_from_its_copy(mode: str) -> None:
+    done = run(DiskDamage(**TIMES, nodes=(3,), mode=mode, seed=1))
+    injected = evidence(done, "f", "inject")["evidence"]["n3"]
+    healed = evidence(done, "f", "heal")["evidence"]["n3"]
+    assert injected["records"] == injected["kept"] == healed["recovered"] > 10
 
 
 def test_a_paused_node_catches_up_with_what_waited_for_it() -> None:

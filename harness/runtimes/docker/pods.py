@@ -9,10 +9,11 @@ from __future__ import annotations
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import docker
@@ -74,6 +75,7 @@ class PodEngine:
         client_port: int,
         *,
         disk: bool = False,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.api = api
         self.run_id = run_id
@@ -81,6 +83,8 @@ class PodEngine:
         self.client_port = client_port
         self.disk = disk
         """Whether the agents stand between the nodes and their disks."""
+        self.environment = environment
+        """What the nodes are told beside what their target tells them."""
         self.network = f"antipaxos-{run_id}"
 
     def create_network(self) -> None:
@@ -154,7 +158,7 @@ class PodEngine:
                 name=f"{self.network}-n{pod.node}",
                 command=list(spec.command),
                 entrypoint=list(spec.entrypoint) if spec.entrypoint else None,
-                environment=dict(spec.environment),
+                environment={**spec.environment, **self.environment},
                 user=spec.user,
                 host_config=host,
                 labels=labels(self.run_id, "node", pod.node),

@@ -26,7 +26,7 @@ from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injectors import OwnClocks
-from harness.runtimes.docker.injectors.disks import needs_disk, open_disk
+from harness.runtimes.docker.injectors.disks import needs_disk, node_environment, open_disk
 from harness.runtimes.docker.nemesis import Nemesis
 from harness.runtimes.docker.pods import (
     Pod,
@@ -111,6 +111,7 @@ class DockerRuntime:
             agent_image,
             self._target.client_port,
             disk=needs_disk(self.config.faults.kinds),
+            environment=node_environment(self.config.faults.kinds),
         )
         self._zero_ns = time.monotonic_ns()
         self._reaper = Reaper(self._api, self.run_id, agent_image)

@@ -9,14 +9,32 @@ scheduled for that moment. A crash then keeps or loses records by comparing time
                 is torn, which recovery finds by its checksum and cuts off
     kill        the operating system lives on and with it the page cache: also the records whose
                 fsync was running survive; those still queued in the process are lost
+    full        the record for which there is no room is not written, and the process ends of it
+    stalled     an fsync that begins now ends after the stall; one that runs ends as it would
+    damaged     of the two copies of the log that a node keeps, one has lost or changed records.
+                What becomes of that is decided by the code that decides it in a container
+                (`node_image.log_recovery`)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from random import Random
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from node_image.log_recovery import Found, LogRecovery
 
 Record: TypeAlias = tuple[Any, ...]
+
+
+RECORD_BYTES: Final = 100
+"""What a record is taken to need, where a disk has only some bytes left."""
+RECENT: Final = 3
+"""So many records count as those that were written last."""
+
+
+class DiskFull(Exception):
+    """There was no room for a record: the process ends of it."""
 
 
 class Reset(NamedTuple):
@@ -33,10 +51,33 @@ class Recovered(NamedTuple):
     torn: bool
 
 
+class Copy:
+    """One copy of a log, as `node_image.log_recovery.LogCopy`. A position is a record's number."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self._records = records
+        self.bad: set[int] = set()
+        self.size = len(records)
+        self.rest = False
+        """Whether a part of a record is left behind the last one."""
+
+    def at(self, position: int) -> Found | None:
+        if position >= self.size or position in self.bad:
+            return None
+        return Found(self._records[position], position + 1)
+
+    def next_good(self, position: int) -> int | None:
+        return next((p for p in range(position + 1, self.size) if p not in self.bad), None)
+
+    def ends_at(self, position: int) -> bool:
+        return position == self.size and not self.rest
+
+
 class Disk:
     """`persist` and `checkpoint` answer the moment from which everything so far is durable."""
 
     __slots__ = (
+        "_copies",
         "_durable_us",
         "_fsync_us",
         "_log",
@@ -44,7 +85,9 @@ class Disk:
         "_running_start_us",
         "barrier_us",
         "fsyncs",
+        "left_records",
         "slow_us",
+        "stalled_until_us",
     )
 
     def __init__(self, fsync_us: Callable[[], int]) -> None:
@@ -57,16 +100,26 @@ class Disk:
         """Everything persisted up to now is durable from this moment on."""
         self.slow_us = 0
         """What a slow-disk fault adds to every fsync that starts."""
+        self.stalled_until_us = 0
+        """No fsync that starts before this moment ends before it."""
+        self.left_records: int | None = None
+        """For how many records there is room; None: for any number."""
         self.fsyncs = 0
+        self._copies: list[Copy] = []
 
     def persist(self, record: Record, now_us: int) -> int:
+        """Raises DiskFull."""
+        if self.left_records is not None:
+            if self.left_records == 0:
+                raise DiskFull
+            self.left_records -= 1
         self._log.append(record)
         barrier_us = self.barrier_us
         if now_us >= barrier_us and now_us != self._running_start_us:
             # The disk is idle: an fsync starts now.
             self.fsyncs += 1
             self._running_start_us = now_us
-            barrier_us = now_us + self._fsync_us() + self.slow_us
+            barrier_us = max(now_us, self.stalled_until_us) + self._fsync_us() + self.slow_us
             self._running_end_us = self.barrier_us = barrier_us
         elif now_us != self._running_start_us:
             barrier_us = self._queue(now_us)
@@ -80,7 +133,8 @@ class Disk:
             self._running_start_us, self._running_end_us = self._running_end_us, self.barrier_us
         if self.barrier_us == self._running_end_us:
             self.fsyncs += 1
-            self.barrier_us += self._fsync_us() + self.slow_us
+            begins_us = max(self.barrier_us, self.stalled_until_us)
+            self.barrier_us = begins_us + self._fsync_us() + self.slow_us
         return self.barrier_us
 
     def checkpoint(self, records: tuple[Record, ...], now_us: int) -> int:
@@ -119,7 +173,39 @@ class Disk:
         erased = len(self._log)
         self._log.clear()
         self._durable_us.clear()
+        self._copies = []
         return erased
+
+    def damage(self, mode: str, seed: str) -> dict[str, Any]:
+        """One copy of the log is not what it was; the node is down. See `DiskDamage` for modes."""
+        records, random = self.records(), Random(seed)
+        if not records:
+            return {"records": 0}
+        self._copies = self._copies or [Copy(records), Copy(records)]
+        number = random.randrange(2)
+        copy = self._copies[number]
+        recent = max(0, copy.size - RECENT) if random.randrange(2) else 0
+        position = random.randrange(recent, copy.size) if copy.size else 0
+        if mode == "truncate":
+            copy.size, copy.rest = position, bool(random.randrange(2))
+        else:
+            count = random.randrange(1, 5) if mode == "old" else 1
+            copy.bad |= set(range(position, min(position + count, copy.size)))
+        return {"records": len(records), "copy": number, "position": position}
+
+    @property
+    def is_damaged(self) -> bool:
+        return bool(self._copies)
+
+    def recover(self, recovery: LogRecovery) -> list[Record]:
+        """What a process that starts makes of the disk; the copies are whole again afterwards.
+        Raises LogLost."""
+        if self._copies:
+            found = recovery.recover(self._copies, 0).records
+            self._copies = []
+            self._durable_us = self._durable_us[:1] * len(found)
+            self._log = list(found)
+        return self.records()
 
     def _forget(self, now_us: int) -> None:
         """Drop what a durable checkpoint has made void, so that memory stays bounded."""

@@ -17,6 +17,9 @@ from faults.kinds.aimed import Aimed
 from faults.kinds.amnesia import Amnesia
 from faults.kinds.clock import ClockJump
 from faults.kinds.delay import Delay
+from faults.kinds.disk_damage import DiskDamage
+from faults.kinds.disk_full import DiskFull
+from faults.kinds.disk_stall import DiskStall
 from faults.kinds.drift import Drift
 from faults.kinds.duplicate import Duplicate
 from faults.kinds.kill import Kill
@@ -30,6 +33,7 @@ from faults.kinds.slow_cpu import SlowCpu
 from faults.kinds.slow_disk import SlowDisk
 from faults.kinds.stop import Stop
 from faults.kinds.strobe import Strobe
+from harness.runtimes.sim.disk_faults import DiskFaults
 from harness.runtimes.sim.event_queue import FAULT_STEP, EventQueue
 from harness.runtimes.sim.fault_reports import FaultReports
 from harness.runtimes.sim.link_faults import LinkFaults
@@ -60,8 +64,10 @@ class FaultInjector:
         reports: FaultReports,
         links: LinkFaults,
         nodes: NodeFaults,
+        disks: DiskFaults,
         timed: TimedFaults,
         triggers: Triggers,
+        *,
         boot_us: int,
     ) -> None:
         self._queue = queue
@@ -84,7 +90,12 @@ class FaultInjector:
             Pause: Procedure(nodes.pause, nodes.resume, nodes.is_paused, nodes.is_resumed),
             ClockJump: Procedure(nodes.jump, nodes.unjump, nodes.is_jumped, nodes.is_unjumped),
             Drift: Procedure(nodes.drift, nodes.undrift, nodes.is_drifting, nodes.is_steady),
-            SlowDisk: Procedure(nodes.slow, nodes.unslow, nodes.is_slow, nodes.is_fast),
+            SlowDisk: Procedure(disks.slow, disks.unslow, disks.is_slow, disks.is_fast),
+            DiskStall: Procedure(disks.stall, disks.unstall, disks.is_stalled, lambda _: True),
+            DiskFull: Procedure(disks.fill, disks.make_room, disks.is_full, disks.has_room),
+            DiskDamage: Procedure(
+                disks.damage, nodes.let_start, disks.is_damaged, nodes.is_started
+            ),
             Loss: conditions,
             Delay: conditions,
             Duplicate: conditions,
@@ -103,7 +114,7 @@ class FaultInjector:
         procedure = self._procedure(fault)
         evidence = procedure.heal(fault)
         self.triggers.refresh_watched()
-        if isinstance(fault, (Kill, PowerCut, Stop, Amnesia, Aimed)):
+        if isinstance(fault, (Kill, PowerCut, Stop, Amnesia, DiskFull, DiskDamage, Aimed)):
             # The nodes need time to start.
             at_us = self._time.now_us + self._boot_us
             self._queue.put(at_us, FAULT_STEP, None, (HEALED, fault, evidence))

@@ -1,7 +1,7 @@
-"""Faults of nodes: their processes, clocks and disks.
+"""Faults of nodes: their processes and clocks.
 
 What one fault does to a node is kept apart from what another does: a node that two faults hold down
-starts when the second lets go; offsets of clocks and delays of disks add up. A pause does not
+starts when the second lets go; offsets of clocks add up. A pause does not
 outlive the process.
 """
 
@@ -15,7 +15,6 @@ from faults.kinds.amnesia import Amnesia
 from faults.kinds.clock import ClockJump
 from faults.kinds.drift import Drift
 from faults.kinds.power import PowerCut
-from faults.kinds.slow_disk import SlowDisk
 from faults.kinds.stop import Stop
 from harness.runtimes.sim.event_queue import START, EventQueue
 from harness.runtimes.sim.node import SimNode
@@ -47,7 +46,6 @@ class NodeFaults:
         self._true_offset_us = {n: node.clock.wall_offset_us for n, node in nodes.items()}
         self._true_ppm = {n: node.clock.drift_ppm for n, node in nodes.items()}
         self._rates: dict[int, dict[str, int]] = {n: {} for n in nodes}
-        self._slow: dict[int, dict[str, int]] = {n: {} for n in nodes}
 
     def _of(self, fault: Fault) -> list[SimNode]:
         return [node for n, node in self._nodes.items() if n in fault.nodes]
@@ -92,11 +90,16 @@ class NodeFaults:
         return not any(node.up for node in self._of(fault))
 
     def is_started(self, fault: Fault) -> bool:
-        """Or another fault holds the node down, or did until just now, or it died of its bug."""
+        """Or they are due to start at this very moment, another fault holds them down, they died of
+        a bug of theirs, or ended again for want of room, or because their log is lost."""
         died = {crash.node for crash in self._processes.crashes}
-        now_us = self._time.now_us
         return all(
-            n.up or self._down[n.id] or n.id in died or self._starts_us.get(n.id, 0) > now_us
+            n.up
+            or self._starts_us.get(n.id, 0) >= self._time.now_us
+            or self._down[n.id]
+            or n.id in died
+            or n.disk.left_records is not None
+            or n.disk.is_damaged
             for n in self._of(fault)
         )
 
@@ -147,7 +150,7 @@ class NodeFaults:
 
     def _set_walls(self, fault: Fault, offset_us: int | None) -> dict[str, Any]:
         for node in self._of(fault):
-            _put(self._jumps[node.id], fault.id, offset_us)
+            put_or_drop(self._jumps[node.id], fault.id, offset_us)
             node.clock.wall_offset_us = self._true_offset_us[node.id] + sum(
                 self._jumps[node.id].values()
             )
@@ -184,7 +187,7 @@ class NodeFaults:
 
     def _set_rates(self, fault: Fault, ppm: int | None) -> dict[str, Any]:
         for node in self._of(fault):
-            _put(self._rates[node.id], fault.id, ppm)
+            put_or_drop(self._rates[node.id], fault.id, ppm)
             node.clock.set_drift(self._rate_of(node), self._time.now_us)
         return {f"n{n.id}": {"ppm": n.clock.drift_ppm} for n in self._of(fault)}
 
@@ -203,28 +206,8 @@ class NodeFaults:
             for n in self._of(fault)
         )
 
-    # ------------------------------------------------------------------ disks
 
-    def slow(self, fault: SlowDisk) -> dict[str, Any]:
-        return self._set_slow(fault, fault.fsync_us)
-
-    def unslow(self, fault: SlowDisk) -> dict[str, Any]:
-        return self._set_slow(fault, None)
-
-    def _set_slow(self, fault: Fault, fsync_us: int | None) -> dict[str, Any]:
-        for node in self._of(fault):
-            _put(self._slow[node.id], fault.id, fsync_us)
-            node.disk.slow_us = sum(self._slow[node.id].values())
-        return {f"n{n.id}": {"slow_us": n.disk.slow_us} for n in self._of(fault)}
-
-    def is_slow(self, fault: SlowDisk) -> bool:
-        return all(n.disk.slow_us >= fault.fsync_us for n in self._of(fault))
-
-    def is_fast(self, fault: SlowDisk) -> bool:
-        return all(n.disk.slow_us == sum(self._slow[n.id].values()) for n in self._of(fault))
-
-
-def _put(kept: dict[str, int], identity: str, value: int | None) -> None:
+def put_or_drop(kept: dict[str, int], identity: str, value: int | None) -> None:
     if value is None:
         kept.pop(identity, None)
     else:

@@ -20,6 +20,7 @@ from harness.runtimes.sim.node import SimNode
 from harness.runtimes.sim.run_record import RunRecord
 from harness.runtimes.sim.virtual_time import VirtualTime
 from harness.targets.interface import DISCONNECTED
+from node_image.log_recovery import LogLost, LogRecovery
 from node_image.protocols.context import Context
 from node_image.protocols.interface import ClusterConfig, ConsensusProtocol
 from node_image.state_machine import KeyValue
@@ -59,19 +60,25 @@ class Processes:
         self._seed = seed
         self._cluster = cluster
         self._protocol = protocol
+        self._log_recovery: LogRecovery = getattr(protocol, "log_recovery", LogRecovery())
         self.stash: dict[int, list[Entry]] = {n: [] for n in nodes}
         self.events: list[ProcessEvent] = []
         self.crashes: list[NodeCrash] = []
         self.record: RunRecord | None = None
 
     def start(self, node: SimNode) -> list[Any]:
-        """A new process of the node reads what the disk holds; answers what it wants done."""
+        """A new process of the node reads what the disk holds; answers what it wants done. One that
+        finds its log lost ends at once, and the node stays down."""
         now_us = self._time.now_us
         node.boots += 1
         node.lives.append(len(node.decided))
+        try:
+            node.recovered = node.disk.recover(self._log_recovery)
+        except LogLost as lost:
+            self.events.append(ProcessEvent(now_us, node.id, "refused", {"why": str(lost)}))
+            return []
         node.up = node.running = True
         node.paused = False
-        node.recovered = node.disk.records()
         recovered = {"recovered": len(node.recovered)}
         self.events.append(ProcessEvent(now_us, node.id, "start", recovered))
         random = Random(f"{self._seed}:node:{node.id}:{node.boots}")

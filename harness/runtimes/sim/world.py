@@ -18,7 +18,8 @@ from harness.run.config import RunConfig
 from harness.runtimes.interface import Driven
 from harness.runtimes.sim.clients import ClientConnections, client_delays
 from harness.runtimes.sim.config import WorldConfig
-from harness.runtimes.sim.disk import Disk
+from harness.runtimes.sim.disk import Disk, DiskFull
+from harness.runtimes.sim.disk_faults import DiskFaults
 from harness.runtimes.sim.effects import Effects
 from harness.runtimes.sim.event_queue import (
     ANSWER,
@@ -75,10 +76,19 @@ class World:
         reports = FaultReports(queue, time)
         links = LinkFaults(nodes, network, seed)
         node_faults = NodeFaults(nodes, self.processes, queue, time, settings.boot_us)
+        disk_faults = DiskFaults(nodes, node_faults, time)
         timed = TimedFaults(nodes, queue, time, node_faults)
         triggers = Triggers(nodes, network, queue, time, reports, links, node_faults)
         self.injector = FaultInjector(
-            queue, time, reports, links, node_faults, timed, triggers, settings.boot_us
+            queue,
+            time,
+            reports,
+            links,
+            node_faults,
+            disk_faults,
+            timed,
+            triggers,
+            boot_us=settings.boot_us,
         )
         self._clients = clients
         self._effects = Effects(queue, network, clients)
@@ -139,6 +149,8 @@ class World:
         while not conductor.done:
             try:
                 self._loop(conductor)
+            except DiskFull:
+                self.processes.crash(self._turn[3], power=False)
             except Exception as error:
                 what, node = self._turn[2:4]
                 if what < EFFECTS:
@@ -240,6 +252,8 @@ class World:
         try:
             effects = self.processes.start(node)
             self._carry_out(node, effects, self.time.now_us)
+        except DiskFull:
+            self.processes.crash(node, power=False)
         except Exception as error:
             self.processes.failed(node, error)
 

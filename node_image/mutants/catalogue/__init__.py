@@ -11,6 +11,7 @@ from node_image.mutants.catalogue import (
     epaxos,
     fast_paxos,
     flexible_paxos,
+    log_recovery,
     raft,
     shared,
     two_phase_commit,
@@ -19,6 +20,6 @@ from node_image.mutants.catalogue.mutant import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-_ALL = (shared, flexible_paxos, fast_paxos, epaxos, raft, two_phase_commit)
+_ALL = (shared, flexible_paxos, fast_paxos, epaxos, raft, two_phase_commit, log_recovery)
 
 MUTANTS: dict[str, Mutant] = {bug.id: bug for group in _ALL for bug in group.BUGS}

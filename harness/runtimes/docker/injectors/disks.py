@@ -32,6 +32,7 @@ from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
 from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.docker.pods import BACKING
 from harness.runtimes.interface import FaultReport
+from node_image.server.node import LOG_COPIES_VARIABLE
 
 DISK_FAULTS: Final = (PowerCut, SlowDisk, DiskStall, DiskFull, DiskDamage)
 AHEAD_NS: Final = 6_000_000
@@ -46,6 +47,11 @@ LONG_US: Final = 100_000
 def needs_disk(kinds: Sequence[str]) -> bool:
     """Whether a run with these kinds of faults needs the agent between nodes and disks."""
     return any(KINDS[kind].fault in DISK_FAULTS for kind in kinds)
+
+
+def node_environment(kinds: Sequence[str]) -> dict[str, str]:
+    """Our own nodes keep two copies of their log where disks may be damaged; others do not mind."""
+    return {LOG_COPIES_VARIABLE: "2"} if DiskDamage.kind in kinds else {}
 
 
 async def open_disk(agent: Agent, data: str, exempt: Sequence[str]) -> None:

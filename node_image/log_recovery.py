@@ -1,0 +1,86 @@
+"""Reading a log that may be damaged, from two copies of it.
+
+A node that keeps two copies writes each group of records to both, and syncs both, before anything
+that depends on it leaves the node. So what had been acknowledged is in both, at the same positions,
+and one damage leaves it whole in the other. What is recovered is taken, position by position, from
+whichever copy has a good record there. Where neither has one, and yet a record of a later group
+stands behind, both have lost what had been synced: the node must not start, for it might deny a
+vote that it gave. (After Ganesan et al., "Protocol-aware recovery for consensus-based storage",
+FAST 2018: to take damage for a torn write is the mistake that loses data.)
+
+The copies are bytes in a container (`node_image.server.wal`) and records in the simulator
+(`harness.runtimes.sim.disk`); this is the same for both, and so are the planted bugs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+
+class LogLost(Exception):
+    """What had been synced is gone from every copy. The message says where."""
+
+
+class Found(NamedTuple):
+    """A good record, and the position behind it."""
+
+    record: Any
+    end: int
+
+
+class LogCopy(Protocol):
+    def at(self, position: int) -> Found | None:
+        """The record there, if it is good."""
+        ...
+
+    def next_good(self, position: int) -> int | None:
+        """The position of a good record behind, of a group that was written after what should
+        stand at `position` had been synced; None if there is none."""
+        ...
+
+    def ends_at(self, position: int) -> bool:
+        """Whether nothing at all stands at `position` and behind."""
+        ...
+
+
+class Recovery(NamedTuple):
+    """The records, and the position behind the last."""
+
+    records: list[Any]
+    end: int
+
+
+class LogRecovery:
+    """The correct one. `copies` is never empty; `start` is the position of the first record."""
+
+    def recover(self, copies: Sequence[LogCopy], start: int) -> Recovery:
+        """Raises LogLost."""
+        records, position = [], start
+        while (found := first_good(copies, position)) is not None:
+            records.append(found.record)
+            position = found.end
+        for copy in copies:
+            if (later := copy.next_good(position)) is not None:
+                raise LogLost(
+                    f"the record at {position} is damaged, and one that was written after it had "
+                    f"been synced stands at {later}: the disk has lost what this node had promised"
+                )
+        return Recovery(records, position)
+
+
+def first_good(copies: Sequence[LogCopy], position: int) -> Found | None:
+    """The record at a position, from the first copy that has a good one."""
+    for copy in copies:
+        if (found := copy.at(position)) is not None:
+            return found
+    return None
+
+
+def read_on(copy: LogCopy, start: int) -> Recovery:
+    """What one copy holds up to its first bad record."""
+    records, position = [], start
+    while (found := copy.at(position)) is not None:
+        records.append(found.record)
+        position = found.end
+    return Recovery(records, position)
