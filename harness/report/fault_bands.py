@@ -27,6 +27,9 @@ EFFECTS: Final = {
     "monotonic": "clock",
     "strobe": "clock",
     "slow-disk": "disk",
+    "disk-stall": "disk",
+    "disk-full": "disk",
+    "disk-damage": "down",
 }
 """What a kind of fault does to a node or a link, as far as a picture tells it."""
 LINK_KINDS: Final = frozenset(("loss", "delay", "duplicate", "reorder", "corrupt", "rate"))

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 from faults.description import Fault, UnsupportedFault
 from faults.kinds import kinds_of
+from faults.kinds.disk_damage import DiskDamage
 from harness.errors import StartError, UsageError
 from harness.run.config import RunConfig
 from harness.run.interrupts import GRACE_S
@@ -42,7 +43,10 @@ READY_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.2
 STATUS_TIMEOUT_S: Final = 2.0
 ENDS_NODES: Final = frozenset(
-    ("kill", "stop", "crash-loop", "rolling", "amnesia", "power", "memory", "aimed")
+    (
+        *("kill", "stop", "crash-loop", "rolling", "amnesia", "power", "memory", "aimed"),
+        *("disk-full", "disk-damage"),
+    )
 )
 """Kinds of faults that end a node's processes."""
 WORDS: Final = {
@@ -320,8 +324,8 @@ class DockerRuntime:
         self._told(fault, what, report)
 
     def _told(self, fault: Fault, what: str, report: FaultReport) -> None:
-        if what == "heal":
-            self._faults.pop(fault.id, None)
+        if what == "heal" and not isinstance(fault, DiskDamage):
+            self._faults.pop(fault.id, None)  # a damaged node may refuse to start ever after
         self._conductor.fault_done(fault, what, report, self._now_us())
         self._after()
 
