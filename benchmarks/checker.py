@@ -1,12 +1,17 @@
 """The checker over the grid: time and peak memory from the file to the verdict.
 
     python -m benchmarks.checker [--quick] [--growth] [--runs 3] [--folder DIR]
+    python -m benchmarks.checker --repeated | --peers [--limit 10]
 
 Every cell is a history of its own (see histories_made.py), written once to the folder and judged in
 a fresh process, several times: the least time is printed, with the median beside it, since other
 work on the machine can only add. `total` is from the file to the verdict, `check` what is left when
 the file has been read; `cpu` is the processor time of all threads, which other work disturbs least;
-`peak` is the largest resident size of the process beyond what it had before the check.
+`peak` is the largest resident size of the process beyond what it had before the check. `of json` is
+the ratio of `cpu` to what the standard library's JSON parser takes for the lines of the file alone.
+
+`--repeated` are histories whose values are drawn from five, `--peers` those of other checkers'
+tests (in the folder that ANTIPAXOS_PEER_HISTORIES names); both beside Porcupine, see beside.py.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import beside
 from benchmarks.histories_made import Shape, make
 from benchmarks.machine import describe
 
@@ -68,6 +74,24 @@ print(json.dumps({
 """
 
 
+_JSON = """
+import json, sys, time
+started = time.process_time()
+with open(sys.argv[1]) as lines:
+    for line in lines:
+        json.loads(line)
+print(time.process_time() - started)
+"""
+
+
+def plain_json(path: Path) -> float:
+    """Processor seconds of parsing every line, and nothing else."""
+    child = subprocess.run(
+        [sys.executable, "-c", _JSON, str(path)], capture_output=True, check=True, text=True
+    )
+    return float(child.stdout)
+
+
 def measured(path: Path, runs: int) -> dict[str, Any]:
     """The least of several runs, each in its own process."""
     found = []
@@ -91,11 +115,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three cells only")
     parser.add_argument("--growth", action="store_true", help="10k to 10M operations")
+    parser.add_argument("--repeated", action="store_true", help="values drawn from five")
+    parser.add_argument("--peers", action="store_true", help="other checkers' histories")
+    parser.add_argument("--limit", type=float, default=10.0, help="seconds, for these two")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="keep the histories here")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args()
     print(describe())
+    if options.repeated or options.peers:
+        _beside(options)
+        return
     shapes = QUICK if options.quick else GROWTH if options.growth else GRID + HARD
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
@@ -107,6 +137,7 @@ def main() -> None:
                 make(path, shape)
             rows.append({"shape": shape._asdict(), "bytes": path.stat().st_size})
             rows[-1] |= measured(path, options.runs)
+            rows[-1]["json"] = plain_json(path)
             print(f"{shape.name}: {rows[-1]['verdict']}", file=sys.stderr)
             if options.folder is None:
                 path.unlink()
@@ -115,11 +146,24 @@ def main() -> None:
     show(rows)
 
 
+def _beside(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        cases = beside.repeated(folder) if options.repeated else beside.peers(folder)
+        porcupine = beside.built(folder)
+        if porcupine is None:
+            print("without Porcupine: no Go, or no source where ANTIPAXOS_PORCUPINE says")
+        rows = beside.compare(cases, porcupine, options.runs, options.limit)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+    beside.show(rows, options.limit)
+
+
 def show(rows: list[dict[str, Any]]) -> None:
     """The figures as a table."""
     table = Table(
         "operations", "keys", "clients", "unknown", "verdict", "total s", "median", "check s",
-        "cpu s", "peak MB", "by",
+        "cpu s", "of json", "peak MB", "by",
     )  # fmt: skip
     for row in rows:
         shape = Shape(**row["shape"])
@@ -133,6 +177,7 @@ def show(rows: list[dict[str, Any]]) -> None:
             f"{row['median']:.3f}",
             f"{row['check']:.3f}",
             f"{row['cpu']:.3f}",
+            f"{row['cpu'] / row['json']:.2f}",
             f"{row['peak_mb']:.0f}",
             ",".join(row["methods"]),
         )

@@ -4,9 +4,11 @@ Clients work in a closed loop on one register: reads (50 %), writes (35 %) and c
 (15 %), every value drawn from a few. An operation takes effect at a random moment between its call
 and its return. A share of the writes and compare-and-sets never returns: half of those take effect
 at once, the others some time later, or never. A compare-and-set that does not match does not say
-what it saw. With `stale` one read, once that share of the operations has begun, returns a value
-that the register did not hold while the read was open and that nothing open with it writes: only an
-operation that never returned may still explain it.
+what it saw.
+
+With `stale` one read, once that share of the operations has begun, returns the last of the values
+when that is certainly gone: another write was called after all writes of it had returned, and had
+returned itself before the read was called; and no operation that never returned writes it.
 """
 
 from __future__ import annotations
@@ -53,34 +55,29 @@ class _Open:
 
 @dataclass
 class _Register:
-    """The register: every value that it has held, (from which step on, value), and every write that
-    has returned, (when, value)."""
+    """The register: what it holds, and every write that has returned: (called, returned, value)."""
 
-    held: list[tuple[int, Json]] = field(default_factory=lambda: [(0, None)])
-    returned: list[tuple[int, Json]] = field(default_factory=list)
+    value: Json = None
+    returned: list[tuple[int, int, Json]] = field(default_factory=list)
 
-    def apply(self, op: _Open, step: int) -> None:
-        now = self.held[-1][1]
-        op.applied, op.answer = True, now
+    def apply(self, op: _Open) -> None:
+        op.applied, op.answer = True, self.value
         if op.f == "write":
-            self.held.append((step, op.value))
+            self.value = op.value
         elif op.f == "cas":
-            op.matched = op.value[0] == now
-            if op.matched:
-                self.held.append((step, op.value[1]))
+            op.matched = op.value[0] == self.value
+            self.value = op.value[1] if op.matched else self.value
 
-    def impossible(self, read: _Open, busy: list[_Open], values: int) -> list[int]:
-        """The values that the read cannot have seen."""
-        possible = {_written(op) for op in busy}
-        for since, value in reversed(self.held):
-            possible.add(value)
-            if since <= read.called_at:
-                break
-        for end, value in reversed(self.returned):
-            if end < read.called_at:
-                break
-            possible.add(value)
-        return [value for value in range(values) if value not in possible]
+    def is_gone(self, value: int, read: _Open, busy: list[_Open]) -> bool:
+        """Whether the read cannot have seen this value, which no lost operation writes."""
+        if any(_written(op) == value for op in busy):
+            return False
+        last = max((end for _, end, written in self.returned if written == value), default=0)
+        return any(
+            last < called and end < read.called_at
+            for called, end, written in self.returned
+            if written != value
+        )
 
 
 def make(path: Path, shape: Repeated) -> None:
@@ -107,10 +104,10 @@ def events(shape: Repeated) -> list[dict[str, Json]]:
             begun += 1
             continue
         if late and draw.random() < 0.05:
-            register.apply(late.pop(draw.randrange(len(late))), step)
+            register.apply(late.pop(draw.randrange(len(late))))
         op = busy[draw.randrange(len(busy))]
         if not op.applied and not (op.lost and draw.random() < 0.5):
-            register.apply(op, step)
+            register.apply(op)
             continue
         busy.remove(op)
         if op.lost:
@@ -119,13 +116,16 @@ def events(shape: Repeated) -> list[dict[str, Json]]:
             found.append(_event(op, "info", op.value) | {"error": "timeout"})
             op.process, fresh = fresh, fresh + 1
         elif op.f == "read" and begun > stale_from:
-            wrong = register.impossible(op, busy, shape.values)
-            if wrong:
-                op.answer, stale_from = draw.choice(wrong), shape.operations
+            last = shape.values - 1
+            if register.is_gone(last, op, busy):
+                op.answer, stale_from = last, shape.operations
         if not op.lost:
-            register.returned.append((step, _written(op)))
+            if op.f != "read" and op.matched:
+                register.returned.append((op.called_at, step, _written(op)))
             found.append(_completion(op))
         idle.append(op.process)
+    if stale_from < shape.operations:
+        raise ValueError(f"{shape}: no read came when the last value was certainly gone")
     return found
 
 
@@ -135,9 +135,13 @@ def _begin(draw: random.Random, shape: Repeated, process: int, step: int) -> _Op
         return _Open(process, "read", None, step, lost=False)
     lost = draw.random() < shape.unknown
     if kind < 0.85:
-        return _Open(process, "write", draw.randrange(shape.values), step, lost)
-    pair = [draw.randrange(shape.values), draw.randrange(shape.values)]
-    return _Open(process, "cas", pair, step, lost)
+        op = _Open(process, "write", draw.randrange(shape.values), step, lost)
+    else:
+        pair = [draw.randrange(shape.values), draw.randrange(shape.values)]
+        op = _Open(process, "cas", pair, step, lost)
+    if shape.stale is not None and _written(op) == shape.values - 1:
+        op.lost = False
+    return op
 
 
 def _written(op: _Open) -> Json:

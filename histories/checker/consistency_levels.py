@@ -33,6 +33,8 @@ LOOK = 16
 APART_CHECKS: Final = 200
 """How often the search for the order of a single part may look at its budget: every 256 steps."""
 REGISTERS: Final = ("register", "cas-register", "kv")
+PLACES_MAX: Final = 1_000_000
+"""How many places of clients it may remember: each configuration has one of each client."""
 
 
 def diagnose(
@@ -112,7 +114,7 @@ def is_sequential(
         if (state, places) in tried:
             continue
         tried.add((state, places))
-        if len(tried) > steps_max:
+        if len(tried) > steps_max or len(met) * len(clients) > PLACES_MAX:
             return None
         if len(tried) % LOOK == 0:
             budget.check()
