@@ -30,6 +30,8 @@ pub struct Minimiser<'a> {
     sources: FxHashMap<Id, usize>,
     /// When each value was first written.
     first: FxHashMap<Id, u32>,
+    /// Whether a part must show a write of what was read: where the whole of it does.
+    keeps_sources: bool,
 }
 
 impl<'a> Minimiser<'a> {
@@ -42,13 +44,26 @@ impl<'a> Minimiser<'a> {
     ) -> Minimiser<'a> {
         let (sources, first) = (FxHashMap::default(), FxHashMap::default());
         let until = NEVER - 1;
-        Minimiser { kind, values, initial, ops, until, through: None, limits, sources, first }
+        let (through, keeps_sources) = (None, false);
+        Minimiser {
+            kind,
+            values,
+            initial,
+            ops,
+            until,
+            through,
+            limits,
+            sources,
+            first,
+            keeps_sources,
+        }
     }
 
     /// The smallest part of `part` (indices) that still fails; as it is where time is short.
     pub fn run(&mut self, whole: &[u32]) -> Part {
         let certain = self.until;
         let mut part = self.cut_at(certain, whole);
+        self.keeps_sources = self.shows_sources(&self.relaxed(&part));
         if !self.fails(&part) {
             part = self.later(whole);
         }
@@ -110,7 +125,7 @@ impl<'a> Minimiser<'a> {
     /// Whether the part fails by itself, and shows why.
     fn fails(&mut self, part: &[u32]) -> bool {
         let ops = self.relaxed(part);
-        if !self.shows_sources(&ops) {
+        if self.keeps_sources && !self.shows_sources(&ops) {
             return false;
         }
         if let Some(value) = self.through {

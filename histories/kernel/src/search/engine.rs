@@ -85,6 +85,9 @@ impl<const W: usize> Node<W> {
     }
 }
 
+/// To compare so many entries takes about as long as to take one configuration.
+const COMPARED_PER_STEP: u64 = 8;
+
 /// The end of a trail, and of a list of entries.
 const END: u32 = u32::MAX;
 
@@ -116,7 +119,9 @@ pub struct Engine<'p, 'v, const W: usize> {
     expansions: u32,
     children: Vec<Node<W>>,
     pub deepest: u32,
+    /// What it has done, in configurations taken; what else takes time counts in proportion.
     pub steps: u64,
+    looked_at: u64,
 }
 
 impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
@@ -143,6 +148,7 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
             children: Vec::new(),
             deepest: 0,
             steps: 0,
+            looked_at: 0,
         };
         let start = Node {
             key: 0,
@@ -163,7 +169,8 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         let until = self.steps.saturating_add(steps);
         while let Some(node) = self.queue.pop() {
             self.steps += 1;
-            if self.steps % 64 == 0 {
+            if self.steps >= self.looked_at + 64 {
+                self.looked_at = self.steps;
                 let room = limits.check().and_then(|()| limits.check_room(self.growth()));
                 if let Err(stop) = room {
                     self.queue.push(node);
@@ -308,14 +315,17 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
     fn enter(&mut self, node: &Node<W>) -> bool {
         let (place, reads) = self.place(node);
         let head = self.seen.entry(place).or_insert(END);
-        let mut at = *head;
+        let (mut at, mut compared) = (*head, 0);
         while at != END {
             let known = &self.entries[at as usize];
+            compared += 1;
             if includes(&known.reads, &reads) && self.used.covers(known.used, node.used) {
+                self.steps += compared / COMPARED_PER_STEP;
                 return false;
             }
             at = known.next;
         }
+        self.steps += compared / COMPARED_PER_STEP;
         let entry = Entry { reads, used: node.used, next: *head };
         *head = self.entries.len() as u32;
         self.entries.push(entry);
@@ -323,23 +333,27 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
     }
 
     /// Whether another configuration that was met dominates it by now.
-    fn is_dominated(&self, node: &Node<W>) -> bool {
+    fn is_dominated(&mut self, node: &Node<W>) -> bool {
         let (place, reads) = self.place(node);
-        let mut at = self.seen.get(&place).copied().unwrap_or(END);
+        let (mut at, mut compared) = (self.seen.get(&place).copied().unwrap_or(END), 0);
         while at != END {
             let known = &self.entries[at as usize];
+            compared += 1;
             let other = known.used != node.used || known.reads != reads;
             if other && includes(&known.reads, &reads) && self.used.covers(known.used, node.used) {
+                self.steps += compared / COMPARED_PER_STEP;
                 return true;
             }
             at = known.next;
         }
+        self.steps += compared / COMPARED_PER_STEP;
         false
     }
 
     /// Every configuration that one more operation leads to.
     fn expand(&mut self, node: &Node<W>) {
         self.expansions += 1;
+        self.steps += (self.cursor.active / 64) as u64;
         let now = self.plan.moment(node.level);
         self.expand_open(node, now);
         self.expand_endless(node, now);

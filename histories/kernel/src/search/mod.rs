@@ -4,9 +4,8 @@
 //! What is possible is found best by following one promising order to its end; what is impossible, by
 //! looking at all of them at once, level by level, so that few are left by domination. The
 //! history does not say which it is. So the first is tried for some steps, then whether the history
-//! fails already when it is seen through one value (`quotient.rs`), and then both in turns,
-//! each time for twice as many steps: together they take at most about twice as long as the better of
-//! the two, and the same steps on every machine.
+//! fails already when it is seen through one value (`quotient.rs`), and then all in turns, each time
+//! for twice as many steps: the same steps on every machine.
 
 mod asked;
 mod engine;
@@ -36,8 +35,9 @@ pub enum Found {
     },
 }
 
-/// So many levels back is looked before one more operation of unknown outcome is used.
-const LEVELS_PER_USE: u32 = 8;
+/// So many levels back is looked before one more operation of unknown outcome is used: none finds an
+/// order where many operations are open at once, some where operations of unknown outcome are scarce.
+const LEVELS_PER_USE: [u32; 2] = [0, 8];
 /// So many values are looked through, each for so many steps an operation.
 const VALUES_MAX: usize = 64;
 const STEPS_PER_VALUE: u64 = 64;
@@ -101,65 +101,69 @@ fn in_turns<'v, const W: usize>(
     limits: &Limits,
 ) -> Found {
     let mut steps = FIRST_STEPS + FIRST_STEPS_PER_OPERATION * plan.ops.len() as u64;
-    let best = Order::Best { levels_per_use: LEVELS_PER_USE };
-    let mut first = Engine::<W>::new(fresh(), plan, initial, best);
-    let ended = first.run(steps, limits);
-    if !matches!(ended, Ended::Paused | Ended::Stopped(Stop::Memory)) {
-        return found(ended, plan, first.deepest);
-    }
-    let level = first.deepest;
-    let mut running = Vec::new();
-    if matches!(ended, Ended::Paused) {
-        running.push(first);
-    } else {
-        drop(first);
+    let (mut running, mut level) = (Vec::new(), 0);
+    for levels_per_use in LEVELS_PER_USE {
+        let best = Order::Best { levels_per_use };
+        let mut engine = Engine::<W>::new(fresh(), plan, initial, best);
+        let ended = engine.run(steps, limits);
+        level = level.max(engine.deepest);
+        match ended {
+            Ended::Paused => running.push(engine),
+            Ended::Stopped(Stop::Memory) => drop(engine),
+            ended => return found(ended, plan, level),
+        }
+        if plan.endless_classes.is_empty() {
+            break; // both do the same
+        }
     }
     if let Some(invalid) = through_values(initial, plan, level, limits) {
         return invalid;
     }
     running.push(Engine::new(fresh(), plan, initial, Order::Breadth));
     loop {
-        let ended = both(&mut running, steps, limits);
-        let stopped = |ended: &Ended| matches!(ended, Ended::Paused | Ended::Stopped(_));
-        if let Some(decided) = ended.iter().position(|ended| !stopped(ended)) {
-            let ended = ended.into_iter().nth(decided).expect("it was just found");
-            return found(ended, plan, level);
+        let ended = all(&mut running, steps, limits);
+        level = running.iter().map(|engine| engine.deepest).fold(level, u32::max);
+        let mut stop = None;
+        for ended in ended {
+            match ended {
+                Ended::Paused => {}
+                Ended::Stopped(reason) => stop = Some(reason),
+                ended => return found(ended, plan, level),
+            }
         }
-        let stop = ended.iter().find_map(|ended| match ended {
-            Ended::Stopped(stop) => Some(*stop),
-            _ => None,
-        });
         if let Some(stop) = stop {
             if stop != Stop::Memory || running.len() == 1 {
-                let deepest = running.iter().map(|engine| engine.deepest).max().unwrap_or(0);
-                return Found::Unknown { stop, judged: deepest.max(level) as usize };
+                return Found::Unknown { stop, judged: level as usize };
             }
-            // What the larger of the two holds is worth more to the other one.
-            running.sort_by_key(Engine::bytes);
-            running.pop();
+            // What the largest of them holds is worth more to the others.
+            let largest = (0..running.len()).max_by_key(|&i| running[i].bytes());
+            running.remove(largest.expect("there are some"));
         }
         steps *= 2;
     }
 }
 
 /// Let each of the searches go on for so many steps: side by side, where a thread is to be had.
-fn both<const W: usize>(
+fn all<const W: usize>(
     running: &mut [Engine<'_, '_, W>],
     steps: u64,
     limits: &Limits,
 ) -> Vec<Ended> {
-    if let [first, second] = running {
-        if limits.take_thread() {
-            let ended = std::thread::scope(|scope| {
-                let other = scope.spawn(|| second.run(steps, limits));
-                let own = first.run(steps, limits);
-                vec![own, other.join().expect("a search does not panic")]
-            });
-            limits.give_thread();
-            return ended;
-        }
+    let run = |engines: &mut [Engine<'_, '_, W>]| {
+        engines.iter_mut().map(|engine| engine.run(steps, limits)).collect::<Vec<_>>()
+    };
+    if running.len() < 2 || !limits.take_thread() {
+        return run(running);
     }
-    running.iter_mut().map(|engine| engine.run(steps, limits)).collect()
+    let (first, second) = running.split_at_mut(running.len() / 2);
+    let ended = std::thread::scope(|scope| {
+        let other = scope.spawn(|| run(second));
+        let mut ended = run(first);
+        ended.extend(other.join().expect("a search does not panic"));
+        ended
+    });
+    limits.give_thread();
+    ended
 }
 
 fn found(ended: Ended, plan: &Plan, level: u32) -> Found {
