@@ -16,9 +16,14 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 /// Only blocks of this size and above touch the shared counters' cache line for the peak.
 const LARGE: usize = 1 << 12;
 
+/// What a block costs: the system's allocator takes 16 bytes at a time, 32 at least.
+fn cost(size: usize) -> usize {
+    ((size + 23) & !15).max(32)
+}
+
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+        let held = HELD.fetch_add(cost(layout.size()), Relaxed) + cost(layout.size());
         if layout.size() >= LARGE {
             PEAK.fetch_max(held, Relaxed);
         }
@@ -26,15 +31,15 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
+        HELD.fetch_sub(cost(layout.size()), Relaxed);
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let held = HELD.fetch_add(size, Relaxed) + size;
-        HELD.fetch_sub(layout.size(), Relaxed);
+        let held = HELD.fetch_add(cost(size), Relaxed) + cost(size);
+        HELD.fetch_sub(cost(layout.size()), Relaxed);
         if size >= LARGE {
-            PEAK.fetch_max(held - layout.size(), Relaxed);
+            PEAK.fetch_max(held - cost(layout.size()), Relaxed);
         }
         unsafe { System.realloc(pointer, layout, size) }
     }

@@ -6,7 +6,8 @@
 
 use crate::history::{F, NEVER, Op, Outcome};
 use crate::values::{Id, NULL, Value, Values};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::hash::BuildHasher;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -213,6 +214,16 @@ impl<'v> Machine<'v> {
             Kind::FencedLock => self.fenced_lock(state, op),
             Kind::Log => self.log(state, op),
         }
+    }
+
+    /// How many bytes the tables that are almost full will take at once when they grow.
+    pub fn growth(&self) -> usize {
+        let s = &self.sequences;
+        soon(s.items.len(), s.items.capacity(), 4)
+            + soon(s.starts.len(), s.starts.capacity(), 8)
+            + soon(s.before.len(), s.before.capacity(), 4)
+            + soon(s.heads.len(), s.heads.capacity(), 17)
+            + soon(s.pushes.len(), s.pushes.capacity(), 13)
     }
 
     /// The text that a state of a string-map is.
@@ -437,27 +448,50 @@ fn join(items: &[u32]) -> i64 {
     i64::from(items[0]) | (i64::from(items[1]) << 32)
 }
 
-/// Sequences of numbers, each stored once.
-#[derive(Default)]
+/// Sequences of numbers, each stored once: one behind the other, so that many short ones take little
+/// more than their numbers, and are forgotten at once.
 struct Sequences {
-    known: FxHashMap<Box<[u32]>, u32>,
-    all: Vec<Box<[u32]>>,
+    items: Vec<u32>,
+    /// Where each begins; and where the last ends.
+    starts: Vec<usize>,
+    /// By hash: the last sequence that has it; and for each sequence the one before.
+    heads: FxHashMap<u64, u32>,
+    before: Vec<u32>,
     pushes: FxHashMap<(u32, u32), u32>,
+}
+
+impl Default for Sequences {
+    fn default() -> Sequences {
+        Sequences {
+            items: Vec::new(),
+            starts: vec![0],
+            heads: FxHashMap::default(),
+            before: Vec::new(),
+            pushes: FxHashMap::default(),
+        }
+    }
 }
 
 impl Sequences {
     fn number(&mut self, items: &[u32]) -> u32 {
-        if let Some(&number) = self.known.get(items) {
-            return number;
+        let hash = FxBuildHasher.hash_one(items);
+        let mut at = self.heads.get(&hash).copied();
+        while let Some(number) = at {
+            if self.items(number) == items {
+                return number;
+            }
+            at = Some(self.before[number as usize]).filter(|&before| before != u32::MAX);
         }
-        let number = self.all.len() as u32;
-        self.all.push(items.into());
-        self.known.insert(items.into(), number);
+        let number = self.before.len() as u32;
+        self.items.extend_from_slice(items);
+        self.starts.push(self.items.len());
+        self.before.push(self.heads.insert(hash, number).unwrap_or(u32::MAX));
         number
     }
 
     fn items(&self, number: u32) -> &[u32] {
-        &self.all[number as usize]
+        let place = number as usize;
+        &self.items[self.starts[place]..self.starts[place + 1]]
     }
 
     fn length(&self, number: u32) -> usize {
@@ -474,6 +508,11 @@ impl Sequences {
         self.pushes.insert((number, item), next);
         next
     }
+}
+
+/// What a table of entries of this size is about to take, if it is almost full.
+pub fn soon(len: usize, capacity: usize, size: usize) -> usize {
+    if len + len / 16 + 4096 > capacity { 2 * capacity * size } else { 0 }
 }
 
 /// Texts, each stored once.

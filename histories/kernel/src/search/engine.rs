@@ -21,7 +21,7 @@ use super::plan::{Cursor, Plan};
 use super::used::Used;
 use crate::history::{F, Op};
 use crate::memory::{Limits, Stop};
-use crate::models::Machine;
+use crate::models::{Machine, soon};
 use crate::values::Id;
 use rustc_hash::FxHashMap;
 use std::collections::BinaryHeap;
@@ -197,14 +197,12 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
 
     /// How many bytes the tables that are almost full will take at once when they grow.
     fn growth(&self) -> usize {
-        let soon = |len: usize, capacity: usize, size: usize| {
-            if len + len / 16 + 4096 > capacity { 2 * capacity * size } else { 0 }
-        };
         let place = size_of::<(u32, u32, Bits<W>)>() + 8;
         soon(self.queue.len(), self.queue.capacity(), size_of::<Node<W>>())
             + soon(self.entries.len(), self.entries.capacity(), size_of::<Entry<W>>())
             + soon(self.seen.len(), self.seen.capacity(), place)
             + soon(self.trails.len(), self.trails.capacity(), size_of::<(u32, u32)>())
+            + self.machine.growth()
     }
 
     fn put(&mut self, mut node: Node<W>) {
