@@ -16,10 +16,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final, NamedTuple
 
 from faults.agent.probe import open_port, plain
+from faults.agent.traffic import TrafficCounter
 
 PORT_AFTER_PROBES: Final = 1
 """The port is this much above that of the probes."""
@@ -69,9 +70,11 @@ class Measurer:
         gap_us: int,
         size: int,
         listen_ms: float,
+        traffic: bool = False,
     ) -> dict[str, Any]:
         """Sends `count` datagrams of `size` bytes to each address, every `gap_us`, and listens
-        for `listen_ms` more. `links`: what came from each of `sources` (by default the peers)."""
+        for `listen_ms` more. `links`: what came from each of `sources` (by default the peers);
+        with `traffic` also how much the link carried meanwhile, whatever it was."""
         key = nonce.encode()[:32].ljust(32, b"\0")
         targets = [
             (a if ":" in a or not self._v6 else f"::ffff:{a}", self.port)
@@ -79,15 +82,21 @@ class Measurer:
             for a in listed
         ]
         began_ns = time.monotonic_ns()
-        self._send(targets, key, count, gap_us, size)
-        sent_ns = time.monotonic_ns()
-        time.sleep(listen_ms / 1000)
+        with TrafficCounter() if traffic else nullcontext() as counter:
+            self._send(targets, key, count, gap_us, size)
+            sent_ns = time.monotonic_ns()
+            time.sleep(listen_ms / 1000)
         with self._lock:
             came = {a: list(got) for a, got in self._rounds.get(key, {}).items()}
+        listed_sources = peers if sources is None else sources
         links = {
             name: summary([one for a in listed for one in came.get(a, [])], size)
-            for name, listed in (peers if sources is None else sources).items()
+            for name, listed in listed_sources.items()
         }
+        if counter is not None:
+            for name, listed in listed_sources.items():
+                links[name]["carried_bytes"] = sum(counter.bytes_from.get(a, 0) for a in listed)
+                links[name]["window_us"] = counter.window_us
         return {"began_ns": began_ns, "sent_ns": sent_ns, "sent": count, "links": links}
 
     def close(self) -> None:
@@ -158,7 +167,8 @@ def summary(arrivals: Sequence[Arrival], size: int) -> dict[str, Any]:
     """What a link did, from what came over it, in the order in which it came.
 
     received: different packets; duplicates: further copies; reordered: packets that came behind a
-    later one; delay_us: one way; rate_bps: of Ethernet frames, from the first to the last;
+    later one; delay_us: one way; rate_bps: of Ethernet frames, from the first to the last one;
+    took_us: from the first one's sending to the last one's arrival;
     first_sent_ns, last_sent_ns: when the first and the last one of those that came were sent.
     """
     seen: set[int] = set()
@@ -192,6 +202,7 @@ def summary(arrivals: Sequence[Arrival], size: int) -> dict[str, Any]:
             "mean": round(statistics.fmean(delays)),
             "deviation": round(statistics.pstdev(delays)),
         },
+        "took_us": (max(times) - min(one.sent_ns for one in arrivals)) // 1000,
         "first_sent_ns": min(one.sent_ns for one in arrivals),
         "last_sent_ns": max(one.sent_ns for one in arrivals),
         "rate_bps": bits * 1_000_000_000 // span_ns if span_ns else None,

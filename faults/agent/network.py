@@ -86,7 +86,8 @@ class Network:
 
     def measure_links(self, request: Request) -> Answer:
         """peers to send to; sources to listen to, if others; nonce; count: datagrams to each;
-        gap_us between them; size in bytes; listen_ms: how long to listen after the last."""
+        gap_us between them; size in bytes; listen_ms: how long to listen after the last;
+        traffic: whether to count also all else that the links carry."""
         if self._measurer is None:
             raise self._problem
         count = int(number(request, "count", 1, COUNT_MAX, 50))
@@ -102,6 +103,7 @@ class Network:
             gap_us=gap_us,
             size=int(number(request, "size", SIZE_LEAST, SIZE_MAX, SIZE_LEAST)),
             listen_ms=number(request, "listen_ms", 0, LISTEN_MS_MAX, 100),
+            traffic=bool(request.get("traffic", False)),
         )
 
     def heal(self) -> None:

@@ -117,21 +117,30 @@ class Link:
     late_ns_max: int = 0
 
     def due_ns(self, now_ns: int, size: int) -> list[int]:
-        """When to send a packet of `size` bytes that comes now, and its copy if it has one."""
+        """When to send a packet of `size` bytes that comes now, and its copy if it has one.
+
+        The rate counts copies, and comes before holding back: a packet that is held back does not
+        keep those behind it from overtaking.
+        """
         shape = self.shape
         due = now_ns + shape.delay_us * 1000
         if shape.jitter_us:
             due = max(now_ns, due + _jitter_ns(shape))
+        copies = 1
+        if shape.duplicate and random.random() < shape.duplicate:
+            self.counts["duplicated"] += 1
+            copies = 2
+        last = due
+        if shape.rate_bps:
+            passing_ns = size * 8_000_000_000 // shape.rate_bps
+            due = max(due, self.busy_until_ns) + passing_ns
+            last = self.busy_until_ns = due + (copies - 1) * passing_ns
         if shape.reorder and random.random() < shape.reorder:
             due += int(random.random() * shape.reorder_us * 1000)
             self.counts["held_back"] += 1
-        if shape.rate_bps:
-            due = max(due, self.busy_until_ns) + size * 8_000_000_000 // shape.rate_bps
-            self.busy_until_ns = due
-        if shape.duplicate and random.random() < shape.duplicate:
-            self.counts["duplicated"] += 1
-            return [due, due + int(random.random() * shape.duplicate_us * 1000)]
-        return [due]
+        if copies == 1:
+            return [due]
+        return [due, max(due, last) + int(random.random() * shape.duplicate_us * 1000)]
 
     def damaged(self, frame: bytes) -> bytes:
         """The frame, with one bit flipped by the shape's chance."""

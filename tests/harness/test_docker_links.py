@@ -127,7 +127,13 @@ def simulated(state: LinkState, how: Measurement, rng: random.Random) -> dict[st
         copies = 2 if rng.random() < state.duplicate else 1
         arrivals += [Arrival(sequence, sent_ns, at_ns + 20_000)] * copies
     arrivals.sort(key=lambda one: one.arrived_ns)
-    return summary(arrivals, how.size)
+    window_us = how.count * how.gap_us + how.listen_ms * 1000
+    carried = [one for one in arrivals if one.arrived_ns <= window_us * 1000]
+    return {
+        **summary(arrivals, how.size),
+        "carried_bytes": len(carried) * (how.size + 42),
+        "window_us": window_us,
+    }
 
 
 @pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
@@ -143,6 +149,16 @@ def test_a_link_that_does_nothing_is_found_out(fault: Fault) -> None:
     state = states([fault], NODES)[1, 2]
     how = measurement_for([state])
     assert problems_of(state, simulated(UNTOUCHED, how, random.Random(1)), how)
+
+
+def test_a_slow_link_may_be_full_of_other_packets() -> None:
+    """Then no datagram of the measurement need arrive; but a dead link is not a slow one."""
+    state = LinkState(kbps=64)
+    how = measurement_for([state])
+    full = {"received": 0, "duplicates": 0, "carried_bytes": 64_000 // 8, "window_us": 1_000_000}
+    assert problems_of(state, full, how) == []
+    assert problems_of(state, full | {"carried_bytes": 0}, how)
+    assert problems_of(state, full | {"carried_bytes": 20_000}, how)
 
 
 @pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())

@@ -33,6 +33,8 @@ AGENT_CAPABILITIES: Final = (
     "DAC_OVERRIDE",
     "KILL",
 )
+AGENT_CPU_SHARES: Final = 64 * 1024
+"""64 times the ordinary weight: an agent seldom runs, but then it must not wait for busy nodes."""
 TUN: Final = "/dev/net/tun"
 """What the agent's wire needs. An engine elsewhere may lack it where this machine has it, and the
 other way round; then shaping works by netem alone, and the agent says so."""
@@ -106,6 +108,7 @@ class PodEngine:
             cap_drop=["ALL"],
             cap_add=capabilities,
             port_bindings={self.client_port: ("127.0.0.1", None)},
+            cpu_shares=AGENT_CPU_SHARES,
             devices=[f"{device}:{device}:rwm" for device in devices],
             binds=[f"{volume}:{BACKING}"] if self.disk else [],
             log_config=LOGS,

@@ -39,6 +39,15 @@ def test_a_rate_is_kept_whatever_comes_at_once(sizes: list[int], rate: int) -> N
     assert abs(dues[-1] - sum(sizes) * 8 * 10**9 / rate) <= len(sizes)
 
 
+def test_copies_count_for_the_rate_and_packets_held_back_do_not_keep_others_back() -> None:
+    copied = Link(Shape(rate_bps=8_000_000, duplicate=1.0))
+    dues = [due for _ in range(10) for due in copied.due_ns(0, 1000)]
+    assert dues == [(i + 1) * 1_000_000 for i in range(20)]
+    held = Link(Shape(rate_bps=8_000_000, reorder=0.5, reorder_us=60_000_000))
+    quick = [due for (due,) in (held.due_ns(0, 1000) for _ in range(40)) if due <= 40_000_000]
+    assert len(quick) > 5, "by chance alone: one in a hundred thousand"
+
+
 def test_the_shares_are_kept() -> None:
     """4,000 packets, and a tenth: five standard deviations are 95."""
     random.seed(1)

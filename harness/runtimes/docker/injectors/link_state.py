@@ -24,6 +24,10 @@ from faults.kinds.rate import Rate
 from faults.kinds.reorder import Reorder
 from faults.link_fault import LinkFault
 
+QUEUE_S: Final = 0.5
+QUEUE_LEAST, QUEUE_MOST = 50, 20_000
+SMALL_FRAME: Final = 250
+"""Bytes of a usual message of a protocol, with headers."""
 CLIENTS: Final = 0
 """In place of a node's number: everybody who is none."""
 
@@ -65,6 +69,12 @@ class LinkState:
             kbps=min(self.kbps, other.kbps) if self.kbps and other.kbps else self.kbps + other.kbps,
         )
 
+    def _queue(self) -> int:
+        """Packets that wait at a link of this rate: for half a second, as at a real router, and
+        those that are delayed; more are dropped."""
+        seconds = QUEUE_S + self.longest_us / 1e6
+        return min(QUEUE_MOST, max(QUEUE_LEAST, int(self.kbps * 1000 / 8 / SMALL_FRAME * seconds)))
+
     def shape(self) -> dict[str, Any]:
         """For the agent at the sender: all but the loss. Empty where nothing is shaped."""
         values = {
@@ -77,6 +87,7 @@ class LinkState:
             "duplicate_us": self.spread_us,
             "corrupt": self.corrupt,
             "rate_bps": self.kbps * 1000,
+            "limit": self._queue() if self.kbps else 0,
         }
         return {name: value for name, value in values.items() if value}
 

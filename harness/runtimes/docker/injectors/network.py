@@ -252,6 +252,7 @@ class Network:
                 gap_us=how.gap_us,
                 size=how.size,
                 listen_ms=how.listen_ms,
+                traffic=how.traffic,
             )
             return [((int(source), node), said) for source, said in answer["links"].items()]
 
@@ -275,4 +276,6 @@ def _short(found: Mapping[str, Any]) -> dict[str, Any]:
     delays = found.get("delay_us", {})
     kept = {f"delay_us_{name}": delays[name] for name in ("min", "p50", "p99") if name in delays}
     counts = {name: found.get(name, 0) for name in ("received", "duplicates", "reordered")}
-    return {**counts, **kept, "rate_bps": found.get("rate_bps")}
+    if "carried_bytes" in found:
+        kept["carried_bps"] = 8_000_000 * found["carried_bytes"] // max(1, found["window_us"])
+    return {**counts, **kept}
