@@ -34,12 +34,13 @@ def left(op: Operation) -> tuple[Any, ...]:
 
 
 def wrote(op: Operation) -> tuple[Any, ...]:
-    """The one value that the operation put there, or may have put there."""
+    """The one value that the operation put there, or may have put there. A compare-and-set from a
+    value to itself puts nothing there."""
     if op.f == "delete":
         return (None,)
     if op.f in WRITES:
         return (op.value,)
-    if op.f == "cas" and op.outcome != "mismatch":
+    if op.f == "cas" and op.outcome != "mismatch" and op.value[0] != op.value[1]:
         return (op.value[1],)
     return ()
 

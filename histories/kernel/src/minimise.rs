@@ -102,7 +102,7 @@ impl<'a> Minimiser<'a> {
     pub fn cut_at(&mut self, until: u32, whole: &[u32]) -> Vec<u32> {
         self.until = until;
         self.sources.clear();
-        let before = self.ops.iter().filter(|op| op.call < until);
+        let before = self.ops.iter().filter(|op| op.call < until && !keeps(op));
         for (value, op) in before.filter_map(|op| Some((writes(op)?, op))) {
             *self.sources.entry(value).or_default() += 1;
             self.first.entry(value).or_insert(op.call);
@@ -157,7 +157,7 @@ impl<'a> Minimiser<'a> {
             return true;
         }
         let mut first: FxHashMap<Id, u32> = FxHashMap::default();
-        for op in ops {
+        for op in ops.iter().filter(|op| !keeps(op)) {
             if let Some(value) = writes(op) {
                 first.entry(value).or_insert(op.call);
             }
@@ -176,7 +176,8 @@ impl<'a> Minimiser<'a> {
     /// as one of them is left out; one that succeeded stays only together with its own.)
     fn relaxed(&self, part: &[u32]) -> Vec<Op> {
         let mut written: FxHashMap<Id, usize> = FxHashMap::default();
-        for value in part.iter().filter_map(|&i| writes(&self.ops[i as usize])) {
+        let ops = part.iter().map(|&i| &self.ops[i as usize]);
+        for value in ops.filter(|op| !keeps(op)).filter_map(writes) {
             *written.entry(value).or_default() += 1;
         }
         let sources = |value: Id| self.sources.get(&value).copied().unwrap_or(0);
@@ -271,6 +272,11 @@ impl<'a> Minimiser<'a> {
         units.sort_unstable();
         units
     }
+}
+
+/// Whether a cas leaves what it found: that is no source of a value.
+fn keeps(op: &Op) -> bool {
+    op.f == F::Cas && op.arg == op.new
 }
 
 /// The value that an operation of a register may leave behind.
