@@ -8,6 +8,7 @@ change.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,8 +28,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=IMAGES)
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as directory:
-        store = Path(directory) / "runs"
+    out = out.absolute()
+    with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+        store = Path("runs")
         for bug in ([], ["--mutant", "M2"]):
             _command("run", "multi-paxos", "--on", "sim", "--seed", "7", *bug, store=store)
         invalid = next(path for path in _runs(store) if '"M2"' in (path / "run.json").read_text())
@@ -64,7 +66,7 @@ def _photograph(store: Path, invalid: Path, valid: Path, shrunk: Path, out: Path
         def page(path: Path, **options: Any) -> Any:
             size = {"width": WIDTH, "height": 820}
             found = browser.new_page(**{"viewport": size} | options)
-            found.goto((path / "report.html").as_uri())
+            found.goto((path / "report.html").absolute().as_uri())
             found.wait_for_selector("html[data-ready=all]")
             found.evaluate("document.querySelector('header.top').style.position = 'static'")
             found.wait_for_timeout(400)
@@ -82,7 +84,7 @@ def _photograph(store: Path, invalid: Path, valid: Path, shrunk: Path, out: Path
         phone.evaluate("document.querySelector('#timeline').scrollIntoView()")
         phone.screenshot(path=out / "phone.png")
         index = browser.new_page(viewport={"width": WIDTH, "height": 320})
-        index.goto((store / "index.html").as_uri())
+        index.goto((store / "index.html").absolute().as_uri())
         index.wait_for_selector("html[data-ready=all]")
         index.screenshot(path=out / "index.png")
         browser.close()

@@ -17,7 +17,7 @@ from harness.cli.display import LiveDisplay, Silent
 from harness.cli.options import Duration, Names, Setting
 from harness.cli.summary import show
 from harness.errors import UsageError
-from harness.report.page import write_report
+from harness.report.page import report_after_run
 from harness.run.config import RunConfig, default_of
 from harness.run.engine import execute, with_schedule
 from harness.runtimes import RUNTIMES
@@ -194,7 +194,8 @@ def run(
     console = Console(stderr=as_json)
     observer = Silent(errors) if as_json else LiveDisplay(console)
     result = execute(config, store, observer, schedule=schedule)
-    write_report(result.folder)
+    if problem := report_after_run(result.folder):
+        errors.print(problem, markup=False)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:

@@ -224,7 +224,7 @@ def _detectors(evidence: Evidence) -> Iterator[Line]:
     detectors = evidence.verdict.get("detectors") or {}
     for name, outcome in detectors.items():
         judged = outcome in ("valid", "invalid")
-        yield judged, f"{name} was judged" if judged else f"{name} was not judged"
+        yield judged, f"{name}: judged" if judged else f"{name}: not judged"
     agreement = evidence.verdict.get("agreement") or {}
     if agreement.get("unaccounted"):
         yield (

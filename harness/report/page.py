@@ -145,6 +145,20 @@ def write_report(folder: RunFolder) -> Path:
     """Write report.html into a run's folder, from what the folder holds."""
     path = folder.path / REPORT
     temporary = path.with_name(f".{REPORT}.part")
-    temporary.write_text(run_page(load(folder)), encoding="utf-8")
-    temporary.replace(path)
+    text = run_page(load(folder))
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
+
+
+def report_after_run(folder: RunFolder) -> str:
+    """Write report.html; "" or, in a sentence, why there is none. A run's verdict must not be lost
+    because its page could not be made."""
+    try:
+        write_report(folder)
+    except Exception as error:  # whatever it is: the verdict stands
+        return f"note: no {REPORT}: {type(error).__name__}: {error}"
+    return ""

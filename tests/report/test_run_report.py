@@ -15,6 +15,7 @@ from harness.report.columns import Texts, encode_numbers
 from harness.report.failures import failing_parts
 from harness.report.history import read_events
 from harness.report.operations import INFO, MISMATCH, OK, OPEN, operations_of
+from harness.report.page import report_after_run
 from harness.report.run_report import bundle, load, load_path
 from histories.errors import BadFolder
 from histories.events import Event
@@ -168,6 +169,16 @@ def test_events_are_read_as_the_strict_reader_does(tmp_path: Path, name: str) ->
         event._replace(key=event.key and str(event.key)) for event in read(folder.history).events
     ]
     assert problems == [] and events == strict
+
+
+def test_a_page_that_cannot_be_written_does_not_cost_the_verdict(tmp_path: Path) -> None:
+    folder = simulated(tmp_path, faults=())
+    (folder.path / "report.html").mkdir()
+    assert "report.html" in report_after_run(folder)
+    (folder.path / "report.html").rmdir()
+    assert report_after_run(folder) == ""
+    assert "Content-Security-Policy" in (folder.path / "report.html").read_text()
+    assert not list(folder.path.glob("*.part")) and not list(folder.path.glob(".*.part"))
 
 
 def test_no_folder_of_a_run_is_refused(tmp_path: Path) -> None:
