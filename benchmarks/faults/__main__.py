@@ -2,14 +2,15 @@
 
 Figures in docs/faults.md come from here.
 
-Agents run in network and PID namespaces of their own, joined by a bridge, without containers.
+Agents run in network and PID namespaces of their own, joined by a bridge, without containers; but
+for `cluster` and `throughput`, which are runs in Docker.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks.faults import network
+from benchmarks.faults import disk, network
 from benchmarks.machine import describe
 
 PARTS = {
@@ -17,6 +18,9 @@ PARTS = {
     "times": network.times,
     "load": network.load,
     "leftovers": network.leftovers,
+    "fsyncs": disk.fsyncs,
+    "cluster": disk.cluster,
+    "throughput": disk.throughput,
 }
 
 

@@ -87,6 +87,8 @@ class Operations:
         self.false_clock = Clock(self.node)
         self.node_disk = DiskOperations(self.node)
         self.can = probe_capabilities(self.network)
+        if (disk := self.node_disk.capability()) is not None:
+            self.can["disk"] = disk
         self.can["probes"] = self.network.listen(probe_port)
 
     def links(self, request: Request) -> Answer:

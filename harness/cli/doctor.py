@@ -92,7 +92,7 @@ def _look(say: Callable[[str], None], quick: bool) -> Iterator[Finding | Trial]:
         yield Finding("engine", True, f"{version['Version']}, API {api.api_version}")
         image = ensure_image(api, say)
         yield Finding("image", True, f"{image.name} on {image.base}")
-        engine = PodEngine(api, f"doctor-{secrets.token_hex(3)}", image.name, 7001)
+        engine = PodEngine(api, f"doctor-{secrets.token_hex(3)}", image.name, 7001, disk=True)
         can = asyncio.run(_greeting(engine))["can"]
     except HarnessError as error:
         remedy = f"; {error.remedy}" if error.remedy else ""

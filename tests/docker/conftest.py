@@ -61,9 +61,11 @@ def own_runs() -> Iterator[None]:
     """Notes every run of this process."""
     made = PodEngine.__init__
 
-    def noting(self: PodEngine, api: docker.APIClient, run_id: str, *more: Any) -> None:
+    def noting(
+        self: PodEngine, api: docker.APIClient, run_id: str, *more: Any, **named: Any
+    ) -> None:
         OWN_RUNS.add(run_id)
-        made(self, api, run_id, *more)
+        made(self, api, run_id, *more, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PodEngine, "__init__", noting)

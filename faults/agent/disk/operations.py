@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
-from faults.agent.disk.disk import Disk
+from faults.agent.disk.disk import Disk, require_mounts
+from faults.agent.errors import AgentError
 from faults.agent.processes import NodeProcesses, require_own_namespace
 from faults.agent.request import Answer, Request, number, text
 from faults.agent.synchronized_start import Wait
 
+SYS_ADMIN: Final = 21
+"""CAP_SYS_ADMIN: only the agents of runs with disk faults have it."""
 FSYNC_US_MAX: Final = 600_000_000
 LEFT_BYTES_MAX: Final = 1 << 50
 
@@ -18,6 +22,16 @@ class DiskOperations:
 
     def __init__(self, node: NodeProcesses) -> None:
         self.disk = Disk(node)
+
+    def capability(self) -> Answer | None:
+        """Whether this container may mount; None where it was not meant to."""
+        if not has_capability(SYS_ADMIN):
+            return None
+        try:
+            require_mounts()
+        except AgentError as error:
+            return {"ok": False, "error": str(error), "remedy": error.remedy}
+        return {"ok": True, "how": "fuse"}
 
     def open(self, request: Request) -> Answer:
         """Before the node starts. path: the data directory in the node's container; backing: the
@@ -69,3 +83,9 @@ class DiskOperations:
         """within_s: what has not returned by then hangs; rounds: how often it fsyncs."""
         within_s = number(request, "within_s", 0, 600, 2)
         return self.disk.probe(within_s, int(number(request, "rounds", 1, 100, 3)))
+
+
+def has_capability(number: int) -> bool:
+    status = Path("/proc/self/status").read_text()
+    held = int(next(line.split()[1] for line in status.splitlines() if "CapEff" in line), 16)
+    return bool(held >> number & 1)

@@ -101,7 +101,7 @@ class PodEngine:
         devices = [TUN] if Path(TUN).exists() else []
         capabilities, security = list(AGENT_CAPABILITIES), ["no-new-privileges"]
         if self.disk:
-            devices.append(DISK_DEVICE)
+            devices += [DISK_DEVICE] if Path(DISK_DEVICE).exists() else []
             capabilities += DISK_CAPABILITIES
             security.append("apparmor=unconfined")
         host = self.api.create_host_config(

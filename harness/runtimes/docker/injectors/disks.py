@@ -93,22 +93,30 @@ class Disks:
     def handlers(self) -> Handlers:
         each = self._cluster.each
         return {
-            PowerCut: Handler(self._cut, lambda f: each(f, lambda n: self._power_back(f.id, n))),
+            PowerCut: Handler(
+                self._cut,
+                lambda f: each(f, lambda n: self._power_back(f.id, n)),
+                "disk",
+            ),
             SlowDisk: Handler(
                 lambda f: each(f, lambda n: self._slow(f, n)),
                 lambda f: each(f, lambda n: self._lift(f.id, n)),
+                "disk",
             ),
             DiskStall: Handler(
                 lambda f: each(f, lambda n: self._stall(f, n)),
                 lambda f: each(f, lambda n: self._lift(f.id, n)),
+                "disk",
             ),
             DiskFull: Handler(
                 lambda f: each(f, lambda n: self._fill(f, n)),
                 lambda f: each(f, lambda n: self._make_room(f.id, n)),
+                "disk",
             ),
             DiskDamage: Handler(
                 lambda f: each(f, lambda n: self._damage(f, n)),
                 lambda f: each(f, lambda n: self._start_damaged(f.id, n)),
+                "disk",
             ),
         }
 

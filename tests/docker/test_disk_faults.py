@@ -1,0 +1,128 @@
+"""Disk faults in containers: each takes effect, is seen by a program beside the node, and is
+healed; what was not fsynced is lost, and nothing else; and nothing is left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from faults.description import Fault
+from faults.kinds.disk_damage import DiskDamage
+from faults.kinds.disk_full import DiskFull
+from faults.kinds.disk_stall import DiskStall
+from faults.kinds.power import PowerCut
+from faults.kinds.slow_disk import SlowDisk
+from faults.schedule import Schedule
+from harness.run.config import RunConfig
+from harness.run.engine import RunResult, execute
+from harness.runtimes.docker.engine import LABEL_ROLE
+from tests.docker.conftest import Quiet, chaos
+
+pytestmark = pytest.mark.docker
+MS = 1_000
+SECOND = 1_000_000
+
+
+def run(store: Path, *faults: Fault, target: str = "multi-paxos") -> RunResult:
+    """Three nodes under a schedule written by hand, with a second after the last fault."""
+    time_us = max(fault.end_us for fault in faults) + SECOND
+    schedule = Schedule(faults=faults, duration_us=time_us)
+    config = RunConfig.of(
+        target=target,
+        nodes=3,
+        time_us=time_us,
+        rate=60.0,
+        seed=5,
+        on="docker",
+        faults=tuple(schedule.kinds()),
+    )
+    return execute(config, store, Quiet(), schedule=schedule)
+
+
+def evidence(result: RunResult) -> dict[str, Any]:
+    """Of the faults by id; each was verified both ways."""
+    faults = {fault["id"]: fault for fault in result.verdict.faults}
+    for fault in faults.values():
+        assert fault["inject"]["verified"] and fault["heal"]["verified"], fault
+    return faults
+
+
+def test_every_disk_fault_takes_effect_and_is_healed(tmp_path: Path) -> None:
+    times = {"duration_us": 900 * MS}
+    result = run(
+        tmp_path,
+        SlowDisk(id="slow", start_us=300 * MS, nodes=(1, 2), fsync_us=50 * MS, **times),
+        DiskStall(id="stall", start_us=1_500 * MS, nodes=(3,), **times),
+        DiskFull(id="full", start_us=3_000 * MS, nodes=(2,), left_bytes=0, **times),
+        PowerCut(id="power", start_us=5_500 * MS, nodes=(1, 2, 3), **times),
+        DiskDamage(id="damage", start_us=8_500 * MS, nodes=(1,), mode="flip", seed=1, **times),
+    )
+    seen = evidence(result)
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    slow = seen["slow"]["inject"]["evidence"]
+    assert min(slow["n1"]["look"]["fsync_us"] + slow["n2"]["look"]["fsync_us"]) >= 50 * MS
+    assert seen["stall"]["inject"]["evidence"]["n3"]["look"]["error"] == "hangs"
+    assert seen["full"]["inject"]["evidence"]["n2"]["look"]["error"] == "ENOSPC"
+    for node in ("n1", "n2", "n3"):
+        canary = seen["power"]["heal"]["evidence"][node]["canary"]
+        assert canary == {"error": None, "synced": 4096, "unsynced": 0}
+    damaged = seen["damage"]["inject"]["evidence"]["n1"]
+    assert damaged["file"].startswith("wal") and damaged["digest"][0] != damaged["digest"][1]
+    log = (result.folder.path / "nodes" / "n1.log.jsonl").read_text()
+    assert '"log-repaired"' in log and "damaged log" not in log
+
+
+def test_a_system_of_others_survives_power_cuts(tmp_path: Path) -> None:
+    """etcd: preallocated logs, a memory-mapped database, renamed directories."""
+    times = {"duration_us": 900 * MS}
+    result = run(
+        tmp_path,
+        PowerCut(id="one", start_us=500 * MS, nodes=(1,), **times),
+        PowerCut(id="all", start_us=3_500 * MS, nodes=(1, 2, 3), **times),
+        target="etcd",
+    )
+    seen = evidence(result)
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    for node in ("n1", "n2", "n3"):
+        assert seen["all"]["heal"]["evidence"][node]["canary"]["unsynced"] == 0
+
+
+def test_replies_before_the_fsync_are_found(tmp_path: Path) -> None:
+    """B5; by one of three seeds."""
+    for seed in (2, 3, 4):
+        result = chaos(
+            tmp_path / str(seed),
+            target="multi-paxos",
+            mutant="B5",
+            faults=("power",),
+            allow_all=True,
+            time_us=12 * SECOND,
+            fault_gap_us=1_500 * MS,
+            rate=200.0,
+            seed=seed,
+        )
+        if result.verdict.outcome == "invalid":
+            return
+    pytest.fail("three seeds did not find it")
+
+
+def test_a_run_without_disk_faults_asks_for_no_more_rights(
+    tmp_path: Path, api: docker.APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+    real = docker.APIClient.create_container_from_config
+
+    def create(self: docker.APIClient, config: Any, *more: Any, **named: Any) -> Any:
+        if (config.get("Labels") or {}).get(LABEL_ROLE) == "agent":
+            made.append(config["HostConfig"])
+        return real(self, config, *more, **named)
+
+    monkeypatch.setattr(docker.APIClient, "create_container_from_config", create)
+    chaos(tmp_path, target="multi-paxos", nodes=3, faults=("kill",), time_us=2 * SECOND, seed=1)
+    assert len(made) == 3
+    for host in made:
+        assert "SYS_ADMIN" not in host["CapAdd"] and not host.get("Binds")
+        assert all("fuse" not in device["PathOnHost"] for device in host.get("Devices") or [])
