@@ -16,7 +16,7 @@
     const title = to ? A.el('a', { href: to }, row.name) : row.name;
     return A.el('span', {}, title, row.verdict === 'invalid' && row.sentence ? A.el('span', { class: 'sentence' }, row.sentence) : null);
   };
-  const when = (row) => (row.time_s ? new Date(row.time_s * 1000).toISOString().slice(0, 19).replace('T', ' ') : '');
+  const when = (row) => (row.time_s ? new Date(row.time_s * 1000).toISOString().slice(0, 16).replace('T', ' ') : '');
   const box = (row) => A.el('input', { type: 'checkbox', checked: chosen.has(row.name), 'aria-label': `compare ${row.name}`, onchange: (event) => {
     chosen[event.target.checked ? 'add' : 'delete'](row.name);
     compare.disabled = chosen.size !== 2;
