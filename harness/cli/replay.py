@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli.display import Silent
-from harness.cli.summary import STYLES
+from harness.cli.summary import STYLES, add_reports
 from harness.errors import UnknownChoice, UsageError
 from harness.reproduce.replay import (
     Attempt,
@@ -62,6 +62,7 @@ def replay_command(
     recorded = load(folder)
     console = Console(stderr=as_json, highlight=False)
     result = _replay(recorded, on or recorded.config.on, times, store, console)
+    add_reports((attempt.folder for attempt in result.attempts), console)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:

@@ -15,9 +15,8 @@ from faults.kinds import KINDS
 from faults.shapes import DRAWN_SHAPES
 from harness.cli.display import LiveDisplay, Silent
 from harness.cli.options import Duration, Names, Setting
-from harness.cli.summary import show
+from harness.cli.summary import add_reports, show
 from harness.errors import UsageError
-from harness.report.page import report_after_run
 from harness.run.config import RunConfig, default_of
 from harness.run.engine import execute, with_schedule
 from harness.runtimes import RUNTIMES
@@ -194,8 +193,7 @@ def run(
     console = Console(stderr=as_json)
     observer = Silent(errors) if as_json else LiveDisplay(console)
     result = execute(config, store, observer, schedule=schedule)
-    if problem := report_after_run(result.folder):
-        errors.print(problem, markup=False)
+    add_reports([result.folder.path], errors)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from harness.cli.summary import add_reports
 from harness.errors import UsageError
 from harness.reproduce.replay import Attempt, load, replay_timings
 from harness.reproduce.shrink import Candidate, ShrinkResult, Size, shrink
@@ -68,6 +69,7 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
     written = write_folder(run, store, f"shrunk-{name}")
     story = tell(written.path).text()
     (written.path / STORY).write_text(story, encoding="utf-8")
+    add_reports([written.path], console)
     if as_json:
         click.echo(
             json.dumps(

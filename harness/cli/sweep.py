@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from harness.cli.options import Duration, Names, Setting
-from harness.cli.summary import STYLES
+from harness.cli.summary import STYLES, add_reports
 from harness.errors import UsageError
 from harness.run.config import HEALS
 from harness.search.coverage import REACHED
@@ -120,6 +120,7 @@ def sweep_command(
             keep=keep,
             watch=bar.watch,
         )
+    add_reports((path for group in result.groups.values() for path in group.folders), console)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:

@@ -200,3 +200,14 @@ def test_the_index_is_one_file_that_links_to_the_pages(tmp_path: Path) -> None:
     assert (tmp_path / "multi-paxos-M2" / "report.html").exists()
     assert len(rows(tmp_path)) == 2
     assert write_index(tmp_path) == tmp_path / "index.html"
+
+
+def test_serve_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for words in ([str(tmp_path / "none")], [str(tmp_path), "--port", str(port)]):
+            with pytest.raises(SystemExit) as ended:
+                main(["serve", *words])
+            assert ended.value.code == 64
+    said = capsys.readouterr().err
+    assert "is not a folder" in said and "cannot be had" in said

@@ -17,7 +17,7 @@ from harness.report.printable import one_line, printable
 from harness.report.run_report import RunData, load
 from harness.report.text import fault_rows, show_run
 from histories.folder import RunFolder
-from tests.report.folders import recorded, simulated
+from tests.report.folders import operation, recorded, simulated, written
 from tests.report.hostile import HOSTILE, hostile_folder
 
 Printer = Callable[[RunData, Console], None]
@@ -101,3 +101,23 @@ def test_faults_that_overlap_get_rows_of_their_own() -> None:
     rows, left_out = fault_rows([band("a", 0, 35), band("b", 20, 55), band("c", 60, None)], bins)
     assert rows == ["├a─┤  ├c─┤", "  ├b─┤"]
     assert left_out == 0
+
+
+def test_check_prints_hostile_texts_as_texts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = HOSTILE.replace("\ud83d", "")
+    events = [
+        *operation(0, 0, 0, "write", bad, bad),
+        *operation(2, 1, 10, "write", bad, bad + "2"),
+        *operation(4, 0, 20, "read", bad, None, bad),
+    ]
+    judged = written(tmp_path, "judged", events, run={"format": 1, "model": "kv"})
+    for folder, code in ((judged, 1), (hostile_folder(tmp_path), 3)):
+        with pytest.raises(SystemExit) as ended:
+            main(["check", str(folder.path)])
+        said = capsys.readouterr()
+        assert ended.value.code == code
+        assert "PLANTED" in said.out + said.err
+        for escape in ("\x1b]0;", "\x1b[2J", "\x9b", "\u202e", "\x07"):
+            assert escape not in said.out + said.err
