@@ -243,7 +243,8 @@ def facts(data: RunData) -> list[list[str]]:
     seconds = (data.events[-1].time - data.events[0].time) / 1e9 if data.events else 0.0
     found.append(("duration", f"{seconds:.3f} s"))
     longest = availability(data)["longest_unavailability_ns"] if data.events else 0
-    found.append(("longest unavailability", f"{longest / 1e6:,.1f} ms"))
+    shown = f"{longest / 1e9:.3f} s" if longest >= 1_000_000_000 else f"{longest / 1e6:.1f} ms"
+    found.append(("longest unavailability", shown))
     return [list(pair) for pair in found]
 
 

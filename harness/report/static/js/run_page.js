@@ -118,7 +118,7 @@
   }
 
   function controls(model, timeline, openAtFailure) {
-    const { view, failing, document } = model;
+    const { view, failing, document, operations } = model;
     const bar = A.byId('timeline-controls');
     const mode = A.el('select', { 'aria-label': 'lanes' }, [['process', 'by process'], ['key', 'by key'], ['node', 'by node that answered']].map(([value, words]) => A.el('option', { value }, words)));
     mode.addEventListener('change', () => {
@@ -138,7 +138,7 @@
     tell();
     bar.replaceChildren(mode, button('+', () => view.zoom(0.5, view.moment), 'zoom in'), button('−', () => view.zoom(2, view.moment), 'zoom out'),
       button('all', () => view.all(), 'the whole run'),
-      ...(failing.size || document.disagreements?.length ? [button('failing part', openAtFailure, 'go to the failing part')] : []),
+      ...(failurePlace(document, operations, failing) ? [button('failing part', openAtFailure, 'go to the failing part')] : []),
       ...(model.points?.size ? [A.el('label', {}, points, ' linearization points')] : []), range);
   }
 
