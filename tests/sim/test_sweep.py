@@ -43,6 +43,12 @@ PLANTED: dict[str, tuple[Fixed, int]] = {
     "B7": ({"faults": ("aimed",), "rate": 50.0, "concurrency": 8, "time_us": 6_000_000}, 780),
     "B9": ({"faults": ("duplicate", "kill", "partition"), "nodes": 5, "concurrency": 12}, 13),
 }
+DISKS: Fixed = {
+    "faults": ("disk-damage", "disk-stall", "disk-full", "kill", "partition", "power"),
+    "nodes": 3,
+    "time_us": 10_000_000,
+}
+PLANTED |= dict.fromkeys(("D1", "D2", "D3", "D4", "D5"), (DISKS, 0))
 MORE_SEEDS = 200
 
 
@@ -76,6 +82,13 @@ def test_the_correct_protocol_raises_no_alarm() -> None:
     result = sweep(SweepPlan(protocol="multi-paxos"), range(40))
     assert result.outcome == "valid", [g.to_json() for g in result.groups.values()]
     assert result.faults > 100 and result.operations > 5_000
+
+
+@pytest.mark.parametrize("mutant", [None, "D0"])
+def test_a_node_that_repairs_its_log_raises_no_alarm(mutant: str | None) -> None:
+    plan = SweepPlan(protocol="multi-paxos", mutant=mutant, fixed=SMALL | DISKS)
+    result = sweep(plan, range(25))
+    assert result.outcome == "valid", [g.to_json() for g in result.groups.values()]
 
 
 def test_two_jobs_find_what_one_finds() -> None:
