@@ -4,8 +4,9 @@
 
 Each program runs beside an agent, and answers each line on its input with what its wall clock and
 its monotonic clock show, in nanoseconds. The table says by how much each is off the host's, in
-seconds (the monotonic one: off its own beginning), with the clock true, an hour ahead, 20 % too fast
-for a second, healed, the monotonic clock ten seconds ahead, and after a restart under a false clock.
+seconds (the monotonic one: off its own beginning), with the clock true, an hour ahead, 20 % too
+fast for a second, healed, the monotonic clock ten seconds ahead, and after a restart under a false
+clock.
 """
 
 from __future__ import annotations

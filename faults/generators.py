@@ -58,6 +58,8 @@ class Constraints:
 
     `messages` are the names of the protocol's message classes, for faults aimed at one of them;
     without any, link faults affect all messages and an aimed fault waits for an answer to a client.
+    `runtime`: where the fault is to be carried out; outside of the simulator, links carry packets
+    and not messages.
     """
 
     nodes: tuple[int, ...]
@@ -65,6 +67,7 @@ class Constraints:
     down_max: int
     allow_all: bool
     messages: tuple[str, ...] = ()
+    runtime: str = "sim"
 
 
 Fields: TypeAlias = dict[str, Any]
@@ -91,12 +94,13 @@ def constraints_for(
     *,
     allow_all: bool = False,
     messages: Sequence[str] = (),
+    runtime: str = "sim",
 ) -> Constraints:
     """A minority may be down at once; of one or two nodes, one."""
     size = len(nodes)
     down_max = max(1, (size - 1) // 2)
     usable = usable_shapes(shapes, size)
-    return Constraints(tuple(nodes), usable, down_max, allow_all, tuple(messages))
+    return Constraints(tuple(nodes), usable, down_max, allow_all, tuple(messages), runtime)
 
 
 def one_node(draw: Draw, constraints: Constraints) -> tuple[Node, ...]:

@@ -66,7 +66,8 @@ class LinkFault(Fault):
 
 def draw_links(draw: Draw, constraints: Constraints) -> Fields:
     """Which links and messages: the fields that all link faults share."""
-    one_message = bool(constraints.messages) and draw.chance(35)
+    sees_messages = constraints.messages and constraints.runtime == "sim"
+    one_message = bool(sees_messages) and draw.chance(35)
     return {
         "nodes": constraints.nodes if draw.chance(30) else one_node(draw, constraints),
         "direction": draw.pick(["both", "both", "in", "out"]),

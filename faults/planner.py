@@ -60,6 +60,7 @@ def plan(
     gap_us: int | None = None,
     shapes: Sequence[str] = DRAWN_SHAPES,
     messages: Sequence[str] = (),
+    runtime: str = "sim",
 ) -> Schedule:
     """The schedule that this seed draws for `duration_us` of chaos among `nodes`.
 
@@ -67,11 +68,14 @@ def plan(
     pauses may take the whole cluster. every_kind: False lets the seed leave out some kinds, so that
     those left have the cluster to themselves. gap_us: mean time from one fault to the next; drawn
     if None. messages: the names of the protocol's message classes, for faults that may be aimed at
-    one of them. Raises BadFault for an unknown kind, and for one that this cluster cannot have.
+    one of them. runtime: where the faults are to be carried out. Raises BadFault for an unknown
+    kind, and for one that this cluster cannot have.
     """
     strengths = _checked(kinds, duration_us, nodes, shapes, gap_us)
     draw = Draw(seed, "mix")
-    constraints = constraints_for(nodes, shapes, allow_all=allow_all, messages=messages)
+    constraints = constraints_for(
+        nodes, shapes, allow_all=allow_all, messages=messages, runtime=runtime
+    )
     wanted = _mix(draw, strengths, duration_us, gap_us, every_kind)
     calm_us = min(CALM_US_MAX, duration_us // 10)
     usable_us = duration_us - 2 * calm_us

@@ -13,6 +13,7 @@ from typing import Any, Final
 from faults.agent.assembly import Skew, Skews
 from faults.agent.errors import AgentError, Unsupported
 from faults.agent.network import Network
+from faults.agent.packets import can_see_packets
 from faults.agent.patched_process import PatchedProcess
 from faults.agent.processes import NodeProcesses, require_own_namespace
 from faults.agent.vdso import Memory, base_of
@@ -28,6 +29,7 @@ def probe_capabilities(network: Network) -> dict[str, dict[str, Any]]:
         "shaping": _try(network.shaper.probe),
         "processes": _try(_can_signal),
         "clock": _try(can_set_clocks),
+        "packets": _try(can_see_packets),
     }
 
 

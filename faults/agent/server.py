@@ -36,6 +36,7 @@ from faults.agent.disk.operations import DiskOperations
 from faults.agent.errors import AgentError, BadRequest, Failed
 from faults.agent.evidence import clock_evidence
 from faults.agent.network import Network
+from faults.agent.packets import await_packets
 from faults.agent.probe import PORT
 from faults.agent.processes import SETTLE_S, NodeProcesses, require_own_namespace
 from faults.agent.request import Answer, Request, number
@@ -63,6 +64,7 @@ LANES: Final = {
     "damage": "disk",
     "disk_erased": "disk",
     "await_process": "waiting",
+    "await_packets": "",
     "await_disk": "waiting",
     "probe_links": "probing",
     "measure_links": "measuring",
@@ -173,6 +175,10 @@ class Operations:
         require_own_namespace()
         return await_node(self.false_clock, number(request, "timeout_s", 0, 3600, 10))
 
+    def await_packets(self, request: Request) -> Answer:
+        """Until the node has sent something: see `packets.await_packets`."""
+        return await_packets(request, self.closing)
+
     def probe_links(self, request: Request) -> Answer:
         """From which peers datagrams arrive: see `Network.probe_links`."""
         return self.network.probe_links(request)
@@ -251,7 +257,7 @@ class Server:
         self._operations = operations
         self._linger_s = linger_s
         self._writing = threading.Lock()
-        self._lanes = {name: Lane(name) for name in sorted(set(LANES.values()))}
+        self._lanes = {name: Lane(name) for name in sorted(set(LANES.values()) - {""})}
         self._buffer = b""
         self._over = False
         self._wake_in, self._wake_out = os.pipe()
@@ -321,7 +327,14 @@ class Server:
             error = BadRequest(f"there is no {request.get('do')!r}", f"ask for one of {known}")
             self._say(_refusal(request, error))
         else:
-            self._lanes[LANES[request["do"]]].put(lambda: self._carry_out(request))
+            self._put(LANES[request["do"]], lambda: self._carry_out(request))
+
+    def _put(self, lane: str, work: Callable[[], None]) -> None:
+        """What has no lane waits for long, and several may wait at a time."""
+        if lane:
+            self._lanes[lane].put(work)
+        else:
+            threading.Thread(target=work, daemon=True).start()
 
     def _carry_out(self, request: Request) -> None:
         """A bug in one operation is answered as an error, and does not end the lane."""

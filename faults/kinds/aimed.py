@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from faults.description import LEADER, BadFault, Fault, node_name
+from faults.description import LEADER, OMIT_DEFAULT, BadFault, Fault, node_name
 from faults.generators import MS, PROCESS, SECOND, Constraints, Draw, Fields, Generator
 from faults.kind import FaultKind
 
-MOMENTS: Final = ("after-send", "before-reply")
+MOMENTS: Final = ("after-send", "before-reply", "elected", "log-line")
 ACTIONS: Final = ("kill", "power", "isolate", "pause")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aimed(Fault):
-    """Lies in wait from `start_us` on, strikes once, and is taken back at its end.
+    """Waits from `start_us` on, strikes one node once, and is taken back at its end.
 
-    `moment` "after-send": the `count`-th time that one of `nodes` (any node if empty) has sent a
-    message of class `message` to somebody else. "before-reply": as it is about to answer a client
-    for the `count`-th time. `action`: what then happens to that node, before it does the next thing
+    `moment`: "after-send", the `count`-th time that one of `nodes` (any node if empty) has sent a
+    message of class `message` to somebody else; "before-reply", as it is about to answer a client
+    for the `count`-th time. Only on real nodes: "elected", when another node leads for the
+    `count`-th time; "log-line", when the log of one of `nodes` has a line that holds `text`.
+
+    `action`: what then happens to that node. In the simulator that is before it does the next thing
     it wanted to do: killed while it broadcasts, it has reached some and not others; killed as it
-    answers, it has not answered. `hold_us` after the strike the node is let go again, before the
-    fault's end; 0: only at its end. A node that is back before the others miss it is a case of its
-    own.
+    answers, it has not answered. On real nodes it is some milliseconds later. `hold_us` after the
+    strike the node is let go again, before the fault's end; 0: only at its end. A node that is back
+    before the others miss it is a case of its own.
     """
 
     kind: ClassVar[str] = "aimed"
@@ -34,6 +37,7 @@ class Aimed(Fault):
     message: str = ""
     count: int = 1
     hold_us: int = 0
+    text: str = field(default="", metadata={OMIT_DEFAULT: True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,6 +49,8 @@ class Aimed(Fault):
         ):
             if value not in choices:
                 raise BadFault(f"{self.id}: no {name} {value!r}; there are {choices}")
+        if self.moment == "log-line" and not self.text:
+            raise BadFault(f"{self.id}: a log line must hold some text: give text")
         if self.count < 1:
             raise BadFault(f"{self.id}: count must be at least 1, not {self.count}")
 
@@ -54,8 +60,12 @@ class Aimed(Fault):
 
     def describe(self) -> str:
         who = ",".join(node_name(n) for n in self.nodes) or "a node"
-        what = self.message or "a message"
-        when = f"has sent {what}" if self.moment == "after-send" else "is about to answer"
+        when = {
+            "after-send": f"has sent {self.message or 'a message'}",
+            "before-reply": "is about to answer",
+            "elected": "has been elected",
+            "log-line": f"logs {self.text!r}",
+        }[self.moment]
         nth = f" ({self.count})" if self.count > 1 else ""
         return f"{self.action} {who} when it {when}{nth}"
 
@@ -63,7 +73,7 @@ class Aimed(Fault):
 def _draw(draw: Draw, constraints: Constraints) -> Fields:
     """Mostly at any node: the first to reach the moment is one that is busy."""
     sends = bool(constraints.messages) and draw.chance(75)
-    return {
+    drawn = {
         "nodes": draw.pick([(), (), (LEADER,)]),
         "moment": "after-send" if sends else "before-reply",
         "message": draw.pick(constraints.messages) if sends else "",
@@ -71,12 +81,15 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
         "count": draw.pick([1, 1, 2, 3, draw.between(1, 20)]),
         "hold_us": draw.pick([0, 0, 50, 50, 150, 400]) * MS,
     }
+    if constraints.runtime != "sim" and drawn["action"] == "power":
+        drawn["action"] = "kill"  # a node's disk is prepared for that only where power is asked for
+    return drawn
 
 
 KIND: Final = FaultKind(
     fault=Aimed,
     generator=Generator(PROCESS, 500 * MS, 3 * SECOND, 3, _draw),
     order=120,
-    runtimes=("sim",),
+    runtimes=("docker", "sim"),
     mix_weight=4,
 )

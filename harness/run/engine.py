@@ -80,7 +80,8 @@ def schedule_for(config: RunConfig) -> Schedule:
             allow_all=faults.allow_all,
             gap_us=faults.fault_gap_us,
             shapes=faults.shapes,
-            messages=config.system.capabilities.messages if config.on == "sim" else (),
+            messages=config.system.capabilities.messages,
+            runtime=config.on,
         )
     except BadFault as error:
         raise UsageError(str(error)) from None

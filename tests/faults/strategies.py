@@ -61,6 +61,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     },
     "aimed": {
         "moment": st.sampled_from(MOMENTS),
+        "text": st.text(min_size=1, max_size=5),
         "action": st.sampled_from(ACTIONS),
         "message": st.text(max_size=5),
         "count": st.integers(1, 50),

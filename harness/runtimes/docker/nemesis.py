@@ -16,12 +16,13 @@ from harness.errors import HarnessError, UsageError
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.injectors import Cluster, Handler, Handlers
 from harness.runtimes.docker.injectors.clocks import Clocks
-from harness.runtimes.docker.injectors.cluster import AskClock
+from harness.runtimes.docker.injectors.cluster import AskClock, AskLeader, nobody_says
 from harness.runtimes.docker.injectors.data import Data
 from harness.runtimes.docker.injectors.disks import Disks
 from harness.runtimes.docker.injectors.network import Network
 from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.docker.injectors.resources import Resources
+from harness.runtimes.docker.injectors.triggers import Triggers
 from harness.runtimes.docker.pods import Pod, PodEngine
 from harness.runtimes.interface import FaultReport
 
@@ -29,7 +30,7 @@ from harness.runtimes.interface import FaultReport
 def handlers_for(cluster: Cluster, network: Network | None = None) -> Handlers:
     """What injects each class of simple faults."""
     processes = Processes(cluster)
-    return {
+    simple: Handlers = {
         **(network or Network(cluster)).handlers(),
         **processes.handlers(),
         **Clocks(cluster).handlers(),
@@ -37,6 +38,7 @@ def handlers_for(cluster: Cluster, network: Network | None = None) -> Handlers:
         **Data(cluster, processes).handlers(),
         **Disks(cluster, processes).handlers(),
     }
+    return {**simple, **Triggers(cluster, simple).handlers()}
 
 
 class Nemesis:
@@ -49,8 +51,9 @@ class Nemesis:
         agents: dict[int, Agent],
         ask_clock: AskClock,
         zero_ns: Callable[[], int],
+        ask_leader: AskLeader = nobody_says,
     ) -> None:
-        cluster = Cluster(engine, pods, agents, ask_clock, zero_ns)
+        cluster = Cluster(engine, pods, agents, ask_clock, zero_ns, ask_leader)
         self._agents = agents
         self._network = Network(cluster)
         self.handlers = handlers_for(cluster, self._network)

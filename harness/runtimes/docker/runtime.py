@@ -235,7 +235,12 @@ class DockerRuntime:
         self._clock_uncertainty_ns = max(uncertainty for _, uncertainty in offsets)
         await asyncio.gather(*(self._await_ready(pod) for pod in pods))
         self._nemesis = Nemesis(
-            self._engine, self._pods, self._agents, self._ask_clock, lambda: self._zero_ns
+            self._engine,
+            self._pods,
+            self._agents,
+            self._ask_clock,
+            lambda: self._zero_ns,
+            self._ask_leader,
         )
         self._nemesis.require(self.config.faults.kinds)
         await self._nemesis.prepare(self.config.faults.kinds)
@@ -367,15 +372,19 @@ class DockerRuntime:
             self._conductor.noticed(finding, self._now_us())
             self._after()
 
-    async def _poll(self) -> None:
+    async def _ask_leader(self) -> tuple[tuple[int, ...], int] | None:
         """Who leads, by the nodes' own word: the one with the highest term that says so."""
+        answers = await asyncio.gather(
+            *(c.status(POLL_S) for c in self._clients.values() if c.is_open)
+        )
+        leaders = [(a.term, a.node) for a in answers if a and a.role == "leader"]
+        return max(leaders, default=None)
+
+    async def _poll(self) -> None:
+        """Keep an eye on who leads, and on connections."""
         while True:
-            answers = await asyncio.gather(
-                *(c.status(POLL_S) for c in self._clients.values() if c.is_open)
-            )
-            leaders = [(a.term, a.node) for a in answers if a and a.role == "leader"]
-            if leaders:
-                self._note_leader(*max(leaders))
+            if leader := await self._ask_leader():
+                self._note_leader(*leader)
             for client in self._clients.values():
                 if not client.is_open:
                     self._spawn(_ignoring_result(client.connect()))

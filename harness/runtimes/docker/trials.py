@@ -85,7 +85,8 @@ def _incapable(kind: str, said: Mapping[str, Any]) -> Trial:
 def sample(kind: str) -> Fault:
     """A fault of this kind as the planner might draw it, on the first node where it singles one
     out."""
-    fields = KINDS[kind].generator.draw(Draw(SEED, "doctor"), constraints_for(NODES))
+    constraints = constraints_for(NODES, runtime="docker")
+    fields = KINDS[kind].generator.draw(Draw(SEED, "doctor"), constraints)
     times: dict[str, Any] = {"start_us": 0, "duration_us": 1_000_000}
     return KINDS[kind].fault(id=f"try-{kind}", **times, **fields).resolve(1, NODES)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from faults.description import UnsupportedFault
 from faults.kinds.aimed import Aimed
 from harness.runtimes.sim.event_queue import FAULT_STEP, EventQueue
 from harness.runtimes.sim.fault_reports import FaultReports
@@ -24,6 +25,7 @@ ANY_MESSAGE: Final = ""
 """As in a fault that names no class of messages."""
 REPLY: Final = "Reply"
 
+MOMENTS: Final = ("after-send", "before-reply")
 EXPIRE: Final = "expire"  # steps of a fault that the injector hands on
 RELEASE: Final = "release"
 
@@ -56,6 +58,11 @@ class Triggers:
     # ------------------------------------------------------------------ arming and disarming
 
     def arm(self, fault: Aimed) -> dict[str, Any]:
+        if fault.moment not in MOMENTS:
+            raise UnsupportedFault(
+                f"{fault.id}: the simulator knows no moment {fault.moment!r}; it has "
+                f"{', '.join(MOMENTS)}"
+            )
         self.armed[fault.id] = fault
         self._counts[fault.id] = 0
         self._queue.put(self._time.now_us + fault.duration_us, FAULT_STEP, None, (EXPIRE, fault))

@@ -24,6 +24,13 @@ class OwnClocks(NamedTuple):
 AskClock: TypeAlias = Callable[[int], Awaitable[OwnClocks | None]]
 """node -> what it says of its clocks; None where it does not answer, or does not say."""
 
+AskLeader: TypeAlias = Callable[[], Awaitable[tuple[tuple[int, ...], int] | None]]
+"""Who leads, by the nodes' own word: (term, node); None where nobody says so."""
+
+
+async def nobody_says() -> None:
+    """Where the target's leader cannot be asked for."""
+
 
 @dataclass
 class Cluster:
@@ -34,6 +41,7 @@ class Cluster:
     agents: dict[int, Agent]
     ask_clock: AskClock
     zero_ns: Callable[[], int]
+    ask_leader: AskLeader = nobody_says
     locks: dict[int, asyncio.Lock] = field(default_factory=dict)
     """Per node, held by whoever changes its processes or their clocks."""
     holds: dict[int, set[str]] = field(default_factory=dict)
