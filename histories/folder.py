@@ -18,8 +18,11 @@ there whole or not at all.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +36,8 @@ READABLE: Final = (1, 2)
 RUN: Final = "run.json"
 SCHEDULE: Final = "schedule.json"
 HISTORY: Final = "history.jsonl"
+COMPRESSED: Final = "history.jsonl.gz"
+"""What retention makes of a history; `RunFolder.open` unpacks it again."""
 VERDICT: Final = "verdict.json"
 NODES: Final = "nodes"
 MESSAGES: Final = "messages.jsonl"
@@ -75,6 +80,7 @@ class RunFolder:
         folder = cls(path)
         if not folder.path.is_dir():
             raise BadFolder(f"{path} is not a folder")
+        folder._unpack()
         if not folder.run.exists():
             if folder.history.exists():
                 return folder
@@ -90,6 +96,21 @@ class RunFolder:
                 f"check its {HISTORY} alone"
             )
         return folder
+
+    def _unpack(self) -> None:
+        """Make the history from its compressed form, where only that is there."""
+        packed = self.path / COMPRESSED
+        if self.history.exists() or not packed.exists():
+            return
+        temporary = self.path / f".{HISTORY}.{os.getpid()}"
+        try:
+            with gzip.open(packed, "rb") as source, temporary.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            temporary.replace(self.history)
+        except (OSError, EOFError, zlib.error) as error:
+            raise BadFolder(f"{packed} cannot be unpacked: {error}") from None
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @property
     def name(self) -> str:

@@ -1,0 +1,131 @@
+"""Failures of a night by signature: what failed, whether again, whether it is new.
+
+A signature names the subject (a target, with its planted bug), the detector that objected and the
+kind of its evidence: "raft+M3:linearizability:dirty read". Two failures with one signature are
+taken for one finding; the first run of each is confirmed and, where it can be, shrunk.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.reproduce.replay import load, replay_real, replay_simulated
+from harness.reproduce.shrink import shrink
+from harness.run.observer import Observer
+from harness.run.simulation import judge_fully, simulate, write_folder
+from harness.suite.jobs import Job, JobResult
+from harness.suite.plan import Expected
+from histories.errors import HistoryError
+
+
+@dataclass(kw_only=True)
+class Finding:
+    """All failures of a night with one signature. `status`: new, known, expected, or overdue (its
+    acceptance has ended). `since`: the first night that had it."""
+
+    signature: str
+    subject: str
+    detector: str
+    kind: str
+    results: list[JobResult] = field(default_factory=list)
+    status: str = "new"
+    since: str | None = None
+    reason: str = ""
+    confirmed: str = ""
+    shrunk: str | None = None
+    shrunk_words: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return self.results[0].sentence
+
+    @property
+    def folder(self) -> str | None:
+        return next((r.folder for r in self.results if r.folder), None)
+
+    @property
+    def again(self) -> str:
+        """The command that shows it."""
+        folder = self.shrunk or self.folder
+        return f"antipaxos replay {folder}" if folder else ""
+
+    def to_json(self) -> dict[str, Any]:
+        document = asdict(self)
+        document["results"] = [result.identity for result in self.results]
+        return document | {"sentence": self.sentence, "folder": self.folder, "again": self.again}
+
+
+def signature_of(subject: str, result: JobResult) -> tuple[str, str, str]:
+    """(signature, detector, kind) of a failure."""
+    detector, kind = result.symptoms[0] if result.symptoms else ("verdict", result.outcome)
+    return f"{subject}:{detector}:{kind}", detector, kind
+
+
+def gather(results: Iterable[tuple[Job, JobResult]]) -> list[Finding]:
+    """The findings among some results, in the order of their first failures. What the harness could
+    not do is no finding about the target, but is one all the same."""
+    found: dict[str, Finding] = {}
+    for job, result in results:
+        if result.outcome == "valid":
+            continue
+        subject = job.target + (f"+{job.mutant}" if job.mutant else "")
+        signature, detector, kind = signature_of(subject, result)
+        finding = found.setdefault(
+            signature,
+            Finding(signature=signature, subject=subject, detector=detector, kind=kind),
+        )
+        finding.results.append(result)
+    return list(found.values())
+
+
+def place(
+    finding: Finding, since: str | None, expected: Sequence[Expected], today: datetime.date
+) -> None:
+    """Say whether a finding is new, known since when, or accepted."""
+    finding.since = since
+    accepted = next((e for e in expected if e.signature == finding.signature), None)
+    if accepted is None:
+        finding.status = "new" if since is None else "known"
+    else:
+        finding.status = "expected" if today <= accepted.until else "overdue"
+        finding.reason = f"{accepted.reason} (until {accepted.until})"
+
+
+def confirm(finding: Finding, times: int, store: Path) -> None:
+    """Run the finding's first failure again, and say how often it failed in the same way."""
+    if finding.folder is None or times < 1:
+        return
+    try:
+        recorded = load(finding.folder)
+        if recorded.config.on == "sim":
+            again = replay_simulated(recorded)
+            same = "identical" if again.identical else "another history"
+            finding.confirmed = f"replayed: {again.outcome}, {same}"
+            return
+        result = replay_real(recorded, times, store, Observer())
+        finding.confirmed = f"{result.reproduced} of {times} replays failed in the same way"
+    except (HarnessError, HistoryError) as error:
+        finding.confirmed = f"could not be replayed: {error}"
+
+
+def make_small(finding: Finding, limit_s: float, store: Path) -> None:
+    """Shrink the finding's first failure, where it was simulated."""
+    if finding.folder is None or limit_s <= 0 or finding.detector == "harness":
+        return
+    try:
+        recorded = load(finding.folder)
+        if recorded.config.on != "sim":
+            return
+        result = shrink(recorded.config, recorded.schedule, limit_s=limit_s)
+        run = simulate(*result.smallest, traced=True)
+        judge_fully(run)
+        name = f"shrunk-{Path(finding.folder).name}"
+        finding.shrunk = str(write_folder(run, store, name).path)
+        finding.shrunk_words = f"{result.before.describe()} -> {result.after.describe()}"
+    except (HarnessError, HistoryError) as error:
+        finding.shrunk_words = f"could not be shrunk: {error}"

@@ -1,0 +1,228 @@
+"""One job of a suite: the run of one seed, and what it came to.
+
+Simulated jobs run in the executor's processes and leave a folder only where they fail. Jobs in
+containers run each in a process of its own (`python -m harness.suite.jobs`, a job on its input, its
+result on the output), so that one that goes wrong takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from faults.description import FaultError
+from faults.schedule import Schedule
+from harness.errors import EngineError, HarnessError, StartError
+from harness.run.config import RunConfig
+from harness.run.engine import execute, schedule_for
+from harness.run.simulation import Symptom, simulate_and_judge, symptoms_of, write_folder
+from harness.search.swarm import SweepPlan, draw
+from histories.errors import HistoryError
+
+TRIES: Final = 3
+"""How often a job is tried whose cluster could not be started. A finding is never retried."""
+GRACE_S: Final = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run. `fixed` are flat options of RunConfig; with `swarm` the seed draws the others."""
+
+    cell: str
+    target: str
+    mutant: str | None
+    on: str
+    seed: int
+    swarm: bool
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """The same for the same job, tonight and when the night is resumed."""
+        return f"{self.cell}#{self.seed}"
+
+    def config(self) -> RunConfig:
+        """Without the swarm. Raises UsageError."""
+        return RunConfig.of(
+            target=self.target, mutant=self.mutant, on=self.on, seed=self.seed, **self.fixed
+        )
+
+    def run(self) -> tuple[RunConfig, Schedule]:
+        """The configuration and schedule that this job stands for."""
+        if self.swarm:
+            plan = SweepPlan(protocol=self.target, mutant=self.mutant, fixed=self.fixed)
+            return draw(plan, self.seed)
+        config = self.config()
+        return config, schedule_for(config)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Job:
+        fixed = dict(data["fixed"])
+        if "faults" in fixed:
+            fixed["faults"] = tuple(fixed["faults"])
+        return cls(**{**data, "fixed": fixed})
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a job came to. `outcome`: valid, invalid, unknown, or "error" where the harness could
+    not do it. `symptoms`: (detector, kind) pairs, the most telling first."""
+
+    identity: str
+    cell: str
+    seed: int
+    outcome: str
+    seconds: float
+    symptoms: tuple[tuple[str, str], ...] = ()
+    sentence: str = ""
+    folder: str | None = None
+    operations: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
+    unavailable_ms: float = 0.0
+    simulated_s: float = 0.0
+    tries: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> JobResult:
+        symptoms = tuple((str(d), str(k)) for d, k in data.get("symptoms", ()))
+        return cls(**{**data, "symptoms": symptoms})
+
+
+def run_job(job: Job, store: Path) -> JobResult:
+    """Run a job here. Whatever goes wrong is a result, but for KeyboardInterrupt."""
+    started = time.monotonic()
+    tries = 0
+    try:
+        retrying = Retrying(
+            retry=retry_if_exception_type((EngineError, StartError)),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_exponential(multiplier=1, max=10),
+            reraise=True,
+        )
+        for attempt in retrying:
+            with attempt:
+                tries += 1
+                run = _simulated if job.on == "sim" else _in_containers
+                result = run(job, store, started)
+        return result
+    except (HarnessError, FaultError, HistoryError, OSError) as error:
+        return _failed(job, str(error), started, tries)
+    except Exception as error:  # a bug of the harness must not end the night
+        return _failed(job, f"{type(error).__name__}: {error}", started, tries)
+
+
+def _failed(job: Job, words: str, started: float, tries: int) -> JobResult:
+    return JobResult(
+        identity=job.identity,
+        cell=job.cell,
+        seed=job.seed,
+        outcome="error",
+        seconds=time.monotonic() - started,
+        symptoms=(("harness", words.splitlines()[0][:120]),),
+        sentence=words,
+        tries=max(1, tries),
+    )
+
+
+def _simulated(job: Job, store: Path, started: float) -> JobResult:
+    config, schedule = job.run()
+    run = simulate_and_judge(config, schedule)
+    folder = None
+    if run.outcome != "valid":
+        mutant = f"-{job.mutant}" if job.mutant else ""
+        name = f"{job.target}{mutant}-seed{job.seed}"
+        folder = str(write_folder(run, store, name).path)
+    outcomes = run.stats.outcomes
+    return JobResult(
+        identity=job.identity,
+        cell=job.cell,
+        seed=job.seed,
+        outcome=run.outcome,
+        seconds=time.monotonic() - started,
+        symptoms=tuple((s.detector, s.kind) for s in run.symptoms),
+        sentence=run.sentence if run.outcome != "valid" else "",
+        folder=folder,
+        operations=sum(outcomes.values()),
+        faults=schedule.kinds(),
+        simulated_s=run.simulated_us / 1e6,
+    )
+
+
+def _in_containers(job: Job, store: Path, started: float) -> JobResult:
+    config, schedule = job.run()
+    result = execute(config, store, schedule=schedule)
+    verdict = result.verdict
+    symptoms = symptoms_of(verdict) if verdict.outcome != "valid" else ()
+    if verdict.crashes:
+        symptoms = (Symptom("crash", "a node ended by itself"), *symptoms)
+    longest = verdict.availability.longest
+    return JobResult(
+        identity=job.identity,
+        cell=job.cell,
+        seed=job.seed,
+        outcome=verdict.outcome,
+        seconds=time.monotonic() - started,
+        symptoms=tuple((s.detector, s.kind) for s in symptoms),
+        sentence=verdict.reasons[0] if verdict.reasons else "",
+        folder=str(result.folder.path),
+        operations=sum(result.stats.outcomes.values()),
+        faults=schedule.kinds(),
+        unavailable_ms=0.0 if longest is None else longest.duration_ns / 1e6,
+    )
+
+
+# ------------------------------------------------------------------------------- own process
+
+
+def run_job_apart(job: Job, store: Path, limit_s: float) -> JobResult:
+    """Run a job in a process of its own, for at most `limit_s` seconds; then it is interrupted (it
+    removes its containers), and at last killed (the reaper does)."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.suite.jobs"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is answered by the suite
+    )
+    question = json.dumps({"job": job.to_json(), "store": str(store)})
+    try:
+        out, err = process.communicate(question, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        try:
+            out, err = process.communicate(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+    lines = out.strip().splitlines()
+    try:
+        return JobResult.from_json(json.loads(lines[-1]))
+    except (IndexError, ValueError, TypeError, KeyError):
+        words = err.strip().splitlines()[-1:] or [f"its process ended with {process.returncode}"]
+        return _failed(job, f"the run's process gave no result: {words[0]}", started, 1)
+
+
+def main() -> None:
+    question = json.load(sys.stdin)
+    result = run_job(Job.from_json(question["job"]), Path(question["store"]))
+    print(json.dumps(result.to_json()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Telling other programs: JUnit XML, Prometheus text, GitHub's step summary, a webhook.
+
+Texts from histories are data: control characters are taken out before they reach XML or Markdown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
+
+from harness.suite.findings import Finding
+from harness.suite.jobs import JobResult
+from harness.suite.night import Night
+
+STEP_SUMMARY: Final = "GITHUB_STEP_SUMMARY"
+WEBHOOK_TIMEOUT_S: Final = 10.0
+UNPRINTABLE: Final = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+TEXT_MAX: Final = 4_000
+
+
+def plain(text: str) -> str:
+    """The same text without what XML 1.0 cannot hold, or a terminal would obey."""
+    return UNPRINTABLE.sub("?", text)[:TEXT_MAX]
+
+
+def write_junit(night: Night, findings: list[Finding], path: Path) -> None:
+    """One case per cell; a cell fails with each finding that is not expected, in words, with the
+    evidence and the command that replays it."""
+    suite = TestSuite(f"antipaxos {night.suite.name} {night.name}")
+    for cell in night.suite.cells:
+        results = [r for job, r in night.pairs() if job.cell == cell.label]
+        case = TestCase(cell.label, classname=f"antipaxos.{night.suite.name}")
+        case.time = round(sum(r.seconds for r in results), 3)
+        case.result = _case_result(cell.label, results, findings)
+        suite.add_testcase(case)
+    properties = Properties()
+    properties.add_property(Property("night", night.name))
+    suite.append(properties)
+    document = JUnitXml()
+    document.add_testsuite(suite)
+    document.write(str(path), pretty=True)
+
+
+def _case_result(cell: str, results: list[JobResult], findings: list[Finding]) -> list[Any]:
+    if not results:
+        return [Skipped(plain(f"{cell}: the budget was used up before any run"))]
+    found: list[Any] = []
+    for finding in findings:
+        mine = [r for r in finding.results if r.cell == cell]
+        if not mine or finding.status == "expected":
+            continue
+        made = Error if finding.detector == "harness" else Failure
+        item = made(plain(f"{finding.signature} ({finding.status}, {len(mine)} of {len(results)})"))
+        item.text = plain(_words(finding))
+        found.append(item)
+    return found
+
+
+def _words(finding: Finding) -> str:
+    seeds = ", ".join(str(r.seed) for r in finding.results[:10])
+    lines = [finding.sentence, f"seeds: {seeds}", finding.confirmed, finding.shrunk_words]
+    lines += [f"folder: {finding.folder}" if finding.folder else "", finding.again]
+    return "\n".join(line for line in lines if line)
+
+
+def write_prometheus(night: Night, findings: list[Finding], path: Path) -> None:
+    """For a node exporter's text-file collector."""
+    counts = Counter((job.cell, result.outcome) for job, result in night.pairs())
+    lines = ["# TYPE antipaxos_runs gauge", "# HELP antipaxos_runs Runs of the last night."]
+    for (cell, outcome), count in sorted(counts.items()):
+        lines.append(f'antipaxos_runs{{cell="{_label(cell)}",outcome="{outcome}"}} {count}')
+    lines += ["# TYPE antipaxos_findings gauge", "# HELP antipaxos_findings Findings by status."]
+    for status, count in sorted(Counter(f.status for f in findings).items()):
+        lines.append(f'antipaxos_findings{{status="{status}"}} {count}')
+    lines += ["# TYPE antipaxos_night_seconds gauge"]
+    lines.append(f"antipaxos_night_seconds {night.seconds:.3f}")
+    lines += ["# TYPE antipaxos_night_started_seconds gauge"]
+    lines.append(f"antipaxos_night_started_seconds {night.started_s:.0f}")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _label(text: str) -> str:
+    return plain(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+
+
+def write_step_summary(night: Night, findings: list[Finding]) -> bool:
+    """Append Markdown to the file that GitHub Actions names; whether there was one."""
+    name = os.environ.get(STEP_SUMMARY)
+    if not name:
+        return False
+    lines = [f"## antipaxos {night.suite.name}: {night.name}", "", headline(night, findings), ""]
+    if findings:
+        lines += ["| finding | status | runs | |", "|---|---|---|---|"]
+    for finding in findings:
+        cells = (finding.signature, finding.status, str(len(finding.results)), finding.sentence)
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    with Path(name).open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    return True
+
+
+def _cell(text: str) -> str:
+    escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return escaped.replace("\n", " ").replace("`", "'")[:300]
+
+
+def headline(night: Night, findings: list[Finding]) -> str:
+    """The night in a sentence."""
+    outcomes = Counter(result.outcome for result in night.results.values())
+    counts = ", ".join(
+        f"{outcomes[o]} {o}" for o in ("valid", "invalid", "unknown", "error") if outcomes[o]
+    )
+    statuses = Counter(f.status for f in findings)
+    told = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    skipped = f"; {len(night.skipped)} skipped" if night.skipped else ""
+    return f"{len(night.results)} runs: {counts or 'none'}{skipped}; findings: {told or 'none'}"
+
+
+def post_webhook(night: Night, findings: list[Finding], url: str) -> str | None:
+    """Post a short JSON text; None, or why it could not be."""
+    new = [f.signature for f in findings if f.status in ("new", "overdue")]
+    text = f"antipaxos {night.suite.name} {night.name}: {headline(night, findings)}"
+    document = {"text": text, "night": night.name, "new": new}
+    request = urllib.request.Request(
+        url,
+        data=json.dumps(document).encode(),
+        headers={"Content-Type": "application/json"},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_S):
+            return None
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return f"the webhook was not told: {error}"
