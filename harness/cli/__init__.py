@@ -82,6 +82,11 @@ COMMANDS: Final = {
         "mutants",
         "Plant every known bug of PROTOCOLS (default: all), and count the runs until each is seen.",
     ),
+    "suite": Where(
+        "suite",
+        "suite_command",
+        "Run the suite in FILE: many runs within a budget, and one page in the morning.",
+    ),
     "failover": Where(
         "failover",
         "failover_command",

@@ -2,7 +2,7 @@
 
     STORE/.lock                   held while a suite works in this store
     STORE/NIGHT/plan.json         what was to be run, with tonight's fresh seeds
-    STORE/NIGHT/results.jsonl     one line per job that is done, flushed: `--resume` goes on after it
+    STORE/NIGHT/results.jsonl     one line per finished job, flushed: `--resume` goes on from it
     STORE/NIGHT/runs/             the folders of runs
     STORE/NIGHT/summary.json      the findings and the figures, at the end
     STORE/corpus/                 failures of earlier nights, which are run first

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from harness.suite.findings import Finding
 from harness.suite.jobs import JobResult
@@ -41,9 +41,7 @@ def write_junit(night: Night, findings: list[Finding], path: Path) -> None:
         case.time = round(sum(r.seconds for r in results), 3)
         case.result = _case_result(cell.label, results, findings)
         suite.add_testcase(case)
-    properties = Properties()
-    properties.add_property(Property("night", night.name))
-    suite.append(properties)
+    suite.add_property("night", night.name)
     document = JUnitXml()
     document.add_testsuite(suite)
     document.write(str(path), pretty=True)

@@ -22,6 +22,21 @@ from harness.suite.jobs import Job
 from harness.targets import settings_of, target_named
 
 SWARM: Final = "swarm"
+CELL_KEYS: Final = (
+    "name",
+    "on",
+    "targets",
+    "workloads",
+    "faults",
+    "nodes",
+    "mutants",
+    "seeds",
+    "fresh",
+    "time",
+    "rate",
+    "budget",
+    "settings",
+)
 FRESH_MAX: Final = 10_000_000
 UNITS: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
 SIZES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}

@@ -1,0 +1,198 @@
+"""`antipaxos suite`: a night of runs from a file, and what it came to."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from harness.errors import UsageError
+from harness.report.text import STYLES
+from harness.suite.index import Index
+from harness.suite.jobs import JobResult
+from harness.suite.morning import Morning, finish
+from harness.suite.night import Night, begin, carry_out, estimate, locked, new_name, resume
+from harness.suite.plan import Suite, example, read_suite
+
+EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
+TELL_EVERY_S = 60.0
+REFRESH_PER_S = 2
+
+
+@click.command(name="suite")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--init", is_flag=True, help="Write a commented example to FILE (nightly.toml).")
+@click.option("--dry-run", is_flag=True, help="Print the plan and how long it will take.")
+@click.option("--resume", "go_on", is_flag=True, help="Go on with the night that was interrupted.")
+@click.option("--night", default=None, help="The night's name, such as a commit.  [default: date]")
+@click.option("--rebuild", is_flag=True, help="Make the index again from the nights' folders.")
+@click.option("--dask", "address", default=None, help="A Dask scheduler to spread simulations on.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def suite_command(
+    *,
+    file: Path | None,
+    init: bool,
+    dry_run: bool,
+    go_on: bool,
+    night: str | None,
+    rebuild: bool,
+    address: str | None,
+    as_json: bool,
+) -> int:
+    """Run the suite in FILE: many runs within a budget, and one page in the morning.
+
+    Ctrl-C ends the night early; --resume goes on with it.
+
+    Exit codes: 0 no finding (or only accepted ones), 1 findings, 2 something was left undecided.
+    """
+    path = file or Path("nightly.toml")
+    if init:
+        return _init(path)
+    suite = read_suite(path)
+    console = Console(stderr=as_json, highlight=False)
+    if dry_run:
+        return _dry_run(suite, console)
+    if rebuild:
+        console.print(f"{Index(suite.store).rebuild()} nights in the index")
+        return 0
+    with locked(suite.store):
+        running = resume(suite) if go_on else begin(suite, _name(suite, night))
+        with _Display(console, running) as display:
+            _carry_out(running, display, address)
+        morning = finish(running, lambda text: console.print(f"{text} ...", style="dim"))
+    if as_json:
+        click.echo(json.dumps(morning.summary | {"folder": str(running.folder)}))
+    else:
+        show(running, morning, console)
+    return EXIT_CODES[morning.outcome]
+
+
+def _carry_out(running: Night, display: _Display, address: str | None) -> None:
+    if address is None:
+        carry_out(running, display.watch)
+        return
+    from harness.search.executors.dask import DaskExecutor  # noqa: PLC0415 (an extra)
+
+    executor = DaskExecutor(address)
+    try:
+        carry_out(running, display.watch, executor=executor)
+    finally:
+        executor.close()
+
+
+def _name(suite: Suite, night: str | None) -> str:
+    if night is None:
+        return new_name(datetime.datetime.now(tz=datetime.UTC), suite.store)
+    if not night or "/" in night or night.startswith("."):
+        raise UsageError(f"{night!r} cannot name a night: use a plain file name")
+    if (suite.store / night).exists():
+        raise UsageError(f"there was a night {night!r} already", remedy="--resume goes on with it")
+    return night
+
+
+def _init(path: Path) -> int:
+    if path.exists():
+        raise UsageError(f"{path} is there already", remedy="name another file")
+    path.write_text(example(), encoding="utf-8")
+    click.echo(f"{path} is written; try: antipaxos suite {path} --dry-run")
+    return 0
+
+
+def _dry_run(suite: Suite, console: Console) -> int:
+    jobs = list(suite.jobs_of("tonight"))
+    planned = Counter(job.cell for job in jobs)
+    table = Table(box=None)
+    for name in ("cell", "runs", "chaos each", "budget"):
+        table.add_column(name, justify="left" if name == "cell" else "right")
+    for cell in suite.cells:
+        budget = f"{cell.budget_us / 60e6:g} min" if cell.budget_us else "-"
+        table.add_row(cell.label, str(planned[cell.label]), f"{cell.time_us / 1e6:g} s", budget)
+    console.print(table)
+    found = estimate(suite, jobs)
+    limit = f", at most {found['budget_s'] / 60:g} min" if found["budget_s"] else ""
+    console.print(f"{found['jobs']} runs, about {found['seconds'] / 60:.1f} min{limit}")
+    return 0
+
+
+class _Display:
+    """A table that renews itself on a terminal; on anything else a line now and then."""
+
+    def __init__(self, console: Console, night: Night) -> None:
+        self._console = console
+        self._night = night
+        self._live: Live | None = None
+        self._told = time.monotonic()
+
+    def __enter__(self) -> _Display:
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self._table,
+                console=self._console,
+                refresh_per_second=REFRESH_PER_S,
+                transient=True,
+            )
+            self._live.start()
+        else:
+            left = len(self._night.left)
+            self._console.print(f"{self._night.name}: {left} runs to do in {self._night.folder}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def watch(self, result: JobResult) -> None:
+        if result.outcome != "valid":
+            line = Text.assemble(
+                (result.outcome, STYLES.get(result.outcome, "bold yellow")),
+                f" {result.cell} seed {result.seed}: {result.sentence.splitlines()[0][:150]}"
+                if result.sentence
+                else f" {result.cell} seed {result.seed}",
+            )
+            self._console.print(line, soft_wrap=True)
+        if self._live is None and time.monotonic() - self._told > TELL_EVERY_S:
+            self._told = time.monotonic()
+            done, all_of_it = len(self._night.results), len(self._night.jobs)
+            self._console.print(f"{done} of {all_of_it} runs done", style="dim")
+
+    def _table(self) -> Table:
+        planned = Counter(job.cell for job in self._night.jobs)
+        done = Counter((r.cell, r.outcome) for r in self._night.results.values())
+        table = Table(box=None)
+        for name in ("cell", "done", "of", "valid", "invalid", "unknown", "error"):
+            table.add_column(name, justify="left" if name == "cell" else "right")
+        for cell in self._night.suite.cells:
+            counts = [done[cell.label, o] for o in ("valid", "invalid", "unknown", "error")]
+            numbers = [sum(counts), planned[cell.label], *counts]
+            table.add_row(cell.label, *(str(n) if n else "-" for n in numbers))
+        return table
+
+
+def show(night: Night, morning: Morning, console: Console) -> None:
+    """The morning, in the terminal."""
+    for finding in morning.findings:
+        since = f" since {finding.since}" if finding.since else ""
+        style = "dim" if finding.status == "expected" else STYLES["invalid"]
+        console.print(Text(f"{finding.status}{since}: {finding.signature}", style=style))
+        for words in (finding.sentence, finding.reason, finding.confirmed, finding.shrunk_words):
+            if words:
+                console.print(Text(f"  {words.splitlines()[0][:300]}"), soft_wrap=True)
+        if finding.again:
+            console.print(Text(f"  {finding.again}"), soft_wrap=True)
+    for gone in morning.gone:
+        console.print(Text(f"gone: {gone['signature']} (last in {gone['last']})"))
+    for problem in morning.problems:
+        console.print(Text(f"note: {problem}"))
+    console.print(Text(morning.summary["headline"], style=STYLES[morning.outcome]))
+    if night.interrupted:
+        console.print("interrupted; antipaxos suite --resume goes on")
+    console.print(Text(f"page: {night.folder / 'night.html'}"), soft_wrap=True)
+    console.print(Text(f"all nights: {night.suite.store / 'nights.html'}"), soft_wrap=True)

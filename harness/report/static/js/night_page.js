@@ -1,0 +1,52 @@
+// The page of a night of a suite.
+(() => {
+  'use strict';
+  const A = (globalThis.antipaxos ??= {});
+  const night = JSON.parse(A.byId('bundle').textContent);
+
+  A.byId('title-host').append(`${night.suite}: ${night.night}`);
+  A.byId('summary-host').append(
+    A.el('p', {}, A.verdictBadge(night.outcome), ` ${night.headline}`),
+    A.el('p', {}, `${A.duration(night.seconds * 1e6)}, ${A.count(night.operations)} operations, ${A.count(night.simulated_seeds_per_hour)} simulated seeds an hour${night.interrupted ? '; interrupted' : ''}`));
+
+  const link = (row) => (row.page ? A.el('a', { href: row.page }, 'page') : '');
+  A.table(A.byId('findings-host'), [
+    { name: 'status', text: (f) => f.status },
+    { name: 'finding', text: (f) => f.signature },
+    { name: 'what', text: (f) => f.sentence },
+    { name: 'runs', text: (f) => String(f.results.length), numeric: true },
+    { name: 'since', text: (f) => f.since ?? 'tonight' },
+    { name: 'confirmed', text: (f) => f.confirmed },
+    { name: 'shrunk', text: (f) => f.shrunk_words },
+    { name: 'show it again', text: (f) => f.again },
+    { name: '', node: link, text: () => '' },
+  ], { rows: night.findings });
+  if (!night.findings.length) A.byId('findings-host').append(A.el('p', {}, 'No run failed.'));
+
+  const gone = A.byId('gone-host');
+  if (night.gone.length) A.table(gone, [{ name: 'finding', text: (g) => g.signature }, { name: 'last night', text: (g) => g.last }], { rows: night.gone });
+  else gone.append(A.el('p', {}, 'Nothing.'));
+
+  const of = (name) => ({ name, text: (c) => String(c.outcomes[name] ?? 0), numeric: true });
+  A.table(A.byId('cells-host'), [
+    { name: 'cell', text: (c) => c.cell },
+    { name: 'runs', text: (c) => `${c.runs} of ${c.planned}`, numeric: true },
+    ...['valid', 'invalid', 'unknown', 'error'].map(of),
+    { name: 'operations', text: (c) => A.count(c.operations), numeric: true },
+    { name: 'time', text: (c) => A.duration(c.seconds * 1e6), numeric: true },
+    { name: 'longest unavailability', text: (c) => (c.unavailable_ms_max === null ? '–' : A.duration(c.unavailable_ms_max * 1000)), numeric: true },
+  ], { rows: night.cells });
+
+  A.table(A.byId('faults-host'), [
+    { name: 'kind', text: (f) => f[0] },
+    { name: 'injected', text: (f) => A.count(f[1]), numeric: true },
+  ], { rows: Object.entries(night.faults) });
+
+  A.table(A.byId('failed-host'), [
+    { name: 'outcome', text: (r) => r.outcome },
+    { name: 'cell', text: (r) => r.cell },
+    { name: 'seed', text: (r) => String(r.seed), numeric: true },
+    { name: 'what', text: (r) => r.sentence },
+    { name: '', node: link, text: () => '' },
+  ], { rows: night.failed });
+})();

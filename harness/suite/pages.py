@@ -1,0 +1,61 @@
+"""The page of a night, and the page over the nights, from the report's own parts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from harness.report.page import PARTS, STYLES, render
+from harness.suite.index import Index
+from harness.suite.night import Night
+
+
+def write_night_page(night: Night, summary: dict[str, Any], path: Path) -> None:
+    """`night.html`: what ran, what failed, whether it is new, and what shows it again."""
+    linked = [_linked(finding, path.parent) for finding in summary["findings"]]
+    results = [
+        {
+            "cell": result.cell,
+            "seed": result.seed,
+            "outcome": result.outcome,
+            "seconds": result.seconds,
+            "sentence": result.sentence,
+            "page": _page_of(result.folder, path.parent),
+        }
+        for _, result in night.pairs()
+        if result.outcome != "valid"
+    ]
+    data = summary | {"findings": linked, "failed": results}
+    text = render(
+        "night.html",
+        title=f"{summary['outcome']}: {summary['suite']} {summary['night']}",
+        scripts=(*PARTS, "js/night_page.js"),
+        styles=STYLES,
+        data=data,
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def write_nights_page(index: Index, path: Path) -> None:
+    """`nights.html`: one row per night and one per finding."""
+    text = render(
+        "nights.html",
+        title="Nights",
+        scripts=(*PARTS, "js/nights_page.js"),
+        styles=STYLES,
+        data={"nights": index.nights(), "findings": index.findings()},
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _linked(finding: dict[str, Any], base: Path) -> dict[str, Any]:
+    folder = finding.get("shrunk") or finding.get("folder")
+    return finding | {"page": _page_of(folder, base)}
+
+
+def _page_of(folder: str | None, base: Path) -> str | None:
+    """The address of a run's page, relative to the night's folder; None where there is none."""
+    if folder is None or not (Path(folder) / "report.html").exists():
+        return None
+    return os.path.relpath(Path(folder) / "report.html", base)
