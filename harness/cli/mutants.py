@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
-from harness.search.executors import local_executor
+from harness.search.executors import executor_for
 from harness.search.mutation import (
     DETECTORS,
     STARTS,
@@ -37,6 +37,7 @@ from node_image.mutants import MUTANTS
 @click.option("--from", "first", type=int, default=0, show_default=True, help="The first seed.")
 @click.option("--mutant", "only", multiple=True, help="Only this planted bug; repeatable.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes (simulator only).")
+@click.option("--dask", "address", default=None, help="A Dask scheduler, for the trials.")
 @click.option("--on", default="sim", show_default=True, help=f"{' or '.join(RUNTIMES)}.")
 @click.option(
     "--store",
@@ -55,6 +56,7 @@ def mutants(
     first: int,
     only: tuple[str, ...],
     jobs: int,
+    address: str | None,
     on: str,
     store: Path,
     markdown: bool,
@@ -78,15 +80,17 @@ def mutants(
         if on == "sim"
         else DockerTrials(store, lambda text: progress.print(text, style="dim"))
     )
-    executor = local_executor(jobs if on == "sim" else 1)
+    if address is not None and on != "sim":
+        raise UsageError("--dask is for simulated trials", remedy="leave out --on docker")
     done: list[Trial] = []
     started = time.monotonic()
-    try:
-        for one in run_trials(work, executor=executor, trial=trial):
-            done.append(one)
-            progress.print(_line(one, len(done), len(work)), markup=False)
-    except KeyboardInterrupt:
-        progress.print("interrupted: what was found so far", style="yellow")
+    with executor_for(jobs if on == "sim" else 1, address) as executor:
+        try:
+            for one in run_trials(work, executor=executor, trial=trial):
+                done.append(one)
+                progress.print(_line(one, len(done), len(work)), markup=False)
+        except KeyboardInterrupt:
+            progress.print("interrupted: what was found so far", style="yellow")
     scores = by_mutant(done)
     if as_json:
         click.echo(json.dumps({"seeds": seeds, "scores": [score.to_json() for score in scores]}))

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from harness.errors import UsageError
 from harness.report.text import STYLES
+from harness.search.executors import executor_for
 from harness.suite.index import Index
 from harness.suite.jobs import JobResult
 from harness.suite.morning import Morning, finish
@@ -76,16 +77,8 @@ def suite_command(
 
 
 def _carry_out(running: Night, display: _Display, address: str | None) -> None:
-    if address is None:
-        carry_out(running, display.watch)
-        return
-    from harness.search.executors.dask import DaskExecutor  # noqa: PLC0415 (an extra)
-
-    executor = DaskExecutor(address)
-    try:
+    with executor_for(running.suite.jobs, address) as executor:
         carry_out(running, display.watch, executor=executor)
-    finally:
-        executor.close()
 
 
 def _name(suite: Suite, night: str | None) -> str:
@@ -169,10 +162,10 @@ class _Display:
         table = Table(box=None)
         for name in ("cell", "done", "of", "valid", "invalid", "unknown", "error"):
             table.add_column(name, justify="left" if name == "cell" else "right")
-        for cell in self._night.suite.cells:
-            counts = [done[cell.label, o] for o in ("valid", "invalid", "unknown", "error")]
-            numbers = [sum(counts), planned[cell.label], *counts]
-            table.add_row(cell.label, *(str(n) if n else "-" for n in numbers))
+        for cell in self._night.cells:
+            counts = [done[cell, o] for o in ("valid", "invalid", "unknown", "error")]
+            numbers = [sum(counts), planned[cell], *counts]
+            table.add_row(cell, *(str(n) if n else "-" for n in numbers))
         return table
 
 

@@ -17,6 +17,7 @@ from harness.cli.summary import STYLES, add_reports
 from harness.errors import UsageError
 from harness.run.config import HEALS
 from harness.search.coverage import REACHED
+from harness.search.executors import executor_for
 from harness.search.swarm import MIX, SweepPlan
 from harness.search.sweep import SeedResult, SweepResult, sweep
 from harness.targets import settings_of
@@ -32,6 +33,7 @@ SEEDS_SHOWN = 8
 @click.option("--seeds", type=int, default=1000, show_default=True, help="How many.")
 @click.option("--from", "first", type=int, default=0, show_default=True, help="The first seed.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes to use.")
+@click.option("--dask", "address", default=None, help="A Dask scheduler: its workers do the seeds.")
 @click.option("--mutant", default=None, help="Plant this bug in every node (M1, B5, ...).")
 @click.option(
     "--time",
@@ -81,6 +83,7 @@ def sweep_command(
     seeds: int,
     first: int,
     jobs: int,
+    address: str | None,
     mutant: str | None,
     stop_at_first: bool,
     settings: tuple[tuple[str, Any], ...],
@@ -110,11 +113,11 @@ def sweep_command(
         fixed["settings"] = settings_of(protocol, dict(settings))
     plan = SweepPlan(protocol=protocol, mutant=mutant, fixed=fixed)
     console = Console(stderr=as_json, highlight=False)
-    with Bar(console, seeds, verbose=verbose) as bar:
+    with executor_for(jobs, address) as executor, Bar(console, seeds, verbose=verbose) as bar:
         result = sweep(
             plan,
             range(first, first + seeds),
-            jobs=jobs,
+            executor=executor,
             stop_at_first=stop_at_first,
             store=store if keep else None,
             keep=keep,

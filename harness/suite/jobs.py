@@ -21,6 +21,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from faults.description import FaultError
 from faults.schedule import Schedule
 from harness.errors import EngineError, HarnessError, StartError
+from harness.reproduce.replay import load
 from harness.run.config import RunConfig
 from harness.run.engine import execute, schedule_for
 from harness.run.simulation import Symptom, simulate_and_judge, symptoms_of, write_folder
@@ -43,6 +44,8 @@ class Job:
     seed: int
     swarm: bool
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    recorded: str | None = None
+    """The folder of an earlier failure that is run again, in place of a configuration."""
 
     @property
     def identity(self) -> str:
@@ -57,6 +60,9 @@ class Job:
 
     def run(self) -> tuple[RunConfig, Schedule]:
         """The configuration and schedule that this job stands for."""
+        if self.recorded is not None:
+            earlier = load(self.recorded)
+            return earlier.config, earlier.schedule
         if self.swarm:
             plan = SweepPlan(protocol=self.target, mutant=self.mutant, fixed=self.fixed)
             return draw(plan, self.seed)

@@ -13,7 +13,7 @@ from typing import Any
 from harness.suite.findings import Finding, confirm, gather, make_small, place
 from harness.suite.index import SUMMARY, Index
 from harness.suite.keep import tidy
-from harness.suite.night import RUNS, Night
+from harness.suite.night import RUNS, Night, add_to_corpus
 from harness.suite.outputs import (
     headline,
     post_webhook,
@@ -49,6 +49,9 @@ def finish(night: Night, say: Callable[[str], None]) -> Morning:
             say(f"confirming {finding.signature}")
             confirm(finding, suite.confirm, night.folder / RUNS)
             make_small(finding, suite.shrink_us / 1e6, night.folder / RUNS)
+            folder = finding.shrunk or finding.folder
+            if folder is not None and finding.detector != "harness":
+                add_to_corpus(suite.store, Path(folder), finding.signature)
     subjects = {job.target + (f"+{job.mutant}" if job.mutant else "") for job, _ in night.pairs()}
     gone = index.gone(night.name, {f.signature for f in findings}, subjects)
     summary = summary_of(night, findings, gone)
@@ -101,7 +104,7 @@ def summary_of(night: Night, findings: list[Finding], gone: list[dict[str, Any]]
         "faults": dict(sorted(faults.items())),
         "simulated_seeds_per_hour": round(len(simulated) * 3600 / seconds, 1),
         "busy_seconds": round(sum(r.seconds for r in night.results.values()), 3),
-        "cells": [_cell(night, cell.label) for cell in night.suite.cells],
+        "cells": [_cell(night, cell) for cell in night.cells],
         "findings": [finding.to_json() for finding in findings],
         "gone": gone,
     }

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import datetime
 import fcntl
+import hashlib
 import json
 import queue
+import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import HarnessError, UsageError
+from harness.reproduce.replay import load
 from harness.search.executors import Executor, local_executor
 from harness.suite.index import RESULTS, lines_of
 from harness.suite.jobs import Job, JobResult, run_job, run_job_apart
@@ -35,6 +39,7 @@ from harness.suite.plan import Suite
 RUNS: Final = "runs"
 PLAN: Final = "plan.json"
 LOCK: Final = ".lock"
+CORPUS: Final = "corpus"
 OVERHEAD_S: Final = 120.0
 """Beyond the chaos, a run in containers may take so long: starting, the last round, judging."""
 
@@ -56,6 +61,11 @@ class Night:
     def pairs(self) -> list[tuple[Job, JobResult]]:
         """The jobs that are done, with their results, in the order of the plan."""
         return [(j, self.results[j.identity]) for j in self.jobs if j.identity in self.results]
+
+    @property
+    def cells(self) -> list[str]:
+        """The rows of the result: the corpus first, then those of the plan."""
+        return list(dict.fromkeys(job.cell for job in self.jobs))
 
     @property
     def left(self) -> list[Job]:
@@ -95,12 +105,48 @@ def locked(store: Path) -> Iterator[None]:
 def begin(suite: Suite, name: str) -> Night:
     """A new night: its folder and its plan."""
     folder = suite.store / name
-    jobs = list(suite.jobs_of(name))
+    jobs = [*corpus_jobs(suite.store), *suite.jobs_of(name)]
     (folder / RUNS).mkdir(parents=True)
     plan = {"suite": suite.name, "night": name, "jobs": [job.to_json() for job in jobs]}
     (folder / PLAN).write_text(json.dumps(plan) + "\n", encoding="utf-8")
     (folder / RESULTS).touch()
     return Night(suite, name, folder, jobs)
+
+
+def corpus_jobs(store: Path) -> list[Job]:
+    """The failures of earlier nights, which are run again before anything else. What can no longer
+    be read is left out."""
+    jobs = []
+    for path in sorted((store / CORPUS).glob("*")):
+        try:
+            config = load(path).config
+        except HarnessError:
+            continue
+        jobs.append(
+            Job(
+                cell=f"corpus / {path.name}",
+                target=config.target,
+                mutant=config.cluster.mutant,
+                on=config.on,
+                seed=config.seed,
+                swarm=False,
+                recorded=str(path),
+            )
+        )
+    return jobs
+
+
+def add_to_corpus(store: Path, folder: Path, signature: str) -> None:
+    """Keep what a failure needs to be run again: its configuration, schedule and verdict."""
+    readable = re.sub(r"[^A-Za-z0-9.+-]+", "-", signature)[:60].strip("-")
+    name = f"{readable}-{hashlib.sha256(signature.encode()).hexdigest()[:8]}"
+    target = store / CORPUS / name
+    if target.exists():
+        return
+    target.mkdir(parents=True)
+    for name in ("run.json", "schedule.json", "verdict.json"):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, target / name)
 
 
 def resume(suite: Suite) -> Night:

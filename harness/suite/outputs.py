@@ -35,11 +35,11 @@ def write_junit(night: Night, findings: list[Finding], path: Path) -> None:
     """One case per cell; a cell fails with each finding that is not expected, in words, with the
     evidence and the command that replays it."""
     suite = TestSuite(f"antipaxos {night.suite.name} {night.name}")
-    for cell in night.suite.cells:
-        results = [r for job, r in night.pairs() if job.cell == cell.label]
-        case = TestCase(cell.label, classname=f"antipaxos.{night.suite.name}")
+    for cell in night.cells:
+        results = [r for job, r in night.pairs() if job.cell == cell]
+        case = TestCase(cell, classname=f"antipaxos.{night.suite.name}")
         case.time = round(sum(r.seconds for r in results), 3)
-        case.result = _case_result(cell.label, results, findings)
+        case.result = _case_result(cell, results, findings)
         suite.add_testcase(case)
     suite.add_property("night", night.name)
     document = JUnitXml()

@@ -16,6 +16,9 @@ An executor has one method, `map(work, items)`: it applies `work` to each item a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from harness.search.executors.interface import Executor, Outcome
 from harness.search.executors.local import InProcess
 from harness.search.executors.processes import Processes
@@ -26,4 +29,20 @@ def local_executor(jobs: int) -> Executor:
     return InProcess() if jobs <= 1 else Processes(jobs)
 
 
-__all__ = ["Executor", "InProcess", "Outcome", "Processes", "local_executor"]
+@contextmanager
+def executor_for(jobs: int, dask: str | None) -> Iterator[Executor]:
+    """The executor that a command was asked for: `jobs` processes here, or the workers of the Dask
+    scheduler at this address. Raises HarnessError where that cannot be used."""
+    if dask is None:
+        yield local_executor(jobs)
+        return
+    from harness.search.executors.dask import DaskExecutor  # noqa: PLC0415 (an extra)
+
+    executor = DaskExecutor(dask)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+__all__ = ["Executor", "InProcess", "Outcome", "Processes", "executor_for", "local_executor"]

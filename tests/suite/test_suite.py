@@ -1,0 +1,343 @@
+"""Suites: files that are refused, nights that are run, resumed, told and tidied, all simulated."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli.suite import suite_command
+from harness.errors import UsageError
+from harness.suite.findings import Finding, gather, place
+from harness.suite.index import Index
+from harness.suite.jobs import Job, JobResult, run_job, run_job_apart
+from harness.suite.keep import compress, tidy
+from harness.suite.morning import finish
+from harness.suite.night import Night, begin, carry_out, locked, new_name, resume
+from harness.suite.outputs import plain
+from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_suite
+from histories.folder import RunFolder
+
+MANY = f"seeds = {list(range(24))}"
+    "seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23]"
+)
+SMALL = f"""
+[suite]
+name = "small"
+store = "nights"
+[[cells]]
+name = "correct"
+targets = ["raft"]
+seeds = [1, 2]
+time = "1s"
+[[cells]]
+name = "planted"
+targets = ["multi-paxos"]
+mutants = ["M3", "B6"]
+{MANY}
+time = "4s"
+[findings]
+shrink = "500ms"
+[tell]
+junit = "junit.xml"
+prometheus = "metrics.prom"
+"""
+
+
+def suite(tmp_path: Path, text: str = SMALL) -> Suite:
+    path = tmp_path / "nightly.toml"
+    path.write_text(text)
+    return read_suite(path)
+
+
+def run_night(one: Suite, name: str) -> tuple[Night, Any]:
+    night = begin(one, name)
+    carry_out(night)
+    return night, finish(night, lambda _: None)
+
+
+def test_the_example_is_a_suite_as_it_stands(tmp_path: Path) -> None:
+    one = suite(tmp_path, example())
+    jobs = list(one.jobs_of("2026-01-01"))
+    assert {job.on for job in jobs} == {"sim", "docker"}
+    assert len({job.identity for job in jobs}) == len(jobs)
+    assert [job.cell for job in jobs[:3]] != [jobs[0].cell] * 3  # cells take turns
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("store", "stroe"), r"line 4: \[suite\] has no 'stroe'"),
+        (('"raft"', '"rift"'), r"line 7: .*no target 'rift'.*there are"),
+        (('"M3"', '"Z9"'), "Z9"),
+        (('time = "1s"', 'time = "soon"'), "line 9: time = 'soon' is no duration"),
+        (("seeds = [1, 2]", 'seeds = ["one"]'), "line 8: seeds must be whole numbers"),
+        (("seeds = [1, 2]", ""), "neither seeds nor fresh"),
+        (('targets = ["raft"]', ""), "a cell needs targets"),
+        (("[tell]", '[[expected]]\nsignature = "x"\nreason = "y"\n[tell]'), "a date: until"),
+        (('name = "correct"', 'on = "moon"'), "no runtime 'moon'; there are docker, sim"),
+        (('name = "correct"', 'faults = ["flood"]'), "no fault 'flood'"),
+        (("[suite]", "[suite"), "nightly.toml"),
+        (('name = "small"', "jobs = 0"), "jobs must be a whole number, 1 to 256"),
+        (('name = "correct"', 'on = "docker"\nfaults = ["swarm"]'), "the swarm's mix is for"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_line_and_the_choices(
+    tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    with pytest.raises(BadSuite, match=words) as caught:
+        suite(tmp_path, SMALL.replace(*change, 1))
+    assert caught.value.exit_code == 64
+
+
+def test_fresh_seeds_are_of_the_night_and_nobody_elses(tmp_path: Path) -> None:
+    one = suite(tmp_path, SMALL.replace("seeds = [1, 2]", "seeds = [1]\nfresh = 5"))
+    cell = one.cells[0]
+    first, again, other = (one.seeds_of(cell, night) for night in ("a", "a", "b"))
+    assert first == again and len(first) == 6 and first[0] == 1
+    assert not set(first[1:]) & set(other[1:])
+
+
+def test_two_planted_bugs_are_found_shrunk_told_apart_and_known_on_the_second_night(
+    tmp_path: Path,
+) -> None:
+    one = suite(tmp_path)
+    _, first = run_night(one, "2026-01-01")
+    assert first.outcome == "invalid"
+    assert {f.subject for f in first.findings} >= {"multi-paxos+M3", "multi-paxos+B6"}
+    for finding in first.findings:
+        assert finding.status == "new" and finding.confirmed == "replayed: invalid, identical"
+        assert finding.shrunk and (Path(finding.shrunk) / "verdict.json").is_file()
+    night, second = run_night(one, "2026-01-02")
+    assert {(f.signature, f.status, f.since) for f in second.findings} >= {
+        (f.signature, "known", "2026-01-01") for f in first.findings
+    }
+    assert night.jobs[0].cell.startswith("corpus / ")  # earlier failures run first
+    assert (night.folder / "night.html").is_file() and (one.store / "nights.html").is_file()
+    cases = list(ET.parse(night.folder / "junit.xml").iter("testcase"))
+    assert len(cases) == len(night.cells)
+    failed = [case for case in cases if case.find("failure") is not None]
+    assert failed and "antipaxos replay" in str(failed[0].find("failure").text)  # type: ignore[union-attr]
+    metrics = (night.folder / "metrics.prom").read_text()
+    assert 'antipaxos_findings{status="known"}' in metrics
+
+
+def test_what_is_gone_is_said_where_its_subject_was_tested(tmp_path: Path) -> None:
+    one = suite(tmp_path)
+    run_night(one, "2026-01-01")
+    quiet = SMALL.replace(MANY, "fresh = 1").replace("4s", "100ms")
+    less = suite(tmp_path, quiet)
+    for path in (one.store / "corpus").glob("*/*"):
+        path.unlink()
+    _, second = run_night(less, "2026-01-02")
+    assert {g["signature"].split(":")[0] for g in second.gone} == {
+        "multi-paxos+M3",
+        "multi-paxos+B6",
+    }
+
+
+def test_an_interrupted_night_goes_on_where_it_was(tmp_path: Path) -> None:
+    one = suite(tmp_path)
+    night = begin(one, "2026-01-01")
+
+    def stop(_: JobResult) -> None:
+        if len(night.results) == 4:
+            raise KeyboardInterrupt
+
+    carry_out(night, stop)
+    assert night.interrupted and finish(night, lambda _: None).outcome != "valid"
+    again = resume(one)
+    assert again.name == "2026-01-01" and len(again.results) >= 4
+    before = set(again.results)
+    carry_out(again)
+    assert not again.left and before < set(again.results)
+    finish(again, lambda _: None)
+    with pytest.raises(UsageError, match="no night"):
+        resume(one)
+
+
+def test_a_torn_last_result_is_run_again(tmp_path: Path) -> None:
+    one = suite(tmp_path)
+    night = begin(one, "2026-01-01")
+    carry_out(night)
+    path = night.folder / "results.jsonl"
+    text = path.read_text()
+    path.write_text(text[:-20])
+    assert len(resume(one).left) == 1
+
+
+def test_the_budget_skips_what_does_not_fit(tmp_path: Path) -> None:
+    one = suite(tmp_path, SMALL.replace('name = "small"', 'name = "small"\nbudget = "1us"'))
+    night = begin(one, "2026-01-01")
+    carry_out(night)
+    morning = finish(night, lambda _: None)
+    assert len(night.skipped) == len(night.jobs) and morning.outcome == "unknown"
+    assert "skipped" in (night.folder / "junit.xml").read_text()
+
+
+def test_two_suites_do_not_share_a_store(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path),
+        pytest.raises(UsageError, match="another suite works in"),
+        locked(tmp_path),
+    ):
+        pass
+    with locked(tmp_path):
+        """The lock is free again."""
+
+
+def finding(signature: str = "raft:liveness:x") -> Finding:
+    return Finding(signature=signature, subject="raft", detector="liveness", kind="x")
+
+
+def test_accepted_failures_have_a_date_at_which_that_ends() -> None:
+    accepted = [Expected(signature="raft:liveness:x", reason="r", until=datetime.date(2026, 1, 2))]
+    for day, status in ((2, "expected"), (3, "overdue")):
+        one = finding()
+        place(one, "2025-12-01", accepted, datetime.date(2026, 1, day))
+        assert one.status == status and "until 2026-01-02" in one.reason
+    other = finding("raft:agreement:y")
+    place(other, None, accepted, datetime.date(2026, 1, 1))
+    assert other.status == "new"
+
+
+def job(**changes: Any) -> Job:
+    settings: dict[str, Any] = {
+        "cell": "c",
+        "target": "raft",
+        "mutant": None,
+        "on": "sim",
+        "seed": 1,
+        "swarm": False,
+        "fixed": {"time_us": 500_000, "nodes": 3},
+    }
+    return Job(**(settings | changes))
+
+
+def test_a_job_may_run_in_a_process_of_its_own(tmp_path: Path) -> None:
+    here, apart = run_job(job(), tmp_path), run_job_apart(job(), tmp_path, 60)
+    assert here.outcome == apart.outcome == "valid"
+    assert (here.operations, here.simulated_s) == (apart.operations, apart.simulated_s)
+    assert Job.from_json(json.loads(json.dumps(job().to_json()))) == job()
+
+
+def test_what_the_harness_could_not_do_is_an_error_and_no_verdict(tmp_path: Path) -> None:
+    missing = job(recorded=str(tmp_path / "nothing"))
+    result = run_job(missing, tmp_path)
+    assert result.outcome == "error" and result.symptoms[0][0] == "harness"
+    (found,) = gather([(missing, result)])
+    assert found.detector == "harness"
+    broken = run_job_apart(job(target="no-such-target"), tmp_path, 60)
+    assert broken.outcome == "error" and "no-such-target" in broken.sentence
+
+
+def test_the_index_can_be_made_again(tmp_path: Path) -> None:
+    one = suite(tmp_path)
+    run_night(one, "2026-01-01")
+    index = Index(one.store)
+    before = (index.nights(), index.findings())
+    (one.store / "index.sqlite").unlink()
+    assert index.rebuild() == 1
+    assert (index.nights(), index.findings()) == before
+
+
+def test_histories_are_compressed_and_opened_again(tmp_path: Path) -> None:
+    one = suite(tmp_path)
+    night, _ = run_night(one, "2026-01-01")
+    folder = next(p for p in (night.folder / "runs").iterdir() if p.name.startswith("shrunk"))
+    text = (folder / "history.jsonl").read_bytes()
+    assert compress(folder) and not (folder / "history.jsonl").exists()
+    assert RunFolder.open(folder).history.read_bytes() == text
+
+
+def test_retention_removes_valid_runs_first_and_failures_last(tmp_path: Path) -> None:
+    night = tmp_path / "2026-01-01"
+    lines = []
+    for name, outcome in (("good", "valid"), ("bad", "invalid")):
+        folder = night / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "history.jsonl").write_bytes(b"x" * 1000)
+        lines.append(json.dumps({"folder": str(folder), "outcome": outcome}))
+    (night / "results.jsonl").write_text("\n".join(lines) + "\n")
+    assert tidy(tmp_path, Keep(size_bytes=1500, compress=False)) == (0, 1)
+    assert [p.name for p in (night / "runs").iterdir()] == ["bad"]
+    old = time.time() - 40 * 86_400
+    os.utime(night / "runs" / "bad", (old, old))
+    assert tidy(tmp_path, Keep(compress=False)) == (0, 0)
+    assert tidy(tmp_path, Keep(failures_days=39, compress=False)) == (0, 1)
+
+
+@pytest.fixture
+def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server on loopback that keeps what it is posted."""
+    posted: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            posted.append(json.loads(self.rfile.read(length)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", posted
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_others_are_told(
+    tmp_path: Path,
+    hook: tuple[str, list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, posted = hook
+    step = tmp_path / "step.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
+    _, morning = run_night(suite(tmp_path, SMALL + f'webhook = "{url}"\n'), "2026-01-01")
+    assert not morning.problems and len(posted) == 1
+    assert {f.signature for f in morning.findings} == set(posted[0]["new"])
+    assert "| finding | status | runs |" in step.read_text()
+    nobody = suite(tmp_path, SMALL + 'webhook = "http://127.0.0.1:9/"\n')
+    _, second = run_night(nobody, "2026-01-02")
+    assert any("webhook was not told" in problem for problem in second.problems)
+
+
+def test_texts_from_histories_are_data() -> None:
+    assert plain("a\x1b[31m\x00b") == "a?[31m?b" and len(plain("x" * 10_000)) == 4_000
+
+
+def test_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "nightly.toml"
+    done = CliRunner().invoke(suite_command, [str(path), "--init"], standalone_mode=False)
+    assert done.return_value == 0 and path.is_file()
+    planned = CliRunner().invoke(suite_command, [str(path), "--dry-run"], standalone_mode=False)
+    assert planned.return_value == 0 and "about" in planned.output
+    path.write_text(SMALL)
+    done = CliRunner().invoke(
+        suite_command, [str(path), "--night", "one", "--json"], standalone_mode=False
+    )
+    assert done.return_value == 1, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["runs"] == 50
+
+
+def test_names_of_nights(tmp_path: Path) -> None:
+    day = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+    assert new_name(day, tmp_path) == "2026-01-02"
+    (tmp_path / "2026-01-02").mkdir()
+    assert new_name(day, tmp_path) == "2026-01-02-2"
