@@ -29,8 +29,6 @@ from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_su
 from histories.folder import RunFolder
 
 MANY = f"seeds = {list(range(24))}"
-    "seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23]"
-)
 SMALL = f"""
 [suite]
 name = "small"
