@@ -141,7 +141,13 @@ class RunConfig:
     def __post_init__(self) -> None:
         self._check_names()
         self._check_numbers()
-        check_capable(self.system, self.cluster, workload=self.traffic.workload, runtime=self.on)
+        check_capable(
+            self.system,
+            self.cluster,
+            workload=self.traffic.workload,
+            runtime=self.on,
+            faults=self.faults.kinds,
+        )
         check_world(self.on, self.world)
 
     def _check_names(self) -> None:

@@ -16,9 +16,9 @@ Clients are asynchronous, and a `NodeClient` carries the operations of many of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from harness.errors import UsageError
 
@@ -232,7 +232,18 @@ def majority(cluster: ClusterSpec) -> int:
     return len(cluster.voter_ids()) // 2 + 1
 
 
-def check_capable(target: Target, cluster: ClusterSpec, *, workload: str, runtime: str) -> None:
+CLOCK_FAULTS: Final = ("clock", "drift", "strobe", "monotonic")
+"""Kinds of faults that change the clocks a node reads, in the vDSO of its process."""
+
+
+def check_capable(
+    target: Target,
+    cluster: ClusterSpec,
+    *,
+    workload: str,
+    runtime: str,
+    faults: Sequence[str] = (),
+) -> None:
     """Refuse what a target cannot do, whichever it is. Raises UsageError."""
     able, name = target.capabilities, target.name
     if runtime == "sim" and not able.simulated:
@@ -247,6 +258,13 @@ def check_capable(target: Target, cluster: ClusterSpec, *, workload: str, runtim
             if choices
             else f"{name} has no planted bugs: --mutant does not apply to it",
             remedy=f"there are {choices}" if choices else "",
+        )
+    clocks = [kind for kind in faults if kind in CLOCK_FAULTS]
+    if clocks and runtime != "sim" and able.clock == "syscall":
+        raise UsageError(
+            f"{name} asks the kernel itself for the time: "
+            f"{', '.join(clocks)} faults cannot reach it",
+            remedy="leave those kinds out of --faults",
         )
     if cluster.learners and not able.learners:
         raise UsageError(f"{name} has no learners: leave out --learners")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from harness.errors import HarnessError, UsageError
 from harness.run.config import RunConfig
 from harness.targets import settings_of, target_named, targets
-from harness.targets.interface import ClusterSpec
+from harness.targets.interface import ClusterSpec, Target, check_capable
 from harness.workloads import WORKLOADS
 
 
@@ -53,6 +56,21 @@ def test_what_a_target_cannot_do_is_refused_in_a_sentence(
     with pytest.raises(HarnessError, match=words) as caught:
         RunConfig.of(**options)
     assert caught.value.exit_code >= 64
+
+
+def test_clock_faults_do_not_reach_a_program_that_asks_the_kernel() -> None:
+    etcd = target_named("etcd")
+    asking = replace(etcd.capabilities, clock="syscall")
+    stubborn = SimpleNamespace(name="etcd", capabilities=asking, check=etcd.check)
+    for kind in ("clock", "drift", "strobe", "monotonic"):
+        with pytest.raises(UsageError, match=f"{kind} faults cannot reach it"):
+            check_capable(
+                cast(Target, stubborn),
+                ClusterSpec(),
+                workload="kv",
+                runtime="docker",
+                faults=(kind,),
+            )
 
 
 def test_a_setting_of_one_protocol_may_be_given_by_its_own_name() -> None:
