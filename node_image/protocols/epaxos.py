@@ -178,7 +178,8 @@ class EPaxos(Replica):
 
     def _begin_queued(self, now_us: int) -> None:
         """Give queued commands instances: at once while few are open, else in full batches."""
-        while commands := self.queue.next_batch(self._open, now_us):
+        queue = self.queue
+        while queue.commands and (commands := queue.next_batch(self._open, now_us)):
             self.clients.mark_proposed(commands)
             self._begin(commands, now_us)
 

@@ -140,8 +140,8 @@ class MultiPaxos(Replica):
 
     def _propose_queued(self, now_us: int) -> None:
         """Give queued commands slots, as many as may be open at a time."""
-        queue = self.leadership.queue
-        while commands := queue.next_batch(len(self.tally.votes), now_us):
+        queue, votes = self.leadership.queue, self.tally.votes
+        while queue.commands and (commands := queue.next_batch(len(votes), now_us)):
             self.clients.mark_proposed(commands)
             self._propose(self.log.last + 1, commands)
 

@@ -59,19 +59,20 @@ class RaftElection:
 
     def hear(self, sender: NodeId, term: int, now_us: int) -> bool:
         """A message from a leader. False, and a refusal, when its term is over."""
+        ctx = self._ctx
         if self.refuses(term):
-            self._ctx.send(sender, m.Behind(self.term), False)
+            ctx.send(sender, m.Behind(self.term), False)
             return False
-        if term > self.term:
+        if term > self._storage.term:
             self.enter(term, now_us)
-        if self._ctx.role in (LEADER, CANDIDATE):
+        if ctx.role in (LEADER, CANDIDATE):
             self.step_down("heard a leader", now_us, sender)
-        self._ctx.leader = sender
+        ctx.leader = sender
         self._timing.heard_us = now_us
         return True
 
     def refuses(self, term: int) -> bool:
-        return term < self.term
+        return term < self._storage.term
 
     def enter(self, term: int, now_us: int) -> None:
         """A higher term has begun somewhere: follow, with a vote to give."""
