@@ -27,7 +27,7 @@ from harness.search.swarm import SweepPlan
 from harness.search.sweep import run_seed, sweep
 
 PLAN = SweepPlan(
-    target="multi-paxos",
+    protocol="multi-paxos",
     fixed={"nodes": 5, "concurrency": 5, "rate": 50.0, "time_us": 30_000_000},
 )
 

@@ -4,6 +4,7 @@ imports all of them, and no circle of modules anywhere."""
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,3 +230,14 @@ def test_no_function_is_longer_than_50_lines() -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and length(node) > 50
     ]
     assert not long
+
+
+def test_every_benchmark_can_be_imported() -> None:
+    """They are run by hand, and nothing else would notice."""
+    files = sorted((ROOT / "benchmarks").glob("*.py"))
+    names = [f"benchmarks.{path.stem}" for path in files if path.stem != "__init__"]
+    code = "import importlib, sys; [importlib.import_module(n) for n in sys.argv[1:]]"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert names and done.returncode == 0, done.stderr
