@@ -30,7 +30,8 @@ from harness.search.fault_patterns import (
     successive,
     voter_outage,
 )
-from node_image.mutants import MUTANTS, protocol_class
+from harness.targets import target_named
+from node_image.mutants import MUTANTS
 
 MS: Final = 1_000
 
@@ -114,9 +115,9 @@ def draw_config(sweep: SweepPlan, seed: int) -> RunConfig:
     _make_busy(drawn, seed)
     _make_compacting(drawn, seed)
     drawn["settings"] |= sweep.fixed.get("settings", {})
-    options = drawn["settings"].get("options", {})
-    if protocol_class(sweep.protocol).needs_everybody or "grid_rows" in options:
-        drawn["heal"] = "all"  # of a grid a whole row and a whole column are needed
+    able = target_named(sweep.protocol).capabilities
+    if able.needs_all_voters(drawn["settings"]):
+        drawn["heal"] = "all"
     drawn["faults"] = _draw_kinds(seed, drawn["settings"])
     return RunConfig.of(**{**drawn, **sweep.fixed, "settings": drawn["settings"]})
 
@@ -155,24 +156,24 @@ def _draw_world(seed: int) -> dict[str, Any]:
 
 
 def _draw_cluster(sweep: SweepPlan, seed: int, needs: dict[str, Any]) -> dict[str, Any]:
-    draw, protocol = Draw(seed, "cluster"), protocol_class(sweep.protocol)
+    draw, able = Draw(seed, "cluster"), target_named(sweep.protocol).capabilities
     voters = draw.pick([3, 3, 5, 5, 5, 7])
     cluster: dict[str, Any] = {
-        "reads": draw.pick([m if m in protocol.read_modes else "log" for m in READS]),
+        "reads": draw.pick([m if m in able.reads else "log" for m in READS]),
         "snapshot_every": draw.pick([20, 100, 2_000]),
         "batch_max": draw.pick([1, 4, 64]),
         "pipeline_max": draw.pick([4, 16, 64]),
     }
     cluster |= Draw(seed, "elections").pick(ELECTIONS)
-    drawn = Draw(seed, "learners").pick(LEARNERS) if protocol.takes_learners else 0
+    drawn = Draw(seed, "learners").pick(LEARNERS) if able.learners else 0
     learners = needs.pop("learners", drawn)
     if "nodes" in sweep.fixed or "learners" in sweep.fixed:
         learners = sweep.fixed.get("learners", 0)
         voters = sweep.fixed.get("nodes", voters + learners) - learners
-    elif protocol.name == "flexible-paxos":
-        voters = Draw(seed, "voters").pick([3, 4, 5, 5, 6, 7])
-    if protocol.name == "flexible-paxos":
-        cluster["options"] = _draw_quorums(Draw(seed, "quorums"), voters)
+    elif able.sizes:
+        voters = Draw(seed, "voters").pick(able.sizes)
+    if able.draw_settings is not None:
+        cluster |= able.draw_settings(Draw(seed, "quorums"), voters)
     return {"nodes": voters + learners, "learners": learners, "settings": cluster | needs}
 
 
@@ -191,18 +192,6 @@ def _make_compacting(drawn: dict[str, Any], seed: int) -> None:
     draw = Draw(seed, "compacting")
     if draw.chance(COMPACTING_PERCENT):
         drawn["settings"]["snapshot_every"] = draw.pick([5, 10, 20])
-
-
-def _draw_quorums(draw: Draw, voters: int) -> dict[str, Any]:
-    """Majorities, any sizes that meet, or a grid; thrifty or not."""
-    options: dict[str, Any] = {"thrifty": draw.chance(30)}
-    rows = [rows for rows in range(2, voters) if voters % rows == 0]
-    if rows and draw.chance(50):
-        return options | {"grid_rows": draw.pick(rows)}
-    if draw.chance(20):
-        return options
-    q2 = draw.between(1, voters)
-    return options | {"q2": q2, "q1": draw.between(voters + 1 - q2, voters)}
 
 
 def _draw_kinds(seed: int, cluster: Mapping[str, Any]) -> tuple[str, ...]:

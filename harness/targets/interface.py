@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
+from faults.generators import Draw
 from harness.errors import UsageError
 
 
@@ -92,6 +93,9 @@ class Capabilities:
     at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
     timing: the settings that make the election time-out at least so many microseconds (at most
     twice as long, drawn) and the heartbeat a tenth of it; None where there is no such thing.
+    sizes, draw_settings: numbers of voters, and settings for so many voters, that a search draws
+    beside those of every target. needs_all_voters: whether a cluster with these settings answers
+    only while all of its voters do.
     clock: "vdso" where the nodes read the time through the vDSO, so that an agent can change it;
     "syscall" where they ask the kernel itself.
     """
@@ -111,6 +115,9 @@ class Capabilities:
     messages: tuple[str, ...] = ()
     clock: str = "vdso"
     timing: Callable[[int], dict[str, Any]] | None = None
+    sizes: tuple[int, ...] = ()
+    draw_settings: Callable[[Draw, int], dict[str, Any]] | None = None
+    needs_all_voters: Callable[[Mapping[str, Any]], bool] = lambda _: False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any, ClassVar, Final, get_args, get_type_hints
 
+from faults.generators import Draw
 from harness.errors import UsageError
 from harness.targets.interface import Capabilities, ClusterSpec, Images, NodeSpec, Target
 from harness.targets.json_lines import JsonLinesClient
@@ -70,6 +71,9 @@ class PaxosTarget:
             simulated=True,
             messages=messages_of(self.name),
             timing=_timing,
+            sizes=SIZES.get(self.name, ()),
+            draw_settings=DRAWN.get(self.name),
+            needs_all_voters=self._needs_all_voters,
         )
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,10 +97,14 @@ class PaxosTarget:
 
     def quorum(self, cluster: ClusterSpec) -> int:
         voters, config = len(cluster.voter_ids()), cluster_config(self.name, cluster)
-        if PROTOCOLS[self.name].needs_everybody or "grid_rows" in config.options:
+        if self._needs_all_voters(cluster.settings):
             return voters
         quorums = from_options(config)
         return max(voters // 2 + 1, quorums.q1, quorums.q2)
+
+    def _needs_all_voters(self, settings: Mapping[str, Any]) -> bool:
+        """Of a grid a whole row and a whole column are needed."""
+        return PROTOCOLS[self.name].needs_everybody or "grid_rows" in settings.get("options", {})
 
     def image(self, images: Images) -> str:
         return images.own()
@@ -142,6 +150,18 @@ def cluster_config(protocol: str, cluster: ClusterSpec) -> ClusterConfig:
         raise UsageError(f"cluster settings: {error}") from None
 
 
+def _draw_quorums(draw: Draw, voters: int) -> dict[str, Any]:
+    """Options of Flexible Paxos: majorities, any sizes that meet, or a grid; thrifty or not."""
+    options: dict[str, Any] = {"thrifty": draw.chance(30)}
+    rows = [rows for rows in range(2, voters) if voters % rows == 0]
+    if rows and draw.chance(50):
+        return options | {"grid_rows": draw.pick(rows)}
+    if draw.chance(20):
+        return options
+    q2 = draw.between(1, voters)
+    return options | {"q2": q2, "q1": draw.between(voters + 1 - q2, voters)}
+
+
 def _timing(election_us: int) -> dict[str, Any]:
     return {
         "heartbeat_us": max(1, election_us // 10),
@@ -158,6 +178,16 @@ def _unknown_setting(protocol: str, names: list[str]) -> UsageError:
         f"{protocol} has no setting {', '.join(map(repr, names))}",
         remedy=f"there are: {', '.join(known)}",
     )
+
+
+def _drawn_quorums(draw: Draw, voters: int) -> dict[str, Any]:
+    return {"options": _draw_quorums(draw, voters)}
+
+
+SIZES: Final = {"flexible-paxos": (3, 4, 5, 5, 6, 7)}
+"""Numbers of voters that a search draws, where they matter to the protocol."""
+DRAWN: Final = {"flexible-paxos": _drawn_quorums}
+"""Settings that a search draws, where a protocol has some of its own."""
 
 
 @functools.cache
