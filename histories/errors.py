@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class HistoryError(Exception):
-    """Base of everything in this pillar that a caller may want to catch."""
+    """Base of every error of this package that a caller may want to catch."""
 
 
 class BadHistory(HistoryError):

@@ -90,14 +90,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_imports_stay_inside_the_pillar(package: str) -> None:
-    house = {*ALLOWED, "tests"}
+    packages = {*ALLOWED, "tests"}
     files = sorted((ROOT / package).rglob("*.py"))
     assert files
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in files
         for name in imports(path)
-        if name.split(".")[0] in house - ALLOWED[package]
+        if name.split(".")[0] in packages - ALLOWED[package]
     ]
     assert not wrong
 

@@ -1,4 +1,4 @@
-"""The seam of a workload: it makes operations, sees their answers, and names its model."""
+"""The interface of a workload: it makes operations, sees their answers, and names its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seam between a protocol and the world that runs it.
+"""The interface between a protocol and what runs it.
 
 A protocol is a pure state machine. It has four entry points, one for each thing that can happen to
 a node, and every one of them returns what the node wants done, in order:

@@ -6,7 +6,7 @@
     {"id":1,"f":"status"}              what this node is and believes, its clocks and counters
     {"id":2,"f":"decided","start":0}   the decided slots that it still holds, from `start` on
 
-`id` is the caller's and comes back as it was. `error` is null or one of the seam's errors; a line
+`id` is the caller's and comes back as it was. `error` is null or an error of the interface; a line
 that is no request is answered with "bad-request" and a reason. A connection that breaks drops the
 answers that it waits for, and nothing else: what was asked may still happen.
 """

@@ -1,4 +1,4 @@
-"""The protocol's effects, carried out; and the durable-state rule of the seam, for this runtime.
+"""The protocol's effects, carried out, and the rule of durable state, for this runtime.
 
 Events go in one at a time. Effects with `after_sync` wait in `_held`, each with the number of
 persists before it, until the log has synced so many; since that number only grows they leave in

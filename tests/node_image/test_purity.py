@@ -1,4 +1,4 @@
-"""What protocols may import: no I/O, no clock, no chance; and the pillar nothing of the others."""
+"""What protocols may import: no I/O, no clock, no chance; and the package nothing of the others."""
 
 from __future__ import annotations
 
