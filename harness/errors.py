@@ -1,12 +1,12 @@
 """What can go wrong with the harness itself, and the exit code of each.
 
-    HarnessError (3)            the harness could not do its work
+    HarnessError (71)           the harness could not do its work
       +-- UsageError (64)       what was asked makes no sense; nothing was started
       |     +-- UnknownChoice   a name that does not exist; lists the ones that do
       +-- EngineError (69)      no Docker engine, or it refuses
       +-- StartError (70)       the cluster did not come up; carries the node's last log lines
 
-Verdicts have the exit codes 0, 1 and 2; these never collide with them.
+Verdicts have the exit codes 0, 1 and 2; everything else is 64 or above.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 class HarnessError(Exception):
     """Base class. The message says what happened, `remedy` what to do next."""
 
-    exit_code = 3
+    exit_code = 71
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)

@@ -4,12 +4,14 @@ A subcommand is imported when it is called, and not before: `check` needs no con
 table below says of each where it is, and what the list of commands says about it.
 
 Exit codes: 0 valid, 1 invalid, 2 unknown; 64 wrong usage, 69 no engine, 70 the cluster did not
-start, 3 any other failure of the harness, 130 interrupted before there was anything to judge.
+start, 71 any other failure of the harness, 74 the output was closed, 130 interrupted before there
+was anything to judge. Nothing but a verdict has an exit code below 64.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +23,8 @@ from histories.errors import HistoryError
 
 USAGE = UsageError.exit_code
 INTERRUPTED = 130
+CLOSED = 74
+"""Whoever read our output has gone (EX_IOERR): that is no verdict."""
 
 
 class Where(NamedTuple):
@@ -154,10 +158,27 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """The console script: our errors become one clear sentence, a remedy and their exit code."""
+    """The console script. A reader of our output that has gone is no verdict."""
+    try:
+        try:
+            _main(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(CLOSED)
+
+
+def _main(arguments: list[str] | None) -> None:
+    """Our errors become one clear sentence, a remedy and their exit code."""
+    # The library ends the process with 1 when the output is closed: for us that is a verdict.
+    importlib.import_module("rich.console").Console.on_broken_pipe = _raise_broken_pipe
     try:
         code = cli.main(args=arguments, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
+    except BrokenPipeError:
+        raise
     except click.UsageError as error:
         error.show()
         sys.exit(USAGE)
@@ -173,16 +194,20 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(error.exit_code)
     except HistoryError as error:
         _console().print(str(error), markup=False)
-        sys.exit(HarnessError.exit_code)
+        sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
         _console().print("interrupted; nothing is left running")
         sys.exit(INTERRUPTED)
     except Exception as error:  # a bug of ours must not look like a verdict
         if _is_fault_error(error):
             _console().print(str(error), markup=False)
-        else:
-            _console().print_exception()
+            sys.exit(USAGE)
+        _console().print_exception()
         sys.exit(HarnessError.exit_code)
+
+
+def _raise_broken_pipe(_: Any) -> None:
+    raise BrokenPipeError
 
 
 def _is_fault_error(error: Exception) -> bool:

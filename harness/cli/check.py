@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.evidence import COLOURS, show_verdict
+from harness.errors import UsageError
 from histories.checker import EXIT_CODES, Verdict, judged_operations
 from histories.checker import check as judge
 from histories.checker.certificate import BadCertificate, verify
@@ -31,7 +32,7 @@ __all__ = ["CheckFailed", "check", "guarded", "independent_option"]
 WORST = ("valid", "unknown", "not a history", "invalid")
 """Outcomes, the worst last: what several histories come to."""
 
-NOT_A_HISTORY = 3
+NOT_A_HISTORY = UsageError.exit_code
 _UNITS = {"": 10**6, "K": 10**3, "M": 10**6, "G": 10**9}
 _Result = TypeVar("_Result")
 
@@ -186,8 +187,8 @@ def check(  # noqa: PLR0917 (click gives every option as an argument)
     of a folder of Jepsen's store, what clients saw.
 
     Exits with 0 when the history is valid, 1 when it is not, 2 when it could not be decided (within
-    the limits), and 3 when a path does not hold a history. Several paths are judged one after the
-    other, each within the limits, and exit with the worst: 1 before 3 before 2 before 0.
+    the limits), and 64 when a path does not hold a history. Several paths are judged one after the
+    other, each within the limits, and exit with the worst: 1 before 64 before 2 before 0.
     """
     request = Request(
         model,

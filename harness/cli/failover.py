@@ -21,7 +21,8 @@ from harness.report.text import STYLES
 from harness.runtimes import RUNTIMES
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
-REGRESSED = 3
+REGRESSED = 65
+"""sysexits calls it EX_DATAERR: the data are not what they should be."""
 
 
 @click.command(name="failover")
@@ -99,7 +100,7 @@ def failover_command(
     there. A window begins at the verified moment of the fault, and ends at the first answer from
     which success is sustained. Every history is judged.
 
-    Exit codes: the worst verdict of the histories (0, 1, 2); 3 where a window regressed.
+    Exit codes: the worst verdict of the histories (0, 1, 2); 65 where a window regressed.
     """
     plan = FailoverPlan(
         targets=targets,

@@ -43,10 +43,10 @@ def test_exit_codes(valid: Path, invalid: Path, tmp_path: Path) -> None:
     assert run(valid).exit_code == 0
     assert run(valid, "--verify", "--reference").exit_code == 0
     assert run(invalid).exit_code == 1
-    assert run(tmp_path / "none").exit_code == 3
+    assert run(tmp_path / "none").exit_code == 64
     (tmp_path / "empty").write_text("")
     result = run(tmp_path / "empty")
-    assert result.exit_code == 3
+    assert result.exit_code == 64
     assert "holds no events" in result.output
     for arguments in (["--model", "kvv"], ["--time-limit", "0"], ["--memory-limit", "lots"]):
         assert run(valid, *arguments).exit_code == 2
@@ -92,7 +92,7 @@ def test_convert_there_and_back(valid: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(convert, [str(edn), str(back)]).exit_code == 0
     assert back.read_bytes() == valid.read_bytes()
     again = CliRunner().invoke(convert, [str(edn), str(back)])
-    assert again.exit_code == 3
+    assert again.exit_code == 64
     assert "is there already" in again.output
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,3 +151,28 @@ def test_check_imports_neither_engines_nor_simulators() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_nothing_but_a_verdict_has_an_exit_code_below_64(tmp_path: Path) -> None:
+    missing = str(tmp_path / "nothing")
+    for words in (["check", missing], ["replay", missing], ["shrink", missing], ["show", missing]):
+        done = subprocess.run(
+            [sys.executable, "-m", "antipaxos", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 64, (words, done.returncode, done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "h.jsonl"
+    path.write_text("")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "antipaxos", "check", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) >= 64
+    assert process.stderr is not None and b"Traceback" not in process.stderr.read()
+    process.stderr.close()
