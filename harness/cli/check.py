@@ -276,10 +276,16 @@ def _judged(path: Path, request: Request) -> Judged:
 
 
 def _value(text: str | None) -> Any:
-    """An option's value: JSON where it is, else the text itself."""
+    """An option's value: JSON where it is, else the text itself; broken JSON is neither."""
     if text is None:
         return None
     try:
         return json.loads(text)
-    except ValueError:
+    except ValueError as error:
+        if text.lstrip()[:1] in ("{", "[", '"'):
+            raise click.BadParameter(
+                f"{text!r} begins like JSON and is not: {error}", param_hint="--initial"
+            ) from None
         return text
+    except RecursionError:
+        raise click.BadParameter("nested too deeply", param_hint="--initial") from None

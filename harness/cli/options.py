@@ -47,7 +47,10 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, tuple):
             return value
         names = [name.strip() for name in str(value).split(",")]
-        return tuple(name for name in names if name and name != "none")
+        names = [name for name in names if name]
+        if "none" in names and len(names) > 1:
+            self.fail(f"{value!r}: none stands alone, or is left out", param, ctx)
+        return tuple(name for name in names if name != "none")
 
 
 class Setting(click.ParamType):  # type: ignore[type-arg]

@@ -139,7 +139,7 @@ from harness.workloads import WORKLOADS
 @click.option(
     "--on",
     default=None,
-    help=f"Where: {' or '.join(RUNTIMES)}; default: docker where an engine answers.",
+    help=f"Where: {' or '.join(RUNTIMES)}; default: docker, or sim where no engine is there.",
 )
 @click.option(
     "--store",

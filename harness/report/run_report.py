@@ -260,7 +260,7 @@ def commands(data: RunData) -> list[list[str]]:
     if config.on == "sim" and data.outcome == "invalid":
         found.append(["shrink", f"antipaxos shrink {path}"])
     if data.settings.get("only") is None and not data.settings.get("world"):
-        found.append(["run again", again(config)])
+        found.append(["run again", again(config, store=data.folder.path.parent)])
     return found
 
 

@@ -64,7 +64,7 @@ class RunResult:
             "detectors": self.verdict.detectors(),
             "reasons": self.verdict.reasons,
             "seconds": round(self.seconds, 3),
-            "again": again(self.config),
+            "again": again(self.config, store=self.folder.path.parent),
         }
 
 

@@ -114,6 +114,10 @@ def test_lists_and_settings() -> None:
     [
         ["run", "multi-paxos", "--time", "soon"],
         ["run", "multi-paxos", "--seed", "seven"],
+        ["run", "multi-paxos", "--on", "sim", "--faults", "none,kill"],
+        ["run", "multi-paxos", "--on", "sim", "--rate", "inf"],
+        ["check", "--initial", "{", "pyproject.toml"],
+        ["check", "--initial", '["a"', "pyproject.toml"],
         ["run"],
         ["run", "nonsense", "--on", "sim"],
         ["mutants", "nonsense"],

@@ -26,6 +26,10 @@ NO_ENGINE_REMEDY = (
 )
 
 
+class NoEngine(EngineError):
+    """Nothing listens where an engine would."""
+
+
 def connect() -> docker.APIClient:
     """A client of the engine that DOCKER_HOST or the current context names.
 
@@ -47,10 +51,17 @@ def connect() -> docker.APIClient:
 
 
 def is_available() -> bool:
-    """Does an engine answer?"""
+    """Does an engine answer? False only where none is there and none was asked for.
+
+    Raises EngineError where there is one that cannot be used (its socket is not this user's to
+    open, it is broken), or DOCKER_HOST names one that does not answer: to simulate in its place
+    would hide that.
+    """
     try:
         connect().close()
-    except EngineError:
+    except NoEngine:
+        if os.environ.get("DOCKER_HOST"):
+            raise
         return False
     return True
 
@@ -66,12 +77,13 @@ def _explain(error: Exception) -> EngineError:
     if "PermissionError" in text or "Permission denied" in text:
         return EngineError(
             "this user may not use the Docker engine's socket",
-            remedy="add the user to the group docker (then log in again), or run as root",
+            remedy="add the user to the group docker (then log in again), run as root, or run in "
+            "the simulator: --on sim",
         )
     if any(
         word in text for word in ("FileNotFoundError", "ConnectionRefused", "Connection refused")
     ):
-        return EngineError("no Docker engine answers", remedy=NO_ENGINE_REMEDY)
+        return NoEngine("no Docker engine answers", remedy=NO_ENGINE_REMEDY)
     return EngineError(f"the Docker engine cannot be used: {text}", remedy=NO_ENGINE_REMEDY)
 
 
