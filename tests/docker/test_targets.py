@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def test_serializable_reads_of_etcd_are_found_to_be_stale(tmp_path: Path) -> Non
 
 
 def test_pysyncobj_is_a_target_too(tmp_path: Path) -> None:
-    pytest.importorskip("pysyncobj")
+    if find_spec("pysyncobj") is None:  # to import it would replace socket.inet_ntop
+        pytest.skip("pysyncobj is not installed")
     result = run(tmp_path, "pysyncobj", time_us=3_000_000, rate=100.0)
     assert result.verdict.outcome == "valid", result.verdict.reasons
 
