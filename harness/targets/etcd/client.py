@@ -1,0 +1,204 @@
+"""A client of one etcd node, over gRPC, as etcd's own clients talk to it.
+
+All of a run's clients share one HTTP/2 connection to each node. What is certainly without effect
+is told from the error: a request that never left, because the connection could not be made, or that
+etcd refused before proposing (`api/v3rpc/rpctypes/error.go`). All else may have had an effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.targets.interface import (
+    DISCONNECTED,
+    REFUSED,
+    Answered,
+    NodeStatus,
+    Request,
+    Response,
+)
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+CONNECT_TIMEOUT_S: Final = 1.0
+CALL_TIMEOUT_S: Final = 10.0
+"""etcd itself gives up after 7 s at its default election time-out."""
+TEXT_MAX: Final = 200
+OPTIONS: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.enable_http_proxy", 0),
+)
+"""A node that was restarted is connected to again as soon as it listens."""
+DEFINITE: Final = (
+    "etcdserver: too many requests",
+    "etcdserver: key is not provided",
+    "etcdserver: request is too large",
+    "etcdserver: mvcc: database space exceeded",
+)
+"""Refused before anything was proposed."""
+NEVER_SENT: Final = "failed to connect to all addresses"
+"""gRPC's words where a call fails because there is no connection to send it on."""
+
+Call = Callable[..., Awaitable[Any]]
+
+
+class EtcdClient:
+    """Requests to one node. It counts as connected once the node itself has answered: the engine's
+    port forwarder accepts connections for nodes that are down."""
+
+    def __init__(self, node: int, host: str, port: int, *, serializable: bool = False) -> None:
+        self.node = node
+        self.is_open = False
+        self._address = f"{host}:{port}"
+        self._serializable = serializable
+        self._channel: grpc.aio.Channel | None = None
+        self._calls: dict[str, Call] = {}
+        self._messages: dict[str, Any] = {}
+        self._connecting: asyncio.Task[bool] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def connect(self) -> bool:
+        if self.is_open:
+            return True
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.ensure_future(self._connect())
+        return await asyncio.shield(self._connecting)
+
+    def send(self, request: Request, answered: Answered) -> None:
+        task = asyncio.ensure_future(self._send(request, answered))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def status(self, timeout_s: float) -> NodeStatus | None:
+        if not self.is_open:
+            return None
+        try:
+            answer = await self._calls["Status"](self._make("Status"), timeout=timeout_s)
+        except Exception:  # also what a broken node makes gRPC or protobuf raise
+            return None
+        member, leader = answer.header.member_id, answer.leader
+        raw = {
+            "member": f"{member:x}",
+            "leader": f"{leader:x}",
+            "raft_term": answer.raftTerm,
+            "raft_index": answer.raftIndex,
+            "version": answer.version,
+        }
+        role = "leader" if member == leader != 0 else "follower"
+        return NodeStatus(node=self.node, role=role, term=(answer.raftTerm,), raw=raw)
+
+    async def close(self) -> None:
+        tasks = [*self._tasks, *([self._connecting] if self._connecting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.is_open = False
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    # ------------------------------------------------------------------ one request
+
+    async def _send(self, request: Request, answered: Answered) -> None:
+        import grpc  # noqa: PLC0415 (a tenth of a second that other targets need not wait for)
+
+        if not await self.connect():
+            answered(REFUSED)
+            return
+        try:
+            response = await self._execute(request)
+        except grpc.aio.AioRpcError as error:
+            response = self._failed(error.code().name, str(error.details()))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            response = Response(f"bad-answer: {type(error).__name__}: {error}"[:TEXT_MAX])
+        answered(response)
+
+    def _failed(self, code: str, details: str) -> Response:
+        """What a call's error says of its effect."""
+        if details.startswith("etcdserver:"):
+            return Response(details[:TEXT_MAX], definite=details in DEFINITE)
+        if code == "UNAVAILABLE":
+            self.is_open = False
+            return REFUSED if details.startswith(NEVER_SENT) else DISCONNECTED
+        if code == "DEADLINE_EXCEEDED":
+            return Response("timeout")
+        return Response(f"{code.lower()}: {details}"[:TEXT_MAX])
+
+    async def _execute(self, request: Request) -> Response:
+        key = request.key.encode()
+        if request.f == "read":
+            asked = self._make("Range", key=key, serializable=self._serializable)
+            return Response(None, _value(await self._call("Range", asked)))
+        if request.f == "write":
+            await self._call("Put", self._make("Put", key=key, value=_encoded(request.value)))
+            return Response(None)
+        if request.f == "cas":
+            return await self._compare_and_set(key, *request.value)
+        return Response("unsupported", definite=True)
+
+    async def _compare_and_set(self, key: bytes, expected: Any, new: Any) -> Response:
+        from harness.targets.etcd.messages import EQUAL, VALUE, VERSION  # noqa: PLC0415
+
+        compare: dict[str, Any] = {"key": key, "result": EQUAL, "target": VERSION, "version": 0}
+        if expected is not None:
+            compare = {"key": key, "result": EQUAL, "target": VALUE, "value": _encoded(expected)}
+        asked = self._make(
+            "Txn",
+            compare=[compare],
+            success=[{"request_put": {"key": key, "value": _encoded(new)}}],
+            failure=[{"request_range": {"key": key}}],
+        )
+        answer = await self._call("Txn", asked)
+        if answer.succeeded:
+            return Response(None)
+        return Response("mismatch", _value(answer.responses[0].response_range), definite=True)
+
+    async def _call(self, method: str, asked: Any) -> Any:
+        return await self._calls[method](asked, timeout=CALL_TIMEOUT_S)
+
+    def _make(self, method: str, **fields: Any) -> Any:
+        return self._messages[method](**fields)
+
+    async def _connect(self) -> bool:
+        import grpc  # noqa: PLC0415
+
+        if self._channel is None:
+            self._open_channel()
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            asked = self._make("Status")
+            await self._calls["Status"](asked, timeout=CONNECT_TIMEOUT_S)
+            self.is_open = True
+        return self.is_open
+
+    def _open_channel(self) -> None:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a node that is down is no news
+        import grpc.aio  # noqa: PLC0415
+
+        from harness.targets.etcd.messages import METHODS, message_class  # noqa: PLC0415
+
+        self._channel = grpc.aio.insecure_channel(self._address, options=OPTIONS)
+        for name, (path, asked, answer) in METHODS.items():
+            self._messages[name] = message_class(asked)
+            self._calls[name] = self._channel.unary_unary(
+                path,
+                request_serializer=message_class(asked).SerializeToString,
+                response_deserializer=message_class(answer).FromString,
+            )
+
+
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _value(answer: Any) -> Any:
+    """What a range of one key found; None where the key is not there."""
+    return json.loads(answer.kvs[0].value) if answer.kvs else None

@@ -1,0 +1,176 @@
+"""The client of etcd against a server in this process that speaks the same gRPC interface."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from harness.targets.etcd.client import EtcdClient
+from harness.targets.etcd.messages import METHODS, message_class
+from harness.targets.interface import DISCONNECTED, REFUSED, Request, Response
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+class Store:
+    """One node: keys and bytes. `fails` is what every call but Status ends with, if anything."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+        self.fails: tuple[grpc.StatusCode, str] | None = None
+        self.serializable: list[bool] = []
+
+    async def call(self, method: str, asked: Any, context: Any) -> Any:
+        if method == "Status":
+            header = {"member_id": 0xA1, "raft_term": 4}
+            return message_class("StatusResponse")(header=header, leader=0xA1, raftTerm=4)
+        if self.fails is not None:
+            await context.abort(*self.fails)
+        if method == "Range":
+            self.serializable.append(asked.serializable)
+            return self._range(asked)
+        if method == "Put":
+            self.values[asked.key] = asked.value
+            return message_class("PutResponse")()
+        (compare,) = asked.compare
+        if compare.HasField("version"):
+            succeeded = compare.key not in self.values and compare.version == 0
+        else:
+            succeeded = self.values.get(compare.key) == compare.value
+        if succeeded:
+            put = asked.success[0].request_put
+            self.values[put.key] = put.value
+            return message_class("TxnResponse")(succeeded=True, responses=[{"response_put": {}}])
+        seen = self._range(asked.failure[0].request_range)
+        return message_class("TxnResponse")(responses=[{"response_range": seen}])
+
+    def _range(self, asked: Any) -> Any:
+        found = self.values.get(asked.key)
+        kvs = [] if found is None else [{"key": asked.key, "value": found}]
+        return message_class("RangeResponse")(kvs=kvs)
+
+
+async def served(store: Store) -> tuple[Any, int]:
+    server = grpc.aio.server()
+    for name, (path, asked, answer) in METHODS.items():
+
+        def handler(method: str) -> Handler:
+            async def handle(request: Any, context: Any) -> Any:
+                return await store.call(method, request, context)
+
+            return handle
+
+        service, method = path.strip("/").split("/")
+        rpc = grpc.unary_unary_rpc_method_handler(
+            handler(name),
+            request_deserializer=message_class(asked).FromString,
+            response_serializer=message_class(answer).SerializeToString,
+        )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, {method: rpc}),)
+        )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, port
+
+
+async def ask(client: EtcdClient, f: str, value: Any = None) -> Response:
+    done: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    client.send(Request(1, 1, f, "k1", value), done.set_result)
+    return await asyncio.wait_for(done, 5)
+
+
+def test_reads_writes_and_compare_and_set() -> None:
+    async def body() -> None:
+        store = Store()
+        server, port = await served(store)
+        client = EtcdClient(1, "127.0.0.1", port, serializable=True)
+        try:
+            assert await client.connect()
+            assert await ask(client, "read") == Response(None, None)
+            assert await ask(client, "cas", [None, 3]) == Response(None)
+            assert await ask(client, "cas", [None, 4]) == Response("mismatch", 3, definite=True)
+            assert await ask(client, "cas", [3, {"a": [1]}]) == Response(None)
+            assert await ask(client, "write", 7) == Response(None)
+            assert await ask(client, "read") == Response(None, 7)
+            assert await ask(client, "append", 7) == Response("unsupported", definite=True)
+            assert store.values == {b"k1": json.dumps(7).encode()}
+            assert store.serializable == [True, True]
+            status = await client.status(2)
+            assert status is not None and (status.role, status.term) == ("leader", (4,))
+        finally:
+            await client.close()
+            await server.stop(None)
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("fails", "expected"),
+    [
+        ("etcdserver: too many requests", Response("etcdserver: too many requests", definite=True)),
+        ("etcdserver: request timed out", Response("etcdserver: request timed out")),
+        ("etcdserver: leader changed", Response("etcdserver: leader changed")),
+        ("Socket closed", DISCONNECTED),
+        ("failed to connect to all addresses; last error: x", REFUSED),
+    ],
+)
+def test_an_error_is_definite_only_where_nothing_was_proposed(
+    fails: str, expected: Response
+) -> None:
+    async def body() -> None:
+        store = Store()
+        server, port = await served(store)
+        client = EtcdClient(1, "127.0.0.1", port)
+        try:
+            assert await client.connect()
+            store.fails = (grpc.StatusCode.UNAVAILABLE, fails)
+            assert await ask(client, "write", 1) == expected
+            assert client.is_open == fails.startswith("etcdserver:")
+        finally:
+            await client.close()
+            await server.stop(None)
+
+    asyncio.run(body())
+
+
+def test_a_value_that_no_client_wrote_is_a_bad_answer_and_has_an_open_outcome() -> None:
+    async def body() -> None:
+        store = Store()
+        store.values[b"k1"] = b"\xff{"
+        server, port = await served(store)
+        client = EtcdClient(1, "127.0.0.1", port)
+        try:
+            assert await client.connect()
+            response = await ask(client, "read")
+            assert response.error is not None and response.error.startswith("bad-answer")
+            assert not response.definite
+        finally:
+            await client.close()
+            await server.stop(None)
+
+    asyncio.run(body())
+
+
+def test_a_node_that_does_not_listen_refuses_at_once_and_is_found_again() -> None:
+    async def body() -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        client = EtcdClient(1, "127.0.0.1", port)
+        try:
+            before = asyncio.get_running_loop().time()
+            assert not await client.connect()
+            assert await ask(client, "write", 1) == REFUSED
+            assert asyncio.get_running_loop().time() - before < 0.9
+            assert await client.status(1) is None
+        finally:
+            await client.close()
+
+    asyncio.run(body())
