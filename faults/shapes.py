@@ -1,4 +1,9 @@
-"""Partition shapes: which directed links each of them drops."""
+"""Partition shapes: which directed links each of them drops.
+
+This only computes the links; the fault kind is `faults/kinds/partition.py`. They are cut in
+containers by `harness/runtimes/docker/injectors/network.py` through the agent
+(`faults/agent/links.py`), and in the simulator by `harness/runtimes/sim/link_faults.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What happened: events, the folder of a run, formats, models, the checker and its explanations."""
+"""Histories: events, the folder of a run, formats, models, the checker and its explanations."""

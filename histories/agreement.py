@@ -1,10 +1,10 @@
 """The replicas' detector: did the nodes decide and apply one log?
 
-It reads what each node says it decided, in the order in which the node applied it: records of slot,
-ballot and commands, a command being [client, seq, f, key, value]. After a restart a node may say
-slots again, and a snapshot may leave holes in what it says: also one that a power cut took back, so
-that what it held is said after what followed it. Order is therefore asked within each life, where
-nodes say which it is. What is found:
+It reads the decided log of each node, in the order in which the node applied it: records of slot,
+ballot and commands, a command being [client, seq, f, key, value]. After a restart a node may report
+slots again, and a snapshot may leave holes in its log. A power cut can undo a snapshot, so that the
+slots it covered are reported after later ones. Order is therefore required only within each life of
+a node (from one start to the next), where records say which life it is. Findings:
 
     two-values        one slot was decided with two different values, by two nodes or by one
     applied-order     a log's slots were applied out of order within one life of a node
@@ -14,8 +14,8 @@ nodes say which it is. What is found:
     changed-command   one command (client, seq) was decided with two different contents
 
 A command decided in two slots is no error (sessions apply it once); it is counted. A lost write is
-claimed only where the nodes' logs together have no holes: under a snapshot it may hide, and is
-then counted as unaccounted for.
+claimed only where the nodes' logs together have no holes: elsewhere a snapshot may contain it, and
+it is then counted as unaccounted for.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ FINDINGS_MAX: Final = 20
 
 
 class DecidedRecord(NamedTuple):
-    """One decided slot, as one node said it. `life` counts the node's starts, where it says so."""
+    """One decided slot, as one node recorded it. `life` counts the node's starts, where
+    recorded."""
 
     slot: Slot
     ballot: tuple[Any, ...]
@@ -68,7 +69,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class AgreementVerdict:
-    """What the detector saw. `findings` holds the first FINDINGS_MAX, `found` counts all."""
+    """The detector's result. `findings` holds the first FINDINGS_MAX, `found` counts all."""
 
     nodes: tuple[int, ...]
     slots: int
@@ -176,14 +177,14 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 
 class _Detector:
-    """Everything said so far, and what disagreed."""
+    """All records so far, and the findings among them."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self.values: dict[Slot, dict[tuple[Any, ...], tuple[int, tuple[Any, ...]]]] = {}
         self.contents: dict[Name, tuple[Any, ...]] = {}
         self.where: dict[Name, Slot] = {}
-        self.orders: dict[Any, dict[Slot, int]] = {}  # key -> slot -> place, first node's
+        self.orders: dict[Any, dict[Slot, int]] = {}  # key -> slot -> position, in the first log
         self.order_of: dict[Any, int] = {}
         self.duplicates = self.unaccounted = 0
 
@@ -261,7 +262,7 @@ class _Detector:
 
     def _same_order(self, node: int, key: Any, writes: dict[Slot, Name]) -> None:
         """Compare slots, not commands: of a command that was decided in two slots a node may have
-        the first in its snapshot, and so say the second only."""
+        the first in its snapshot, and so report only the second."""
         places = self.orders.get(key)
         if places is None:
             self.orders[key] = {slot: i for i, slot in enumerate(writes)}
@@ -288,7 +289,8 @@ class _Detector:
             self.order_of[key] = node
 
     def count_holes(self) -> int:
-        """Slots that no node has said, below the highest one; per owner for "owner.instance"."""
+        """Slots that no node has reported, below the highest one; per owner for
+        "owner.instance"."""
         logs: dict[str, list[int]] = {}
         for slot in self.values:
             owner, _, number = str(slot).rpartition(".")
@@ -299,7 +301,7 @@ class _Detector:
         )
 
     def look_for(self, events: Iterable[Event], holes: int) -> int:
-        """Look for every acknowledged write; how many there were."""
+        """Look for every acknowledged write; returns how many there were."""
         acknowledged = 0
         for event in events:
             if event.type != "ok" or event.f not in WRITES or not event.extra:

@@ -1,9 +1,9 @@
-"""Was the cluster there when clients wanted it, and how long did it take to answer?
+"""Availability: when did the cluster answer its clients, and how long did it take?
 
 A history is cut at every answer (an `ok`, or a compare-and-set that did not match: the cluster
 decided it). Between two answers, from the first moment at which some client was waiting, the
 cluster was unavailable. In a healthy run these windows are as short as the latency; when a leader
-dies the longest one is the failover.
+fails the longest one is the failover.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from histories.events import NEMESIS, Event, Json
 
 
 class Window(NamedTuple):
-    """Somebody waited from `start_ns` to `end_ns` and nobody was answered."""
+    """From `start_ns` to `end_ns` some client was waiting and no client was answered."""
 
     start_ns: int
     end_ns: int
@@ -141,7 +141,7 @@ def _closed(
     longest: Window | None,
     threshold_ns: int,
 ) -> Window | None:
-    """Note the window that ends now; the longest one so far."""
+    """Record the window that ends now; returns the longest one so far."""
     if start_ns is None:
         return longest
     window = Window(start_ns, end_ns)

@@ -1,8 +1,8 @@
-"""What one check may still cost: seconds, and memory beyond what this process held at its start.
+"""The budget of one check: seconds, and memory beyond what this process held at its start.
 
-Python does not say what one part of a program holds, so the memory is the process's own, resident.
-It is looked at now and then, by what reads and by what searches, and never in between: a budget
-bounds what grows step by step, not a single huge value.
+Python cannot tell how much memory one part of a program holds, so the resident memory of the whole
+process is measured. Readers and searches check it at intervals: a budget bounds what grows step by
+step, not a single huge value.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Final
 
 _STATM: Final = Path("/proc/self/statm")
 LOOK: Final = 256
-"""Readers look at their budget every so many lines or events."""
+"""Readers check their budget once in so many lines or events."""
 
 
 class LimitReached(Exception):
-    """The budget is used up; the message says which limit it was, `at` how far a reader was."""
+    """The budget is used up; the message names the limit, `at` is how far a reader had read."""
 
     at: int = 0
 
 
 class Budget:
-    """`deadline` is of `clock`. None: no limit."""
+    """`deadline` is a time of `clock`. None: no limit."""
 
     def __init__(
         self,
@@ -66,19 +66,19 @@ class Budget:
         return self._clock() > self.deadline
 
     def check_time(self) -> None:
-        """Raises LimitReached where the time is up, whatever the memory is."""
+        """Raises LimitReached where the time is up; does not check the memory."""
         if self.is_over:
             raise LimitReached("the time limit")
 
     def check(self, more_bytes: int = 0) -> None:
-        """Raises LimitReached, also where `more_bytes` would be too many."""
+        """Raises LimitReached where the budget is used up, or `more_bytes` more would exceed it."""
         if self._clock() > self.deadline:
             raise LimitReached("the time limit")
         if self._memory is not None and resident_bytes() + more_bytes > self._memory:
             raise LimitReached("the memory limit")
 
     def look(self, number: int) -> None:
-        """`check`, at every LOOK-th of what a reader counts."""
+        """Calls `check` at every LOOK-th number."""
         if number % LOOK:
             return
         try:

@@ -2,10 +2,10 @@
 
 A client drains by taking one element after the other, so a drain is one step only where no other
 take overlaps it. Where one does (Jepsen's tests end with every client draining at once), the drain
-is split up here into the takes that it was made of, each of which may have happened at any moment
-within it. That loses the order in which it took them, and never makes a history look worse.
+is split up here into the takes that it was made of, each of which may have happened at any time
+within it. That loses the order in which it took them, and never turns a valid history invalid.
 
-A drain of unknown outcome may have taken whatever nobody else took.
+A drain of unknown outcome may have taken any element that was not taken otherwise.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ QUEUES: Final = frozenset(("queue", "unordered-queue"))
 
 def drains_split(events: Sequence[Event]) -> tuple[list[Event], tuple[str, ...]]:
     """The events without drains that overlap other takes, and a note where there were any. What
-    cannot be paired is left as it is, for who pairs to refuse it."""
+    cannot be paired is left as it is, and refused where events are paired."""
     ends = _ends(events)
     takes = [
         (start, end)
@@ -47,7 +47,7 @@ def drains_split(events: Sequence[Event]) -> tuple[list[Event], tuple[str, ...]]
     numbered = [event._replace(index=number) for number, event in enumerate(found)]
     note = (
         f"{len(split)} drains overlap other takes: each is read as the dequeues it was made of, in "
-        f"whatever order"
+        f"any order"
     )
     return numbered, (note,)
 
@@ -86,7 +86,7 @@ def _splits(
 
 
 def _elements(events: Sequence[Event], end: int) -> Sequence[object] | None:
-    """What a drain took; None where nobody knows."""
+    """What a drain took; None where that is unknown."""
     if end == NEVER or events[end].type != "ok":
         return None
     value = events[end].value
@@ -96,7 +96,7 @@ def _elements(events: Sequence[Event], end: int) -> Sequence[object] | None:
 
 
 def _left_over(events: Sequence[Event], ends: dict[int, int]) -> int:
-    """How many elements were put in, or may have been, that nobody is known to have taken."""
+    """How many elements were put in, or may have been, and are not known to have been taken."""
     put = taken = 0
     for start, end in ends.items():
         if events[start].f == "enqueue":

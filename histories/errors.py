@@ -1,4 +1,4 @@
-"""What can go wrong with a history or a run's folder. Every message says what to do next.
+"""The errors of histories and run folders. Every message says what to do next.
 
 HistoryError
 ├── BadHistory         a file whose content is not a history; names the file and the line

@@ -2,7 +2,7 @@
 
 `ok` happened; `fail` did not happen (for a compare-and-set with error "mismatch": it happened and
 did not match); `info` may or may not have happened, now or at any later time, and its process
-number is never used again. Faults stand in the same history as process `nemesis`, type `info`.
+number is never used again. Faults are in the same history as process `nemesis`, type `info`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Event(NamedTuple):
     extra: dict[str, Json] | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """The event as one JSON object; fields that say nothing are left out."""
+        """The event as one JSON object; empty fields are left out."""
         line: dict[str, Json] = {
             "index": self.index,
             "time": self.time,

@@ -1,4 +1,4 @@
-"""The folder of a run: everything that was asked for, that happened, and what it was judged to be.
+"""The folder of a run: its configuration, everything that happened, and the verdict.
 
     <store>/<name>/
         run.json               format version, resolved configuration, versions, seed
@@ -11,9 +11,9 @@
         verdict.json           the verdict, written last
         report/                whatever a report adds
 
-A run can be cut off at any moment (kill -9, a power cut): the folder then lacks its last files,
-and still opens. JSON documents are written to a temporary name and renamed, so that they are
-there whole or not at all.
+A run can be cut off at any time (kill -9, a power cut): the folder then lacks its last files, and
+still opens. JSON documents are written to a temporary name and renamed, so that a document is
+complete or absent.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from histories.errors import BadFolder
 
 FORMAT_VERSION: Final = 2
 READABLE: Final = (1, 2)
-"""Format 1 had a flat configuration, and did not say which files were collected."""
+"""Format 1 had a flat configuration, and did not list the collected files."""
 
 RUN: Final = "run.json"
 SCHEDULE: Final = "schedule.json"
 HISTORY: Final = "history.jsonl"
 COMPRESSED: Final = "history.jsonl.gz"
-"""What retention makes of a history; `RunFolder.open` unpacks it again."""
+"""The name of a history that retention has compressed; `RunFolder.open` unpacks it."""
 VERDICT: Final = "verdict.json"
 NODES: Final = "nodes"
 MESSAGES: Final = "messages.jsonl"
@@ -46,7 +46,7 @@ REPORT: Final = "report"
 
 
 class RunFolder:
-    """One run's folder. Make it with `create`, come back to it with `open`."""
+    """One run's folder, made with `create` or opened with `open`."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -166,7 +166,7 @@ class RunFolder:
         yield from sorted(found)
 
     def write_run(self, configuration: dict[str, Any]) -> None:
-        """run.json: the format version, and whatever the controller says about the run."""
+        """run.json: the format version, and what the controller records about the run."""
         self.write_json(RUN, {"format": FORMAT_VERSION} | configuration)
 
     def write_json(self, name: str, document: Any) -> Path:

@@ -1,23 +1,23 @@
-"""From events to operations: what a checker works on.
+"""From events to operations, the input of a checker.
 
 An operation spans the positions of its invocation and of its completion in the history; it may
-take effect at any moment between them. Its `outcome` says what is known of it:
+take effect at any time between them. Its `outcome` says what is known about it:
 
     ok        it happened, and `result` is what it returned
     mismatch  a compare-and-set that found another value than it expected. If `seen`, then `result`
               is the value it found; else all that is known is that it was not the expected one
-    info      it may have happened at any moment from its invocation on, or never: its span has no
+    info      it may have happened at any time from its invocation on, or never: its span has no
               end. Operations still open when the history ends are of this kind
 
 Operations that failed did not happen, constrain nothing, and are dropped here; so is the nemesis.
 A take from a queue (or a stack) that failed because it was "empty" did happen: it found nothing.
 
-What a write, or another operation that puts a value somewhere, completes with is what it wrote, as
-Knossos has it: a completion that says null, or the same, changes nothing; see `argument`.
+The value with which a write, or another operation that stores a value, completes is what it wrote,
+as in Knossos: a completion with null, or with the same value, changes nothing; see `argument`.
 
-Positions, not clock times, say what came before what: the recorder writes an invocation before the
-request is sent and a completion after the answer came, in one process, so their order in the file
-is sound even where two times are equal.
+Positions, not clock times, define the order: the recorder writes an invocation before the request
+is sent and a completion after the answer arrived, in one process, so their order in the file is
+sound even where two times are equal.
 
 Values are frozen: lists are tuples, sets (the object {"#set": [...]}) frozensets, other objects
 tuples of sorted pairs behind MAP, and booleans members of `Bool`, since Python holds True to be
@@ -67,10 +67,10 @@ DEPTH_MAX: Final = 100
 
 
 def freeze(value: Json, depth: int = 0) -> Frozen:
-    """A JSON value as something that can be hashed, equal exactly where the JSON values are.
+    """A JSON value as a hashable value, equal exactly where the JSON values are.
 
-    What is frozen already stays as it is. `depth` is that of the value itself. Raises BadHistory
-    for what is no JSON value (NaN, a set, an object of a class) and for what is nested deeper than
+    A frozen value is returned unchanged. `depth` is that of the value itself. Raises BadHistory for
+    what is not a JSON value (NaN, a set, an object of a class) and for what is nested deeper than
     DEPTH_MAX.
     """
     if value.__class__ is int or value.__class__ is str or value is None:
@@ -87,7 +87,7 @@ def freeze(value: Json, depth: int = 0) -> Frozen:
 
 
 def _freeze_all(value: Any, depth: int) -> Frozen:
-    """The same for what holds values."""
+    """The same for lists and objects."""
     if value and depth >= DEPTH_MAX:
         raise BadHistory(TOO_DEEP)
     if isinstance(value, dict):
@@ -143,7 +143,7 @@ def key_text(key: Json) -> str | None:
         return key
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
-    raise BadHistory(f"key {key!r} is not a text")
+    raise BadHistory(f"key {key!r} is not a string")
 
 
 def thaw(value: Any) -> Json:
@@ -162,8 +162,8 @@ def thaw(value: Any) -> Json:
 class Operation(NamedTuple):
     """One operation of one process. `call` and `ret` are positions in the history; `id` is its
     position among the operations; times are nanoseconds, `ret_ns` of an open operation is -1.
-    `observed` says that the result came as the completion's `observed`, not as its value. `order`
-    is where the system itself says that it put the operation: a log's slot, a revision."""
+    `observed`: the result came as the completion's `observed`, not as its value. `order` is the
+    position that the system itself reports for the operation: a log's slot, a revision."""
 
     id: int
     process: int | str
@@ -182,7 +182,7 @@ class Operation(NamedTuple):
     order: int | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """For evidence: everything a person needs, and enough to check the part again."""
+        """For evidence: complete for a reader, and enough to check the part again."""
         line: dict[str, Json] = {
             "process": self.process,
             "f": self.f,
@@ -225,8 +225,8 @@ class Operation(NamedTuple):
 def pair(events: Sequence[Event], *, jepsen: bool = False) -> list[Operation]:
     """The operations of a history, in the order of their invocations; ids are 0, 1, 2, …
 
-    With `jepsen` a process may go on after an operation that timed out; an `info` that completes
-    nothing is read over; and one of another name (`crash`) completes whatever is open.
+    With `jepsen` a process may continue after an operation that timed out; an `info` that completes
+    nothing is ignored; and one of another name (`crash`) completes whatever is open.
     Raises BadHistory, with the event's number, for a completion without an invocation, a process
     with two operations open, and a process that acts again after `info`.
     """
@@ -285,10 +285,10 @@ def _check_completion(call: Event, done: Event, line: int) -> None:
 
 
 PUTS: Final = frozenset(("write", "enqueue", "push"))
-"""Operations whose completion's value is what they put there."""
+"""Operations whose completion's value is what they wrote."""
 GROWS: Final = frozenset(("append", "add", "insert"))
-"""Operations whose completion's value is what they added, where the invocation does not say it:
-else it may be an answer."""
+"""Operations whose completion's value is what they added, where the invocation has no value;
+otherwise it may be an answer."""
 TAKES: Final = frozenset(
     ("dequeue", "pop", "poll", "delete-min", "delete-max", "extract-min", "extract-max")
 )
@@ -296,8 +296,8 @@ EMPTY: Final = frozenset(("empty", ":empty"))
 
 
 def failed_write(event: Event) -> tuple[str | None, Frozen] | None:
-    """The (key, value) that an event says was certainly not put anywhere; None where it says no
-    such thing."""
+    """The (key, value) that was certainly not written, according to an event; None for other
+    events."""
     if event.type != "fail" or event.error == "mismatch":
         return None
     value = event.value
@@ -308,13 +308,13 @@ def failed_write(event: Event) -> tuple[str | None, Frozen] | None:
 
 
 def argument(f: str, given: Frozen, told: Frozen) -> Frozen:
-    """What an operation put there: what it completed with (`told`), where that is another value
-    than it was invoked with."""
+    """The value that an operation wrote: the one it completed with (`told`), where that differs
+    from the one it was invoked with."""
     if told is None or told == given:
         return given
     if f in PUTS or (f in GROWS and given is None and not isinstance(told, Bool)):
         return told
-    if f == "put" and given is None and isinstance(told, str):  # else it may be a revision
+    if f == "put" and given is None and isinstance(told, str):  # otherwise it may be a revision
         return told
     if f == "cas" and isinstance(told, tuple) and len(told) == 2 and told[0] is not MAP:
         return told

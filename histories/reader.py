@@ -7,8 +7,8 @@
     jepsen-log    the lines of Jepsen's logs, old and new
     jepsen-binary test.jepsen (formats/jepsen_binary.py)
 
-"auto" looks at the first line that says something. A folder is a run's, or one of Jepsen's store
-(formats/store.py).
+"auto" detects the format from the first line with content. A folder is a run's, or one of Jepsen's
+store (formats/store.py).
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def read_history(
     """The history in a file; `format` is one of FORMATS, or "auto".
 
     `failed_cas` says what a failed cas means where the format cannot: "mismatch" (the usual meaning
-    of jepsen-log) or "ignored" (that of jepsen). Ours says it itself.
+    of jepsen-log) or "ignored" (that of jepsen). Our own format records it.
 
-    `independent` says whether the values in Jepsen's formats are `[key value]`; None looks.
+    `independent` says whether the values in Jepsen's formats are `[key value]`; None detects it.
 
     Raises BadHistory, with the file and the line, UnknownFormat, with the choices, and LimitReached
     where the budget is used up.
@@ -83,7 +83,7 @@ def located(path: Path) -> Path:
 
 
 def format_of(path: Path) -> str:
-    """The format of a file, from its first bytes; "native" where they do not tell.
+    """The format of a file, from its first bytes; "native" where they do not show it.
 
     Raises BadHistory for what cannot be read, and for compressed files.
     """

@@ -1,4 +1,4 @@
-"""Writing a history as the run goes, so that a run that is cut off can still be judged.
+"""Writing a history during the run, so that a run that is cut off can still be judged.
 
 One JSON object a line. Every `append` hands its line to the operating system in one write before
 it returns: when the controller is killed, the file is whole up to the last event, and at worst
@@ -28,7 +28,7 @@ def event_line(event: Event) -> str:
 
 
 class HistoryWriter:
-    """Appends events to a new file. Not shared between threads: the controller is one loop.
+    """Appends events to a new file. Not thread-safe: the controller is a single event loop.
 
     Raises FileExistsError where the file is there already: a history is never overwritten.
     """

@@ -1,8 +1,8 @@
-"""The name of an anomaly and one sentence in plain words, for an unorderable part of a history.
+"""The name of an anomaly and one sentence that describes it, for an unorderable part of a history.
 
-A rule claims only what it has looked up: that nobody wrote a value again, for instance, is said
+A rule claims only what it has checked: that nobody wrote a value again, for instance, is claimed
 only where every operation that could have is known and had ended. A part that no rule recognises
-is still evidence; its sentence then says no more than that no order explains it.
+is still evidence; its sentence then says only that no order explains it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Finding = tuple[str, str]
 
 
 PAIRS_MAX = 1_000
-"""In a part of more operations they are not looked at in pairs, where only that would tell."""
+"""In a part of more operations, rules that compare pairs of operations are skipped."""
 LOOK = 256
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a rule looks at: the part, and all of the partition that writes what it is about."""
+    """The input of a rule: the part, and all writes of the partition to what it is about."""
 
     model: Model
     part: Sequence[Operation]
@@ -56,13 +56,14 @@ class Case:
 
     @cached_property
     def shows(self) -> list[tuple[Operation, Any]]:
-        """The operations of the part that say what the register held after them, by their ends."""
+        """The operations of the part that show what the register held after them, ordered by their
+        returns."""
         shows = [(op, value) for op in self.part for value in left(op)]
         return sorted(shows, key=lambda item: item[0].ret)
 
     @cached_property
     def steps(self) -> dict[Any, list[Any]]:
-        """What compare-and-sets of the part left, by what they found."""
+        """The values that compare-and-sets of the part wrote, by the value that they expected."""
         found: dict[Any, list[Any]] = {}
         for op in self.part:
             if op.f == "cas" and wrote(op):
@@ -93,7 +94,7 @@ def describe(
 ) -> Evidence:
     """Name what is wrong with `part`, which cannot be ordered. `whole` is the partition, or all in
     it that writes what the part is about. `left_out` elements are not shown of the part's lists.
-    Where the budget is used up, the sentence says no more than that no order explains the part."""
+    Where the budget is used up, the sentence says only that no order explains the part."""
     try:
         anomaly, sentence = _recognised(Case(model, part, whole, failed_writes, budget))
     except LimitReached:
@@ -196,7 +197,7 @@ def _double_cas(case: Case) -> Finding | None:
 
 
 def _stale(case: Case) -> Finding | None:
-    """A value was seen after one that had replaced it for good."""
+    """A value was seen after another one had overwritten it, and it was not written again."""
     for late in sorted(case.part, key=lambda op: op.call, reverse=True):
         for value in saw(late):
             for between, other in _replacements(case, late, value):
@@ -227,7 +228,7 @@ def _replacements(case: Case, late: Operation, value: Any) -> Iterator[tuple[Ope
     writers = case.writers(value)
     settled = [-1 if not writers else max(w.ret for w in writers)]
     if case.written_once(value):
-        # Seen once, it was written already, however long its writer took.
+        # A value that was seen had been written by then, whenever its write returned.
         settled += [op.ret for op in case.part if value in (*saw(op), *left(op))]
     since = min(settled)
     for op, other in case.shows:
@@ -257,7 +258,7 @@ def _follows(case: Case, value: Any, other: Any) -> bool:
 
 def _crossed(case: Case) -> Finding | None:
     """Two values that were each seen after the other, though both were written once."""
-    ends: dict[Any, Operation] = {}  # by value: who showed it first, and who began last
+    ends: dict[Any, Operation] = {}  # by value: the first return and the last call
     begins: dict[Any, Operation] = {}
     for op, value in case.shows:
         if case.written_once(value):

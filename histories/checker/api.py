@@ -1,4 +1,4 @@
-"""`check`: one way in, whatever the history is held in."""
+"""`check`: the entry point, for folders, files and histories in memory."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from histories.operations import Operation, failed_write
 from histories.reader import format_of, located, read_history
 
 NIL_OPERATIONS_MAX, NIL_SECONDS = 24, 0.2
-"""What finding out may cost whether a violation hangs on reads of null."""
+"""The time limit for finding out whether a violation depends on reads of null."""
 DIAGNOSED_MAX = 20_000
-"""Larger histories are not read again for what still holds of them."""
+"""Larger histories are not read again to diagnose which weaker levels they meet."""
 
 WORDS_SHARE = 0.05
-"""Evidence, sentences and the diagnosis may take so much of the time limit beyond it."""
+"""The share of the time limit that evidence, sentences and diagnosis may take in addition."""
 
 READING_S = 100e-6
 """About how long it takes to read one operation again and to pair its events."""
@@ -64,9 +64,9 @@ def check(
     """Judge a history. `initial` is what an object of a named model holds at first.
 
     `format`, `failed_cas` and `independent` are for files, see `histories.reader`. `nil_reads` says
-    what a read of null means: "null", or "unknown" (as in Knossos): it tells nothing.
+    what a read of null means: "null", or "unknown" (as in Knossos): the value is not known.
 
-    With `linearization` valid partitions come with the order that was found. Without `kernel` the
+    With `linearization` valid partitions carry the order that was found. Without `kernel` the
     reference judges, also where the kernel is installed; it always gives the order.
 
     A folder or a file that cannot be a history raises HistoryError; a limit that is reached gives
@@ -148,8 +148,8 @@ def _by_kernels_reader(
 
 
 def _adapted(history: History, model: Model, nil_reads: str) -> History:
-    """The history with what the model cannot take as it is: drains that overlap other takes; reads
-    of null, where they tell nothing."""
+    """The history, with what the model cannot handle adapted: drains that overlap other takes;
+    reads of null, where they mean an unknown value."""
     events, notes = history.events, history.notes
     if model.name in QUEUES and any(event.f == DRAIN for event in events):
         events, more = drains_split(events)
@@ -199,7 +199,7 @@ def _nil(
     own: dict[str | None, list[Operation]] | None,
     words: Budget,
 ) -> bool:
-    """Whether a violation may only be that Knossos reads null as "not known"."""
+    """Whether the violation may be due only to reads of null that Knossos takes as unknown."""
     operations = part.evidence.operations if part.evidence else ()
     if not looks_nil(model, operations) or len(operations) > NIL_OPERATIONS_MAX:
         return False

@@ -1,8 +1,7 @@
-"""The verifier of certificates, as simple as it can be and apart from everything that makes them.
+"""The verifier of certificates, as simple as possible and independent of the code that makes them.
 
-It executes the operations in the order that a checker gave, and looks whether the model could have
-answered so, whether the order respects what came before what, and whether everything that happened
-is in it.
+It executes the operations in the order that a checker gave, and checks that the model gives the
+same answers, that the order respects real time, and that every operation that happened is in it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from histories.operations import Operation
 
 
 class BadCertificate(Exception):
-    """An order that proves nothing: the checker that gave it is wrong."""
+    """An order that is not a linearization: the checker that gave it is wrong."""
 
 
 def verify(model: Model, operations: Sequence[Operation], verdict: Verdict) -> int:
@@ -32,7 +31,7 @@ def verify(model: Model, operations: Sequence[Operation], verdict: Verdict) -> i
                 order = ()  # nothing has to be in it
             if order is None:
                 raise BadCertificate(f"key {part.key}: there is no order to verify")
-            if decide := getattr(model, "decide", None):  # its rule may be more than its steps
+            if decide := getattr(model, "decide", None):  # its rule may require more than its steps
                 decided = decide(own)
                 if decided is not None and decided.order is None:
                     raise BadCertificate(f"key {part.key}: the rule of {model.name} objects")

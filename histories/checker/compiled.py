@@ -2,8 +2,8 @@
 
 The kernel reads and judges by itself and answers in positions: event number 7 of the history.
 Only the few events that the evidence is made of are turned into Python's operations here. What the
-kernel does not want to decide (an operation that its models cannot hold) is left to the reference,
-whose word is the definition.
+kernel does not decide (an operation that its models cannot represent) is left to the reference,
+which defines the verdict.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if os.environ.get("ANTIPAXOS_KERNEL") != "off":
 MODELS: frozenset[str] = frozenset(getattr(_kernel, "MODELS", ()))
 """The models that the kernel has."""
 ELEMENTS_SECONDS = 0.5
-"""How long elements may be left out of a failing part's lists; see `projection.py`."""
+"""The time limit for leaving elements out of a failing part's lists; see `projection.py`."""
 LINES_LOOK = 1 << 16
-"""While a file's lines are passed over, the budget is looked at every so many."""
+"""While a file's lines are skipped, the budget is checked once in so many."""
 WIDE = 1 << 61
-"""Counters and tokens that begin below this stay below 2^63 whatever the history adds."""
+"""Counters and tokens that begin below this stay below 2^63, whatever the history adds."""
 OPEN = (1 << 32) - 1
 """The kernel's position for "never returned"."""
 
@@ -63,7 +63,7 @@ def available() -> bool:
 
 
 def holds(model: Model) -> bool:
-    """Whether the kernel is there and its numbers are wide enough for where the model begins."""
+    """Whether the kernel is installed and its integers can hold the model's initial value."""
     if not available() or model.name not in MODELS:
         return False
     state = model.initial()
@@ -79,7 +79,7 @@ def version() -> str:
 def check_file(
     path: Path, model: Model, initial: Json, limits: Limits, words: Budget = UNLIMITED
 ) -> Verdict | None:
-    """Judge a native file; None where the reference has to. `words`: what the evidence may cost."""
+    """Judge a native file; None where the reference has to. `words`: the budget of the evidence."""
     try:
         raw = _kernel.check_file(path, model.name, initial, **_arguments(limits))
     except _kernel.BadLine as error:
@@ -193,8 +193,8 @@ def _verdict(
 def partition_verdict(
     raw: tuple[Any, ...], model: Model, lookup: Lookup, words: Budget = UNLIMITED
 ) -> PartitionVerdict:
-    """One partition as the kernel gives it, with its evidence in words, as far as the budget for
-    them goes: without any, an invalid partition stays one."""
+    """One partition's verdict from the kernel, with its evidence in words as far as the budget
+    allows. Without any budget left, an invalid partition is still reported as invalid."""
     key, outcome, method, operations, judged, reason, found, order = raw
     evidence = None
     if found is not None:
@@ -276,7 +276,7 @@ def _events_of_file(path: Path, wanted: Iterable[int], words: Budget) -> dict[in
 def _events_of_edn(
     path: Path, wanted: Iterable[int], places: dict[int, tuple[int, int]], failed_cas: str
 ) -> dict[int, Event]:
-    """The events at these positions, from where they stand in the file (from byte to byte)."""
+    """The events at these positions, read from their byte ranges in the file."""
     found: dict[int, Event] = {}
     with path.open("rb") as file:
         for position in wanted:
@@ -288,7 +288,7 @@ def _events_of_edn(
 
 
 class Live:
-    """The kernel's own history that grows."""
+    """The kernel's own copy of a growing history."""
 
     def __init__(self, model: str, initial: Json) -> None:
         self._live = _kernel.Live(model, initial)

@@ -3,11 +3,10 @@
 Sequential consistency (Lamport 1979) asks for one order that keeps each client's own order but not
 the order of time; session guarantees (`session_guarantees.py`) ask less still, of one client at a
 time. A system that breaks only linearizability serves old values; one that breaks a client's own
-reads or writes loses sessions. Where one object spans several (registers, accounts), each by itself
-may still be linearizable: then what was lost is that they are read and written together.
+reads or writes loses sessions. Where one object consists of several (registers, accounts), each by
+itself may still be linearizable: then only the atomicity of operations on several of them is lost.
 
-Everything here is bounded in steps, not in seconds, so that a report says the same on every
-machine.
+Everything here is bounded in steps, not in seconds, so that a report is the same on every machine.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any, Final
 from histories.budget import UNLIMITED, Budget
 from histories.checker.descriptions import left, saw, wrote
 from histories.checker.evidence import relaxed
-from histories.checker.search import search
+from histories.checker.reference_search import search
 from histories.checker.session_guarantees import session_guarantees
 from histories.checker.verdict import PartitionVerdict
 from histories.models import ILLEGAL, Model
@@ -27,14 +26,15 @@ from histories.models.interface import Part
 from histories.operations import Operation
 
 SEQUENTIAL_STEPS = 4_000
-"""How long the search for such an order may get: a diagnosis, not a verdict."""
+"""The bound on the steps of the search for a sequentially consistent order."""
 LOOK = 16
-"""The budget is looked at every so many steps."""
+"""The budget is checked once in so many steps."""
 APART_CHECKS: Final = 200
-"""How often the search for the order of a single part may look at its budget: every 256 steps."""
+"""The bound of the search for the order of a single part, in checks of its budget (one every 256
+steps)."""
 REGISTERS: Final = ("register", "cas-register", "kv")
 PLACES_MAX: Final = 1_000_000
-"""How many places of clients it may remember: each configuration has one of each client."""
+"""The bound on remembered client positions: each configuration has one for each client."""
 
 
 def diagnose(
@@ -44,7 +44,7 @@ def diagnose(
     budget: Budget = UNLIMITED,
 ) -> tuple[str, ...]:
     """Lines for a person about one invalid partition. Raises LimitReached."""
-    if model.name == "counter-range":  # it is no order that this model asks for
+    if model.name == "counter-range":  # this model requires something other than an order
         return ()
     said = {
         True: "it is still sequentially consistent: each client could have seen one order of all",
@@ -67,8 +67,8 @@ def _is_sequential(
 
 
 def _is_closed(model: Model, part: Sequence[Operation], whole: Sequence[Operation]) -> bool:
-    """Whether a part of a register's history stands for the whole also where time does not count:
-    everybody is in it who wrote, at any time, what it saw."""
+    """Whether a part of a register's history is conclusive also without real time: it contains
+    every operation that wrote, at any time, a value that it saw."""
     if model.name not in REGISTERS or any(op.f == "append" for op in whole):
         return False
     seen = {value for op in part for value in (*saw(op), *left(op))}
@@ -77,7 +77,7 @@ def _is_closed(model: Model, part: Sequence[Operation], whole: Sequence[Operatio
 
 
 def _apart(model: Model, operations: Sequence[Operation], budget: Budget) -> tuple[str, ...]:
-    """Whether each part of an object that spans several is linearizable by itself."""
+    """Whether each part of an object that consists of several is linearizable by itself."""
     parts_of = getattr(model, "parts", None)
     if parts_of is None:
         return ()
@@ -91,7 +91,7 @@ def _apart(model: Model, operations: Sequence[Operation], budget: Budget) -> tup
             return (f"{name} is not linearizable even by itself",)
         outcomes.add(outcome)
     if outcomes <= {"valid"}:
-        return ("each of its parts is linearizable by itself: only together they are not",)
+        return ("each of its parts is linearizable by itself, but not all of them together",)
     return ("whether each of its parts is linearizable by itself could not be decided quickly",)
 
 
@@ -101,7 +101,7 @@ def is_sequential(
     budget: Budget = UNLIMITED,
     steps_max: int = SEQUENTIAL_STEPS,
 ) -> bool | None:
-    """Whether one order keeps every client's own order; None where so many steps do not tell.
+    """Whether one order keeps every client's own order; None where the step limit was reached.
 
     A depth-first search that takes the oldest operations first, and reads as soon as they fit.
     """
@@ -134,7 +134,7 @@ def is_sequential(
 Places = tuple[int, ...]
 """How many operations of each client have been done."""
 _Client = list[tuple[Operation, bool] | None]
-"""A client's operations in its order, with whether they read; None stands at the end."""
+"""A client's operations in its order, with whether they read; None marks the end."""
 
 
 def _by_client(model: Model, operations: Sequence[Operation]) -> list[_Client]:
@@ -151,7 +151,7 @@ def _by_client(model: Model, operations: Sequence[Operation]) -> list[_Client]:
 def _with_reads(
     model: Model, clients: list[_Client], state: Any, places: Places
 ) -> tuple[Any, Places]:
-    """The same state with every read done that fits it and stands next for its client."""
+    """The same state after every read that fits it and is its client's next operation."""
     moved = list(places)
     for i, own in enumerate(clients):
         place = places[i]

@@ -112,7 +112,7 @@ def _members(part: Operations, whole: Operations) -> Finding | None:
 
 
 def _untrue_answer(part: Operations, whole: Operations) -> Finding | None:
-    """An add that says that its element was there, or a remove that says that it was not."""
+    """An add that answers that its element was present, or a remove that it was not."""
     for op in part:
         if op.f not in ("add", "remove") or not answered(op):
             continue
@@ -134,7 +134,7 @@ def _untrue_answer(part: Operations, whole: Operations) -> Finding | None:
 
 
 def _count(part: Operations) -> Finding | None:
-    """Only a part from which no addition was left out gets here: counters are not cut down."""
+    """Only called with a part that has all additions: counters are not cut down."""
     for op in part:
         if op.f != "read" or not op.seen:
             continue
@@ -209,7 +209,7 @@ def _lacks(op: Operation, part: Operations) -> Finding | None:
 
 
 def _reordered(op: Operation, part: Operations) -> Finding | None:
-    """Elements that stand in another order than their appends had, where each stands once."""
+    """Elements in another order than their appends, where each occurs once."""
     place = {value: i for i, value in enumerate(op.result)}
     adds = sorted((a for a in part if a.f == "append" and a.value in place), key=lambda a: a.call)
     if len({a.value for a in adds}) < len(adds):

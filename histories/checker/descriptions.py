@@ -1,4 +1,4 @@
-"""Operations in plain English, and what each of them says about the value that a register held."""
+"""Operations in English, and what each of them shows about the value that a register held."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWERED = frozenset(("read", "get", "dequeue", "pop", "contains", "balance", "t
 
 
 def saw(op: Operation) -> tuple[Any, ...]:
-    """The one value that the register held just before the operation took effect, where it says."""
+    """The one value that the register held just before the operation took effect, where known."""
     if op.f == "cas" and op.outcome == "ok":
         return (op.value[0],)
     if op.seen and (op.f in READS or op.outcome == "mismatch"):
@@ -23,7 +23,7 @@ def saw(op: Operation) -> tuple[Any, ...]:
 
 
 def left(op: Operation) -> tuple[Any, ...]:
-    """The one value that the register held just after it, where it says."""
+    """The one value that the register held just after it, where known."""
     if op.f == "delete" and op.outcome == "ok":
         return (None,)
     if op.f in WRITES and op.outcome == "ok":
@@ -34,8 +34,8 @@ def left(op: Operation) -> tuple[Any, ...]:
 
 
 def wrote(op: Operation) -> tuple[Any, ...]:
-    """The one value that the operation put there, or may have put there. A compare-and-set from a
-    value to itself puts nothing there."""
+    """The one value that the operation wrote, or may have written. A compare-and-set from a value
+    to itself writes nothing."""
     if op.f == "delete":
         return (None,)
     if op.f in WRITES:

@@ -1,10 +1,10 @@
 """What a part of a history proves by itself, and what its reads could have returned.
 
-In a part, a compare-and-set may have lost the writer of the value that it expects. Such a one
-counts as a write: what cannot be ordered even so cannot be ordered at all. (In any order of the
-whole, the operations on the lost value stand just before it; without them it stands there still.)
-One of unknown outcome may have had any of several writers, so it counts as a write as soon as one
-of them is left out.
+A part may contain a compare-and-set without the writer of the value that it expects. Such a
+compare-and-set counts as a write: what cannot be ordered even so cannot be ordered at all. (In any
+order of the whole, the operations on the missing value come just before it; without them, the order
+still explains the part.) A compare-and-set of unknown outcome may have had any of several writers,
+so it counts as a write as soon as one of them is left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from histories.budget import UNLIMITED, Budget
 from histories.checker.descriptions import READS, described, shown, wrote
-from histories.checker.search import search
+from histories.checker.reference_search import search
 from histories.models import Model
 from histories.operations import NEVER, Operation
 
@@ -26,8 +26,9 @@ CANDIDATES_MAX = 8
 
 def relaxed(model: Model, part: Sequence[Operation], whole: Iterable[Operation]) -> list[Operation]:
     """The part as a history of its own: a compare-and-set whose expected value had a writer in the
-    whole that began before it returned, but has none in the part, becomes a write; one of unknown
-    outcome becomes one as soon as a writer that was called before the part ended is left out."""
+    whole that began before it returned, but has none in the part, becomes a write; a
+    compare-and-set of unknown outcome does so as soon as a writer that was called before the part
+    ended is left out."""
     if model.name not in REGISTERS or not any(op.f == "cas" for op in part):
         return list(part)
     calls = {op.call for op in part}
@@ -63,7 +64,7 @@ def fails_alone(
     whole: Iterable[Operation],
     budget: Budget = UNLIMITED,
 ) -> bool:
-    """Whether the part cannot be ordered, whatever else there was."""
+    """Whether the part cannot be ordered by itself."""
     return search(model, relaxed(model, part, whole), budget).outcome == "invalid"
 
 
@@ -76,8 +77,8 @@ def possible_answers(
     """For each read of a register in a small part, in words, what else it could have returned.
 
     An answer is possible where its write had begun and was not certainly overwritten when the read
-    began, by all that the `whole` did, and where the part could be ordered with it. Without the
-    whole only the part speaks, and the words say so.
+    began, considering all of the `whole`, and where the part could be ordered with it. Without the
+    whole only the part is considered, and the text says so.
     """
     if len(part) > COULD_OPERATIONS_MAX or model.name not in REGISTERS:
         return ()
@@ -105,7 +106,7 @@ def _answers(
     read: Operation,
     budget: Budget,
 ) -> list[str] | None:
-    """The other values that `read` could have returned; None out of time."""
+    """The other values that `read` could have returned; None where the time is up."""
     there = {op.call for op in part}
     answers: dict[str, None] = {}
     candidates = _not_overwritten(model, known, read)
@@ -126,8 +127,8 @@ def _answers(
 def _not_overwritten(
     model: Model, known: Sequence[Operation], read: Operation
 ) -> list[tuple[Any, Operation | None]]:
-    """Values, with who wrote them (nobody: the initial one), that may have been there during the
-    read as far as time tells: the oldest write first."""
+    """Values that may have been there during the read, by real time alone, with their writers (none
+    for the initial value): the oldest write first."""
     writes = [(op, value) for op in known for value in wrote(op) if op.call < read.ret]
     done = [op.call for op, _ in writes if op.outcome == "ok" and op.ret < read.call]
     floor = max(done, default=-1)

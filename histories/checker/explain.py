@@ -3,11 +3,12 @@
 The part must be unorderable by itself *and* because the whole is: leaving out an operation must
 never create the failure. These may be left out:
 
-- everything called after the moment of failure; what returns after it becomes an open operation
-  (unless the failure hangs on what that one returned later);
+- everything called after the point of failure; what returns after it becomes an open operation
+  (unless the failure depends on what it returned later);
 - an operation that changes nothing (a read, a compare-and-set that did not match);
 - for registers: all that writes or sees one value, together, where no compare-and-set failed
-  without saying what it saw; one from that value then counts as a write (see `evidence`);
+  without saying what it saw; a compare-and-set from that value then counts as a write (see
+  `evidence`);
 - for sets, queues and stacks: all operations on one element together;
 - for lists: an element, out of all reads that hold it (`projection.py`).
 
@@ -37,7 +38,7 @@ from histories.operations import NEVER, Operation
 ELEMENTS = frozenset(("queue", "stack", "set"))
 REGISTERS = frozenset(("register", "cas-register"))
 ELEMENTS_SHOWN = 6
-"""So few elements are shown as they are: a person sees through them."""
+"""Lists of so few elements are short enough to be shown whole."""
 
 
 def explain(
@@ -78,7 +79,7 @@ def explain_part(
 
 
 def explain_range(part: Sequence[Operation], bounds: tuple[int, int]) -> Evidence:
-    """The evidence that the last read of a counter is out of the range that it may be in."""
+    """The evidence that the last read of a counter is outside its possible range."""
     read = max((op for op in part if op.f in READS), key=lambda op: op.ret)
     least, most = bounds
     fits = f"be {least}" if least == most else f"lie between {least} and {most}"
@@ -93,7 +94,7 @@ def explain_range(part: Sequence[Operation], bounds: tuple[int, int]) -> Evidenc
 def fewer_elements(
     model: Model, part: list[Operation], whole: Sequence[Operation], budget: Budget
 ) -> tuple[list[Operation], int]:
-    """A part about lists with only the elements that matter, and how many others they held."""
+    """A part about lists, reduced to the elements that matter, and how many others they held."""
 
     def fails(part: list[Operation]) -> bool:
         return fails_alone(model, part, whole, budget)
@@ -114,8 +115,8 @@ def fewer_elements(
 def own_elements(
     model: Model, part: list[Operation], whole: Sequence[Operation], budget: Budget
 ) -> tuple[list[Operation], int]:
-    """The same for the few operations that the kernel names where a list is wrong: its elements are
-    those appended among them, or the one that nobody appended."""
+    """The same for the few operations that the kernel names where a list is wrong: the elements are
+    those that these operations append, or the one that was never appended."""
 
     def fails(part: list[Operation]) -> bool:
         return fails_alone(model, part, whole, budget)
@@ -136,8 +137,8 @@ def _one_element(
     fails: Callable[[list[Operation]], bool],
     budget: Budget,
 ) -> list[Operation] | None:
-    """The part with one element only, if one alone is already wrong: most are, and to see it is
-    cheap, however hard the whole is to search."""
+    """The part with one element only, if one alone already fails: it usually does, and checking
+    this is cheap, however hard the whole is to search."""
     for element in units:
         if budget.is_over:
             break
@@ -153,7 +154,8 @@ def _without(part: list[Operation], units: Sequence[frozenset[int]]) -> list[Ope
 
 
 def cut_at(operations: Iterable[Operation], failed: Operation) -> list[Operation]:
-    """The history up to the return of `failed`: what is open then has an unknown outcome."""
+    """The history up to the return of `failed`: what is open at that point has an unknown
+    outcome."""
     return [
         op if op.ret <= failed.ret else op._replace(outcome="info", ret=NEVER, seen=False)
         for op in operations
@@ -171,7 +173,7 @@ def _unread(model: Model, part: list[Operation]) -> list[frozenset[int]]:
 
 
 def _classes(model: Model, part: list[Operation]) -> list[frozenset[int]]:
-    """Operations that may be left out together, by the value that they are about."""
+    """Operations that may be left out together, grouped by their value."""
     is_register = model.name in REGISTERS or (
         model.name == "kv" and not any(op.f == "append" for op in part)
     )
@@ -184,7 +186,7 @@ def _classes(model: Model, part: list[Operation]) -> list[frozenset[int]]:
 
 
 def _register_classes(model: Model, part: list[Operation]) -> list[frozenset[int]]:
-    """One class per value: what writes it, and what sees it; not the initial value's."""
+    """One class per value: the operations that write or see it. The initial value has none."""
     classes: dict[object, set[int]] = {}
     for op in part:
         for value in wrote(op) or saw(op):
@@ -194,7 +196,7 @@ def _register_classes(model: Model, part: list[Operation]) -> list[frozenset[int
 
 
 def _element_classes(model: Model, part: list[Operation]) -> list[frozenset[int]]:
-    """One class per element; an operation that took nobody knows what belongs to none."""
+    """One class per element; an operation that took an unknown element belongs to none."""
     if any(op.outcome == "info" and op.f in ("dequeue", "pop") for op in part):
         return []
     classes: dict[object, set[int]] = {}

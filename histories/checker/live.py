@@ -1,9 +1,9 @@
 """The checker during a run: it follows the growing history, so that a run can stop at its first
 violation, and a display can show how far the history has been judged.
 
-What is open now has an unknown outcome so far, so a violation that is found stays one whatever
-happens later; that there is none says so of what has been fed. Only keys on which something has
-happened are judged again, and `poll` spends no more than a tenth of the time on judging.
+Operations that are open now have an unknown outcome so far, so a violation that is found stays one
+whatever happens later; a result without violation covers only the events fed so far. Only keys with
+new events are judged again, and `poll` spends no more than a tenth of the time on judging.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Progress(NamedTuple):
 
 
 class LiveChecker:
-    """Feed it events in their order; `poll` it as often as you like, `judge` it to be sure."""
+    """`feed` it events in their order; `poll` judges at limited cost, `judge` judges everything."""
 
     def __init__(
         self,
@@ -57,14 +57,14 @@ class LiveChecker:
         return Progress(len(self._events), self._judged, self._violation)
 
     def feed(self, events: Iterable[Event]) -> None:
-        """Take what was recorded since. Raises BadHistory where it cannot be part of a history."""
+        """Take further events. Raises BadHistory where they cannot be part of a history."""
         for event in events:
             self._events.append(event)
             if event.process != NEMESIS:
                 self._changed.add(key_text(event.key))
 
     def poll(self, seconds: float = 0.25) -> Progress:
-        """Judge what is new, within some seconds, unless that was done too recently."""
+        """Judge what is new, within a time limit, unless that was done too recently."""
         started = self._clock()
         if started >= self._rest_until:
             self.judge(seconds)

@@ -65,7 +65,7 @@ def _goes_back(tokens: tuple[int | None, int | None], may_stay: bool) -> bool:
 
 
 def _foreign_release(part: Sequence[Operation], got: Sequence[Operation]) -> Finding | None:
-    """A release by somebody who had never begun to acquire it."""
+    """A release by a client that had never begun to acquire it."""
     for op in part:
         if op.f != "release" or op.outcome != "ok" or refused(op):
             continue
@@ -80,7 +80,7 @@ def _foreign_release(part: Sequence[Operation], got: Sequence[Operation]) -> Fin
 
 
 def _too_many(permits: int, part: Sequence[Operation]) -> Finding | None:
-    """More permits held for sure than there are, or more given back than can have been taken."""
+    """More permits certainly held than there are, or more released than can have been acquired."""
     done = [op for op in part if op.outcome == "ok" and not refused(op)]
     for op in sorted(done, key=lambda op: op.ret):
         before = [o for o in done if o.f == "acquire" and (o.ret < op.call or o is op)]

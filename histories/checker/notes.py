@@ -1,4 +1,4 @@
-"""What a verdict is worth: notes for a person beside it."""
+"""Notes beside a verdict that qualify it, for the reader."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from histories.events import NEMESIS, Event
 from histories.models import Model
 from histories.operations import Operation, between
 
-VACUOUS: Final = (
-    "nothing was acknowledged: no completion says anything, so this verdict means nothing"
-)
+VACUOUS: Final = "no operation was acknowledged, so this verdict means nothing"
 NIL: Final = (
     "reads returned null, although nobody wrote null: where that means that the value is not known "
     "(as in Knossos), --nil-reads unknown leaves such reads out"
@@ -22,7 +20,7 @@ NIL_READS: Final = ("null", "unknown")
 
 
 def notes_on(answered: int, changed: int) -> tuple[str, ...]:
-    """Notes on a history in which so many operations were answered at all, and so many completed
+    """Notes on a history, from how many operations were answered at all, and how many completed
     with another value than they were invoked with."""
     notes = []
     if not answered:
@@ -56,7 +54,7 @@ def changed_arguments(events: Sequence[Event]) -> int:
 
 
 def looks_nil(model: Model, operations: Iterable[Operation]) -> bool:
-    """Whether reads of a register returned null that nobody wrote."""
+    """Whether reads of a register returned null although null was never written."""
     if model.name not in REGISTERS:
         return False
     nil = False
@@ -72,7 +70,7 @@ def looks_nil(model: Model, operations: Iterable[Operation]) -> bool:
 
 
 def without_nil_reads(events: Sequence[Event]) -> list[Event]:
-    """The events as if reads that returned null had told nothing."""
+    """The events with reads that returned null treated as reads of an unknown value."""
     return [
         event._replace(type="fail")
         if event.type == "ok" and event.f in READS and event.value is None

@@ -1,11 +1,11 @@
 """Evidence about lists, cut down to the few elements that matter.
 
-A log only grows, so all its elements stand in every later read, and hardly an append can be left
+A log only grows, so all its elements occur in every later read, and hardly any append can be left
 out of a failing part as it is. But an order that explains a list explains each choice of its
 elements as well: leave out the other appends, and the other elements in every read, and it still
 explains what is left. So where no order explains the rest, none explains the whole.
 
-An append that said its offset no longer knows it among fewer elements; it then says nothing.
+Offsets that appends returned are wrong among fewer elements; they are dropped.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def delta_debug(
     fails: Callable[[Part], bool],
     budget: Budget,
 ) -> Part:
-    """The part without as many of the units as can be left out of it in turn, halves first
-    (Zeller, Hildebrandt 2002); as it stands when the time is up."""
+    """The part without as many of the units as can be left out of it in turn, halves first (Zeller,
+    Hildebrandt 2002); the result so far when the time is up."""
     size = max(1, len(units) // 2)
     while units and not budget.is_over:
         position, removed = 0, False
@@ -48,8 +48,8 @@ def delta_debug(
 
 
 def elements(model: Model, part: Iterable[Operation]) -> list[Hashable]:
-    """What was appended or read, where the part consists of appends and of reads of lists that
-    began empty; else nothing."""
+    """The elements appended or read, where the part consists of appends and of reads of lists that
+    began empty; otherwise nothing."""
     found: dict[Hashable, None] = {}
     for op in part:
         if op.f == "append" and model.name in ("log", "kv"):
@@ -62,7 +62,7 @@ def elements(model: Model, part: Iterable[Operation]) -> list[Hashable]:
 
 
 def without_elements(part: Part, left_out: Sequence[Hashable]) -> Part:
-    """The part as if nobody had ever appended these elements."""
+    """The part as if these elements had never been appended."""
     gone = frozenset(left_out)
     rest = []
     for op in part:
@@ -78,8 +78,8 @@ def without_elements(part: Part, left_out: Sequence[Hashable]) -> Part:
 
 
 def only_elements(part: Part, whole: Iterable[Operation]) -> tuple[Part, int]:
-    """The part with nothing in its lists but what is appended in it, or the one element that nobody
-    in the whole appended; and how many others they held."""
+    """The part with nothing in its lists but what is appended in it, or the one element that is
+    never appended in the whole; and how many other elements they held."""
     appended = {op.value for op in part if op.f == "append"}
     before = held(part)
     if not appended:
@@ -96,7 +96,7 @@ def held(part: Iterable[Operation]) -> set[Hashable]:
 
 
 def doubled_first(part: Iterable[Operation], found: list[Hashable]) -> list[Hashable]:
-    """The elements, those first that a read holds twice: they are likely to be what is wrong."""
+    """The elements, beginning with those that a read holds twice: they are the likely cause."""
     twice: set[Hashable] = set()
     for op in part:
         if op.f != "append" and op.result:

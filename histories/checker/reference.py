@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from histories.budget import Budget, LimitReached
 from histories.checker.certificate import BadCertificate, replay
 from histories.checker.explain import explain, explain_part, explain_range
-from histories.checker.search import SearchResult, search
+from histories.checker.reference_search import SearchResult, search
 from histories.checker.verdict import PartitionVerdict
 from histories.checker.zones import zones
 from histories.models import Decision, Model
@@ -118,9 +118,8 @@ def _by_rule(
 
 
 def hinted(model: Model, operations: Sequence[Operation]) -> SearchResult | None:
-    """The order that the system itself gave, if it gave every completed operation a place and the
-    object could have answered so. It is a first guess that may save the search, never an excuse:
-    what the verifier does not pass counts for nothing."""
+    """The order that the system itself reported, if it covers every completed operation and is a
+    linearization. It may save the search; an order that the verifier rejects is ignored."""
     placed = [op for op in operations if op.order is not None]
     if not placed or any(op.order is None and op.outcome != "info" for op in operations):
         return None
@@ -139,7 +138,7 @@ def _by_zones(
     budget: Budget,
     failed_writes: frozenset[tuple[str | None, object]],
 ) -> PartitionVerdict | None:
-    """The verdict of the zones, where they can give one."""
+    """The verdict by zones, where they decide."""
     found = zones(model.initial(), operations) if model.name in REGISTERS else None
     if found is None:
         return None
@@ -162,4 +161,5 @@ def _by_zones(
 REGISTERS = ("register", "cas-register", "kv")
 
 EXPLAIN_SECONDS = 5.0
-"""How long an invalid partition may be minimised; the evidence is right before, only longer."""
+"""The time limit for minimising an invalid partition; unminimised evidence is correct, only
+longer."""

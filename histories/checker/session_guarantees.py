@@ -1,4 +1,4 @@
-"""Which session guarantees a history breaks, for whom, and how often.
+"""Which session guarantees a history breaks, for which client, and how often.
 
 Terry and others ("Session guarantees for weakly consistent replicated data", 1994): a client reads
 its own writes, its reads do not go back, its writes are seen in their order, and what it wrote
@@ -6,8 +6,8 @@ after reading something is not seen without that.
 
 Versions of a register are ordered by what is certain: a value is older than another one if its
 write had returned before the other's was called; the initial value is older than all. Only values
-that were written once are spoken of. Of sets, logs and queues only elements are spoken of that were
-put in once and never taken out, or that somebody is known to have taken.
+that were written once are considered. Of sets, logs and queues, only elements are considered that
+were put in once and never taken out, or whose taker is known.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ GUARANTEES: Final = (
     "writes follow reads",
 )
 LOOK: Final = 16
-"""The budget is looked at every so many operations."""
+"""The budget is checked once in so many operations."""
 STEPS_MAX: Final = 2_000_000
-"""How many elements of reads are looked at: what comes later is not."""
+"""How many elements of reads are examined in all; later ones are skipped."""
 Broken = dict[str, list[str]]
 
 
 class _Version(NamedTuple):
-    """The write of a value: who, from when to when, of positions."""
+    """The write of a value: its client, and its positions in the history."""
 
     process: int | str
     call: int
@@ -45,7 +45,7 @@ class _Version(NamedTuple):
 def session_guarantees(
     model: Model, operations: Sequence[Operation], budget: Budget = UNLIMITED
 ) -> tuple[str, ...]:
-    """One line for each guarantee that was broken: the first time, by whom, and how often."""
+    """One line for each guarantee that was broken: the first time, for which client, how often."""
     look = _LOOKS.get(model.name)
     if look is None:
         return ()
@@ -214,8 +214,8 @@ def _of_elements(model: Model, operations: Sequence[Operation], budget: Budget) 
 
 
 def _of_queue(model: Model, operations: Sequence[Operation], budget: Budget) -> Broken:
-    """A queue is empty for who put something in that nobody took; elements of one client come out
-    for one taker in another order than they went in."""
+    """A queue was empty for a client that had put in an element that was never taken; or one taker
+    got the elements of one client in another order than they were put in."""
     broken: Broken = {guarantee: [] for guarantee in GUARANTEES}
     puts = [op for op in operations if op.f == "enqueue"]
     times = Counter(op.value for op in puts)
@@ -223,8 +223,8 @@ def _of_queue(model: Model, operations: Sequence[Operation], budget: Budget) -> 
     unsure = any(op.f in ("dequeue", "drain") and not op.seen for op in operations)
     taken = {op.result: op for op in operations if op.f == "dequeue" and op.seen}
     drained = any(op.f == "drain" for op in operations)
-    latest: dict[tuple[Any, Any], Operation] = {}  # by taker and by who put it in
-    left: dict[Any, dict[Any, None]] = {}  # what each client put in that nobody ever took
+    latest: dict[tuple[Any, Any], Operation] = {}  # by taker and by producer
+    left: dict[Any, dict[Any, None]] = {}  # what each client put in that was never taken
     for number, op in enumerate(sorted(operations, key=lambda op: op.ret), 1):
         if number % LOOK == 0:
             budget.check()

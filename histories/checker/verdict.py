@@ -1,4 +1,4 @@
-"""What a checker says: valid, invalid or unknown, for the whole and for each partition, and why.
+"""The verdict of a checker: valid, invalid or unknown, for the whole and each partition, and why.
 
 `unknown` is never a pass: it exits with 2. A whole is invalid as soon as one partition is, and
 unknown only where none is invalid and one is unknown.
@@ -20,9 +20,9 @@ EXIT_CODES: Final = {"valid": 0, "invalid": 1, "unknown": 2}
 class Evidence:
     """Why a partition is not linearizable.
 
-    `anomaly` is a short name for tables ("stale-read"), `sentence` says it in plain words, and
-    `operations` are the part of the history that no order explains. `could` says, for reads among
-    them, what they could have returned. `minimal`: none of the operations can be left out.
+    `anomaly` is a short name for tables ("stale-read"), `sentence` describes it, and `operations`
+    are the part of the history that no order explains. `could` has, for reads among them, what they
+    could have returned. `minimal`: none of the operations can be left out.
     """
 
     anomaly: str
@@ -53,10 +53,10 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionVerdict:
-    """One key. `method` is "zones", "search" or the name of another monitor. `judged` says how many
+    """One key. `method` is "zones", "search" or the name of another monitor. `judged` is how many
     operations had been judged when it ended; `linearization`, for valid and where asked for, the
-    positions of the invocations in the order of their linearization points.
-    `weaker` says what still holds of an invalid one, and which session guarantees broke."""
+    positions of the invocations in the order of their linearization points. `weaker`: for an
+    invalid one, the weaker levels that it meets, and the session guarantees that it breaks."""
 
     key: str | None
     outcome: str
@@ -102,7 +102,7 @@ class PartitionVerdict:
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The verdict on a history. `to_json` leaves linearizations out: they are as long as it is.
-    `seconds` is the whole, `check_seconds` what was left when the history had been read."""
+    `seconds` is the whole time, `check_seconds` the time after the history had been read."""
 
     outcome: str
     model: str
@@ -163,7 +163,7 @@ class Verdict:
 
 
 def joined(outcomes: Iterable[str]) -> str:
-    """The outcome of a whole whose parts have these outcomes."""
+    """The outcome of a whole from the outcomes of its parts."""
     found = set(outcomes)
     if "invalid" in found:
         return "invalid"

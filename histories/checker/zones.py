@@ -1,11 +1,11 @@
 """Registers whose written values are all different, decided by sorting: the reference's version.
 
-`kernel/src/zones.rs` is the same and says more; this one is written to be read. A *cluster* is a
-written value: who wrote it, who saw it, and the compare-and-set that took it away. Clusters that
-compare-and-sets tie together are a *block*, whose order inside is forced. Each block has a zone:
-from f, its earliest return, to s, its latest call. Block B must stand before block A exactly where
-f(B) < s(A), so two blocks that must each stand before the other cannot be ordered; and if there
-are none such, min(f, s) sorts them all.
+`kernel/src/zones.rs` is the same algorithm with a fuller explanation. A *cluster* is a written
+value: the operations that wrote it and saw it, and the compare-and-set that replaced it. Clusters
+that compare-and-sets tie together are a *block*, whose order inside is forced. Each block has a
+zone: from f, its earliest return, to s, its latest call. Block B must come before block A exactly
+where f(B) < s(A), so two blocks that must each come before the other cannot be ordered; and if
+there are none such, min(f, s) sorts them all.
 
 What this cannot decide is left to the search: a value that is written twice, a compare-and-set that
 failed without saying what it saw, an operation that registers do not have.
@@ -36,7 +36,7 @@ class _Cluster:
 
 
 class _Unfit(Exception):
-    """Not for this monitor."""
+    """This monitor cannot decide the history."""
 
 
 class _Impossible(Exception):
@@ -61,8 +61,8 @@ def zones(initial: Any, operations: Sequence[Operation]) -> Zoned | None:
 
 
 class _Block(NamedTuple):
-    """Groups of operations that stand in this order. `first` returned first, `last` was called
-    last; a block that begins with the initial value returned before everything (None)."""
+    """Groups of operations in this order. `first` returned first, `last` was called last; a block
+    that begins with the initial value returned before everything (None)."""
 
     groups: list[list[Operation]]
     first: Operation | None
@@ -80,7 +80,8 @@ class _Register:
         return self.clusters.setdefault(value, _Cluster(value))
 
     def collect(self, operations: Sequence[Operation]) -> None:
-        """Put every operation where it belongs, and leave out what nobody saw happen."""
+        """Assign every operation to its cluster, and leave out those whose effect was never
+        seen."""
         contradiction = None
         for op in operations:
             if op.f == "read":
@@ -111,7 +112,8 @@ class _Register:
         cluster.writer = op
 
     def _confirm(self) -> None:
-        """What is of unknown outcome happened if somebody saw its value, and is else left out."""
+        """An operation of unknown outcome happened if its value was seen, and is otherwise left
+        out."""
         seen = [c for c in self.clusters.values() if c.readers or c.takers]
         confirmed = set()
         while seen:
@@ -203,7 +205,8 @@ class _Register:
         return ends + self._between(block.first, block.last)
 
     def closed(self, part: list[Operation]) -> list[Operation]:
-        """The part with the writers of what it saw, and a witness of what is of unknown outcome."""
+        """The part with the writers of the values it saw, and for each operation of unknown outcome
+        one operation that saw its value."""
         found: dict[int, Operation] = {}
         waiting = list(part)
         while waiting:
@@ -223,8 +226,8 @@ class _Register:
 
 
 def _compare(register: _Register, blocks: list[_Block]) -> None:
-    """Two blocks that must each stand before the other. Among blocks whose zones run forward (f
-    before s) only the latest can conflict: they would else have conflicted before."""
+    """Two blocks that must each come before the other. Among blocks whose zones run forward (f
+    before s) only the latest can conflict: an earlier one would have conflicted before."""
     forward: _Block | None = None
     for block in blocks:
         if forward is not None and block.f < forward.s and forward.f < block.s:

@@ -16,7 +16,7 @@ Two values are the same JSON value exactly where Clojure finds them equal:
     {:a 1, 2 3}          {":a": 1, "2": 3} names that are no strings are written as EDN
     #inst "x"            {"#tag": ["inst", "x"]}; so are records, #a.b.C{:x 1}
 
-Comments, `#_` and metadata are read over.
+Comments, `#_` and metadata are ignored.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TOKEN: Final = re.compile(
 )
 _MARKERS: Final = frozenset((SET, "#tag", "#double", "#decimal", "#ratio", "#char"))
 _LITERAL: Final = re.compile(r"[+-]?\d|nil$|true$|false$|[\[{#\\]")
-"""How the written form of anything else than a string begins."""
+"""The prefixes of the written form of values other than strings."""
 _CLOSES: Final = {"(": ")", "[": "]", "{": "}"}
 _SPECIAL: Final = {"##Inf": "Inf", "##-Inf": "-Inf", "##NaN": "NaN"}
 
@@ -98,7 +98,7 @@ def _why(text: str, at: int) -> str:
     if text[at] == '"':
         return "a string without its end"
     if text[at] == "#" and text[at : at + 2] in ('#"', "#(", "#'"):
-        return f"{text[at : at + 2]} is Clojure's, not EDN's"
+        return f"{text[at : at + 2]} is Clojure syntax, not EDN"
     return f"{text[at : at + 20]!r} begins no value"
 
 
@@ -138,7 +138,7 @@ def _value(tokens: Iterator[_Token], kind: str, text: str, line: int, depth: int
 
 def _collection(tokens: Iterator[_Token], kind: str, text: str, line: int, depth: int) -> Any:
     if kind == "namespace":
-        next(tokens)  # the brace that was seen behind it
+        next(tokens)  # the brace that the lookahead saw
         return _map(_items(tokens, "}", line, depth), line, text.lstrip("#:"))
     if kind == "set":
         return _set(_items(tokens, "}", line, depth), line)
@@ -173,7 +173,7 @@ def _items(tokens: Iterator[_Token], close: str, line: int, depth: int) -> list[
 
 
 class _Closing(Iterator[_Token]):
-    """Tokens with a look at the next one."""
+    """Tokens with one token of lookahead."""
 
     def __init__(self, tokens: Iterator[_Token]) -> None:
         self._tokens = tokens
@@ -228,13 +228,14 @@ def name_of(value: Any) -> str:
 
 
 def _key_name(text: str) -> str:
-    """A string (or a keyword, or a symbol) as a name that is not taken for the written form of
-    anything else."""
+    """A string (or a keyword, or a symbol) as a name that cannot be confused with the written form
+    of another value."""
     return json.dumps(text) if is_taken(text, _is_written) else text
 
 
 def _is_written(text: str) -> bool:
-    """Whether a text is just what `written` makes of anything else than a string, or marks one."""
+    """Whether a text is exactly what `written` produces for a value other than a string, or a
+    quoted one."""
     if text in _MARKERS:
         return True
     if not _LITERAL.match(text):
@@ -247,7 +248,7 @@ def _is_written(text: str) -> bool:
 
 
 def written(value: Any) -> str:
-    """A JSON value as EDN: the inverse of reading it, for whatever may have been read."""
+    """A JSON value as EDN: the inverse of reading it, for every value that reading can produce."""
     if isinstance(value, str):
         return _written_string(value)
     if isinstance(value, (list, tuple)):
@@ -261,7 +262,7 @@ def written(value: Any) -> str:
 
 
 def _written_string(value: str) -> str:
-    if quoted(value) != value:  # it looks like a keyword, a symbol, or such a string in quotes
+    if quoted(value) != value:  # it looks like a keyword, a symbol, or a quoted string of that kind
         return value[1:] if value.startswith("'") else value
     return json.dumps(value)
 
@@ -284,7 +285,7 @@ def _written_map(value: dict[str, Any]) -> str:
 
 
 def written_key(name: str) -> str:
-    """The EDN of which `name_of` makes this name."""
+    """The EDN from which `name_of` makes this name."""
     if _key_name(name) == name and quoted(name) == name:
         return json.dumps(name)
     text = name.removeprefix("'")

@@ -116,7 +116,7 @@ def character(name: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string as a JSON string that is not taken for a keyword or a symbol."""
+    """A string as a JSON string that cannot be confused with a keyword or a symbol."""
     return json.dumps(text) if text[:1] in _MARKS and is_taken(text, _is_name) else text
 
 
@@ -140,7 +140,7 @@ _MARKS: Final = (":", "'", '"')
 
 
 def is_taken(text: str, other: Callable[[str], bool]) -> bool:
-    """Whether a string looks like another kind of value, or like such a string in quotes."""
+    """Whether a string looks like another kind of value, or like a quoted string of that kind."""
     while text.startswith('"'):
         try:
             text = json.loads(text)

@@ -1,14 +1,14 @@
-"""Keys that stand in the values: `jepsen.independent` lifts a test of one object to many objects by
-making every value `[key value]`.
+"""Keys inside the values: `jepsen.independent` lifts a test of one object to many objects by making
+every value `[key value]`.
 
-A history does not say that it is of this kind. It is certain where every client's value is a pair,
-completions have the key of their invocation, and
+A history does not declare that it is of this kind. It is certain where every client's value is a
+pair, completions have the key of their invocation, and
 
 - a read is invoked with `[key nil]`: a read of one object has nothing to be invoked with; or
 - a compare-and-set has `[key [expected new]]`, where the key is no pair: one object that holds
   pairs could never match it.
 
-Where every value is a pair and none of this tells, a note says that they were read as values.
+Where every value is a pair and neither holds, a note says that they were read as values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from histories.formats import edn
 
 INDEPENDENT: Final = "every value is [key value] (jepsen.independent): read as objects of their own"
 PAIRS: Final = (
-    "every value is a list of two, and nothing says whether these are [key value] of "
+    "every value is a list of two, which may or may not be [key value] of "
     "jepsen.independent: read as values of one object; --independent reads them as keys"
 )
 READS: Final = ("read", "get")
@@ -39,7 +39,7 @@ def all_pairs(events: Sequence[Event]) -> bool | None:
             continue
         pair = _pair(event)
         if event.type == "info" and (pair is None or event.process not in begun):
-            begun.pop(event.process, None)  # a crash, or something beside the operations
+            begun.pop(event.process, None)  # a crash, or something that is not an operation
             continue
         if pair is None or event.key is not None:
             return None
@@ -61,8 +61,8 @@ def all_pairs(events: Sequence[Event]) -> bool | None:
 
 
 def unwrapped(events: Sequence[Event]) -> list[Event]:
-    """The events with their keys where keys belong. Raises BadHistory, with the event's number, for
-    a client's value that is no pair."""
+    """The events with their keys in `key`. Raises BadHistory, with the event's number, for a
+    client's value that is not a pair."""
     found = []
     for number, event in enumerate(events, 1):
         pair = _pair(event)

@@ -1,4 +1,4 @@
-"""Jepsen's histories, in every form in which its operations are written down.
+"""Jepsen's histories, in every form in which Jepsen and its tools write operations.
 
     jepsen        history.edn: one map (or record) a line, or one vector or list of them; operations
                   may also be vectors [process type f value]
@@ -6,12 +6,13 @@
     jepsen-txt    history.txt: process, type, f and value, separated by tabs
     jepsen-log    the lines of its log, old (`INFO  jepsen.util - …`) and new (`jepsen.log`)
 
-They say less than ours. A `:fail` of a cas does not say whether the value was another one or the
-operation never happened: `failed_cas` chooses, "mismatch" or "ignored". A process acts on after an
-operation that timed out, a lone `:info` is no operation, and `:info` of another `:f` (`:crash`)
-ends whatever is open. Times may go back a little (each client took its own), and are lifted to the
-latest one before. Keys, where there are any, stand in `:key`, or, where a test lifted one object to
-many by `jepsen.independent`, in the values, which are then `[key value]`; see `independent.py`.
+They carry less information than ours. A `:fail` of a cas does not say whether the value was another
+one or the operation never happened: `failed_cas` chooses, "mismatch" or "ignored". A process may
+continue after an operation that timed out, a lone `:info` is not an operation, and `:info` of
+another `:f` (`:crash`) ends whatever is open. Times may go back a little (each client reads the
+clock itself), and are raised to the latest one before. Keys, if any, are in `:key`, or, where a
+test lifted one object to many by `jepsen.independent`, in the values, which are then `[key value]`;
+see `independent.py`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def read_edn(
 ) -> History:
     """Read history.edn. Raises BadHistory, with the file and the line, and LimitReached.
 
-    `independent`: whether values are `[key value]`, as `jepsen.independent` has them; None looks.
+    `independent`: whether values are `[key value]`, as `jepsen.independent` has them; None detects
+    it.
     """
     return _read(path, _edn_records, failed_cas, independent, budget)
 
@@ -111,10 +113,10 @@ def write_edn(path: Path | str, events: Iterable[Event]) -> None:
 
 
 def edn_line(event: Event) -> str:
-    """One event as a map. What a failed cas observed stands in `:observed`."""
+    """One event as a map. What a failed cas observed is in `:observed`."""
     process = f":{NEMESIS}" if event.process == NEMESIS else edn.written(event.process)
     name = f":{event.f}"
-    f = name if quoted(name) != name else json.dumps(event.f)  # what no keyword can be named
+    f = name if quoted(name) != name else json.dumps(event.f)  # no valid keyword
     parts = [f":type :{event.type}, :f {f}, :value {edn.written(event.value)}"]
     parts.append(f":process {process}, :time {event.time}, :index {event.index}")
     if event.key is not None:
@@ -179,7 +181,7 @@ def _record(value: Any, line: int) -> Record:
     if not isinstance(value, list) or not _is_operation(value):
         shown = edn.written(value)[:40]
         raise BadHistory(
-            f"holds {shown}, which is no operation: neither a map, nor [process type f value]",
+            f"holds {shown}, which is not an operation: neither a map nor [process type f value]",
             line=line,
         )
     if not 3 <= len(value) <= 5:
@@ -241,7 +243,7 @@ def _event(found: Record, number: int, failed_cas: str, line: int) -> Event:
 
 
 def _word(value: Any) -> str | None:
-    """A keyword, a symbol or a string without its mark."""
+    """A keyword, a symbol or a string without its prefix."""
     if not isinstance(value, str):
         return None
     return value[1:] if value[:1] in (":", "'") else unquoted(value)
@@ -265,7 +267,7 @@ def _process(found: Record, line: int) -> int | str:
 
 
 def _time(value: Any) -> int:
-    """Nanoseconds; 0, and so the time before, for what is none."""
+    """Nanoseconds; 0 for anything else, so that the time of the event before is used."""
     if isinstance(value, dict) and value.keys() == {"#double"}:
         value = value["#double"]
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())

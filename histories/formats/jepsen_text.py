@@ -4,7 +4,7 @@ A line of history.txt is process, type, f, value and, where there is one, error,
 
     0       :invoke :write  1
 
-A log has the same behind `jepsen.util`, and in newer versions much else, which is read over:
+A log has the same after `jepsen.util`, and in newer versions other lines, which are ignored:
 
     INFO  jepsen.util - 0   :invoke :write  1
     2022-09-14 10:21:46,466{GMT} INFO [jepsen worker 1] jepsen.util: 1   :ok     :read   nil
@@ -65,7 +65,7 @@ def _record(line: str, number: int, what: str) -> dict[str, Any]:
 
 
 def _values(text: str, line: int) -> tuple[Any, Any]:
-    """The value, and the error behind it."""
+    """The value, and the error after it."""
     text = text.strip()
     if text.isdecimal() and text.isascii() and len(text) < 19 and (text[0] != "0" or text == "0"):
         return int(text), None

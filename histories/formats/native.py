@@ -4,9 +4,9 @@
 indexes must rise and times must not fall. A key may be a number: it is the same key as its text.
 
 A run that was cut off may end in half a line: it has no newline at its end. If that rest is not a
-whole event, and one stands before it, it is dropped, and a note says so. Anything else that is not
-an event is an error that names the line: a verdict on a history that was half understood would be
-worth nothing. So is a field that is given twice.
+whole event, and there is one before it, it is dropped, and a note says so. Anything else that is
+not an event is an error that names the line, because a verdict on a partly understood history would
+be worthless. So is a field that is given twice.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ def parse(data: bytes, path: Path | None = None, budget: Budget = UNLIMITED) -> 
 
 
 def parse_line(line: bytes, number: int) -> Event:
-    """One line of a file that is known to be right; `number` counts from 1."""
+    """One line of a file that was read before without error; `number` counts from 1."""
     return _event(_object(line), number, 0)
 
 
 def write(path: Path | str, events: Sequence[Event]) -> None:
-    """Write a native file; what is there already is replaced."""
+    """Write a native file, replacing an existing one."""
     text = "".join(event_line(event) + "\n" for event in events)
     Path(path).write_text(text, encoding="ascii")
 
@@ -137,7 +137,7 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 class _Doubled(dict[str, Any]):
-    """An object in which names stand twice; the last one of a name counts."""
+    """An object in which names occur twice; the last one of a name counts."""
 
     twice: frozenset[str] = frozenset()
 
@@ -153,7 +153,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def checked_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a document in which no name may stand twice. Raises ValueError."""
+    """An object of a document in which no name may occur twice. Raises ValueError."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("an object has the same name twice")
@@ -191,7 +191,7 @@ def _event(line: dict[str, Any], number: int, last_time: int) -> Event:
     if _is_count(key):
         key = str(key)
     if key is not None and not isinstance(key, str):
-        raise BadHistory(f"key {key!r} is not a text", line=number)
+        raise BadHistory(f"key {key!r} is not a string", line=number)
     if error is not None and not isinstance(error, str):
         error = json.dumps(error)
     extra = None if line.keys() <= _KNOWN else {k: line[k] for k in line if k not in _KNOWN}

@@ -1,6 +1,6 @@
-"""Jepsen's store: `store/NAME/TIME/` holds what one test left.
+"""Jepsen's store: `store/NAME/TIME/` holds the files of one test.
 
-The history is `history.edn`; beside it may stand `history.txt`, the log `jepsen.log`, and, since
+The history is `history.edn`; beside it there may be `history.txt`, the log `jepsen.log`, and, since
 Jepsen 0.3, the binary `test.jepsen`, which holds the history as well. `store/NAME/latest` and
 `store/latest` are links to the last test.
 """
@@ -19,7 +19,7 @@ BINARY: Final = (
     "(jepsen.store/test :latest)))"
 )
 FILES: Final = ("history.edn", "history.txt", "history.json", "test.jepsen", "jepsen.log")
-"""What may hold a history, the best first."""
+"""Files that may hold a history, in order of preference."""
 
 
 def history_file(folder: Path) -> Path:

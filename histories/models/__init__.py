@@ -1,7 +1,7 @@
 """The models: what a single copy of the object, used by one client at a time, would do.
 
-One model a file, found by its name: `cas-register` is `cas_register.py`, and its `MODEL` is what
-makes one. The page docs/checker.md lists them all. The operations on one key are one object; a
+One model per file, found by its name: `cas-register` is `cas_register.py`, and its `MODEL` is the
+model's class. The page docs/checker.md lists them all. The operations on one key are one object; a
 model that spans keys (bank, multi-register) has histories without keys.
 
 A model of your own is a class with the members of `Model`. It runs through the same search, in
@@ -79,7 +79,7 @@ def model_named(name: str, initial: Json = None) -> Model:
 
 
 def validate(model: Model, operations: Iterable[Operation]) -> None:
-    """Refuse operations that the model does not have, or whose values it cannot have.
+    """Refuse operations that the model does not have, or values that they cannot have.
 
     Raises UnknownOperation, naming the event.
     """

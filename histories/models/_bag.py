@@ -1,9 +1,8 @@
-"""Elements without an order among those of one priority: what unordered queues and priority queues
-hold.
+"""The state of unordered queues and priority queues: a multiset of elements for each priority.
 
 A take of unknown outcome takes any of the elements of its priority. Which one is left open: the
-level then owes one element. That loses nothing: such a take never returns, so whichever element
-turns out to be missing, the take may have happened when that one was there.
+level then owes one element. This loses no possible order: such a take never returns, so whichever
+element turns out to be missing, the take may have happened when that one was there.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 
 class Level(NamedTuple):
-    """The elements of one priority, with how many times each is there, and how many of all of them
-    were taken without anybody knowing which."""
+    """The elements of one priority, each with its count, and how many of them were taken without it
+    being known which."""
 
     priority: Any
     counts: frozenset[tuple[Any, int]]
@@ -22,7 +21,7 @@ class Level(NamedTuple):
 
     @property
     def left(self) -> int:
-        """How many elements are there."""
+        """The number of elements."""
         return sum(n for _, n in self.counts) - self.owed
 
 
@@ -35,7 +34,7 @@ def with_element(bag: Bag, priority: Any, value: Any) -> Bag:
 
 
 def without(bag: Bag, priority: Any, value: Any) -> Bag | None:
-    """The bag without one `value`; None where it is not there."""
+    """The bag without one `value`; None where it has none."""
     level = level_of(bag, priority)
     if level is None or not any(value == held for held, _ in level.counts):
         return None
@@ -43,7 +42,7 @@ def without(bag: Bag, priority: Any, value: Any) -> Bag | None:
 
 
 def owing(bag: Bag, priority: Any) -> Bag:
-    """The bag when an unknown element of this priority was taken."""
+    """The bag after an unknown element of this priority was taken."""
     levels = [
         level._replace(owed=level.owed + 1) if level.priority == priority else level
         for level in bag

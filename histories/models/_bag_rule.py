@@ -3,16 +3,17 @@
 Lee and Mathur ("Efficient decrease-and-conquer linearizability monitoring", OOPSLA 2025) show that
 this is possible. The rule here goes by falling rank (what must come out first, first):
 
-- An element is there at least from the return of its insert to its take, and it need not be there
-  any longer: it is put in as late as possible and taken as early as possible.
-- It is taken at the first moment, after its take is called, at which nothing of a higher rank has
-  to be there. If there is none before the take returns, no order explains the history.
+- An element is present at least from the return of its insert to its take, and it need not be
+  present any longer: it is put in as late as possible and taken as early as possible.
+- It is taken at the first point in time, after its take is called, at which nothing of a higher
+  rank has to be present. If there is none before the take returns, no order explains the history.
 - A take that found nothing has the lowest rank of all; in an unordered queue all others are equal.
 
-Moments are *slots*: slot p lies just behind position p of the history, and an operation from `call`
-to `ret` may take effect in the slots call to ret - 1. In one slot first come takes of what was
-there before, by falling rank, then elements that are put in and taken at once, and takes that found
-nothing, then inserts: so an element is in the way only in the slots strictly between its own two.
+Points in time are *slots*: slot p lies just after position p of the history, and an operation from
+`call` to `ret` may take effect in the slots call to ret - 1. In one slot, takes of elements that
+were present before come first, by falling rank, then elements that are put in and taken at once,
+and takes that found nothing, then inserts: so an element blocks others only in the slots strictly
+between its own two.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from histories.models.interface import Decision
 from histories.operations import NEVER, Operation
 
 AFTER: Final = NEVER + 1
-"""The slot in which an element is taken that nobody took."""
+"""The slot of the take of an element that was never taken."""
 
 
 class _Element(NamedTuple):
-    """An element's two operations; `take` is None where nobody took it. Of a take that found
-    nothing there is only the take."""
+    """An element's two operations; `take` is None where it was never taken. A take that found
+    nothing has no insert."""
 
     rank: Any
     insert: Operation | None
@@ -65,7 +66,7 @@ def decide(
     operations: Sequence[Operation], inserts: Collection[str], rank_of: Callable[[Any], Any]
 ) -> Decision | None:
     """The verdict on inserts and takes; None where elements are not all different, or where it
-    hangs on what takes of unknown outcome took. A higher `rank_of` comes out first."""
+    depends on what takes of unknown outcome took. A higher `rank_of` comes out first."""
     elements: dict[Any, _Element] = {}
     for op in operations:
         if op.f in inserts:
@@ -100,7 +101,8 @@ def _call(op: Operation) -> int:
 def _place(
     elements: list[_Element], empties: list[_Element]
 ) -> tuple[list[_Placed], set[Operation] | None]:
-    """When each element is taken; the operations of a part that cannot be, else."""
+    """The slot in which each element is taken; or, where that is impossible, the operations of a
+    part for which it is."""
     by_rank: dict[Any, list[_Element]] = {}
     for element in elements:
         by_rank.setdefault(element.rank, []).append(element)
@@ -121,8 +123,8 @@ def _place(
 
 
 def _cover(placed: list[_Placed], element: _Element) -> set[Operation]:
-    """The element's operations, and those of elements that are in its way all the time, and, where
-    one of these is taken late, of those that are in its way."""
+    """The element's operations, those of the elements that together block it all the time, and,
+    where one of these is taken late, of those that block it."""
     part: set[Operation] = set()
     waiting = [(element, element.last)]
     while waiting:

@@ -1,4 +1,4 @@
-"""Who holds a lock: the client that an operation names, else its process."""
+"""The owner of a lock: the client that an operation names, else its process."""
 
 from __future__ import annotations
 

@@ -5,11 +5,11 @@
     balance a -> the balance of one account       total -> the sum of all
 
 Accounts are strings or whole numbers; in maps their names are strings. A read shows every account
-that holds anything. What an account does not hold cannot leave it, unless overdrafts are allowed.
+with a balance other than 0. A balance cannot become negative, unless overdrafts are allowed.
 
 `initial` is the balances at first, as a read shows them; or {"balances": …, "overdraft": true}.
-Where it is not given the balances are unknown: the first read (or balance, or total) says them, and
-everything else must fit.
+Where it is not given the balances are unknown: the first read (or balance, or total) determines
+them, and everything else must fit.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _field(value: Any, name: str) -> Any:
 
 
 def _transfer(f: str, value: Any) -> _Transfer | None:
-    """What is moved; None where the value does not say it."""
+    """The transfer of an operation; None where its value is not one."""
     amount = _field(value, "amount")
     if not is_number(amount) or amount < 0:
         return None
@@ -164,7 +164,7 @@ class Bank:
 
 
 def _of_account(op: Operation, move: _Transfer | None, name: str) -> Operation | None:
-    """What an operation says of one account, in the terms of a counter."""
+    """The effect of an operation on one account, as an operation on a counter."""
     if move is not None:
         change = move.amount * ((move.taker == name) - (move.giver == name))
         return op._replace(f="add", value=change, result=None) if change else None

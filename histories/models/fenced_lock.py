@@ -1,7 +1,7 @@
 """fenced-lock: acquire -> token, release: tokens rise from holder to holder.
 
 An acquire answers its token (a whole number, or a map with a `fence` or a `token`), or false where
-it found the lock held. Whoever releases it, the lock is free.
+it found the lock held. Any client may release it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from histories.operations import Operation
 
 class FencedLock:
     """The state is (held, token): the least that the highest token so far can be; an acquire of
-    unknown outcome got a higher one than all before it, nobody knows which."""
+    unknown outcome got an unknown one, higher than all before it."""
 
     name = "fenced-lock"
     begins = NUMBER._replace(text="a whole number, the highest token so far")

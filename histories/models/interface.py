@@ -1,4 +1,4 @@
-"""What a model is: the sequential behaviour of one object, and what its operations carry.
+"""The interface of models: the sequential behaviour of one object, and its operations' values.
 
 A model says in which state an object begins, and what one operation makes of a state: the next
 state, or ILLEGAL where the object could not have answered so. States and values are hashable
@@ -25,7 +25,7 @@ class _Illegal:
 
 
 ILLEGAL: Final = _Illegal()
-"""What `step` returns where the object could not have answered as the operation says."""
+"""What `step` returns where the object could not have given this answer."""
 
 
 class Model(Protocol):
@@ -33,9 +33,9 @@ class Model(Protocol):
     they may be ordered greedily and dropped where their outcome is unknown. `operations` names all
     of them; where it is a mapping, its values are `Signature`s, and histories are validated.
 
-    A model whose steps look at an operation's process says so by a true attribute `by_process`; one
-    with a rule of its own has `decide` (see `Decider`), and one whose object consists of several
-    has `parts(operations)`: the name, the model and the operations of each."""
+    A model whose steps depend on an operation's process has a true attribute `by_process`; one with
+    a rule of its own has `decide` (see `Decider`), and one whose object consists of several has
+    `parts(operations)`: the name, the model and the operations of each."""
 
     @property
     def name(self) -> str: ...
@@ -52,12 +52,13 @@ class Model(Protocol):
 
 
 Part: TypeAlias = tuple[str, Model, list[Operation]]
-"""One part of an object that consists of several: its name, its model, what was done to it."""
+"""One part of an object that consists of several: its name, its model, its operations."""
 
 
 class Decision(NamedTuple):
-    """What a model's own rule found: the ids of all that constrains, in an order that explains
-    them, or the `part` that no order explains. `bounds`: the range that its last read may be in."""
+    """The result of a model's own rule: the ids of all operations that constrain, in an order that
+    explains them, or the `part` that no order explains. `bounds`: the range that its last read may
+    be in."""
 
     order: tuple[int, ...] | None
     part: tuple[Operation, ...] = ()
@@ -88,7 +89,7 @@ class Signature(NamedTuple):
     told: Kind | None = None
 
     def refuses(self, op: Operation) -> tuple[str, bool] | None:
-        """What is wrong with the operation's values, and whether it is the answer that is."""
+        """What is wrong with the operation's values, and whether the fault is in the answer."""
         if not self.argument.holds(op.value):
             return f"the value of {op.f} must be {self.argument.text}", False
         if op.outcome != "ok" or not op.seen:

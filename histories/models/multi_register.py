@@ -5,8 +5,8 @@
           may then be answered by the list of their values
     txn [[f, register, value], …] -> the same with what its reads returned; f: r, read, w or write
 
-A register holds null at first; `initial` is a map. This is Knossos' multi-register, and it is as
-far as transactions are judged: each takes effect at one moment, and sees what it wrote itself.
+A register holds null at first; `initial` is a map. This is Knossos' multi-register, and the only
+transactions that are judged: each takes effect atomically, and sees what it wrote itself.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class MultiRegister:
         return state
 
     def parts(self, operations: Sequence[Operation]) -> Iterator[Part]:
-        """Each register by itself: its name, its model, and what was read and written of it."""
+        """Each register by itself: its name, its model, and its reads and writes."""
         names: dict[str, None] = {}
         for op in operations:
             names.update(dict.fromkeys(name for name, _, _ in _single(op)))
@@ -137,7 +137,7 @@ def _held(registers: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
 
 
 def _answered(operation: Operation) -> dict[str, Any] | None:
-    """What a read saw, by register; None where the answer does not fit the question."""
+    """What a read saw, by register; None where the answer does not fit the request."""
     asked, answer = operation.value, operation.result
     if (members := members_of(answer)) is not None:
         return members

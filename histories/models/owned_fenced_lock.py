@@ -1,5 +1,5 @@
 """owned-fenced-lock: acquire -> token, release by its holder only: tokens rise from holder to
-holder. Holders are told apart as in owned-mutex, tokens given as in fenced-lock."""
+holder. Holders are identified as in owned-mutex, tokens given as in fenced-lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""owned-mutex: acquire, release: only who holds it can release it, and nobody can take it twice.
+"""owned-mutex: acquire, release: only its holder can release it, and it cannot be acquired twice.
 
 The holder is the `client` or `owner` that the invocation's value names, else the process. An
 acquire that answers false found it held; a release that answers false was not the holder's.

@@ -1,7 +1,7 @@
 """set: add v, remove v, contains v -> true or false, read -> every element.
 
-An add may answer whether v was new, a remove whether v was there; null, or the value itself, says
-nothing. A removal of what is not there changes nothing.
+An add may answer whether v was new, a remove whether v was there; null, or the value itself,
+carries no such information. A removal of what is not there changes nothing.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class Set:
 
 
 def answered(operation: Operation) -> bool:
-    """Whether an add or a remove said if it changed anything. Where the elements are themselves
-    true and false, an answer that repeats the element says nothing."""
+    """Whether an add or a remove answered if it changed anything. Where the elements are themselves
+    true and false, an answer that repeats the element carries no information."""
     said = operation.seen and isinstance(operation.result, Bool)
     return said and operation.result != operation.value
 
 
 def _elements(result: Any) -> frozenset[Any] | None:
-    """The elements of what was read; None where one stands there twice."""
+    """The elements of what was read; None where one occurs twice."""
     if isinstance(result, frozenset):
         return result
     listed = elements_of(result)

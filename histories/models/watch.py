@@ -6,8 +6,10 @@
            from the beginning); the value of a delete is null
 
 A watcher sees the changes in the order of their revisions, each once, and none is left out between
-the first one and the last one that it saw. It may lag: what it did not see yet is no fault.
-`initial` lists the events there were before.
+the first one and the last one that it saw. It may lag: changes after the last one it saw need not
+be in its answer.
+
+`initial` lists the events before the history.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ def _watched(state: Any, operation: Operation) -> Any:
             continue
         shown = _shown(state, first, events)
         if shown is not ILLEGAL and events[0][0] >= start:
-            # What stands before may have a revision that is not known, if it can be below `start`.
+            # What comes before may have an unknown revision, if that can be below `start`.
             before = state[first - 1] if first else None
             if before is None or before[0] < start:
                 return shown
@@ -105,7 +107,8 @@ def _watched(state: Any, operation: Operation) -> Any:
 
 
 def _shown(state: Any, first: int, events: list[tuple[int, Any]]) -> Any:
-    """The state when these events were seen to stand from `first` on; ILLEGAL where they do not."""
+    """The state once these events were seen from position `first` on; ILLEGAL where they do not
+    fit."""
     if first + len(events) > len(state):
         return ILLEGAL
     shown = list(state)

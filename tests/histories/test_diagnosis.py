@@ -71,7 +71,7 @@ def test_registers_that_are_right_apart_and_wrong_together() -> None:
         (1, "read", None, {"x": 1, "y": None}),
         (0, "ok", "write", {"x": 1, "y": 1}),
     ]
-    together = "each of its parts is linearizable by itself: only together they are not"
+    together = "each of its parts is linearizable by itself, but not all of them together"
     assert diagnosed("multi-register", *torn) == (NOT_SEQUENTIAL, together)
 
 

@@ -18,7 +18,7 @@ from histories.checker.compiled import MODELS as KERNEL
 from histories.checker.compiled import available
 from histories.checker.evidence import fails_alone
 from histories.checker.reference import judge_partition
-from histories.checker.search import search
+from histories.checker.reference_search import search
 from histories.errors import UnknownOperation
 from histories.models import MODELS, Model, model_named, validate
 from histories.models.interface import ANY

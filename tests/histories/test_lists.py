@@ -10,7 +10,7 @@ import pytest
 from histories.checker import check
 from histories.checker.compiled import available
 from histories.checker.evidence import fails_alone
-from histories.checker.search import search
+from histories.checker.reference_search import search
 from histories.events import Event
 from histories.models import model_named
 from histories.operations import pair

@@ -243,7 +243,7 @@ def test_notes_say_what_a_verdict_is_worth() -> None:
     nothing = [(0, "invoke", "write", 1), (0, "info", "write", 1), (1, "invoke", "read", None)]
     for kernel in (True, False):
         vacuous = judged("register", kernel, *nothing)
-        assert "nothing was acknowledged" in vacuous.notes[0]
+        assert "no operation was acknowledged" in vacuous.notes[0]
         changed = judged("register", kernel, (0, "write", None, 7), (1, "read", None, 7))
         assert "1 operation completed with another value" in changed.notes[0]
         nil = events((0, "write", 1, OK), (0, "read", None, None))

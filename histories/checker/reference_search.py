@@ -1,4 +1,4 @@
-"""The reference search: just-in-time linearization, as short and readable as it can be.
+"""The reference search: just-in-time linearization, written to be read rather than fast.
 
 Wing and Gong (1993) search for an order of the operations that a single object could have
 executed; Lowe ("Testing for linearizability", 2017) puts operations into the order only when one
@@ -13,7 +13,7 @@ Four rules keep the set of configurations small, and none of them loses an order
 1. A read takes effect as soon as its answer fits the state: it changes nothing, so a configuration
    with it done is as good as one without it.
 2. Of two configurations that differ only in the operations with unknown outcome that they used,
-   the one that used fewer dominates: the others may still land later, or never.
+   the one that used fewer dominates: the others may still take effect later, or never.
 3. Of several open operations that do the same with unknown outcome, the first one is used first.
 4. Reads with unknown outcome say nothing, and are left out.
 
