@@ -31,12 +31,16 @@ from histories.errors import BadHistory
 from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.operations import freeze
+from histories.text import QUOTED_MAX, one_line, quoted
+from histories.untrusted import INTEGER_MAX, Malformed, lines, parse_object
 
 Slot: TypeAlias = int | str
 Name: TypeAlias = tuple[int, int]
 WRITES: Final = frozenset(("write", "cas", "append", "put", "add", "enqueue", "push"))
 READS: Final = frozenset(("read", "get", "noop", "contains"))
 FINDINGS_MAX: Final = 20
+COMMAND_FIELDS: Final = 5
+SLOT_TEXT_MAX: Final = 100
 
 
 class DecidedRecord(NamedTuple):
@@ -143,20 +147,47 @@ def check_folder(folder: RunFolder, events: Iterable[Event] = ()) -> AgreementVe
 
 
 def read_decided(path: Path, notes: list[str]) -> Iterator[DecidedRecord]:
-    """The records of one node's file. A torn last line is noted.
+    """The records of one node's file, read as they are asked for. A torn last line is noted.
 
     Raises BadHistory for a line that is not a decided record, with file and line.
     """
-    lines = path.read_bytes().split(b"\n")
-    whole = not lines[-1].strip()
-    for number, line in enumerate(lines[:-1] if whole else lines, 1):
-        try:
-            yield _record(json.loads(line))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            if number == len(lines) and not whole:
+    number = 1
+    try:
+        for line in lines(path):
+            try:
+                record = _checked(parse_object(line))
+            except Malformed:
+                if line.endswith(b"\n"):
+                    raise
                 notes.append(f"{path.name}: line {number} is cut off in the middle")
                 return
-            raise BadHistory(f"is not a decided slot: {error!r}", path=path, line=number) from None
+            yield record
+            number += 1
+    except Malformed as error:
+        raise BadHistory(f"is not a decided slot: {error}", path=path, line=number) from None
+    except OSError as error:
+        raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from None
+
+
+def _checked(record: dict[str, Any]) -> DecidedRecord:
+    """A record as a file has it. Raises Malformed."""
+    slot, ballot, life = record.get("slot"), record.get("ballot", []), record.get("life", 0)
+    commands = record.get("commands")
+    if isinstance(slot, str):
+        is_slot = len(slot) <= SLOT_TEXT_MAX
+    else:
+        is_slot = type(slot) is int and 0 <= slot < INTEGER_MAX
+    if not is_slot:
+        raise Malformed(f"slot {quoted(slot)}")
+    if type(life) is not int or not 0 <= life < INTEGER_MAX:
+        raise Malformed(f"life {quoted(life)}")
+    if not isinstance(commands, list):
+        raise Malformed(f"commands {quoted(commands)}")
+    for command in commands:
+        if not (isinstance(command, list) and len(command) == COMMAND_FIELDS):
+            raise Malformed(f"command {quoted(command)}")
+    assert isinstance(slot, (int, str))
+    return DecidedRecord(slot, _tuple(ballot), _tuple(commands), life)
 
 
 def _record(record: Any) -> DecidedRecord:
@@ -307,7 +338,7 @@ class _Detector:
             if event.type != "ok" or event.f not in WRITES or not event.extra:
                 continue
             name = (event.extra.get("client"), event.extra.get("seq"))
-            if name[0] is None or name[1] is None:
+            if not all(type(part) is int for part in name):
                 continue
             acknowledged += 1
             if name in self.contents:
@@ -320,7 +351,8 @@ class _Detector:
                     kind="lost-write",
                     nodes=() if event.node is None else (event.node,),
                     sentence=(
-                        f"{event.f} {event.key}={json.dumps(event.value)} was acknowledged to "
+                        f"{_one_text(event.f)} {_one_text(event.key)}={_written(event.value)} was "
+                        "acknowledged to "
                         f"client {event.process} at {event.time / 1e9:.3f} s"
                         f"{'' if event.node is None else f' by node {event.node}'}, "
                         "and no node has decided it"
@@ -331,7 +363,7 @@ class _Detector:
 
 
 def _ballot(ballot: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in ballot) if isinstance(ballot, tuple) else str(ballot)
+    return _one_text(".".join(str(part) for part in ballot))
 
 
 def _telling(commands: tuple[Any, ...]) -> str:
@@ -344,5 +376,14 @@ def _telling(commands: tuple[Any, ...]) -> str:
 def _one(command: tuple[Any, ...]) -> str:
     client, seq, f, key, value = command[:5]
     if client == 0:
-        return str(f)
-    return f"{f} {key} {value!r} (client {client}, command {seq})"
+        return _one_text(f)
+    shown = f"{_one_text(f)} {_one_text(key)} {quoted(value)}"
+    return f"{shown} (client {_one_text(client)}, command {_one_text(seq)})"
+
+
+def _one_text(part: Any) -> str:
+    return one_line(str(part), QUOTED_MAX)
+
+
+def _written(value: Json) -> str:
+    return one_line(json.dumps(value), QUOTED_MAX)

@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from histories.errors import BadFolder
+from histories.text import quoted
+from histories.untrusted import Malformed, read_document
 
 FORMAT_VERSION: Final = 2
 READABLE: Final = (1, 2)
@@ -89,9 +91,9 @@ class RunFolder:
             )
         document = folder.read_json(RUN)
         version = document.get("format") if isinstance(document, dict) else None
-        if version not in READABLE:
+        if type(version) is not int or version not in READABLE:
             raise BadFolder(
-                f"{folder.run} says format {version!r}; this antipaxos reads formats "
+                f"{folder.run} says format {quoted(version)}; this antipaxos reads formats "
                 f"{READABLE[0]} to {READABLE[-1]}: use the version that recorded the run, or "
                 f"check its {HISTORY} alone"
             )
@@ -175,6 +177,8 @@ class RunFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+        if not _encodable(text):  # half of a surrogate pair, which a node may have sent
+            text = json.dumps(document, indent=1, allow_nan=False)
         try:
             temporary.write_text(text + "\n", encoding="utf-8")
             temporary.replace(path)
@@ -189,8 +193,18 @@ class RunFolder:
         """
         path = self.path / name
         try:
-            return json.loads(path.read_bytes())
+            return read_document(path)
         except FileNotFoundError:
             raise BadFolder(f"{path} is missing: the run was cut off before it wrote it") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise BadFolder(f"{path} cannot be read: {error}") from error
+        except Malformed as error:
+            raise BadFolder(f"{path} {error}") from None
+        except OSError as error:
+            raise BadFolder(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

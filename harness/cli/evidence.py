@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.report.printable import printable
 from histories.agreement import AgreementVerdict
 from histories.checker import Evidence, Verdict
 from histories.operations import NEVER, Operation, thaw
+from histories.text import printable
 
 COLOURS: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}
 

@@ -14,9 +14,9 @@ from harness.report.coverage import Evidence, coverage
 from harness.report.disagreements import disagreements
 from harness.report.failures import failing_parts
 from harness.report.messages import story_of
-from harness.report.printable import one_line, printable
 from harness.report.run_report import RunData
 from harness.report.text import STYLES
+from histories.text import one_line, printable
 
 WIDTH: Final = 62
 PARTS_MAX: Final = 3

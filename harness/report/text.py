@@ -16,8 +16,8 @@ from rich.text import Text
 
 from harness.report.bins import Bins, binned, sparkline
 from harness.report.fault_bands import FaultBand
-from harness.report.printable import one_line, printable
 from harness.report.run_report import RunData, availability, commands, facts
+from histories.text import one_line, printable
 
 STYLES: Final = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
 BINS: Final = 56

@@ -1,6 +1,7 @@
 """Messages, operations and faults in words, for one line of a story.
 
-Everything here comes out of a folder and may hold anything: `clean` makes it safe for a terminal.
+Everything here comes out of a folder and may hold anything: `clean` makes it fit for one line of a
+terminal.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, Final
 from faults.description import FaultError
 from faults.kinds import fault_from_json
 from histories.events import Event
+from histories.text import one_line
 
 TEXT_MAX: Final = 130
 ITEMS_MAX: Final = 3
@@ -21,9 +23,7 @@ Matters = Callable[[Any], bool]
 
 def clean(text: str, most: int = TEXT_MAX) -> str:
     """One line, without control characters, of bounded length."""
-    text = text[: most * 4]
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return safe if len(safe) <= most else safe[: most - 1] + "…"
+    return one_line(text, most)
 
 
 def message(kind: str, fields: dict[str, Any], matters: Matters) -> str:

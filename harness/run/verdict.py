@@ -13,7 +13,6 @@ interrupted: it may be linearizable so far, and the output says both.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -24,10 +23,12 @@ from harness.run.node_findings import node_findings
 from histories.agreement import AgreementVerdict, check_folder
 from histories.availability import Availability, measure
 from histories.checker import EXIT_CODES, Verdict, check
-from histories.errors import BadFolder
+from histories.errors import BadFolder, BadHistory
 from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.formats.native import History, read
+from histories.text import quoted
+from histories.untrusted import Malformed, read_document
 
 CRASHES: Final = "crashes.json"
 """Beside the nodes' logs, where a simulated protocol raised an exception."""
@@ -111,16 +112,19 @@ def judge_folder(
     else:
         found = checker(history, name)
     missing = missing_evidence(folder, expected)
-    agreement = None
+    agreement, unreadable = None, []
     if not any(problem.is_decided_log for problem in missing):
-        agreement = check_folder(folder, history.events)
+        try:
+            agreement = check_folder(folder, history.events)
+        except BadHistory as error:  # what a node wrote: no reason to judge nothing
+            unreadable = [f"agreement was not judged: {error}"]
     return combine(
         history,
         found,
         agreement,
         crashes_of(folder),
         expected=expected,
-        missing=[problem.sentence for problem in missing],
+        missing=[*(problem.sentence for problem in missing), *unreadable],
     )
 
 
@@ -130,9 +134,11 @@ def crashes_of(folder: RunFolder) -> list[str]:
     if not path.exists():
         return []
     try:
-        return [str(crash["describe"]) for crash in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadFolder(f"{path} cannot be read: {error!r}") from None
+        return [str(crash["describe"]) for crash in read_document(path)]
+    except Malformed as error:
+        raise BadFolder(f"{path} {error}") from None
+    except (OSError, TypeError, KeyError, IndexError) as error:
+        raise BadFolder(f"{path} cannot be read: {quoted(error)}") from None
 
 
 def combine(

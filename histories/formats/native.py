@@ -12,17 +12,17 @@ be worthless. So is a field that is given twice.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple
 
 from histories.budget import UNLIMITED, Budget
 from histories.errors import BadHistory
 from histories.events import TYPES, Event
 from histories.operations import DEPTH_MAX, TOO_DEEP, Operation, pair, too_deep
 from histories.recorder import event_line
+from histories.untrusted import finite, no_constant
 
 _KNOWN: Final = frozenset(
     ("index", "time", "process", "type", "f", "key", "value", "node", "error", "observed")
@@ -119,8 +119,8 @@ def _object(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(
             line.decode("utf-8"),
-            parse_constant=_no_constant,
-            parse_float=_finite,
+            parse_constant=no_constant,
+            parse_float=finite,
             object_pairs_hook=_members,
         )
     except UnicodeDecodeError as error:
@@ -158,17 +158,6 @@ def checked_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("an object has the same name twice")
     return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _event(line: dict[str, Any], number: int, last_time: int) -> Event:

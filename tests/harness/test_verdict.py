@@ -162,3 +162,13 @@ def test_faults_are_listed_with_their_times_and_reports() -> None:
     assert (found["id"], found["kind"], found["what"]) == ("f1", "kill", "kill n2")
     assert 0.29 < found["for_s"] < 0.32
     assert found["inject"]["verified"] and found["heal"]["verified"]
+
+
+def test_a_decided_log_that_is_none_leaves_the_rest_judged(tmp_path: Path) -> None:
+    folder = record(tmp_path, play()[2])
+    folder.node_decided(2).write_bytes(b"\0" * 1_000_000)
+    verdict = judge_folder(folder, time_limit_s=30)
+    assert verdict.outcome == "unknown" and verdict.agreement is None
+    assert verdict.linearizability.outcome == "valid"
+    [reason] = [r for r in verdict.reasons if "n2.decided.jsonl" in r]
+    assert len(reason) < 400 and reason.isprintable()

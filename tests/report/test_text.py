@@ -13,10 +13,10 @@ from harness.cli import main
 from harness.report.bins import Bins, sparkline
 from harness.report.explanation import explain_run
 from harness.report.fault_bands import FaultBand
-from harness.report.printable import one_line, printable
 from harness.report.run_report import RunData, load
 from harness.report.text import fault_rows, show_run
 from histories.folder import RunFolder
+from histories.text import one_line, printable
 from tests.report.folders import operation, recorded, simulated, written
 from tests.report.hostile import HOSTILE, hostile_folder
 

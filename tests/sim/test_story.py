@@ -173,7 +173,7 @@ def test_clients_have_one_name_in_a_story() -> None:
 def test_text_from_a_folder_cannot_control_the_terminal() -> None:
     fields = {"slot": 7, "note": "\x1b[2J\n[red]x"}
     text = tell_run(recorded([sent(100, 1, 2, "Accept", fields=fields)])).text()
-    assert "\x1b" not in text and "\\x1b[2J\\n[red]x" in text
+    assert "\x1b" not in text and "\\x1b[2J⏎[red]x" in text
 
 
 def test_every_message_has_a_fate(tmp_path: Path) -> None:

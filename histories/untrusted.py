@@ -1,0 +1,107 @@
+"""What nodes, agents and folders say, read at one entry: bounded in size and depth, real JSON.
+
+`parse` takes one document or line, `lines` a file of them. Both raise Malformed, whose message is
+one short line that is safe to display; nothing that they read makes them use more memory than a
+small multiple of their bounds. NaN, infinities, numbers beyond a double and bytes that are no UTF-8
+are not JSON here, although Python's own parser takes some of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from histories.events import Json
+from histories.operations import DEPTH_MAX, TOO_DEEP, too_deep
+from histories.text import one_line
+
+LINE_BYTES_MAX: Final = 4 << 20
+"""A line of a node's file, or of an agent's or a node's answers."""
+FILE_BYTES_MAX: Final = 512 << 20
+"""A file that is read line by line."""
+DOCUMENT_BYTES_MAX: Final = 64 << 20
+"""A document that is read whole (run.json, verdict.json, schedule.json)."""
+INTEGER_MAX: Final = 1 << 63
+
+
+class Malformed(ValueError):
+    """Not what it should be; says why in one short line."""
+
+
+def parse(data: bytes | str, *, bytes_max: int = LINE_BYTES_MAX, bounded: bool = False) -> Json:
+    """The JSON value that `data` holds. `bounded`: integers must fit into 64 bits, as everything
+    that is calculated with must. Raises Malformed."""
+    if len(data) > bytes_max:
+        raise Malformed(f"is longer than {bytes_max} bytes")
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        found = json.loads(
+            text,
+            parse_constant=no_constant,
+            parse_float=finite,
+            parse_int=_integer if bounded else None,
+        )
+    except UnicodeDecodeError as error:
+        raise Malformed(f"byte {error.start + 1} is not UTF-8") from None
+    except RecursionError:
+        raise Malformed(TOO_DEEP) from None
+    except ValueError as error:
+        raise Malformed(f"is not JSON: {one_line(str(error), 120)}") from None
+    if text.count("[") + text.count("{") > DEPTH_MAX and too_deep(found):
+        raise Malformed(TOO_DEEP)
+    return found
+
+
+def parse_object(
+    data: bytes | str, *, bytes_max: int = LINE_BYTES_MAX, bounded: bool = False
+) -> dict[str, Any]:
+    """The same where it must be an object. Raises Malformed."""
+    found = parse(data, bytes_max=bytes_max, bounded=bounded)
+    if not isinstance(found, dict):
+        raise Malformed("is not a JSON object")
+    return found
+
+
+def read_document(path: Path, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Json:
+    """The JSON document in a file. Raises Malformed, and OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return parse(file.read(bytes_max + 1), bytes_max=bytes_max)
+
+
+def lines(
+    path: Path, *, line_max: int = LINE_BYTES_MAX, file_max: int = FILE_BYTES_MAX
+) -> Iterator[bytes]:
+    """The lines of a file, each with its newline; the last may have none. Read as they are asked
+    for. Raises Malformed at a line or a file that is too long, OSError where it cannot be read."""
+    total = 0
+    with path.open("rb") as file:
+        while line := file.readline(line_max + 1):
+            total += len(line)
+            if len(line) > line_max:
+                raise Malformed(f"is longer than {line_max} bytes")
+            if total > file_max:
+                raise Malformed(f"the file is larger than {file_max} bytes")
+            yield line
+
+
+def finite(text: str) -> float:
+    """For `parse_float`."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def no_constant(name: str) -> NoReturn:
+    """For `parse_constant`: NaN and the infinities."""
+    raise ValueError(f"{name} is not JSON")
+
+
+def _integer(text: str) -> int:
+    number = int(text)
+    if not -INTEGER_MAX <= number < INTEGER_MAX:
+        raise ValueError("an integer does not fit into 64 bits")
+    return number
