@@ -157,7 +157,7 @@ def read_decided(path: Path, notes: list[str]) -> Iterator[DecidedRecord]:
             try:
                 record = _checked(parse_object(line))
             except Malformed:
-                if line.endswith(b"\n"):
+                if line.endswith(b"\n") or not line.startswith(b"{"):
                     raise
                 notes.append(f"{path.name}: line {number} is cut off in the middle")
                 return
