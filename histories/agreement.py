@@ -11,6 +11,8 @@ a node (from one start to the next), where records say which life it is. Finding
     different-orders  (slots without an order of their own, as EPaxos has) two nodes, or one in two
                       lives, applied commands that change one key in different orders
     lost-write        a write that was acknowledged to its client is in no decided log
+    state-divergence  two nodes, or one in two lives, held different states after one slot (see
+                      `replica_states`)
     changed-command   one command (client, seq) was decided with two different contents
 
 A command decided in two slots is no error (sessions apply it once); it is counted. A lost write is
@@ -25,12 +27,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from histories.errors import BadHistory
 from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.operations import freeze
+from histories.replica_states import Divergence, StateDigest, compare, read_states
 from histories.text import QUOTED_MAX, one_line, quoted
 from histories.untrusted import INTEGER_MAX, Malformed, lines, parse_object
 
@@ -55,25 +59,32 @@ class DecidedRecord(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One disagreement: its kind, the nodes and the slot it is about, and a sentence."""
+    """One disagreement: its kind, the nodes and the slot it is about, and a sentence. Of states,
+    `divergence` says whose they were."""
 
     kind: str
     sentence: str
     nodes: tuple[int, ...] = ()
     slot: Slot | None = None
+    divergence: Divergence | None = None
 
     def to_json(self) -> dict[str, Json]:
-        return {
+        document: dict[str, Json] = {
             "kind": self.kind,
             "sentence": self.sentence,
             "nodes": list(self.nodes),
             "slot": self.slot,
         }
+        if self.divergence is not None:
+            both = (self.divergence.one, self.divergence.other)
+            document["states"] = [told._asdict() for told in both]
+        return document
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgreementVerdict:
-    """The detector's result. `findings` holds the first FINDINGS_MAX, `found` counts all."""
+    """The detector's result. `findings` holds the first FINDINGS_MAX, `found` counts all. `states`:
+    of how many slots the state was told more than once, and so compared."""
 
     nodes: tuple[int, ...]
     slots: int
@@ -84,6 +95,7 @@ class AgreementVerdict:
     holes: int = 0
     acknowledged: int = 0
     unaccounted: int = 0
+    states: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -102,6 +114,7 @@ class AgreementVerdict:
             "holes": self.holes,
             "acknowledged": self.acknowledged,
             "unaccounted": self.unaccounted,
+            "states": self.states,
             "notes": list(self.notes),
         }
 
@@ -110,9 +123,11 @@ def check_agreement(
     decided: Mapping[int, Iterable[Any]],
     events: Iterable[Event] = (),
     *,
+    states: Mapping[int, Iterable[StateDigest]] = MappingProxyType({}),
     notes: Sequence[str] = (),
 ) -> AgreementVerdict:
-    """Compare what the nodes decided, and look for what was acknowledged in `events`.
+    """Compare what the nodes decided and told of their states, and look for what was acknowledged
+    in `events`.
 
     `decided` gives for each node its records in the order of application: objects or JSON objects
     with slot, ballot and commands, or tuples of these three. Events name their command in `extra`
@@ -121,6 +136,8 @@ def check_agreement(
     detector = _Detector()
     for node in sorted(decided):
         detector.add_node(node, (_record(r) for r in decided[node]))
+    compared = compare(states)
+    detector.add_divergences(compared.divergences)
     holes = detector.count_holes()
     acknowledged = detector.look_for(events, holes)
     return AgreementVerdict(
@@ -133,17 +150,23 @@ def check_agreement(
         holes=holes,
         acknowledged=acknowledged,
         unaccounted=detector.unaccounted,
+        states=compared.slots,
         notes=tuple(notes),
     )
 
 
-def check_folder(folder: RunFolder, events: Iterable[Event] = ()) -> AgreementVerdict | None:
+def check_folder(
+    folder: RunFolder, events: Iterable[Event] = (), *, with_states: bool = True
+) -> AgreementVerdict | None:
     """The detector over a run's folder; None where no node left a decided log."""
     notes: list[str] = []
     decided: dict[int, list[DecidedRecord]] = {}
     for node, path in folder.decided_files():
         decided[node] = list(read_decided(path, notes))
-    return check_agreement(decided, events, notes=notes) if decided else None
+    states: dict[int, list[StateDigest]] = {}
+    for node, path in folder.state_files() if with_states else ():
+        states[node] = list(read_states(path, notes))
+    return check_agreement(decided, events, states=states, notes=notes) if decided else None
 
 
 def read_decided(path: Path, notes: list[str]) -> Iterator[DecidedRecord]:
@@ -279,6 +302,19 @@ class _Detector:
             )
         if self.where.setdefault(name, slot) != slot:
             self.duplicates += 1
+
+    def add_divergences(self, divergences: Iterable[Divergence]) -> None:
+        for divergence in divergences:
+            nodes = tuple(sorted({divergence.one.node, divergence.other.node}))
+            self.findings.append(
+                Finding(
+                    kind="state-divergence",
+                    slot=divergence.slot,
+                    nodes=nodes,
+                    sentence=divergence.sentence,
+                    divergence=divergence,
+                )
+            )
 
     def _in_order(self, node: int, before: Slot, slot: int) -> None:
         if isinstance(before, int) and slot <= before:

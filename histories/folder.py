@@ -6,6 +6,7 @@
         history.jsonl          what clients did and what faults were injected, one event a line
         nodes/n1.log.jsonl     node 1's own log
         nodes/n1.decided.jsonl what node 1 decided, one slot a line, in the order it applied them
+        nodes/n1.states.jsonl  digests of node 1's state, each with the slot that it was applied to
         nodes/messages.jsonl   of simulated runs: every message between nodes, and what became of it
         nodes/processes.jsonl  of simulated runs: starts, crashes, pauses, changes of role, disks
         verdict.json           the verdict, written last
@@ -160,9 +161,16 @@ class RunFolder:
 
     def decided_files(self) -> Iterator[tuple[int, Path]]:
         """(node, path) of every decided log that is there, by node number."""
+        yield from self._per_node(".decided.jsonl")
+
+    def state_files(self) -> Iterator[tuple[int, Path]]:
+        """(node, path) of every file of state digests that is there, by node number."""
+        yield from self._per_node(".states.jsonl")
+
+    def _per_node(self, ending: str) -> Iterator[tuple[int, Path]]:
         found: list[tuple[int, Path]] = []
-        for path in self.nodes.glob("n*.decided.jsonl"):
-            number = path.name[1 : -len(".decided.jsonl")]
+        for path in self.nodes.glob(f"n*{ending}"):
+            number = path.name[1 : -len(ending)]
             if number.isdecimal():
                 found.append((int(number), path))
         yield from sorted(found)

@@ -20,12 +20,14 @@ Values are never changed in place, so what a read returned stays what it was.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from node_image.protocols.interface import Answer, Command, Json, make
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 DONE: Final = Answer()
 UNSUPPORTED: Final = Answer("unsupported")
 LATE_COPY: Final = Answer("interrupted")
@@ -104,6 +106,19 @@ class KeyValue:
             client: (seq, Answer(error, value))
             for client, seq, error, value in snapshot["sessions"]
         }
+
+    def size(self) -> int:
+        """Keys, sessions, and elements of lists."""
+        lists = [len(value) for value in self._values.values() if isinstance(value, list)]
+        return len(self._values) + len(self._sessions) + sum(lists)
+
+    def digest(self, *, in_order: bool = True) -> str:
+        """64 bits, in hexadecimal: BLAKE2b of the state as JSON with sorted keys. Sessions come in
+        their order, on which it depends which of them is forgotten next; or sorted by client."""
+        sessions = self._sessions.items()
+        items = sessions if in_order else sorted(sessions)
+        text = _encode([self._values, [[client, *last] for client, last in items]])
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 Operation: TypeAlias = Callable[[KeyValue, str, Json], Answer]

@@ -84,7 +84,8 @@ def show_agreement(console: Console, agreement: AgreementVerdict) -> None:
     _say(
         console,
         f"replicas: [{colour}]{agreement.outcome}[/], {agreement.slots} slots on "
-        f"{len(agreement.nodes)} nodes, {agreement.duplicates} commands decided twice",
+        f"{len(agreement.nodes)} nodes, {agreement.duplicates} commands decided twice, "
+        f"states compared after {agreement.states} slots",
     )
     for finding in agreement.findings:
         _say(

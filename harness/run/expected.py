@@ -17,13 +17,16 @@ from histories.events import Json
 from histories.folder import RunFolder
 
 DECIDED: Final = "decided.jsonl"
+STATES: Final = "states.jsonl"
+WHAT: Final = {DECIDED: "the decided log", STATES: "the file of state digests"}
+OTHER: Final = "other"
 
 
 class Missing(NamedTuple):
-    """One thing that is not as it was to be."""
+    """One thing that is not as it was to be. `what` is DECIDED, STATES or OTHER."""
 
     sentence: str
-    is_decided_log: bool
+    what: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class Expected:
 
     model: str = "kv"
     decided_logs: bool = True
+    state_digests: bool = False
     nodes: tuple[int, ...] = ()
     keeps_faults: bool = False
     is_recorded: bool = False
@@ -51,6 +55,7 @@ class Expected:
         return cls(
             model=model if isinstance(model, str) else "kv",
             decided_logs=bool(asked.get("decided_logs", True)),
+            state_digests=bool(asked.get("state_digests", False)),
             nodes=tuple(n for n in nodes if type(n) is int) if isinstance(nodes, list) else (),
             keeps_faults=config.get("heal") == "quorum",
             is_recorded=isinstance(expected, dict),
@@ -76,21 +81,22 @@ def missing_evidence(folder: RunFolder, expected: Expected) -> list[Missing]:
         return []
     if expected.collected is None:
         sentence = "the nodes' logs were not collected: the run was cut off before"
-        return [Missing(sentence, is_decided_log=expected.decided_logs)]
-    wanted = [f"n{n}.{DECIDED}" for n in expected.nodes] if expected.decided_logs else []
+        return [Missing(sentence, DECIDED if expected.decided_logs else OTHER)]
+    wanted = [DECIDED] * expected.decided_logs + [STATES] * expected.state_digests
     missing = [
-        Missing(f"the decided log nodes/{name} was not collected", True)
-        for name in wanted
+        Missing(f"{WHAT[what]} nodes/{name} was not collected", what)
+        for what in wanted
+        for name in (f"n{node}.{what}" for node in expected.nodes)
         if name not in expected.collected
     ]
     now = fingerprints(folder.nodes)
     for name, recorded in expected.collected.items():
-        is_decided_log = name.endswith(DECIDED)
+        what = next((what for what in WHAT if name.endswith(f".{what}")), OTHER)
         if name not in now:
-            missing.append(Missing(f"nodes/{name} is missing from the folder", is_decided_log))
+            missing.append(Missing(f"nodes/{name} is missing from the folder", what))
         elif now[name] != recorded:
             words = f"nodes/{name} is not what was collected: it was changed or cut since"
-            missing.append(Missing(words, is_decided_log))
+            missing.append(Missing(words, what))
     return missing
 
 

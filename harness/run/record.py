@@ -134,6 +134,7 @@ class FolderRecord:
                 "config": config.to_json(),
                 "expected": {
                     "decided_logs": able.decided_logs,
+                    "state_digests": able.state_digests,
                     "nodes": list(config.cluster.node_ids()),
                 },
                 "versions": {

@@ -30,6 +30,7 @@ from histories.checker import check
 from histories.events import Event
 from histories.folder import RunFolder
 from histories.formats.native import History
+from histories.replica_states import StateDigest, compare
 
 
 class Symptom(NamedTuple):
@@ -95,12 +96,13 @@ def simulate(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> 
 
 def judge(run: SimulatedRun) -> None:
     """Put the verdict in, with its symptoms. The detectors are asked only where the replicas' log
-    is no proof."""
+    is no proof, or their states differ."""
     stats, runtime = run.stats, run.runtime
     clean = not (run.crashes or stats.not_live or stats.unverified or stats.interrupted)
     if clean and stats.outcomes["ok"]:
         lives = {n: node.lives for n, node in runtime.world.nodes.items()}
-        if log_explains(runtime.decided(), lives, run.events):
+        explained = log_explains(runtime.decided(), lives, run.events)
+        if explained and not compare(states_of(runtime)).divergences:
             return
     judge_fully(run)
 
@@ -112,7 +114,7 @@ def judge_fully(run: SimulatedRun) -> None:
     run.verdict = combine(
         History(run.events),
         check(run.events, model=model, time_limit_s=limit_s),
-        check_agreement(decided_with_lives(run.runtime), run.events),
+        check_agreement(decided_with_lives(run.runtime), run.events, states=states_of(run.runtime)),
         [crash.describe() for crash in run.crashes],
         expected=Expected(model=model, keeps_faults=run.config.heal == "quorum"),
     )
@@ -132,6 +134,14 @@ def decided_with_lives(runtime: SimRuntime) -> dict[int, list[DecidedRecord]]:
                 for slot, ballot, commands in node.decided[start:end]
             ]
     return decided
+
+
+def states_of(runtime: SimRuntime) -> dict[int, list[StateDigest]]:
+    """What each node told of its state."""
+    return {
+        n: [StateDigest(slot, digest, life) for _, life, (slot, digest) in node.digests]
+        for n, node in runtime.world.nodes.items()
+    }
 
 
 def _plain(command: Sequence[Any]) -> tuple[Any, ...]:

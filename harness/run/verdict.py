@@ -1,7 +1,8 @@
 """The verdict on a run, from its history and the replicas' logs alone.
 
     linearizability   what clients saw was possible
-    agreement         what replicas decided does not contradict itself or what was acknowledged
+    agreement         what replicas decided does not contradict itself or what was acknowledged, and
+                      their states were the same after the same slots
     liveness          after healing, the cluster answered within the bound
     crashes           no node ended by itself
 
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from harness.run.expected import Expected, missing_evidence
+from harness.run.expected import DECIDED, STATES, Expected, missing_evidence
 from harness.run.fault_reports import faults_of, unproven
 from harness.run.node_findings import node_findings
 from histories.agreement import AgreementVerdict, check_folder
@@ -112,10 +113,11 @@ def judge_folder(
     else:
         found = checker(history, name)
     missing = missing_evidence(folder, expected)
+    lacking = {problem.what for problem in missing}
     agreement, unreadable = None, []
-    if not any(problem.is_decided_log for problem in missing):
+    if DECIDED not in lacking:
         try:
-            agreement = check_folder(folder, history.events)
+            agreement = check_folder(folder, history.events, with_states=STATES not in lacking)
         except BadHistory as error:  # what a node wrote: no reason to judge nothing
             unreadable = [f"agreement was not judged: {error}"]
     return combine(

@@ -87,7 +87,8 @@ class Capabilities:
 
     sessions: a command that is repeated with the same client and seq takes effect once, so that
     clients may retry writes. decided_logs: `decided.jsonl` is among the artifacts, so that
-    agreement can be judged. counters: `NodeStatus.raw["counters"]` counts messages and fsyncs.
+    agreement can be judged; state_digests: so is `states.jsonl`, and replicas' states are compared.
+    counters: `NodeStatus.raw["counters"]` counts messages and fsyncs.
     observes_mismatch: a compare-and-set that fails says which value it saw. own_clock: a status
     carries the node's own wall clock. messages: names of message classes that faults may be aimed
     at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
@@ -108,6 +109,7 @@ class Capabilities:
     mutants: tuple[str, ...] = ()
     transports: tuple[str, ...] = ("tcp",)
     decided_logs: bool = False
+    state_digests: bool = False
     counters: bool = False
     observes_mismatch: bool = False
     own_clock: bool = False

@@ -48,7 +48,9 @@ class PaxosTarget:
     """One protocol of ours."""
 
     client_port: ClassVar[int] = CLIENT_PORT
-    artifacts: ClassVar[Mapping[str, str]] = {f"{DATA}/decided.jsonl": "decided.jsonl"}
+    artifacts: ClassVar[Mapping[str, str]] = {
+        f"{DATA}/{name}": name for name in ("decided.jsonl", "states.jsonl")
+    }
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -65,6 +67,7 @@ class PaxosTarget:
             mutants=tuple(IMPLEMENTATIONS.get(self.name, {})),
             transports=("tcp", "udp"),
             decided_logs=True,
+            state_digests=True,
             counters=True,
             observes_mismatch=True,
             own_clock=True,

@@ -20,6 +20,7 @@ from node_image.mutants.log_recovery import LOG_RECOVERY
 from node_image.mutants.multi_paxos import FLEXIBLE_PAXOS, MULTI_PAXOS
 from node_image.mutants.raft import RAFT
 from node_image.mutants.shared import SHARED
+from node_image.mutants.snapshots import SNAPSHOTS
 from node_image.mutants.two_phase_commit import TWO_PHASE_COMMIT
 from node_image.mutants.variation import Variation
 from node_image.protocols.basic_paxos import BasicPaxos
@@ -46,12 +47,12 @@ PROTOCOLS: dict[str, type[Any]] = {
 }
 
 IMPLEMENTATIONS: dict[str, dict[str, Variation | type[Any]]] = {
-    "basic-paxos": {**SHARED, **LOG_RECOVERY, **BASIC_PAXOS},
-    "multi-paxos": {**SHARED, **LOG_RECOVERY, **MULTI_PAXOS},
-    "flexible-paxos": {**SHARED, **LOG_RECOVERY, **MULTI_PAXOS, **FLEXIBLE_PAXOS},
-    "fast-paxos": {**SHARED, **LOG_RECOVERY, **FAST_PAXOS},
+    "basic-paxos": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **BASIC_PAXOS},
+    "multi-paxos": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **MULTI_PAXOS},
+    "flexible-paxos": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **MULTI_PAXOS, **FLEXIBLE_PAXOS},
+    "fast-paxos": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **FAST_PAXOS},
     "epaxos": {**SHARED, **EPAXOS},
-    "raft": {**SHARED, **LOG_RECOVERY, **RAFT},
+    "raft": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **RAFT},
     "two-phase-commit": {**SHARED, **TWO_PHASE_COMMIT},
 }
 """By protocol and mutant, its class, or what makes it."""

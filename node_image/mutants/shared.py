@@ -106,5 +106,11 @@ class _Sessionless:
     def restore(self, snapshot: Json) -> None:
         self._machine.restore(snapshot)
 
+    def size(self) -> int:
+        return self._machine.size()
+
+    def digest(self, *, in_order: bool = True) -> str:
+        return self._machine.digest(in_order=in_order)
+
 
 SHARED: dict[str, Variation] = {"B5": b5, "B6": b6, "B9": b9, "M8": m8}

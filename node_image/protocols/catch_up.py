@@ -80,7 +80,7 @@ class CatchingUp:
         if message.first > log.applied:
             return
         if message.first <= log.base:
-            offer = SnapshotOffer(log.applied, self._ctx.machine.snapshot())
+            offer = SnapshotOffer(log.applied, self._storage.state_to_send())
             self._ctx.send(sender, offer, False)
             return
         end = min(message.first + PIECE_SLOTS - 1, log.applied)

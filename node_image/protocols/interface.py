@@ -9,7 +9,7 @@ a node, and every one of them returns what the node wants done, in order:
     wake(timer, now_us)             a timer that the protocol had set has fired
 
     -> list of effects: Send, Broadcast, Persist, Checkpoint, Reply, SetTimer, CancelTimer,
-       Decided, Note
+       Decided, StateDigest, Note
 
 There is no fifth entry point for "the disk has finished": **the durable-state rule** takes its
 place. `Persist` and `Checkpoint` raise a barrier. Every later `Send`, `Broadcast` and `Reply` with
@@ -152,6 +152,15 @@ class Decided(NamedTuple):
     commands: tuple[Command, ...]
 
 
+class StateDigest(NamedTuple):
+    """A digest of the whole state machine with everything up to `slot` applied, and nothing else:
+    two replicas that say different digests of one slot have diverged. Where what is applied is no
+    prefix of a log, `slot` names the set of what is."""
+
+    slot: int | str
+    digest: str
+
+
 class Note(NamedTuple):
     """Something worth a line in the node's log: an election, a ballot, a step-down, a snapshot.
     `about` holds only JSON values."""
@@ -161,7 +170,16 @@ class Note(NamedTuple):
 
 
 Effect: TypeAlias = (
-    Send | Broadcast | Persist | Checkpoint | Reply | SetTimer | CancelTimer | Decided | Note
+    Send
+    | Broadcast
+    | Persist
+    | Checkpoint
+    | Reply
+    | SetTimer
+    | CancelTimer
+    | Decided
+    | StateDigest
+    | Note
 )
 
 
@@ -182,6 +200,16 @@ class StateMachine(Protocol):
     def snapshot(self) -> Json: ...
 
     def restore(self, snapshot: Json) -> None: ...
+
+    def size(self) -> int:
+        """How many elements the state holds: what a digest costs grows with it. A function of the
+        state alone."""
+        ...
+
+    def digest(self, *, in_order: bool = True) -> str:
+        """A digest of all that `snapshot` holds, the same in every process. `in_order`: the order
+        of what was active when is part of it; without, of equal sets of commands it is equal."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

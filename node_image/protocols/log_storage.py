@@ -18,22 +18,24 @@ from typing import Any
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.clients import Clients
 from node_image.protocols.context import Context
-from node_image.protocols.interface import Decided
+from node_image.protocols.interface import Decided, Json
 from node_image.protocols.paxos_messages import Chosen, Promised, Snapshot
 from node_image.protocols.slot_log import SlotLog, Vote
 from node_image.protocols.snapshots import Snapshots
+from node_image.protocols.state_digests import StateDigests
 
 
 class LogStorage:
     """Writes the log, reads it back, and applies what is decided in the order of slots."""
 
-    __slots__ = ("_clients", "_ctx", "_log", "_snapshots")
+    __slots__ = ("_clients", "_ctx", "_digests", "_log", "_snapshots")
 
     def __init__(self, context: Context, log: SlotLog, clients: Clients) -> None:
         self._ctx = context
         self._log = log
         self._clients = clients
         self._snapshots = Snapshots(context)
+        self._digests = StateDigests(context)
 
     # ------------------------------------------------------------------ recovery
 
@@ -71,7 +73,7 @@ class LogStorage:
         raise TypeError(f"no record {type(record).__name__} belongs to this protocol")
 
     def restore(self, slot: int, state: Any) -> None:
-        self._ctx.machine.restore(state)
+        self._digests.restore(slot, state)
         self._log.jump(slot)
         self._snapshots.last = slot
 
@@ -84,6 +86,8 @@ class LogStorage:
         vote = log.entries[slot]
         log.applied = slot
         self._clients.execute(slot, vote.ballot, vote.commands)
+        if slot >= self._digests.due:
+            self._digests.applied(slot)
 
     def apply_votes(self, through: int) -> None:
         """The votes held up to `through` are the decided values: apply them in order."""
@@ -111,9 +115,13 @@ class LogStorage:
 
     # ------------------------------------------------------------------ checkpoints
 
+    def state_to_send(self) -> Json:
+        """What is applied, for a snapshot of slot `applied` that another node gets."""
+        return self._digests.send(self._log.applied)
+
     def checkpoint_if_due(self) -> None:
         if self._snapshots.is_due(self._log.applied):
-            self.checkpoint(self._ctx.machine.snapshot())
+            self.checkpoint(self._digests.take(self._log.applied))
             self._log.forget(self._snapshots.may_forget(self._log.applied))
 
     def checkpoint(self, state: Any) -> None:

@@ -322,7 +322,7 @@ class Raft(Replica):
         ctx.count("repairs")
         if after < log.base:
             through = log.applied
-            state = ctx.machine.snapshot()
+            state = self.storage.state_to_send()
             snapshot = m.InstallSnapshot(term, through, log.term_at(through), state)
             ctx.send(follower, snapshot, False)
         else:

@@ -21,6 +21,7 @@ from node_image.protocols.context import Context
 from node_image.protocols.interface import Broadcast, Decided, Json, NodeId, Persist
 from node_image.protocols.raft_log import Entry, RaftLog
 from node_image.protocols.snapshots import Snapshots
+from node_image.protocols.state_digests import StateDigests
 
 
 class RaftStorage:
@@ -29,13 +30,14 @@ class RaftStorage:
     `term` is the node's term, `voted_for` whom it has voted for in it.
     """
 
-    __slots__ = ("_clients", "_ctx", "_log", "_snapshots", "term", "voted_for")
+    __slots__ = ("_clients", "_ctx", "_digests", "_log", "_snapshots", "term", "voted_for")
 
     def __init__(self, context: Context, log: RaftLog, clients: Clients) -> None:
         self._ctx = context
         self._log = log
         self._clients = clients
         self._snapshots = Snapshots(context)
+        self._digests = StateDigests(context)
         self.term = 0
         self.voted_for: NodeId | None = None
 
@@ -57,7 +59,7 @@ class RaftStorage:
         self._ctx.note("recovered", records=len(disk), applied=log.applied, last=log.last)
 
     def restore(self, index: int, term: int, state: Any) -> None:
-        self._ctx.machine.restore(state)
+        self._digests.restore(index, state)
         self._log.jump(index, term)
         self._snapshots.last = index
 
@@ -88,12 +90,18 @@ class RaftStorage:
             log.applied += 1
             term, slot, commands = log.at(log.applied)
             self._clients.execute(slot, (term,), commands)
+            if slot >= self._digests.due:
+                self._digests.applied(slot)
 
     # ------------------------------------------------------------------ checkpoints
 
+    def state_to_send(self) -> Json:
+        """What is applied, for a snapshot of index `applied` that another node gets."""
+        return self._digests.send(self._log.applied)
+
     def checkpoint_if_due(self) -> None:
         if self._snapshots.is_due(self._log.applied):
-            self.checkpoint(self._ctx.machine.snapshot())
+            self.checkpoint(self._digests.take(self._log.applied))
             self._log.forget(self._snapshots.may_forget(self._log.applied))
 
     def checkpoint(self, state: Any) -> None:

@@ -5,9 +5,9 @@ persists before it, until the log has synced so many; since that number only gro
 the order in which they came. What a node sends to itself goes into `_local` and is handled before
 the event that caused it is done with.
 
-Everything that goes out (frames, answers, decided lines, the group for the disk) gathers during a
-turn of the event loop and leaves at its end, so that a turn costs one write a connection and one
-group on the disk however many messages it handled.
+Everything that goes out (frames, answers, lines of the account, the group for the disk) gathers
+during a turn of the event loop and leaves at its end, so that a turn costs one write a connection
+and one group on the disk however many messages it handled.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from node_image.protocols.interface import (
     Reply,
     Send,
     SetTimer,
+    StateDigest,
 )
 from node_image.server.clients import ClientPort
 from node_image.server.codec import Codec
-from node_image.server.node_log import DecidedFile, NodeLog
+from node_image.server.node_log import Account, NodeLog
 from node_image.server.transport import Peers
 from node_image.server.wal import WriteAheadLog
 
@@ -54,7 +55,7 @@ class Driver:
         *,
         wal: WriteAheadLog,
         node_log: NodeLog,
-        decided_file: DecidedFile,
+        account: Account,
         fail: Callable[[BaseException], None],
     ) -> None:
         self.protocol = protocol
@@ -74,7 +75,7 @@ class Driver:
         self.records = Codec(protocol.records)
         self._wal = wal
         self._node_log = node_log
-        self._decided_file = decided_file
+        self._account = account
         self._fail = fail
         self._loop = asyncio.get_running_loop()
         self._persisted = 0
@@ -93,6 +94,7 @@ class Driver:
             SetTimer: self._set_timer,
             CancelTimer: self._cancel_timer,
             Decided: self._decided,
+            StateDigest: account.state,
             Note: self._note,
         }
 
@@ -206,7 +208,7 @@ class Driver:
 
     def _decided(self, effect: Decided) -> None:
         self.counters["decided"] += 1
-        self._decided_file.add(effect)
+        self._account.decided(effect)
 
     def _note(self, effect: Note) -> None:
         self._node_log.log(effect.what, **effect.about)
@@ -228,7 +230,7 @@ class Driver:
         self._wal.commit()
         self._clients.flush()
         try:
-            self._decided_file.flush()
+            self._account.flush()
         except OSError as error:
             self._fail(error)
 

@@ -25,7 +25,7 @@ from node_image.protocols.context import Context
 from node_image.server.clients import ClientPort
 from node_image.server.codec import CodecError
 from node_image.server.driver import Driver
-from node_image.server.node_log import DecidedFile, NodeLog
+from node_image.server.node_log import Account, NodeLog
 from node_image.server.settings import BadSettings, Settings, parse_settings
 from node_image.server.transport import Peers
 from node_image.server.wal import CorruptLog, WriteAheadLog
@@ -60,13 +60,13 @@ class Server:
         copies = int(os.environ.get(LOG_COPIES_VARIABLE, "1"))
         recovery = getattr(protocol, "log_recovery", None)
         self._wal = WriteAheadLog(settings.data, copies=copies, recovery=recovery)
-        self._decided_file = DecidedFile(settings.data)
+        self._account = Account(settings.data)
         self._driver = Driver(
             protocol,
             settings.node,
             wal=self._wal,
             node_log=self._node_log,
-            decided_file=self._decided_file,
+            account=self._account,
             fail=self._fail,
         )
         self._peers = Peers(
@@ -118,7 +118,7 @@ class Server:
         self._peers.close()
         if self._exit == EXIT_OK:
             self._wal.close()
-            self._decided_file.close()
+            self._account.close()
 
     # ------------------------------------------------------------------ from the log's thread
 

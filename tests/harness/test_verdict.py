@@ -10,6 +10,7 @@ import pytest
 from faults.kinds.kill import Kill
 from harness.run.config import RunConfig
 from harness.run.engine import execute
+from harness.run.expected import fingerprints
 from harness.run.fault_reports import faults_of
 from harness.run.verdict import RunVerdict, judge_folder
 from histories.errors import HistoryError
@@ -94,7 +95,8 @@ def test_a_fault_whose_report_is_missing_is_not_proven(tmp_path: Path, step: str
 @pytest.fixture
 def recorded(tmp_path: Path) -> RunFolder:
     """A valid simulated run, as any command records it."""
-    config = RunConfig.of(target="raft", nodes=3, on="sim", time_us=500_000)
+    settings = {"snapshot_every": 10}
+    config = RunConfig.of(target="raft", nodes=3, on="sim", time_us=500_000, settings=settings)
     result = execute(config, tmp_path)
     assert result.verdict.outcome == "valid"
     assert judge_folder(result.folder).outcome == "valid"
@@ -122,6 +124,45 @@ def test_evidence_that_is_gone_is_named(
     assert verdict.outcome == "unknown" and verdict.linearizability.outcome == "valid"
     for node in nodes:
         assert any(f"n{node}.decided.jsonl" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied", "changed"])
+def test_state_digests_that_are_gone_or_changed_are_named(recorded: RunFolder, how: str) -> None:
+    """And are not compared: what a changed file says is no finding."""
+    (path,) = [path for node, path in recorded.state_files() if node == 2]
+    if how == "deleted":
+        path.unlink()
+    elif how == "emptied":
+        path.write_text("")
+    else:
+        path.write_text(path.read_text().replace('"digest":"', '"digest":"00'))
+    verdict = judge_folder(recorded)
+    assert verdict.outcome == "unknown" and verdict.agreement is not None
+    assert any("n2.states.jsonl" in reason for reason in verdict.reasons)
+
+
+def test_a_run_that_left_no_state_digests_is_unknown(recorded: RunFolder) -> None:
+    for _, path in recorded.state_files():
+        path.unlink()
+    document = recorded.read_json("run.json") | {"collected": fingerprints(recorded.nodes)}
+    recorded.write_json("run.json", document)
+    verdict = judge_folder(recorded)
+    assert verdict.outcome == "unknown"
+    assert "the file of state digests nodes/n2.states.jsonl was not collected" in verdict.reasons
+
+
+def test_states_that_differ_make_a_recorded_run_invalid(recorded: RunFolder) -> None:
+    assert judge_folder(recorded).agreement.states > 0  # type: ignore[union-attr]
+    (path,) = [path for node, path in recorded.state_files() if node == 2]
+    changed = path.read_text().replace('"digest":"', '"digest":"00')
+    path.write_text(changed)
+    document = recorded.read_json("run.json") | {"collected": fingerprints(recorded.nodes)}
+    recorded.write_json("run.json", document)
+    verdict = judge_folder(recorded)
+    assert verdict.outcome == "invalid" and verdict.exit_code == 1
+    assert verdict.detectors()["linearizability"] == "valid"
+    assert verdict.detectors()["agreement"] == "invalid"
+    assert "state after slot" in verdict.reasons[0]
 
 
 def test_a_folder_whose_logs_were_never_collected_is_unknown(recorded: RunFolder) -> None:

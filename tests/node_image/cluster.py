@@ -29,6 +29,7 @@ from node_image.protocols.interface import (
     Reply,
     Send,
     SetTimer,
+    StateDigest,
 )
 from node_image.state_machine import KeyValue
 
@@ -83,6 +84,7 @@ class World:
         self.hosts = {node: Host() for node in self.config.nodes}
         self.decided: dict[Any, dict[tuple[Command, ...], set[int]]] = {}
         self.conflicts: list[str] = []
+        self.states: dict[Any, dict[str, set[int]]] = {}
         self.replies: dict[tuple[int, int], list[tuple[int, Answer]]] = {}
         self.notes: list[tuple[int, int, Note]] = []
         self.wall_offset = dict.fromkeys(self.config.nodes, 0)
@@ -269,6 +271,8 @@ class World:
             host.timers.pop(effect.name, None)
         elif isinstance(effect, Decided):
             self._record(node, effect)
+        elif isinstance(effect, StateDigest):
+            self.states.setdefault(effect.slot, {}).setdefault(effect.digest, set()).add(node)
         elif isinstance(effect, Note):
             self.notes.append((self.now, node, effect))
         else:

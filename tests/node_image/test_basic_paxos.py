@@ -20,6 +20,7 @@ from node_image.protocols.basic_paxos import BasicPaxos
 from node_image.protocols.interface import Checkpoint, Command, Persist, Send, SetTimer
 from node_image.protocols.slot_log import Vote
 from tests.node_image.single_node import Driven, put
+from tests.node_image.snapshot_scenarios import sessions_are_installed, snapshot_is_of_its_slot
 
 Scenario = Callable[[type[Any]], Any]
 SCENARIOS: dict[str, tuple[Scenario, Any]] = {}
@@ -190,6 +191,10 @@ def test_mutant_shows_and_the_correct_protocol_does_not(mutant: str) -> None:
     run, expected = SCENARIOS[mutant]
     assert run(BasicPaxos) == expected
     assert run(protocol_class("basic-paxos", mutant)) != expected
+
+
+scenario("M7", [5])(sessions_are_installed)
+scenario("M7b", 9)(snapshot_is_of_its_slot)
 
 
 def test_every_mutant_has_a_scenario() -> None:

@@ -21,7 +21,7 @@ from node_image.protocols.interface import (
     Status,
 )
 from node_image.server.driver import Driver
-from node_image.server.node_log import DecidedFile, NodeLog
+from node_image.server.node_log import Account, NodeLog
 
 
 class Word(NamedTuple):
@@ -115,7 +115,7 @@ class Scene:
             1,
             wal=self.disk,  # type: ignore[arg-type]
             node_log=NodeLog(1),
-            decided_file=DecidedFile(tmp_path),
+            account=Account(tmp_path),
             fail=self.failures.append,
         )
         self.driver.attach(self.outside, self.outside)  # type: ignore[arg-type]
@@ -229,21 +229,21 @@ def test_a_halted_node_says_nothing_more(tmp_path: Path) -> None:
 def test_the_decided_file_loses_only_a_torn_last_line(tmp_path: Path) -> None:
     path = tmp_path / "decided.jsonl"
     path.write_bytes(b'{"slot":1}\n{"slot":2}\n{"sl')
-    DecidedFile(tmp_path).close()
+    Account(tmp_path).close()
     assert path.read_bytes() == b'{"slot":1}\n{"slot":2}\n'
     path.write_bytes(b"x" * 200_000)
-    DecidedFile(tmp_path).close()
+    Account(tmp_path).close()
     assert path.read_bytes() == b""
     path.write_bytes(b'{"slot":1}\n' + b"x" * 200_000)
-    DecidedFile(tmp_path).close()
+    Account(tmp_path).close()
     assert path.read_bytes() == b'{"slot":1}\n'
 
 
 def test_the_decided_file_says_which_life_it_is(tmp_path: Path) -> None:
     for slots in ((1, 2), (), (3,)):
-        file = DecidedFile(tmp_path)
+        file = Account(tmp_path)
         for slot in slots:
-            file.add(Decided(slot, (1, 1), (Command(1, slot, "write", "x", "v" * 100_000),)))
+            file.decided(Decided(slot, (1, 1), (Command(1, slot, "write", "x", "v" * 100_000),)))
         file.close()
     lines = [json.loads(line) for line in (tmp_path / "decided.jsonl").read_text().splitlines()]
     assert [(line["life"], line["slot"]) for line in lines] == [(1, 1), (1, 2), (2, 3)]

@@ -27,6 +27,7 @@ from node_image.protocols.slot_log import Vote
 from tests.node_image.cluster import Network, World
 from tests.node_image.random_faults import Chaos
 from tests.node_image.single_node import Driven, put
+from tests.node_image.snapshot_scenarios import sessions_are_installed, snapshot_is_of_its_slot
 
 Scenario = Callable[[type[Any]], Any]
 SCENARIOS: dict[str, tuple[Scenario, Any]] = {}
@@ -228,6 +229,10 @@ def nobody_stands_unasked(protocol: type[Any]) -> Any:
     node = Driven(protocol)
     node.wake("election", 2 * node.config.election_max_us)
     return len(node.sent(m.Probe)), len(node.sent(m.Prepare))
+
+
+scenario("M7", [5])(sessions_are_installed)
+scenario("M7b", 9)(snapshot_is_of_its_slot)
 
 
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))

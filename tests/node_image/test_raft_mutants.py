@@ -17,6 +17,7 @@ from node_image.protocols import raft_messages as m
 from node_image.protocols.interface import NOOP, Broadcast, Command, Persist, Send
 from node_image.protocols.raft_log import Entry
 from tests.node_image.single_node import Driven, put
+from tests.node_image.snapshot_scenarios import sessions_are_installed, snapshot_is_of_its_slot
 
 Scenario = Callable[[type[Any]], Any]
 SCENARIOS: dict[str, tuple[Scenario, Any]] = {}
@@ -293,6 +294,10 @@ def term_opens_with_an_entry_of_its_own(protocol: type[Any]) -> Any:
     node = Driven(protocol, reads="quorum", disk=[m.TermVote(1, None)])
     lead(node)
     return held(node)
+
+
+scenario("M7", [5])(sessions_are_installed)
+scenario("M7b", 9)(snapshot_is_of_its_slot)
 
 
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))

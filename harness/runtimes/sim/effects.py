@@ -25,6 +25,7 @@ from node_image.protocols.interface import (
     Reply,
     Send,
     SetTimer,
+    StateDigest,
 )
 
 
@@ -65,6 +66,8 @@ class Effects:
             self._clients.reply(node, effect, barrier_us, now_us)
         elif kind is Note:
             node.notes.append((now_us, effect))
+        elif kind is StateDigest:
+            node.digests.append((now_us, len(node.lives), effect))
         elif kind is CancelTimer:
             node.timers.pop(effect[0], None)
         elif kind is Checkpoint:

@@ -14,7 +14,7 @@ from typing import Any
 from harness.runtimes.sim.disk import Disk
 from harness.runtimes.sim.link_conditions import LinkConditions
 from harness.runtimes.sim.virtual_time import NodeClock
-from node_image.protocols.interface import ConsensusProtocol, Decided, Note
+from node_image.protocols.interface import ConsensusProtocol, Decided, Note, StateDigest
 from node_image.state_machine import KeyValue
 
 
@@ -29,6 +29,7 @@ class SimNode:
         "counters",
         "decided",
         "decided_us",
+        "digests",
         "disk",
         "id",
         "lives",
@@ -74,6 +75,8 @@ class SimNode:
         """Which call waits here for the answer to (client, seq)."""
         self.decided: list[Decided] = []
         self.decided_us: list[int] = []
+        self.digests: list[tuple[int, int, StateDigest]] = []
+        """When and in which life it told the digest of its state."""
         self.lives: list[int] = []
         """Where in `decided` each life of the process began."""
         self.notes: list[tuple[int, Note]] = []

@@ -46,12 +46,13 @@ class SimRuntime:
             self.world.drive(conductor)
 
     def collect(self, folder: Path) -> None:
-        """Writes n1.log.jsonl and n1.decided.jsonl per node, crashes.json if there are any, and
-        the record of a traced run (see `harness.runtimes.sim.record_files`)."""
+        """Writes n1.log.jsonl, n1.decided.jsonl and n1.states.jsonl per node, crashes.json if there
+        are any, and the record of a traced run (see `harness.runtimes.sim.record_files`)."""
         folder.mkdir(parents=True, exist_ok=True)
         for node in self.world.nodes.values():
             write_lines(folder / f"n{node.id}.log.jsonl", self._log_lines(node))
             write_lines(folder / f"n{node.id}.decided.jsonl", _decided_lines(node))
+            write_lines(folder / f"n{node.id}.states.jsonl", _state_lines(node))
         if self.record is not None:
             write_record(self.world, self.record, folder)
         if self.crashes:
@@ -104,6 +105,11 @@ def _decided_lines(node: SimNode) -> Iterator[dict[str, Any]]:
                 "ballot": list(ballot),
                 "commands": [list(command) for command in commands],
             }
+
+
+def _state_lines(node: SimNode) -> Iterator[dict[str, Any]]:
+    for at_us, life, (slot, digest) in node.digests:
+        yield {"time": at_us * 1000, "life": life, "slot": slot, "digest": digest}
 
 
 @contextmanager

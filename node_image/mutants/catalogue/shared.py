@@ -143,6 +143,20 @@ BUGS = (
         needs={"reads": "lease"},
     ),
     Mutant(
+        id="M7",
+        protocols=(*MULTI, *FAST, *BASIC, *RAFT),
+        change="a snapshot is installed without the client-session table",
+        exposed_by="a small `snapshot_every`, a node that is away for long",
+        shows="diverged state, later double apply",
+    ),
+    Mutant(
+        id="M7b",
+        protocols=(*MULTI, *FAST, *BASIC, *RAFT),
+        change="an installed snapshot is taken for one of the next slot",
+        exposed_by="a small `snapshot_every`, a node that is away for long",
+        shows="diverged state: one command is never applied",
+    ),
+    Mutant(
         id="M8",
         protocols=(*MULTI, *FAST, *BASIC, *RAFT, *TWO_PHASE, *EPAXOS),
         change="no client sessions: a retried command is applied twice",
