@@ -58,8 +58,7 @@ class Constraints:
 
     `messages` are the names of the protocol's message classes, for faults aimed at one of them;
     without any, link faults affect all messages and an aimed fault waits for an answer to a client.
-    `runtime`: where the fault is to be carried out; outside of the simulator, links carry packets
-    and not messages.
+    `runtime`: where the fault is to be carried out.
     """
 
     nodes: tuple[int, ...]

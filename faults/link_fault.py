@@ -1,8 +1,8 @@
 """Faults of links: what may happen to each message between some nodes and the others.
 
 A link fault may be restricted to one kind of message by the name of its class. Names are the
-protocol's (`ConsensusProtocol.messages`); "" means every message. Only runtimes that know messages
-can do that: the simulator does.
+protocol's (`ConsensusProtocol.messages`); "" means every message. In containers that concerns the
+packets that hold such a message, which is known of our own nodes only.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ class LinkFault(Fault):
 
 def draw_links(draw: Draw, constraints: Constraints) -> Fields:
     """Which links and messages: the fields that all link faults share."""
-    sees_messages = constraints.messages and constraints.runtime == "sim"
-    one_message = bool(sees_messages) and draw.chance(35)
+    one_message = bool(constraints.messages) and draw.chance(35)
     return {
         "nodes": constraints.nodes if draw.chance(30) else one_node(draw, constraints),
         "direction": draw.pick(["both", "both", "in", "out"]),

@@ -43,6 +43,8 @@ class Shape:
                   Checksums find that: UDP and TCP lose the packet
     rate_bps      bits per second that pass, Ethernet header included; 0: no limit
     limit         packets that are held at most; more are dropped
+    loss          this share is dropped (of a class of packets; filters do it for whole links)
+    classes       by a text that a packet holds, the shape of such packets in place of this one
     """
 
     delay_us: int = 0
@@ -55,6 +57,15 @@ class Shape:
     corrupt: float = 0.0
     rate_bps: int = 0
     limit: int = LIMIT
+    loss: float = 0.0
+    classes: tuple[tuple[bytes, Shape], ...] = ()
+
+    def of(self, frame: bytes) -> Shape:
+        """The shape of this packet: of the first class whose text it holds, else this one."""
+        for text, shape in self.classes:
+            if text in frame:
+                return shape
+        return self
 
     @property
     def fits_netem(self) -> bool:
@@ -62,17 +73,22 @@ class Shape:
 
         Its copies have no delay of their own, and from Linux 6.16 on it refuses to duplicate beside
         other netem qdiscs. It reorders by sending some packets at once and delaying the others, so
-        that excludes a delay for all.
+        that excludes a delay for all. It cannot tell classes of packets apart.
         """
+        if self.classes or self.loss:
+            return False
         return not self.duplicate and not (self.reorder and (self.delay_us or self.jitter_us))
 
     def to_json(self) -> dict[str, Any]:
         """Only what is not as it would be anyway."""
-        return {
+        shown: dict[str, Any] = {
             field.name: value
             for field in dataclasses.fields(self)
             if (value := getattr(self, field.name)) != field.default
         }
+        if self.classes:
+            shown["classes"] = {text.decode(): shape.to_json() for text, shape in self.classes}
+        return shown
 
 
 _BOUNDS: Final[dict[str, tuple[float, float]]] = {
@@ -85,7 +101,11 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "corrupt": (0, 1),
     "rate_bps": (0, RATE_BPS_MAX),
     "limit": (1, LIMIT_MAX),
+    "loss": (0, 1),
 }
+CLASSES_MAX: Final = 32
+TEXT_MAX: Final = 64
+"""Bytes of the text by which packets of a class are known."""
 
 
 def wanted_shapes(shapes: object) -> dict[str, Shape]:
@@ -108,7 +128,9 @@ def wanted_shapes(shapes: object) -> dict[str, Shape]:
 def _shape(address: str, values: object) -> Shape:
     if not isinstance(values, Mapping):
         raise BadRequest(f"the shape of {address} is {values!r}", 'give {"delay_us": 50000}')
-    for name, value in values.items():
+    fields = dict(values)
+    classes = _classes(address, fields.pop("classes", {}))
+    for name, value in fields.items():
         if name == "distribution":
             if value not in DISTRIBUTIONS:
                 raise BadRequest(f"no distribution {value!r}", f"one of {', '.join(DISTRIBUTIONS)}")
@@ -121,12 +143,26 @@ def _shape(address: str, values: object) -> Shape:
             raise BadRequest(f"{name} of {address} is {value!r}", "give a number")
         if not least <= value <= most:
             raise BadRequest(f"{name} of {address} is {value}", f"from {least} to {most}")
-    shape = Shape(**values)
+    shape = Shape(**fields, classes=classes)
     if 0 < shape.rate_bps < RATE_BPS_LEAST:
         raise BadRequest(f"rate_bps of {address} is {shape.rate_bps}", f"from {RATE_BPS_LEAST} on")
     if bool(shape.reorder) != bool(shape.reorder_us):
         raise BadRequest(f"reorder and reorder_us of {address}", "give both, or neither")
     return shape
+
+
+def _classes(address: str, classes: object) -> tuple[tuple[bytes, Shape], ...]:
+    if not isinstance(classes, Mapping) or len(classes) > CLASSES_MAX:
+        raise BadRequest(f"classes of {address} is no object", 'give {"text": {"loss": 0.1}}')
+    found = []
+    for text, values in classes.items():
+        if not text or len(str(text).encode()) > TEXT_MAX:
+            raise BadRequest(f"a class of packets is {text!r}", f"1 to {TEXT_MAX} bytes of text")
+        shape = _shape(f"{address} {text}", values)
+        if shape.classes:
+            raise BadRequest(f"a class of packets in {text!r}", "give classes of links only")
+        found.append((str(text).encode(), shape))
+    return tuple(found)
 
 
 @functools.cache

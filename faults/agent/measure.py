@@ -71,10 +71,12 @@ class Measurer:
         size: int,
         listen_ms: float,
         traffic: bool = False,
+        text: str = "",
     ) -> dict[str, Any]:
         """Sends `count` datagrams of `size` bytes to each address, every `gap_us`, and listens
-        for `listen_ms` more. `links`: what came from each of `sources` (by default the peers);
-        with `traffic` also how much the link carried meanwhile, whatever it was."""
+        for `listen_ms` more. Each holds `text`, and is as large as that takes. `links`: what came
+        from each of `sources` (by default the peers); with `traffic` also how much the link carried
+        meanwhile, whatever it was."""
         key = nonce.encode()[:32].ljust(32, b"\0")
         targets = [
             (a if ":" in a or not self._v6 else f"::ffff:{a}", self.port)
@@ -83,7 +85,7 @@ class Measurer:
         ]
         began_ns = time.monotonic_ns()
         with TrafficCounter() if traffic else nullcontext() as counter:
-            self._send(targets, key, count, gap_us, size)
+            self._send(targets, key, count, gap_us, size, text.encode())
             sent_ns = time.monotonic_ns()
             time.sleep(listen_ms / 1000)
         with self._lock:
@@ -106,9 +108,15 @@ class Measurer:
         self._socket.close()
 
     def _send(
-        self, targets: list[tuple[str, int]], key: bytes, count: int, gap_us: int, size: int
+        self,
+        targets: list[tuple[str, int]],
+        key: bytes,
+        count: int,
+        gap_us: int,
+        size: int,
+        text: bytes,
     ) -> None:
-        padding = bytes(size - _HEAD.size)
+        padding = text.ljust(size - _HEAD.size, b"\0")
         started_ns = time.monotonic_ns()
         for sequence in range(count):
             due_ns = started_ns + sequence * gap_us * 1000

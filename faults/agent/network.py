@@ -7,7 +7,7 @@ from typing import Any
 
 from faults.agent.errors import AgentError, BadRequest
 from faults.agent.groups import addresses_of
-from faults.agent.link_shape import wanted_shapes
+from faults.agent.link_shape import TEXT_MAX, wanted_shapes
 from faults.agent.links import Links, Watcher, wanted_rules
 from faults.agent.measure import (
     COUNT_MAX,
@@ -87,7 +87,8 @@ class Network:
     def measure_links(self, request: Request) -> Answer:
         """peers to send to; sources to listen to, if others; nonce; count: datagrams to each;
         gap_us between them; size in bytes; listen_ms: how long to listen after the last;
-        traffic: whether to count also all else that the links carry."""
+        traffic: whether to count also all else that the links carry; text: what each datagram
+        holds, for classes of packets."""
         if self._measurer is None:
             raise self._problem
         count = int(number(request, "count", 1, COUNT_MAX, 50))
@@ -104,6 +105,7 @@ class Network:
             size=int(number(request, "size", SIZE_LEAST, SIZE_MAX, SIZE_LEAST)),
             listen_ms=number(request, "listen_ms", 0, LISTEN_MS_MAX, 100),
             traffic=bool(request.get("traffic", False)),
+            text=str(request.get("text", ""))[:TEXT_MAX],
         )
 
     def heal(self) -> None:

@@ -110,19 +110,24 @@ class Link:
     """When the last packet will have passed, at the link's rate."""
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            ("passed", "over_limit", "duplicated", "held_back", "corrupted", "send_errors"), 0
+            ("passed", "lost", "over_limit", "duplicated", "held_back", "corrupted", "send_errors"),
+            0,
         )
     )
     late_ns_sum: int = 0
     late_ns_max: int = 0
 
-    def due_ns(self, now_ns: int, size: int) -> list[int]:
-        """When to send a packet of `size` bytes that comes now, and its copy if it has one.
+    def due_ns(self, now_ns: int, size: int, of_class: Shape | None = None) -> list[int]:
+        """When to send a packet of `size` bytes that comes now, and its copy if it has one;
+        nothing where it is lost. `of_class`: its shape, where its class has one of its own.
 
         The rate counts copies, and comes before holding back: a packet that is held back does not
         keep those behind it from overtaking.
         """
-        shape = self.shape
+        shape = of_class or self.shape
+        if shape.loss and random.random() < shape.loss:
+            self.counts["lost"] += 1
+            return []
         due = now_ns + shape.delay_us * 1000
         if shape.jitter_us:
             due = max(now_ns, due + _jitter_ns(shape))
@@ -142,9 +147,9 @@ class Link:
             return [due]
         return [due, max(due, last) + int(random.random() * shape.duplicate_us * 1000)]
 
-    def damaged(self, frame: bytes) -> bytes:
+    def damaged(self, frame: bytes, of_class: Shape | None = None) -> bytes:
         """The frame, with one bit flipped by the shape's chance."""
-        if len(frame) <= ETHERNET or random.random() >= self.shape.corrupt:
+        if len(frame) <= ETHERNET or random.random() >= (of_class or self.shape).corrupt:
             return frame
         self.counts["corrupted"] += 1
         changed = bytearray(frame)
@@ -365,9 +370,10 @@ class Wire:
                 _send(tap, frame)
                 continue
             now_ns = time.monotonic_ns()
-            if link.shape.corrupt:
-                frame = link.damaged(frame)
-            for due_ns in link.due_ns(now_ns, len(frame)):
+            shape = link.shape.of(frame)
+            if shape.corrupt:
+                frame = link.damaged(frame, shape)
+            for due_ns in link.due_ns(now_ns, len(frame), shape):
                 if link.held >= link.shape.limit:
                     link.counts["over_limit"] += 1
                     continue

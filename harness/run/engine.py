@@ -26,6 +26,7 @@ from faults.schedule_file import read_schedule
 from harness.errors import UsageError
 from harness.run.conductor import Conductor, Stats
 from harness.run.config import RunConfig
+from harness.run.feasible import check_feasible, prepared_for
 from harness.run.interrupts import Interrupts
 from harness.run.observer import Observer
 from harness.run.online_check import online_check_for, stop_at_violation
@@ -97,7 +98,7 @@ def with_schedule(config: RunConfig, path: Path) -> tuple[RunConfig, Schedule]:
         raise UsageError(f"the schedule cannot be read: {error}") from None
     except BadFault as error:
         raise UsageError(str(error)) from None
-    kinds = tuple(schedule.kinds())
+    kinds = tuple(dict.fromkeys([*schedule.kinds(), *prepared_for(schedule.faults)]))
     config = config.changed(time_us=schedule.duration_us, faults=kinds, schedule_file=str(path))
     return config, schedule
 
@@ -165,7 +166,9 @@ def carry_out(
     close: bool = True,
 ) -> D:
     """The same with whatever `drive` drives the runtime with, which it returns. With `close` false
-    the runtime is left to whoever called, unless it fails."""
+    the runtime is left to whoever called, unless it fails. Raises UsageError, before anything is
+    started, for a fault that cannot be carried out."""
+    check_feasible(config, schedule)
     done = False
     with Interrupts(active=close) as interrupts:
         try:

@@ -30,6 +30,7 @@ from harness.search.fault_patterns import (
     successive,
     voter_outage,
 )
+from harness.search.on_containers import on_containers
 from harness.targets import target_named
 from node_image.mutants import MUTANTS
 
@@ -96,6 +97,8 @@ class SweepPlan:
     protocol: str
     mutant: str | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    on: str = "sim"
+    """Where the runs are to be carried out."""
 
     def check(self) -> None:
         """Refuse nonsense before the first seed."""
@@ -105,7 +108,8 @@ class SweepPlan:
 def draw(sweep: SweepPlan, seed: int) -> tuple[RunConfig, Schedule]:
     """The run that this seed stands for."""
     config = draw_config(sweep, seed)
-    return config, draw_schedule(config)
+    schedule = draw_schedule(config)
+    return (config, schedule) if sweep.on == "sim" else on_containers(config, schedule)
 
 
 def draw_config(sweep: SweepPlan, seed: int) -> RunConfig:

@@ -161,6 +161,31 @@ def test_links_that_lose_delay_copy_and_disorder_packets(tmp_path: Path) -> None
     assert faults["cut"]["inject"]["evidence"]["measured"]["n1 to n3"]["received"] == 0
 
 
+def test_a_class_of_messages_is_delayed_lost_copied_and_disordered(tmp_path: Path) -> None:
+    """Datagrams that hold such a message are measured, and those that hold none."""
+    slot: dict[str, Any] = {"duration_us": 2 * SECOND, "nodes": (1, 2, 3)}
+    result = run(
+        tmp_path,
+        [
+            Delay(id="late", start_us=200 * MS, **slot, message="Accept", delay_us=60 * MS),
+            Loss(id="lost", start_us=900 * MS, **slot, message="Accepted", percent=30),
+            Duplicate(id="copy", start_us=1_600 * MS, **slot, message="Accept", percent=30,
+                      spread_us=20 * MS),
+            Reorder(id="order", start_us=2_300 * MS, **slot, message="Accept", percent=30,
+                    window_us=60 * MS),
+        ],
+        7 * SECOND,
+        transport="udp",
+    )  # fmt: skip
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    faults = found(result)
+    late = faults["late"]["inject"]["evidence"]["measured"]
+    assert set(late) == {f"n{a} to n{b}, Accept" for a in (1, 2, 3) for b in (1, 2, 3) if a != b}
+    assert all(link["delay_us_min"] >= 59_000 for link in late.values())
+    lost = faults["lost"]["inject"]["evidence"]["measured"]["n1 to n2, Accepted"]
+    assert 0 < lost["received"] < lost["sent"] and lost["delay_us_p50"] < 60_000
+
+
 def test_a_node_that_starts_from_empty_data_says_so(tmp_path: Path) -> None:
     """Also a node that another fault holds down meanwhile: it starts when the last lets go."""
     result = run(

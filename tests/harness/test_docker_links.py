@@ -93,9 +93,34 @@ def test_clients_are_reached_by_the_bridges_address() -> None:
     assert shapes_for(2, wanted, KNOWN) == {}
 
 
-def test_messages_cannot_be_picked_out_of_packets() -> None:
+def test_a_class_of_messages_has_its_own_state_beside_that_of_its_link() -> None:
+    from_1: dict[str, Any] = COMMON | {"nodes": (1,), "direction": "out"}
+    wanted = states(
+        [
+            Loss(**from_1, percent=50, message="Accept"),
+            Loss(**from_1, percent=50, message="Accept", clients=True),
+            Delay(**from_1, delay_us=20, message="Promise"),
+            Delay(**from_1, delay_us=10),
+        ],
+        NODES,
+    )
+    state = wanted[1, 2]
+    assert state.plain == LinkState(delay_us=10)
+    assert state.of_class("Accept") == LinkState(delay_us=10, loss=0.75)
+    assert state.of_class("Promise") == LinkState(delay_us=30)
+    assert state.of_class("Nack") == state.plain
+    assert (1, CLIENTS) not in wanted, "clients speak another language"
+    assert not rules_for(1, wanted, KNOWN)["loss"], "filters do not know classes"
+    shape = shapes_for(1, wanted, KNOWN)["10.0.0.2"]
+    assert shape == {
+        "delay_us": 10,
+        "classes": {'["Accept",': {"delay_us": 10, "loss": 0.75}, '["Promise",': {"delay_us": 30}},
+    }
+
+
+def test_the_rate_of_one_class_of_messages_cannot_be_limited() -> None:
     with pytest.raises(UnsupportedFault, match="Accept"):
-        states([Loss(**COMMON, nodes=(1,), percent=5, message="Accept")], NODES)
+        states([Rate(**COMMON, nodes=(1,), kbps=5, message="Accept")], NODES)
 
 
 LINK_FAULTS: list[Fault] = [
@@ -108,6 +133,11 @@ LINK_FAULTS: list[Fault] = [
     Reorder(**COMMON, nodes=(1,), percent=30, window_us=50_000),
     Rate(**COMMON, nodes=(1,), kbps=512),
     cut(1),
+]
+OF_CLASSES: list[Fault] = [
+    Loss(**COMMON, nodes=(1, 2), percent=30, message="Accept"),
+    Duplicate(**COMMON, nodes=(1,), percent=30, spread_us=10_000, message="Accept"),
+    Delay(**COMMON, nodes=(1,), delay_us=20_000, jitter_us=20_000, message="Promise"),
 ]
 
 
@@ -172,7 +202,7 @@ def test_a_link_that_was_not_healed_is_found_out(fault: Fault) -> None:
 
 @given(
     st.lists(
-        st.sampled_from(LINK_FAULTS),
+        st.sampled_from([*LINK_FAULTS, *OF_CLASSES]),
         max_size=5,
     ),
     st.sampled_from(NODES),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faults.agent.errors import BadRequest
 from faults.agent.link_shape import DISTRIBUTIONS, SIGMA, Shape, table, wanted_shapes
 from faults.agent.wire import ETHERNET, Link
 
@@ -76,6 +77,31 @@ def test_the_shares_are_kept() -> None:
 )
 def test_a_shape_is_its_json(shape: Shape) -> None:
     assert wanted_shapes({"10.0.0.1": shape.to_json()}) == {"10.0.0.1": shape}
+
+
+def test_classes_of_packets_have_shapes_of_their_own() -> None:
+    own = {"delay_us": 7, "loss": 0.5}
+    shapes = {"10.0.0.1": {"delay_us": 5, "classes": {"Accept": own, "No": {"loss": 1}}}}
+    wanted = wanted_shapes(shapes)
+    shape = wanted["10.0.0.1"]
+    assert wanted_shapes({"10.0.0.1": shape.to_json()}) == wanted
+    assert shape.of(b"..Accept..") == Shape(delay_us=7, loss=0.5)
+    assert shape.of(b"..Other..") is shape
+    assert not shape.fits_netem and not Shape(loss=0.5).fits_netem
+    link = Link(shape)
+    lost = sum(not link.due_ns(0, 100, shape.of(b"Accept")) for _ in range(400))
+    assert 140 < lost < 260 and lost == link.counts["lost"]
+    assert link.due_ns(0, 100, shape.of(b"No")) == []
+    assert link.due_ns(0, 100, shape.of(b"Other")) == [5_000]
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [7, {"": {}}, {"x" * 65: {}}, {"a": {"no": 1}}, {"a": {"classes": {"b": {"loss": 1}}}}],
+)
+def test_classes_that_make_no_sense_are_refused(classes: object) -> None:
+    with pytest.raises(BadRequest):
+        wanted_shapes({"10.0.0.1": {"classes": classes}})
 
 
 def test_a_shape_that_does_nothing_is_none() -> None:

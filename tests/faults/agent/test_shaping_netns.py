@@ -105,6 +105,18 @@ def test_corrupt_packets_do_not_arrive_and_copies_come_later(three: list[Agent])
     assert links[1, 3]["received"] == 50 and links[1, 3]["duplicates"] == 50
 
 
+def test_a_class_of_packets_is_told_apart_by_what_it_holds(three: list[Agent]) -> None:
+    second = three[1].address
+    classes = {"Accept": {"delay_us": 40_000}, "Promise": {"loss": 1}}
+    three[0].do("shape", shapes={second: {"classes": classes}})
+    accept = measured(three, text="Accept")
+    assert accept[1, 2]["delay_us"]["min"] >= 40_000 and accept[1, 3]["delay_us"]["p50"] < 40_000
+    assert measured(three, text="Promise")[1, 2]["received"] == 0
+    assert measured(three)[1, 2]["delay_us"]["p50"] < 40_000
+    three[0].do("shape", shapes={})
+    assert measured(three, text="Promise")[1, 2]["received"] == 50
+
+
 def test_a_rate_limits_one_link(three: list[Agent]) -> None:
     """30 datagrams of 1,042 bytes take at least 250 ms at one megabit a second."""
     three[0].do("shape", shapes={three[1].address: {"rate_bps": 1_000_000}})

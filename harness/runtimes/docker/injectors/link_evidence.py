@@ -37,6 +37,10 @@ COUNT_UNTOUCHED: Final = 12
 SIZE_SMALL, SIZE_LARGE = 64, 1_000
 FRAME_EXTRA: Final = 42
 RATE_SECONDS: Final = 0.25
+GAP_US: Final = 500
+GAP_US_PER_LINK: Final = 100
+"""All links are measured at once, by as few processors as the machine has: 10,000 datagrams a
+second in all are what an agent's wire carries besides the cluster's own packets."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class Measurement:
     """Whether all that the link carries is counted."""
 
 
-def measurement_for(wanted: Iterable[LinkState]) -> Measurement:
-    """One that shows the effects on these links."""
+def measurement_for(wanted: Iterable[LinkState], links: int = 1) -> Measurement:
+    """One that shows the effects on these links; on so many links at once."""
     states = list(wanted)
     if all(state == UNTOUCHED for state in states):
         return Measurement(COUNT_UNTOUCHED, 1_000, SIZE_SMALL, 30)
@@ -69,7 +73,8 @@ def measurement_for(wanted: Iterable[LinkState]) -> Measurement:
         count = max(10, ceil(slowest * 1000 * RATE_SECONDS / 8 / (SIZE_LARGE + FRAME_EXTRA)))
         listen_ms += ceil(RATE_SECONDS * 2_000)
         return Measurement(min(count, COUNT_MOST), 0, SIZE_LARGE, listen_ms, traffic=True)
-    return Measurement(min(count, COUNT_MOST), 500, SIZE_SMALL, listen_ms)
+    gap_us = max(GAP_US, links * GAP_US_PER_LINK)
+    return Measurement(min(count, COUNT_MOST), gap_us, SIZE_SMALL, listen_ms)
 
 
 def problems_of(state: LinkState, found: Mapping[str, Any], how: Measurement) -> list[str]:

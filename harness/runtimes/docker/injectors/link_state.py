@@ -45,6 +45,24 @@ class LinkState:
     spread_us: int = 0
     corrupt: float = 0.0
     kbps: int = 0
+    classes: tuple[tuple[str, LinkState], ...] = ()
+    """By message class, what happens to such messages besides."""
+
+    @property
+    def plain(self) -> LinkState:
+        """What happens to messages of no class that is singled out."""
+        return replace(self, classes=()) if self.classes else self
+
+    def of_class(self, message: str) -> LinkState:
+        """What happens to messages of this class in all."""
+        own = dict(self.classes).get(message)
+        return self.plain.beside(own) if own else self.plain
+
+    def with_class(self, message: str, effect: LinkState) -> LinkState:
+        """The same, and this effect on messages of this class besides."""
+        classes = dict(self.classes)
+        classes[message] = classes.get(message, UNTOUCHED).beside(effect)
+        return replace(self, classes=tuple(sorted(classes.items())))
 
     @property
     def is_cut(self) -> bool:
@@ -56,8 +74,9 @@ class LinkState:
         return self.delay_us + self.jitter_us + self.window_us + self.spread_us
 
     def beside(self, other: LinkState) -> LinkState:
-        """Both at once."""
+        """Both at once, for messages of any class."""
         return LinkState(
+            classes=self.classes,
             loss=_either(self.loss, other.loss),
             delay_us=self.delay_us + other.delay_us,
             jitter_us=self.jitter_us + other.jitter_us,
@@ -89,7 +108,19 @@ class LinkState:
             "rate_bps": self.kbps * 1000,
             "limit": self._queue() if self.kbps else 0,
         }
-        return {name: value for name, value in values.items() if value}
+        shown: dict[str, Any] = {name: value for name, value in values.items() if value}
+        if self.classes:
+            shown["classes"] = {
+                pattern_of(message): self.of_class(message).shape()
+                | ({"loss": effect.loss} if effect.loss else {})
+                for message, effect in self.classes
+            }
+        return shown
+
+
+def pattern_of(message: str) -> str:
+    """What a packet holds in which our own nodes send a message of this class."""
+    return f'["{message}",'
 
 
 UNTOUCHED: Final = LinkState()
@@ -104,9 +135,10 @@ def _either(one: float, other: float) -> float:
 
 def effect_of(fault: LinkFault) -> LinkState:
     """What the fault does to each of its links. Raises UnsupportedFault."""
-    if fault.message:
+    if fault.message and isinstance(fault, Rate):
         raise UnsupportedFault(
-            f"containers cannot pick out messages of the class {fault.message}: agents see packets"
+            f"{fault.id}: containers limit the rate of all packets of a link, not of the class "
+            f"{fault.message}"
         )
     if isinstance(fault, Loss):
         return LinkState(loss=fault.percent / 100)
@@ -133,9 +165,14 @@ def states(active: Iterable[Fault], nodes: Sequence[int]) -> dict[Link, LinkStat
                 found[link] = replace(found[link], loss=1.0)
         elif isinstance(fault, LinkFault):
             effect = effect_of(fault)
-            for link in [*between, *(with_clients if fault.clients else ())]:
+            for link in [*between, *(with_clients if fault.clients and not fault.message else ())]:
                 if fault.covers(link):
-                    found[link] = found.get(link, UNTOUCHED).beside(effect)
+                    state = found.get(link, UNTOUCHED)
+                    found[link] = (
+                        state.with_class(fault.message, effect)
+                        if fault.message
+                        else state.beside(effect)
+                    )
     return found
 
 

@@ -40,6 +40,7 @@ from harness.runtimes.docker.injectors.link_state import (
     LinkState,
     addresses_of,
     effect_of,
+    pattern_of,
     rules_for,
     shapes_for,
     states,
@@ -162,29 +163,53 @@ class Network:
         evidence, problems = await self._probe(wanted)
         if isinstance(fault, Partition) and not self._shaped:
             return evidence, problems
+        evidence["measured"] = {}
         between = {link: state for link, state in wanted.items() if CLIENTS not in link}
+        problems += await self._look_at(between, fault, "", evidence["measured"])
+        of_fault = {fault.message} if isinstance(fault, LinkFault) else set()
+        classes = {name for state in between.values() for name, _ in state.classes} | of_fault
+        for message in sorted(classes - {""}):
+            problems += await self._look_at(between, fault, message, evidence["measured"])
+        if any(CLIENTS in link for link in wanted):
+            evidence["clients"] = "set in the kernel, not measured: no agent is at their end"
+        return evidence, problems
+
+    async def _look_at(
+        self,
+        all_links: Mapping[Link, LinkState],
+        fault: Fault,
+        message: str,
+        measured: dict[str, Any],
+    ) -> list[str]:
+        """Time and count datagrams on the links, such as hold a message of this class (""; of
+        none). What was seen goes into `measured`; returns what is wrong with it."""
+        between = {
+            link: state.of_class(message) if message else state.plain
+            for link, state in all_links.items()
+            if not message or message in dict(state.classes) or _covers(fault, link, message)
+        }
+        problems = []
         # Links that the fault has left are looked at as closely as when it was there.
-        effects = [effect_of(fault)] if isinstance(fault, LinkFault) else []
+        is_of_class = isinstance(fault, LinkFault) and fault.message == message
+        effects = [effect_of(fault)] if isinstance(fault, LinkFault) and is_of_class else []
         touched = [
             link
             for link, state in between.items()
-            if state != UNTOUCHED or (isinstance(fault, LinkFault) and fault.covers(link))
+            if state != UNTOUCHED or _covers(fault, link, message)
         ]
-        measured: dict[str, Any] = {}
         for links in (touched, [link for link in between if link not in touched]):
             if not links:
                 continue
             closely = effects if links is touched else []
-            how = measurement_for([*(between[link] for link in links), *closely])
-            found = await self._measure(links, how)
+            how = measurement_for([*(between[link] for link in links), *closely], len(links))
+            found = await self._measure(links, how, pattern_of(message) if message else "")
             for link in links:
                 seen = found.get(link, {})
-                problems += [f"{_name(link)}: {it}" for it in problems_of(between[link], seen, how)]
+                name = f"{_name(link)}, {message}" if message else _name(link)
+                problems += [f"{name}: {it}" for it in problems_of(between[link], seen, how)]
                 if links is touched:
-                    measured[_name(link)] = {"sent": how.count, **_short(seen)}
-        if any(CLIENTS in link for link in wanted):
-            evidence["clients"] = "set in the kernel, not measured: no agent is at their end"
-        return evidence | {"measured": measured}, problems
+                    measured[name] = {"sent": how.count, **_short(seen)}
+        return problems
 
     async def _probe(self, wanted: Mapping[Link, LinkState]) -> tuple[dict[str, Any], list[str]]:
         """Who is reached: links that are cut must be silent, untouched ones open."""
@@ -233,8 +258,8 @@ class Network:
         }
         return arrived, to_groups
 
-    async def _measure(self, links: Sequence[Link], how: Measurement) -> dict[Link, Any]:
-        """What these links did to datagrams that were sent over them at the same time."""
+    async def _measure(self, links: Sequence[Link], how: Measurement, text: str) -> dict[Link, Any]:
+        """What these links did to datagrams with this text, sent over them at the same time."""
         self._nonce += 1
         nonce = f"m{self._nonce}"
 
@@ -253,6 +278,7 @@ class Network:
                 size=how.size,
                 listen_ms=how.listen_ms,
                 traffic=how.traffic,
+                text=text,
             )
             return [((int(source), node), said) for source, said in answer["links"].items()]
 
@@ -265,6 +291,11 @@ class Network:
             f"n{a}": " ".join(f"n{b}" for b in sorted(self._cluster.pods) if (a, b) in arrived)
             for a in sorted(self._cluster.pods)
         }
+
+
+def _covers(fault: Fault, link: Link, message: str) -> bool:
+    """Whether the fault concerns messages of this class ("": of none) on this link."""
+    return isinstance(fault, LinkFault) and fault.message == message and fault.covers(link)
 
 
 def _name(link: Link) -> str:

@@ -1,0 +1,89 @@
+"""Whether the faults of a schedule can be carried out where the run is to be.
+
+Asked before anything is started, of every run: what can be known from the schedule, the target and
+the runtime alone is refused here, in a sentence, and not in the middle of the run. What a machine
+can do is tried out when its agents start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from faults.description import Fault
+from faults.kinds import kinds_of
+from faults.kinds.aimed import Aimed
+from faults.kinds.rate import Rate
+from faults.link_fault import LinkFault
+from faults.schedule import Schedule
+from harness.errors import UsageError
+from harness.run.config import RunConfig
+
+DISK_KINDS: Final = frozenset(("power", "slow-disk", "disk-stall", "disk-full", "disk-damage"))
+"""With one of these a run in containers has the agent's file system at its nodes' disks."""
+REAL_MOMENTS: Final = ("elected", "log-line")
+"""Moments that the simulator does not know."""
+
+
+def prepared_for(faults: Iterable[Fault]) -> tuple[str, ...]:
+    """Kinds that a run must be prepared for beside those of its faults: an aimed power cut needs
+    the nodes' disks to be ready for one."""
+    cut = any(isinstance(fault, Aimed) and fault.action == "power" for fault in faults)
+    return ("power",) if cut else ()
+
+
+def check_feasible(config: RunConfig, schedule: Schedule) -> None:
+    """Raises UsageError for the first fault that cannot be carried out in this run."""
+    able = kinds_of(config.on)
+    for fault in schedule.faults:
+        if fault.kind not in able:
+            raise UsageError(
+                f"{fault.id}: the runtime {config.on} has no {fault.kind} faults",
+                remedy=f"it has {', '.join(able)}",
+            )
+        if isinstance(fault, Aimed):
+            _check_aimed(config, fault)
+        elif isinstance(fault, LinkFault):
+            _check_link_fault(config, fault)
+
+
+def _check_aimed(config: RunConfig, fault: Aimed) -> None:
+    if config.on == "sim":
+        if fault.moment in REAL_MOMENTS:
+            raise UsageError(
+                f"{fault.id}: the simulator knows no moment {fault.moment!r}",
+                remedy="aim at after-send or before-reply, or run in containers: --on docker",
+            )
+    elif fault.action == "power" and not DISK_KINDS.intersection(config.faults.kinds):
+        raise UsageError(
+            f"{fault.id}: an aimed power cut needs nodes whose disks are prepared for one",
+            remedy="add power to --faults, or let the action be kill",
+        )
+    if fault.moment == "elected" and not config.system.capabilities.leader:
+        raise UsageError(
+            f"{fault.id}: {config.target} has no leader that could be elected",
+            remedy="aim at before-reply or log-line",
+        )
+    if fault.moment == "after-send":
+        if not fault.message and config.on != "sim":
+            raise UsageError(
+                f"{fault.id}: in containers after-send needs a class of messages",
+                remedy="give message",
+            )
+        _check_message(config, fault.id, fault.message)
+
+
+def _check_link_fault(config: RunConfig, fault: LinkFault) -> None:
+    if fault.message and isinstance(fault, Rate) and config.on != "sim":
+        raise UsageError(
+            f"{fault.id}: containers limit the rate of all packets of a link, not of one class",
+            remedy="leave out message",
+        )
+    _check_message(config, fault.id, fault.message)
+
+
+def _check_message(config: RunConfig, name: str, message: str) -> None:
+    known = sorted(set(config.system.capabilities.messages))
+    if message and message not in known:
+        said = f"it has {', '.join(known)}" if known else "leave out message, or aim otherwise"
+        raise UsageError(f"{name}: {config.target} has no messages {message!r}", remedy=said)

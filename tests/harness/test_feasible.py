@@ -1,0 +1,80 @@
+"""Faults that cannot be carried out are refused before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.description import Fault
+from faults.kinds.aimed import Aimed
+from faults.kinds.clog import Clog
+from faults.kinds.loss import Loss
+from faults.kinds.rate import Rate
+from faults.schedule import Schedule
+from harness.errors import UsageError
+from harness.run.config import RunConfig
+from harness.run.engine import execute, with_schedule
+from harness.run.feasible import check_feasible
+
+COMMON: dict[str, Any] = {"id": "f", "start_us": 0, "duration_us": 1_000}
+AIMED: dict[str, Any] = COMMON | {"nodes": (), "action": "kill"}
+
+
+def check(fault: Fault, **settings: Any) -> None:
+    config = RunConfig.of(**{"target": "multi-paxos", "on": "docker", **settings})
+    check_feasible(config, Schedule(faults=(fault,), duration_us=1_000_000))
+
+
+@pytest.mark.parametrize(
+    ("fault", "settings", "words"),
+    [
+        (Loss(**COMMON, nodes=(1,), percent=5, message="Acept"), {}, "no messages 'Acept'"),
+        (Loss(**COMMON, nodes=(1,), percent=5, message="Accept"), {"target": "etcd"}, "etcd has"),
+        (Rate(**COMMON, nodes=(1,), kbps=5, message="Accept"), {}, "not of one class"),
+        (Rate(**COMMON, nodes=(1,), kbps=5), {"on": "sim"}, "no rate faults"),
+        (Aimed(**AIMED, moment="after-send"), {}, "needs a class of messages"),
+        (Aimed(**AIMED, moment="after-send", message="X"), {}, "no messages 'X'"),
+        (Aimed(**AIMED, moment="elected"), {"on": "sim"}, "no moment 'elected'"),
+        (Aimed(**AIMED | {"action": "power"}, moment="before-reply"), {}, "disks are prepared"),
+    ],
+)
+def test_it_is_refused_in_a_sentence(fault: Fault, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check(fault, **settings)
+
+
+@pytest.mark.parametrize(
+    ("fault", "settings"),
+    [
+        (Loss(**COMMON, nodes=(1,), percent=5, message="Accept"), {}),
+        (Loss(**COMMON, nodes=(1,), percent=5), {"target": "etcd"}),
+        (Aimed(**AIMED, moment="after-send"), {"on": "sim"}),
+        (Aimed(**AIMED, moment="after-send", message="Accept"), {}),
+        (Aimed(**AIMED, moment="elected"), {"target": "etcd"}),
+        (Aimed(**AIMED | {"action": "power"}, moment="before-reply"), {"faults": ("power",)}),
+        (Clog(**COMMON, nodes=(1, 2), release=(2, 1)), {"on": "sim"}),
+    ],
+)
+def test_what_can_be_carried_out_is_not_refused(fault: Fault, settings: dict[str, Any]) -> None:
+    check(fault, **settings)
+
+
+def test_nothing_is_written_of_a_run_that_is_refused(tmp_path: Path) -> None:
+    fault = Loss(**COMMON, nodes=(1,), percent=5, message="Acept")
+    config = RunConfig.of(target="multi-paxos", on="sim")
+    with pytest.raises(UsageError):
+        execute(config, tmp_path, schedule=Schedule(faults=(fault,), duration_us=1_000_000))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_with_an_aimed_power_cut_prepares_the_disks_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "cut.toml"
+    file.write_text(
+        'duration = "5s"\n[[fault]]\nkind = "aimed"\nnodes = "any"\nmoment = "before-reply"\n'
+        'action = "power"\nat = "1s"\nfor = "2s"\n'
+    )
+    config, schedule = with_schedule(RunConfig.of(target="raft", on="docker"), file)
+    assert config.faults.kinds == ("aimed", "power")
+    check_feasible(config, schedule)
