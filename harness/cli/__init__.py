@@ -96,6 +96,11 @@ COMMANDS: Final = {
         "failover_command",
         "Fail the leader of each of TARGETS again and again, and measure the unavailability.",
     ),
+    "compare": Where(
+        "compare",
+        "compare_command",
+        "Compare the protocols' trade-offs, each measured beside what theory says.",
+    ),
     "convert": Where(
         "convert",
         "convert",

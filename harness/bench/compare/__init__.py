@@ -1,0 +1,13 @@
+"""The trade-offs between the protocols, each measured on a running cluster beside what theory says.
+
+columns     the protocols compared, and whom a client of each asks
+theory      what the papers say: one expected value per row and column, with its source
+script      clients and faults as small programs that a runtime drives
+clusters    simulated clusters with fixed delays
+latency     cell 1: latency of an idle client, in one-way delays
+cost        cell 2: messages and fsyncs per operation
+table       the cells in their order, and the whole result
+files       JSON, CSV, the page, and the page of the documentation
+
+A cell is a function from `Settings` to a `Section` (see `result`).
+"""

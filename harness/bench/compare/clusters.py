@@ -1,0 +1,124 @@
+"""Simulated clusters for the comparison: fixed delays, no chance in any timing.
+
+Every message between nodes takes the same time, every fsync takes `FSYNC_US`, clients stand beside
+the nodes (what lies between them is kept by the script, see `script.Ask`), and time-outs are far
+above a round trip, so that nothing is repeated and nobody is deposed. What is left is the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from harness.bench.compare.columns import Column
+from harness.bench.compare.script import Answered, Ask, Part, Program, Script, Sleep, ask_until
+from harness.bench.compare.settings import Settings
+from harness.run.config import RunConfig
+from harness.runtimes.sim.runtime import SimRuntime
+from harness.targets import settings_of
+from harness.workloads import Operation
+
+FSYNC_US: Final = 2_000
+ELECTION_US_MIN: Final = 1_000_000
+ELECTION_DELAYS: Final = 400
+RETRY_DELAYS: Final = 25
+WARM_UP_ELECTIONS: Final = 10
+
+
+def election_us(link_us: int) -> int:
+    """The shortest election time-out: at least so many one-way delays."""
+    return max(ELECTION_US_MIN, ELECTION_DELAYS * link_us)
+
+
+def heartbeat_us(link_us: int) -> int:
+    return election_us(link_us) // 10
+
+
+def patience_us(link_us: int) -> int:
+    """How long a client waits for one answer: less than an election takes."""
+    return election_us(link_us) // 2
+
+
+def timing(column: Column, link_us: int) -> dict[str, Any]:
+    """The settings that make every time-out long for links of this delay."""
+    capabilities = RunConfig.of(target=column.target, on="sim").system.capabilities
+    assert capabilities.timing is not None, f"{column.target} takes no election time-out"
+    retry_us = max(election_us(link_us) // 4, RETRY_DELAYS * link_us)
+    return capabilities.timing(election_us(link_us)) | {"retry_us": retry_us}
+
+
+def fixed_world(link_us: int, fsync_us: int = FSYNC_US) -> dict[str, int]:
+    """A world without chance; see `harness.runtimes.sim.config`."""
+    return {
+        "link_min_us": link_us,
+        "link_max_us": link_us,
+        "link_slow_percent": 0,
+        "link_slow_us": 0,
+        "client_min_us": 0,
+        "client_max_us": 0,
+        "fsync_min_us": fsync_us,
+        "fsync_max_us": fsync_us,
+        "wall_skew_us": 0,
+        "drift_ppm": 0,
+    }
+
+
+def simulate(
+    settings: Settings,
+    column: Column,
+    *programs: Callable[[Script], Program],
+    link_us: int,
+    traced: bool = False,
+    nodes: int | None = None,
+    seed: int | None = None,
+    world: dict[str, int] | None = None,
+    before: Callable[[SimRuntime], None] = lambda _: None,
+    **more: Any,
+) -> SimRuntime:
+    """Run the programs on a fresh cluster, and return it as they left it. `more` are settings of
+    the target beside the column's own; `before` may change the cluster before it starts."""
+    nodes = settings.nodes if nodes is None else nodes
+    given = timing(column, link_us) | column.options(nodes) | more
+    config = RunConfig.of(
+        target=column.target,
+        nodes=nodes,
+        on="sim",
+        seed=settings.seed if seed is None else seed,
+        finale=False,
+        settings=settings_of(column.target, given),
+        world=fixed_world(link_us) if world is None else world,
+    )
+    runtime = SimRuntime(config, traced=traced)
+    before(runtime)
+    runtime.open()
+    runtime.drive(Script(*programs))
+    if runtime.crashes:
+        raise AssertionError(runtime.crashes[0].describe())
+    return runtime
+
+
+def write(key: str, value: int) -> Operation:
+    return Operation("write", key, value)
+
+
+def read(key: str) -> Operation:
+    return Operation("read", key, None)
+
+
+def settle(script: Script, column: Column, nodes: int, link_us: int) -> Part:
+    """Wait until the cluster serves writes and has come to rest. The `node` of what is returned is
+    the one that a client of this protocol asks from now on."""
+    everyone = tuple(range(1, nodes + 1))
+    limit_us = WARM_UP_ELECTIONS * election_us(link_us)
+    ask = Ask(1, 1, write("warm-up", 0), patience_us(link_us))
+    answer = yield from ask_until(script, ask, everyone, within_us=limit_us)
+    yield Sleep(10 * heartbeat_us(link_us))
+    return answer._replace(node=whom_to_ask(script, column, everyone, answer))
+
+
+def whom_to_ask(script: Script, column: Column, everyone: tuple[int, ...], answer: Answered) -> int:
+    """The leader, for a protocol that has one; else a node that does not lead."""
+    leader = script.world.leader()
+    if column.leads:
+        return answer.node if leader is None else leader
+    return next(node for node in everyone if node != (leader or everyone[0]))

@@ -1,0 +1,204 @@
+"""Cell 1: the latency of an idle client, in one-way message delays.
+
+Each operation is timed under three delays of the links. A straight line through latency over delay
+has as its slope the number of one-way delays on the operation's critical path; what does not depend
+on the delay, processing and fsyncs, is in its intercept and cancels. In the simulator an fsync
+takes the same time always, so the intercept counts the fsyncs that the client waits for in a row.
+
+The client is alone, and asks again only when the cluster has come to rest. Its own links are
+delayed as well: in the first placement it is one delay from every node, in the second it stands
+beside one that does not lead, and is one delay from all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, NamedTuple
+
+from harness.bench.compare.clusters import (
+    FSYNC_US,
+    heartbeat_us,
+    patience_us,
+    read,
+    settle,
+    simulate,
+    write,
+)
+from harness.bench.compare.columns import Column
+from harness.bench.compare.result import Figure, Row, Section
+from harness.bench.compare.script import Ask, Program, Script, Sleep
+from harness.bench.compare.settings import Settings
+from harness.bench.compare.theory import expected
+from harness.workloads import Operation
+
+REPEATS: Final = 5
+CLIENT: Final = 2
+TOLERANCE_DELAYS: Final = 0.25
+
+TEXT: Final = (
+    "How many message delays in a row does a client wait for? An operation is timed with three "
+    "delays of all links, the client's included, and a line is fitted: its slope is the number of "
+    "one-way delays, and processing and disks fall out of it. A round trip is two delays.",
+    "Basic Paxos asks for promises before it asks for votes, every time: two round trips between "
+    "nodes, and one between the client and its node. A leader that has run Phase 1 once for all "
+    "(Multi-Paxos, Flexible Paxos, Raft) needs one. Seen from a client that is as far from every "
+    "node, Fast Paxos and EPaxos save nothing. The second line shows what they are for: a client "
+    "beside a node that does not lead reaches a decision in one round trip through that node, "
+    "where the others have to go to the leader first.",
+    "A read through the log costs what a write does. Confirming the leader by a quorum takes the "
+    "same time, but no disk; a lease saves the round trip, and trusts the clocks. In two-phase "
+    "commit every node that is not in doubt has every committed value.",
+    "The last line counts the fsyncs that a client waits for one after another.",
+)
+
+
+class Line(NamedTuple):
+    """`slope`: one-way delays. `intercept_us`: what does not depend on the delay."""
+
+    slope: float
+    intercept_us: float
+
+
+def fit(points: Sequence[tuple[float, float]]) -> Line:
+    """The least-squares line through (delay, latency)."""
+    count = len(points)
+    mean_x = sum(x for x, _ in points) / count
+    mean_y = sum(y for _, y in points) / count
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum(
+        (x - mean_x) ** 2 for x, _ in points
+    )
+    return Line(slope, mean_y - slope * mean_x)
+
+
+def delays_of(settings: Settings) -> tuple[int, int, int]:
+    """The three one-way delays, in microseconds: half, once and twice what was asked for."""
+    delay_us = settings.delay_us
+    return delay_us // 2, delay_us, 2 * delay_us
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of operation. `reads`: how the cluster answers reads; `beside`: the client stands
+    beside the node that it prefers, and not one delay from everybody."""
+
+    row: str
+    label: str
+    operation: Callable[[int], Operation]
+    reads: str = "log"
+    beside: bool = False
+
+    def applies(self, column: Column) -> bool:
+        local = column.target == "two-phase-commit"
+        if self.row == "latency.read-local":
+            return local
+        if self.row == "latency.read-log":
+            return not local
+        return self.reads in column.reads
+
+
+def _write(number: int) -> Operation:
+    return write(f"k{number}", number)
+
+
+def _read(_: int) -> Operation:
+    return read("k0")
+
+
+KINDS: Final = (
+    Kind(row="latency.write", label="write, client 1 away", operation=_write),
+    Kind(row="latency.write-beside", label="write, beside a node", operation=_write, beside=True),
+    Kind(row="latency.read-log", label="read, by the log", operation=_read),
+    Kind(row="latency.read-quorum", label="read, by quorum", operation=_read, reads="quorum"),
+    Kind(row="latency.read-lease", label="read, by lease", operation=_read, reads="lease"),
+    Kind(row="latency.read-local", label="read, own copy", operation=_read),
+)
+
+
+def measure(settings: Settings) -> Section:
+    """The cell."""
+    lines = {
+        (kind.row, column.target): line_of(settings, column, kind)
+        for column in settings.columns
+        for kind in KINDS
+        if kind.applies(column)
+    }
+    rows = [_row(settings, kind, lines) for kind in KINDS]
+    rows.append(_fsyncs(settings, lines))
+    return Section(
+        id="latency",
+        title="Latency in one-way delays",
+        text=TEXT,
+        rows=[row for row in rows if row.figures],
+    )
+
+
+def line_of(settings: Settings, column: Column, kind: Kind) -> Line:
+    """Latency over delay, of one kind of operation of one protocol."""
+    points = [
+        (float(link_us), latency_us)
+        for link_us in delays_of(settings)
+        for latency_us in latencies_us(settings, column, kind, link_us)
+    ]
+    return fit(points)
+
+
+def latencies_us(settings: Settings, column: Column, kind: Kind, link_us: int) -> list[float]:
+    """The median latency under one delay (as a list of one, empty if nothing was answered)."""
+    found: list[int] = []
+
+    def client(script: Script) -> Program:
+        settled = yield from settle(script, column, settings.nodes, link_us)
+        distance_us = _distance_us(column, kind, link_us)
+        for number in range(REPEATS):
+            ask = Ask(
+                CLIENT, settled.node, kind.operation(number), patience_us(link_us), distance_us
+            )
+            answer = yield ask
+            if answer.ok:
+                found.append(answer.latency_us)
+            yield Sleep(_pause_us(number, link_us))
+
+    simulate(settings, column, client, link_us=link_us, reads=kind.reads)
+    return [median(found)] if found else []
+
+
+def _pause_us(number: int, link_us: int) -> int:
+    """Until the next operation: at another moment between two heartbeats every time, since a read
+    by quorum that comes while a round of heartbeats is under way waits for the next one."""
+    beat_us = heartbeat_us(link_us)
+    return 5 * beat_us + (2 * number + 1) * beat_us // (2 * REPEATS)
+
+
+def _distance_us(column: Column, kind: Kind, link_us: int) -> int:
+    """Between the client and the node that it asks: a leader is never the one that it is beside."""
+    return 0 if kind.beside and not column.leads else link_us
+
+
+def _row(settings: Settings, kind: Kind, lines: dict[tuple[str, str], Line]) -> Row:
+    figures = {
+        target: Figure(
+            measured=round(line.slope, 2),
+            expected=expected(kind.row, target, settings.nodes),
+            tolerance=TOLERANCE_DELAYS,
+        )
+        for (row, target), line in lines.items()
+        if row == kind.row
+    }
+    return Row(id=kind.row, label=kind.label, unit="one-way delays", figures=figures, digits=1)
+
+
+def _fsyncs(settings: Settings, lines: dict[tuple[str, str], Line]) -> Row:
+    """The intercept of a write, in fsyncs: in the simulator nothing else is in it."""
+    figures = {
+        target: Figure(
+            measured=round(line.intercept_us / FSYNC_US, 2),
+            expected=expected("latency.fsyncs", target, settings.nodes),
+            tolerance=TOLERANCE_DELAYS,
+        )
+        for (row, target), line in lines.items()
+        if row == "latency.write"
+    }
+    label = "fsyncs in a row, write"
+    return Row(id="latency.fsyncs", label=label, unit="fsyncs", figures=figures, digits=1)

@@ -1,0 +1,68 @@
+"""The whole comparison: its cells in their order, each measured, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from harness.bench.compare import cost, latency
+from harness.bench.compare.result import Section
+from harness.bench.compare.settings import Settings
+from harness.errors import UnknownChoice
+
+CELLS: Final[Mapping[str, Callable[[Settings], Section]]] = {
+    "latency": latency.measure,
+    "cost": cost.measure,
+}
+"""By name, in the order of the table."""
+
+
+@dataclass(kw_only=True)
+class Comparison:
+    """What was measured so far."""
+
+    settings: Settings
+    sections: list[Section] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "format": 1,
+            "on": settings.on,
+            "nodes": settings.nodes,
+            "delay_ms": settings.delay_us / 1000,
+            "seed": settings.seed,
+            "protocols": [
+                {
+                    "target": column.target,
+                    "head": column.head,
+                    "title": column.title,
+                    "options": column.options(settings.nodes),
+                }
+                for column in settings.columns
+            ],
+            "disagreements": sum(len(s.disagreements()) for s in self.sections),
+            "sections": [section.to_json() for section in self.sections],
+        }
+
+
+def cells_named(names: tuple[str, ...]) -> tuple[str, ...]:
+    """These cells, in the table's order; all where none is named. Raises UnknownChoice."""
+    for name in names:
+        if name not in CELLS:
+            raise UnknownChoice("cell", name, CELLS)
+    return tuple(name for name in CELLS if not names or name in names)
+
+
+def compare(
+    settings: Settings,
+    cells: tuple[str, ...] = (),
+    watch: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Measure the cells; `watch` is told the name of each as it begins. Raises UnknownChoice."""
+    result = Comparison(settings=settings)
+    for name in cells_named(cells):
+        watch(name)
+        result.sections.append(CELLS[name](settings))
+    return result

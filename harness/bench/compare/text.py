@@ -1,0 +1,102 @@
+"""The table as text of 80 columns: what was measured, and what theory expects.
+
+4/4    measured 4, theory expects 4
+3≠1    they disagree; below the table is why
+6      theory says nothing
+-      this protocol cannot do that
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+WIDTH: Final = 80
+CELL: Final = 8
+NONE: Final = "-"
+
+
+def number(value: float | None, digits: int) -> str:
+    """With so many digits, or as few as it needs."""
+    if value is None:
+        return "never"
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:.0f}"
+
+
+def cell(figure: dict[str, Any] | None, digits: int) -> str:
+    """One figure: measured, and expected where theory says something."""
+    if figure is None:
+        return NONE
+    measured = number(figure["measured"], digits)
+    if figure["expected"] is None:
+        return measured
+    sign = "/" if figure["agrees"] else "≠"
+    return f"{measured}{sign}{number(figure['expected'], digits)}"
+
+
+def lines_of(document: dict[str, Any]) -> list[str]:
+    """The document of a comparison (`table.Comparison.to_json`) as lines."""
+    found = [
+        f"{document['nodes']} nodes, {document['delay_ms']:g} ms per link, measured on "
+        f"{document['on']}; measured/theory, ≠ where they disagree"
+    ]
+    for section in document["sections"]:
+        found += ["", *section_lines(section, document["protocols"])]
+    return found
+
+
+def section_lines(section: dict[str, Any], protocols: list[dict[str, Any]]) -> list[str]:
+    """The rows of one section, then why some disagree, then its details."""
+    found = []
+    if section["rows"]:
+        label = WIDTH - CELL * len(protocols)
+        heads = "".join(f"{p['head']:>{CELL}}" for p in protocols)
+        found += [section["title"], f"{'':<{label}}{heads}"]
+        for row in section["rows"]:
+            cells = [cell(row["figures"].get(p["target"]), row["digits"]) for p in protocols]
+            found.append(f"{row['label'][:label]:<{label}}{''.join(f'{c:>{CELL}}' for c in cells)}")
+        found += _reasons(section, protocols)
+    for detail in section["details"]:
+        found += ["", *detail_lines(detail)]
+    return found if section["rows"] else found[1:]
+
+
+def detail_lines(detail: dict[str, Any]) -> list[str]:
+    """A table of its own; the last column is folded where it is too long."""
+    rows = [[_plain(value) for value in row] for row in detail["rows"]]
+    widths = [
+        max(len(row[i]) for row in [detail["head"], *rows]) for i in range(len(detail["head"]))
+    ]
+    found = [detail["title"]]
+    for row in [detail["head"], *rows]:
+        left = "  ".join(f"{text:<{width}}" for text, width in zip(row[:-1], widths, strict=False))
+        found += _folded(f"  {left}  ", row[-1])
+    return found
+
+
+def _reasons(section: dict[str, Any], protocols: list[dict[str, Any]]) -> list[str]:
+    found: list[str] = []
+    for row in section["rows"]:
+        for protocol in protocols:
+            figure = row["figures"].get(protocol["target"])
+            if figure is not None and figure["agrees"] is False:
+                why = figure["why"] or "not explained"
+                found += _folded(f"  ≠ {protocol['title']}, {row['label']}: ", why, indent=4)
+    return found
+
+
+def _folded(start: str, text: str, indent: int | None = None) -> list[str]:
+    """`start` and the text, folded at the width; further lines are indented."""
+    indent = len(start) if indent is None else indent
+    found, line = [], start
+    for word in text.split(" "):
+        if len(line) + len(word) > WIDTH and line.strip():
+            found.append(line.rstrip())
+            line = " " * indent
+        line += word + " "
+    return [*found, line.rstrip()]
+
+
+def _plain(value: str | float | None) -> str:
+    if value is None:
+        return NONE
+    return value if isinstance(value, str) else f"{value:g}"

@@ -1,0 +1,90 @@
+"""`antipaxos compare`: the protocols' trade-offs, each measured beside what theory says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from harness.bench.compare.columns import COLUMNS
+from harness.bench.compare.files import write_files
+from harness.bench.compare.markdown import markdown
+from harness.bench.compare.settings import Settings
+from harness.bench.compare.table import CELLS, cells_named, compare
+from harness.bench.compare.text import lines_of
+from harness.cli.options import Duration, Names
+
+
+@click.command(name="compare")
+@click.option("--nodes", type=int, default=5, show_default=True, help="Size of each cluster.")
+@click.option(
+    "--delay",
+    "delay_us",
+    type=Duration(),
+    default="20ms",
+    show_default=True,
+    help="One-way delay of every link, the clients' included.",
+)
+@click.option(
+    "--protocols",
+    type=Names(),
+    default="none",
+    help=f"Only these, comma-separated: {', '.join(c.target for c in COLUMNS)}.",
+)
+@click.option("--cells", type=Names(), default="none", help=f"Only these, of: {', '.join(CELLS)}.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is drawn.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write compare.json, compare.csv and compare.html into this folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the page of the docs.")
+def compare_command(
+    *,
+    nodes: int,
+    delay_us: int,
+    protocols: tuple[str, ...],
+    cells: tuple[str, ...],
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+    as_markdown: bool,
+) -> int:
+    """Compare the protocols: latency, messages, fsyncs and more, measured in the simulator, each
+    beside what theory says, with a mark where they disagree.
+
+    The exit code is 0 whatever is measured: this judges nothing.
+    """
+    settings = Settings(nodes=nodes, delay_us=delay_us, protocols=protocols, seed=seed)
+    cells_named(cells)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    result = compare(settings, cells, lambda name: click.echo(f"measuring {name}", err=True))
+    if out is not None:
+        write_files(result, out)
+    document = result.to_json()
+    if as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+    elif as_markdown:
+        click.echo(markdown(document, command_of(settings)), nl=False)
+    else:
+        click.echo("\n".join(lines_of(document)))
+        if out is not None:
+            click.echo(f"\nwritten: {out}/compare.json, compare.csv, compare.html")
+    return 0
+
+
+def command_of(settings: Settings) -> str:
+    """The command that measures this again."""
+    default, words = Settings(), ["antipaxos", "compare"]
+    if settings.nodes != default.nodes:
+        words += ["--nodes", str(settings.nodes)]
+    if settings.delay_us != default.delay_us:
+        words += ["--delay", f"{settings.delay_us}us"]
+    if settings.protocols:
+        words += ["--protocols", ",".join(settings.protocols)]
+    if settings.seed:
+        words += ["--seed", str(settings.seed)]
+    return " ".join([*words, "--markdown"])

@@ -1,0 +1,176 @@
+"""The comparison of the protocols: every cell on a small setting, the output, and bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.bench.compare import cost, latency
+from harness.bench.compare.columns import COLUMNS
+from harness.bench.compare.latency import fit
+from harness.bench.compare.result import Figure, Section
+from harness.bench.compare.settings import Settings
+from harness.bench.compare.table import Comparison, compare
+from harness.bench.compare.text import WIDTH, lines_of
+from harness.bench.compare.theory import EXPECTED, Expectation
+from harness.cli.compare import compare_command
+from harness.errors import UnknownChoice, UsageError
+
+SMALL = Settings(nodes=3, delay_us=10_000)
+
+
+def measured(section: Section, row: str) -> dict[str, float | None]:
+    found = next(r for r in section.rows if r.id == row)
+    return {target: figure.measured for target, figure in found.figures.items()}
+
+
+# ------------------------------------------------------------------------------- latency and cost
+
+
+def test_a_line_through_latencies_leaves_the_overhead_out() -> None:
+    line = fit([(10, 47), (20, 87), (40, 167)])
+    assert line.slope == pytest.approx(4) and line.intercept_us == pytest.approx(7)
+
+
+def test_latencies_are_whole_numbers_of_one_way_delays() -> None:
+    section = latency.measure(Settings(nodes=5, delay_us=10_000))
+    away, beside = measured(section, "latency.write"), measured(section, "latency.write-beside")
+    assert away == {c.target: 6 if c.target == "basic-paxos" else 4 for c in COLUMNS}
+    assert beside == {c.target: 2 if c.target in ("fast-paxos", "epaxos") else 4 for c in COLUMNS}
+    for row in section.rows:
+        if row.unit == "one-way delays":
+            assert all(figure.agrees for figure in row.figures.values()), row.id
+
+
+@pytest.fixture(scope="module")
+def latencies() -> Section:
+    return latency.measure(SMALL)
+
+
+def test_each_kind_of_read(latencies: Section) -> None:
+    section = latencies
+    with_leases = {"multi-paxos": 2.0, "flexible-paxos": 2.0, "raft": 2.0}
+    assert measured(section, "latency.read-lease") == with_leases
+    assert measured(section, "latency.read-quorum") == {
+        "multi-paxos": 4.0,
+        "flexible-paxos": 2.0,  # of three nodes one decides: the leader
+        "raft": 4.0,
+    }
+    assert measured(section, "latency.read-local") == {"two-phase-commit": 2.0}
+    assert "two-phase-commit" not in measured(section, "latency.read-log")
+
+
+def test_fsyncs_in_a_row_and_the_one_that_differs_says_why(latencies: Section) -> None:
+    section = latencies
+    assert measured(section, "latency.fsyncs") == {
+        "basic-paxos": 3,
+        "multi-paxos": 1,
+        "flexible-paxos": 1,
+        "fast-paxos": 1,
+        "epaxos": 3,
+        "raft": 1,
+        "two-phase-commit": 2,
+    }
+    ((row, target, figure),) = section.disagreements()
+    assert (row.id, target) == ("latency.fsyncs", "epaxos") and figure.to_json()["why"]
+
+
+def test_messages_and_fsyncs_of_one_operation_without_the_background() -> None:
+    settings = Settings(nodes=3, delay_us=10_000)
+    section = cost.measure(settings)
+    others = settings.nodes - 1
+    assert measured(section, "cost.write") == {
+        "basic-paxos": 5 * others,
+        "multi-paxos": 3 * others,
+        "flexible-paxos": 3 * others,
+        "fast-paxos": 4 * others,
+        "epaxos": 3 * others,
+        "raft": 2 * others,
+        "two-phase-commit": 4 * others,
+    }
+    fsyncs = measured(section, "cost.fsyncs")
+    assert (fsyncs["multi-paxos"], fsyncs["basic-paxos"], fsyncs["two-phase-commit"]) == (3, 6, 5)
+    types = {(row[0], row[1]): row[2] for row in section.details[0].rows}
+    assert types["Raft", "messages, write"] == "2 Append, 2 Appended"
+    background = {row[0]: row[1] for row in section.details[1].rows}
+    assert background["Multi-Paxos"] == "2 Heartbeat, 2 HeartbeatAck"
+
+
+# ------------------------------------------------------------------------------- what it comes to
+
+
+def test_a_figure_disagrees_beyond_its_tolerance_only() -> None:
+    four = Expectation(4, "a paper", "a reason")
+    assert Figure(measured=4.25, expected=four, tolerance=0.25).agrees
+    wrong = Figure(measured=4.3, expected=four, tolerance=0.25)
+    assert wrong.agrees is False and wrong.to_json()["why"] == "a reason"
+    assert Figure(measured=None, expected=four).agrees is False
+    assert Figure(measured=4.0).agrees is None
+
+
+def test_every_expected_value_has_a_source() -> None:
+    for row, columns in EXPECTED.items():
+        for target, expectation in columns.items():
+            assert expectation(5).source, (row, target)
+
+
+def test_the_same_comparison_twice_is_the_same() -> None:
+    settings = Settings(nodes=3, delay_us=10_000, protocols=("multi-paxos", "epaxos"))
+    assert compare(settings).to_json() == compare(settings).to_json()
+
+
+def test_the_table_fits_a_terminal_and_marks_what_disagrees(latencies: Section) -> None:
+    lines = lines_of(Comparison(settings=SMALL, sections=[latencies]).to_json())
+    assert max(map(len, lines)) <= WIDTH
+    (fsyncs,) = (line for line in lines if line.startswith("fsyncs in a row"))
+    assert "3≠1" in fsyncs and "1/1" in fsyncs
+
+
+def test_the_command_writes_json_csv_and_a_page(tmp_path: Path) -> None:
+    arguments = ["--nodes", "3", "--delay", "10ms", "--cells", "cost", "--out", str(tmp_path)]
+    done = CliRunner().invoke(compare_command, [*arguments, "--protocols", "raft,epaxos"])
+    assert done.exit_code == 0, done.output
+    document = json.loads((tmp_path / "compare.json").read_text())
+    assert [p["target"] for p in document["protocols"]] == ["epaxos", "raft"]
+    with (tmp_path / "compare.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    (raft,) = (r for r in rows if (r["row"], r["protocol"]) == ("cost.write", "raft"))
+    assert (raft["measured"], raft["expected"], raft["agrees"]) == ("4.0", "4", "True")
+    page = (tmp_path / "compare.html").read_text()
+    assert "Consensus protocols compared" in page and "cost.write" in page
+
+
+def test_the_page_of_the_docs_comes_from_the_same_document() -> None:
+    arguments = ["--nodes", "3", "--delay", "10ms", "--cells", "cost", "--markdown"]
+    done = CliRunner().invoke(compare_command, [*arguments, "--protocols", "raft,multi-paxos"])
+    assert done.exit_code == 0
+    text = done.stdout
+    assert text.startswith("# The protocols compared")
+    assert "`antipaxos compare --nodes 3 --delay 10000us --protocols" in text
+    assert "| messages, write | 6/6 | 4/4 |" in text
+    assert "## Where the expected values are from" in text
+
+
+# ------------------------------------------------------------------------------- bad input
+
+
+def test_what_makes_no_sense_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UsageError, match="needs 3 to 9 nodes, not 2"):
+        Settings(nodes=2)
+    with pytest.raises(UsageError, match="delay must be 1 ms to 1 s, not -5 ms"):
+        Settings(delay_us=-5_000)
+    with pytest.raises(UnknownChoice, match="no protocol 'paxos'"):
+        Settings(protocols=("paxos",))
+    with pytest.raises(UnknownChoice, match="no cell 'speed'"):
+        compare(SMALL, ("speed",))
+    with pytest.raises(UnknownChoice, match="no runtime 'cloud'"):
+        Settings(on="cloud")
+
+
+def test_the_command_refuses_a_negative_delay() -> None:
+    done = CliRunner().invoke(compare_command, ["--delay", "-5ms"])
+    assert done.exit_code != 0 and "no duration" in done.output
