@@ -52,10 +52,10 @@ def compare_command(
     as_json: bool,
     as_markdown: bool,
 ) -> int:
-    """Compare the protocols: latency, messages, fsyncs and more, measured in the simulator, each
-    beside what theory says, with a mark where they disagree.
+    """Compare the protocols' trade-offs, each measured beside what theory says.
 
-    The exit code is 0 whatever is measured: this judges nothing.
+    Latency, messages, fsyncs and more, in the simulator, with a mark where measurement and theory
+    disagree. The exit code is 0 whatever is measured: this judges nothing.
     """
     settings = Settings(nodes=nodes, delay_us=delay_us, protocols=protocols, seed=seed)
     cells_named(cells)

@@ -33,7 +33,7 @@ def page(document: dict[str, Any]) -> str:
         "tradeoffs.html",
         title="Consensus protocols compared",
         scripts=(*PARTS, "js/tradeoffs_page.js"),
-        styles=STYLES,
+        styles=(*STYLES, "css/index.css"),
         data=document,
     )
 
