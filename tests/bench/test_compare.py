@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.bench.compare import cost, latency
+from harness.bench.compare import adversary, cost, latency, livelock, quorums, survival
 from harness.bench.compare.columns import COLUMNS
 from harness.bench.compare.latency import fit
 from harness.bench.compare.result import Figure, Section
@@ -100,6 +100,76 @@ def test_messages_and_fsyncs_of_one_operation_without_the_background() -> None:
     assert background["Multi-Paxos"] == "2 Heartbeat, 2 HeartbeatAck"
 
 
+# ------------------------------------------------------------------------------- quorums
+
+
+def test_the_smallest_sets_of_four_and_of_seven_acceptors() -> None:
+    four = quorums.measure(Settings(nodes=4, delay_us=10_000))
+    assert measured(four, "quorums.decide") == {
+        "basic-paxos": 3,
+        "multi-paxos": 3,
+        "flexible-paxos": 2,
+        "fast-paxos": 3,
+        "epaxos": 3,
+        "raft": 3,
+        "two-phase-commit": 4,
+    }
+    seven = quorums.measure(
+        Settings(nodes=7, delay_us=10_000, protocols=("fast-paxos", "epaxos", "flexible-paxos"))
+    )
+    assert measured(seven, "quorums.fast") == {"fast-paxos": 6, "epaxos": 5}
+    elect = {"flexible-paxos": 5, "fast-paxos": 4, "epaxos": 4}
+    assert measured(seven, "quorums.elect") == elect
+    assert not four.disagreements() and not seven.disagreements()
+
+
+# ------------------------------------------------------------------------------- livelock
+
+
+BASIC = Settings(nodes=3, delay_us=10_000, protocols=("basic-paxos",))
+
+
+def test_a_proposer_that_is_alone_needs_one_ballot_and_duels_need_more() -> None:
+    (column,) = BASIC.columns
+    alone = livelock.duels(BASIC, column, 1, backoff=False, trials=3)
+    assert (alone.ballots_each, alone.share_undecided) == (1, 0)
+    patient = livelock.duels(BASIC, column, 3, backoff=True, trials=8)
+    hasty = livelock.duels(BASIC, column, 3, backoff=False, trials=8)
+    assert patient.share_undecided == 0 and 1 < (patient.ballots_each or 0) < 8
+    assert hasty.ballots > 3 * patient.ballots
+
+
+def test_the_adversary_keeps_a_slot_undecided_and_loses_nothing() -> None:
+    (column,) = BASIC.columns
+    game = adversary.play(BASIC, column, ballots=60)
+    assert (game.decided, game.after) == (0, 1)
+    assert game.held_us_max < game.lasted_us / 4  # every message arrived, after a bounded wait
+    longer = adversary.play(BASIC, column, ballots=120)
+    assert longer.decided == 0 and longer.lasted_us > game.lasted_us
+
+
+def test_without_basic_paxos_there_are_no_duels() -> None:
+    section = livelock.measure(Settings(nodes=3, protocols=("raft",)))
+    assert not section.rows and not section.details
+
+
+# ------------------------------------------------------------------------------- survival
+
+
+def test_what_five_nodes_survive() -> None:
+    section = survival.measure(Settings(nodes=5, delay_us=10_000))
+    paxos = dict.fromkeys((c.target for c in COLUMNS), 2)
+    any_dies = paxos | {"flexible-paxos": 1, "two-phase-commit": 0}
+    assert measured(section, "survival.write-any") == any_dies
+    spared = paxos | {"flexible-paxos": 3, "two-phase-commit": 0}
+    assert measured(section, "survival.write-spared") == spared
+    assert measured(section, "survival.read-any") == any_dies | {"two-phase-commit": 4}
+    blocked = measured(section, "survival.mid-write")
+    assert blocked.pop("two-phase-commit") is None
+    assert all(waited is not None and waited <= 2 for waited in blocked.values())
+    assert not section.disagreements()
+
+
 # ------------------------------------------------------------------------------- what it comes to
 
 
@@ -110,6 +180,9 @@ def test_a_figure_disagrees_beyond_its_tolerance_only() -> None:
     assert wrong.agrees is False and wrong.to_json()["why"] == "a reason"
     assert Figure(measured=None, expected=four).agrees is False
     assert Figure(measured=4.0).agrees is None
+    assert Figure(measured=1.0, expected=Expectation(2, "a paper", at_most=True)).agrees
+    assert Figure(measured=None, expected=Expectation(None, "a paper")).agrees
+    assert Figure(measured=9.0, expected=Expectation(None, "a paper")).agrees is False
 
 
 def test_every_expected_value_has_a_source() -> None:
@@ -120,7 +193,8 @@ def test_every_expected_value_has_a_source() -> None:
 
 def test_the_same_comparison_twice_is_the_same() -> None:
     settings = Settings(nodes=3, delay_us=10_000, protocols=("multi-paxos", "epaxos"))
-    assert compare(settings).to_json() == compare(settings).to_json()
+    cells = ("latency", "cost", "quorums", "survival")
+    assert compare(settings, cells).to_json() == compare(settings, cells).to_json()
 
 
 def test_the_table_fits_a_terminal_and_marks_what_disagrees(latencies: Section) -> None:

@@ -72,6 +72,7 @@ def simulate(
     nodes: int | None = None,
     seed: int | None = None,
     world: dict[str, int] | None = None,
+    transport: str = "tcp",
     before: Callable[[SimRuntime], None] = lambda _: None,
     **more: Any,
 ) -> SimRuntime:
@@ -82,6 +83,7 @@ def simulate(
     config = RunConfig.of(
         target=column.target,
         nodes=nodes,
+        transport=transport,
         on="sim",
         seed=settings.seed if seed is None else seed,
         finale=False,

@@ -26,15 +26,20 @@ class Figure:
         """None where theory says nothing."""
         if self.expected is None:
             return None
-        if self.measured is None:
-            return False
-        return abs(self.measured - self.expected.value) <= self.tolerance + 1e-9
+        wanted = self.expected.value
+        if self.measured is None or wanted is None:
+            return self.measured is wanted
+        beyond = self.measured - wanted
+        if self.expected.at_most:
+            return beyond <= self.tolerance + 1e-9
+        return abs(beyond) <= self.tolerance + 1e-9
 
     def to_json(self) -> dict[str, Any]:
         expected = self.expected
         return {
             "measured": self.measured,
             "expected": None if expected is None else expected.value,
+            "at_most": expected is not None and expected.at_most,
             "source": None if expected is None else expected.source,
             "agrees": self.agrees,
             "why": "" if expected is None or self.agrees else expected.why,
@@ -63,14 +68,14 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """A table beside the rows: a breakdown, or a curve as numbers. `curve`: the first column is the
-    horizontal axis, the others are lines."""
+    """A table beside the rows: a breakdown, or a curve as numbers. `curve`, "linear" or
+    "log": the first column is the horizontal axis, the others are lines."""
 
     id: str
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str | float | None]]
-    curve: bool = False
+    curve: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -109,10 +109,9 @@ class Script:
     def begin(self, world: World, now_us: int) -> None:
         self.world = world
         self.now_us = now_us
-        programs = [make(self) for make in self._made]
-        self._running = len(programs)
-        for program in programs:
-            self._resume(program, None)
+        self._running = len(self._made)
+        for make in self._made:
+            self._resume(make(self), None)
         self._arm()
 
     def answered(self, call: int, response: Response, now_us: int) -> None:
@@ -142,6 +141,17 @@ class Script:
 
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
         """What ends a node here are the script's own faults."""
+
+    # ------------------------------------------------------------------ what programs may call
+
+    def spawn(self, make: Callable[[Script], Program]) -> None:
+        """Begin one more program."""
+        self._running += 1
+        self._resume(make(self), None)
+
+    def stop(self) -> None:
+        """End the script, whatever other programs still do."""
+        self.done = True
 
     # ------------------------------------------------------------------ programs
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from harness.bench.compare import cost, latency
+from harness.bench.compare import cost, latency, livelock, quorums, survival
 from harness.bench.compare.result import Section
 from harness.bench.compare.settings import Settings
 from harness.errors import UnknownChoice
@@ -14,6 +14,9 @@ from harness.errors import UnknownChoice
 CELLS: Final[Mapping[str, Callable[[Settings], Section]]] = {
     "latency": latency.measure,
     "cost": cost.measure,
+    "quorums": quorums.measure,
+    "livelock": livelock.measure,
+    "survival": survival.measure,
 }
 """By name, in the order of the table."""
 

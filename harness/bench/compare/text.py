@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import itertools
+from textwrap import wrap
 from typing import Any, Final
 
 WIDTH: Final = 80
@@ -18,7 +20,7 @@ NONE: Final = "-"
 def number(value: float | None, digits: int) -> str:
     """With so many digits, or as few as it needs."""
     if value is None:
-        return "never"
+        return "∞"
     return f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:.0f}"
 
 
@@ -27,10 +29,11 @@ def cell(figure: dict[str, Any] | None, digits: int) -> str:
     if figure is None:
         return NONE
     measured = number(figure["measured"], digits)
-    if figure["expected"] is None:
+    if figure["agrees"] is None:
         return measured
     sign = "/" if figure["agrees"] else "≠"
-    return f"{measured}{sign}{number(figure['expected'], digits)}"
+    bound = "≤" if figure["at_most"] else ""
+    return f"{measured}{sign}{bound}{number(figure['expected'], digits)}"
 
 
 def lines_of(document: dict[str, Any]) -> list[str]:
@@ -61,16 +64,28 @@ def section_lines(section: dict[str, Any], protocols: list[dict[str, Any]]) -> l
 
 
 def detail_lines(detail: dict[str, Any]) -> list[str]:
-    """A table of its own; the last column is folded where it is too long."""
+    """A table of its own. Heads are folded to the width of their columns, the last column to what
+    is left."""
     rows = [[_plain(value) for value in row] for row in detail["rows"]]
     widths = [
-        max(len(row[i]) for row in [detail["head"], *rows]) for i in range(len(detail["head"]))
+        max(_longest_word(head), *(len(row[i]) for row in rows), 1)
+        for i, head in enumerate(detail["head"])
     ]
+    natural = [max(w, len(h)) for w, h in zip(widths, detail["head"], strict=True)]
+    if sum(width + 2 for width in natural) < WIDTH:
+        widths = natural
+    widths[-1] = WIDTH - 2 - sum(width + 2 for width in widths[:-1])
     found = [detail["title"]]
     for row in [detail["head"], *rows]:
-        left = "  ".join(f"{text:<{width}}" for text, width in zip(row[:-1], widths, strict=False))
-        found += _folded(f"  {left}  ", row[-1])
+        cells = [wrap(text, width) or [""] for text, width in zip(row, widths, strict=True)]
+        for line in itertools.zip_longest(*cells, fillvalue=""):
+            padded = (f"{text:<{width}}" for text, width in zip(line, widths, strict=True))
+            found.append(f"  {'  '.join(padded)}".rstrip())
     return found
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
 
 
 def _reasons(section: dict[str, Any], protocols: list[dict[str, Any]]) -> list[str]:
@@ -80,20 +95,9 @@ def _reasons(section: dict[str, Any], protocols: list[dict[str, Any]]) -> list[s
             figure = row["figures"].get(protocol["target"])
             if figure is not None and figure["agrees"] is False:
                 why = figure["why"] or "not explained"
-                found += _folded(f"  ≠ {protocol['title']}, {row['label']}: ", why, indent=4)
+                text = f"  ≠ {protocol['title']}, {row['label']}: {why}"
+                found += wrap(text, WIDTH, subsequent_indent="    ", drop_whitespace=True)
     return found
-
-
-def _folded(start: str, text: str, indent: int | None = None) -> list[str]:
-    """`start` and the text, folded at the width; further lines are indented."""
-    indent = len(start) if indent is None else indent
-    found, line = [], start
-    for word in text.split(" "):
-        if len(line) + len(word) > WIDTH and line.strip():
-            found.append(line.rstrip())
-            line = " " * indent
-        line += word + " "
-    return [*found, line.rstrip()]
 
 
 def _plain(value: str | float | None) -> str:

@@ -16,11 +16,13 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Expectation:
-    """An expected value, the paper and section that it is from, and why ours may differ."""
+    """An expected value (None: never), the paper and section that it is from, and why ours may
+    differ. `at_most`: less is as good."""
 
-    value: float
+    value: float | None
     source: str
     why: str = ""
+    at_most: bool = False
 
 
 PMS: Final = "Paxos Made Simple"
@@ -32,6 +34,7 @@ DISSERTATION: Final = "Ongaro's dissertation"
 COMMIT: Final = "Consensus on Transaction Commit"
 PRESUMED: Final = "R*"
 LIVE: Final = "Paxos Made Live"
+FLP: Final = "Fischer, Lynch and Paterson"
 
 PAPERS: Final[Mapping[str, str]] = {
     PMS: "L. Lamport, Paxos Made Simple, ACM SIGACT News, 2001",
@@ -46,6 +49,8 @@ PAPERS: Final[Mapping[str, str]] = {
     COMMIT: "J. Gray, L. Lamport, Consensus on Transaction Commit, ACM TODS, 2006",
     PRESUMED: "C. Mohan, B. Lindsay, R. Obermarck, Transaction Management in the R* Distributed "
     "Database Management System, ACM TODS, 1986",
+    FLP: "M. Fischer, N. Lynch, M. Paterson, Impossibility of Distributed Consensus with One "
+    "Faulty Process, JACM, 1985",
     LIVE: "T. Chandra, R. Griesemer, J. Redstone, Paxos Made Live, PODC 2007",
 }
 """By the short name that sources begin with."""
@@ -101,7 +106,7 @@ _WRITE_BESIDE: Final[Mapping[str, Expected]] = {
     "two-phase-commit": _always(4, f"{_TWO_PHASES}; the coordinator is one delay away"),
 }
 
-EXPECTED: Final[Mapping[str, Mapping[str, Expected]]] = {
+_LATENCY: Final[Mapping[str, Mapping[str, Expected]]] = {
     "latency.write": _WRITE_AWAY,
     "latency.write-beside": _WRITE_BESIDE,
     "latency.read-log": {k: v for k, v in _WRITE_AWAY.items() if k != "two-phase-commit"},
@@ -137,6 +142,9 @@ EXPECTED: Final[Mapping[str, Mapping[str, Expected]]] = {
         ),
         "two-phase-commit": _always(2, f"{COMMIT}, section 3.2: prepared, then committed"),
     },
+}
+
+_COST: Final[Mapping[str, Mapping[str, Expected]]] = {
     "cost.write": {
         "basic-paxos": _per_other(5, f"{_TWO_ROUND_TRIPS}; and the learners (section 2.3)"),
         "multi-paxos": _per_other(3, f"{PMS}, sections 2.3 and 3: accept, accepted, learn"),
@@ -187,6 +195,118 @@ EXPECTED: Final[Mapping[str, Mapping[str, Expected]]] = {
             2 * n - 1, f"{PRESUMED}, section 3: the others' prepare and commit, and the decision"
         ),
     },
+}
+
+
+def _size(of: Callable[[int], int], source: str) -> Expected:
+    return lambda n: Expectation(of(n), source)
+
+
+def _interrupted(paper: str) -> Expected:
+    """Served again within two election time-outs."""
+    source = f"an election, within twice its time-out: {paper}"
+    return lambda _: Expectation(2, source, at_most=True)
+
+
+def _majority(nodes: int) -> int:
+    return nodes // 2 + 1
+
+
+def _minority(nodes: int) -> int:
+    """How many may be dead while a majority lives."""
+    return nodes - _majority(nodes)
+
+
+def _egalitarian(nodes: int) -> int:
+    """A fast quorum of EPaxos: n - e, where e is at most f and at most (n - f + 1) / 2."""
+    tolerated = (nodes - 1) // 2
+    return nodes - min(tolerated, (nodes - tolerated + 1) // 2)
+
+
+_ANY_MAJORITY: Final = f"{PMS}, section 2.2: any majority"
+_RAFT_MAJORITY: Final = f"{RAFT}, sections 5.2 and 5.3: any majority"
+_BY_Q2: Final = f"{FLEXIBLE}: Q2, one fewer than a majority here"
+_BY_Q1: Final = f"{FLEXIBLE}: Q1 = N + 1 - Q2"
+_EVERYBODY: Final = f"{COMMIT}, section 3: one that does not vote aborts"
+_PAXOS_ALIVE: Final = f"{PMS}, sections 2.4 and 3: while a majority lives, and somebody leads"
+_FAST_ALIVE: Final = f"{FAST}, section 3: classic rounds need a majority"
+_EPAXOS_ALIVE: Final = f"{EGALITARIAN}, section 4.2: while a majority lives"
+_RAFT_ALIVE: Final = f"{RAFT}, section 5: while a majority lives"
+
+_QUORUMS: Final[Mapping[str, Mapping[str, Expected]]] = {
+    "quorums.decide": {
+        "basic-paxos": _size(_majority, _ANY_MAJORITY),
+        "multi-paxos": _size(_majority, _ANY_MAJORITY),
+        "flexible-paxos": _size(lambda n: _majority(n) - 1, _BY_Q2),
+        "fast-paxos": _size(_majority, f"{FAST}, section 3: a classic quorum, by recovery"),
+        "epaxos": _size(_majority, f"{EGALITARIAN}, section 4.3: the slow path, any majority"),
+        "raft": _size(_majority, _RAFT_MAJORITY),
+        "two-phase-commit": _size(lambda n: n, _EVERYBODY),
+    },
+    "quorums.fast": {
+        "fast-paxos": _size(lambda n: -(-3 * n // 4), f"{FAST}, section 3: three quarters"),
+        "epaxos": _size(
+            _egalitarian, f"{EGALITARIAN}, section 4.4: F + floor((F + 1) / 2) of 2F + 1"
+        ),
+    },
+    "quorums.elect": {
+        "basic-paxos": _size(_majority, _ANY_MAJORITY),
+        "multi-paxos": _size(_majority, _ANY_MAJORITY),
+        "flexible-paxos": _size(lambda n: n + 2 - _majority(n), _BY_Q1),
+        "fast-paxos": _size(_majority, f"{FAST}, section 3: a classic quorum"),
+        "epaxos": _size(_majority, f"{EGALITARIAN}, section 4.6: explicit prepare to a majority"),
+        "raft": _size(_majority, _RAFT_MAJORITY),
+    },
+}
+
+_ANY_DIES: Final[Mapping[str, Expected]] = {
+    "basic-paxos": _size(_minority, _PAXOS_ALIVE),
+    "multi-paxos": _size(_minority, _PAXOS_ALIVE),
+    "flexible-paxos": _size(
+        lambda n: _majority(n) - 2, f"{FLEXIBLE}: N - Q1, since every death is followed by Phase 1"
+    ),
+    "fast-paxos": _size(_minority, _FAST_ALIVE),
+    "epaxos": _size(_minority, _EPAXOS_ALIVE),
+    "raft": _size(_minority, _RAFT_ALIVE),
+}
+_LEADER_LIVES: Final[Mapping[str, Expected]] = {
+    **_ANY_DIES,
+    "flexible-paxos": _size(lambda n: n + 1 - _majority(n), f"{FLEXIBLE}: N - Q2"),
+}
+
+_OTHERS: Final[Mapping[str, Mapping[str, Expected]]] = {
+    "survival.write-any": {**_ANY_DIES, "two-phase-commit": _always(0, _EVERYBODY)},
+    "survival.write-spared": {**_LEADER_LIVES, "two-phase-commit": _always(0, _EVERYBODY)},
+    "survival.read-any": {**_ANY_DIES, "two-phase-commit": _size(lambda n: n - 1, _LOCAL)},
+    "survival.read-spared": {**_LEADER_LIVES, "two-phase-commit": _size(lambda n: n - 1, _LOCAL)},
+    "survival.mid-write": {
+        **{
+            target: _interrupted(paper)
+            for target, paper in (
+                ("basic-paxos", f"{PMS}, section 2.4 (nobody is even elected)"),
+                ("multi-paxos", f"{PMS}, section 3"),
+                ("flexible-paxos", FLEXIBLE),
+                ("fast-paxos", f"{FAST}, section 3"),
+                ("epaxos", f"{EGALITARIAN}, section 4.6: others recover the instance"),
+                ("raft", f"{RAFT}, section 5.2"),
+            )
+        },
+        "two-phase-commit": lambda _: Expectation(
+            None, f"{COMMIT}, section 3.3: blocked until the coordinator returns"
+        ),
+    },
+    "livelock.alone": {"basic-paxos": _always(1, f"{PMS}, section 2.2")},
+    "livelock.adversary": {"basic-paxos": _always(0, f"{FLP}: no protocol can promise a decision")},
+    "livelock.after": {
+        "basic-paxos": _always(1, f"{PMS}, section 2.4: progress once one proposer is let through")
+    },
+}
+
+EXPECTED: Final[Mapping[str, Mapping[str, Expected]]] = {
+    **_LATENCY,
+    **_COST,
+    **_QUORUMS,
+    **_OTHERS,
 }
 
 

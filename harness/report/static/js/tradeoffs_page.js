@@ -5,13 +5,13 @@
   const result = JSON.parse(A.byId('bundle').textContent);
   const protocols = result.protocols;
 
-  const number = (value, digits) => (value === null ? 'never' : String(Number(value.toFixed(digits))));
+  const number = (value, digits) => (value === null ? '∞' : String(Number(value.toFixed(digits))));
   const measured = (row, p) => row.figures[p.target];
   const text = (row, p) => {
     const figure = measured(row, p);
     if (!figure) return '–';
     const found = number(figure.measured, row.digits);
-    return figure.expected === null ? found : `${found} ${figure.agrees ? '/' : '≠'} ${number(figure.expected, row.digits)}`;
+    return figure.agrees === null ? found : `${found} ${figure.agrees ? '/' : '≠'} ${figure.at_most ? '≤ ' : ''}${number(figure.expected, row.digits)}`;
   };
   const cell = (row, p) => {
     const figure = measured(row, p);
@@ -52,7 +52,7 @@
         const xs = curve.rows.map((r) => r[0]);
         const lines = curve.head.slice(1);
         A.plot(host, {
-          title: curve.title, x: (v) => plain(v), y: (v) => plain(v), height: 240, splits: () => xs,
+          title: curve.title, x: (v) => plain(v), y: (v) => plain(v), height: 240, splits: () => xs, log: curve.curve === 'log',
           series: lines.map((label, i) => ({ label, colour: `plot${(i % 6) + 1}`, spanGaps: true, dash: i >= 6 ? [6, 4] : undefined })),
         }).set([xs, ...lines.map((_, i) => curve.rows.map((r) => r[i + 1]))]);
       }

@@ -1,0 +1,201 @@
+"""Cell 3: how many acceptors each phase needs, found by cutting them off one at a time.
+
+Phase 2 is tried with a leader in place: one acceptor after the other is cut off, and after each cut
+a client writes, until it is not answered before an election could begin. The node that it asks and
+the leader stay connected.
+
+Phase 1 is tried on fresh clusters of which only so many nodes can talk to each other from the very
+beginning: does one of them come to lead? In Basic Paxos, where nobody leads, a proposer must get as
+far as asking for votes. In EPaxos Phase 1 is the recovery of an instance: its owner dies while its
+PreAccepts are under way, and so many of the others must bring it to an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from faults.kinds.partition import Partition
+from harness.bench.compare.clusters import (
+    FSYNC_US,
+    election_us,
+    heartbeat_us,
+    settle,
+    simulate,
+    write,
+)
+from harness.bench.compare.columns import Column
+from harness.bench.compare.cuts import cut_off, killed
+from harness.bench.compare.result import Figure, Row, Section
+from harness.bench.compare.script import Answered, Ask, Inject, Program, Script, Sleep
+from harness.bench.compare.settings import Settings
+from harness.bench.compare.theory import expected
+from harness.runtimes.sim.runtime import SimRuntime
+
+CLIENT: Final = 2
+ELECTIONS: Final = 12
+"""So many election time-outs a cluster is given to elect somebody."""
+
+TEXT: Final = (
+    "How many acceptors must take part? They are cut off one at a time until a phase stops; the "
+    "figure is the smallest set, the node that asks included, with which it still worked.",
+    "To decide (Phase 2) most need a majority. Flexible Paxos needs only that every set that "
+    "decides meets every set that elects, so it may decide with fewer and pay when it elects. "
+    "Two-phase commit needs everybody. To decide at once, without another round trip, Fast Paxos "
+    "needs three quarters of the acceptors, and EPaxos a set that is a majority in clusters of "
+    "three and five and grows beyond it with more nodes.",
+    "To elect (Phase 1) a new leader needs a set that meets every set that may have decided. "
+    "Nobody is elected in two-phase commit: its coordinator is never replaced.",
+)
+
+
+def measure(settings: Settings) -> Section:
+    """The cell."""
+    decide: dict[str, int | None] = {}
+    fast: dict[str, int | None] = {}
+    elect: dict[str, int | None] = {}
+    for column in settings.columns:
+        sizes = phase2(settings, column)
+        decide[column.target] = min(sizes, default=None)
+        if column.target in ("fast-paxos", "epaxos"):
+            at_once = _undelayed(sizes, settings)
+            fast[column.target] = min(at_once, default=None)
+        if column.target != "two-phase-commit":
+            elect[column.target] = phase1(settings, column)
+    rows = (
+        _row(settings, "quorums.decide", "to decide (Phase 2)", decide),
+        _row(settings, "quorums.fast", "to decide at once", fast),
+        _row(settings, "quorums.elect", "to elect (Phase 1)", elect),
+    )
+    return Section(
+        id="quorums",
+        title="Acceptors that each phase needs",
+        text=TEXT,
+        rows=[row for row in rows if row.figures],
+    )
+
+
+def _row(settings: Settings, row: str, label: str, sizes: dict[str, int | None]) -> Row:
+    figures = {
+        target: Figure(measured=size, expected=expected(row, target, settings.nodes))
+        for target, size in sizes.items()
+    }
+    return Row(id=row, label=label, unit="acceptors", figures=figures, digits=0)
+
+
+# ------------------------------------------------------------------------------- Phase 2
+
+
+def phase2(settings: Settings, column: Column) -> dict[int, int]:
+    """By how many acceptors were connected: the latency of a write, where it was answered."""
+    link_us = settings.delay_us
+    cluster = tuple(range(1, settings.nodes + 1))
+    found: dict[int, int] = {}
+
+    def client(script: Script) -> Program:
+        settled: Answered = yield from settle(script, column, settings.nodes, link_us)
+        stays = {settled.node, script.world.leader() or settled.node}
+        goes = [node for node in cluster if node not in stays]
+        for cut in range(len(cluster)):
+            if cut > 0 and goes:
+                yield Inject(cut_off(f"c{cut}", (goes.pop(),), cluster))
+            elif cut > 0:
+                last = next(iter(stays - {settled.node}), None)
+                if last is None:
+                    return
+                stays.discard(last)
+                yield Inject(cut_off(f"c{cut}", (last,), cluster))
+            patience_us = election_us(link_us) * 3 // 4
+            answer = yield Ask(CLIENT, settled.node, write(f"k{cut}", cut), patience_us)
+            if not answer.ok:
+                return
+            found[len(cluster) - cut] = answer.latency_us
+
+    simulate(settings, column, client, link_us=link_us)
+    return found
+
+
+def _undelayed(sizes: dict[int, int], settings: Settings) -> list[int]:
+    """With how many acceptors a write took no longer than with all of them."""
+    whole = sizes[max(sizes)]
+    return [size for size, us in sizes.items() if us < whole + settings.delay_us // 2]
+
+
+# ------------------------------------------------------------------------------- Phase 1
+
+
+def phase1(settings: Settings, column: Column) -> int | None:
+    """The smallest number of connected nodes of which one gets through Phase 1."""
+    tried: dict[str, Callable[[Settings, Column, int], bool]] = {
+        "basic-paxos": _asks_for_votes,
+        "epaxos": _recovers,
+    }
+    works = tried.get(column.target, _elects)
+    most = settings.nodes - 1 if column.target == "epaxos" else settings.nodes
+    smallest = None
+    for size in range(most, 0, -1):
+        if not works(settings, column, size):
+            break
+        smallest = size
+    return smallest
+
+
+def _elects(settings: Settings, column: Column, size: int) -> bool:
+    """Whether somebody leads, of so many connected nodes."""
+    link_us = settings.delay_us
+    leaders: list[int | None] = []
+
+    def watch(script: Script) -> Program:
+        yield Inject(_all_but_the_first(settings, size))
+        for _ in range(10 * ELECTIONS):
+            yield Sleep(heartbeat_us(link_us))
+            leaders.append(script.world.leader())
+            if leaders[-1] is not None:
+                return
+
+    simulate(settings, column, watch, link_us=link_us)
+    return leaders[-1] is not None
+
+
+def _asks_for_votes(settings: Settings, column: Column, size: int) -> bool:
+    """Whether a proposer sends an Accept, with so many acceptors connected."""
+
+    def client(script: Script) -> Program:
+        yield Inject(_all_but_the_first(settings, size))
+        yield Ask(CLIENT, 1, write("k", 1), election_us(settings.delay_us) * 3 // 4)
+
+    runtime = simulate(settings, column, client, link_us=settings.delay_us, traced=True)
+    return bool(_sent_by(runtime, 1, "Accept"))
+
+
+def _recovers(settings: Settings, column: Column, size: int) -> bool:
+    """Whether others finish an instance whose owner died, so many of them connected."""
+    link_us, owner = settings.delay_us, settings.nodes
+    cluster = tuple(range(1, settings.nodes + 1))
+
+    def client(script: Script) -> Program:
+        yield Sleep(FSYNC_US + link_us // 2)
+        yield Inject(killed("owner", owner))
+        yield Inject(cut_off("cut", cluster[size:-1], cluster))
+        yield Sleep(ELECTIONS * election_us(link_us))
+
+    def asks(script: Script) -> Program:
+        yield Ask(CLIENT, owner, write("k", 1), link_us)
+
+    runtime = simulate(settings, column, asks, client, link_us=link_us, traced=True)
+    return any(_sent_by(runtime, node, "Commit") for node in cluster[:size])
+
+
+def _sent_by(runtime: SimRuntime, node: int, kind: str) -> int:
+    assert runtime.record is not None
+    return sum(
+        1
+        for message in runtime.record.messages
+        if message.source == node and type(message.message).__name__ == kind
+    )
+
+
+def _all_but_the_first(settings: Settings, size: int) -> Partition:
+    """Everybody but the first `size` nodes is cut off."""
+    cluster = tuple(range(1, settings.nodes + 1))
+    return cut_off("cut", cluster[size:], cluster)
