@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.bench.compare import adversary, cost, latency, livelock, quorums, survival
+from harness.bench.compare import (
+    adversary,
+    collisions,
+    cost,
+    latency,
+    livelock,
+    quorums,
+    regions,
+    survival,
+)
 from harness.bench.compare.columns import COLUMNS
 from harness.bench.compare.latency import fit
 from harness.bench.compare.result import Figure, Section
@@ -151,6 +160,67 @@ def test_the_adversary_keeps_a_slot_undecided_and_loses_nothing() -> None:
 def test_without_basic_paxos_there_are_no_duels() -> None:
     section = livelock.measure(Settings(nodes=3, protocols=("raft",)))
     assert not section.rows and not section.details
+
+
+# ------------------------------------------------------------------------------- collisions
+
+
+def test_conflicts_make_the_fast_path_rarer_and_answers_later() -> None:
+    settings = Settings(nodes=5, delay_us=10_000, protocols=("fast-paxos", "epaxos"))
+    for column in settings.columns:
+        alone = collisions.run_of(settings, column, 0, commands=30)
+        pairs = collisions.run_of(settings, column, 100, commands=30)
+        assert alone.fast_share == 100 and (pairs.fast_share or 0) < 90
+        assert alone.missing == pairs.missing == 0
+        assert len(alone.answers_us) == 30 and len(pairs.answers_us) >= 30
+        assert max(pairs.answers_us) > max(alone.answers_us)
+
+
+def test_an_epaxos_command_commits_before_it_is_answered_and_other_keys_do_not_conflict() -> None:
+    settings = Settings(nodes=5, delay_us=10_000, protocols=("epaxos",))
+    (column,) = settings.columns
+    run = collisions.run_of(settings, column, 100, commands=30)
+    assert len(run.commits_us) == len(run.answers_us)
+    assert sum(run.commits_us) < sum(run.answers_us)
+    apart = collisions.run_of(settings, column, 100, commands=30, same_key=False)
+    assert apart.fast_share == 100
+
+
+# ------------------------------------------------------------------------------- regions
+
+
+def test_distances_and_the_best_place_for_a_leader() -> None:
+    assert regions.rtt_us("Tokyo", "Ireland") == regions.rtt_us("Ireland", "Tokyo") == 212_000
+    assert regions.nearest_us("Ireland", 3) == 137_000
+    assert (regions.best_leader(2), regions.best_leader(3)) == ("Oregon", "California")
+
+
+def test_latencies_over_the_world_are_what_the_distances_say() -> None:
+    settings = Settings(protocols=("multi-paxos", "flexible-paxos", "epaxos"))
+    expected_ms = {
+        "multi-paxos": {"California": 72, "Ireland": 225, "Tokyo": 175},
+        "flexible-paxos": {"California": 38, "Ireland": 156, "Tokyo": 108},
+        "epaxos": {"California": 72, "Ireland": 137, "Tokyo": 103},
+    }
+    for column in settings.columns:
+        found = regions.latencies_us(settings, column)
+        for region, ms in expected_ms[column.target].items():
+            assert found[region] == pytest.approx(1000 * ms, abs=1000), (column.target, region)
+
+
+def test_epaxos_is_slower_when_everybody_wants_one_key() -> None:
+    settings = Settings(protocols=("epaxos",))
+    (column,) = settings.columns
+    apart, together = (regions.loaded_us(settings, column, share) for share in (0, 100))
+    assert len(apart) == len(together) == 600
+    assert sum(together) > 2 * sum(apart)
+
+
+def test_where_two_lines_cross() -> None:
+    flat = [(0, 10.0), (50, 10.0), (100, 10.0)]
+    assert regions.crossing([(0, 5.0), (50, 7.5), (100, 12.5)], flat) == 75
+    assert regions.crossing([(0, 5.0), (50, 5.0), (100, 5.0)], flat) is None
+    assert regions.crossing(flat, [(0, 5.0), (50, 5.0), (100, 5.0)]) == 0
 
 
 # ------------------------------------------------------------------------------- survival

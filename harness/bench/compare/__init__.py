@@ -8,6 +8,8 @@ latency     cell 1: latency of an idle client, in one-way delays
 cost        cell 2: messages and fsyncs per operation
 quorums     cell 3: the smallest sets of acceptors, for each phase
 livelock    cell 4: duelling proposers; with `adversary`, a schedule that lets nobody win
+collisions  cell 5: conflicting commands of Fast Paxos and EPaxos
+regions     cell 6: five regions of the world
 survival    cell 7: deaths survived, and a death in the middle of a write
 cuts        the faults that the cells make
 table       the cells in their order, and the whole result

@@ -29,13 +29,13 @@ TOLERANCE: Final = 0.5
 
 TEXT: Final = (
     "What does one operation cost the cluster? Counted are the messages between nodes and the "
-    "fsyncs on all their disks, for one client at a time, so that nothing is batched; under load a "
-    "batch shares one set of messages and fsyncs. What an idle cluster sends anyway is measured in "
-    "an equal stretch without operations, and taken off.",
+    "fsyncs on all their disks, for one client at a time, so that nothing is batched; under load "
+    "a batch shares one set of messages and fsyncs. What an idle cluster sends anyway is "
+    "measured in an equal stretch without operations, and taken off.",
     "A message to or from every other node costs n - 1. Basic Paxos pays five such rounds "
     "(prepare, promise, accept, accepted, learn). A leader pays three, and Raft two: its commit "
-    "index rides on the next AppendEntries, or on a heartbeat. Fast Paxos sends every vote twice, "
-    "to the proposer and to the coordinator. Two-phase commit writes twice on every disk.",
+    "index rides on the next AppendEntries, or on a heartbeat. Fast Paxos sends every vote "
+    "twice, to the proposer and to the coordinator. Two-phase commit writes twice on every disk.",
 )
 
 

@@ -39,19 +39,19 @@ decided."""
 ADVERSARY_BALLOTS: Final = (10, 100, 1000)
 
 TEXT: Final = (
-    "In Basic Paxos two proposers can refuse each other again and again: each new ballot makes the "
-    "other's Phase 2 fail. Here one to five proposers want the same slot at the same moment. A "
-    "proposer that is alone needs one ballot. With randomised exponential back-off a few more "
+    "In Basic Paxos two proposers can refuse each other again and again: each new ballot makes "
+    "the other's Phase 2 fail. Here one to five proposers want the same slot at the same moment. "
+    "A proposer that is alone needs one ballot. With randomised exponential back-off a few more "
     "decide; without, the proposers go on refusing each other, and the more there are the more "
     "slots are still undecided at the limit.",
     "No back-off makes it certain. Fischer, Lynch and Paterson proved that no deterministic "
     "protocol can promise a decision in an asynchronous system, and their proof is an adversary "
-    "that chooses which message arrives next. The same adversary against this implementation, with "
-    "back-off on: it loses no message and stops no node, it only lets the requests for votes wait "
-    "until the acceptors have promised a higher ballot. It keeps the slot undecided for as many "
-    "ballots as it likes. When it stops, the slot is decided at once. What saves real clusters is "
-    "that their networks are no adversaries, and that a leader (Multi-Paxos, Raft) leaves nobody "
-    "to duel with.",
+    "that chooses which message arrives next. The same adversary against this implementation, "
+    "with back-off on: it loses no message and stops no node, it only lets the requests for "
+    "votes wait until the acceptors have promised a higher ballot. It keeps the slot undecided "
+    "for as many ballots as it likes. When it stops, the slot is decided at once. What saves "
+    "real clusters is that their networks are no adversaries, and that a leader (Multi-Paxos, "
+    "Raft) leaves nobody to duel with.",
 )
 
 

@@ -42,14 +42,15 @@ TEXT: Final = (
     "the others. In the first line of each pair it is always the leader that dies, in the second "
     "the leader is spared.",
     "A majority of a cluster outlives a minority, whoever is in it. Flexible Paxos with a small "
-    "Phase 2 quorum survives more deaths as long as its leader lives, and fewer once somebody has "
-    "to be elected. Two-phase commit stops writing with the first death, and every node that is "
-    "left may still be read: what it holds nobody can change.",
+    "Phase 2 quorum survives more deaths as long as its leader lives, and fewer once somebody "
+    "has to be elected. Two-phase commit stops writing with the first death, and every node that "
+    "is left may still be read: what it holds nobody can change.",
     "The last line is the difference that consensus makes. The node that was asked dies in the "
-    "middle of a write. In every variant of Paxos, and in Raft, a majority of the others can find "
-    "out what may have been decided, and goes on after an election (or at once, where nobody has "
-    "to be elected). In two-phase commit the decision is on one disk: those who voted yes may "
-    "neither commit nor abort, and hold their locks for as long as the coordinator is away.",
+    "middle of a write. In every variant of Paxos, and in Raft, a majority of the others can "
+    "find out what may have been decided, and goes on after an election (or at once, where "
+    "nobody has to be elected). In two-phase commit the decision is on one disk: those who voted "
+    "yes may neither commit nor abort, and hold their locks for as long as the coordinator is "
+    "away.",
 )
 
 

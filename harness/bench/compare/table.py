@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from harness.bench.compare import cost, latency, livelock, quorums, survival
+from harness.bench.compare import collisions, cost, latency, livelock, quorums, regions, survival
 from harness.bench.compare.result import Section
 from harness.bench.compare.settings import Settings
 from harness.errors import UnknownChoice
@@ -16,6 +16,8 @@ CELLS: Final[Mapping[str, Callable[[Settings], Section]]] = {
     "cost": cost.measure,
     "quorums": quorums.measure,
     "livelock": livelock.measure,
+    "collisions": collisions.measure,
+    "regions": regions.measure,
     "survival": survival.measure,
 }
 """By name, in the order of the table."""

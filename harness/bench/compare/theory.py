@@ -208,16 +208,16 @@ def _interrupted(paper: str) -> Expected:
     return lambda _: Expectation(2, source, at_most=True)
 
 
-def _majority(nodes: int) -> int:
+def majority(nodes: int) -> int:
     return nodes // 2 + 1
 
 
 def _minority(nodes: int) -> int:
     """How many may be dead while a majority lives."""
-    return nodes - _majority(nodes)
+    return nodes - majority(nodes)
 
 
-def _egalitarian(nodes: int) -> int:
+def fast_quorum(nodes: int) -> int:
     """A fast quorum of EPaxos: n - e, where e is at most f and at most (n - f + 1) / 2."""
     tolerated = (nodes - 1) // 2
     return nodes - min(tolerated, (nodes - tolerated + 1) // 2)
@@ -235,27 +235,27 @@ _RAFT_ALIVE: Final = f"{RAFT}, section 5: while a majority lives"
 
 _QUORUMS: Final[Mapping[str, Mapping[str, Expected]]] = {
     "quorums.decide": {
-        "basic-paxos": _size(_majority, _ANY_MAJORITY),
-        "multi-paxos": _size(_majority, _ANY_MAJORITY),
-        "flexible-paxos": _size(lambda n: _majority(n) - 1, _BY_Q2),
-        "fast-paxos": _size(_majority, f"{FAST}, section 3: a classic quorum, by recovery"),
-        "epaxos": _size(_majority, f"{EGALITARIAN}, section 4.3: the slow path, any majority"),
-        "raft": _size(_majority, _RAFT_MAJORITY),
+        "basic-paxos": _size(majority, _ANY_MAJORITY),
+        "multi-paxos": _size(majority, _ANY_MAJORITY),
+        "flexible-paxos": _size(lambda n: majority(n) - 1, _BY_Q2),
+        "fast-paxos": _size(majority, f"{FAST}, section 3: a classic quorum, by recovery"),
+        "epaxos": _size(majority, f"{EGALITARIAN}, section 4.3: the slow path, any majority"),
+        "raft": _size(majority, _RAFT_MAJORITY),
         "two-phase-commit": _size(lambda n: n, _EVERYBODY),
     },
     "quorums.fast": {
         "fast-paxos": _size(lambda n: -(-3 * n // 4), f"{FAST}, section 3: three quarters"),
         "epaxos": _size(
-            _egalitarian, f"{EGALITARIAN}, section 4.4: F + floor((F + 1) / 2) of 2F + 1"
+            fast_quorum, f"{EGALITARIAN}, section 4.4: F + floor((F + 1) / 2) of 2F + 1"
         ),
     },
     "quorums.elect": {
-        "basic-paxos": _size(_majority, _ANY_MAJORITY),
-        "multi-paxos": _size(_majority, _ANY_MAJORITY),
-        "flexible-paxos": _size(lambda n: n + 2 - _majority(n), _BY_Q1),
-        "fast-paxos": _size(_majority, f"{FAST}, section 3: a classic quorum"),
-        "epaxos": _size(_majority, f"{EGALITARIAN}, section 4.6: explicit prepare to a majority"),
-        "raft": _size(_majority, _RAFT_MAJORITY),
+        "basic-paxos": _size(majority, _ANY_MAJORITY),
+        "multi-paxos": _size(majority, _ANY_MAJORITY),
+        "flexible-paxos": _size(lambda n: n + 2 - majority(n), _BY_Q1),
+        "fast-paxos": _size(majority, f"{FAST}, section 3: a classic quorum"),
+        "epaxos": _size(majority, f"{EGALITARIAN}, section 4.6: explicit prepare to a majority"),
+        "raft": _size(majority, _RAFT_MAJORITY),
     },
 }
 
@@ -263,7 +263,7 @@ _ANY_DIES: Final[Mapping[str, Expected]] = {
     "basic-paxos": _size(_minority, _PAXOS_ALIVE),
     "multi-paxos": _size(_minority, _PAXOS_ALIVE),
     "flexible-paxos": _size(
-        lambda n: _majority(n) - 2, f"{FLEXIBLE}: N - Q1, since every death is followed by Phase 1"
+        lambda n: majority(n) - 2, f"{FLEXIBLE}: N - Q1, since every death is followed by Phase 1"
     ),
     "fast-paxos": _size(_minority, _FAST_ALIVE),
     "epaxos": _size(_minority, _EPAXOS_ALIVE),
@@ -271,7 +271,7 @@ _ANY_DIES: Final[Mapping[str, Expected]] = {
 }
 _LEADER_LIVES: Final[Mapping[str, Expected]] = {
     **_ANY_DIES,
-    "flexible-paxos": _size(lambda n: n + 1 - _majority(n), f"{FLEXIBLE}: N - Q2"),
+    "flexible-paxos": _size(lambda n: n + 1 - majority(n), f"{FLEXIBLE}: N - Q2"),
 }
 
 _OTHERS: Final[Mapping[str, Mapping[str, Expected]]] = {
@@ -294,6 +294,10 @@ _OTHERS: Final[Mapping[str, Mapping[str, Expected]]] = {
         "two-phase-commit": lambda _: Expectation(
             None, f"{COMMIT}, section 3.3: blocked until the coordinator returns"
         ),
+    },
+    "collisions.alone": {
+        "fast-paxos": _always(100, f"{FAST}, section 3: without a collision"),
+        "epaxos": _always(100, f"{EGALITARIAN}, section 4.2: commands that do not interfere"),
     },
     "livelock.alone": {"basic-paxos": _always(1, f"{PMS}, section 2.2")},
     "livelock.adversary": {"basic-paxos": _always(0, f"{FLP}: no protocol can promise a decision")},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from heapq import heappush
-from itertools import cycle
+from itertools import cycle, repeat
 from random import Random
 from typing import Any, Final
 
@@ -76,6 +76,11 @@ class Network:
     def refresh(self, source: int) -> None:
         """Work out again which links of a node are open."""
         self.open_links[source] = tuple(lk for lk in self.links[source].values() if not lk.cut)
+
+    def fix_delays(self, delays_us: Mapping[tuple[int, int], int]) -> None:
+        """From now on every message on these directed links takes exactly so long."""
+        for (source, target), delay_us in delays_us.items():
+            self.links[source][target].delay = repeat(delay_us).__next__
 
     # ------------------------------------------------------------------ sending
 

@@ -1,0 +1,280 @@
+"""Cell 5: what conflicting commands cost Fast Paxos and EPaxos.
+
+Rounds of commands from clients that stand beside their nodes, over links whose delays vary by half.
+In some rounds one client asks alone; in the others two clients at different nodes ask at the same
+moment for the same key: these are the commands that conflict, and their share is the horizontal
+axis. Between two rounds the cluster comes to rest.
+
+    fast path   of the values decided, those decided without a second round of votes, as the nodes
+                count them: slots of Fast Paxos (a loser that is proposed again is one more), and
+                instances of EPaxos
+    commit      from the client's request until its command is decided: when the owner of the
+                instance sends its Commit (EPaxos)
+    answer      until the client is answered, which is when the command has been executed
+
+As a control, EPaxos once more with two clients at the same moment, but on different keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from harness.bench.compare.clusters import (
+    fixed_world,
+    heartbeat_us,
+    patience_us,
+    settle,
+    simulate,
+    write,
+)
+from harness.bench.compare.columns import Column
+from harness.bench.compare.result import Detail, Figure, Row, Section
+from harness.bench.compare.script import Answered, Ask, Program, Script, Sleep
+from harness.bench.compare.settings import Settings
+from harness.bench.compare.theory import expected
+from harness.bench.stats import quantile
+from harness.runtimes.sim.runtime import SimRuntime
+
+SHARES: Final = (0, 10, 25, 50, 75, 100)
+"""Of the commands, in percent, how many conflict."""
+COMMANDS: Final = 400
+TARGETS: Final = ("fast-paxos", "epaxos")
+REST_DELAYS: Final = 15
+FIRST_CLIENT: Final = 100
+"""Every command has a client of its own: what one client asks interferes in EPaxos."""
+TAIL: Final = 95
+"""The percentile that stands for the tail."""
+TITLE: Final = "Conflicting commands"
+
+TEXT: Final = (
+    "Fast Paxos and EPaxos leave the leader out, and pay when two commands meet. Here some "
+    "commands are sent alone, and the others in pairs, from two nodes at the same moment and for "
+    "the same key.",
+    "In Fast Paxos two proposers race for the next slot, whatever their keys: the acceptors' "
+    "votes are split, and where no value can reach three quarters any more the coordinator "
+    "starts a classic round. The loser is proposed again in a later slot, alone, so the share of "
+    "fast slots does not fall to nothing; the loser's client has waited for three attempts. "
+    "(When more than 40 of a hundred slots collide, which pairs alone do not reach, the "
+    "coordinator closes the fast rounds for a while, and everything goes through it as in Multi- "
+    "Paxos.)",
+    "In EPaxos only commands that interfere meet. Each is still decided in one round trip if its "
+    "quorum saw it first, and in two if not; but a client is answered when its command is "
+    "executed, and one that depends on another waits until that one is decided as well. So the "
+    "commit of a conflicting command is later by a round trip at most, and its answer by more. "
+    "On different keys two commands at the same moment cost nothing.",
+)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What one share of conflicting commands came to. Times in microseconds."""
+
+    fast: int = 0
+    slow: int = 0
+    answers_us: list[int] = field(default_factory=list)
+    commits_us: list[int] = field(default_factory=list)
+    missing: int = 0
+
+    @property
+    def fast_share(self) -> float | None:
+        paths = self.fast + self.slow
+        return 100 * self.fast / paths if paths else None
+
+
+def measure(settings: Settings, *, commands: int = COMMANDS) -> Section:
+    """The cell; nothing but its text where neither protocol is asked for."""
+    columns = [c for c in settings.columns if c.target in TARGETS]
+    runs = {
+        (column.target, share): run_of(settings, column, share, commands=commands)
+        for column in columns
+        for share in SHARES
+    }
+    control = {
+        share: run_of(settings, column, share, commands=commands, same_key=False)
+        for column in columns
+        if column.target == "epaxos"
+        for share in SHARES
+    }
+    if not columns:
+        return Section(id="collisions", title=TITLE, text=TEXT)
+    lines = {column.title: [runs[column.target, share] for share in SHARES] for column in columns}
+    if control:
+        lines["EPaxos, two keys"] = [control[share] for share in SHARES]
+    details = [_curve(settings, measure, lines) for measure in MEASURES]
+    if "EPaxos" in lines:
+        details.append(_commit_and_answer(settings, lines["EPaxos"]))
+    rows = _rows(settings, columns, runs)
+    return Section(id="collisions", title=TITLE, text=TEXT, rows=rows, details=details)
+
+
+# ------------------------------------------------------------------------------- one run
+
+
+def run_of(
+    settings: Settings, column: Column, share: int, *, commands: int, same_key: bool = True
+) -> Run:
+    """So many commands, that share of them in pairs."""
+    link_us = settings.delay_us
+    found = Run()
+    clusters: list[SimRuntime] = []
+    asked: dict[tuple[int, int], int] = {}
+    """When each command was asked, by its client and value."""
+
+    def command(client: int, node: int, key: str, number: int) -> Callable[[Script], Program]:
+        def program(script: Script) -> Program:
+            asked[client, number] = script.now_us
+            answer: Answered = yield Ask(client, node, write(key, number), patience_us(link_us))
+            if answer.ok:
+                found.answers_us.append(answer.latency_us)
+            else:
+                found.missing += 1
+
+        return program
+
+    def rounds(script: Script) -> Program:
+        yield from settle(script, column, settings.nodes, link_us)
+        before = paths(clusters[0], column)
+        random = Random(f"{settings.seed}:{column.target}:{share}:{same_key}")
+        sent = 0
+        while sent < commands:
+            pair = random.random() < share / (200 - share)
+            nodes = random.sample(range(1, settings.nodes + 1), 2 if pair else 1)
+            for place, node in enumerate(nodes):
+                key = "contested" if same_key or not place else "another"
+                client = FIRST_CLIENT + 2 * sent + place
+                script.spawn(command(client, node, f"{key}{sent}", sent))
+            sent += len(nodes)
+            yield Sleep(REST_DELAYS * link_us + random.randrange(heartbeat_us(link_us)))
+        after = paths(clusters[0], column)
+        found.fast, found.slow = after[0] - before[0], after[1] - before[1]
+
+    world = fixed_world(link_us) | {"link_min_us": link_us // 2, "link_max_us": 3 * link_us // 2}
+    simulate(
+        settings,
+        column,
+        rounds,
+        link_us=link_us,
+        traced=column.target == "epaxos",
+        world=world,
+        before=clusters.append,
+    )
+    if column.target == "epaxos":
+        found.commits_us = _commits_us(clusters[0], asked)
+    return found
+
+
+def paths(runtime: SimRuntime, column: Column) -> tuple[int, int]:
+    """How many values were decided fast so far, and how many not, as all nodes count them."""
+    names = ("path.fast", "path.classic")
+    if column.target == "epaxos":
+        names = ("fast_path", "slow_path")
+    protocols = [node.protocol for node in runtime.world.nodes.values() if node.protocol]
+    fast, slow = (sum(p.counters.get(name, 0) for p in protocols) for name in names)
+    return fast, slow
+
+
+def _commits_us(runtime: SimRuntime, asked: dict[tuple[int, int], int]) -> list[int]:
+    """How long each command took until the owner of its instance sent the first Commit."""
+    assert runtime.record is not None
+    commands: dict[Any, list[Any]] = {}
+    found: list[int] = []
+    for sent in runtime.record.messages:
+        name = type(sent.message).__name__
+        if name == "PreAccept" and sent.message[0] not in commands:
+            commands[sent.message[0]] = list(sent.message[1])
+        elif name == "Commit":
+            for command in commands.pop(sent.message[0], ()):
+                began_us = asked.get((command.client, command.value))
+                if began_us is not None:
+                    found.append(sent.sent_us - began_us)
+    return found
+
+
+# ------------------------------------------------------------------------------- what is shown
+
+
+def _in_delays(values_us: Sequence[int], percent: float, settings: Settings) -> float | None:
+    if not values_us:
+        return None
+    return round(quantile(sorted(values_us), percent) / settings.delay_us, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One curve over the share of conflicting commands."""
+
+    id: str
+    title: str
+    of: Callable[[Run, Settings], float | None]
+
+
+def _fast(run: Run, _: Settings) -> float | None:
+    return None if run.fast_share is None else round(run.fast_share)
+
+
+MEASURES: Final = (
+    Measure(id="collisions.fast", title="Decided on the fast path, %", of=_fast),
+    Measure(
+        id="collisions.median",
+        title="Median time until the answer, in one-way delays",
+        of=lambda run, settings: _in_delays(run.answers_us, 50, settings),
+    ),
+    Measure(
+        id="collisions.tail",
+        title=f"The slowest {100 - TAIL} % take at least, in one-way delays",
+        of=lambda run, settings: _in_delays(run.answers_us, TAIL, settings),
+    ),
+)
+
+
+def _curve(settings: Settings, measure: Measure, lines: dict[str, list[Run]]) -> Detail:
+    rows: list[list[str | float | None]] = [
+        [share, *(measure.of(runs[i], settings) for runs in lines.values())]
+        for i, share in enumerate(SHARES)
+    ]
+    head = ("conflicting %", *lines)
+    return Detail(id=measure.id, title=measure.title, head=head, rows=rows, curve="linear")
+
+
+def _commit_and_answer(settings: Settings, runs: list[Run]) -> Detail:
+    rows: list[list[str | float | None]] = [
+        [
+            share,
+            _in_delays(run.commits_us, 50, settings),
+            _in_delays(run.commits_us, TAIL, settings),
+            _in_delays(run.answers_us, 50, settings),
+            _in_delays(run.answers_us, TAIL, settings),
+        ]
+        for share, run in zip(SHARES, runs, strict=True)
+    ]
+    head = ("conflicting %", "commit p50", f"commit p{TAIL}", "answer p50", f"answer p{TAIL}")
+    title = "EPaxos: committed and answered, in one-way delays"
+    return Detail(id="collisions.commit", title=title, head=head, rows=rows, curve="linear")
+
+
+def _rows(
+    settings: Settings, columns: Sequence[Column], runs: dict[tuple[str, int], Run]
+) -> list[Row]:
+    shown = (
+        ("collisions.alone", "fast path, no conflict", "%", SHARES[0], _fast),
+        ("collisions.all", "fast path, all conflict", "%", SHARES[-1], _fast),
+    )
+    return [
+        Row(
+            id=row,
+            label=label,
+            unit=unit,
+            digits=0,
+            figures={
+                column.target: Figure(
+                    measured=of(runs[column.target, share], settings),
+                    expected=expected(row, column.target, settings.nodes),
+                )
+                for column in columns
+            },
+        )
+        for row, label, unit, share, of in shown
+    ]
