@@ -6,6 +6,8 @@ import datetime
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -16,12 +18,13 @@ from rich.text import Text
 
 from harness.errors import UsageError
 from harness.report.text import STYLES
-from harness.search.executors import executor_for
+from harness.search.executors import local_executor
 from harness.suite.index import Index
 from harness.suite.jobs import JobResult
 from harness.suite.morning import Morning, finish
-from harness.suite.night import Night, begin, carry_out, estimate, locked, new_name, resume
+from harness.suite.night import Night, begin, locked, new_name, resume
 from harness.suite.plan import Suite, example, read_suite
+from harness.suite.running import Places, carry_out, estimate
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 TELL_EVERY_S = 60.0
@@ -66,8 +69,8 @@ def suite_command(
         return 0
     with locked(suite.store):
         running = resume(suite) if go_on else begin(suite, _name(suite, night))
-        with _Display(console, running) as display:
-            _carry_out(running, display, address)
+        with _places(running, address) as places, _Display(console, running) as display:
+            carry_out(running, display.watch, places=places)
         morning = finish(running, lambda text: console.print(f"{text} ...", style="dim"))
     if as_json:
         click.echo(json.dumps(morning.summary | {"folder": str(running.folder)}))
@@ -76,9 +79,23 @@ def suite_command(
     return EXIT_CODES[morning.outcome]
 
 
-def _carry_out(running: Night, display: _Display, address: str | None) -> None:
-    with executor_for(running.suite.jobs, address) as executor:
-        carry_out(running, display.watch, executor=executor)
+@contextmanager
+def _places(night: Night, address: str | None) -> Iterator[Places]:
+    """Where the jobs of a night run: on this machine, or on the workers of a Dask cluster, with
+    runs in containers on those that have an engine, or here where none has."""
+    if address is None:
+        yield Places(simulated=local_executor(night.suite.jobs))
+        return
+    from harness.search.executors.dask import DaskExecutor  # noqa: PLC0415 (an extra)
+
+    with ExitStack() as closing_them:
+        simulated = DaskExecutor(address)
+        closing_them.callback(simulated.close)
+        engines = None
+        if simulated.engines() and any(job.on != "sim" for job in night.left):
+            engines = DaskExecutor(address, engines=True)
+            closing_them.callback(engines.close)
+        yield Places(simulated=simulated, engines=engines, away=True)
 
 
 def _name(suite: Suite, night: str | None) -> str:

@@ -8,30 +8,24 @@ which costs a fraction of a second and is bit for bit the same.
 
 from __future__ import annotations
 
-import gc
-import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from faults.description import FaultError
 from faults.schedule import Schedule
 from harness.errors import HarnessError
 from harness.run.config import RunConfig
 from harness.run.simulation import Symptom, simulate_and_judge, write_folder
+from harness.search.bounded import time_limit, without_collector
 from harness.search.coverage import REACHED, reached
 from harness.search.executors import Executor, Outcome, local_executor
 from harness.search.swarm import SweepPlan, draw
-
-SEED_LIMIT_S: Final = 300
-"""A seed that takes longer than this, in real time, hangs: that is a finding too."""
-COLLECT_EVERY: Final = 50
 
 
 class SeedResult(NamedTuple):
@@ -165,7 +159,7 @@ def run_seed(sweep: SweepPlan, seed: int) -> SeedResult:
     config, schedule = draw(sweep, seed)
     mix = describe_mix(config, schedule)
     try:
-        with _time_limit(SEED_LIMIT_S):
+        with time_limit():
             run = simulate_and_judge(config, schedule)
     except (KeyboardInterrupt, HarnessError, FaultError):
         raise
@@ -198,30 +192,6 @@ def describe_mix(config: RunConfig, schedule: Schedule) -> str:
         f"{traffic.keys} keys, {config.cluster.transport}, {network}, "
         f"reads={config.cluster.settings.get('reads', 'log')}, heal {config.heal}; {kinds}"
     )
-
-
-class Hangs(Exception):
-    """A seed took longer than any should."""
-
-
-@contextmanager
-def _time_limit(seconds: int) -> Iterator[None]:
-    """Raise Hangs in the middle of whatever goes on for too long; only in a main thread."""
-
-    def ring(_: int, __: FrameType | None) -> None:
-        raise Hangs(f"not done after {seconds} s of real time")
-
-    try:
-        before = signal.signal(signal.SIGALRM, ring)
-    except ValueError:  # not the main thread
-        yield
-        return
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 # ------------------------------------------------------------------------------- many seeds
@@ -279,15 +249,8 @@ class SeedJob:
     plan: SweepPlan
 
     def __call__(self, seed: int) -> SeedResult:
-        was_enabled = gc.isenabled()
-        gc.disable()
-        try:
+        with without_collector(seed):
             return run_seed(self.plan, seed)
-        finally:
-            if seed % COLLECT_EVERY == 0:
-                gc.collect()
-            if was_enabled:
-                gc.enable()
 
 
 def _result_of(outcome: Outcome[int, SeedResult]) -> SeedResult:

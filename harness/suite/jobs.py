@@ -1,15 +1,11 @@
 """One job of a suite: the run of one seed, and what it came to.
 
-Simulated jobs run in the executor's processes and leave a folder only where they fail. Jobs in
-containers run each in a process of its own (`python -m harness.suite.jobs`, a job on its input, its
-result on the output), so that one that goes wrong takes nothing with it.
+Simulated jobs run in the executor's processes and leave a folder only where they fail; jobs in
+containers run in processes of their own (`harness.suite.apart`) and always leave one.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,12 +21,12 @@ from harness.reproduce.replay import load
 from harness.run.config import RunConfig
 from harness.run.engine import execute, schedule_for
 from harness.run.simulation import Symptom, simulate_and_judge, symptoms_of, write_folder
+from harness.search.bounded import time_limit, without_collector
 from harness.search.swarm import SweepPlan, draw
 from histories.errors import HistoryError
 
 TRIES: Final = 3
 """How often a job is tried whose cluster could not be started. A finding is never retried."""
-GRACE_S: Final = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,27 +122,35 @@ def run_job(job: Job, store: Path) -> JobResult:
                 result = run(job, store, started)
         return result
     except (HarnessError, FaultError, HistoryError, OSError) as error:
-        return _failed(job, str(error), started, tries)
+        return failed(job, str(error), time.monotonic() - started, tries)
     except Exception as error:  # a bug of the harness must not end the night
-        return _failed(job, f"{type(error).__name__}: {error}", started, tries)
+        words = f"{type(error).__name__}: {error}"
+        return failed(job, words, time.monotonic() - started, tries)
 
 
-def _failed(job: Job, words: str, started: float, tries: int) -> JobResult:
+def failed(job: Job, words: str, seconds: float, tries: int = 1) -> JobResult:
+    """The result of a job that the harness could not do."""
     return JobResult(
         identity=job.identity,
         cell=job.cell,
         seed=job.seed,
         outcome="error",
-        seconds=time.monotonic() - started,
-        symptoms=(("harness", words.splitlines()[0][:120]),),
+        seconds=seconds,
+        symptoms=(("harness", first_line(words)[:120]),),
         sentence=words,
         tries=max(1, tries),
     )
 
 
+def first_line(text: str) -> str:
+    """The first line of a text; empty where there is none."""
+    return next(iter(text.splitlines()), "")
+
+
 def _simulated(job: Job, store: Path, started: float) -> JobResult:
     config, schedule = job.run()
-    run = simulate_and_judge(config, schedule)
+    with without_collector(job.seed), time_limit():
+        run = simulate_and_judge(config, schedule)
     folder = None
     if run.outcome != "valid":
         mutant = f"-{job.mutant}" if job.mutant else ""
@@ -189,46 +193,3 @@ def _in_containers(job: Job, store: Path, started: float) -> JobResult:
         faults=schedule.kinds(),
         unavailable_ms=0.0 if longest is None else longest.duration_ns / 1e6,
     )
-
-
-# ------------------------------------------------------------------------------- own process
-
-
-def run_job_apart(job: Job, store: Path, limit_s: float) -> JobResult:
-    """Run a job in a process of its own, for at most `limit_s` seconds; then it is interrupted (it
-    removes its containers), and at last killed (the reaper does)."""
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness.suite.jobs"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is answered by the suite
-    )
-    question = json.dumps({"job": job.to_json(), "store": str(store)})
-    try:
-        out, err = process.communicate(question, timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        try:
-            out, err = process.communicate(timeout=GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            out, err = process.communicate()
-    lines = out.strip().splitlines()
-    try:
-        return JobResult.from_json(json.loads(lines[-1]))
-    except (IndexError, ValueError, TypeError, KeyError):
-        words = err.strip().splitlines()[-1:] or [f"its process ended with {process.returncode}"]
-        return _failed(job, f"the run's process gave no result: {words[0]}", started, 1)
-
-
-def main() -> None:
-    question = json.load(sys.stdin)
-    result = run_job(Job.from_json(question["job"]), Path(question["store"]))
-    print(json.dumps(result.to_json()))
-
-
-if __name__ == "__main__":
-    main()

@@ -75,7 +75,7 @@ def test_runs_in_containers_need_a_worker_that_has_an_engine(cluster: Any) -> No
     from harness.search.executors.dask import DaskExecutor  # noqa: PLC0415
 
     with pytest.raises(UsageError, match="has an engine"):
-        DaskExecutor(cluster.scheduler_address, needs_engine=True)
+        DaskExecutor(cluster.scheduler_address, engines=True)
 
 
 def test_no_scheduler_is_one_sentence() -> None:

@@ -18,14 +18,16 @@ from click.testing import CliRunner
 
 from harness.cli.suite import suite_command
 from harness.errors import UsageError
+from harness.suite.apart import run_job_apart
 from harness.suite.findings import Finding, gather, place
 from harness.suite.index import Index
-from harness.suite.jobs import Job, JobResult, run_job, run_job_apart
+from harness.suite.jobs import Job, JobResult, run_job
 from harness.suite.keep import compress, tidy
 from harness.suite.morning import finish
-from harness.suite.night import Night, begin, carry_out, locked, new_name, resume
+from harness.suite.night import Night, begin, locked, new_name, resume
 from harness.suite.outputs import plain
 from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_suite
+from harness.suite.running import carry_out
 from histories.folder import RunFolder
 
 MANY = f"seeds = {list(range(24))}"

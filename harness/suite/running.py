@@ -1,0 +1,244 @@
+"""Carrying out the jobs of a night, within its budget.
+
+Simulated jobs go through an executor; jobs in containers, at the same time, through threads that
+each wait for a process, or to the engines of a Dask cluster. Both stop taking jobs when the budget
+is used up. What is done stays done: each result is written before the next is waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from harness.errors import HarnessError
+from harness.search.executors import Executor, Outcome, local_executor
+from harness.suite.apart import run_job_apart
+from harness.suite.elsewhere import Delivery, Parcel, parcel_of, received
+from harness.suite.elsewhere import carry_out as carry_out_elsewhere
+from harness.suite.index import RESULTS
+from harness.suite.jobs import Job, JobResult, failed, run_job
+from harness.suite.night import RUNS, Night
+from harness.suite.plan import Suite
+
+WAIT_S: Final = 0.2
+
+Give = Callable[[JobResult], None]
+
+
+class Engines(Executor, Protocol):
+    """An executor whose workers have an engine, and which another thread may stop."""
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where jobs run: by default simulations in processes of this machine, and containers on its
+    engine. `away`: the executor's workers share no folder with this process."""
+
+    simulated: Executor
+    engines: Engines | None = None
+    away: bool = False
+
+
+class Budget:
+    """How long the whole night, and each cell, may still take."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._deadline = _deadline(suite.budget_us)
+        self._limits = {cell.label: (cell.budget_us or 0) / 1e6 for cell in suite.cells}
+        self._used: dict[str, float] = {}
+        self._parallel = {
+            cell.label: suite.jobs if cell.on == "sim" else suite.docker_jobs
+            for cell in suite.cells
+        }
+
+    def allows(self, job: Job) -> bool:
+        """Whether a job may begin now."""
+        if time.monotonic() >= self._deadline:
+            return False
+        limit_s = self._limits.get(job.cell, 0.0)
+        used_s = self._used.get(job.cell, 0.0) / self._parallel.get(job.cell, 1)
+        return not limit_s or used_s < limit_s
+
+    def spend(self, result: JobResult) -> None:
+        self._used[result.cell] = self._used.get(result.cell, 0.0) + result.seconds
+
+    def affordable(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Those jobs for which there is time when they are asked for."""
+        return (job for job in jobs if self.allows(job))
+
+
+def _deadline(budget_us: int | None) -> float:
+    return time.monotonic() + budget_us / 1e6 if budget_us else float("inf")
+
+
+def carry_out(night: Night, watch: Give = lambda _: None, *, places: Places | None = None) -> None:
+    """Run what is left of the night. Ctrl-C ends it early: what is done stays done.
+
+    Raises HarnessError where the workers of a cluster cannot be used."""
+    started = time.monotonic()
+    places = places or Places(simulated=local_executor(night.suite.jobs))
+    budget = Budget(night.suite)
+    done: queue.Queue[JobResult] = queue.Queue()
+    left = night.left
+    real = [job for job in left if job.on != "sim"]
+    simulated = [job for job in left if job.on == "sim"]
+    with (night.folder / RESULTS).open("a", encoding="utf-8") as file:
+
+        def take(result: JobResult) -> None:
+            budget.spend(result)
+            night.results[result.identity] = result
+            file.write(json.dumps(result.to_json()) + "\n")
+            file.flush()
+            watch(result)
+
+        containers = _containers(night, real, budget, places, done.put)
+        try:
+            containers.start()
+            for result in _simulate(night, budget.affordable(simulated), places):
+                take(result)
+                _drain(done, take)
+            while containers.are_working() or not done.empty():
+                _drain(done, take, wait_s=WAIT_S)
+        except KeyboardInterrupt:
+            night.interrupted = True
+        finally:
+            containers.stop()
+            _drain(done, take)
+    night.skipped = [job.identity for job in night.left]
+    night.seconds += time.monotonic() - started
+    if containers.error is not None:
+        raise containers.error
+
+
+def _simulate(night: Night, jobs: Iterator[Job], places: Places) -> Iterator[JobResult]:
+    if places.away:
+        parcels = (parcel_of(job) for job in jobs)
+        with closing(places.simulated.map(carry_out_elsewhere, parcels)) as deliveries:
+            for delivery in deliveries:
+                yield _received(night, delivery)
+        return
+    work = partial(run_job, store=night.folder / RUNS)
+    with closing(places.simulated.map(work, jobs)) as outcomes:
+        for outcome in outcomes:
+            yield outcome.result or _lost(outcome.item, outcome.lost)
+
+
+def _received(night: Night, outcome: Outcome[Parcel, Delivery]) -> JobResult:
+    if outcome.result is None:
+        return _lost(outcome.item.job, outcome.lost)
+    return received(outcome.item.job, outcome.result, night.folder / RUNS)
+
+
+def _lost(job: Job, how: str | None) -> JobResult:
+    return failed(job, f"the worker that ran this died: {how or 'it was lost'}", 0.0)
+
+
+def _drain(done: queue.Queue[JobResult], take: Give, wait_s: float = 0.0) -> None:
+    while True:
+        try:
+            result = done.get(timeout=wait_s) if wait_s else done.get_nowait()
+        except queue.Empty:
+            return
+        take(result)
+        wait_s = 0.0
+
+
+# ------------------------------------------------------------------------------- in containers
+
+
+class _Here:
+    """Threads that take jobs in containers one after the other, each in a process of its own."""
+
+    error: HarnessError | None = None
+
+    def __init__(self, night: Night, jobs: Iterator[Job], count: int, give: Give) -> None:
+        self._store = night.folder / RUNS
+        self._jobs = jobs
+        self._give = give
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def are_working(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        """Begin no more; wait for those under way."""
+        self._stopped = True
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+    def _next(self) -> Job | None:
+        with self._lock:
+            return None if self._stopped else next(self._jobs, None)
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            self._give(run_job_apart(job, self._store))
+
+
+class _Away:
+    """A thread that waits for the workers of a cluster that have an engine."""
+
+    def __init__(self, night: Night, jobs: Iterator[Job], engines: Engines, give: Give) -> None:
+        self.error: HarnessError | None = None
+        self._night = night
+        self._jobs = jobs
+        self._engines = engines
+        self._give = give
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def are_working(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Give up what is under way: its worker goes on for a while, and nobody waits for it."""
+        self._engines.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        parcels = (parcel_of(job) for job in self._jobs)
+        try:
+            for outcome in self._engines.map(carry_out_elsewhere, parcels):
+                self._give(_received(self._night, outcome))
+        except HarnessError as error:
+            self.error = error
+
+
+def _containers(
+    night: Night, jobs: list[Job], budget: Budget, places: Places, give: Give
+) -> _Here | _Away:
+    affordable = budget.affordable(jobs)
+    if places.engines is not None and jobs:
+        return _Away(night, affordable, places.engines, give)
+    return _Here(night, affordable, min(night.suite.docker_jobs, len(jobs)), give)
+
+
+def estimate(suite: Suite, jobs: list[Job]) -> dict[str, Any]:
+    """How long a plan will take, roughly: simulated seconds cost a hundredth of real ones, runs in
+    containers their chaos and fifteen seconds."""
+    sim_s = sum(
+        float(j.fixed.get("time_us", 10_000_000)) / 1e6 / 100 for j in jobs if j.on == "sim"
+    )
+    real_s = sum(float(j.fixed.get("time_us", 0)) / 1e6 + 15 for j in jobs if j.on != "sim")
+    seconds = max(sim_s / suite.jobs, real_s / suite.docker_jobs)
+    budget_s = suite.budget_us / 1e6 if suite.budget_us else None
+    return {"jobs": len(jobs), "seconds": seconds, "budget_s": budget_s}
