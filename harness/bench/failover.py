@@ -1,130 +1,47 @@
-"""Leader failover: the plan over targets and failures, its runs, and its result.
+"""Leader failover: the runs of a plan, and what was measured.
 
-Targets and failures alternate in blocks (A, B, A, B, ...), so that whatever the machine does in the
-meantime falls on all. Each block is a run of its own: a fresh cluster, a warm-up that is not
-counted, some failures, and a recorded history that is judged like any other. A target whose history
-is not valid has no honest figures: its verdict stands on top of the result.
+Each block is a run of its own: a fresh cluster, a warm-up that is not counted, some failures or a
+time in which nothing fails, and a recorded history that is judged like any other. A target whose
+history is not valid has no figures worth reading: its verdict stands on top of the result.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from faults.schedule import Schedule
-from harness.bench.faults import failure_named
+from harness.bench.burners import busy
+from harness.bench.plan import HEALTHY, Block, FailoverPlan
 from harness.bench.probe import Probe, ProbeConfig, Sample
 from harness.bench.stats import Summary, summarise
 from harness.bench.windows import (
     CLASSES,
     NodeEvent,
     Phases,
+    elections_in,
     node_events,
     phases_of,
     rate_back_us,
     windows_of,
 )
-from harness.errors import UsageError
-from harness.run.config import RunConfig
+from harness.report.node_logs import node_logs
 from harness.run.engine import carry_out, open_runtime
 from harness.run.observer import Observer
 from harness.run.record import FolderRecord
-from harness.targets import settings_of
 from histories.folder import RunFolder
-
-BLOCK_FAILURES: Final = 10
-HOLD_TIMEOUTS: Final = 20
-"""A failure is held for at most so many election time-outs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailoverPlan:
-    """What is measured. `rate` is operations a second; `election_us` the election time-out that
-    every target is set to. Raises UsageError."""
-
-    targets: tuple[str, ...]
-    failures: tuple[str, ...] = ("kill",)
-    count: int = 100
-    nodes: int = 5
-    rate: float = 500.0
-    election_us: int = 1_000_000
-    settings: dict[str, Any] = field(default_factory=dict)
-    on: str = "docker"
-    seed: int = 0
-    block: int = BLOCK_FAILURES
-
-    def __post_init__(self) -> None:
-        if self.count < 1 or self.block < 1:
-            raise UsageError("the number of failures must be at least 1")
-        if not 1 <= self.rate <= 20_000:
-            raise UsageError(f"the rate must be 1 to 20,000 operations a second, not {self.rate}")
-        if not 20_000 <= self.election_us <= 60_000_000:
-            raise UsageError("the election time-out must be 20 ms to 60 s")
-        for name in self.failures:
-            failure_named(name)
-        for target in self.targets:
-            self.config(target, self.failures[0], 0)
-
-    def config(self, target: str, failure: str, block: int) -> RunConfig:
-        """The run of one block."""
-        kind = failure_named(failure).kind
-        settings = dict(self.settings)
-        base = RunConfig.of(target=target, on=self.on)
-        timing = base.system.capabilities.timing
-        if timing is not None:
-            settings = timing(self.election_us) | settings
-        return RunConfig.of(
-            target=target,
-            nodes=self.nodes,
-            on=self.on,
-            seed=self.seed * 1_000_003 + block,
-            faults=(kind,),
-            finale=False,
-            rate=self.rate,
-            settings=settings_of(target, settings),
-        )
-
-    def probe(self, config: RunConfig, failure: str, count: int) -> ProbeConfig:
-        able = config.system.capabilities
-        return ProbeConfig(
-            nodes=config.cluster.voter_ids(),
-            failure=failure_named(failure),
-            failures=count,
-            interval_us=max(1, round(1e6 / self.rate)),
-            attempt_timeout_us=_attempt_timeout_us(self.election_us, sessions=able.sessions),
-            operation_timeout_us=max(200_000, self.election_us),
-            in_time_us=max(20_000, min(100_000, self.election_us // 3)),
-            hold_max_us=HOLD_TIMEOUTS * self.election_us,
-            spread_us=max(1, self.election_us // 10),
-            seed=config.seed,
-            sessions=able.sessions,
-        )
-
-    def blocks(self) -> Iterable[tuple[str, str, int, int]]:
-        """(failure, target, number of the block, failures in it), in the order of running."""
-        number = 0
-        left = self.count
-        while left > 0:
-            count = min(self.block, left)
-            left -= count
-            for failure in self.failures:
-                for target in self.targets:
-                    yield failure, target, number, count
-                    number += 1
-
-
-def _attempt_timeout_us(election_us: int, *, sessions: bool) -> int:
-    """Without sessions only reads are repeated, and what was asked before goes on in the node: a
-    client that asks again too soon overloads the cluster just when it elects."""
-    return max(10_000, min(60_000, election_us // 5) if sessions else election_us // 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """One failure: its windows by class and its phases, in microseconds."""
+    """One failure: its windows by class and its phases, in microseconds. `recovered`: service was
+    back while the fault lasted. `blocked_us`: where it was not, how long it took, healing
+    included; None where it did not come back before the run ended."""
 
     number: int
     leader: int
@@ -134,6 +51,7 @@ class Observation:
     windows: dict[str, int | None]
     phases: Phases
     indefinite: int
+    blocked_us: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -145,24 +63,43 @@ class Observation:
             "windows_us": self.windows,
             "phases_us": self.phases._asdict(),
             "indefinite": self.indefinite,
+            "blocked_us": self.blocked_us,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healthy:
+    """Time in which nothing failed: how often some node stood for election, and how often one came
+    to lead. `late`: operations that were not answered in time."""
+
+    us: int
+    candidacies: int
+    elections: int
+    operations: int
+    late: int
+    busy: int
 
 
 @dataclass(kw_only=True)
 class Cell:
-    """All failures of one kind of one target."""
+    """All failures of one kind of one target, at one value of the swept setting (`point`)."""
 
     target: str
     failure: str
     election_us: int
+    point: str = ""
     observations: list[Observation] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
-    calm_us: int = 0
-    calm_elections: int = 0
+    healthy: list[Healthy] = field(default_factory=list)
     latencies_us: list[int] = field(default_factory=list)
     """Latencies from the intended time, of all answered operations."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return " ".join(part for part in (self.target, self.failure, self.point) if part)
 
     @property
     def outcome(self) -> str:
@@ -186,6 +123,11 @@ class Cell:
     def summary(self, name: str | None = None) -> Summary:
         return summarise(self.worst_ms() if name is None else self.windows_ms(name))
 
+    def blocked_ms(self) -> list[float | None]:
+        """For each proven failure during which service did not return: until it was back."""
+        found = [o.blocked_us for o in self.proven if not o.recovered]
+        return [None if us is None else us / 1000 for us in found]
+
     def phase_summary(self, name: str) -> Summary | None:
         found = [getattr(o.phases, name) for o in self.proven]
         known = [v / 1000 for v in found if v is not None]
@@ -195,6 +137,7 @@ class Cell:
         return {
             "target": self.target,
             "failure": self.failure,
+            "point": self.point,
             "election_timeout_ms": self.election_us / 1000,
             "verdict": self.outcome,
             "reasons": self.reasons[:5],
@@ -202,6 +145,7 @@ class Cell:
             "proven": len(self.proven),
             "recovered": sum(o.recovered for o in self.proven),
             "window_ms": self.summary().to_json(),
+            "blocked_ms": summarise(self.blocked_ms()).to_json() if self.blocked_ms() else None,
             "windows_ms": {name: self.summary(name).to_json() for name in CLASSES},
             "phases_ms": {
                 name: found.to_json()
@@ -209,8 +153,7 @@ class Cell:
                 if (found := self.phase_summary(name)) is not None
             },
             "indefinite": sum(o.indefinite for o in self.observations),
-            "healthy_s": self.calm_us / 1e6,
-            "healthy_elections": self.calm_elections,
+            "healthy": [asdict(healthy) for healthy in self.healthy],
             "folders": self.folders,
             "observations": [o.to_json() for o in self.observations],
         }
@@ -221,14 +164,18 @@ class FailoverResult:
     """Every cell, complete or interrupted."""
 
     plan: FailoverPlan
-    cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict)
     interrupted: bool = False
 
-    def cell(self, target: str, failure: str) -> Cell:
-        key = (target, failure)
+    def cell(self, block: Block) -> Cell:
+        key = (block.target, block.failure, block.point)
         if key not in self.cells:
-            election_us = self.plan.election_us
-            self.cells[key] = Cell(target=target, failure=failure, election_us=election_us)
+            self.cells[key] = Cell(
+                target=block.target,
+                failure=block.failure,
+                point=block.point,
+                election_us=self.plan.at(block.point).election_us,
+            )
         return self.cells[key]
 
     @property
@@ -241,7 +188,7 @@ class FailoverResult:
     def to_json(self) -> dict[str, Any]:
         plan = self.plan
         return {
-            "format": 1,
+            "format": 2,
             "verdict": self.outcome,
             "interrupted": self.interrupted,
             "nodes": plan.nodes,
@@ -250,6 +197,8 @@ class FailoverResult:
             "seed": plan.seed,
             "election_timeout_ms": plan.election_us / 1000,
             "settings": plan.settings,
+            "sweep": None if plan.sweep is None else plan.sweep.name,
+            "busy": plan.busy,
             "cells": [cell.to_json() for cell in self.cells.values()],
         }
 
@@ -264,9 +213,9 @@ def measure(
     """Run the plan; run folders go under `store`. `watch` is told after every block."""
     result = FailoverResult(plan=plan)
     try:
-        for failure, target, number, count in plan.blocks():
-            cell = result.cell(target, failure)
-            interrupted = _run_block(plan, cell, number, count, store, observer)
+        for block in plan.blocks():
+            cell = result.cell(block)
+            interrupted = _run_block(plan.at(block.point), cell, block, store, observer)
             watch(cell)
             if interrupted:
                 result.interrupted = True
@@ -277,11 +226,11 @@ def measure(
 
 
 def _run_block(
-    plan: FailoverPlan, cell: Cell, number: int, count: int, store: Path, observer: Observer
+    plan: FailoverPlan, cell: Cell, block: Block, store: Path, observer: Observer
 ) -> bool:
     """One block; whether it was interrupted."""
-    config = plan.config(cell.target, cell.failure, number)
-    probing = plan.probe(config, cell.failure, count)
+    config = plan.config(block.target, block.failure, block.number)
+    probing = plan.probe(config, block)
     record = FolderRecord(store)
     runtime = open_runtime(config, record.run_id, observer.say)
     schedule = Schedule(
@@ -290,7 +239,8 @@ def _run_block(
 
     def drive() -> Probe:
         probe = Probe(probing, record.event)
-        runtime.drive(probe)
+        with busy(plan.busy) if block.failure == HEALTHY else nullcontext():
+            runtime.drive(probe)
         return probe
 
     probe = carry_out(config, schedule, runtime, record, observer, drive)
@@ -298,23 +248,53 @@ def _run_block(
     cell.verdicts.append(verdict.outcome)
     cell.reasons += verdict.reasons
     cell.folders.append(str(record.folder.path))
-    cell.calm_us += probe.books.calm_us
-    cell.calm_elections += probe.books.calm_elections
     cell.latencies_us += [s.end_us - s.intended_us for s in probe.samples if s.ok]
-    _observe(cell, probe, probing, events_of(record.folder, config.cluster.node_ids()))
+    events = events_of(record.folder, config.cluster.node_ids())
+    if probe.books.healthy is not None:
+        cell.healthy.append(_healthy(probe, probe.books.healthy, probing, events, plan.busy))
+    _observe(cell, probe, probing, events)
     return probe.is_interrupted
+
+
+def _healthy(
+    probe: Probe,
+    period: tuple[int, int],
+    config: ProbeConfig,
+    events: Sequence[NodeEvent],
+    busy: int,
+) -> Healthy:
+    start_us, end_us = period
+    samples = _between(probe.samples, start_us, end_us - config.in_time_us)
+    late = [s for s in samples if not s.ok or s.end_us - s.intended_us > config.in_time_us]
+    candidacies, elections = elections_in(events, start_us, end_us)
+    return Healthy(
+        us=end_us - start_us,
+        candidacies=candidacies,
+        elections=elections,
+        operations=len(samples),
+        late=len(late),
+        busy=busy,
+    )
 
 
 def _observe(cell: Cell, probe: Probe, config: ProbeConfig, events: Sequence[NodeEvent]) -> None:
     """Windows and phases of a block's failures. Those that an interruption cut off are left out."""
     samples = sorted(probe.samples, key=lambda s: s.intended_us)
-    for failure in probe.failures:
+    last_us = max((s.end_us for s in samples), default=0)
+    bounds = [*(failure.asked_us for failure in probe.failures), last_us]
+    for failure, (_, next_us) in zip(probe.failures, pairwise(bounds), strict=True):
         if failure.ended_us is None:
             continue
         start_us = failure.struck_us or failure.asked_us
-        near = _between(samples, start_us - config.operation_timeout_us, failure.ended_us)
+        first_us = start_us - config.operation_timeout_us
+        near = _between(samples, first_us, failure.ended_us)
         windows = windows_of(failure, near, config.in_time_us, failure.ended_us)
-        rate_us = rate_back_us(failure, near, config.interval_us)
+        blocked_us = None
+        if not failure.recovered:
+            later = _between(samples, first_us, next_us)
+            all_windows = windows_of(failure, later, config.in_time_us, next_us).values()
+            known = [us for us in all_windows if us is not None]
+            blocked_us = max(known) if len(known) == len(all_windows) else None
         cell.observations.append(
             Observation(
                 number=failure.number,
@@ -323,8 +303,14 @@ def _observe(cell: Cell, probe: Probe, config: ProbeConfig, events: Sequence[Nod
                 recovered=failure.recovered,
                 problem=failure.problem,
                 windows=windows,
-                phases=phases_of(failure, events, windows["write/leader"], rate_us),
+                phases=phases_of(
+                    failure,
+                    events,
+                    windows["write/leader"],
+                    rate_back_us(failure, near, config.interval_us),
+                ),
                 indefinite=sum(s.indefinite for s in near),
+                blocked_us=blocked_us,
             )
         )
 
@@ -334,20 +320,18 @@ def _between(samples: Sequence[Sample], start_us: int, end_us: int) -> list[Samp
 
 
 def events_of(folder: RunFolder, nodes: Sequence[int]) -> list[NodeEvent]:
-    """Elections and decisions from the nodes' logs of a run, on the history's clock; none where the
-    target writes no such logs."""
-    versions = folder.read_json("run.json").get("versions", {})
-    zero_ns = int(versions.get("clock_zero_ns", 0))
-    logs = {node: list(_lines(folder.node_log(node))) for node in nodes}
+    """Elections and decisions from the nodes' logs of a run, on the history's clock."""
+    logs = node_logs(folder, [])
+    lines = [(at_us, node, event) for at_us, node, event, _ in logs.lines]
     decided = {
         node: [
-            line["time"]
+            (line["time"] - logs.zero_ns) // 1000
             for line in _lines(folder.node_decided(node))
             if isinstance(line.get("time"), int)
         ]
         for node in nodes
     }
-    return node_events(logs, decided, zero_ns)
+    return node_events(lines, decided)
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:

@@ -104,6 +104,10 @@ FAILURES: Final[dict[str, LeaderFailure]] = {
 }
 
 
+GROUPS: Final = {"partial": ("quorum-loss", "constrained", "chained", "hub")}
+"""Several failures by one name."""
+
+
 def failure_named(name: str) -> LeaderFailure:
     """Raises UnknownChoice."""
     if name not in FAILURES:

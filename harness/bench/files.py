@@ -2,7 +2,8 @@
 
 failover.json         everything, each failure with its windows and phases
 windows.csv           one row for each failure
-TARGET-FAILURE.hlog   latencies from the intended time, as an HdrHistogram log
+*.hlog                latencies from the intended time, as an HdrHistogram log; one for each target
+                      and failure
 failover.html         table, cumulative plot, phases
 """
 
@@ -28,7 +29,7 @@ def write_files(result: FailoverResult, out: Path) -> None:
     (out / "failover.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     _write_csv(result, out / "windows.csv")
     for cell in result.cells.values():
-        _write_latencies(cell, out / f"{_file_name(cell.target)}-{cell.failure}.hlog")
+        _write_latencies(cell, out / f"{_file_name(cell)}.hlog")
     (out / "failover.html").write_text(page(document), encoding="utf-8")
 
 
@@ -55,13 +56,24 @@ def finite(value: Any) -> Any:
 def _write_csv(result: FailoverResult, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        head = ["target", "failure", "number", "leader", "verified", "recovered"]
-        writer.writerow([*head, *(f"{c} us" for c in CLASSES), *Phases._fields, "indefinite"])
+        head = ["target", "failure", "point", "number", "leader", "verified", "recovered"]
+        writer.writerow(
+            [*head, *(f"{c} us" for c in CLASSES), *Phases._fields, "indefinite", "blocked us"]
+        )
         for cell in result.cells.values():
             for o in cell.observations:
-                row = [cell.target, cell.failure, o.number, o.leader, o.struck_us is not None]
+                row = [
+                    cell.target,
+                    cell.failure,
+                    cell.point,
+                    o.number,
+                    o.leader,
+                    o.struck_us is not None,
+                ]
                 windows = [o.windows.get(c) for c in CLASSES]
-                writer.writerow([*row, o.recovered, *windows, *o.phases, o.indefinite])
+                writer.writerow(
+                    [*row, o.recovered, *windows, *o.phases, o.indefinite, o.blocked_us]
+                )
 
 
 def _write_latencies(cell: Cell, path: Path) -> None:
@@ -83,5 +95,7 @@ def _write_latencies(cell: Cell, path: Path) -> None:
         writer.output_interval_histogram(histogram, max_value_unit_ratio=1000)
 
 
-def _file_name(target: str) -> str:
-    return Path(target).stem if "/" in target or target.endswith(".py") else target
+def _file_name(cell: Cell) -> str:
+    target = cell.target
+    name = Path(target).stem if "/" in target or target.endswith(".py") else target
+    return "-".join(part for part in (name, cell.failure, cell.point) if part)

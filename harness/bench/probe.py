@@ -6,12 +6,16 @@ and between clients that talk to the leader and clients that ask another node fi
 
 The loop, for each failure:
 
-    calm      until everything has been answered in time for CALM_US, and a random moment more, so
-              that failures fall anywhere between two heartbeats
+    calm      until the healthy time is over, if any is asked for, and everything has been answered
+              in time for CALM_US, and a random time more, so that failures fall anywhere between
+              two heartbeats
     failing   the fault is injected; its verified moment is the zero of the window
     holding   until everything has been answered in time for SUSTAINED_US (the service is back), or
               `hold_max_us` are over (it is not); where another node was struck, as long
     healing   the fault is taken back
+
+Where no node leads, a node is drawn for each failure, and the clients of "the leader" are those
+that ask this node first.
 
 The probe is what a runtime drives (`harness.runtimes.interface.Driven`), in containers and in the
 simulator alike. Times are microseconds of the runtime's clock.
@@ -57,7 +61,10 @@ class ProbeConfig:
     calm_max_us: int = 30_000_000
     spread_us: int = 100_000
     """The random moment is drawn from so long a time: a heartbeat."""
+    healthy_us: int = 0
+    """So long nothing fails at first: elections in it are counted."""
     keys: int = 64
+    has_leader: bool = True
     seed: int = 0
     sessions: bool = True
 
@@ -107,12 +114,12 @@ class _Books:
 
     samples: list[Sample] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    calm_us: int = 0
-    calm_elections: int = 0
+    healthy: tuple[int, int] | None = None
+    """When the healthy time began and ended."""
 
 
 class Probe:
-    """Give it to a runtime to drive; then read `samples`, `failures` and `calm_us`."""
+    """Give it to a runtime to drive; then read `samples`, `failures` and `books`."""
 
     def __init__(self, config: ProbeConfig, record: Callable[[Event], None]) -> None:
         self.done = False
@@ -136,7 +143,6 @@ class Probe:
         self._bad_us = 0
         """When an operation was last seen not to be answered in time."""
         self._fault: Fault | None = None
-        self._led: tuple[int, ...] = ()
         self._before: Fault | None = None
 
     @property
@@ -184,9 +190,6 @@ class Probe:
 
     def led(self, node: int, term: Sequence[int], now_us: int) -> None:
         self._recorder.leader(node, term, now_us)
-        if self._state in ("calm", "drawn") and self._led and tuple(term) != self._led:
-            self.books.calm_elections += 1
-        self._led = tuple(term)
 
     def interrupt(self, now_us: int) -> None:
         """Heal what is active, then end."""
@@ -277,7 +280,7 @@ class Probe:
         self._calls.pop(flight.call, None)
         self._recorder.ended(client.process, client.seq, client.operation, outcome, now_us)
         ok = outcome.type == "ok"
-        if ok and outcome.node is not None:
+        if ok and outcome.node is not None and self._is_followed(flight):
             self._leader = outcome.node
         sample = Sample(
             flight.intended_us,
@@ -292,6 +295,12 @@ class Probe:
             self._bad_us = now_us
         if outcome.type != "info":
             self._free.append(client)
+
+    def _is_followed(self, flight: _Flight) -> bool:
+        """Whether the clients of the leader ask the node that answered this from now on."""
+        return self._config.has_leader or (
+            flight.group == "leader" and self._state in ("failing", "holding")
+        )
 
     # ------------------------------------------------------------------ the loop of failures
 
@@ -318,20 +327,39 @@ class Probe:
         return next((f.intended_us for f in self._flights if not f.done), now_us)
 
     def _look_calm(self, good_us: int, now_us: int) -> None:
-        if len(self.books.failures) >= self._config.failures or self.is_interrupted:
-            if good_us >= CALM_US or now_us - self._since_us > self._config.calm_max_us:
+        config = self._config
+        if self._is_healthy_time(good_us, now_us):
+            return
+        if len(self.books.failures) >= config.failures or self.is_interrupted:
+            if good_us >= CALM_US or now_us - self._since_us > self._calm_max_us():
                 self._finish(now_us)
-        elif good_us >= CALM_US and self._world.leader() is not None:
+        elif good_us >= CALM_US and (not config.has_leader or self._world.leader() is not None):
             self._enter("drawn", now_us)
-            wait_us = self._random.randrange(self._config.spread_us)
+            wait_us = self._random.randrange(config.spread_us)
             self._timers.at(now_us + wait_us, self._prepare, None)
-        elif now_us - self._since_us > self._config.calm_max_us:
+        elif now_us - self._since_us > self._calm_max_us():
             self._finish(now_us)
 
+    def _is_healthy_time(self, good_us: int, now_us: int) -> bool:
+        """Whether nothing may fail yet. The healthy time begins when the cluster serves first."""
+        config, began = self._config, self.books.healthy
+        if not config.healthy_us or self.books.failures or self.is_interrupted:
+            return False
+        if began is None:
+            if good_us >= CALM_US and (not config.has_leader or self._world.leader() is not None):
+                self.books.healthy = (now_us, now_us)
+            return now_us - self._since_us < config.calm_max_us
+        self.books.healthy = (began[0], min(now_us, began[0] + config.healthy_us))
+        return now_us - began[0] < config.healthy_us
+
+    def _calm_max_us(self) -> int:
+        return self._config.calm_max_us + (0 if self.books.failures else self._config.healthy_us)
+
     def _prepare(self, _: None, now_us: int) -> None:
-        leader = self._world.leader() or self._leader
+        leader = self._leader
+        if self._config.has_leader:
+            leader = self._world.leader() or leader
         number = len(self.books.failures) + 1
-        self.books.calm_us += now_us - self._since_us
         failure, nodes = self._config.failure, self._config.nodes
         self._fault = failure.fault(f"f{number:04d}", leader, nodes)
         self._before = failure.preparation(f"f{number:04d}", leader, nodes)
@@ -388,6 +416,8 @@ class Probe:
 
     def _enter(self, state: str, now_us: int) -> None:
         self._state = state
+        if state == "calm" and not self._config.has_leader:
+            self._leader = self._random.choice(self._config.nodes)
         self._since_us = now_us
 
     def _finish(self, now_us: int) -> None:

@@ -30,23 +30,27 @@ def regressions(
     baseline, a document of `FailoverResult.to_json`. Raises UsageError for another document."""
     try:
         earlier = {
-            (cell["target"], cell["failure"]): cell["window_ms"]["quantiles"].get("p50")
+            (cell["target"], cell["failure"], cell.get("point", "")): cell["window_ms"][
+                "quantiles"
+            ].get("p50")
             for cell in baseline["cells"]
         }
     except (TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"the baseline is no result of failover: {error!r}") from None
     found = []
-    for (target, failure), cell in result.cells.items():
-        before = earlier.get((target, failure))
+    for key, cell in result.cells.items():
+        before = earlier.get(key)
         now = cell.summary().quantiles.get(50)
         if not before or now is None:
             continue
         limit_ms = float(before["high"]) * (1 + allowed)
         if now.low > limit_ms or (math.isinf(now.value) and math.isfinite(before["value"])):
             sentence = (
-                f"{target} {failure}: the median window is {now.value:.0f} ms ({now.low:.0f} to "
+                f"{cell.name}: the median window is {now.value:.0f} ms ({now.low:.0f} to "
                 f"{now.high:.0f}), in the baseline {before['value']:.0f} ms ({before['low']:.0f} "
                 f"to {before['high']:.0f}): more than {allowed:.0%} longer"
             )
-            found.append(Regression(target, failure, before["value"], now.value, sentence))
+            found.append(
+                Regression(cell.target, cell.failure, before["value"], now.value, sentence)
+            )
     return found

@@ -8,9 +8,8 @@ that was not answered in time. One lucky answer is no end.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from harness.bench.probe import GROUPS, Failure, Sample
 
@@ -23,8 +22,9 @@ class Phases(NamedTuple):
     """Microseconds of each phase of a failover, None where the nodes' events do not show it.
 
     detection: until some node first stood for election. election: until the new leader led.
-    commit: until it had decided something. clients: until writes of the leader's clients were
-    served again. rate: until 90 % of the rate before was answered again.
+    commit: until it had decided something (of our nodes; others do not show it). clients: until
+    writes of the leader's clients were served again. rate: until 90 % of the rate before was
+    answered again.
     """
 
     detection_us: int | None = None
@@ -59,7 +59,13 @@ def windows_of(
 
 
 def _window(samples: Iterable[Sample], start_us: int, in_time_us: int, end_us: int) -> int | None:
-    during = [s for s in samples if s.end_us >= start_us and s.intended_us <= end_us]
+    """What was sent too late to be answered in time by `end_us`, and was not answered by then, says
+    nothing: the fault was being healed when its answer was due."""
+    during = [
+        s
+        for s in samples
+        if s.end_us >= start_us and (s.end_us < end_us or s.intended_us <= end_us - in_time_us)
+    ]
     bad = [s.intended_us for s in during if not s.ok or s.end_us - s.intended_us > in_time_us]
     if not bad:
         return 0
@@ -82,19 +88,31 @@ def phases_of(
         return Phases()
     end_us = failure.ended_us or 1 << 62
     later = [e for e in events if start_us <= e.at_us <= end_us and e.node != failure.leader]
-    stood = next((e for e in later if e.what == "election"), None)
-    led = next((e for e in later if e.what == "leading"), None)
-    decided = None
-    if led is not None:
-        decided = next((e for e in later if e.what == "decided" and e.at_us >= led.at_us), None)
-    marks = [start_us, *(e.at_us if e is not None else None for e in (stood, led, decided))]
-    marks.append(None if window_us is None else start_us + window_us)
-    steps = [
-        None if before is None or after is None else max(0, after - before)
-        for before, after in itertools.pairwise(marks)
-    ]
-    detection, election, commit, clients = steps
-    return Phases(detection, election, commit, clients, rate_us)
+    stood = _first(later, "election", start_us)
+    led = _first(later, "leading", start_us)
+    decided = None if led is None else _first(later, "decided", led)
+    served = None if window_us is None else start_us + window_us
+    return Phases(
+        detection_us=_between(start_us, stood),
+        election_us=_between(stood, led),
+        commit_us=_between(led, decided),
+        clients_us=_between(decided if any(e.what == "decided" for e in events) else led, served),
+        rate_us=rate_us,
+    )
+
+
+def _first(events: Iterable[NodeEvent], what: str, since_us: int) -> int | None:
+    return next((e.at_us for e in events if e.what == what and e.at_us >= since_us), None)
+
+
+def _between(before_us: int | None, after_us: int | None) -> int | None:
+    return None if before_us is None or after_us is None else max(0, after_us - before_us)
+
+
+def elections_in(events: Iterable[NodeEvent], start_us: int, end_us: int) -> tuple[int, int]:
+    """How often some node stood for election, and how often one came to lead."""
+    found = [e.what for e in events if start_us <= e.at_us <= end_us]
+    return found.count("election"), found.count("leading")
 
 
 def rate_back_us(failure: Failure, samples: Sequence[Sample], interval_us: int) -> int | None:
@@ -120,21 +138,10 @@ def rate_back_us(failure: Failure, samples: Sequence[Sample], interval_us: int) 
 
 
 def node_events(
-    logs: Mapping[int, Sequence[dict[str, Any]]],
-    decided: Mapping[int, Sequence[int]],
-    zero_ns: int,
+    lines: Iterable[tuple[int, int, str]], decided: Mapping[int, Sequence[int]]
 ) -> list[NodeEvent]:
-    """What nodes' logs say of elections, in the order of time. `logs`: per node its lines;
-    `decided`: per node the times (ns) at which it learned decisions."""
-    found = [
-        NodeEvent((int(line["time"]) - zero_ns) // 1000, node, str(line["event"]))
-        for node, lines in logs.items()
-        for line in lines
-        if line.get("event") in ("election", "leading") and isinstance(line.get("time"), int)
-    ]
-    found += [
-        NodeEvent((at_ns - zero_ns) // 1000, node, "decided")
-        for node, times in decided.items()
-        for at_ns in times
-    ]
+    """What nodes' logs say of elections, in the order of time. `lines`: (microseconds on the run's
+    clock, node, event); `decided`: per node the times (us) at which it learned decisions."""
+    found = [NodeEvent(*line) for line in lines if line[2] in ("election", "leading")]
+    found += [NodeEvent(at_us, node, "decided") for node, at in decided.items() for at_us in at]
     return sorted(found)

@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.bench.failover import Cell, FailoverPlan, FailoverResult, measure
-from harness.bench.faults import FAILURES
+from harness.bench.failover import Cell, FailoverResult, measure
+from harness.bench.faults import FAILURES, GROUPS
 from harness.bench.files import write_files
+from harness.bench.plan import HEALTHY, SWEPT_FIELDS, FailoverPlan, Sweep
 from harness.bench.regress import Regression, regressions
+from harness.bench.stats import summarise
 from harness.cli.display import Silent
 from harness.cli.options import Duration, Names, Setting
 from harness.report.text import STYLES
@@ -25,6 +27,33 @@ REGRESSED = 65
 """sysexits calls it EX_DATAERR: the data are not what they should be."""
 
 
+class SweptSetting(click.ParamType):  # type: ignore[type-arg]
+    """NAME=V1,V2,...: a setting and the values that it takes in turn."""
+
+    name = "name=values"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Sweep:
+        if isinstance(value, Sweep):
+            return value
+        name, equals, text = str(value).partition("=")
+        words = [word.strip() for word in text.split(",")]
+        if not name or not equals or not all(words) or len(set(words)) < len(words):
+            self.fail(f"{value!r} is not NAME=V1,V2 with different values", param, ctx)
+        kinds: dict[str, click.ParamType] = {  # type: ignore[type-arg]
+            "election-timeout": Duration(),
+            "nodes": click.INT,
+            "rate": click.FLOAT,
+        }
+        if name in kinds:
+            return Sweep(
+                name, tuple((word, kinds[name].convert(word, param, ctx)) for word in words)
+            )
+        settings = [Setting().convert(f"{name}={word}", param, ctx) for word in words]
+        return Sweep(name, tuple(zip(words, (found for _, found in settings), strict=True)))
+
+
 @click.command(name="failover")
 @click.argument("targets", nargs=-1, required=True)
 @click.option(
@@ -33,7 +62,7 @@ REGRESSED = 65
     type=Names(),
     default="kill",
     show_default=True,
-    help=f"Failures, comma-separated: {', '.join(FAILURES)}.",
+    help=f"Failures, comma-separated: {', '.join((*FAILURES, *GROUPS))}.",
 )
 @click.option("--failures", type=int, default=100, show_default=True, help="Of each kind.")
 @click.option("--nodes", type=int, default=5, show_default=True, help="Size of each cluster.")
@@ -49,6 +78,25 @@ REGRESSED = 65
     help="The election time-out of every target; the heartbeat is a tenth of it.",
 )
 @click.option(
+    "--sweep",
+    type=SweptSetting(),
+    metavar="NAME=V1,V2",
+    help=f"Measure at each value: of {', '.join(SWEPT_FIELDS)}, or of a setting of the targets.",
+)
+@click.option(
+    "--healthy",
+    "healthy_us",
+    type=Duration(),
+    help="Watch each target for so long with nothing failing, and count elections.",
+)
+@click.option(
+    "--busy",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Keep so many processors of this machine busy meanwhile.",
+)
+@click.option(
     "--set",
     "settings",
     type=Setting(),
@@ -56,7 +104,9 @@ REGRESSED = 65
     metavar="NAME=VALUE",
     help="A setting of the targets; repeatable.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws moments and keys.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Draws when failures come, and keys."
+)
 @click.option("--on", default="docker", show_default=True, help=f"{' or '.join(RUNTIMES)}.")
 @click.option(
     "--out",
@@ -77,6 +127,7 @@ REGRESSED = 65
     metavar="PERCENT",
     help="How much longer than the baseline's a median window may be.",
 )
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the tables as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def failover_command(
     *,
@@ -86,12 +137,16 @@ def failover_command(
     nodes: int,
     rate: float,
     election_us: int,
+    sweep: Sweep | None,
+    healthy_us: int | None,
+    busy: int,
     settings: tuple[tuple[str, Any], ...],
     seed: int,
     on: str,
     out: Path,
     baseline: Path | None,
     regress: str,
+    as_markdown: bool,
     as_json: bool,
 ) -> int:
     """Fail the leader of each of TARGETS again and again, and measure the unavailability.
@@ -104,11 +159,14 @@ def failover_command(
     """
     plan = FailoverPlan(
         targets=targets,
-        failures=faults,
+        failures=tuple(name for given in faults for name in GROUPS.get(given, (given,))),
         count=failures,
         nodes=nodes,
         rate=rate,
         election_us=election_us,
+        healthy_us=healthy_us or 0,
+        busy=busy,
+        sweep=sweep,
         settings=dict(settings),
         seed=seed,
         on=on,
@@ -121,6 +179,8 @@ def failover_command(
     found = regressions(result, json.loads(baseline.read_text()), allowed) if baseline else []
     if as_json:
         click.echo(json.dumps(result.to_json() | {"regressions": [r.sentence for r in found]}))
+    elif as_markdown:
+        click.echo(markdown(result))
     else:
         show(result, found, out, Console(highlight=False))
     code = EXIT_CODES[result.outcome]
@@ -140,74 +200,115 @@ def _percent(text: str) -> float:
 def _progress(cell: Cell, console: Console) -> None:
     p50 = cell.summary().quantiles.get(50)
     shown = "-" if p50 is None else f"{p50.value:.0f} ms"
+    if cell.failure == HEALTHY:
+        shown = f"{sum(h.elections for h in cell.healthy)} elections"
+        console.print(f"{cell.name}: {sum(h.us for h in cell.healthy) / 1e6:.0f} s, {shown}")
+        return
     console.print(
-        f"{cell.target} {cell.failure}: {len(cell.observations)} failures, median window {shown}",
-        style="dim",
+        f"{cell.name}: {len(cell.observations)} failures, median window {shown}", style="dim"
     )
 
 
 def show(result: FailoverResult, found: list[Regression], out: Path, console: Console) -> None:
-    """The table, and where the rest is."""
-    plan = result.plan
-    probe = plan.probe(plan.config(plan.targets[0], plan.failures[0], 0), plan.failures[0], 1)
-    console.print(
-        f"{plan.nodes} nodes, election time-out {plan.election_us / 1000:g} ms, an operation every "
-        f"{probe.interval_us / 1000:g} ms, clients wait {probe.attempt_timeout_us / 1000:g} ms for "
-        f"a node, in time is {probe.in_time_us / 1000:g} ms"
-    )
+    """The tables, and where the rest is."""
+    for point, plan in result.plan.points():
+        console.print(_settings(plan, result.plan.sweep_name, point), style="dim")
     wrong = [cell for cell in result.cells.values() if cell.outcome != "valid"]
     for cell in wrong:
-        words = Text(f"{cell.target} {cell.failure}: {cell.outcome}", style=STYLES[cell.outcome])
+        words = Text(f"{cell.name}: {cell.outcome}", style=STYLES[cell.outcome])
         console.print(words, f"- {cell.reasons[0] if cell.reasons else ''}", markup=False)
-    table = Table(title="unavailability, ms (worst of the four classes)", box=None)
-    for name in ("target", "failure", "n", "back", "min", "p50", "95 %", "p90", "max", "in T"):
-        table.add_column(name, justify="left" if name in ("target", "failure") else "right")
-    for cell in result.cells.values():
-        table.add_row(*_row(cell))
-    console.print(table)
-    _show_phases(result, console)
+    for heads, rows, title in tables(result):
+        table = Table(title=title, box=None)
+        for name in heads:
+            table.add_column(name, justify="left" if name == heads[0] else "right")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     for regression in found:
         console.print(regression.sentence, style="bold red")
     console.print(f"written: {out}/failover.json, windows.csv, *.hlog, failover.html")
 
 
-def _row(cell: Cell) -> list[str]:
+def markdown(result: FailoverResult) -> str:
+    """The same tables, for a page of documentation."""
+    parts = []
+    for heads, rows, title in tables(result):
+        lines = [f"*{title}*", "", _row(heads), _row(["---"] + ["---:"] * (len(heads) - 1))]
+        parts.append("\n".join(lines + [_row(row) for row in rows]))
+    return "\n\n".join(parts)
+
+
+def _row(words: list[str]) -> str:
+    return f"| {' | '.join(words)} |"
+
+
+def _settings(plan: FailoverPlan, name: str, point: str) -> str:
+    block = next(iter(plan.blocks()))
+    probe = plan.probe(plan.config(block.target, block.failure, 0), block)
+    head = f"{name} {point}: " if point else ""
+    return (
+        f"{head}{plan.nodes} nodes, election time-out {plan.election_us / 1000:g} ms, an operation "
+        f"every {probe.interval_us / 1000:g} ms, clients wait {probe.attempt_timeout_us / 1000:g} "
+        f"ms for a node, in time is {probe.in_time_us / 1000:g} ms"
+    )
+
+
+def tables(result: FailoverResult) -> list[tuple[list[str], list[list[str]], str]]:
+    """(heads, rows, title) of each table that has rows."""
+    failed = [cell for cell in result.cells.values() if cell.failure != HEALTHY]
+    calm = [cell for cell in result.cells.values() if cell.failure == HEALTHY]
+    found = [
+        (WINDOW_HEADS, [_windows(cell) for cell in failed], WINDOW_TITLE),
+        (PHASE_HEADS, [_phases(cell) for cell in failed], "phases, median ms"),
+        (HEALTHY_HEADS, [_healthy(cell) for cell in calm], "nothing fails: elections"),
+    ]
+    return [table for table in found if table[1]]
+
+
+WINDOW_HEADS = ["", "n", "back", "p50", "95 %", "p90", "max", "in T", "blocked"]
+WINDOW_TITLE = (
+    "unavailability, ms: worst of the four classes; in T: median in election time-outs; "
+    "blocked: median until service was back, healing included, where it was not before"
+)
+PHASE_NAMES = ("detection_us", "election_us", "commit_us", "clients_us", "rate_us")
+PHASE_HEADS = ["", *(name.removesuffix("_us") for name in PHASE_NAMES), "unknown"]
+HEALTHY_HEADS = ["", "s", "busy", "candidacies", "elections", "operations", "late"]
+
+
+def _windows(cell: Cell) -> list[str]:
     summary = cell.summary()
     p50, p90 = summary.quantiles.get(50), summary.quantiles.get(90)
+    blocked = cell.blocked_ms()
     return [
-        cell.target,
-        cell.failure,
+        cell.name,
         str(summary.count),
         f"{summary.count - summary.missing}",
-        _ms(summary.least),
         _ms(p50.value if p50 else None),
         f"{_ms(p50.low)} to {_ms(p50.high)}" if p50 else "-",
         _ms(p90.value if p90 else None),
         _ms(summary.most),
         f"{p50.value * 1000 / cell.election_us:.2f}" if p50 and p50.value != float("inf") else "-",
+        _ms(summarise(blocked).quantiles[50].value) if blocked else "-",
     ]
 
 
-def _show_phases(result: FailoverResult, console: Console) -> None:
-    table = Table(title="phases, median ms; unknown outcomes; elections while healthy", box=None)
-    names = ("detection_us", "election_us", "commit_us", "clients_us", "rate_us")
-    for name in (
-        "target",
-        "failure",
-        *(n.removesuffix("_us") for n in names),
-        "unknown",
-        "elections",
-    ):
-        table.add_column(name, justify="left" if name in ("target", "failure") else "right")
-    for cell in result.cells.values():
-        medians = []
-        for name in names:
-            summary = cell.phase_summary(name)
-            medians.append(_ms(summary.quantiles[50].value if summary else None))
-        lost = str(sum(o.indefinite for o in cell.observations))
-        calm = f"{cell.calm_elections}/{cell.calm_us / 1e6:.0f}s"
-        table.add_row(cell.target, cell.failure, *medians, lost, calm)
-    console.print(table)
+def _phases(cell: Cell) -> list[str]:
+    summaries = [cell.phase_summary(name) for name in PHASE_NAMES]
+    medians = [_ms(summary.quantiles[50].value if summary else None) for summary in summaries]
+    return [cell.name, *medians, str(sum(o.indefinite for o in cell.observations))]
+
+
+def _healthy(cell: Cell) -> list[str]:
+    seen = cell.healthy
+    return [
+        " ".join(part for part in (cell.target, cell.point) if part),
+        f"{sum(h.us for h in seen) / 1e6:.0f}",
+        str(max((h.busy for h in seen), default=0)),
+        str(sum(h.candidacies for h in seen)),
+        str(sum(h.elections for h in seen)),
+        str(sum(h.operations for h in seen)),
+        str(sum(h.late for h in seen)),
+    ]
 
 
 def _ms(value: float | None) -> str:

@@ -86,8 +86,8 @@ class Capabilities:
     """What can be asked of a target.
 
     sessions: a command that is repeated with the same client and seq takes effect once, so that
-    clients may retry writes. decided_logs: `decided.jsonl` is among the artifacts, so that
-    agreement can be judged; state_digests: so is `states.jsonl`, and replicas' states are compared.
+    clients may retry writes. leader: one node at a time leads the others. decided_logs:
+    `decided.jsonl` is among the artifacts, so that agreement can be judged; state_digests: so is `states.jsonl`, and replicas' states are compared.
     counters: `NodeStatus.raw["counters"]` counts messages and fsyncs.
     observes_mismatch: a compare-and-set that fails says which value it saw. own_clock: a status
     carries the node's own wall clock. messages: names of message classes that faults may be aimed

@@ -63,6 +63,7 @@ class PaxosTarget:
             workloads=("kv", "log"),
             reads=protocol.read_modes,
             sessions=True,
+            leader=protocol.has_leader,
             learners=protocol.takes_learners,
             mutants=tuple(IMPLEMENTATIONS.get(self.name, {})),
             transports=("tcp", "udp"),

@@ -95,6 +95,7 @@ class BasicPaxos(Replica):
     """One node of a Basic Paxos cluster: proposer, acceptor and learner in one."""
 
     name: ClassVar[str] = "basic-paxos"
+    has_leader: ClassVar[bool] = False
     messages: ClassVar[tuple[type, ...]] = m.MESSAGES
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.Promised, Vote)

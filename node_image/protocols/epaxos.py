@@ -92,6 +92,7 @@ class EPaxos(Replica):
     """One node of an EPaxos cluster: owner of its clients' commands, acceptor of all others'."""
 
     name: ClassVar[str] = "epaxos"
+    has_leader: ClassVar[bool] = False
     messages: ClassVar[tuple[type, ...]] = m.MESSAGES
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.InstanceVote,)

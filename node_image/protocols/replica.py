@@ -40,6 +40,9 @@ class Replica:
     needs_everybody: ClassVar[bool] = False
     """Whether one node that stays broken keeps all others from deciding anything."""
 
+    has_leader: ClassVar[bool] = True
+    """Whether one node at a time proposes for all."""
+
     takes_learners: ClassVar[bool] = True
     """Whether it can have nodes that follow and do not vote."""
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness.bench.failover import Cell, FailoverPlan, FailoverResult, measure
+from harness.bench.failover import Cell, FailoverResult, measure
 from harness.bench.faults import FAILURES
+from harness.bench.plan import HEALTHY, FailoverPlan, Sweep
 from harness.bench.probe import Failure, Sample
 from harness.bench.regress import regressions
 from harness.bench.stats import bootstrap, carries, quantile, summarise
-from harness.bench.windows import NodeEvent, phases_of, rate_back_us, windows_of
+from harness.bench.windows import NodeEvent, elections_in, phases_of, rate_back_us, windows_of
 from harness.cli.failover import failover_command
 from harness.errors import UnknownChoice, UsageError
 from harness.run.observer import Observer
@@ -62,6 +63,25 @@ def test_no_disturbance_is_a_window_of_nothing_and_no_return_is_none() -> None:
 def test_an_operation_under_way_at_the_fault_belongs_to_the_window() -> None:
     seen = samples((900, 5_000, True), (5_100, 5_150, True))
     assert windows_of(failed(), seen, 200, 100_000)["read/leader"] == 5_150 - 1_000
+
+
+def test_what_was_still_under_way_when_healing_began_says_nothing() -> None:
+    """It could not have been in time by then, and was late because of the healing."""
+    seen = samples((500, 600, True), (99_900, 101_500, True), (50_000, 50_100, True))
+    assert windows_of(failed(), seen, 200, 100_000)["read/leader"] == 0
+    waiting = samples((500, 600, True), (50_000, 101_500, False))
+    assert windows_of(failed(), waiting, 200, 100_000)["read/leader"] is None
+
+
+def test_phases_of_a_target_that_shows_no_decisions_leave_out_the_commit() -> None:
+    events = [NodeEvent(1_400, 3, "election"), NodeEvent(1_500, 3, "leading")]
+    assert phases_of(failed(), events, 900, 800) == (400, 100, None, 400, 800)
+
+
+def test_elections_of_a_period_are_counted() -> None:
+    events = [NodeEvent(at, 1, "election") for at in (5, 10, 15, 20)]
+    events += [NodeEvent(11, 1, "leading"), NodeEvent(21, 1, "leading")]
+    assert elections_in(events, 10, 20) == (3, 1)
 
 
 def test_phases_follow_one_another_and_ignore_the_old_leader() -> None:
@@ -154,12 +174,64 @@ def test_partial_connectivity_is_held_until_service_is_back_or_the_time_is_up(
     assert observed.struck_us is not None
 
 
+def test_a_healthy_time_is_watched_and_its_elections_counted(tmp_path: Path) -> None:
+    result = simulated(
+        tmp_path, targets=("raft", "multi-paxos"), count=0, healthy_us=70_000_000, rate=100.0
+    )
+    assert [cell.failure for cell in result.cells.values()] == [HEALTHY, HEALTHY]
+    for cell in result.cells.values():
+        first, second = cell.healthy
+        assert (first.us, second.us) == (60_000_000, 10_000_000)
+        assert (first.candidacies, first.elections, first.late) == (0, 0, 0)
+        assert first.operations > 5_500
+
+
+def test_a_swept_setting_has_a_cell_for_each_value(tmp_path: Path) -> None:
+    values = (("300ms", 300_000), ("900ms", 900_000))
+    sweep = Sweep("election-timeout", values)
+    result = simulated(tmp_path, targets=("multi-paxos",), sweep=sweep)
+    short, long = result.cells.values()
+    assert (short.point, long.point) == ("300ms", "900ms")
+    assert short.summary().quantiles[50].value < 700
+    assert long.summary().quantiles[50].value > 800
+    plan = FailoverPlan(
+        targets=("multi-paxos",), on="sim", sweep=Sweep("reads", (("lease", "lease"),))
+    )
+    assert plan.at("lease").settings == {"reads": "lease"}
+
+
+def test_without_a_leader_any_node_is_struck(tmp_path: Path) -> None:
+    result = simulated(tmp_path, targets=("epaxos", "basic-paxos"), count=6, rate=100.0)
+    for cell in result.cells.values():
+        assert len(cell.proven) == 6 and cell.outcome == "valid"
+        assert len({o.leader for o in cell.proven}) > 1
+
+
+def test_a_protocol_that_blocks_is_timed_until_it_serves_again(tmp_path: Path) -> None:
+    result = simulated(tmp_path, targets=("two-phase-commit",), count=2)
+    (cell,) = result.cells.values()
+    held_ms = 20 * 300
+    for observed in cell.proven:
+        assert not observed.recovered
+        assert observed.blocked_us is not None and observed.blocked_us / 1000 > held_ms
+    assert all(ms is not None for ms in cell.blocked_ms())
+
+
 def test_nonsense_is_refused() -> None:
     with pytest.raises(UnknownChoice, match="'flood'"):
         FailoverPlan(targets=("raft",), failures=("flood",))
     with pytest.raises(UnknownChoice, match="'nothing'"):
         FailoverPlan(targets=("nothing",))
-    for options in ({"count": 0}, {"rate": 0.0}, {"election_us": 1}):
+    wrong: list[dict[str, Any]] = [
+        {"count": 0},
+        {"rate": 0.0},
+        {"election_us": 1},
+        {"busy": 100},
+        {"busy": 1, "on": "sim"},
+        {"sweep": Sweep("nodes", (("0", 0),))},
+        {"sweep": Sweep("no_such", (("0", 0),))},
+    ]
+    for options in wrong:
         with pytest.raises(UsageError):
             FailoverPlan(targets=("raft",), **options)
     assert all(failure.summary for failure in FAILURES.values())
@@ -168,7 +240,7 @@ def test_nonsense_is_refused() -> None:
 def cell_with(windows_ms: list[float]) -> FailoverResult:
     plan = FailoverPlan(targets=("raft",), on="sim")
     result = FailoverResult(plan=plan)
-    result.cells["raft", "kill"] = Fixed(windows_ms)
+    result.cells["raft", "kill", ""] = Fixed(windows_ms)
     return result
 
 
@@ -201,6 +273,10 @@ def test_the_command_writes_what_it_says(tmp_path: Path) -> None:
     assert document["cells"][0]["proven"] == 2
     assert len((out / "windows.csv").read_text().splitlines()) == 3
     assert "<script" in (out / "failover.html").read_text()
+    swept = [*words, "--sweep", "nodes=3,5", "--healthy", "2s", "--rate", "100", "--markdown"]
+    table = CliRunner().invoke(failover_command, swept, standalone_mode=False)
+    assert table.return_value == 0, table.output
+    assert table.output.count("| raft kill 3 |") == 2 and "| raft 5 | 2 |" in table.output
     again = CliRunner().invoke(
         failover_command,
         [*words, "--baseline", str(out / "failover.json")],

@@ -3,18 +3,20 @@
   'use strict';
   const A = (globalThis.antipaxos ??= {});
   const result = JSON.parse(A.byId('bundle').textContent);
-  const cells = result.cells;
+  const cells = result.cells.filter((c) => c.failure !== 'healthy');
+  const healthy = result.cells.filter((c) => c.failure === 'healthy');
   const ms = (v) => (v === null || v === undefined ? '–' : A.duration(v * 1000));
-  const name = (cell) => `${cell.target} ${cell.failure}`;
+  const name = (cell) => [cell.target, cell.failure, cell.point].filter(Boolean).join(' ');
 
   A.byId('summary-host').append(
     A.el('p', {}, A.verdictBadge(result.verdict), ` ${result.nodes} nodes, election time-out ${result.election_timeout_ms} ms, ${result.rate} operations a second, ${result.count} failures of each kind`),
-    ...cells.filter((c) => c.verdict !== 'valid').map((c) => A.el('p', { class: 'sentence' }, `${name(c)}: ${c.verdict}. ${c.reasons[0] ?? ''}`)));
+    ...result.cells.filter((c) => c.verdict !== 'valid').map((c) => A.el('p', { class: 'sentence' }, `${name(c)}: ${c.verdict}. ${c.reasons[0] ?? ''}`)));
 
   const quantile = (cell, q) => cell.window_ms.quantiles[q];
   A.table(A.byId('windows-host'), [
     { name: 'target', text: (c) => c.target },
     { name: 'failure', text: (c) => c.failure },
+    ...(result.sweep ? [{ name: result.sweep, text: (c) => c.point }] : []),
     { name: 'failures', text: (c) => String(c.proven), numeric: true },
     { name: 'service back', text: (c) => String(c.recovered), numeric: true },
     { name: 'min', text: (c) => ms(c.window_ms.min), numeric: true },
@@ -23,7 +25,7 @@
     { name: 'max', text: (c) => ms(c.window_ms.max), numeric: true },
     { name: 'p50 in time-outs', text: (c) => { const q = quantile(c, 'p50'); return q && q.value !== null ? (q.value / c.election_timeout_ms).toFixed(2) : '–'; }, numeric: true },
     { name: 'outcome unknown', text: (c) => String(c.indefinite), numeric: true },
-    { name: 'elections while healthy', text: (c) => `${c.healthy_elections} in ${c.healthy_s.toFixed(0)} s`, numeric: true },
+    { name: 'blocked p50, healing included', text: (c) => ms(c.blocked_ms?.quantiles.p50?.value), numeric: true },
   ], { rows: cells });
 
   // One step function per cell over the common axis of all windows.
@@ -49,4 +51,13 @@
     { name: '', text: name },
     ...classes.map((k) => ({ name: k, text: (c) => ms(c.windows_ms[k].quantiles.p50?.value), numeric: true })),
   ], { rows: cells });
+
+  const sum = (c, field) => String(c.healthy.reduce((total, h) => total + h[field], 0));
+  if (healthy.length === 0) A.byId('healthy').remove();
+  else A.table(A.byId('healthy-host'), [
+    { name: '', text: (c) => [c.target, c.point].filter(Boolean).join(' ') },
+    { name: 'seconds', text: (c) => String(Math.round(Number(sum(c, 'us')) / 1e6)), numeric: true },
+    { name: 'busy processors', text: (c) => String(result.busy), numeric: true },
+    ...['candidacies', 'elections', 'operations', 'late'].map((k) => ({ name: k, text: (c) => sum(c, k), numeric: true })),
+  ], { rows: healthy });
 })();
