@@ -87,16 +87,16 @@ class Capabilities:
 
     sessions: a command that is repeated with the same client and seq takes effect once, so that
     clients may retry writes. leader: one node at a time leads the others. decided_logs:
-    `decided.jsonl` is among the artifacts, so that agreement can be judged; state_digests: so is `states.jsonl`, and replicas' states are compared.
-    counters: `NodeStatus.raw["counters"]` counts messages and fsyncs.
-    observes_mismatch: a compare-and-set that fails says which value it saw. own_clock: a status
-    carries the node's own wall clock. messages: names of message classes that faults may be aimed
-    at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
-    timing: the settings that make the election time-out at least so many microseconds (at most
-    twice as long, drawn) and the heartbeat a tenth of it; None where there is no such thing.
-    sizes, draw_settings: numbers of voters, and settings for so many voters, that a search draws
-    beside those of every target. needs_all_voters: whether a cluster with these settings answers
-    only while all of its voters do.
+    `decided.jsonl` is among the artifacts, so that agreement can be judged; state_digests: so is
+    `states.jsonl`, and replicas' states are compared. counters: `NodeStatus.raw["counters"]` counts
+    messages and fsyncs. observes_mismatch: a compare-and-set that fails says which value it saw.
+    own_clock: a status carries the node's own wall clock. messages: names of message classes that
+    faults may be aimed at, as often as they should be drawn. reads: values of the setting `reads`,
+    the default first. timing: the settings that make the election time-out at least so many
+    microseconds (at most twice as long, drawn) and the heartbeat a tenth of it; None where there is
+    no such thing. sizes, draw_settings: numbers of voters, and settings for so many voters, that a
+    search draws beside those of every target. needs_all_voters: whether a cluster with these
+    settings answers only while all of its voters do.
     clock: "vdso" where the nodes read the time through the vDSO, so that an agent can change it;
     "syscall" where they ask the kernel itself.
     """
