@@ -5,6 +5,7 @@
       |     +-- UnknownChoice   a name that does not exist; lists the ones that do
       +-- EngineError (69)      no Docker engine, or it refuses
       +-- StartError (70)       the cluster did not come up; carries the node's last log lines
+      +-- TargetError (70)      a target's own code raised, returned nonsense, or did not return
 
 Verdicts have the exit codes 0, 1 and 2; everything else is 64 or above.
 """
@@ -42,4 +43,10 @@ class EngineError(HarnessError):
 
 
 class StartError(HarnessError):
+    exit_code = 70
+
+
+class TargetError(HarnessError):
+    """Says nothing about the cluster: it is the target's description or client that failed."""
+
     exit_code = 70

@@ -10,6 +10,11 @@ An event of process nemesis with f NODE_FINDING, whose value has
 
 A node that ends by itself is a finding about the node. Interference from outside, or an agent that
 is gone, says nothing about the cluster: the run cannot be judged as if it had not happened.
+
+What went wrong with the nodes' clients stands there too, once, at the end of the run, with role
+"client" and `problems`, a list of {node, kind, count, first} (`harness.targets.guarded_client`).
+Answers that are none are told in a note. A client whose own code failed proves nothing about the
+cluster: neither that it lives, nor that it does not.
 """
 
 from __future__ import annotations
@@ -19,9 +24,14 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from histories.events import NEMESIS, Event
+from histories.text import one_line, quoted
 
 NODE_FINDING: Final = "node"
+CLIENT: Final = "client"
 LINES_SHOWN: Final = 4
+CLIENTS_MAX: Final = 200
+WORDS_MAX: Final = 200
+LOG_SHOWN: Final = 4_000
 
 
 class NodeFinding(NamedTuple):
@@ -36,23 +46,63 @@ def node_findings(events: Sequence[Event]) -> list[NodeFinding]:
     return [
         _finding(event.value, event.time)
         for event in events
-        if event.process == NEMESIS and event.f == NODE_FINDING and isinstance(event.value, dict)
+        if _is_finding(event) and event.value.get("role") != CLIENT
     ]
+
+
+class ClientFinding(NamedTuple):
+    """What was wrong with one node's client, in a sentence. `failed`: the client's own code."""
+
+    sentence: str
+    failed: bool
+
+
+def client_findings(events: Sequence[Event]) -> list[ClientFinding]:
+    """Those of a history."""
+    problems = [
+        problem
+        for event in events
+        if _is_finding(event) and event.value.get("role") == CLIENT
+        for problem in _listed(event.value.get("problems"))
+        if isinstance(problem, dict)
+    ]
+    return [_client_finding(problem) for problem in problems[:CLIENTS_MAX]]
+
+
+def _is_finding(event: Event) -> bool:
+    return event.process == NEMESIS and event.f == NODE_FINDING and isinstance(event.value, dict)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _client_finding(problem: dict[str, Any]) -> ClientFinding:
+    node, count, first = problem.get("node"), problem.get("count"), problem.get("first")
+    words = one_line(str(first), WORDS_MAX)
+    times = f"{quoted(count)} time{'' if count == 1 else 's'}"
+    if problem.get("kind") == "answers":
+        return ClientFinding(
+            f"n{_text(node)} sent {times} what is no answer; first: {words}", failed=False
+        )
+    whose = f"n{_text(node)}'s client" if node else "a client"
+    return ClientFinding(f"{whose} failed itself {times}; first: {words}", failed=True)
 
 
 def _finding(value: dict[str, Any], time_ns: int) -> NodeFinding:
     by_itself = value.get("by") == "itself"
     who = (
-        f"n{value.get('node')}"
+        f"n{_text(value.get('node'))}"
         if value.get("role") == "node"
-        else (f"the agent of n{value.get('node')}")
+        else (f"the agent of n{_text(value.get('node'))}")
     )
     how = _how(value.get("exit_code"))
     by = "without any fault" if by_itself else "by interference from outside"
-    sentence = f"{who} {value.get('what')}{how} {by} at {time_ns / 1e9:.3f} s"
-    lines = str(value.get("log") or "").strip().splitlines()[-LINES_SHOWN:]
+    sentence = f"{who} {_text(value.get('what'))}{how} {by} at {time_ns / 1e9:.3f} s"
+    lines = str(value.get("log") or "")[-LOG_SHOWN:].strip().splitlines()[-LINES_SHOWN:]
     if lines and value.get("what") == "ended":
-        sentence += "; its last lines: " + " | ".join(line.strip() for line in lines)
+        shown = [one_line(line.strip(), WORDS_MAX) for line in lines]
+        sentence += "; its last lines: " + " | ".join(shown)
     return NodeFinding(sentence, by_itself)
 
 
@@ -62,6 +112,10 @@ def _how(code: Any) -> str:
     if code > 128:
         try:
             return f" ({signal.Signals(code - 128).name})"
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
-    return f" (exit code {code})"
+    return f" (exit code {quoted(code)})"
+
+
+def _text(value: Any) -> str:
+    return one_line(str(value), 40)

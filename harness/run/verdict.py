@@ -8,8 +8,8 @@
 
 Any detector's `invalid` makes the run invalid. Otherwise the run is `unknown`, never a pass, when
 the checker ran out of time, a fault was not proven to have taken effect and to have ended,
-something that was to be recorded is not there, nothing was answered, or the run was cut off or
-interrupted: it may be linearizable so far, and the output says both.
+something that was to be recorded is not there, a client's own code failed, nothing was answered, or
+the run was cut off or interrupted: it may be linearizable so far, and the output says both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 from harness.run.expected import DECIDED, STATES, Expected, missing_evidence
 from harness.run.fault_reports import faults_of, unproven
-from harness.run.node_findings import node_findings
+from harness.run.node_findings import client_findings, node_findings
 from histories.agreement import AgreementVerdict, check_folder
 from histories.availability import Availability, measure
 from histories.checker import EXIT_CODES, Verdict, check
@@ -28,9 +28,10 @@ from histories.errors import BadFolder, BadHistory
 from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.formats.native import History, read
-from histories.text import quoted
+from histories.text import one_line, quoted
 from histories.untrusted import Malformed, read_document
 
+WORDS_MAX: Final = 1_000
 CRASHES: Final = "crashes.json"
 """Beside the nodes' logs, where a simulated protocol raised an exception."""
 
@@ -158,11 +159,13 @@ def combine(
     events = history.events
     availability = measure(events)
     faults = faults_of(events)
-    liveness = _liveness(events)
-    nodes = node_findings(events)
+    nodes, clients = node_findings(events), client_findings(events)
+    failed = [finding.sentence for finding in clients if finding.failed]
+    liveness = _liveness(events, failed)
     crashes = [*crashes, *(finding.sentence for finding in nodes if finding.by_itself)]
     invalid = [*crashes, *_invalid_reasons(linearizability, agreement, liveness)]
     doubtful = [finding.sentence for finding in nodes if not finding.by_itself]
+    doubtful += failed
     doubtful += [*missing, *unproven(faults, kept=expected.keeps_faults)]
     doubtful += _doubts(linearizability, liveness, availability)
     return RunVerdict(
@@ -174,7 +177,10 @@ def combine(
         faults=faults,
         crashes=tuple(crashes),
         reasons=invalid + doubtful,
-        notes=_notes(history, agreement, liveness, expected),
+        notes=[
+            *_notes(history, agreement, liveness, expected),
+            *(finding.sentence for finding in clients if not finding.failed),
+        ],
     )
 
 
@@ -216,14 +222,16 @@ def _notes(
     return notes
 
 
-def _liveness(events: Sequence[Event]) -> Liveness:
+def _liveness(events: Sequence[Event], failed: Sequence[str]) -> Liveness:
     ends = [e.extra or {} for e in events[-3:] if e.f == "phase" and e.value == "done"]
     if not ends:
         return Liveness("unknown", "the run was cut off: whether it was live was not judged")
     if ends[-1].get("not_live"):
-        return Liveness("invalid", str(ends[-1]["not_live"]))
+        reason = one_line(str(ends[-1]["not_live"]), WORDS_MAX)
+        return Liveness("unknown" if failed else "invalid", reason)
     if ends[-1].get("why"):
-        return Liveness("unknown", f"the run was stopped {ends[-1]['why']}")
+        why = one_line(str(ends[-1]["why"]), WORDS_MAX)
+        return Liveness("unknown", f"the run was stopped {why}")
     if ends[-1].get("interrupted"):
         return Liveness("unknown", "the run was interrupted: whether it was live was not judged")
     if ends[-1].get("finale") is False:

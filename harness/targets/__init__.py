@@ -14,6 +14,8 @@ from typing import Any
 
 from harness.discovery import discover
 from harness.errors import UnknownChoice, UsageError
+from harness.targets.guard import guarded, in_words
+from harness.targets.hang import Hang, HangGuard
 from harness.targets.interface import Capabilities, ClusterSpec, Target
 
 __all__ = ["Capabilities", "ClusterSpec", "Target", "settings_of", "target_named", "targets"]
@@ -55,10 +57,11 @@ def _target_in(path: Path) -> Target:
         raise UsageError(f"no target in {path}: there is no such file")
     module = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    found: tuple[Target, ...] = tuple(getattr(module, "TARGETS", ()))
-    if not found:
+        with HangGuard(str(path)):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit, Hang) as error:
+        raise UsageError(f"{path} cannot be loaded: {in_words(error, str(path))}") from None
+    found = getattr(module, "TARGETS", ())
+    if not isinstance(found, tuple) or not found:
         raise UsageError(f"no target in {path}: it must have a tuple TARGETS")
-    return found[0]
+    return guarded(found[0], str(path))

@@ -24,6 +24,7 @@ from harness.errors import StartError, UsageError
 from harness.run.config import RunConfig
 from harness.run.interrupts import GRACE_S
 from harness.runtimes.docker.agents import Agent
+from harness.runtimes.docker.clients import Clients
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injectors import OwnClocks
@@ -37,7 +38,7 @@ from harness.runtimes.docker.pods import (
 from harness.runtimes.docker.reaper import Reaper
 from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
 from harness.runtimes.interface import Driven, FaultReport
-from harness.targets.interface import NodeClient, NodeSpec, NodeStatus, Request, Response
+from harness.targets.interface import NodeSpec, NodeStatus, Request, Response
 
 READY_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.2
@@ -79,17 +80,17 @@ class DockerRuntime:
         self._node_image = ""
         self._specs: dict[int, NodeSpec] = {}
         self._loop = asyncio.new_event_loop()
+        self._clients = Clients(config, self._loop, self._fail)
         self._zero_ns = time.monotonic_ns()
         self._pods: dict[int, Pod] = {}
         self._agents: dict[int, Agent] = {}
-        self._clients: dict[int, NodeClient] = {}
         self._api = connect()
         self._images = EngineImages(self._api, say)
         self._engine: PodEngine
         self._nemesis: Nemesis
         self._conductor: Driven
         self._wake_handle: asyncio.TimerHandle | None = None
-        self._finished: asyncio.Event
+        self._finished: asyncio.Event | None = None
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._leader: int | None = None
@@ -178,7 +179,7 @@ class DockerRuntime:
                 conductor.answered(call, response, self._now_us())
                 self._after()
 
-        self._clients[node].send(request, answered)
+        self._clients.by_node[node].send(request, answered)
 
     def wake(self, at_us: int) -> None:
         if self._wake_handle is not None:
@@ -208,7 +209,7 @@ class DockerRuntime:
         """What a node says of itself, outside of a run; None where it does not answer."""
 
         async def ask() -> NodeStatus | None:
-            client = self._clients[node]
+            client = self._clients.by_node[node]
             return await client.status(STATUS_TIMEOUT_S) if await client.connect() else None
 
         return self._run(ask())
@@ -229,7 +230,7 @@ class DockerRuntime:
         await self._threads([partial(self._create_node, p) for p in pods])
         await asyncio.gather(*(self._open_disk(pod) for pod in pods))
         await self._threads([partial(self._engine.start_node, p) for p in pods])
-        self._clients = {p.node: self._client(p) for p in pods}
+        self._clients.open(self._pods)
         await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
         offsets = await asyncio.gather(*(a.clock_offset_ns() for a in self._agents.values()))
         self._clock_uncertainty_ns = max(uncertainty for _, uncertainty in offsets)
@@ -262,15 +263,13 @@ class DockerRuntime:
         self._specs[pod.node] = spec
         self._engine.create_node(pod, self._node_image, spec)
 
-    def _client(self, pod: Pod) -> NodeClient:
-        return self._target.client(pod.node, "127.0.0.1", pod.client_port, self.config.cluster)
-
     async def _await_ready(self, pod: Pod) -> None:
         """Until the node has answered; or says why it never will. Raises StartError."""
-        client = self._clients[pod.node]
+        client = self._clients.by_node[pod.node]
         deadline = time.monotonic() + READY_TIMEOUT_S
         checked = time.monotonic()
         while not await client.connect():
+            self._clients.require(pod.node)
             now = time.monotonic()
             if now - checked > 0.5:
                 checked = now
@@ -291,12 +290,12 @@ class DockerRuntime:
     # ------------------------------------------------------------------ driving
 
     async def _drive(self) -> None:
-        self._finished = asyncio.Event()
+        finished = self._finished = asyncio.Event()
         loop = asyncio.get_running_loop()
         poll = loop.create_task(self._poll())
         try:
             self._conductor.begin(self, self._now_us())
-            await self._finished.wait()
+            await finished.wait()
         finally:
             poll.cancel()
             if self._wake_handle is not None:
@@ -305,6 +304,8 @@ class DockerRuntime:
                 task.cancel()
         if self._failure is not None:
             raise self._failure
+        if (finding := self._clients.finding()) is not None:
+            self._conductor.noticed(finding, self._now_us())
 
     def _interrupted(self) -> None:
         if self._conductor.is_interrupted:
@@ -375,7 +376,7 @@ class DockerRuntime:
     async def _ask_leader(self) -> tuple[tuple[int, ...], int] | None:
         """Who leads, by the nodes' own word: the one with the highest term that says so."""
         answers = await asyncio.gather(
-            *(c.status(POLL_S) for c in self._clients.values() if c.is_open)
+            *(c.status(POLL_S) for c in self._clients.by_node.values() if c.is_open)
         )
         leaders = [(a.term, a.node) for a in answers if a and a.role == "leader"]
         return max(leaders, default=None)
@@ -385,7 +386,7 @@ class DockerRuntime:
         while True:
             if leader := await self._ask_leader():
                 self._note_leader(*leader)
-            for client in self._clients.values():
+            for client in self._clients.by_node.values():
                 if not client.is_open:
                     self._spawn(_ignoring_result(client.connect()))
             await asyncio.sleep(POLL_S)
@@ -398,7 +399,7 @@ class DockerRuntime:
 
     async def _ask_clock(self, node: int) -> OwnClocks | None:
         asked_ns = time.monotonic_ns()
-        status = await self._clients[node].status(0.5)
+        status = await self._clients.by_node[node].status(0.5)
         if status is None or status.wall_ns is None or status.monotonic_ns is None:
             return None
         half_ns = (time.monotonic_ns() - asked_ns) // 2
@@ -419,7 +420,7 @@ class DockerRuntime:
 
     async def _collect_node(self, pod: Pod, folder: Path) -> None:
         name = f"n{pod.node}"
-        status = await self._clients[pod.node].status(2.0)
+        status = await self._clients.by_node[pod.node].status(2.0)
         _write_status(folder / f"{name}.status.json", status)
         wanted: dict[str, Callable[[], bytes | None]] = {
             "log.jsonl": partial(self._engine.logs, pod.node_id),
@@ -434,7 +435,7 @@ class DockerRuntime:
 
     async def _close(self) -> None:
         await asyncio.gather(
-            *(client.close() for client in self._clients.values()),
+            self._clients.close(),
             *(agent.detach() for agent in self._agents.values()),
             return_exceptions=True,
         )
@@ -445,12 +446,13 @@ class DockerRuntime:
         return (time.monotonic_ns() - self._zero_ns) // 1000
 
     def _after(self) -> None:
-        if self._conductor.done:
+        if self._conductor.done and self._finished is not None:
             self._finished.set()
 
     def _fail(self, error: BaseException) -> None:
-        self._failure = error
-        self._finished.set()
+        self._failure = self._failure or error
+        if self._finished is not None:
+            self._finished.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -474,7 +476,7 @@ class DockerRuntime:
         return [result for result in results if not isinstance(result, BaseException)]
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run_until_complete(work)
+        return self._clients.run(work)
 
 
 def _write_status(path: Path, status: NodeStatus | None) -> None:

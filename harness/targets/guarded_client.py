@@ -1,0 +1,294 @@
+"""The one entry for what clients of nodes say, and for what they raise.
+
+Every client of a run is behind a `GuardedClient`. What it hands on has the types and the bounds
+that the rest of the program relies on: a history can hold it, a leader is a node of the run, texts
+are fit for a terminal. Two things can be wrong, and they mean different things:
+
+    an answer    a node sent what is no answer. The operation's outcome is not known, and the run
+                 goes on; a node that does nothing else does not answer
+    a failure    the client's own code raised, or returned what is no `Response`. That says nothing
+                 about the cluster
+
+Both are counted by node (`ClientProblems`), and told in the run's history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
+from typing import Any, Final
+
+from harness.targets.guard import in_words
+from harness.targets.interface import Answered, NodeClient, NodeStatus, Request, Response
+from histories.operations import DEPTH_MAX
+from histories.text import one_line, quoted
+from histories.untrusted import INTEGER_MAX
+
+CONNECT_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 5.0
+STATUS_GRACE_S: Final = 1.0
+ERROR_MAX: Final = 200
+ROLE_MAX: Final = 40
+TERM_PARTS_MAX: Final = 8
+TEXT_MAX: Final = 4 << 20
+ITEMS_MAX: Final = 1_000_000
+DIGITS_BITS_MAX: Final = 8_192
+"""Larger integers cannot be written in decimal by Python without further ado."""
+FAILED: Final = Response("client-failed")
+BAD_ANSWER: Final = Response("bad-answer")
+ANSWERS, FAILURES = "answers", "failures"
+
+
+_acting: ContextVar[int] = ContextVar("acting", default=0)
+"""The node whose client's code runs; tasks that it starts inherit it."""
+_TASK_NAME: Final = "client of n"
+
+
+def name_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Let every task that a client starts on this loop be known as that client's."""
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(work, loop=loop, **more)
+        if node := _acting.get():
+            task.set_name(f"{_TASK_NAME}{node}")
+        return task
+
+    loop.set_task_factory(make)
+
+
+def client_of(task: object) -> int:
+    """The node whose client has started a task; 0 where that is not known."""
+    name = task.get_name() if isinstance(task, asyncio.Task) else ""
+    number = name.removeprefix(_TASK_NAME) if name.startswith(_TASK_NAME) else ""
+    return int(number) if number.isdecimal() else 0
+
+
+class ClientProblems:
+    """What went wrong, by node and kind: how often, and the first one in words."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def add(self, node: int, kind: str, words: str, count: int = 1) -> None:
+        """Node 0: it is not known which client it was."""
+        before, first = self._found.get((node, kind), (0, words))
+        self._found[node, kind] = (before + count, first)
+
+    def first_failure(self, node: int) -> str | None:
+        """The first failure of this node's client, in words."""
+        return self._found.get((node, FAILURES), (0, None))[1]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [
+            {"node": node, "kind": kind, "count": count, "first": first}
+            for (node, kind), (count, first) in sorted(self._found.items())
+        ]
+
+
+class GuardedClient:
+    """A client of one of `nodes`, whatever the client and the node do. `path` is the file of the
+    target, where that is a user's; `broke` is told of what the caller's own `answered` raises."""
+
+    def __init__(
+        self,
+        inner: NodeClient,
+        node: int,
+        nodes: Collection[int],
+        problems: ClientProblems,
+        *,
+        path: str = "",
+        broke: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
+        self._inner = inner
+        self.node = node
+        self._nodes = frozenset(nodes)
+        self._problems = problems
+        self._path = path
+        self.thread = threading.get_ident()
+        self.loop = asyncio.get_running_loop()
+        self.broke = broke
+        self._counted = 0
+
+    @property
+    def is_open(self) -> bool:
+        try:
+            return bool(self._inner.is_open)
+        except Exception as error:
+            self._failed(error)
+            return False
+
+    async def connect(self) -> bool:
+        return bool(await self._bounded(self._inner.connect, CONNECT_TIMEOUT_S, "connect"))
+
+    def send(self, request: Request, answered: Answered) -> None:
+        answer = _Answer(self, answered)
+        token = _acting.set(self.node)
+        try:
+            self._inner.send(request, answer)
+        except Exception as error:
+            self._failed(error)
+            answer.give(FAILED)
+        finally:
+            _acting.reset(token)
+
+    async def status(self, timeout_s: float) -> NodeStatus | None:
+        grace_s = timeout_s + STATUS_GRACE_S
+        found = await self._bounded(lambda: self._inner.status(timeout_s), grace_s, "status")
+        return None if found is None else self._checked_status(found)
+
+    async def close(self) -> None:
+        """Also counts what the client itself took for no answer (`problems`)."""
+        self.count()
+        await self._bounded(self._inner.close, CLOSE_TIMEOUT_S, "close")
+
+    def count(self) -> None:
+        """Add what the client has counted itself since the last time."""
+        with contextlib.suppress(Exception):
+            total = getattr(self._inner, "problems", 0)
+            if type(total) is int and total > self._counted:
+                words = "lines that are no answers"
+                self._problems.add(self.node, ANSWERS, words, total - self._counted)
+                self._counted = total
+
+    # ------------------------------------------------------------------ inside
+
+    async def _bounded(self, call: Callable[[], Any], limit_s: float, what: str) -> Any:
+        """The result of a coroutine of the client's; None where it raises or takes too long."""
+        token = _acting.set(self.node)
+        try:
+            return await asyncio.wait_for(call(), limit_s)
+        except OSError as error:
+            if isinstance(error, TimeoutError) and what != "status":
+                self._problems.add(self.node, FAILURES, f"{what} took longer than {limit_s:g} s")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._problems.add(self.node, FAILURES, f"{what} raised CancelledError")
+        except Exception as error:
+            self._failed(error)
+        finally:
+            _acting.reset(token)
+        return None
+
+    def _failed(self, error: BaseException) -> None:
+        self._problems.add(self.node, FAILURES, in_words(error, self._path))
+
+    def _bad_answer(self, words: str) -> Response:
+        self._problems.add(self.node, ANSWERS, words)
+        return BAD_ANSWER
+
+    def taken(self, given: Any) -> Response:
+        """A response as the rest of the program may use it."""
+        if type(given) is not Response:
+            self._problems.add(self.node, FAILURES, f"it answered with {quoted(given)}")
+            return FAILED
+        response: Response = given
+        error, value, leader, definite, order = response
+        if not (error is None or type(error) is str) or type(definite) is not bool:
+            words = f"it answered with the error {quoted(error)}"
+            self._problems.add(self.node, FAILURES, words)
+            return FAILED
+        if (wrong := what_is_wrong(value)) is not None:
+            return self._bad_answer(wrong)
+        if leader is not None and (type(leader) is not int or leader not in self._nodes):
+            self._bad_answer(f"it says that {quoted(leader)} leads, which is no node")
+            response = response._replace(leader=None)
+        if order is not None and not (type(order) is int and 0 <= order < INTEGER_MAX):
+            response = response._replace(order=None)
+        if error is not None and not (len(error) <= ERROR_MAX and error.isprintable()):
+            response = response._replace(error=one_line(error, ERROR_MAX))
+        return response
+
+    def _checked_status(self, status: Any) -> NodeStatus | None:
+        if not isinstance(status, NodeStatus) or status.node != self.node:
+            words = f"it gave the status {quoted(status)}"
+            self._problems.add(self.node, FAILURES, words)
+            return None
+        term, clocks, raw = status.term, (status.wall_ns, status.monotonic_ns), status.raw
+        is_term = isinstance(term, tuple) and len(term) <= TERM_PARTS_MAX
+        has_clocks = all(_is_count(clock) for clock in clocks)
+        is_raw = isinstance(raw, Mapping) and what_is_wrong(dict(raw)) is None
+        return NodeStatus(
+            node=self.node,
+            role=one_line(status.role, ROLE_MAX) if isinstance(status.role, str) else "unknown",
+            term=term if is_term and all(_is_count(part) for part in term) else (),
+            wall_ns=status.wall_ns if has_clocks else None,
+            monotonic_ns=status.monotonic_ns if has_clocks else None,
+            raw=raw if is_raw else {},
+        )
+
+
+class _Answer:
+    """What a client calls with its response: once, in the loop's thread, checked."""
+
+    __slots__ = ("_answered", "_client", "_is_done")
+
+    def __init__(self, client: GuardedClient, answered: Answered) -> None:
+        self._client = client
+        self._answered = answered
+        self._is_done = False
+
+    def __call__(self, response: Response) -> None:
+        if threading.get_ident() != self._client.thread:
+            # A library that answers from a thread of its own.
+            self._client.loop.call_soon_threadsafe(self, response)
+            return
+        self.give(self._client.taken(response))
+
+    def give(self, response: Response) -> None:
+        if self._is_done:
+            return
+        self._is_done = True
+        try:
+            self._answered(response)
+        except Exception as error:  # ours: the client must neither see nor swallow it
+            self._client.broke(error)
+
+
+def what_is_wrong(value: Any) -> str | None:
+    """Why a history cannot hold this value, in words; None where it can."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return None
+    if kind is int:
+        return None if value.bit_length() <= DIGITS_BITS_MAX else "a number of too many digits"
+    if kind is str:
+        return None if len(value) <= TEXT_MAX else f"a text of {len(value)} characters"
+    if kind is float:
+        return None if math.isfinite(value) else f"the number {value}"
+    return _wrong_inside(value)
+
+
+def _wrong_inside(value: Any) -> str | None:
+    waiting, seen = [(value, 0)], 0
+    while waiting:
+        found, depth = waiting.pop()
+        kind = type(found)
+        if kind in (list, tuple):
+            items = list(found)
+        elif kind is dict:
+            if not all(type(name) is str for name in found):
+                return "an object whose names are no texts"
+            items = list(found.values())
+        elif kind in (int, str, float, bool) or found is None:
+            if (wrong := what_is_wrong(found)) is not None:
+                return wrong
+            continue
+        else:
+            return f"a value of the type {one_line(kind.__name__, 40)}"
+        seen += len(items)
+        if depth >= DEPTH_MAX:
+            return f"a value nested more than {DEPTH_MAX} deep"
+        if seen > ITEMS_MAX:
+            return f"a value of more than {ITEMS_MAX} items"
+        waiting.extend((item, depth + 1) for item in items)
+    return None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < INTEGER_MAX
