@@ -111,6 +111,7 @@ class GuardedClient:
         self.thread = threading.get_ident()
         self.loop = asyncio.get_running_loop()
         self.broke = broke
+        self.is_sending = False
         self._counted = 0
 
     @property
@@ -127,12 +128,14 @@ class GuardedClient:
     def send(self, request: Request, answered: Answered) -> None:
         answer = _Answer(self, answered)
         token = _acting.set(self.node)
+        self.is_sending = True
         try:
             self._inner.send(request, answer)
         except Exception as error:
             self._failed(error)
-            answer.give(FAILED)
+            self.loop.call_soon(answer.give, FAILED)
         finally:
+            self.is_sending = False
             _acting.reset(token)
 
     async def status(self, timeout_s: float) -> NodeStatus | None:
@@ -237,8 +240,11 @@ class _Answer:
         if threading.get_ident() != self._client.thread:
             # A library that answers from a thread of its own.
             self._client.loop.call_soon_threadsafe(self, response)
-            return
-        self.give(self._client.taken(response))
+        elif self._client.is_sending:
+            # Whoever sends is not done yet, and not to be called from inside.
+            self._client.loop.call_soon(self.give, self._client.taken(response))
+        else:
+            self.give(self._client.taken(response))
 
     def give(self, response: Response) -> None:
         if self._is_done:

@@ -170,6 +170,20 @@ def test_an_answer_is_given_once_and_nothing_is_counted(tmp_path: Path, fault: s
     assert found == [Response(None)] and not problems.to_json()
 
 
+@pytest.mark.parametrize("fault", ["none", "send"])
+def test_an_answer_never_comes_while_the_request_is_being_sent(tmp_path: Path, fault: str) -> None:
+    target, answers = target_named(str(written(tmp_path, fault))), list[Any]()
+
+    async def ask() -> None:
+        client = GuardedClient(target.client(1, "h", 1, CLUSTER), 1, (1,), ClientProblems())
+        client.send(READ, answers.append)
+        assert not answers
+        await asyncio.sleep(0)
+        assert len(answers) == 1
+
+    asyncio.run(ask())
+
+
 def test_what_is_right_is_handed_on_as_it_is(tmp_path: Path) -> None:
     async def check() -> None:
         client = GuardedClient(SimpleNamespace(), 1, (1, 2), ClientProblems())  # type: ignore[arg-type]
@@ -305,6 +319,7 @@ def test_an_error_of_ours_is_not_taken_for_the_clients(tmp_path: Path) -> None:
         inner = target.client(1, "h", 1, CLUSTER)
         client = GuardedClient(inner, 1, (1,), problems, broke=broke.append)
         client.send(READ, breaks)
+        await asyncio.sleep(0)
         assert not problems.to_json()
 
     asyncio.run(ask())
@@ -362,7 +377,7 @@ def test_an_error_whose_words_cannot_be_had_is_named_by_its_type() -> None:
     assert in_words(Rude()) == "Rude"
 
 
-@pytest.mark.parametrize("fault", ["exit", "settings type", "quorum type"])
+@pytest.mark.parametrize("fault", ["exit", "settings type"])
 def test_the_command_ends_with_its_exit_code_and_without_a_traceback(
     tmp_path: Path, fault: str
 ) -> None:
