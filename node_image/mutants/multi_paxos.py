@@ -32,6 +32,19 @@ def b3(protocol: Protocol) -> Protocol:
     return vary_part(protocol, "election", answers_my_ballot=lambda self, ballot: True)
 
 
+def b4(protocol: Protocol) -> Protocol:
+    """Accepts what is proposed in a ballot above its promise, and does not raise that to it: a late
+    proposal of a ballot in between replaces the vote."""
+    follow = part_of(protocol, "election").follow
+
+    def follow_unpromised(self: Any, sender: NodeId, ballot: Ballot, now_us: int) -> None:
+        promised = self._log.promised
+        follow(self, sender, ballot, now_us)
+        self._log.promised = promised
+
+    return vary_part(protocol, "election", follow=follow_unpromised)
+
+
 def b7(protocol: Protocol) -> Protocol:
     """Counts rounds from zero in every life. Its own promise is on the disk, so it finds its way
     up to that; but a ballot that it used before the crash looks unused."""
@@ -142,6 +155,7 @@ MULTI_PAXOS: dict[str, Variation] = {
     "B1": b1,
     "B2": b2,
     "B3": b3,
+    "B4": b4,
     "B7": b7,
     "B8": b8,
     "B10": b10,

@@ -23,12 +23,14 @@ TIMEOUTS = {"election_min_us": 400_000, "election_max_us": 400_000, "heartbeat_u
 
 
 class Stage:
-    """Three nodes, messages that are held back by hand, and a coordinator chosen by hand."""
+    """A few nodes, messages that are held back by hand, and a coordinator chosen by hand."""
 
-    def __init__(self, protocol: type[Any]) -> None:
+    def __init__(self, protocol: type[Any], nodes: int = 3) -> None:
         network = Network(delay_us=(200, 200), sync_us=(400, 400))
         options = {"fast": False}
-        self.world = World(protocol, nodes=3, seed=1, network=network, options=options, **TIMEOUTS)
+        self.world = World(
+            protocol, nodes=nodes, seed=1, network=network, options=options, **TIMEOUTS
+        )
         self.held: list[tuple[int, int, Any]] = []
         self.rules: list[tuple[type[Any], set[Link]]] = []
         self.world.intercept = self._intercept
@@ -55,7 +57,11 @@ class Stage:
         self.world._deliver(node, self.world.hosts[node].life, "wake", "election")
 
     def cut_off(self, node: int) -> None:
-        cut = {(node, other) for other in (1, 2, 3) if other != node}
+        self.separate({node})
+
+    def separate(self, some: set[int]) -> None:
+        """These nodes and the others do not hear one another."""
+        cut = {(a, b) for a in some for b in self.world.config.nodes if b not in some}
         self.world.network.cut = cut | {(b, a) for a, b in cut}
 
     def ask(self, node: int, client: int) -> None:
@@ -74,7 +80,7 @@ class Stage:
             self.world.hosts[node].timers.pop("election", None)
 
     def lead_first(self, node: int) -> None:
-        others = [n for n in (1, 2, 3) if n != node]
+        others = [n for n in self.world.config.nodes if n != node]
         self.wait_on(*others)
         self.world.run_until(lambda: self.leads(node))
         self.world.run(20_000)
@@ -175,6 +181,35 @@ def denied_and_decided(stage: Stage) -> None:
     stage.world.run(2_000_000)
 
 
+def vote_replaced_by_a_lower_one(stage: Stage) -> None:
+    """B4. Node 1 leads and is cut off; its proposals are on their way. Nodes 3, 4 and 5 elect node
+    3; node 2 hears nothing of that, votes for what node 3 proposes, and with 3 and 5 decides it.
+    Then node 1's proposal arrives at node 2; and nodes 1, 2 and 4 go on without the others."""
+    stage.lead_first(1)
+    stage.hold(m.Accept, *((1, n) for n in (2, 3, 4, 5)))
+    stage.ask(1, client=1)
+    stage.world.run(2_000)
+    stage.cut_off(1)
+    stage.world.hosts[1].timers.clear()  # it is slow to notice
+    stage.world.run(900_000)
+    stage.hold(m.Prepare, (3, 2))
+    stage.hold(m.Accept, (3, 4))
+    stage.hold(m.Heartbeat, *((3, n) for n in (2, 4)))
+    stage.wait_on(2, 4, 5)
+    stage.stand(3)
+    stage.world.run_until(lambda: stage.leads(3))
+    stage.hold(m.Commit, *((3, n) for n in (2, 4)))
+    stage.ask(3, client=3)
+    stage.world.run_until(lambda: stage.applied(3) == 1)
+    stage.world.run(1_000)
+    stage.separate({3, 5})
+    stage.release(m.Accept, (1, 2))
+    stage.world.run(1_000)
+    stage.rules.clear()
+    stage.world._deliver(1, stage.world.hosts[1].life, "wake", "heartbeat")
+    stage.world.run(5_000_000)
+
+
 SCHEDULES: dict[str, Callable[[Stage], None]] = {
     "B3": stale_promise,
     "B7": ballot_used_again,
@@ -203,6 +238,15 @@ def test_schedule_breaks_the_mutant_and_not_the_protocol(protocol: str, mutant: 
     correct, broken = (Stage(protocol_class(protocol, m)) for m in (None, mutant))
     for stage in (correct, broken):
         SCHEDULES[mutant](stage)
+    assert not harm(correct)
+    assert harm(broken)
+
+
+@pytest.mark.parametrize("protocol", ["flexible-paxos", "multi-paxos"])
+def test_a_vote_that_promises_nothing_is_replaced_by_a_lower_one(protocol: str) -> None:
+    correct, broken = (Stage(protocol_class(protocol, mutant), 5) for mutant in (None, "B4"))
+    for stage in (correct, broken):
+        vote_replaced_by_a_lower_one(stage)
     assert not harm(correct)
     assert harm(broken)
 

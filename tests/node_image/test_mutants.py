@@ -67,6 +67,15 @@ def reply_to_an_earlier_ballot(protocol: type[Any]) -> Any:
     return node.status.applied
 
 
+@scenario("B4", (1, 1))
+def vote_promises_its_ballot(protocol: type[Any]) -> Any:
+    node = Driven(protocol, node=2)
+    node.receive(3, m.Accept(OLD, 1, (put(1),), 0))
+    node.receive(1, m.Accept(OLDER, 1, (put(2),), 0))
+    (vote,) = node.protocol.log.held(1, 1)
+    return vote.commands[0].value, len(node.sent(m.Nack))
+
+
 @scenario("B5", True)
 def vote_waits_for_the_disk(protocol: type[Any]) -> Any:
     node = Driven(protocol, node=2)

@@ -35,6 +35,13 @@ BUGS = (
         shows="acknowledged write lost",
     ),
     Mutant(
+        id="B4",
+        protocols=MULTI,
+        change="an acceptor accepts a ballot without raising its promise to it",
+        exposed_by="five nodes, a lost Prepare, a late Accept of a lower ballot, a third quorum",
+        shows="two decided values",
+    ),
+    Mutant(
         id="B5",
         protocols=(*MULTI, *FAST, *BASIC, *RAFT, *TWO_PHASE, *EPAXOS),
         change="votes, promises and replies leave before they are on disk",
