@@ -24,7 +24,7 @@ from histories.untrusted import INTEGER_MAX, Malformed, lines, parse_object
 LINE_BYTES_MAX: Final = 4_096
 DIGEST: Final = re.compile("[0-9a-f]{1,64}")
 SET: Final = re.compile("[0-9a-f.,+ ]{1,1024}")
-"""How a set of instances may be named."""
+"""How a set of commands may be named."""
 
 
 class StateDigest(NamedTuple):
@@ -56,7 +56,7 @@ class Divergence(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        where = f"slot {self.slot}" if isinstance(self.slot, int) else f"instances {self.slot}"
+        where = f"slot {self.slot}" if isinstance(self.slot, int) else f"the set {self.slot}"
         return f"state after {where} differs: digest {self.one}, {self.other}"
 
 

@@ -114,9 +114,13 @@ class KeyValue:
 
     def digest(self, *, in_order: bool = True) -> str:
         """64 bits, in hexadecimal: BLAKE2b of the state as JSON with sorted keys. Sessions come in
-        their order, on which it depends which of them is forgotten next; or sorted by client."""
-        sessions = self._sessions.items()
-        items = sessions if in_order else sorted(sessions)
+        their order, on which it depends which of them is forgotten next; or sorted by client, as
+        long as there is room for all."""
+        items = list(self._sessions.items())
+        if not in_order:
+            if len(items) == self._sessions_max:
+                return ""
+            items.sort()
         text = _encode([self._values, [[client, *last] for client, last in items]])
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

@@ -51,7 +51,7 @@ IMPLEMENTATIONS: dict[str, dict[str, Variation | type[Any]]] = {
     "multi-paxos": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **MULTI_PAXOS},
     "flexible-paxos": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **MULTI_PAXOS, **FLEXIBLE_PAXOS},
     "fast-paxos": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **FAST_PAXOS},
-    "epaxos": {**SHARED, **EPAXOS},
+    "epaxos": {**SHARED, "M7": SNAPSHOTS["M7"], **EPAXOS},
     "raft": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **RAFT},
     "two-phase-commit": {**SHARED, **TWO_PHASE_COMMIT},
 }

@@ -1,4 +1,4 @@
-"""Planted bugs of installing a snapshot that another replica sent: in Paxos and in Raft.
+"""Planted bugs of installing a snapshot that another replica sent.
 
 Logs and votes stay right; what is wrong is the state, and only later, if ever, what clients see.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from node_image.mutants.variation import Protocol, Variation, vary
 from node_image.protocols.interface import NodeId
 
-HANDLERS = ("_on_snapshot_offer", "_on_install_snapshot")
+HANDLERS = ("_on_snapshot_offer", "_on_install_snapshot", "_on_snapshot")
 
 
 def _taken_as(protocol: Protocol, change: Callable[[Any], Any]) -> Protocol:

@@ -30,6 +30,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from node_image.protocols.context import Context
+from node_image.protocols.epaxos_digests import InstanceDigests
 from node_image.protocols.epaxos_execution import InstanceExecution, decided_commands
 from node_image.protocols.epaxos_instances import (
     COMMITTED,
@@ -78,6 +79,7 @@ class InstanceStore:
         self._table = table
         self._leads = leads
         self._execution = execution
+        self._digests = InstanceDigests(context, table, execution)
         self.unsaved: list[Instance] = []
         self._checkpointed = 0
         self._heard: dict[NodeId, Vector] = {}
@@ -188,6 +190,7 @@ class InstanceStore:
     def checkpoint(self) -> None:
         """Replace the disk by the state, the decisions held, and all that is open."""
         self.unsaved.clear()
+        self._digests.tell_if_news()
         records: list[tuple[Any, ...]] = [self._snapshot()]
         for instance in self._table.beyond(self._table.base):
             if instance.phase == COMMITTED:
@@ -235,6 +238,7 @@ class InstanceStore:
             instance.blocked = None
             table.put_back(instance)
         self._put_executed(snapshot.entries, now_us)
+        self._digests.tell()
 
     def _put_executed(self, entries: Iterable[Commit], now_us: int) -> None:
         table = self._table
@@ -305,6 +309,7 @@ class InstanceStore:
     def on_catch_up(self, sender: NodeId, message: CatchUp, now_us: int) -> None:
         table = self._table
         if _exceeds(table.base, message.done):
+            self._digests.tell()
             self._ctx.send(sender, self._snapshot(), False)
             return
         found: list[Commit] = []
@@ -317,6 +322,7 @@ class InstanceStore:
         self._ctx.send(sender, Entries(False, tuple(found)), False)
 
     def beat(self) -> None:
+        self._digests.beat()
         self._ctx.out.append(Broadcast(Beat(tuple(self._table.done)), False))
 
     # ------------------------------------------------------------------ telling

@@ -208,7 +208,8 @@ class StateMachine(Protocol):
 
     def digest(self, *, in_order: bool = True) -> str:
         """A digest of all that `snapshot` holds, the same in every process. `in_order`: the order
-        of what was active when is part of it; without, of equal sets of commands it is equal."""
+        of what was active when is part of it; without, equal sets of commands have equal digests,
+        and where that order has left a trace in the state there is none: ""."""
         ...
 
 

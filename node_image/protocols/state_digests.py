@@ -1,17 +1,21 @@
-"""When a replica of a log tells the digest of its state: for whoever compares replicas afterwards.
+"""When a replica tells the digest of its state: for whoever compares replicas afterwards.
 
 Logs can agree while states do not: a snapshot may lack something, a command may be applied twice.
-Digests show it wherever two replicas, or two lives of one, tell them of the same slot. So they are
-told of slots at which somebody else tells one, too:
+Digests show it wherever two replicas, or two lives of one, tell them of the same slot. So a log's
+are told of slots at which somebody else tells one, too:
 
     every EVERY_SLOTS slots      all replicas get there; seldomer when the state is large
     snapshot sent, installed     the sender and the receiver
     the slot after that          the sender: whoever takes the snapshot for one of that slot differs
-    snapshot taken, recovered    this life, and the next one
+    snapshot taken, recovered    this life, and the next one; not where snapshots are so frequent
+                                 that the state was told a few slots before
 
 A digest costs time in proportion to the state. The distance grows with it, so that a slot costs
 less than an element; since it depends on the state alone, replicas that agree keep telling the
 same slots. Where every slot adds to the state, the slots that are a power of two remain.
+
+Where commands that do not interfere have no order (EPaxos, two-phase commit), the state is that of
+a set of them, and the set is named instead of a slot (`tell_of_set`).
 """
 
 from __future__ import annotations
@@ -22,6 +26,17 @@ from node_image.protocols.context import Context
 from node_image.protocols.interface import Json, StateDigest
 
 EVERY_SLOTS: Final = 128
+FEW_SLOTS: Final = 64
+NAME_MAX: Final = 1_000
+"""Characters. A longer name is that of a set which no other replica has, most likely."""
+
+
+def tell_of_set(context: Context, name: int | str) -> None:
+    """The machine's state is that of the set `name`, applied in whatever order: tell its digest,
+    unless the order can be seen in it."""
+    digest = context.machine.digest(in_order=False)
+    if digest and len(str(name)) <= NAME_MAX:
+        context.out.append(StateDigest(name, digest))
 
 
 class StateDigests:
@@ -30,11 +45,11 @@ class StateDigests:
     `due`: the next slot after which `applied` is to be called; later ones do no harm.
     """
 
-    __slots__ = ("_ctx", "_next_to_sent", "due")
+    __slots__ = ("_ctx", "_next_to_sent", "_told", "due")
 
     def __init__(self, context: Context) -> None:
         self._ctx = context
-        self._next_to_sent = 0
+        self._next_to_sent = self._told = 0
         self.due = EVERY_SLOTS
 
     def applied(self, slot: int) -> None:
@@ -53,17 +68,20 @@ class StateDigests:
         return slot % distance == 0 or slot.bit_count() == 1
 
     def tell(self, slot: int) -> None:
+        self._told = slot
         self._ctx.out.append(StateDigest(slot, self._ctx.machine.digest()))
 
     def take(self, slot: int) -> Json:
-        """The state, for a snapshot of `slot`."""
-        self.tell(slot)
+        """The state, for a snapshot of `slot` that goes to the disk."""
+        if self._told == 0 or slot - self._told >= FEW_SLOTS:
+            self.tell(slot)
         return self._ctx.machine.snapshot()
 
     def send(self, slot: int) -> Json:
         """The state, for a snapshot of `slot` that another replica gets."""
         self._next_to_sent = self.due = slot + 1
-        return self.take(slot)
+        self.tell(slot)
+        return self._ctx.machine.snapshot()
 
     def restore(self, slot: int, state: Json) -> None:
         """Take over a state, and tell the digest of what came of it."""

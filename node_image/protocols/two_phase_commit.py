@@ -273,6 +273,7 @@ class TwoPhaseCommit(Replica):
         self._owe(txn, now_us)
         self._ctx.out.append(Broadcast(m.Commit((txn,)), False))
         self.participant.apply(txn, commands)
+        self.participant.tell_state_if_due(self.participant.commits - 1)
         self._free(txn, commands, now_us)
         self._settle_own(txn)
         self.participant.checkpoint_if_due()

@@ -29,11 +29,17 @@ from node_image.protocols import two_phase_messages as m
 from node_image.protocols.clients import Clients
 from node_image.protocols.context import Context
 from node_image.protocols.interface import Checkpoint, Command, Decided, NodeId, Persist
+from node_image.protocols.state_digests import tell_of_set
 from node_image.protocols.two_phase_locks import Locks
 from node_image.protocols.two_phase_messages import Txn
 
 NEVER: Final = Txn(0, 0)
 """Below every transaction."""
+DIGEST_EVERY_COMMITS: Final = 32
+"""After every so many commits the digest of the state is told, if this participant is not in doubt.
+Whatever has committed anywhere, every participant has voted for; and so holds it, or is in doubt.
+Of two participants that are not in doubt one thus holds all that the other does, and the number of
+commits says which. The coordinator is never in doubt."""
 
 
 @dataclass(slots=True)
@@ -96,6 +102,7 @@ class Participant:
                 raise TypeError(f"two-phase commit has no record {type(record).__name__}")
         for txn, doubt in self.in_doubt.items():
             self._locks.lock(txn, doubt.commands)
+        self._tell_state()
 
     def _restore(self, record: m.Snapshot) -> None:
         self._ctx.machine.restore(record.state)
@@ -149,6 +156,7 @@ class Participant:
     # ------------------------------------------------------------------ phase 2
 
     def on_commit(self, sender: NodeId, message: m.Commit, now_us: int) -> None:
+        before = self.commits
         for txn in message.txns:
             doubt = self.in_doubt.pop(txn, None)
             if doubt is not None:
@@ -157,6 +165,7 @@ class Participant:
                 self.apply(txn, doubt.commands)
                 self._locks.unlock(txn, doubt.commands, now_us)
             self._done.append(txn)
+        self.tell_state_if_due(before)
         self.checkpoint_if_due()
         if not self._done_timer_set:  # unless a vote takes it along before
             self._done_timer_set = True
@@ -169,6 +178,15 @@ class Participant:
         slot, ballot = slot_of(txn), (txn.life,)
         self._recent.append(Decided(slot, ballot, commands))
         self._clients.execute(slot, ballot, commands)
+
+    def tell_state_if_due(self, before: int) -> None:
+        """There were `before` commits, and now there are more."""
+        if self.commits // DIGEST_EVERY_COMMITS > before // DIGEST_EVERY_COMMITS:
+            self._tell_state()
+
+    def _tell_state(self) -> None:
+        if not self.in_doubt:
+            tell_of_set(self._ctx, self.commits)
 
     def on_done_timer(self, now_us: int) -> None:
         self._done_timer_set = False

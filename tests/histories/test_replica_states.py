@@ -59,7 +59,7 @@ def test_sets_of_instances_are_compared_by_name() -> None:
         2: [StateDigest("3,1,0", "bb"), StateDigest(3, "cc")],
     }
     (finding,) = check_agreement(LOG, states=states).findings
-    assert finding.sentence.startswith("state after instances 3,1,0 differs: digest aa on node 1, ")
+    assert finding.sentence.startswith("state after the set 3,1,0 differs: digest aa on node 1, ")
 
 
 def folder_with(tmp_path: Path, *lines: Any) -> RunFolder:

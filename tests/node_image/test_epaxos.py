@@ -273,6 +273,19 @@ def a_command_decided_twice_is_applied_once(protocol: type[Any]) -> Any:
     return node.machine._values["x"]
 
 
+@scenario("M7", [1])
+def a_snapshot_brings_its_sessions(protocol: type[Any]) -> Any:
+    sender, node = five(protocol, snapshot_every=1), five(protocol, snapshot_every=1)
+    append = Command(7, 1, "append", "x", 1)
+    sender.receive(2, committed(A, append, NONE))
+    sender.receive(4, m.CatchUp(NONE))
+    (snapshot,) = sender.sent(m.Snapshot)
+    node.receive(4, snapshot)
+    assert node.machine._values["x"] == [1]
+    node.machine.apply(append)
+    return node.machine._values["x"]
+
+
 @scenario("M2", (1, 0))
 def what_is_forgotten_is_not_denied(protocol: type[Any]) -> Any:
     node = five(protocol, snapshot_every=4)

@@ -151,7 +151,7 @@ BUGS = (
     ),
     Mutant(
         id="M7",
-        protocols=(*MULTI, *FAST, *BASIC, *RAFT),
+        protocols=(*MULTI, *FAST, *BASIC, *RAFT, *EPAXOS),
         change="a snapshot is installed without the client-session table",
         exposed_by="a small `snapshot_every`, a node that is away for long",
         shows="diverged state, later double apply",
