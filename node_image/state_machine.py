@@ -121,7 +121,8 @@ class KeyValue:
             if len(items) == self._sessions_max:
                 return ""
             items.sort()
-        text = _encode([self._values, [[client, *last] for client, last in items]])
+        sessions = [(client, seq, answer[0], answer[1]) for client, (seq, answer) in items]
+        text = _encode([self._values, sessions])
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
