@@ -3,7 +3,7 @@
     python -m benchmarks.clocks        root; uses gcc, musl-gcc, javac and go where they are there
 
 Each program runs beside an agent, and answers each line on its input with what its wall clock and
-its monotonic clock show, in nanoseconds. The table says by how much each is off the host's, in
+its monotonic clock show, in nanoseconds. The table shows by how much each is off the host's, in
 seconds (the monotonic one: off its own beginning), with the clock true, an hour ahead, 20 % too
 fast for a second, healed, the monotonic clock ten seconds ahead, and after a restart under a false
 clock.

@@ -1,4 +1,4 @@
-"""A line that says on what machine a benchmark ran; every benchmark prints it first."""
+"""A line that describes the machine a benchmark ran on; every benchmark prints it first."""
 
 from __future__ import annotations
 

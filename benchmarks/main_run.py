@@ -33,7 +33,7 @@ from histories.events import NEMESIS, Event
 
 
 class Run:
-    """One run in containers, with the moments that a benchmark wants to know."""
+    """One run in containers, with the times that a benchmark measures."""
 
     def __init__(self, config: RunConfig, schedule: Schedule | None = None) -> None:
         self.config = config

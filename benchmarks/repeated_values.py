@@ -3,7 +3,7 @@
 Clients work in a closed loop on one register: reads (50 %), writes (35 %) and compare-and-sets
 (15 %), every value drawn from a few. An operation takes effect at a random moment between its call
 and its return. A share of the writes and compare-and-sets never returns: half of those take effect
-at once, the others some time later, or never. A compare-and-set that does not match does not say
+at once, the others some time later, or never. A compare-and-set that does not match does not report
 what it saw.
 
 With `stale` one read, once that share of the operations has begun, returns the last of the values

@@ -6,9 +6,9 @@
 
 What is run is what `antipaxos sweep multi-paxos --nodes 5 --concurrency 5 --rate 50 --seeds 100
 --time 30s --jobs 1` runs, verdicts included. Machines that do other things at the same time slow
-down and speed up, so the seeds are run in portions; the best and the median portion are told, and
-beside each what an empty piece of Python took at that moment. Processor time, not wall time, for
-one core; wall time for several.
+down and speed up, so the seeds are run in portions; the best and the median portion are printed,
+and beside each what an empty piece of Python took at that moment. Processor time, not wall time,
+for one core; wall time for several.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class RedisClient:
                 async with asyncio.timeout(1.0):
                     streams = await asyncio.open_connection(*self._address)
                     # The engine's port forwarder accepts for nodes that are down: only an answer
-                    # says that the node is there.
+                    # shows that the node is there.
                     await self._call(streams, "PING")
                     self._streams = streams
         return self._streams is not None

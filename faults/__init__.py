@@ -1,1 +1,1 @@
-"""What can be done to a cluster: descriptions, seeded schedules, and the agent that does it."""
+"""Faults: their descriptions, seeded schedules, and the agent that injects them in containers."""

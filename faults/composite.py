@@ -1,8 +1,8 @@
 """Composite faults: those that consist of simple ones, one after another.
 
 A composite is planned, recorded and shrunk as one fault; when it begins, its nodes are resolved
-once, and what the runtime injects, and what the history shows, are its steps. So every runtime
-that can carry out the steps can carry out the composite.
+once, and its steps are what the runtime injects and the history shows. So every runtime that
+supports the steps supports the composite.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def step(composite: Fault, number: int, kind: type[Fault], **fields: Any) -> Fau
 
 
 def cycles(start_us: int, end_us: int, on_us: int, off_us: int) -> list[tuple[int, int]]:
-    """(start, duration) of each time that something is on, from `start_us` on until `end_us`."""
+    """(start, duration) of each active period, from `start_us` on until `end_us`."""
     found: list[tuple[int, int]] = []
     at_us = start_us
     while at_us < end_us or not found:
@@ -39,7 +39,7 @@ def require_positive(fault: Fault, *names: str) -> None:
 
 
 def require_few_cycles(fault: Fault, period_us: int) -> None:
-    """Raises BadFault for a composite of absurdly many steps."""
+    """Raises BadFault for a composite of too many steps."""
     if fault.duration_us > CYCLES_MAX * period_us:
         raise BadFault(
             f"{fault.id}: {fault.duration_us} us in periods of {period_us} us are more than "

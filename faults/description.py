@@ -1,14 +1,14 @@
-"""Faults as data: what, on which nodes or links, with which exact parameters, from when to when.
+"""Faults as data: kind, nodes or links, exact parameters, start and duration.
 
-A fault is a frozen dataclass with one JSON form. The same schema serves every runtime; one that
-cannot carry a fault out raises `UnsupportedFault`, never skips it. This file has what all kinds
+A fault is a frozen dataclass with one JSON form. The same schema is used by every runtime; one that
+does not support a fault raises `UnsupportedFault` and never skips it. This file has what all kinds
 share; each kind has a file of its own in `faults/kinds`.
 
-`start_us` counts from the moment the chaos phase begins; `duration_us` says when the fault is
-taken back (a kill: the node is started again; a pause: it goes on; a clock: it is set right).
+`start_us` counts from the beginning of the chaos phase; `duration_us` says when the fault is healed
+(a kill: the node is started again; a pause: it is resumed; a clock: it is corrected).
 
-A fault may be aimed at the node that leads when it strikes: `nodes == (LEADER,)`. `resolve` puts
-the actual node in; what was resolved is what the history records.
+A fault may be aimed at the leader at the time when it begins: `nodes == (LEADER,)`. `resolve`
+replaces LEADER by that node; the history records the resolved fault.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 LEADER: Final = "leader"
 OMIT_DEFAULT: Final = "omit_default"
-"""Metadata of a field that stands in the JSON form only where it is not the default."""
+"""Metadata of a field that is in the JSON form only where it differs from its default."""
 Node: TypeAlias = int | str
 """A node's number, or LEADER until the fault is resolved."""
 Link: TypeAlias = tuple[int, int]
@@ -28,20 +28,20 @@ Link: TypeAlias = tuple[int, int]
 
 
 class FaultError(Exception):
-    """Base of everything that goes wrong with faults."""
+    """Base of the errors of this package."""
 
 
 class UnsupportedFault(FaultError):
-    """This runtime, or this machine, cannot carry this fault out; the message says why."""
+    """This runtime, or this machine, does not support this fault; the message says why."""
 
 
 class BadFault(FaultError, ValueError):
-    """A description that makes no sense; the message names the field."""
+    """An invalid description; the message names the field."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What every fault has. Subclasses add their parameters."""
+    """The fields of every fault. Subclasses add their parameters."""
 
     kind: ClassVar[str] = ""
 
@@ -72,7 +72,7 @@ class Fault:
         return dataclasses.replace(self, nodes=self._named(leader))
 
     def _named(self, leader: int) -> tuple[int, ...]:
-        """The nodes by number, each once: the leader may be among those that were named as well."""
+        """The nodes by number, each once: the leader may also be among the named ones."""
         return tuple(dict.fromkeys(leader if n == LEADER else int(n) for n in self.nodes))
 
     def steps(self) -> tuple[Fault, ...]:
@@ -81,13 +81,13 @@ class Fault:
         return (self,)
 
     def beyond(self, core: Sequence[int]) -> Fault | None:
-        """What is left of it when the nodes in `core`, and the links among them, are healed;
-        None if that is nothing. The fault must be resolved."""
+        """What remains of it when the nodes in `core`, and the links among them, are healed; None
+        if nothing does. The fault must be resolved."""
         nodes = tuple(n for n in self.nodes if n not in core)
         return dataclasses.replace(self, nodes=nodes) if nodes else None
 
     def describe(self) -> str:
-        """A few words for a person, such as "kill n3"."""
+        """A short description, such as "kill n3"."""
         return f"{self.kind} {' '.join(node_name(n) for n in self.nodes)}"
 
     def to_json(self) -> dict[str, Any]:

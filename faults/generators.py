@@ -1,8 +1,8 @@
 """How a fault of some kind is drawn at random: streams, constraints, and generators.
 
-A kind has one `Generator`, in its file in `faults/kinds`. Numbers are drawn where protocols are
-sensitive: pauses and cuts on both sides of an election time-out (some hundred milliseconds), clocks
-from just beyond a lease's tolerance to a jump of an hour.
+A kind has one `Generator`, in its file in `faults/kinds`. Parameters are drawn from ranges to which
+protocols are sensitive: pauses and cuts shorter and longer than an election time-out (some hundred
+milliseconds), clock offsets from just beyond a lease's tolerance to an hour.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from faults.shapes import DRAWN_SHAPES, usable_shapes
 MS: Final = 1_000
 SECOND: Final = 1_000_000
 LEADER_PERCENT: Final = 45
-"""How often a fault that singles out one node takes the leader, which is where it hurts."""
+"""How often a fault of a single node is aimed at the leader, where it has the most effect."""
 
 PROCESS: Final = "process"
 PARTITION: Final = "partition"
@@ -47,7 +47,7 @@ class Draw:
         return [left.pop(self._random.randrange(len(left))) for _ in range(count)]
 
     def weighted(self, weights: Mapping[str, int]) -> str:
-        """A name, as often as its weight says. The order of the mapping counts."""
+        """A name, with a probability proportional to its weight. The mapping's order matters."""
         names = [name for name, weight in weights.items() for _ in range(weight)]
         return str(self.pick(names))
 
@@ -58,7 +58,7 @@ class Constraints:
 
     `messages` are the names of the protocol's message classes, for faults aimed at one of them;
     without any, link faults affect all messages and an aimed fault waits for an answer to a client.
-    `runtime`: where the fault is to be carried out.
+    `runtime`: where the fault is to be injected.
     """
 
     nodes: tuple[int, ...]
@@ -70,14 +70,14 @@ class Constraints:
 
 
 Fields: TypeAlias = dict[str, Any]
-"""The fields of a fault but for its id and times."""
+"""The fields of a fault, without its id and times."""
 
 
 @dataclass(frozen=True)
 class Generator:
     """How one kind is drawn. `group`: two of a group are never on one node at the same time.
 
-    `weight` is how often it is chosen beside the others, before the seed's own mix.
+    `weight` is how often it is chosen relative to the others, before the seed's own mix.
     """
 
     group: str
@@ -122,11 +122,11 @@ def _nodes_to_stop(draw: Draw, constraints: Constraints) -> tuple[Node, ...]:
 
 
 def one_or_few_nodes(draw: Draw, constraints: Constraints) -> tuple[Node, ...]:
-    """For what may end a node: no more than a minority, unless a fault may take all."""
+    """For faults that may end a node: no more than a minority, unless a fault may affect all."""
     return _nodes_to_stop(draw, constraints)
 
 
 def a_lasting_minority(draw: Draw, constraints: Constraints) -> tuple[Node, ...]:
-    """For what may never be made good: always among the same nodes of one schedule, which are a
+    """For faults that may never be healed: always among the same nodes of one schedule, which are a
     minority. (The first nodes: learners are the last, and a learner has no votes to lose.)"""
     return (draw.pick(constraints.nodes[: constraints.down_max]),)

@@ -1,4 +1,4 @@
-"""What a kind of fault is: everything about it that is not specific to one runtime.
+"""The definition of a kind of fault: everything that is not specific to one runtime.
 
 Each file in `faults/kinds` defines one fault class and registers it as `KIND`. A new kind is one
 such file, and a handler in each runtime that `runtimes` names.
@@ -17,9 +17,9 @@ class FaultKind:
     """One kind of fault.
 
     `order` sorts the kinds wherever they are listed. It influences what a seed draws, so it never
-    changes once a kind has been released. `runtimes`: those that can carry the kind out, by their
-    names on the command line. `mix_weight`: how strongly the swarm wants it beside the others; 0:
-    only when it is asked for by name.
+    changes once a kind has been released. `runtimes`: those that support the kind, by their names
+    on the command line. `mix_weight`: its weight in drawn mixes; 0: only when it is requested by
+    name.
     """
 
     fault: type[Fault]

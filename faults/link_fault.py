@@ -22,9 +22,9 @@ DIRECTIONS: Final = ("both", "in", "out")
 class LinkFault(Fault):
     """What may happen to each message on the links between `nodes` and the other nodes.
 
-    `direction`: messages to `nodes`, from them, or both. `clients`: also what their clients send
-    and are answered. `message`: only messages of this class, "" for all. `links`: exactly these
-    directed links, in place of what `nodes` and `direction` say.
+    `direction`: messages to `nodes`, from them, or both. `clients`: also their clients' requests
+    and the answers. `message`: only messages of this class, "" for all. `links`: exactly these
+    directed links, in place of `nodes` and `direction`.
     """
 
     direction: str = "both"
@@ -38,7 +38,7 @@ class LinkFault(Fault):
             raise BadFault(f"{self.id}: no direction {self.direction!r}; there are {DIRECTIONS}")
 
     def covers(self, link: Link) -> bool:
-        """Is this directed link in it?"""
+        """Whether it includes this directed link."""
         if self.links:
             return link in self.links
         source, destination = link

@@ -1,17 +1,18 @@
-"""Draws a schedule from a seed: a mix that nobody would have thought of, and always the same one.
+"""Draws a schedule from a seed: a random mix of overlapping faults, always the same for a seed.
 
 The time is divided into as many slots as there are to be faults, one every two to four seconds
-(the seed says how dense); each fault gets a slot, begins somewhere in it, and may last beyond it,
-so that faults overlap, as they do in real outages. The seed also says which kinds prevail. A fault
-that does not fit where it is tried is drawn again, shorter and, in the end, anywhere.
+(the seed draws the density); each fault gets a slot, begins somewhere in it, and may last beyond
+it, so that faults overlap, as they do in real outages. The seed also draws the weights of the
+kinds. A fault that does not fit where it is tried is drawn again, shorter and, at last, anywhere.
 
-What is kept, for any seed:
-- every fault ends before the schedule does, and leaves the cluster a moment before that;
-- two kills or pauses never meet on one node, nor two clocks, and so for every group of kinds;
-- what is aimed at the leader, whoever that will be, is alone in its group while it lasts;
-- no more than a minority is dead or paused at once, unless a fault may take all (`allow_all`);
-- at most two partitions at once: their union is what is cut;
-- every kind that was asked for comes at least once, where the time allows.
+Guaranteed for any seed:
+
+- every fault ends before the schedule does, with some time for the cluster to recover;
+- two kills or pauses never overlap on one node, nor two clocks, and so for every group of kinds;
+- a fault aimed at the leader, which is not known yet, is alone in its group while it lasts;
+- no more than a minority is down or paused at once, unless a fault may take all (`allow_all`);
+- at most two partitions at once: the links cut are their union;
+- every requested kind occurs at least once, where the time allows.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ __all__ = ["Schedule", "plan", "schedule_from_json"]
 
 GAP_US: Final = (2 * SECOND, 4 * SECOND)
 CALM_US_MAX: Final = SECOND
-"""Before the first fault and after the last: a tenth of the time, but no more than this."""
+"""The time without faults at the start and the end: a tenth of the whole, at most this."""
 RECOVERY_US_MAX: Final = 500 * MS
-"""A node that was started again is up by then; before, nothing else of its group strikes it.
-In a short run a tenth of the time, so that there is time for more than one fault."""
+"""The time for a restarted node to be up; until then no other fault of the group affects it. In a
+short run a tenth of the time, so that there is time for more than one fault."""
 TRIES: Final = 60
 TRIES_IN_SLOT: Final = 10
 PARTITIONS_MAX: Final = 2
@@ -64,12 +65,12 @@ def plan(
 ) -> Schedule:
     """The schedule that this seed draws for `duration_us` of chaos among `nodes`.
 
-    kinds: names; or names with how strongly each is wanted (0: not at all). allow_all: kills and
-    pauses may take the whole cluster. every_kind: False lets the seed leave out some kinds, so that
-    those left have the cluster to themselves. gap_us: mean time from one fault to the next; drawn
-    if None. messages: the names of the protocol's message classes, for faults that may be aimed at
-    one of them. runtime: where the faults are to be carried out. Raises BadFault for an unknown
-    kind, and for one that this cluster cannot have.
+    kinds: names; or names with weights (0: not at all). allow_all: kills and pauses may take the
+    whole cluster. every_kind: False lets the seed leave out some kinds, so that the others occur
+    alone. gap_us: mean time from one fault to the next; drawn if None. messages: the names of the
+    protocol's message classes, for faults that may be aimed at one of them. runtime: where the
+    faults are to be injected. Raises BadFault for an unknown kind, and for one that this cluster
+    cannot have.
     """
     strengths = _checked(kinds, duration_us, nodes, shapes, gap_us)
     draw = Draw(seed, "mix")
@@ -106,13 +107,13 @@ def _checked(
     shapes: Sequence[str],
     gap_us: int | None,
 ) -> dict[str, int]:
-    """The strength of each kind; raises BadFault for what cannot be planned."""
+    """The weight of each kind; raises BadFault for what cannot be planned."""
     strengths = dict(kinds) if isinstance(kinds, Mapping) else dict.fromkeys(kinds, 1)
     for kind, strength in strengths.items():
         if kind not in KINDS:
             raise BadFault(f"no fault kind {kind!r}; there are {', '.join(KINDS)}")
         if strength < 0:
-            raise BadFault(f"the strength of {kind} is {strength}; give 0 or more")
+            raise BadFault(f"the weight of {kind} is {strength}; give 0 or more")
     if duration_us <= 0:
         raise BadFault(f"faults need more than {duration_us} us")
     if gap_us is not None and gap_us <= 0:
@@ -134,7 +135,7 @@ def _mix(
     gap_us: int | None,
     every_kind: bool,
 ) -> list[str]:
-    """The kinds to place; first those that must come, once each."""
+    """The kinds to place; first those that must occur, once each."""
     if not strengths:
         return []
     mean_us = gap_us or draw.between(*GAP_US)
@@ -153,7 +154,7 @@ def _place(
     bounds: tuple[int, int],
     placed: Sequence[Fault],
 ) -> Fault | None:
-    """A fault of this kind that gets on with those placed; None if there is no room for one."""
+    """A fault of this kind that is compatible with those placed; None if none fits."""
     first_us, end_us = bounds
     generator = KINDS[kind].generator
     for attempt in range(TRIES):
@@ -173,7 +174,7 @@ def _place(
 
 
 def _length(draw: Draw, generator: Generator, left_us: int, usable_us: int, attempt: int) -> int:
-    """How long: in a short run, and after failed attempts, shorter than the generator says."""
+    """The duration: in a short run, and after failed attempts, shorter than the generator's."""
     longest_us = min(generator.longest_us, usable_us // 3) >> attempt // TRIES_IN_SLOT
     longest_us = max(longest_us, SHORTEST_US)
     shortest_us = min(generator.shortest_us, longest_us)
@@ -207,7 +208,7 @@ def _fits(
 
 
 def _is_open(fault: Fault) -> bool:
-    """Whether it is not known yet whom it strikes."""
+    """Whether it is not known yet which node it affects."""
     return not fault.nodes or LEADER in fault.nodes
 
 

@@ -1,7 +1,7 @@
-"""A schedule: every fault of a run, decided before the run, and recorded before the first strikes.
+"""A schedule: every fault of a run, decided before the run, and recorded before the first begins.
 
-Only the leader is left open: a fault aimed at LEADER is resolved when it strikes. So a recorded
-schedule replays a run without the planner that drew it, and with whatever planner comes later.
+Only the leader is left open: a fault aimed at LEADER is resolved when it begins. So a recorded
+schedule replays a run without the planner that drew it, also after the planner has changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VERSION: Final = 1
 
 
 class Edge(NamedTuple):
-    """A moment of a schedule: a fault begins, or is taken back."""
+    """A point in time of a schedule: a fault begins, or is healed."""
 
     at_us: int
     begins: bool
@@ -26,7 +26,8 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The faults of a run in the order in which they begin. `seed` drew them; None: a person did.
+    """The faults of a run in the order in which they begin. `seed` drew them; None: written by
+    hand.
 
     Times count from the beginning of the chaos phase, which lasts `duration_us`.
     """
@@ -46,11 +47,11 @@ class Schedule:
             if fault.end_us > self.duration_us:
                 raise BadFault(
                     f"{fault.id} ends at {fault.end_us} us, and the schedule at "
-                    f"{self.duration_us} us: what is never taken back cannot be verified"
+                    f"{self.duration_us} us: a fault that is never healed cannot be verified"
                 )
 
     def edges(self) -> list[Edge]:
-        """What happens when. At one moment what ends comes before what begins."""
+        """All edges in order. At the same time, ends come before beginnings."""
         begins = [Edge(f.start_us, True, f) for f in self.faults]
         ends = [Edge(f.end_us, False, f) for f in self.faults]
         return sorted(begins + ends, key=lambda e: (e.at_us, e.begins, e.fault.id))
@@ -72,12 +73,12 @@ class Schedule:
 
 
 def schedule_from_json(data: Any) -> Schedule:
-    """The inverse of `Schedule.to_json`; faults may stand in any order.
+    """The inverse of `Schedule.to_json`; faults may be in any order.
 
-    Raises BadFault that names what is wrong, for a file that a person may have edited.
+    Raises BadFault that names what is wrong, since the file may have been edited by hand.
     """
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise BadFault(f'this is no schedule: it lacks "format": "{FORMAT}"')
+        raise BadFault(f'this is not a schedule: it lacks "format": "{FORMAT}"')
     if data.get("version") != VERSION:
         raise BadFault(
             f"this schedule has version {data.get('version')!r}, and this antipaxos reads version "

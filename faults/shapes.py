@@ -37,10 +37,10 @@ def cut_for(shape: str, nodes: Sequence[int], cluster: Sequence[int]) -> tuple[L
 
     In the shapes of partial connectivity `nodes[0]` is the leader, and `nodes[1]` the hub (if it is
     not named: the next node of the cluster). quorum-loss: only the links of the hub are left, so
-    the leader lives but only the hub sees a majority. constrained: the same, and the leader is cut
-    off altogether; first isolate the hub for a while to give it a stale log. chained: a line in
+    the leader is alive but only the hub sees a majority. constrained: the same, and the leader is
+    cut off completely; first isolate the hub for a while to give it a stale log. chained: a line in
     which each sees its neighbours only, `nodes` first, then the others. hub: the leader sees only
-    the hub, which sees everybody.
+    the hub, which sees all nodes.
     """
     inside, outside = set(nodes), [n for n in cluster if n not in set(nodes)]
     if shape in ("halves", "isolate"):

@@ -1,11 +1,11 @@
-"""A cluster in containers that a program starts, uses and breaks by hand, without a run around it.
+"""A cluster in containers that a program starts, uses and injects faults into, without a run.
 
     with Cluster("etcd", nodes=3) as cluster:
         host, port = cluster.address(1)
         with cluster.fault("partition", shape="isolate", nodes=(1,)) as report:
-            ...                                  # n1 is cut off, and report says how that was seen
+            ...                                  # n1 is cut off, and report has the evidence
 
-Everything is removed when the block is left, however it is left.
+Everything is removed when the block is left, also by an exception.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.targets.interface import NodeStatus
 
 
 class FaultNotProven(HarnessError):
-    """A fault did not take effect, or did not end; `report` has what the probes saw."""
+    """A fault did not take effect, or did not end; `report` has the evidence."""
 
     def __init__(self, what: str, report: FaultReport) -> None:
         super().__init__(f"{what}: {report.problem or 'its probes disagree'}")
@@ -35,7 +35,7 @@ class FaultNotProven(HarnessError):
 
 class Cluster:
     """Nodes of a target, started by `with`. `options` are those of a run: nodes, settings, seed,
-    mutant, transport. Raises UsageError for what makes no sense, EngineError or StartError."""
+    mutant, transport. Raises UsageError for invalid options, EngineError or StartError."""
 
     def __init__(self, target: str, **options: Any) -> None:
         self.config = RunConfig.of(target=target, on="docker", **options)
@@ -62,23 +62,23 @@ class Cluster:
         return "127.0.0.1", self._runtime.client_port(node)
 
     def status(self, node: int) -> NodeStatus | None:
-        """What the node says of itself; None where it does not answer."""
+        """The node's own status; None where it does not answer."""
         return self._runtime.status(node)
 
     def leader(self) -> int | None:
-        """The node that says it leads, of several the one with the highest term."""
+        """The node that reports that it leads, of several the one with the highest term."""
         found = [status for node in self.nodes if (status := self.status(node)) is not None]
         leaders = [(status.term, status.node) for status in found if status.role == "leader"]
         return max(leaders)[1] if leaders else None
 
     def try_fault(self, fault: Fault) -> tuple[FaultReport, FaultReport]:
-        """Inject a resolved fault and heal it at once; what was seen of both."""
+        """Inject a resolved fault and heal it at once; returns the reports of both."""
         injected = self._runtime.inject_now(fault)
         return injected, self._runtime.heal_now(fault)
 
     @contextmanager
     def fault(self, kind: str, *, nodes: tuple[int, ...], **fields: Any) -> Iterator[FaultReport]:
-        """Inject a fault for as long as the block lasts. `fields` are those of its kind, see
+        """Inject a fault for the duration of the block. `fields` are those of its kind, see
         docs/faults.md. Raises FaultNotProven where it did not take effect or did not end."""
         identity = f"f{next(self._numbers)}"
         times = {"start_us": 0, "duration_us": 0}

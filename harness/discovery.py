@@ -1,4 +1,4 @@
-"""Finding the modules of a package: a new target or workload is one file, and no other edit."""
+"""Finding the modules of a package: a new target or workload needs one file and no other edit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 def discover(package: str) -> list[ModuleType]:
-    """The modules directly inside a package, in the order of their names, but `interface`."""
+    """The modules directly inside a package, ordered by name, without `interface`."""
     path = import_module(package).__path__
     names = sorted(found.name for found in pkgutil.iter_modules(path))
     return [import_module(f"{package}.{name}") for name in names if name != "interface"]

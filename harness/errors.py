@@ -1,7 +1,7 @@
-"""What can go wrong with the harness itself, and the exit code of each.
+"""The errors of the harness itself, and the exit code of each.
 
-    HarnessError (71)           the harness could not do its work
-      +-- UsageError (64)       what was asked makes no sense; nothing was started
+HarnessError (71)           the harness could not do its work
+  +-- UsageError (64)       invalid options or input; nothing was started
       |     +-- UnknownChoice   a name that does not exist; lists the ones that do
       +-- EngineError (69)      no Docker engine, or it refuses
       +-- StartError (70)       the cluster did not come up; carries the node's last log lines

@@ -1,12 +1,12 @@
 """Reading a log that may be damaged, from two copies of it.
 
-A node that keeps two copies writes each group of records to both, and syncs both, before anything
-that depends on it leaves the node. So what had been acknowledged is in both, at the same positions,
-and one damage leaves it whole in the other. What is recovered is taken, position by position, from
-whichever copy has a good record there. Where neither has one, and yet a record of a later group
-stands behind, both have lost what had been synced: the node must not start, for it might deny a
+A node that keeps two copies writes each group of records to both, and syncs both, before any
+message that depends on it is sent. So everything acknowledged is in both, at the same positions,
+and after damage of one copy it is intact in the other. Recovery takes each record, position by
+position, from a copy that has a good record there. Where neither has one, although a record of a
+later group follows, both have lost synced data: the node must not start, because it might deny a
 vote that it gave. (After Ganesan et al., "Protocol-aware recovery for consensus-based storage",
-FAST 2018: to take damage for a torn write is the mistake that loses data.)
+FAST 2018: taking damage for a torn write is the mistake that loses data.)
 
 The copies are bytes in a container (`node_image.server.wal`) and records in the simulator
 (`harness.runtimes.sim.disk`); this is the same for both, and so are the planted bugs.
@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, Protocol
 
 
 class LogLost(Exception):
-    """What had been synced is gone from every copy. The message says where."""
+    """Synced data is missing from every copy. The message states where."""
 
 
 class Found(NamedTuple):
-    """A good record, and the position behind it."""
+    """A good record, and the position after it."""
 
     record: Any
     end: int
@@ -35,24 +35,24 @@ class LogCopy(Protocol):
         ...
 
     def next_good(self, position: int) -> int | None:
-        """The position of a good record behind, of a group that was written after what should
-        stand at `position` had been synced; None if there is none."""
+        """The position of a later good record, of a group that was written after the record at
+        `position` had been synced; None if there is none."""
         ...
 
     def ends_at(self, position: int) -> bool:
-        """Whether nothing at all stands at `position` and behind."""
+        """Whether there is nothing at all from `position` on."""
         ...
 
 
 class Recovery(NamedTuple):
-    """The records, and the position behind the last."""
+    """The records, and the position after the last."""
 
     records: list[Any]
     end: int
 
 
 class LogRecovery:
-    """The correct one. `copies` is never empty; `start` is the position of the first record."""
+    """The correct recovery. `copies` is never empty; `start` is the first record's position."""
 
     def recover(self, copies: Sequence[LogCopy], start: int) -> Recovery:
         """Raises LogLost."""
@@ -78,7 +78,7 @@ def first_good(copies: Sequence[LogCopy], position: int) -> Found | None:
 
 
 def read_on(copy: LogCopy, start: int) -> Recovery:
-    """What one copy holds up to its first bad record."""
+    """The records of one copy up to its first bad one."""
     records, position = [], start
     while (found := copy.at(position)) is not None:
         records.append(found.record)

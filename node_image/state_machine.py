@@ -134,7 +134,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
 }
 
 SUPPORTED: Final = ("read", "noop", *OPERATIONS)
-"""Every operation that `apply` knows."""
+"""Every operation that `apply` supports."""
 
 
 def same_json(one: Json, other: Json) -> bool:

@@ -1,5 +1,5 @@
 """How the packages may depend on each other: three that do not import one another, `harness`, which
-imports all of them, and no circle of modules anywhere."""
+imports all of them, and no import cycles."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PILLARS = ("node_image", "faults", "histories")
-ALLOWED = {name: {name} for name in PILLARS} | {"harness": {"harness", *PILLARS}}
+INDEPENDENT = ("node_image", "faults", "histories")
+ALLOWED = {name: {name} for name in INDEPENDENT} | {"harness": {"harness", *INDEPENDENT}}
 FORBIDDEN_IN_PROTOCOLS = {"asyncio", "socket", "time", "random", "os", "threading", "datetime"}
 
 
@@ -31,8 +31,8 @@ def module_name(path: Path) -> str:
 
 
 def imported_modules(path: Path, modules: set[str]) -> Iterator[str]:
-    """The modules of ours that a module imports, those for type checking only among them, but not
-    those that one of its functions imports when it is called."""
+    """The modules of ours that a module imports, including those for type checking only, but not
+    those that a function imports when it is called."""
     pending: list[ast.AST] = [ast.parse(path.read_text())]
     while pending:
         node = pending.pop()
@@ -46,7 +46,7 @@ def imported_modules(path: Path, modules: set[str]) -> Iterator[str]:
             yield from (name if name in modules else node.module for name in inner)
 
 
-def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+def cycles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     """The strongly connected components of more than one module (Tarjan, SIAM J. Comput. 1972)."""
     found: set[frozenset[str]] = set()
     number: dict[str, int] = {}
@@ -75,21 +75,21 @@ def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     return found
 
 
-def test_circles_are_found() -> None:
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {frozenset("abc")}
-    assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+def test_cycles_are_found() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {frozenset("abc")}
+    assert not cycles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_there_are_no_import_cycles() -> None:
     files = {module_name(p): p for package in ALLOWED for p in (ROOT / package).rglob("*.py")}
     modules = set(files)
     graph = {name: set(imported_modules(path, modules)) - {name} for name, path in files.items()}
     assert any(graph.values())
-    assert not circles(graph)
+    assert not cycles(graph)
 
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
-def test_imports_stay_inside_the_pillar(package: str) -> None:
+def test_packages_import_only_what_they_may(package: str) -> None:
     packages = {*ALLOWED, "tests"}
     files = sorted((ROOT / package).rglob("*.py"))
     assert files
@@ -125,7 +125,7 @@ def test_the_agent_needs_nothing_but_the_standard_library() -> None:
     assert not wrong
 
 
-def test_every_file_opens_with_prose() -> None:
+def test_every_file_has_a_docstring() -> None:
     bare = [
         str(path.relative_to(ROOT))
         for package in ALLOWED
@@ -147,7 +147,7 @@ def classes() -> dict[str, ast.ClassDef]:
 
 
 def names_of_imports(path: Path) -> dict[str, str]:
-    """What each imported name stands for, in full."""
+    """The full name of each imported name."""
     found: dict[str, str] = {}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -178,7 +178,7 @@ def parents_with_code(name: str, node: ast.ClassDef, ours: dict[str, ast.ClassDe
 
 
 def test_a_class_has_at_most_one_parent_that_carries_code() -> None:
-    """Composition over inheritance: what a class has from elsewhere are parts that it owns."""
+    """Composition over inheritance: a class reuses code in the form of parts that it owns."""
     ours = classes()
     parents = {name: parents_with_code(name, node, ours) for name, node in ours.items()}
     assert parents["node_image.protocols.flexible_paxos.FlexiblePaxos"] == [
@@ -188,7 +188,7 @@ def test_a_class_has_at_most_one_parent_that_carries_code() -> None:
 
 
 def test_no_method_is_left_to_a_subclass() -> None:
-    """What a part needs of its surroundings is an argument, not a hook."""
+    """What a part needs from its owner is an argument, not a hook."""
     wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for package in ALLOWED
@@ -209,12 +209,12 @@ def test_only_our_own_target_and_the_simulator_know_the_protocols() -> None:
     assert knowing and not [path for path in knowing if not path.startswith(allowed)]
 
 
-def test_nothing_lies_flat_in_the_controller() -> None:
+def test_the_top_level_of_the_controller_is_small() -> None:
     assert len(list((ROOT / "harness").glob("*.py"))) <= 5
 
 
 def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function, its docstring apart."""
+    """Lines of a function, without its docstring."""
     first = function.body[0]
     has_docstring = ast.get_docstring(function) is not None
     docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
@@ -233,7 +233,7 @@ def test_no_function_is_longer_than_50_lines() -> None:
 
 
 def test_every_benchmark_can_be_imported() -> None:
-    """They are run by hand, and nothing else would notice."""
+    """They are run by hand, so nothing else would detect a broken import."""
     files = sorted((ROOT / "benchmarks").glob("*.py"))
     names = [f"benchmarks.{path.stem}" for path in files if path.stem != "__init__"]
     code = "import importlib, sys; [importlib.import_module(n) for n in sys.argv[1:]]"

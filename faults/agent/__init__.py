@@ -5,8 +5,8 @@ joins both, and needs no tools, no privileges and no knowledge of this. So what 
 the namespaces outlives a kill and restart of the node, and it may act on any image.
 
 Standard library only, and nothing else of this distribution: the agent's container holds a Python
-and this package. See `server` for what it can be told.
+and this package. See `server` for its requests.
 """
 
 VERSION = 1
-"""The version of the conversation, said in the first line; raised by an incompatible change."""
+"""The version of the protocol, sent in the first line; raised by an incompatible change."""

@@ -10,7 +10,8 @@ from faults.agent.server import Operations, Server
 
 
 def main() -> None:
-    """Runs as process 1 of a container, until it is told to end or its controller is long gone."""
+    """Runs as process 1 of a container, until it is stopped or its controller has been gone for a
+    while."""
     parser = argparse.ArgumentParser(prog="python3 -m faults.agent", description=__doc__)
     parser.add_argument("--probe-port", type=int, default=PORT, help="UDP port for probes")
     parser.add_argument(

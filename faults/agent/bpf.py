@@ -21,7 +21,7 @@ has this address" would, once the cache has expired, cut the other direction as 
 A drop "steals" the packet (TC_ACT_STOLEN): the sending stack believes that it has left. After the
 usual TC_ACT_SHOT the stack knows that its own host dropped it: a datagram socket with IP_RECVERR
 gets ENOBUFS, and TCP sends again every half second instead of backing off, so that connections
-recover sooner after a partition than they would from a cut cable (tried: 0.3 s instead of 1.7 s
+recover sooner after a partition than they would from a cut cable (measured: 0.3 s instead of 1.7 s
 after a cut of 5 s).
 
 Loads are relative to the network header (SKF_NET_OFF), so the link layer does not matter.
@@ -73,14 +73,14 @@ TO_THIS_HOST = 0  # PACKET_HOST: neither broadcast nor multicast
 NEIGHBOUR_DISCOVERY = (133, 138)  # types 133..137
 LENGTH_MAX = 4096  # BPF_MAXINSNS
 ANY_OTHER: Final = "*"
-"""In place of an address: every destination that is not named."""
+"""Used in place of an address: every destination that is not named."""
 
 PASSES_ALL: Final[Program] = (Instruction(RETURN, 0, 0, PASS),)
 MATCHES_NONE: Final[Program] = (Instruction(RETURN, 0, 0, NO_MATCH),)
 
 
 class Side(Enum):
-    """Which address of a packet is looked at: offsets in the IPv4, IPv6 and Ethernet headers."""
+    """Which address of a packet is compared: its offsets in the IPv4, IPv6 and Ethernet headers."""
 
     SOURCE = (12, 8, 6)
     DESTINATION = (16, 24, 0)
@@ -91,7 +91,7 @@ def drop_program(loss: Mapping[str, float]) -> Program:
 
     For the egress. Addresses are IPv4, IPv6, or hardware addresses such as 02:42:ac:11:00:02;
     ANY_OTHER stands for all IP addresses that are not named.
-    Raises BadRequest for what is no address, no probability, or more than fits a program.
+    Raises BadRequest for an invalid address or probability, and for more peers than fit a program.
     """
     actions = {address: _drop(address, share) for address, share in loss.items()}
     rest = actions.pop(ANY_OTHER, None)
@@ -106,9 +106,9 @@ def receive_program(
     """The program for the ingress, by source address.
 
     With probability 1 all that comes from the address is dropped; with less, only broadcast and
-    multicast are: what is sent to this host alone was lost at the sender already.
-    Address resolution by the sources in `silent` is dropped too. `alone` are senders without an
-    agent: of everything that comes from them a share is lost here. Raises BadRequest.
+    multicast are: unicast packets to this host were subject to loss at the sender already. Address
+    resolution by the sources in `silent` is dropped too. `alone` are senders without an agent: a
+    share of everything from them is lost here. Raises BadRequest.
     """
     actions = {address: _drop(address, share) for address, share in (alone or {}).items()}
     actions |= {
@@ -156,7 +156,7 @@ def packed(text: str) -> bytes:
         return socket.inet_pton(family, text)
     except (OSError, TypeError, ValueError):
         raise BadRequest(
-            f"{text!r} is no IP address", "name peers by address, not by host name"
+            f"{text!r} is not an IP address", "name peers by address, not by host name"
         ) from None
 
 
@@ -214,7 +214,7 @@ def _join(sections: dict[str, Code], rest: Code | None) -> Program:
     head: Code = [Instruction(LOAD_WORD, 0, 0, PROTOCOL)]
     skipped = 0
     for i, protocol in enumerate((IPV4, IPV6, ARP)):
-        to_come = 2 * (2 - i) + 1  # what is left of the head behind this jump
+        to_come = 2 * (2 - i) + 1  # the rest of the head after this jump
         head += [
             Instruction(JUMP_EQUAL, 0, 1, protocol),
             Instruction(JUMP, 0, 0, to_come + skipped),
@@ -225,7 +225,7 @@ def _join(sections: dict[str, Code], rest: Code | None) -> Program:
 
 
 def _blocks(side: Side, actions: Mapping[str, Code], size: int) -> Code:
-    """One after the other, for the addresses of `size` bytes: compare, and on a match act."""
+    """One block for each address of `size` bytes: compare, and on a match end with its action."""
     matchers: dict[int, Callable[[Side, bytes, Code], Code]] = {
         4: _match_v4,
         16: _match_v6,
@@ -262,7 +262,7 @@ def _match_v6(side: Side, address: bytes, then: Code) -> Code:
     words = struct.unpack(">4I", address)
     block: Code = []
     for i, word in enumerate(words):
-        rest = 2 * (len(words) - 1 - i) + len(then)  # a mismatch skips what is left of the block
+        rest = 2 * (len(words) - 1 - i) + len(then)  # a mismatch skips the rest of the block
         block += [
             Instruction(LOAD_WORD, 0, 0, NETWORK + side.value[1] + 4 * i),
             Instruction(JUMP_EQUAL, 0, rest, word),
@@ -282,7 +282,7 @@ def _match_hardware(side: Side, address: bytes, then: Code) -> Code:
 
 
 def _neighbour_discovery(decide: Code) -> Code:
-    """Where the packet is one, `decide` (which ends the program); goes on behind it otherwise."""
+    """Where the packet is one, `decide` (which ends the program); otherwise continues after it."""
     first, end = NEIGHBOUR_DISCOVERY
     over = len(decide)
     return [

@@ -1,4 +1,4 @@
-"""What this agent can do here: found out by doing it, once, before it says hello."""
+"""The capabilities of this agent on this machine: tested once, before its first line."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _can_signal() -> str:
 
 
 def can_set_clocks() -> str:
-    """Sets the clock of a child one hour ahead, and asks the child what time it is.
+    """Sets the clock of a child one hour ahead, and has the child read the time.
 
     Raises Unsupported. Forks: call it before any thread is started.
     """

@@ -1,15 +1,15 @@
 """A false clock for every process of the node, without touching the host's.
 
-The first time a process gets one, the code of `assembly` is written into a spare corner of its
-vDSO, where nobody executes it yet; then the process is stopped for a moment, and the entries of
-three functions become jumps to it. From then on a change of the clock is a change of data, and
-stops nobody. Healing sets the data to the truth, at once, and then puts the entries back.
+The first time a process gets one, the code of `assembly` is written into unused space of its vDSO,
+where it is not executed yet; then the process is stopped briefly, and the entries of three
+functions become jumps to it. From then on a change of the clock is a change of data, and stops no
+process. Healing first sets the data to zero offset, and then restores the entries.
 
-A fork inherits the false clock. A program that was executed anew starts with a clean vDSO, so while
-the clock is false a keeper looks for such every few milliseconds (and more often while a node is
-being started): it sees the true time for about as long.
+A fork inherits the false clock. A newly executed program starts with an unmodified vDSO, so while
+the clock is false a keeper thread looks for such programs every few milliseconds (and more often
+while a node is being started): they see the true time for about as long.
 
-A monotonic clock never goes back. What a fault has gained on it stays until the process ends.
+A monotonic clock never goes back. The offset that a fault has added stays until the process ends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KEEPER_CONFINED_EVERY_S: Final = 0.05
 """From the host's PID namespace there are many more processes to look at."""
 AWAIT_EVERY_S: Final = 0.0005
 SWEEPS: Final = 2
-"""Healing looks twice: a fork during the first sweep may have inherited what was not healed yet."""
+"""Healing makes two passes: a fork during the first may have inherited a clock not yet healed."""
 
 T = TypeVar("T")
 
@@ -41,8 +41,9 @@ T = TypeVar("T")
 class Setting(NamedTuple):
     """What the clocks should be: the sum of the jumps, and the rate from now on.
 
-    `keep_gained`: what the rate so far has gained stays (on the monotonic clock it does anyhow).
-    `strobe_ns`: so far the wall clock is off as well in one half of each `strobe_period_s`.
+    `keep_gained`: the offset gained by the rate so far stays (on the monotonic clock it always
+    does). `strobe_ns`: the wall clock is off by this in addition in one half of each
+    `strobe_period_s`.
     """
 
     offset_ns: int = 0
@@ -62,7 +63,7 @@ class Clock:
         self.setting = Setting()
         self._resting = TRUE
         self.jumps = 0
-        """How often the present strobe has changed the clock."""
+        """How often the current strobe has changed the clock."""
         self._node = node
         self._lock = threading.RLock()
         self._libraries: dict[int, Library] = {}
@@ -75,14 +76,14 @@ class Clock:
         return self.skews != TRUE
 
     def set(self, setting: Setting, wait: Wait = no_wait) -> dict[str, Any]:
-        """From now on every process's clocks are off the host's by this.
+        """From now on every process's clocks differ from the host's by this.
 
-        The answer's `began_ns` and `done_ns` enclose the moment at which they got it; `wall_ns` and
-        `monotonic_ns` say how far they are off then.
+        The answer's `began_ns` and `done_ns` enclose the time of the change; `wall_ns` and
+        `monotonic_ns` are the offsets at that time.
         """
         self._strobe_stop.set()
         with self._lock:
-            self._for_each(lambda _: None)  # reads the libraries, which is slow, beforehand
+            self._for_each(lambda _: None)  # reads the libraries in advance, which is slow
             wait()
             began_ns = time.monotonic_ns()
             self.skews = self._resting = self._skews_for(setting, time.time_ns(), began_ns)
@@ -132,7 +133,7 @@ class Clock:
         worker.start()
 
     def _strobe(self, setting: Setting, stop: threading.Event) -> None:
-        """Off, then right again, by the true clock: a change that is late delays no other."""
+        """Wrong and right in turn, scheduled by the true clock: a late change delays no other."""
         half_ns = round(setting.strobe_period_s * 5e8)
         start_ns, resting = time.monotonic_ns(), self._resting
         off = resting.wall._replace(offset_ns=resting.wall.offset_ns + setting.strobe_ns)
@@ -151,7 +152,7 @@ class Clock:
     # ------------------------------------------------------------------ healing
 
     def heal(self) -> None:
-        """The true time for everybody; monotonic clocks stay ahead, for they cannot go back."""
+        """The true time for all processes; monotonic clocks stay ahead, for they cannot go back."""
         if self.active or self.setting.strobe_ns:
             self.set(Setting())
 
@@ -161,10 +162,10 @@ class Clock:
         self._strobe_stop.set()
 
     def apply(self) -> list[int]:
-        """Give every process the clock as it should be; those that have it are left alone.
+        """Give every process the clock as it should be; those that have it are not changed.
 
-        Returns the processes that have it. One that dies or is born meanwhile is left out: the
-        keeper finds it.
+        Returns the processes that have it, without those that end or start meanwhile: the keeper
+        finds new ones.
         """
         return list(self._for_each(self._apply_to))
 
@@ -173,7 +174,7 @@ class Clock:
         return list(self._for_each(lambda p: p.reading()).values())
 
     def blobs(self) -> dict[int, tuple[bytes, dict[str, int]]]:
-        """Per patched process the code as it stands there, if it is ours, and its entries."""
+        """For each patched process its code, if it is ours, and its entries."""
         ours = [r.pid for r in self.readings() if r.patched and r.code_is_ours]
         return {
             pid: blob for pid, blob in self._for_each(PatchedProcess.blob).items() if pid in ours
@@ -195,7 +196,8 @@ class Clock:
             self._for_each(lambda p: p.restore(self._node) if p.is_patched() else None)
 
     def _for_each(self, act: Callable[[PatchedProcess], T]) -> dict[int, T]:
-        """`act` on every process of the node that is there for as long as it takes; by pid."""
+        """The results of `act` for every process of the node that still exists afterwards, by
+        pid."""
         done: dict[int, T] = {}
         with self._lock:
             for process in node_processes():
@@ -238,12 +240,12 @@ def _skew(offset_ns: int, drift_ppm: float, anchor_ns: int) -> Skew:
 
 
 def node_processes() -> list[Process]:
-    """The processes that have become the node's program."""
+    """The processes that execute the node's program."""
     return [p for p in processes() if not is_engines(p)]
 
 
 def await_node(clock: Clock, timeout_s: float) -> dict[str, Any]:
-    """Waits until a process of the node is there, and has the false clock if there is one."""
+    """Waits until a process of the node runs, and has the false clock if one is set."""
     deadline = time.monotonic() + timeout_s
     found = poll_until(lambda: bool(node_processes()), timeout_s, AWAIT_EVERY_S)
     done_ns = time.monotonic_ns()

@@ -1,9 +1,9 @@
-"""What can go wrong in the agent. Every answer that is not ok carries one of these.
+"""The errors of the agent. Every answer that is not ok carries one of these.
 
 AgentError
-|-- BadRequest     the controller asked for something that makes no sense
-|-- Unsupported    this machine, or this container's rights, cannot do it
-`-- Failed         it was tried, and did not happen
+|-- BadRequest     the request is invalid
+|-- Unsupported    this machine, or this container's capabilities, do not allow it
+`-- Failed         it was attempted, and did not take effect
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 
 class AgentError(Exception):
-    """Something was not done; `remedy` says what to do about it."""
+    """A request was not carried out; `remedy` says what to do about it."""
 
     kind: ClassVar[str] = "error"
 

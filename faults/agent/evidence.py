@@ -1,9 +1,9 @@
-"""Proof that a clock is false, beyond what its memory says.
+"""Proof that a process's clock is false, beyond the content of its memory.
 
-The code that stands in the target's vDSO, byte for byte with its data, is copied into a page of the
-agent's own and called there. What it answers, less the true time, is what the target is told. It is
-only called when it is, byte for byte, the code that this agent would write; the part that fetches
-the true time is replaced by the system call, for the moved function refers to the target's memory.
+The code in the target's vDSO, byte for byte with its data, is copied into a page of the agent's own
+and called there. Its result minus the true time is the offset that the target sees. The code is
+only called if it is, byte for byte, the code that this agent would write; the part that fetches the
+true time is replaced by the system call, because the moved function refers to the target's memory.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Datagrams to everybody on a network: broadcast, IPv4 multicast, IPv6 multicast.
+"""Datagrams to all hosts on a network: broadcast, IPv4 multicast, IPv6 multicast.
 
-For probes: a cut that lets these pass is none. Each goes out on every interface of the pod.
+For probes: a cut that lets these pass is not complete. Each is sent on every interface of the pod.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def addresses_of(netlink: Netlink) -> dict[str, dict[str, object]]:
 
 
 def join(listener: socket.socket, v6: bool) -> None:
-    """Receive the groups on every interface that is there now. What cannot be joined is left."""
+    """Receive the groups on every interface that exists now. Those that cannot be joined are
+    skipped."""
     netlink = Netlink()
     try:
         for one in usable(netlink):
@@ -58,7 +59,7 @@ class GroupSender:
         self._targets = list(_targets(port))
 
     def send(self, mark: bytes, nonce: bytes) -> None:
-        """One datagram of each kind on each interface; refusals are no news."""
+        """One datagram of each kind on each interface; refusals are ignored."""
         for kind, sender, target in self._targets:
             with suppress(OSError):
                 sender.sendto(mark + kind.encode() + b" " + nonce, target)

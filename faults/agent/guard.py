@@ -1,9 +1,9 @@
-"""Removes the agent's rules when the agent is killed and its namespaces live on.
+"""Removes the agent's rules when the agent is killed and its namespaces remain.
 
 In a pod the agent is process 1: when it dies, the kernel kills every process of the pod, and with
-the last of them the network namespace goes, and all rules in it. An agent that has joined the
-namespaces of somebody else's container leaves rules there instead. So where it is not process 1, it
-starts this guard: a process that does nothing but wait for the agent's end of a pipe to close.
+the last of them the network namespace is removed with all rules in it. An agent that has joined the
+namespaces of an existing container would leave its rules there. So where it is not process 1, it
+starts this guard: a process that only waits for the agent's end of a pipe to close.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How the packets of one directed link are shaped: the description that both mechanisms share.
 
-`netem` in the kernel and the agent's own wire carry out the same `Shape`; `Shape.fits_netem` says
-for which of them netem can. Delays are drawn from the same tables in both.
+`netem` in the kernel and the agent's own wire implement the same `Shape`; `Shape.fits_netem` says
+which shapes netem supports. Delays are drawn from the same tables in both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DELAY_US_MAX: Final = 60_000_000
 RATE_BPS_LEAST, RATE_BPS_MAX = 1_000, 100_000_000_000
 LIMIT_MAX: Final = 1_000_000
 LIMIT: Final = 20_000
-"""Packets held at most: netem's own 1,000 drop packets from 20,000 a second at 50 ms on."""
+"""Packets held at most: netem's default of 1,000 drops packets at 20,000 a second and 50 ms."""
 LINKS_MAX: Final = 1_000
 
 TABLE_SIZE: Final = 4096
@@ -39,8 +39,8 @@ class Shape:
                   distribution, or the standard deviation of another; packets may overtake
     reorder       this share is held back, up to `reorder_us` longer (evenly distributed)
     duplicate     this share arrives twice, the copy up to `duplicate_us` later
-    corrupt       in this share one bit is flipped, behind the Ethernet header (netem: anywhere).
-                  Checksums find that: UDP and TCP lose the packet
+    corrupt       in this share one bit is flipped, after the Ethernet header (netem: anywhere).
+                  Checksums detect that: UDP and TCP drop the packet
     rate_bps      bits per second that pass, Ethernet header included; 0: no limit
     limit         packets that are held at most; more are dropped
     loss          this share is dropped (of a class of packets; filters do it for whole links)
@@ -69,7 +69,7 @@ class Shape:
 
     @property
     def fits_netem(self) -> bool:
-        """Whether a netem qdisc of this link alone can do it.
+        """Whether a netem qdisc for this link alone can implement it.
 
         Its copies have no delay of their own, and from Linux 6.16 on it refuses to duplicate beside
         other netem qdiscs. It reorders by sending some packets at once and delaying the others, so
@@ -80,7 +80,7 @@ class Shape:
         return not self.duplicate and not (self.reorder and (self.delay_us or self.jitter_us))
 
     def to_json(self) -> dict[str, Any]:
-        """Only what is not as it would be anyway."""
+        """Only the fields that differ from their defaults."""
         shown: dict[str, Any] = {
             field.name: value
             for field in dataclasses.fields(self)
@@ -114,7 +114,7 @@ def wanted_shapes(shapes: object) -> dict[str, Shape]:
     Raises BadRequest.
     """
     if not isinstance(shapes, Mapping) or len(shapes) > LINKS_MAX:
-        raise BadRequest("shapes is no object", 'give {"address": {"delay_us": 50000}}')
+        raise BadRequest("shapes is not an object", 'give {"address": {"delay_us": 50000}}')
     wanted = {}
     for address, values in shapes.items():
         if address != ANY_OTHER and len(packed(address)) == 6:

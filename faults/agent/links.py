@@ -1,11 +1,11 @@
 """The node's links: from and to which peers packets are lost.
 
-Declarative: a request names the whole set, an empty one heals, and the same twice changes nothing.
-A pod drops what *it* sends, at its own egress, where it is silent: the sender's `send` succeeds,
-and TCP backs off, as when a cable is cut further away. And it drops what it receives, by source, at
-its ingress: that is what cuts broadcast and multicast, and packets that are still on their way. So
-a link has a direction, a cut of one direction is one pod's egress and the other's ingress, and a
-cut in both directions is two pods each doing both.
+Declarative: a request names the whole set, an empty one heals, and repeating one changes nothing.
+A pod drops what *it* sends, at its own egress, silently: the sender's `send` succeeds, and TCP
+backs off, as when a cable is cut elsewhere in the network. And it drops what it receives, by
+source, at its ingress: that is what cuts broadcast and multicast, and packets in flight. So a link
+has a direction, a cut of one direction is one pod's egress and the other's ingress, and for a cut
+in both directions each of the two pods does both.
 
 The rules are on every interface but the loopback, and on one that is added later at once.
 """
@@ -31,7 +31,7 @@ TAP_PREFIX: Final = "apx-wire"
 """Names of the wire's own devices begin so; no rule is ever put on them."""
 DIRECTIONS: Final = {"egress": tc.EGRESS, "ingress": tc.INGRESS}
 GONE: Final = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
-"""What the kernel says of an interface or a filter that is not there any more."""
+"""The kernel's errors for an interface or a filter that no longer exists."""
 
 
 def usable(netlink: Netlink) -> list[Interface]:
@@ -44,7 +44,7 @@ def usable(netlink: Netlink) -> list[Interface]:
 
 
 def attach_clsact(netlink: Netlink, interface: int) -> bool:
-    """Makes sure that filters can be attached; True when it was not so before."""
+    """Makes sure that filters can be attached; True when a qdisc had to be added for it."""
     try:
         netlink.ask(tc.add_clsact(interface))
     except NetlinkError as error:
@@ -58,7 +58,7 @@ def attach_clsact(netlink: Netlink, interface: int) -> bool:
 class LinkRules:
     """Probability of loss by address: of what is sent, and of what is received.
 
-    `alone`: of all that is received from there, since its sender has no agent that would lose it.
+    `alone`: of everything received from there, since its sender has no agent that drops it.
     `silent`: the address resolution of these is cut as well.
     """
 
@@ -129,7 +129,7 @@ class Links:
     def set(self, rules: LinkRules, wait: Wait = no_wait) -> dict[str, Any]:
         """After `wait`, packets are lost as the rules say, and no others.
 
-        The answer's `began_ns` and `done_ns` enclose the moment at which the kernel took it.
+        The answer's `began_ns` and `done_ns` enclose the time at which the kernel applied it.
         """
         programs = rules.programs
         with self._lock:
@@ -152,7 +152,7 @@ class Links:
         return {"began_ns": began_ns, "done_ns": done_ns, "interfaces": names} | self.state()
 
     def refresh(self) -> None:
-        """The rules on the interfaces that have come since. For the thread that watches them."""
+        """Apply the rules to interfaces added since. For the thread that watches them."""
         with self._lock:
             if self.rules == NO_RULES:
                 return
@@ -164,7 +164,7 @@ class Links:
                 self._attach(index, programs)
 
     def heal(self) -> None:
-        """All packets pass again, and what was put on the interfaces is gone."""
+        """All packets pass again, and everything attached to the interfaces is removed."""
         with self._lock:
             self.rules = NO_RULES
             for index, made in self._made_clsact.items():
@@ -172,7 +172,7 @@ class Links:
             self._made_clsact.clear()
 
     def probe(self) -> str:
-        """Tries the real thing with programs that pass all; says how it is done.
+        """Attaches programs that pass every packet; returns how it is done.
 
         Raises Unsupported with the kernel's reason.
         """
@@ -220,7 +220,7 @@ class Links:
 
 
 def remedy(error: NetlinkError) -> str:
-    """What to do about what the kernel said."""
+    """What to do about an error of the kernel."""
     if error.errno == errno.EPERM:
         return "give the agent's container NET_ADMIN"
     if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
@@ -229,7 +229,7 @@ def remedy(error: NetlinkError) -> str:
 
 
 class Watcher(threading.Thread):
-    """Calls what wants to know of it when an interface comes, changes or goes."""
+    """Calls its listeners when an interface is added, changed or removed."""
 
     def __init__(self, *refresh: Callable[[], None]) -> None:
         super().__init__(name="interfaces", daemon=True)
@@ -240,7 +240,7 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         with watch_interfaces() as watcher:
             while True:
-                with suppress(OSError):  # more news than fitted: look, whatever it was
+                with suppress(OSError):  # the socket's buffer overflowed: refresh in any case
                     watcher.recv(65536)
                 for refresh in self._refresh:
                     try:

@@ -1,10 +1,9 @@
-"""What a link does to packets, measured: delay, loss, order, copies, rate.
+"""Measuring the effect of a link on packets: delay, loss, order, copies, rate.
 
-All agents send numbered datagrams to one another at once. Each carries the moment at which it was
+All agents send numbered datagrams to one another at once. Each carries the time at which it was
 sent, on the monotonic clock that all containers of a host share; the kernel stamps it on arrival.
 So one-way delays are measured directly, per directed link, and a round-trip time is the sum of two.
-
-This shares no code with what shapes the links.
+This shares no code with the mechanisms that shape the links.
 """
 
 from __future__ import annotations
@@ -74,9 +73,9 @@ class Measurer:
         text: str = "",
     ) -> dict[str, Any]:
         """Sends `count` datagrams of `size` bytes to each address, every `gap_us`, and listens
-        for `listen_ms` more. Each holds `text`, and is as large as that takes. `links`: what came
-        from each of `sources` (by default the peers); with `traffic` also how much the link carried
-        meanwhile, whatever it was."""
+        for `listen_ms` more. Each contains `text`, and is as large as that takes. `links`: what
+        came from each of `sources` (by default the peers); with `traffic` also how much traffic of
+        any kind the link carried meanwhile."""
         key = nonce.encode()[:32].ljust(32, b"\0")
         targets = [
             (a if ":" in a or not self._v6 else f"::ffff:{a}", self.port)
@@ -152,7 +151,7 @@ class Measurer:
 
 
 def _arrived_ns(said: Sequence[tuple[int, int, bytes]]) -> int:
-    """The kernel's time stamp, which is on the wall clock, moved to the monotonic one."""
+    """The kernel's time stamp, which is on the wall clock, converted to the monotonic one."""
     for level, kind, data in said:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
             seconds, ns = _TIMESPEC.unpack_from(data)
@@ -162,8 +161,8 @@ def _arrived_ns(said: Sequence[tuple[int, int, bytes]]) -> int:
 
 
 def _both_clocks() -> tuple[int, int]:
-    """The monotonic and the wall clock at the same moment: read again where this thread had to wait
-    in between, for that would move an arrival into the past."""
+    """The monotonic and the wall clock at the same time: read again where this thread was
+    interrupted in between, which would move an arrival into the past."""
     for _ in range(CLOCK_READINGS):
         before_ns, wall_ns, after_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
         if after_ns - before_ns < TOGETHER_NS:
@@ -172,9 +171,9 @@ def _both_clocks() -> tuple[int, int]:
 
 
 def summary(arrivals: Sequence[Arrival], size: int) -> dict[str, Any]:
-    """What a link did, from what came over it, in the order in which it came.
+    """The effect of a link, from the packets that arrived over it, in the order of arrival.
 
-    received: different packets; duplicates: further copies; reordered: packets that came behind a
+    received: different packets; duplicates: further copies; reordered: packets that arrived after a
     later one; delay_us: one way; rate_bps: of Ethernet frames, from the first to the last one;
     took_us: from the first one's sending to the last one's arrival;
     first_sent_ns, last_sent_ns: when the first and the last one of those that came were sent.

@@ -1,14 +1,13 @@
-"""Shaping by the kernel's own `netem`, one qdisc of it per destination.
+"""Shaping by the kernel's own `netem`, with one netem qdisc per destination.
 
-    root   htb: packets that belong to no class pass at once, so other links are untouched
-    class  one per destination, with a rate that limits nothing
-    leaf   netem, with what the destination's shape says
-    filter one classic-BPF program that names each destination's class
+root   htb: packets that belong to no class pass at once, so other links are not affected
+class  one per destination, with a rate that does not limit
+leaf   netem, with the parameters of the destination's shape
+filter one classic-BPF program that returns each destination's class
 
-A change of a shape replaces the leaf's parameters in place: what it holds stays, with its times.
-When a link's shaping ends, what its netem still holds is lost (the wire sends it on).
-
-An interface whose root qdisc somebody has chosen is left alone; then the wire does the work.
+A change of a shape replaces the leaf's parameters in place: packets that it holds keep their times.
+When a link's shaping ends, packets that its netem still holds are lost (the wire sends them on).
+An interface whose root qdisc was configured by others is not changed; then the wire is used.
 Layouts are from linux/pkt_sched.h; the numbers in a netem message are probabilities times 2^32 - 1,
 ticks of 64 ns beside exact nanoseconds, and bytes per second.
 """
@@ -40,7 +39,7 @@ from faults.agent.wire import Tap
 
 RTM_NEWTCLASS, RTM_DELTCLASS = 40, 41
 ROOT: Final = 0xA90D_0000
-"""The handle of our root qdisc: an unusual one, by which it is known as ours."""
+"""The handle of our root qdisc: an unusual one, which identifies it as ours."""
 LEAVES: Final = 0xA90E
 """The handles of the leaves: this plus the number of the class, as the upper half."""
 NETEM_MAX: Final = 0x1000
@@ -59,7 +58,7 @@ _U32_MAX: Final = 0xFFFF_FFFF
 
 
 def share(probability: float) -> int:
-    """A probability as netem wants it."""
+    """A probability in netem's representation."""
     return round(probability * _U32_MAX)
 
 
@@ -67,7 +66,7 @@ def netem_options(shape: Shape) -> bytes:
     """TCA_OPTIONS of a netem qdisc. The shape must fit netem (`Shape.fits_netem`).
 
     netem reorders by sending a share of the packets at once and delaying the others, so the share
-    that is *not* held back goes at once, and the others wait evenly between 0 and `reorder_us`.
+    that is *not* held back goes at once, and the others wait for a uniform time up to `reorder_us`.
     """
     if shape.reorder:
         delay_ns = jitter_ns = shape.reorder_us * 500
@@ -83,7 +82,7 @@ def netem_options(shape: Shape) -> bytes:
         values = table(shape.distribution)
         packed = struct.pack(f"={len(values)}h", *values)
         options += attribute(TCA_NETEM_DELAY_DIST, packed)
-    # Also where there is none: a change keeps what is not mentioned.
+    # Also where there is none: a change keeps attributes that are not given.
     options += attribute(TCA_NETEM_CORRUPT, struct.pack("=II", share(shape.corrupt), 0))
     rate = shape.rate_bps // 8
     options += attribute(TCA_NETEM_RATE, struct.pack("=IiIi", min(rate, _U32_MAX), 0, 0, 0))
@@ -93,7 +92,7 @@ def netem_options(shape: Shape) -> bytes:
 
 
 def add_root(interface: int) -> Message:
-    """Our root qdisc, where there is only the kernel's default one."""
+    """Add our root qdisc, where there is only the kernel's default one."""
     init = struct.pack("=IIIII", HTB_VERSION, HTB_RATE2QUANTUM, 0, 0, 0)
     body = TCMSG.pack(0, interface, ROOT, tc.TC_H_ROOT, 0)
     described = attribute(tc.TCA_KIND, b"htb\0") + attribute(
@@ -103,7 +102,7 @@ def add_root(interface: int) -> Message:
 
 
 def add_class(interface: int, number: int) -> Message:
-    """The class of a destination; it limits nothing."""
+    """Add the class of a destination; its rate does not limit."""
     rate = _RATESPEC.pack(0, LINKLAYER_ETHERNET, 0, 0, 0, _U32_MAX)
     burst = struct.pack("=IIIII", HTB_BURST_TICKS, HTB_BURST_TICKS, HTB_QUANTUM, 0, 0)
     exact = struct.pack("=Q", HTB_BYTES_PER_S)
@@ -118,12 +117,12 @@ def add_class(interface: int, number: int) -> Message:
 
 
 def remove_class(interface: int, number: int) -> Message:
-    """With its leaf."""
+    """Remove a class with its leaf."""
     return Message(RTM_DELTCLASS, 0, TCMSG.pack(0, interface, ROOT | number, ROOT, 0))
 
 
 def set_leaf(interface: int, number: int, shape: Shape) -> Message:
-    """The netem below a class: made, or changed in place."""
+    """Create the netem below a class, or change it in place."""
     body = TCMSG.pack(0, interface, LEAVES + number << 16, ROOT | number, 0)
     described = attribute(tc.TCA_KIND, b"netem\0") + attribute(tc.TCA_OPTIONS, netem_options(shape))
     return Message(tc.RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, body + described)
@@ -200,7 +199,7 @@ class Netem:
             self.set(self._shapes, lambda: None)
 
     def close(self) -> None:
-        """Our qdiscs are gone, and the kernel's default is back."""
+        """Remove our qdiscs; the kernel restores its default one."""
         for index in sorted(self._rooted):
             gone = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
             self._netlink.ask_quietly(tc.remove_root(index, ROOT), *gone)

@@ -1,11 +1,11 @@
-"""Just enough rtnetlink to talk with the kernel's traffic control, without a `tc` process.
+"""The part of rtnetlink needed to use the kernel's traffic control, without a `tc` process.
 
 A fork and exec of `tc` costs milliseconds and jitters; five agents are to act within a few
 milliseconds of each other. One message on a socket that is open already takes microseconds, and
-replacing a filter is one message, so the packets never meet a half-made set of rules.
+replacing a filter is one message, so packets never meet a partial set of rules.
 
 Layouts are from linux/netlink.h and rtnetlink.h: a header, a fixed part, and attributes, each a
-length, a type and a value padded to four bytes. What is said about traffic control is in `tc`.
+length, a type and a value padded to four bytes. The messages of traffic control are in `tc`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _IFADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 
 
 class NetlinkError(OSError):
-    """The kernel said no; `strerror` has its own words where it gave some."""
+    """The kernel refused; `strerror` has its own message where it gave one."""
 
 
 class Message(NamedTuple):
-    """A request without its header: what, how, and the bytes that follow."""
+    """A request without its header: type, flags, and the bytes that follow."""
 
     type: int
     flags: int
@@ -54,7 +54,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, order=True)
 class Interface:
-    """A network interface. `hardware` is its address as text, "" where it is not an Ethernet."""
+    """A network interface. `hardware` is its address as text, "" where it is not Ethernet."""
 
     index: int
     name: str
@@ -81,7 +81,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
-    """The attributes in `data` by type; what is cut off is left out."""
+    """The attributes in `data` by type; an incomplete one is left out."""
     found = {}
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
@@ -93,7 +93,8 @@ def attributes(data: bytes) -> dict[int, bytes]:
 
 
 def prepare_tap(index: int, queue_length: int) -> Message:
-    """Without an IPv6 address of its own (it would announce itself), a long queue, and up."""
+    """Bring a TAP device up, with a long queue and without an IPv6 address of its own (it would
+    announce itself)."""
     inet6 = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
     body = (
         _IFINFO.pack(0, 0, index, IFF_UP, IFF_UP)
@@ -104,7 +105,7 @@ def prepare_tap(index: int, queue_length: int) -> Message:
 
 
 class Netlink:
-    """A socket to the kernel's routing side. `ask` sends one request and waits for its answer."""
+    """A rtnetlink socket. `ask` sends one request and waits for its answer."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -145,7 +146,7 @@ class Netlink:
         return [parse_address(body) for _, body in self.dump(request)]
 
     def ask_quietly(self, message: Message, *fine: int) -> None:
-        """The same, where these error numbers mean that it was so already."""
+        """The same, where these error numbers mean that nothing had to be done."""
         try:
             self.ask(message)
         except NetlinkError as error:
@@ -165,7 +166,8 @@ class Netlink:
 
 
 def watch_interfaces() -> socket.socket:
-    """A socket that becomes readable when an interface or an address comes, changes or goes."""
+    """A socket that becomes readable when an interface or an address is added, changed or
+    removed."""
     watcher = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     watcher.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
     return watcher
@@ -202,7 +204,7 @@ class Answer(NamedTuple):
 
 
 def parse_answer(data: bytes, sequence: int) -> Answer | None:
-    """The acknowledgement of request `sequence` in a datagram, or None when it is not there."""
+    """The acknowledgement of request `sequence` in a datagram, or None where it has none."""
     for kind, flags, number, body in _messages(data):
         if kind == NLMSG_ERROR and number == sequence:
             (code,) = struct.unpack_from("=i", body)
@@ -219,7 +221,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def _explanation(data: bytes, flags: int) -> str:
-    """The kernel's own sentence: an attribute behind the request that it sends back."""
+    """The kernel's error text: an attribute after the request that it sends back."""
     if not flags & NLM_F_ACK_TLVS or len(data) < _HEADER.size:
         return ""
     echoed = _HEADER.size

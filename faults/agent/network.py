@@ -1,4 +1,4 @@
-"""Everything about the node's network that the agent can be told, put together."""
+"""All requests about the node's network, in one object."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from faults.agent.synchronized_start import Wait
 
 
 class Network:
-    """The filters, the shaping, and the probes that show what they do.
+    """The filters, the shaping, and the probes that verify them.
 
     `listen` starts threads, so call it after everything that forks.
     """
@@ -35,11 +35,14 @@ class Network:
         self.shaper = Shaper()
         self._prober: Prober | None = None
         self._measurer: Measurer | None = None
-        self._problem = BadRequest("the agent does not listen for probes yet", "wait for its hello")
+        self._problem = BadRequest(
+            "the agent does not listen for probes yet", "wait for its first line"
+        )
         self._watcher: Watcher | None = None
 
     def listen(self, port: int) -> dict[str, Any]:
-        """Listens for probes from now on, and watches for new interfaces. Whether it can."""
+        """Listens for probes from now on, and watches for new interfaces. Returns the
+        capability."""
         self._watcher = Watcher(self.cuts.refresh, self.shaper.refresh)
         try:
             self._prober, self._measurer = Prober(port), Measurer(port)
@@ -58,7 +61,8 @@ class Network:
         return self.shaper.set(wanted_shapes(request.get("shapes", {})), wait)
 
     def prepare_shaping(self) -> Answer:
-        """Makes devices and threads that the first shape would otherwise wait for."""
+        """Makes the devices and threads in advance, so that the first shape need not wait for
+        them."""
         self.shaper.prepare()
         return {"done_ns": time.monotonic_ns()}
 
@@ -87,8 +91,8 @@ class Network:
     def measure_links(self, request: Request) -> Answer:
         """peers to send to; sources to listen to, if others; nonce; count: datagrams to each;
         gap_us between them; size in bytes; listen_ms: how long to listen after the last;
-        traffic: whether to count also all else that the links carry; text: what each datagram
-        holds, for classes of packets."""
+        traffic: whether to count also all other traffic of the links; text: contained in each
+        datagram, for classes of packets."""
         if self._measurer is None:
             raise self._problem
         count = int(number(request, "count", 1, COUNT_MAX, 50))
@@ -109,7 +113,8 @@ class Network:
         )
 
     def heal(self) -> None:
-        """All packets pass as they would without an agent. Raises the first thing that failed."""
+        """All packets pass as they would without an agent. Raises the first error, after trying
+        everything."""
         try:
             self.shaper.heal()
         finally:

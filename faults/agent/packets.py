@@ -1,8 +1,8 @@
-"""Waiting until the node has sent something: its packets, seen as they leave.
+"""Waiting until the node has sent a certain packet, by capturing its outgoing packets.
 
-A packet socket sees what goes out on every interface but the loopback and the agent's own devices.
-A pattern is looked for in the bytes behind the Ethernet header; a message that is split over two
-packets in the middle of the pattern is missed.
+A packet socket captures what is sent on every interface but the loopback and the agent's own
+devices. A pattern is searched in the bytes after the Ethernet header; a message that is split over
+two packets in the middle of the pattern is missed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def await_packets(request: Request, closing: threading.Event) -> Answer:
     if not isinstance(pattern, str) or (port is not None and not isinstance(port, int)):
         raise BadRequest(f"pattern {pattern!r}, source_port {port!r}", "give a text and a number")
     if not pattern and port is None:
-        raise BadRequest("neither a pattern nor a source_port", "say what to wait for")
+        raise BadRequest("neither a pattern nor a source_port", "give one of them")
     wanted = int(number(request, "count", 1, 1_000_000, 1))
     deadline = time.monotonic() + number(request, "within_s", 0, 3_600, 10)
     seen, done_ns = 0, 0
@@ -51,7 +51,7 @@ def await_packets(request: Request, closing: threading.Event) -> Answer:
 
 
 def can_see_packets() -> str:
-    """How packets are seen. Raises Unsupported."""
+    """How packets are captured. Raises Unsupported."""
     _packet_socket().close()
     return "a packet socket"
 
@@ -60,21 +60,21 @@ def _packet_socket() -> socket.socket:
     try:
         packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     except PermissionError:
-        raise Unsupported("may not see packets", "give the agent's container NET_RAW") from None
+        raise Unsupported("may not capture packets", "give the agent's container NET_RAW") from None
     packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
     packets.settimeout(LOOK_EVERY_S)
     return packets
 
 
 def is_ours(address: Any) -> bool:
-    """Whether a packet is on its way out, by what its socket address says."""
+    """Whether a packet is outgoing, by its socket address."""
     name, kind = address[0], address[2]
     return bool(kind == PACKET_OUTGOING and name != "lo" and not name.startswith(TAP_PREFIX))
 
 
 def matches(frame: bytes, pattern: bytes, port: int | None) -> int:
-    """How often the pattern is in a frame; with a port, only in what TCP sends from there, and
-    without a pattern 1 where that holds any data."""
+    """How often the pattern occurs in a frame; with a port, only in TCP data from that port, and
+    without a pattern 1 where there is any data."""
     if port is not None:
         data = tcp_data(frame, port)
         return data.count(pattern) if pattern else int(bool(data))
@@ -82,7 +82,7 @@ def matches(frame: bytes, pattern: bytes, port: int | None) -> int:
 
 
 def tcp_data(frame: bytes, port: int) -> bytes:
-    """What a TCP segment from this port holds; nothing of any other packet (nor of IPv6)."""
+    """The data of a TCP segment over IPv4 from this port; empty for any other packet."""
     if frame[12:14] != IPV4 or len(frame) < ETHERNET + 40 or frame[ETHERNET + 9] != TCP:
         return b""
     segment_at = ETHERNET + 4 * (frame[ETHERNET] & 15)

@@ -1,14 +1,15 @@
-"""Which links are open, found out by trying them.
+"""Which links are open, determined by sending datagrams over them.
 
-Every agent always listens on one UDP port, and keeps for a while what came: a round's number
-(nonce) and from where. To probe, the controller gives all agents the same nonce at once; each sends
-a few datagrams to every peer, and says from which peers those of this round arrived. Together the
-answers are the directed matrix of what is open. Datagrams go one way and are not answered, so a
-half-open link is seen as such. On request, each also sends to all by broadcast and multicast, and
-says from whom that arrived: a partition cuts those as well.
+Every agent always listens on one UDP port, and keeps what arrived for a while: a round's number
+(nonce) and the source. To probe, the controller gives all agents the same nonce at once; each sends
+a few datagrams to every peer, and reports from which peers those of this round arrived. Together
+the answers are the directed matrix of open links. Datagrams are not answered, so a half-open link
+is recognised. On request, each also sends to all by broadcast and multicast, and reports from which
+peers these arrived: a partition cuts them as well.
 
-An open link needs one datagram, so when all are open the answer comes at once. That a link is
-closed can only be told by waiting: `listen_ms` in full, as soon as one peer is not expected.
+One datagram proves that a link is open, so when all are open the answer comes at once. That a link
+is closed can only be concluded by waiting: for all of `listen_ms`, as soon as one peer is not
+expected.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ PORT: Final = 7799
 MARK: Final = b"antipaxos-probe "
 GROUP_MARK: Final = b"antipaxos-group "
 SEND_AT_MS: Final = (0, 5, 15, 30)
-"""Several times: a first datagram may wait for ARP, and a lossy link is not a closed one."""
+"""Several: the first datagram may wait for ARP, and a lossy link is not a closed one."""
 ROUNDS_KEPT: Final = 256
 SOURCES_MAX: Final = 1024
 LISTEN_MS_MAX: Final = 10_000
 Peers = Mapping[str, Sequence[str]]
-"""Addresses by name: all that the peer may send from."""
+"""Addresses by name: all addresses that the peer may send from."""
 
 
 def plain(address: str) -> str:
-    """An address as one writes it: IPv4 seen through an IPv6 socket without its prefix."""
+    """An address in its usual form: IPv4-mapped IPv6 addresses without the prefix."""
     return address.removeprefix("::ffff:").partition("%")[0]
 
 
@@ -77,15 +78,15 @@ class Prober:
     ) -> dict[str, Any]:
         """One round; `peers` are addresses by name, `expect` the names whose links should be open.
 
-        `arrived` lists the peers of whom a datagram came, `counts` how many, `sources` from which
-        addresses; `groups` lists by kind of group of whom a datagram to it came.
+        `arrived` lists the peers from which a datagram came, `counts` how many, `sources` from
+        which addresses; `groups` lists by kind of group the peers from which a datagram to it came.
         """
         expected = set(peers) if expect is None else set(expect)
         started = time.monotonic()
         args = (peers, nonce, listen_ms, to_groups)
         threading.Thread(target=self._send, args=args, daemon=True).start()
         deadline = started + listen_ms / 1000
-        patient = not expected >= set(peers)  # a closed link is proved by waiting only
+        patient = not expected >= set(peers)  # only waiting proves that a link is closed
         with self._changed:
             while (left := deadline - time.monotonic()) > 0:
                 if not patient and self._complete(peers, nonce, expected, to_groups):
@@ -133,10 +134,10 @@ class Prober:
         return answer
 
     def _send(self, peers: Peers, nonce: str, listen_ms: float, to_groups: bool) -> None:
-        """Refusals are no news: what counts is what arrives."""
+        """Refusals are ignored: what counts is what arrives."""
         started = time.monotonic()
         if to_groups:
-            groups.join(self._socket, self._v6)  # an interface may have come since
+            groups.join(self._socket, self._v6)  # an interface may have been added
         everybody = groups.GroupSender(self.port) if to_groups else None
         times = deque(at for at in SEND_AT_MS if at <= listen_ms)
         while times:
@@ -173,7 +174,8 @@ class Prober:
 
 
 def _is_local(address: str) -> bool:
-    """A link-local IPv6 address: only known as a source, since it leads nowhere by itself."""
+    """A link-local IPv6 address: used as a source only, since it cannot be reached without an
+    interface."""
     return address.lower().startswith("fe80:")
 
 

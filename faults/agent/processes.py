@@ -1,12 +1,12 @@
 """The node's processes: everything in this PID namespace but the agent itself.
 
 `kill(-1, signal)` sent by process 1 reaches every other process of the namespace in one system
-call, under the kernel's task-list lock: no process can fork its way out. That is why the agent
+call, under the kernel's task-list lock: no process can escape it by forking. That is why the agent
 refuses to signal anything unless it *is* process 1 of a namespace of its own; anywhere else the
-same call would take the machine down.
+same call would kill every process of the machine.
 
-What has happened is read back from /proc: a killed process is gone (or a zombie, until whoever
-started it has collected it), a paused one has every thread in state T.
+The effect is read back from /proc: a killed process is gone (or a zombie, until its parent has
+waited for it), a paused one has every thread in state T.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PROC = Path("/proc")
 DEAD = "ZX"
 STOPPED = "Tt"
 ENGINE_PROGRAMS = ("runc", "crun", "youki", "exe")
-"""What a container engine's own process is called before it becomes the node's program."""
+"""The names of a container engine's own process before it becomes the node's program."""
 SETTLE_S = 5.0
 HELPERS: set[int] = set()
-"""Processes that the agent has started itself; a kill takes them, but nobody waits for them."""
+"""Processes that the agent has started itself; a kill hits them, but does not wait for them."""
 
 
 class Process(NamedTuple):
-    """A process of the node. `start_ticks` since boot tells a pid's reuse apart."""
+    """A process of the node. `start_ticks` since boot distinguishes a reused pid."""
 
     pid: int
     name: str
@@ -73,8 +73,8 @@ def read_process(pid: int) -> Process | None:
 
 
 class Scope:
-    """Whose processes are the node's: all in this PID namespace but the agent's own; or, for an
-    agent that looks from the host's PID namespace, all in the namespace of one container."""
+    """Which processes are the node's: all in this PID namespace but the agent's own; or, for an
+    agent in the host's PID namespace, all in the namespace of one container."""
 
     namespace: str | None = None
 
@@ -85,7 +85,7 @@ class Scope:
         if self.namespace in (None, namespace_of(os.getpid())):
             raise Unsupported(
                 f"process {pid} is gone, or has no PID namespace of its own",
-                "name a container that runs, and not with the host's PID namespace",
+                "name a running container that does not use the host's PID namespace",
             )
 
     def holds(self, pid: int) -> bool:
@@ -104,7 +104,7 @@ def namespace_of(pid: int) -> str | None:
 
 
 def processes() -> list[Process]:
-    """The node's processes that live, by pid: not the agent, no zombies."""
+    """The node's live processes, by pid: not the agent, no zombies."""
     own = os.getpid()
     pids = sorted(int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208
     pids = [pid for pid in pids if pid != own and pid not in HELPERS and SCOPE.holds(pid)]
@@ -113,13 +113,13 @@ def processes() -> list[Process]:
 
 
 def is_engines(process: Process) -> bool:
-    """Whether this is still the container engine on its way to become the node."""
+    """Whether this is still the container engine's process, before it executes the node."""
     if process.name.startswith(("runc:", "crun:")):
         return True
     try:
         program = os.readlink(PROC / str(process.pid) / "exe")  # noqa: PTH115
     except OSError:
-        return True  # in the middle of its birth or death
+        return True  # while it starts or ends
     return program.removesuffix(" (deleted)").rpartition("/")[2].startswith(ENGINE_PROGRAMS)
 
 
@@ -146,15 +146,15 @@ def require_own_namespace() -> None:
     if os.getpid() != 1 or os.readlink("/proc/self") != "1":  # noqa: PTH115
         raise Unsupported(
             f"the agent is process {os.getpid()}, not process 1 of a PID namespace of its own",
-            "start it as the first program of a container; it signals everything around it",
+            "start it as the first program of a container: it signals every other process",
         )
 
 
 class NodeProcesses:
-    """Kill, stop, pause, resume; and who is there.
+    """Kill, stop, pause, resume; and the list of processes.
 
-    `control` is held by whoever stops and continues a process for a moment (the clock's patch), so
-    that a pause asked for meanwhile is not undone by the end of that moment.
+    `control` is held while a process is stopped briefly (for the clock's patch), so that a pause
+    requested meanwhile is not undone when that ends.
     """
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ class NodeProcesses:
         done_ns = time.monotonic_ns()
         signalled()
         self.paused = False
-        # What was forked since the list was made is dying, too: it counts as a victim.
+        # What was forked since the list was made is killed, too, and is counted.
         victims = sorted({*victims, *processes()}, key=lambda p: p.pid) if found else []
         pids = list(dict.fromkeys(p.pid for p in victims))
         self._await(lambda: not _alive(victims), "still alive after SIGKILL", victims)
@@ -186,8 +186,8 @@ class NodeProcesses:
         }
 
     def stop(self, grace_s: float, wait: Wait = no_wait) -> dict[str, Any]:
-        """SIGTERM to all, and SIGKILL to those that still live after `grace_s`; answers once all
-        are gone. `graceful`: nobody had to be killed."""
+        """SIGTERM to all, and SIGKILL to those still alive after `grace_s`; answers once all are
+        gone. `graceful`: none had to be killed."""
         require_own_namespace()
         victims = processes()
         wait()
@@ -218,7 +218,7 @@ class NodeProcesses:
         return {"began_ns": began_ns, "done_ns": done_ns, **self.evidence()}
 
     def resume(self, wait: Wait = no_wait) -> dict[str, Any]:
-        """SIGCONT to all; answers once no thread is stopped any more. Does no harm unpaused."""
+        """SIGCONT to all; answers once no thread is stopped any more. Harmless if not paused."""
         require_own_namespace()
         with self.control:
             wait()
@@ -235,7 +235,7 @@ class NodeProcesses:
 
     @contextmanager
     def held(self, pid: int) -> Iterator[None]:
-        """The process stands still inside the block, and afterwards goes on if it ran before."""
+        """The process is stopped inside the block, and afterwards continues if it ran before."""
         with self.control:
             stood = self.paused or is_stopped(pid)
             try:
@@ -254,7 +254,7 @@ class NodeProcesses:
         try:
             os.kill(-1, number)
         except ProcessLookupError:
-            return False  # nobody there: the node is down, and there is nothing to do
+            return False  # no process: the node is down, and there is nothing to do
         return True
 
     def _await(
@@ -275,7 +275,7 @@ class NodeProcesses:
 
 
 def _signal_each(number: int) -> bool:
-    """For a confined agent; again while a fork may have got away."""
+    """For a confined agent; repeated, since a fork may have escaped."""
     found: set[int] = set()
     while new := {p.pid for p in processes()} - found:
         for pid in new:

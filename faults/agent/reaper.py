@@ -1,14 +1,15 @@
-"""The reaper: removes what a run has left in the engine when its controller is gone.
+"""The reaper: removes everything of a run from the engine when its controller has died.
 
     python3 -m faults.agent.reaper LABEL=VALUE        with the engine's socket mounted at SOCKET
 
-It is started and has said hello before anything else of a run is created. Its standard input is
-held open by the controller. The line "done" ends it: the controller has removed everything. When
-the input ends without that, the controller is dead: the reaper removes all containers, networks
-and volumes with the label, itself excepted, which the engine removes when it ends.
+It is started and has reported that it is ready before anything else of a run is created. The
+controller holds its standard input open. The line "done" ends it: the controller has removed
+everything. When the input ends without that, the controller has died: the reaper removes all
+containers, networks and volumes with the label, except itself, which the engine removes when it
+ends.
 
-The engine's API is spoken over its socket with the standard library alone; paths without a version
-are served by every engine in the version that it prefers.
+The engine's API is used over its socket with the standard library alone; for paths without a
+version every engine uses its default version.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def engine_call(method: str, path: str) -> Any:
 
 
 def remove_all(label: str, call: Call) -> int:
-    """Remove what carries the label; the number of things that are left, after at most LIMIT_S.
+    """Remove everything with the label; returns the number of items left, after at most LIMIT_S.
 
-    Nodes go before the agents whose namespaces they use, networks and volumes last.
+    Nodes are removed before the agents whose namespaces they use, networks and volumes last.
     """
     deadline = time.monotonic() + LIMIT_S
     while True:
@@ -74,7 +75,7 @@ def remove_all(label: str, call: Call) -> int:
             try:
                 call("DELETE", path.format(quote(items[name], safe="")))
             except OSError:
-                continue  # busy: another round
+                continue  # in use: retry in the next round
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(PAUSE_S)

@@ -1,4 +1,4 @@
-"""What the controller asks for: values taken out of a request, and checked."""
+"""Values taken out of the controller's requests, and validated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT_MAX: Final = 4096
 def number(
     request: Request, name: str, least: float, most: float, default: float | None = None
 ) -> float:
-    """A number of the request. Integers stay so: nanoseconds do not fit a float."""
+    """A number of the request. Integers stay integers: nanoseconds do not fit a float."""
     value = request.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise BadRequest(f"{name} is {value!r}", f"give a number from {least} to {most}")
@@ -23,7 +23,7 @@ def number(
 
 
 def text(request: Request, name: str) -> str:
-    """A text of the request that is not empty."""
+    """A non-empty text of the request."""
     value = request.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_MAX:
         raise BadRequest(f"{name} is {value!r}", f"give a text of 1 to {TEXT_MAX} characters")

@@ -1,17 +1,17 @@
-"""The conversation: one JSON object a line, requests on standard input, answers on the output.
+"""The protocol of the agent: one JSON object a line, requests on standard input, answers on output.
 
     {"id": 7, "do": "kill", "at_ns": 123}   ->   {"id": 7, "ok": true, "done_ns": 130, ...}
                                       or   {"id": 7, "ok": false, "error": "...", "remedy": "..."}
 
 Everything in ns is CLOCK_MONOTONIC, which all containers of a host share. `done_ns` is when it had
-taken effect; `began_ns`, where given, is just before. `at_ns` says when to act: all is prepared,
-then the agent waits for that moment. The operations are the methods of `Operations`.
+taken effect; `began_ns`, where given, is just before. `at_ns` says when to act: the agent prepares
+everything, then waits until that time. The operations are the methods of `Operations`.
 
 Requests of one kind are carried out in order; kinds do not wait for one another (`LANES`): a probe
-that listens, or the wait for a node, keeps no kill waiting.
+that listens, or the wait for a node, does not delay a kill.
 
-When the input ends, the controller is dead: the agent heals everything, says so on its standard
-error, and stays for a while so that its log can be read. SIGTERM heals and ends it.
+When the input ends, the controller has died: the agent heals everything, reports that on its
+standard error, and stays for a while so that its log can be read. SIGTERM heals and ends it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LINE_MAX: Final = 1 << 20
 WAIT_OWN_THREAD: Final = 0x20000000
 """__WNOTHREAD of wait(2)."""
 OFFSET_NS_MAX: Final = 10**18  # thirty years: further, and the sums leave 64 bits
-DRIFT_PPM_LEAST: Final = 10**6  # it stands still
+DRIFT_PPM_LEAST: Final = 10**6  # it is stopped
 DRIFT_PPM_MAX: Final = 9 * 10**6  # ten times as fast
 STROBE_MS_LEAST: Final = 2
 LANES: Final = {
@@ -79,7 +79,7 @@ LANES: Final = {
 
 
 class Operations:
-    """What the agent can be told. Each method takes the request and returns what to answer."""
+    """The agent's operations. Each method takes the request and returns the answer."""
 
     def __init__(self, probe_port: int = PORT) -> None:
         self.closing = threading.Event()
@@ -141,7 +141,7 @@ class Operations:
         return self.false_clock.set(setting, self._wait(request))
 
     def disk_open(self, request: Request) -> Answer:
-        """The node's next starts have the disk that can fail: see `DiskOperations.open`."""
+        """From the next start on the node has the disk with faults: see `DiskOperations.open`."""
         return self.node_disk.open(request)
 
     def disk(self, request: Request) -> Answer:
@@ -149,11 +149,11 @@ class Operations:
         return self.node_disk.set(request, self._wait(request))
 
     def power(self, request: Request) -> Answer:
-        """What was not fsynced is gone: see `DiskOperations.cut`."""
+        """A power cut, which undoes what was not fsynced: see `DiskOperations.cut`."""
         return self.node_disk.cut(request, self._wait(request))
 
     def damage(self, request: Request) -> Answer:
-        """A file is not what it was: see `DiskOperations.damage`."""
+        """Damages a file: see `DiskOperations.damage`."""
         return self.node_disk.damage(request)
 
     def disk_erased(self, request: Request) -> Answer:
@@ -167,11 +167,12 @@ class Operations:
         return self.node_disk.leave_canary(request)
 
     def probe_disk(self, request: Request) -> Answer:
-        """What a program in the node's place sees: see `Disk.probe`."""
+        """What a program in the node's mount namespace sees: see `Disk.probe`."""
         return self.node_disk.probe(request)
 
     def await_process(self, request: Request) -> Answer:
-        """timeout_s. Waits for the node to start; its clock is false again before the answer."""
+        """timeout_s. Waits for the node to start; a false clock is in effect again before the
+        answer."""
         require_own_namespace()
         return await_node(self.false_clock, number(request, "timeout_s", 0, 3600, 10))
 
@@ -184,7 +185,7 @@ class Operations:
         return self.network.probe_links(request)
 
     def measure_links(self, request: Request) -> Answer:
-        """What the links do to datagrams: see `Network.measure_links`."""
+        """The effect of the links on datagrams: see `Network.measure_links`."""
         return self.network.measure_links(request)
 
     def probe_process(self, request: Request) -> Answer:
@@ -205,12 +206,12 @@ class Operations:
         }
 
     def heal(self, request: Request) -> Answer:
-        """Everything back. `problems` says what could not be."""
+        """Heals everything. `problems` lists what could not be healed."""
         steps: dict[str, Callable[[], object]] = {
             "network": self.network.heal,
             "clock": self.false_clock.heal,
             "disk": self.node_disk.disk.heal,
-            # Last: what is paused should wake to a healed world.
+            # Last, so that everything else is healed before paused processes continue.
             "resume": lambda: self.node.resume() if self.node.paused else None,
         }
         problems = []
@@ -229,7 +230,7 @@ class Operations:
 
 
 class Lane(threading.Thread):
-    """Does one kind of thing, one after the other."""
+    """Carries out one kind of request, one after the other."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name, daemon=True)
@@ -244,7 +245,7 @@ class Lane(threading.Thread):
             self._queue.get()()
 
     def await_idle(self, timeout_s: float) -> None:
-        """Until all that was put before is done."""
+        """Waits until everything put before is done."""
         done = threading.Event()
         self.put(done.set)
         done.wait(timeout_s)
@@ -321,16 +322,18 @@ class Server:
         except ValueError:
             request = None
         if not isinstance(request, dict):
-            self._say({"id": None, "ok": False, "error": "a line that is no JSON object"})
+            self._say({"id": None, "ok": False, "error": "a line that is not a JSON object"})
         elif request.get("do") not in LANES:
             known = ", ".join(LANES)
-            error = BadRequest(f"there is no {request.get('do')!r}", f"ask for one of {known}")
+            error = BadRequest(
+                f"there is no operation {request.get('do')!r}", f"ask for one of {known}"
+            )
             self._say(_refusal(request, error))
         else:
             self._put(LANES[request["do"]], lambda: self._carry_out(request))
 
     def _put(self, lane: str, work: Callable[[], None]) -> None:
-        """What has no lane waits for long, and several may wait at a time."""
+        """Requests without a lane may wait for long, several at a time."""
         if lane:
             self._lanes[lane].put(work)
         else:
@@ -340,25 +343,27 @@ class Server:
         """A bug in one operation is answered as an error, and does not end the lane."""
         try:
             if self._operations.closing.is_set():
-                raise Failed("the agent heals, for its controller is gone", "start a new agent")
+                raise Failed(
+                    "the agent is healing, because its controller has died", "start a new agent"
+                )
             answer = getattr(self._operations, request["do"])(request)
             self._say({"id": request.get("id"), "ok": True} | answer)
         except AgentError as error:
             self._say(_refusal(request, error))
-        except Exception as error:  # whatever it is, the controller must hear of it
+        except Exception as error:  # the controller must get an answer in any case
             problem = AgentError(f"{type(error).__name__}: {error}", "report this with the log")
             self._say(_refusal(request, problem))
 
     def _say(self, answer: Answer) -> None:
         line = json.dumps(answer, separators=(",", ":")).encode() + b"\n"
-        with self._writing, suppress(OSError):  # nobody reads any more: the input ends, too
+        with self._writing, suppress(OSError):  # the controller has died: the input ends, too
             while line:
                 line = line[os.write(1, line) :]
 
     def _heal(self, reason: str) -> None:
         self._operations.closing.set()
         for name in ("network", "process", "clock", "disk"):
-            self._lanes[name].await_idle(SETTLE_S)  # what is under way must not undo the healing
+            self._lanes[name].await_idle(SETTLE_S)  # requests in progress must not undo the healing
         problems = self._operations.heal({})["problems"]
         report = {"healed": reason, "monotonic_ns": time.monotonic_ns(), "problems": problems}
         print(json.dumps(report), file=sys.stderr, flush=True)
@@ -375,7 +380,7 @@ def _refusal(request: Request, error: AgentError) -> Answer:
 
 
 def _collect_orphans() -> None:
-    """Only what is a child of this thread, as orphans are: other threads wait for their own."""
+    """Waits for children of this thread only, as orphans are: other threads wait for their own."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG | WAIT_OWN_THREAD)[0]:
             pass

@@ -1,4 +1,4 @@
-"""Shaping of the node's links: one description, two mechanisms, chosen by trying them here."""
+"""Shaping of the node's links: one description, two mechanisms, chosen by testing them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Shaper:
         self._usable: dict[str, str] = {}
 
     def probe(self) -> str:
-        """Finds out what this kernel and this container can do: "netem", "wire" or "netem+wire".
+        """Determines what this kernel and this container support: "netem", "wire" or "netem+wire".
 
         Raises Unsupported when neither works, with both reasons.
         """
@@ -42,7 +42,7 @@ class Shaper:
         return "+".join(self._usable)
 
     def prepare(self) -> None:
-        """What takes some milliseconds and changes nothing yet: the wire's device and thread."""
+        """Makes the wire's device and thread in advance, which takes some milliseconds."""
         with self._lock:
             if "wire" in self._usable:
                 self._wire.prepare()
@@ -50,7 +50,7 @@ class Shaper:
     def set(self, shapes: Mapping[str, Shape], wait: Wait = no_wait) -> dict[str, Any]:
         """After `wait` these links are shaped and no others. Raises Unsupported, Failed.
 
-        The answer's `began_ns` and `done_ns` enclose the moment at which it took effect.
+        The answer's `began_ns` and `done_ns` enclose the time at which it took effect.
         """
         with self._lock:
             by_netem, by_wire = self._shared_out(shapes)
@@ -61,7 +61,7 @@ class Shaper:
                 wait()
                 began_ns = time.monotonic_ns()
 
-            # A link that changes from one to the other is shaped twice for a moment, not never.
+            # A link that changes from one to the other is briefly shaped twice, but never unshaped.
             if self._netem is not None:
                 self._netem.set(by_netem, begin)
                 self._wire.set(by_wire, no_wait)
@@ -71,28 +71,30 @@ class Shaper:
             return {"began_ns": began_ns, "done_ns": done_ns} | self.state()
 
     def refresh(self) -> None:
-        """The shapes on the interfaces that have come since. For the thread that watches them."""
+        """Apply the shapes to interfaces added since. For the thread that watches them."""
         with self._lock:
             self._wire.refresh()
             if self._netem is not None:
                 self._netem.refresh()
 
     def heal(self) -> None:
-        """No link is shaped; the mechanisms' devices and qdiscs are gone."""
+        """No link is shaped; the mechanisms' devices and qdiscs are removed."""
         with self._lock:
             self._wire.close()
             if self._netem is not None:
                 self._netem.close()
 
     def state(self) -> dict[str, Any]:
-        """By mechanism and address: the shape, and what the mechanism counts."""
+        """By mechanism and address: the shape, and the mechanism's counters."""
         netem = self._netem.state() if self._netem is not None else {}
         return {"netem": netem, "wire": self._wire.state()}
 
     def _shared_out(self, shapes: Mapping[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
-        """For netem and for the wire. Only the wire leaves a root qdisc of others in place."""
+        """The shapes for netem and for the wire. Only the wire can keep a root qdisc of others."""
         if self._netem is None and "wire" not in self._usable and shapes:
-            raise Unsupported("links cannot be shaped here", "see what the agent said at its start")
+            raise Unsupported(
+                "links cannot be shaped here", "see the capabilities in the agent's first line"
+            )
         if self._netem is None or not self._netem.is_free():
             return {}, dict(shapes)
         by_netem = {a: s for a, s in shapes.items() if s.fits_netem}
@@ -102,5 +104,5 @@ class Shaper:
                 "netem alone neither duplicates here, nor reorders what it delays",
                 "give the agent's container /dev/net/tun, for the wire",
             )
-        # "All others" of the wire would take those of netem as well.
+        # "All others" of the wire would include the links of netem.
         return ({}, dict(shapes)) if by_wire and ANY_OTHER in shapes else (by_netem, by_wire)

@@ -17,7 +17,7 @@ Wait: TypeAlias = Callable[[], None]
 """Returns when it is time to act."""
 
 AHEAD_NS_MAX = 60_000_000_000
-SPIN_NS = 150_000  # sleeping is about 60 us late; the rest is spun away
+SPIN_NS = 150_000  # sleeping is about 60 us late; the rest is a busy wait
 
 
 def no_wait() -> None:
@@ -35,13 +35,13 @@ def wait_until(at_ns: int, closing: threading.Event) -> Wait:
     def wait() -> None:
         while (left := at_ns - time.monotonic_ns()) > 0:
             if left > SPIN_NS and closing.wait((left - SPIN_NS) / 1e9):
-                raise Failed("the agent was told to heal before the time came", "ask again")
+                raise Failed("the agent had to heal before the time came", "ask again")
 
     return wait
 
 
 def poll_until(condition: Callable[[], bool], timeout_s: float, every_s: float = 0.001) -> bool:
-    """Whether `condition` held within `timeout_s`, looked at every `every_s`."""
+    """Whether `condition` held within `timeout_s`, checked every `every_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() >= deadline:

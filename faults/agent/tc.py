@@ -47,7 +47,7 @@ _MIRRED = struct.Struct("=IIiiiiI")  # index, capabilities, action, 2 counts, wh
 
 
 class Qdisc(NamedTuple):
-    """A queueing discipline that is there. `handle` is 0 for one that the kernel put by default."""
+    """An existing queueing discipline. `handle` is 0 for the kernel's default one."""
 
     interface: int
     kind: str
@@ -56,24 +56,24 @@ class Qdisc(NamedTuple):
 
 
 def add_clsact(interface: int) -> Message:
-    """The qdisc that only classifies: it queues nothing, and leaves the one that does in place."""
+    """The qdisc that only classifies: it queues nothing, and does not replace the root qdisc."""
     body = TCMSG.pack(0, interface, CLSACT_HANDLE, TC_H_CLSACT, 0)
     return Message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body + attribute(TCA_KIND, b"clsact\0"))
 
 
 def remove_clsact(interface: int) -> Message:
-    """Takes the qdisc away, and every filter that is attached to it."""
+    """Removes the qdisc, and every filter that is attached to it."""
     return Message(RTM_DELQDISC, 0, TCMSG.pack(0, interface, CLSACT_HANDLE, TC_H_CLSACT, 0))
 
 
 def set_drop_filter(interface: int, direction: int, program: Program) -> Message:
-    """The filter at EGRESS or INGRESS is this program from now on, whatever it was before."""
+    """Sets or replaces the filter at EGRESS or INGRESS."""
     options = _bpf(program) + attribute(TCA_BPF_FLAGS, struct.pack("=I", TCA_BPF_FLAG_ACT_DIRECT))
     return _filter(interface, direction, DROP_PRIORITY, options)
 
 
 def set_redirect(interface: int, target: int, program: Program) -> Message:
-    """What the program matches at the egress of `interface` leaves by `target` instead."""
+    """Packets that the program matches at the egress of `interface` leave by `target` instead."""
     parameters = _MIRRED.pack(0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, target)
     action = attribute(TCA_ACT_KIND, b"mirred\0") + attribute(
         TCA_ACT_OPTIONS | NESTED, attribute(TCA_MIRRED_PARMS, parameters)
@@ -88,13 +88,13 @@ def set_classifier(interface: int, qdisc: int, program: Program) -> Message:
 
 
 def remove_filter(interface: int, parent: int, priority: int) -> Message:
-    """All filters of this priority go."""
+    """Removes all filters of this priority."""
     info = priority << 16 | socket.htons(ETH_P_ALL)
     return Message(RTM_DELTFILTER, 0, TCMSG.pack(0, interface, 0, parent, info))
 
 
 def remove_root(interface: int, handle: int) -> Message:
-    """The root qdisc with this handle goes; the kernel puts its default one back."""
+    """Removes the root qdisc with this handle; the kernel restores its default one."""
     return Message(RTM_DELQDISC, 0, TCMSG.pack(0, interface, handle, TC_H_ROOT, 0))
 
 

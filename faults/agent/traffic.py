@@ -1,7 +1,7 @@
-"""How many bytes really come from each peer: all of its traffic, counted at the interface.
+"""How many bytes arrive from each peer: all of its traffic, counted at the interface.
 
-On a link whose rate is limited, and which the cluster itself fills, single datagrams say little:
-they wait, or find the queue full. What the link carries in all says what its rate is.
+On a link whose rate is limited, and which the cluster itself fills, single datagrams show little:
+they wait, or find the queue full. The rate is measured by the link's total traffic.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ POLL_S: Final = 0.02
 
 
 class TrafficCounter:
-    """`with TrafficCounter() as counter`: counts while it is open, on every interface."""
+    """`with TrafficCounter() as counter`: counts inside the block, on every interface."""
 
     def __init__(self) -> None:
         self.bytes_from: dict[str, int] = {}
-        """By source address, with Ethernet headers."""
+        """Bytes by source address, with Ethernet headers."""
         self.window_us = 0
         self._over = threading.Event()
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._count, name="traffic", daemon=True)
 
     def __enter__(self) -> TrafficCounter:
-        """Counts nothing where the container may not (NET_RAW)."""
+        """Counts nothing where the container lacks NET_RAW."""
         with suppress(PermissionError):
             protocol = socket.htons(ETH_P_IP)
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, protocol)
@@ -51,7 +51,7 @@ class TrafficCounter:
             self._socket.close()
 
     def _count(self) -> None:
-        """Reads headers only: with MSG_TRUNC the kernel says how long the packet was."""
+        """Reads headers only: with MSG_TRUNC the kernel returns the packet's length."""
         header = bytearray(SNAP)
         while self._socket is not None and not self._over.is_set():
             if not select.select([self._socket], [], [], POLL_S)[0]:

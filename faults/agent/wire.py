@@ -2,16 +2,16 @@
 
 A filter at the egress of the node's interface redirects (`mirred`) the packets to certain
 destinations to a TAP device. A thread of this process reads them there, holds each for as long as
-its link's shape says, and sends it on by a packet socket, behind all queues and filters
+its link's shape says, and sends it on by a packet socket, past all queues and filters
 (PACKET_QDISC_BYPASS), so that it does not come back.
 
 It is a thread and not a process, since a fault of the node is a signal to every process of the pod
-(`kill(-1)`), which a process of the wire would not survive; and it is Python, since that is enough
-and a machine that runs the image may have no compiler: measured on a busy machine with two
-processors, one thread holds and sends 20,000 packets a second within half a millisecond of what was
-asked, and 40,000 within three (docs/faults.md).
+(`kill(-1)`), which a process of the wire would not survive; and it is Python, since that is fast
+enough and a machine that runs the image may have no compiler: one thread forwards 20,000 packets a
+second, also on a busy machine with two processors, with delays exact to half a millisecond
+(`python -m benchmarks.faults`).
 
-A filter whose wire is gone is a black hole. If the thread ends by an error it removes the filters;
+A filter without its wire drops every packet. If the thread ends by an error it removes the filters;
 if the process dies, the pod dies with it (it is process 1), or else the guard removes them.
 """
 
@@ -48,7 +48,7 @@ IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
 QUEUE_LENGTH: Final = 10_000
 """Packets that may wait in the TAP device while the thread is not scheduled."""
 BATCH: Final = 64
-"""Packets that are read before those that are due are looked at again."""
+"""Packets that are read before due packets are checked for again."""
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long another thread of this process may keep the interpreter (Python's own is 5 ms)."""
 FLUSH_S: Final = 5.0
@@ -56,10 +56,10 @@ ANY: Final = b"*"
 
 
 class Tap:
-    """A TAP device that lives as long as it is open, and the socket to the interface behind it."""
+    """A TAP device, removed when it is closed, and the socket to the interface behind it."""
 
     def __init__(self, netlink: Netlink, name: str, behind: Interface | None = None) -> None:
-        """Raises Unsupported when there can be none here."""
+        """Raises Unsupported where none can be made."""
         self.file = _open_tun()
         try:
             request = struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI)
@@ -76,7 +76,7 @@ class Tap:
         self.output = _packet_socket(behind.name) if behind else None
 
     def close(self) -> None:
-        """The device goes with its descriptor."""
+        """Closing the descriptor removes the device."""
         os.close(self.file)
         if self.output is not None:
             self.output.close()
@@ -102,7 +102,7 @@ def _packet_socket(interface: str) -> socket.socket:
 
 @dataclass(eq=False)
 class Link:
-    """A directed link: its present shape, what is held of it, and what has happened so far."""
+    """A directed link: its current shape, the packets held, and counters."""
 
     shape: Shape
     held: int = 0
@@ -121,8 +121,8 @@ class Link:
         """When to send a packet of `size` bytes that comes now, and its copy if it has one;
         nothing where it is lost. `of_class`: its shape, where its class has one of its own.
 
-        The rate counts copies, and comes before holding back: a packet that is held back does not
-        keep those behind it from overtaking.
+        The rate counts copies, and is applied before holding back: a packet that is held back can
+        be overtaken by later ones.
         """
         shape = of_class or self.shape
         if shape.loss and random.random() < shape.loss:
@@ -148,7 +148,7 @@ class Link:
         return [due, max(due, last) + int(random.random() * shape.duplicate_us * 1000)]
 
     def damaged(self, frame: bytes, of_class: Shape | None = None) -> bytes:
-        """The frame, with one bit flipped by the shape's chance."""
+        """The frame, with one bit flipped with the shape's probability."""
         if len(frame) <= ETHERNET or random.random() >= (of_class or self.shape).corrupt:
             return frame
         self.counts["corrupted"] += 1
@@ -175,13 +175,13 @@ def _jitter_ns(shape: Shape) -> int:
 
 
 class Wire:
-    """`set` says which links are shaped, and how; the thread and the devices come when needed."""
+    """`set` says which links are shaped, and how; thread and devices are made when needed."""
 
     def __init__(self) -> None:
         self._netlink = Netlink()
         self._taps: dict[int, Tap] = {}
         self._retired: list[Tap] = []
-        """Of interfaces that are gone: the thread, which may just be reading, closes them."""
+        """Devices of removed interfaces: closed by the thread, which may be reading from them."""
         self._made_clsact: dict[int, bool] = {}
         self._links: dict[bytes, Link] = {}
         self._addresses: frozenset[str] = frozenset()
@@ -213,7 +213,7 @@ class Wire:
         return "wire"
 
     def prepare(self) -> list[Interface]:
-        """The devices for all interfaces, and the thread. Takes some milliseconds, once."""
+        """Make the devices for all interfaces, and the thread. Takes some milliseconds, once."""
         interfaces = usable(self._netlink)
         present = {one.index for one in interfaces}
         for index in self._taps.keys() - present:
@@ -235,7 +235,7 @@ class Wire:
         return interfaces
 
     def set(self, shapes: Mapping[str, Shape], wait: Wait) -> None:
-        """After `wait` these links are shaped and no others; what is held of others leaves.
+        """After `wait` these links are shaped and no others; packets held of others are sent.
 
         Raises Failed; the filters are then as before, or removed.
         """
@@ -249,7 +249,9 @@ class Wire:
         wait()
         for address, shape in shapes.items():
             wanted[_key(address)].shape = shape
-        self._links = before | wanted  # nothing that a filter redirects is unknown
+        self._links = (
+            before | wanted
+        )  # before the filters: every redirected packet must have a link
         try:
             for one in interfaces:
                 tap = self._taps[one.index]
@@ -269,7 +271,7 @@ class Wire:
             self.set(shapes, lambda: None)
 
     def close(self) -> None:
-        """All is released; thread, filters and devices are gone."""
+        """Send all held packets; remove thread, filters and devices."""
         self._unhook_all()
         self._links, self._addresses = {}, frozenset()
         if self._thread is not None and self._thread.is_alive():
@@ -284,8 +286,8 @@ class Wire:
         self._retired.clear()
 
     def state(self) -> dict[str, Any]:
-        """links: by address the shape, packets held, and what happened to the others; priority: of
-        the thread; overrun: packets lost because it was too slow; failure: why it ended."""
+        """links: by address the shape, packets held, and counters; priority: of the thread;
+        overrun: packets lost because it was too slow; failure: why it ended."""
         devices = {tap.index for tap in self._taps.values()}
         lost = sum(one.tx_dropped for one in self._netlink.interfaces() if one.index in devices)
         links = self._links
@@ -328,7 +330,7 @@ class Wire:
         self.priority = _raise_priority()
         try:
             self._carry()
-        except Exception as error:  # whatever it is: no filter may stay without a reader
+        except Exception as error:  # after any error: no filter may stay without a reader
             self.failure = f"the wire ended: {type(error).__name__}: {error}"
             with suppress(AgentError, OSError):
                 channel = Netlink()
@@ -356,7 +358,7 @@ class Wire:
                 return
 
     def _take(self, tap: Tap, held: list[tuple[int, int, bytes, Tap, Link]], number: int) -> int:
-        """Reads what has come, and holds it. Returns the number of packets so far."""
+        """Reads waiting packets, and holds them. Returns the number of packets so far."""
         links, any_other = self._links, self._links.get(ANY)
         for _ in range(BATCH):
             try:
@@ -391,7 +393,7 @@ class Wire:
             link.sent(now_ns - due_ns if due_ns else 0)
 
     def _release_removed(self, held: list[tuple[int, int, bytes, Tap, Link]]) -> None:
-        """What is held of links that are not shaped any more is due now, in its order."""
+        """Packets of links that are not shaped any more are due now, in their order."""
         present = set(self._links.values())
         if any(link not in present for *_, link in held):
             ordered = sorted(held, key=lambda one: one[1])
@@ -405,10 +407,10 @@ class Wire:
 
 
 def _raise_priority() -> str:
-    """The calling thread before all ordinary ones, where SYS_NICE allows: "real-time" or "nice".
+    """Raise the calling thread's priority, where SYS_NICE allows: "real-time" or "nice".
 
-    On a machine whose processors are busy a packet otherwise waits for its turn: measured with five
-    processes on two processors, 3 to 18 ms in the mean, and 0.1 ms with this. The kernel keeps
+    On a machine with busy processors packets are otherwise delayed by scheduling: with five
+    processes on two processors by 3 to 18 ms in the mean, and by 0.1 ms with this. The kernel keeps
     real-time threads from taking all of a processor.
     """
     with suppress(OSError):

@@ -1,7 +1,7 @@
 """The registry of fault kinds: every module of this package that defines `KIND` is in it.
 
 KINDS                   all kinds by name, in their order
-kinds_of(runtime)       the names of those that a runtime can carry out
+kinds_of(runtime)       the names of those that a runtime supports
 fault_from_json(data)   the inverse of `Fault.to_json`
 """
 
@@ -27,7 +27,7 @@ KINDS: Final[dict[str, FaultKind]] = _discover()
 
 
 def kinds_of(runtime: str) -> tuple[str, ...]:
-    """The kinds that this runtime can carry out."""
+    """The kinds that this runtime supports."""
     return tuple(name for name, kind in KINDS.items() if runtime in kind.runtimes)
 
 

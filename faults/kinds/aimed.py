@@ -1,4 +1,4 @@
-"""Aimed: strikes a node at a moment of its own activity."""
+"""Aimed: affects a node when a certain event occurs (the trigger)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ ACTIONS: Final = ("kill", "power", "isolate", "pause")
 
 @dataclass(frozen=True, kw_only=True)
 class Aimed(Fault):
-    """Waits from `start_us` on, strikes one node once, and is taken back at its end.
+    """Waits from `start_us` on, affects one node once, and is healed at its end.
 
-    `moment`: "after-send", the `count`-th time that one of `nodes` (any node if empty) has sent a
-    message of class `message` to somebody else; "before-reply", as it is about to answer a client
-    for the `count`-th time. Only on real nodes: "elected", when another node leads for the
-    `count`-th time; "log-line", when the log of one of `nodes` has a line that holds `text`.
+    `moment` is the trigger: "after-send", the `count`-th time that one of `nodes` (any node if
+    empty) has sent a message of class `message` to another node; "before-reply", as it is about to
+    answer a client for the `count`-th time. Only on real nodes: "elected", when another node leads
+    for the `count`-th time; "log-line", when the log of one of `nodes` has a line that contains
+    `text`.
 
-    `action`: what then happens to that node. In the simulator that is before it does the next thing
-    it wanted to do: killed while it broadcasts, it has reached some and not others; killed as it
-    answers, it has not answered. On real nodes it is some milliseconds later. `hold_us` after the
-    strike the node is let go again, before the fault's end; 0: only at its end. A node that is back
-    before the others miss it is a case of its own.
+    `action`: what then happens to that node. In the simulator that is before its next effect:
+    killed during a broadcast, it has sent to some nodes and not to others; killed before a reply,
+    it has not answered. On real nodes it is some milliseconds later. `hold_us` after the action the
+    node is healed, before the fault's end; 0: only at its end. With a short time the node is back
+    before the others' election time-out, which is a case of its own.
     """
 
     kind: ClassVar[str] = "aimed"
@@ -55,7 +56,7 @@ class Aimed(Fault):
             raise BadFault(f"{self.id}: count must be at least 1, not {self.count}")
 
     def beyond(self, core: Sequence[int]) -> Fault | None:
-        """It has struck one node, whichever; that one is healed."""
+        """It has affected one node, not known here; that one is healed."""
         return None
 
     def describe(self) -> str:
@@ -71,7 +72,7 @@ class Aimed(Fault):
 
 
 def _draw(draw: Draw, constraints: Constraints) -> Fields:
-    """Mostly at any node: the first to reach the moment is one that is busy."""
+    """Mostly at any node: the first to reach the trigger is one that is busy."""
     sends = bool(constraints.messages) and draw.chance(75)
     drawn = {
         "nodes": draw.pick([(), (), (LEADER,)]),
@@ -82,7 +83,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
         "hold_us": draw.pick([0, 0, 50, 50, 150, 400]) * MS,
     }
     if constraints.runtime != "sim" and drawn["action"] == "power":
-        drawn["action"] = "kill"  # a node's disk is prepared for that only where power is asked for
+        drawn["action"] = "kill"  # a node's disk is prepared for that only where power is requested
     return drawn
 
 

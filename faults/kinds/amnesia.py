@@ -15,8 +15,8 @@ class Amnesia(Fault):
     """The node is killed, its data directory is emptied, and after `duration_us` it starts with
     nothing.
 
-    No consensus protocol promises to be correct after this: an acceptor that forgets a promise
-    may vote twice. It is only injected where it is asked for by name.
+    No consensus protocol is required to be correct after this: an acceptor that forgets a promise
+    may vote twice. It is only injected where it is requested by name.
     """
 
     kind: ClassVar[str] = "amnesia"

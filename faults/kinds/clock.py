@@ -12,7 +12,8 @@ from faults.kind import FaultKind
 
 @dataclass(frozen=True, kw_only=True)
 class ClockJump(Fault):
-    """The node's CLOCK_REALTIME is `offset_us` off the host's; its monotonic clock is untouched."""
+    """The node's CLOCK_REALTIME is `offset_us` off the host's; its monotonic clock is not
+    changed."""
 
     kind: ClassVar[str] = "clock"
 

@@ -1,4 +1,4 @@
-"""Corrupt: bits of packets are flipped by chance."""
+"""Corrupt: bits of packets are flipped at random."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from faults.link_fault import LinkFault, draw_links
 
 @dataclass(frozen=True, kw_only=True)
 class Corrupt(LinkFault):
-    """With a chance of `percent` one bit of a packet is flipped. The checksums of TCP and UDP find
-    that, so the packet is lost, and TCP sends it again."""
+    """With a chance of `percent` one bit of a packet is flipped. The checksums of TCP and UDP
+    detect that, so the packet is lost, and TCP sends it again."""
 
     kind: ClassVar[str] = "corrupt"
 

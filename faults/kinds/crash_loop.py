@@ -45,7 +45,8 @@ class CrashLoop(Fault):
 
 
 def _draw(draw: Draw, constraints: Constraints) -> Fields:
-    """Some nodes die before they have caught up, others as they are about to lead again."""
+    """Some nodes are killed before they have caught up, others when they are about to lead
+    again."""
     times = {
         "down_us": draw.pick([100, 300, 1_000]) * MS,
         "up_us": draw.pick([200, 600, 2_000]) * MS,

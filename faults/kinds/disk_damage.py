@@ -1,4 +1,4 @@
-"""Damaged disk: a file that had been fsynced is not what it was."""
+"""Damaged disk: a file that had been fsynced is changed."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class DiskDamage(Fault):
     """The nodes are killed, one file of each is damaged, and after `duration_us` they are started
     again.
 
-    `mode`: "flip", some bits of one place are wrong. "truncate": the file has lost its end. "old":
-    a block is what it was before it was last fsynced, for the drive lost the write. "read-error": a
-    block cannot be read until it is written again. `path`: a pattern of the paths to choose from,
-    in the data directory; "" for any. `seed` decides on the file and the place.
+    `mode`: "flip", some bits in one place are wrong. "truncate": the end of the file is missing.
+    "old": a block has the content from before its last fsync, as if the drive had lost the write.
+    "read-error": a block cannot be read until it is written again. `path`: a pattern of the paths
+    to choose from, in the data directory; "" for any. `seed` decides on the file and the place.
 
     A node that cannot repair what it lost is allowed to stay down: it must not vote as if nothing
     had happened.

@@ -1,4 +1,4 @@
-"""Full disk: there is no room for what a node wants to write."""
+"""Full disk: there is no space for what a node writes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from faults.kind import FaultKind
 
 @dataclass(frozen=True, kw_only=True)
 class DiskFull(Fault):
-    """The nodes' disks have room for `left_bytes` more, then every write that needs room fails
-    with ENOSPC; the write that reaches the limit is cut short. At the end there is room again, and
-    a node that ended for want of it is started."""
+    """The nodes' disks have space for `left_bytes` more, then every write that needs space fails
+    with ENOSPC; the write that reaches the limit is cut short. At the end there is space again, and
+    a node that exited because of it is started."""
 
     kind: ClassVar[str] = "disk-full"
 

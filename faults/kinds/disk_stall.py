@@ -1,4 +1,4 @@
-"""Stalled disk: an fsync hangs, and returns in the end."""
+"""Stalled disk: an fsync hangs, and returns when the fault ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faults.kind import FaultKind
 
 @dataclass(frozen=True, kw_only=True)
 class DiskStall(Fault):
-    """No fsync of the nodes returns until the end of the fault; then all that wait do. Writes go on
+    """No fsync of the nodes returns until the end of the fault; then all return. Writes continue
     meanwhile: they only need memory."""
 
     kind: ClassVar[str] = "disk-stall"

@@ -14,7 +14,7 @@ from faults.kind import FaultKind
 class Drift(Fault):
     """The nodes' clocks, wall and monotonic, run `ppm` millionths too fast (or slow, if below 0).
 
-    At the end the rate is right again; what has been gained stays.
+    At the end the rate is correct again; the offset gained remains.
     """
 
     kind: ClassVar[str] = "drift"

@@ -1,4 +1,4 @@
-"""Duplicate: messages arrive twice by chance."""
+"""Duplicate: messages arrive twice at random."""
 
 from __future__ import annotations
 

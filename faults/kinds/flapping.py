@@ -15,7 +15,8 @@ from faults.shapes import SHAPES
 
 @dataclass(frozen=True, kw_only=True)
 class Flapping(Fault):
-    """A partition of this shape is there for `cut_us`, then gone for `open_us`, and so on."""
+    """A partition of this shape is in effect for `cut_us`, then healed for `open_us`,
+    repeatedly."""
 
     kind: ClassVar[str] = "flapping"
 

@@ -1,4 +1,4 @@
-"""Loss: messages get lost by chance."""
+"""Loss: messages are lost at random."""
 
 from __future__ import annotations
 

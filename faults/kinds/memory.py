@@ -1,4 +1,4 @@
-"""Memory pressure: a node may not grow any more."""
+"""Memory pressure: a node's memory is limited."""
 
 from __future__ import annotations
 

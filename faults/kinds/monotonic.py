@@ -13,8 +13,8 @@ from faults.kind import FaultKind
 @dataclass(frozen=True, kw_only=True)
 class MonotonicJump(Fault):
     """The nodes' CLOCK_MONOTONIC jumps `offset_us` ahead, as on a virtual machine that was
-    suspended. It cannot go back, so what was gained stays when the fault ends; CLOCK_REALTIME is
-    untouched."""
+    suspended. It cannot go back, so the offset remains when the fault ends; CLOCK_REALTIME is not
+    changed."""
 
     kind: ClassVar[str] = "monotonic"
 

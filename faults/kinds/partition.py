@@ -24,9 +24,9 @@ from faults.shapes import SHAPES, cut_for
 
 @dataclass(frozen=True, kw_only=True)
 class Partition(Fault):
-    """Packets on the directed links in `cut` are dropped without a trace.
+    """Packets on the directed links in `cut` are dropped silently.
 
-    `shape` is one of SHAPES; `nodes` are the nodes that the shape singles out (the smaller half,
+    `shape` is one of SHAPES; `nodes` are the nodes that the shape refers to (the smaller half,
     the isolated node, the bridge). `cut` is computed from them by `cut_for`, and recorded.
     """
 
@@ -57,7 +57,7 @@ class Partition(Fault):
 
 
 def links_cut(active: Iterable[Fault]) -> frozenset[Link]:
-    """The directed links that some active partition drops: what the network must look like now."""
+    """The directed links that some active partition drops: the expected state of the network."""
     return frozenset(link for f in active if isinstance(f, Partition) for link in f.cut)
 
 

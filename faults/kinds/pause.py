@@ -1,4 +1,4 @@
-"""Pause: every process of a node stands still."""
+"""Pause: every process of a node is stopped for a while."""
 
 from __future__ import annotations
 

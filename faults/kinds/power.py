@@ -21,15 +21,15 @@ from faults.kind import FaultKind
 
 @dataclass(frozen=True, kw_only=True)
 class PowerCut(Fault):
-    """The nodes' machines lose power at one moment, and have it back after `duration_us`: exactly
-    what was not fsynced is gone, and the record that was being written is torn."""
+    """The nodes' machines lose power at the same time, and have it back after `duration_us`:
+    exactly what was not fsynced is gone, and the record that was being written is torn."""
 
     kind: ClassVar[str] = "power"
 
 
 def _draw(draw: Draw, constraints: Constraints) -> Fields:
-    """Often the whole cluster at once, as when a site loses power: that tells a protocol that waits
-    for its disk from one that does not."""
+    """Often the whole cluster at once, as when a site loses power: this distinguishes a protocol
+    that waits for its disk from one that does not."""
     if constraints.allow_all and draw.chance(60):
         return {"nodes": constraints.nodes}
     return nodes_to_stop(draw, constraints)

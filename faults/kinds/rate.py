@@ -1,4 +1,4 @@
-"""Rate: links pass only so many bits per second."""
+"""Rate: the bits per second of links are limited."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KBPS_MAX: Final = 10_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Rate(LinkFault):
-    """Each link passes at most `kbps` kilobits per second; what comes faster waits."""
+    """Each link passes at most `kbps` kilobits per second; packets beyond that are queued."""
 
     kind: ClassVar[str] = "rate"
 

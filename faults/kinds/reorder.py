@@ -12,7 +12,8 @@ from faults.link_fault import LinkFault, draw_links
 
 @dataclass(frozen=True, kw_only=True)
 class Reorder(LinkFault):
-    """With a chance of `percent` a message is held back up to `window_us`; later ones overtake."""
+    """With a chance of `percent` a message is held back up to `window_us`; later ones overtake
+    it."""
 
     kind: ClassVar[str] = "reorder"
 

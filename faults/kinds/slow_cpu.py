@@ -13,7 +13,7 @@ from faults.kind import FaultKind
 @dataclass(frozen=True, kw_only=True)
 class SlowCpu(Fault):
     """The nodes may use no more than `percent` of one processor: in each period of 100 ms they
-    run for that share of it, and stand still for the rest if they want more."""
+    run for that share of it, and are stopped for the rest if they need more."""
 
     kind: ClassVar[str] = "slow-cpu"
 

@@ -12,7 +12,7 @@ from faults.kind import FaultKind
 
 @dataclass(frozen=True, kw_only=True)
 class Strobe(Fault):
-    """The nodes' CLOCK_REALTIME is `offset_us` off for half of each `period_us`, and right for
+    """The nodes' CLOCK_REALTIME is `offset_us` off for half of each `period_us`, and correct for
     the other half."""
 
     kind: ClassVar[str] = "strobe"

@@ -18,9 +18,9 @@ from harness.errors import UnknownChoice
 
 @dataclass(frozen=True, kw_only=True)
 class LeaderFailure:
-    """`of` says whom it strikes: "leader" or "follower". `stays`: recovery is asked for while the
-    fault lasts, which for all but partial connectivity is the usual case as well. `stale_hub`: the
-    hub is cut off before, so that its log is behind."""
+    """`of` is the node that it affects: "leader" or "follower". `stays`: recovery is expected while
+    the fault lasts, which for all but partial connectivity is the usual case as well. `stale_hub`:
+    the hub is cut off before, so that its log is behind."""
 
     kind: str
     summary: str
@@ -42,7 +42,7 @@ class LeaderFailure:
         return made.resolve(leader, nodes)
 
     def preparation(self, identity: str, leader: int, nodes: Sequence[int]) -> Fault | None:
-        """What comes before, and is taken back as the failure strikes."""
+        """The fault before it, which is healed when the failure begins."""
         if not self.stale_hub:
             return None
         hub = next(node for node in nodes if node != leader)
@@ -78,7 +78,7 @@ FAILURES: Final[dict[str, LeaderFailure]] = {
     ),
     "quorum-loss": LeaderFailure(
         kind="partition",
-        summary="the leader lives, but only the hub sees a majority",
+        summary="the leader is alive, but only the hub sees a majority",
         fields=_cut("quorum-loss"),
         has_hub=True,
     ),
@@ -97,7 +97,7 @@ FAILURES: Final[dict[str, LeaderFailure]] = {
     ),
     "hub": LeaderFailure(
         kind="partition",
-        summary="the leader sees only the hub, which sees everybody",
+        summary="the leader sees only the hub, which sees all nodes",
         fields=_cut("hub"),
         has_hub=True,
     ),

@@ -77,7 +77,7 @@ def _write_csv(result: FailoverResult, path: Path) -> None:
 
 
 def _write_latencies(cell: Cell, path: Path) -> None:
-    """Nothing where the package hdrhistogram is not installed."""
+    """Writes nothing where the package hdrhistogram is not installed."""
     try:
         from hdrh.histogram import HdrHistogram  # noqa: PLC0415  # an extra, see pyproject.toml
         from hdrh.log import HistogramLogWriter  # noqa: PLC0415

@@ -19,9 +19,9 @@ from harness.targets import settings_of
 BLOCK_FAILURES: Final = 10
 HEALTHY_BLOCK_US: Final = 60_000_000
 HOLD_TIMEOUTS: Final = 20
-"""A failure is held for at most so many election time-outs."""
+"""A failure is held for at most this many election time-outs."""
 HEALTHY: Final = "healthy"
-"""Stands for a failure where nothing fails."""
+"""In place of a failure's name, for a period without failures."""
 
 
 @dataclass(frozen=True, slots=True)

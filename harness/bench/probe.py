@@ -1,17 +1,17 @@
 """Open-loop clients around a loop of leader failures.
 
-Operations are sent at their appointed times, whether or not earlier ones were answered, and each
+Operations are sent at their scheduled times, whether or not earlier ones were answered, and each
 counts from that time: there is no coordinated omission. They alternate between reads and writes,
-and between clients that talk to the leader and clients that ask another node first.
+and between clients that send to the leader and clients that send to another node first.
 
 The loop, for each failure:
 
     calm      until the healthy time is over, if any is asked for, and everything has been answered
               in time for CALM_US, and a random time more, so that failures fall anywhere between
               two heartbeats
-    failing   the fault is injected; its verified moment is the zero of the window
+    failing   the fault is injected; its verified time is the zero of the window
     holding   until everything has been answered in time for SUSTAINED_US (the service is back), or
-              `hold_max_us` are over (it is not); where another node was struck, as long
+              `hold_max_us` are over (it is not); where another node failed, as long
     healing   the fault is taken back
 
 Where no node leads, a node is drawn for each failure, and the clients of "the leader" are those
@@ -60,9 +60,9 @@ class ProbeConfig:
     hold_max_us: int = 8_000_000
     calm_max_us: int = 30_000_000
     spread_us: int = 100_000
-    """The random moment is drawn from so long a time: a heartbeat."""
+    """The random delay before a failure is at most this long: one heartbeat."""
     healthy_us: int = 0
-    """So long nothing fails at first: elections in it are counted."""
+    """The length of the period without failures at the start, in which elections are counted."""
     keys: int = 64
     has_leader: bool = True
     seed: int = 0
@@ -70,7 +70,7 @@ class ProbeConfig:
 
 
 class Sample(NamedTuple):
-    """One operation: when it should have been sent, when it was over, and whether it was answered.
+    """One operation: when it should have been sent, when it ended, and whether it was answered.
     `group` is one of GROUPS."""
 
     intended_us: int
@@ -83,7 +83,7 @@ class Sample(NamedTuple):
 
 @dataclass
 class Failure:
-    """One failure, as the loop saw it. `struck_us`: the verified moment; None: not verified."""
+    """One failure, as the loop observed it. `struck_us`: when it was verified; None: it was not."""
 
     number: int
     leader: int
@@ -97,7 +97,7 @@ class Failure:
 
 @dataclass
 class _Flight:
-    """An operation under way."""
+    """An operation in progress."""
 
     client: Client
     intended_us: int
@@ -110,7 +110,7 @@ class _Flight:
 
 @dataclass
 class _Books:
-    """What has been seen, for whoever evaluates it."""
+    """The recorded samples and failures, for the evaluation."""
 
     samples: list[Sample] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -119,7 +119,7 @@ class _Books:
 
 
 class Probe:
-    """Give it to a runtime to drive; then read `samples`, `failures` and `books`."""
+    """To be driven by a runtime; afterwards read `samples`, `failures` and `books`."""
 
     def __init__(self, config: ProbeConfig, record: Callable[[Event], None]) -> None:
         self.done = False
@@ -305,7 +305,7 @@ class Probe:
     # ------------------------------------------------------------------ the loop of failures
 
     def _look(self, _: None, now_us: int) -> None:
-        """Now and then: is it time for the next step?"""
+        """Called at intervals: begins the next step when it is time."""
         if self._state == "warm-up":
             self._enter("calm", now_us)
             self._recorder.phase("chaos", now_us)
@@ -323,7 +323,7 @@ class Probe:
             self._timers.at(now_us + 20_000, self._look, None)
 
     def _oldest_us(self, now_us: int) -> int:
-        """When the oldest operation under way should have been sent."""
+        """When the oldest operation in progress should have been sent."""
         return next((f.intended_us for f in self._flights if not f.done), now_us)
 
     def _look_calm(self, good_us: int, now_us: int) -> None:
@@ -370,7 +370,7 @@ class Probe:
             self._ask("inject", self._before, now_us)
 
     def _prepared(self, what: str, now_us: int) -> None:
-        """The hub is cut off: after a while its log is behind, and the failure strikes."""
+        """The hub is cut off: after a while its log is behind, and the failure begins."""
         if what == "inject":
             self._timers.at(now_us + SUSTAINED_US, self._unprepare, None)
 

@@ -1,8 +1,8 @@
 """Quantiles of a sample of failures, with bootstrap intervals over the failures.
 
 Failures are the independent observations, not requests: a thousand requests of one failover are one
-observation. A quantile is given only where the sample can carry it: at least TAIL_MIN observations
-lie beyond it. Intervals are of the percentile bootstrap (Efron 1979), at 95 %.
+observation. A quantile is given only where the sample is large enough: at least TAIL_MIN
+observations lie beyond it. Intervals are of the percentile bootstrap (Efron 1979), at 95 %.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Quantile:
 class Summary:
     """A sample: `count` observations, of which `missing` had no value (service did not return).
 
-    `quantiles` by percent; those that the sample cannot carry are not there. A quantile that falls
+    `quantiles` by percent, without those for which the sample is too small. A quantile that falls
     among the missing ones is infinite.
     """
 
@@ -72,7 +72,7 @@ def summarise(values: Sequence[float | None], *, seed: int = 0) -> Summary:
 
 
 def carries(count: int, percent: int) -> bool:
-    """Whether a sample of this size can carry this quantile. The median is always given."""
+    """Whether a sample of this size is large enough for this quantile; the median always is."""
     return count > 0 and (percent == 50 or count * (100 - percent) >= 100 * TAIL_MIN)
 
 

@@ -1,9 +1,9 @@
-"""Unavailability windows and their phases, from what a probe saw and what nodes logged.
+"""Unavailability windows and their phases, from a probe's samples and the nodes' logs.
 
-A window belongs to a class of operations: reads or writes, of clients that talked to the leader or
-of the others. It begins at the verified moment of the fault. It ends at the first answer from which
-success is sustained: the first answered operation that should have been sent after the last one
-that was not answered in time. One lucky answer is no end.
+A window belongs to a class of operations: reads or writes, of clients that sent to the leader or of
+the others. It begins when the fault is verified. It ends at the first answer from which success is
+sustained: the first answered operation that should have been sent after the last one that was not
+answered in time. A single answer in between does not end it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RATE_BIN_US: Final = 20_000
 class Phases(NamedTuple):
     """Microseconds of each phase of a failover, None where the nodes' events do not show it.
 
-    detection: until some node first stood for election. election: until the new leader led.
+    detection: until some node first became a candidate. election: until the new leader led.
     commit: until it had decided something (of our nodes; others do not show it). clients: until
     writes of the leader's clients were served again. rate: until 90 % of the rate before was
     answered again.
@@ -116,8 +116,8 @@ def elections_in(events: Iterable[NodeEvent], start_us: int, end_us: int) -> tup
 
 
 def rate_back_us(failure: Failure, samples: Sequence[Sample], interval_us: int) -> int | None:
-    """From the fault until the rate of answers was back at RATE_SHARE of what is asked, for the
-    rest of the failure; None where it was not."""
+    """From the fault until the rate of answers was back at RATE_SHARE of the rate of operations,
+    for the rest of the failure; None where it was not."""
     start_us, end_us = failure.struck_us, failure.ended_us
     if start_us is None or end_us is None:
         return None
@@ -140,7 +140,7 @@ def rate_back_us(failure: Failure, samples: Sequence[Sample], interval_us: int) 
 def node_events(
     lines: Iterable[tuple[int, int, str]], decided: Mapping[int, Sequence[int]]
 ) -> list[NodeEvent]:
-    """What nodes' logs say of elections, in the order of time. `lines`: (microseconds on the run's
+    """The elections in the nodes' logs, in the order of time. `lines`: (microseconds on the run's
     clock, node, event); `decided`: per node the times (us) at which it learned decisions."""
     found = [NodeEvent(*line) for line in lines if line[2] in ("election", "leading")]
     found += [NodeEvent(at_us, node, "decided") for node, at in decided.items() for at_us in at]

@@ -24,7 +24,7 @@ from histories.errors import HistoryError
 USAGE = UsageError.exit_code
 INTERRUPTED = 130
 CLOSED = 74
-"""Whoever read our output has gone (EX_IOERR): that is no verdict."""
+"""The reader of our output has gone (EX_IOERR): that is no verdict."""
 
 
 class Where(NamedTuple):
@@ -109,7 +109,7 @@ COMMANDS: Final = {
     "inject": Where(
         "inject",
         "inject",
-        "Inject faults into CONTAINERS that somebody else started, show the evidence, and heal.",
+        "Inject faults into CONTAINERS that are already running, show the evidence, and heal.",
     ),
     "doctor": Where(
         "doctor",

@@ -96,7 +96,7 @@ class Request(NamedTuple):
             except BadCertificate as error:
                 if verdict.outcome != "invalid":
                     raise
-                # A violation stands, whatever is wrong with the order of another key.
+                # A violation holds, whatever is wrong with the order of another key.
                 note = f"the order of a valid key does not hold: {error}"
                 verdict = dataclasses.replace(verdict, notes=(*verdict.notes, note))
         return verdict
@@ -155,7 +155,7 @@ independent_option = click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
-    help="Give up after so many seconds, with the verdict unknown.",
+    help="Give up after this many seconds, with the verdict unknown.",
 )
 @click.option(
     "--memory-limit",

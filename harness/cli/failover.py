@@ -87,14 +87,14 @@ class SweptSetting(click.ParamType):  # type: ignore[type-arg]
     "--healthy",
     "healthy_us",
     type=Duration(),
-    help="Watch each target for so long with nothing failing, and count elections.",
+    help="Watch each target for this long without failures, and count elections.",
 )
 @click.option(
     "--busy",
     type=int,
     default=0,
     show_default=True,
-    help="Keep so many processors of this machine busy meanwhile.",
+    help="Keep this many processors of this machine busy meanwhile.",
 )
 @click.option(
     "--set",

@@ -1,4 +1,4 @@
-"""`antipaxos inject`: faults in containers that somebody else started."""
+"""`antipaxos inject`: faults in containers that are already running."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ READERS: Final[dict[str, Callable[[str], Fields]]] = {
     "--to",
     multiple=True,
     metavar="CONTAINER",
-    help="Of links, only those with this container; default: with everybody. Repeatable.",
+    help="Of links, only those with this container; default: with all. Repeatable.",
 )
 @click.option(
     "--direction",
@@ -101,10 +101,10 @@ READERS: Final[dict[str, Callable[[str], Fields]]] = {
 @click.option("--corrupt", metavar="SHARE", help="Packets have a flipped bit.")
 @click.option("--rate", metavar="RATE", help='So much passes: "500kbit".')
 @click.option("--clock", metavar="TIME", help='The wall clock is off: "+1h", "-30s".')
-@click.option("--drift", metavar="PPM", help="Clocks run so many millionths too fast.")
+@click.option("--drift", metavar="PPM", help="Clocks run this many millionths too fast.")
 @click.option("--strobe", metavar="TIME[,PERIOD]", help='The wall clock jumps: "5s,200ms".')
 @click.option("--monotonic", metavar="TIME", help="The monotonic clock jumps ahead, for good.")
-@click.option("--pause", is_flag=True, help="All processes stand still.")
+@click.option("--pause", is_flag=True, help="All processes are stopped.")
 @click.option("--slow-cpu", metavar="SHARE", help="So much of one processor.")
 @click.option("--memory", metavar="SIZE", help='So much more memory than is used: "16MiB".')
 @click.option(
@@ -123,7 +123,7 @@ def inject(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Inject faults into CONTAINERS that somebody else started, show the evidence, and heal.
+    """Inject faults into CONTAINERS that are already running, show the evidence, and heal.
 
     \b
     antipaxos inject web-1 --delay 50ms --for 30s

@@ -49,7 +49,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         names = [name.strip() for name in str(value).split(",")]
         names = [name for name in names if name]
         if "none" in names and len(names) > 1:
-            self.fail(f"{value!r}: none stands alone, or is left out", param, ctx)
+            self.fail(f"{value!r}: none cannot be combined with other kinds", param, ctx)
         return tuple(name for name in names if name != "none")
 
 

@@ -1,4 +1,4 @@
-"""`antipaxos shrink`: a failing run, made small, and told as a story."""
+"""`antipaxos shrink`: a failing run, made small and explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults in running containers, for as long as a block lasts.
+"""Faults in running containers, for the duration of a block.
 
     from antipaxos import faults
 
@@ -31,8 +31,8 @@ Names = str | Sequence[str]
 
 @contextmanager
 def inject(kind: str, containers: Names, *, to: Names = (), **fields: Any) -> Iterator[FaultReport]:
-    """Any kind of fault that can be injected into containers of somebody else's. `to`: of faults of
-    links, only towards these containers. `fields` are those of the kind (docs/faults.md)."""
+    """Any kind of fault that can be injected into existing containers. `to`: of faults of links,
+    only towards these containers. `fields` are those of the kind (docs/faults.md)."""
     names, others = _listed(containers), _listed(to)
     fault = wanted.fault_for(
         kind, f"{kind}-{secrets.token_hex(2)}", len(names), len(others), **fields
@@ -106,8 +106,8 @@ def rate(containers: Names, limit: str, *, to: Names = (), direction: str = "out
 
 
 def partition(containers: Names, *, shape: str = wanted.ISOLATED, to: Names = ()) -> Any:
-    """The containers are cut from one another as the shape says (isolate: the first from the
-    others); a single one from everybody; with `to`, all of them from those."""
+    """The containers are cut from one another according to the shape (isolate: the first from the
+    others); a single one from all hosts; with `to`, all of them from those."""
     return inject("partition", containers, to=to, shape=shape)
 
 
@@ -136,7 +136,7 @@ def monotonic(containers: Names, offset: str) -> Any:
 
 
 def pause(containers: Names) -> Any:
-    """All processes stand still."""
+    """All processes are stopped."""
     return inject("pause", containers)
 
 

@@ -1,4 +1,4 @@
-"""The containers that faults are to be injected into: found by name, refused in a sentence."""
+"""The containers that faults are injected into: found by name, and validated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.runtimes.docker.engine import engine_errors
 
 @dataclass(frozen=True)
 class Container:
-    """A running container of somebody else's. `pid` is that of its first process on the host."""
+    """A running container. `pid` is that of its first process on the host."""
 
     name: str
     identity: str
@@ -32,7 +32,7 @@ def find_containers(api: docker.APIClient, names: Sequence[str]) -> list[Contain
                 said = api.inspect_container(name)
             except NotFound:
                 raise UsageError(
-                    f"there is no container {name!r}", remedy="docker ps lists those that run"
+                    f"there is no container {name!r}", remedy="docker ps lists the running ones"
                 ) from None
         container = _checked(name, said)
         if any(container.identity == other.identity for other in found):

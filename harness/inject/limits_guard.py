@@ -1,9 +1,9 @@
-"""Takes back limits of processor and memory when the program that set them is killed.
+"""Restores limits of processor and memory when the program that set them is killed.
 
-The agents heal by themselves when their controller is gone, but limits are the engine's. So whoever
-sets one starts this program beside it, as `python -m harness.inject.limits_guard`, with one line of
-JSON on its standard input: [[container, cpu_quota_us, memory_limit], ...], the limits as they were.
-When the input ends without the line "done", it sets them so again.
+The agents heal by themselves when their controller has died, but limits are the engine's. So a
+program that sets one starts this program, as `python -m harness.inject.limits_guard`, with one line
+of JSON on its standard input: [[container, cpu_quota_us, memory_limit], ...], the original limits.
+When the input ends without the line "done", it restores them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.runtimes.docker.engine import connect
 
 
 class LimitsGuard:
-    """A running guard; leaving the block tells it that all is well."""
+    """A running guard; leaving the block tells it that the limits have been restored."""
 
     def __init__(self, containers: Sequence[str]) -> None:
         api = connect()
@@ -60,7 +60,7 @@ class LimitsGuard:
 
 
 def main() -> None:
-    """Waits for the end of the input, and restores unless told that it need not."""
+    """Waits for the end of the input, and restores the limits unless it got "done"."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     before = json.loads(sys.stdin.readline())
     if sys.stdin.readline().strip() == "done":

@@ -1,9 +1,9 @@
-"""A session of faults in containers of somebody else's.
+"""A session of faults in existing containers.
 
-For each container an agent container is started that joins its network namespace, looks from the
-host's PID namespace, and acts on that container's processes only. A witness, an agent in a
-container of its own on the same networks, is at the other end of what is measured where no second
-container is named. All of them remove themselves; when this program dies they heal first.
+For each container an agent container is started that joins its network namespace, uses the host's
+PID namespace, and acts on that container's processes only. A witness, an agent in a container of
+its own on the same networks, is the other end of measurements where no second container is named.
+All of them remove themselves; when this program dies they heal first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from harness.runtimes.docker.pods import (
 from harness.runtimes.interface import FaultReport
 
 LINGER_S: Final = 5
-"""How long an agent stays, healed, when this program is gone; then its container removes itself."""
+"""How long an agent stays, healed, after this program has died; then its container removes
+itself."""
 KINDS: Final = (
     "partition",
     "pause",
@@ -56,7 +57,7 @@ KINDS: Final = (
     "slow-cpu",
     "memory",
 )
-"""The kinds that can be injected into a container that somebody else looks after."""
+"""The kinds that can be injected into an existing container."""
 EVERYBODY: Final = "*"
 T = TypeVar("T")
 
@@ -89,11 +90,11 @@ class Session:
 
     @property
     def witness(self) -> int:
-        """The number that stands for somebody outside of the named containers."""
+        """The number that represents all hosts other than the named containers."""
         return len(self.containers) + 1
 
     def name_of(self, node: int) -> str:
-        return self.containers[node - 1].name if node < self.witness else "everybody else"
+        return self.containers[node - 1].name if node < self.witness else "all others"
 
     def __enter__(self) -> Session:
         try:
@@ -114,10 +115,10 @@ class Session:
     # ------------------------------------------------------------------ injecting
 
     def inject(self, fault: Fault) -> FaultReport:
-        """The report has what the probes saw; a failure is in it. Raises UsageError."""
+        """The report has the evidence, and the reason of a failure. Raises UsageError."""
         if fault.kind not in KINDS:
             raise UsageError(
-                f"{fault.kind} faults are not for containers that somebody else looks after",
+                f"{fault.kind} faults are not for containers that are managed by others",
                 remedy=f"there are: {', '.join(KINDS)}",
             )
         self._nemesis.require([fault.kind])
@@ -141,7 +142,7 @@ class Session:
             for fault in list(self._active.values()):
                 self.heal(fault)
         except HarnessError:
-            pass  # the agents heal when they are left; the engine's limits, the guard's way
+            pass  # the agents heal by themselves; the engine's limits are restored by the guard
         finally:
             for agent in self._agents.values():
                 self._run(_ignoring_errors(agent.detach()))
@@ -247,7 +248,7 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
 
 
 async def _knows_no_clock(_: int) -> None:
-    """A container of somebody else's does not tell us the time."""
+    """An existing container does not report its time."""
 
 
 async def _ignoring_errors(work: Coroutine[Any, Any, Any]) -> None:

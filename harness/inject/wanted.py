@@ -1,4 +1,4 @@
-"""From what a person asks for to faults: amounts with units, and whom they concern."""
+"""From options to faults: amounts with units, and the containers that a fault affects."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def fault_for(
     direction: str = "out",
     **fields: Any,
 ) -> Fault:
-    """A fault of the first `count` containers of a session; of a link fault, towards the `others`
-    that follow them, or towards everybody where there are none. Raises UsageError."""
+    """A fault of the first `count` containers of a session; a link fault is towards the `others`
+    that follow them, or towards all hosts where there are none. Raises UsageError."""
     if kind not in KINDS:
         raise UsageError(f"no fault kind {kind!r}; there are {', '.join(KINDS)}")
     nodes = tuple(range(1, count + 1))
@@ -89,7 +89,7 @@ def _links(nodes: Sequence[int], others: int, direction: str) -> dict[str, Any]:
 
 
 def _singled_out(shape: str, count: int, others: int) -> int:
-    """How many of the containers a shape singles out: those against `others`, or a half, or one."""
+    """How many of the containers a shape refers to: those against `others`, or a half, or one."""
     if others:
         return count
     return {"halves": count // 2, "majorities-ring": count}.get(shape, 1)

@@ -26,7 +26,7 @@ class Bins:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def bin_of(self, at_us: float) -> int:
-        """The bin in which a moment lies, within bounds."""
+        """The bin of a time, within bounds."""
         number = int((at_us - self.start_us) / self.width_us)
         return min(max(0, number), len(self.rate) - 1)
 

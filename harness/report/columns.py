@@ -26,7 +26,7 @@ _TYPES: Final = (("u8", "B", 1 << 8), ("u16", "H", 1 << 16), ("u32", "I", 1 << 3
 def encode_numbers(values: Sequence[int], *, rising: bool = False) -> Encoded:
     """A column of integers from 0 to 2^53, in the smallest type that holds them.
 
-    `rising` says that the values never fall; then their differences are stored.
+    `rising`: the values never fall; then their differences are stored.
     """
     stored: Sequence[int] = values
     if rising and values:

@@ -1,6 +1,6 @@
-"""What a run did not test, so that a valid verdict says how much it is worth.
+"""What a run did not test, and so what a valid verdict does not cover.
 
-Each finding is {area, tested, text}: `tested` findings say what did happen, the others what did
+Each finding is {area, tested, text}: `tested` findings state what did happen, the others what did
 not. Nothing is guessed: a finding rests on the history, the nodes' logs and the schedule.
 """
 
@@ -95,10 +95,10 @@ def _faults(evidence: Evidence) -> Iterator[Line]:
     )
     asked = set(evidence.config.get("kinds") or ())
     for kind, count in sorted(struck.items()):
-        yield True, f"{kind} struck {_times(count)}"
+        yield True, f"{kind} injected {_times(count)}"
     never = sorted(asked - set(struck))
     if never:
-        yield False, f"asked for, but never struck: {', '.join(never)}"
+        yield False, f"asked for, but never injected: {', '.join(never)}"
     possible = kinds_of(str(evidence.config.get("on"))) or tuple(KINDS)
     others = [kind for kind in possible if kind not in asked and kind not in struck]
     if others:
@@ -107,7 +107,7 @@ def _faults(evidence: Evidence) -> Iterator[Line]:
         if band.verified is False or band.heal_verified is False:
             yield False, f"not proven: {band.what}: {band.problem or 'its probes disagree'}"
         elif not band.strikes:
-            yield False, f"found nothing to strike: {band.what}"
+            yield False, f"did not fire: {band.what}"
     recorded = {b.id.partition(".")[0] for b in evidence.bands}  # a composite's steps: f1.1, f1.2
     planned = [f for f in evidence.schedule.get("faults") or () if isinstance(f, dict)]
     missed = [f for f in planned if str(f.get("id")) not in recorded]
@@ -122,7 +122,7 @@ def _targets(evidence: Evidence) -> Iterator[Line]:
     leaders = evidence.logs.leaders()  # as they said: also one that this fault takes down
     if leaders and evidence.bands:
         hit = sum(_leader_at(leaders, b.asked_us) in b.nodes for b in evidence.bands if b.strikes)
-        yield bool(hit), f"{hit or 'no'} of {len(evidence.bands)} faults struck the leader"
+        yield bool(hit), f"{hit or 'no'} of {len(evidence.bands)} faults hit the leader"
     overlapping = any(
         a.asked_us < (b.healed_us or 1 << 62) and b.asked_us < (a.healed_us or 1 << 62)
         for i, a in enumerate(evidence.bands)

@@ -24,7 +24,7 @@ FINDINGS_MAX: Final = 3
 
 
 def explain_run(data: RunData, console: Console) -> None:
-    """Print the explanation. A valid run is told to be one, with what it did not test."""
+    """Print the explanation. For a valid run: that it is valid, and what it did not test."""
     console.print(Text(data.outcome, style=STYLES.get(data.outcome, "bold yellow")))
     for reason in data.verdict.get("reasons") or ():
         console.print(Text(printable(str(reason))))

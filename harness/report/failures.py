@@ -34,7 +34,7 @@ CHECK_LIMIT_S: Final = 5.0
 @dataclass(frozen=True, kw_only=True)
 class PartialOrder:
     """`order` are numbers of operations of the part, `states` the object's state after each, as
-    JSON values; `stuck` says why each remaining operation that was answered cannot follow."""
+    JSON values; `stuck` explains why each remaining operation that was answered cannot follow."""
 
     order: tuple[int, ...]
     states: tuple[Json, ...]

@@ -1,8 +1,8 @@
 """The faults of a run as bands over time: which nodes, which links, from when to when.
 
-A fault has four moments: it was asked for, its injection was proven, its healing was asked for, and
-its healing was proven. On a page the doubtful edges can then be told from the certain middle.
-Times are microseconds from the run's start; None where the run ended before that moment.
+A fault has four times: it was asked for, its injection was proven, its healing was asked for, and
+its healing was proven. A page can then distinguish the uncertain edges from the certain middle.
+Times are microseconds from the run's start; None where the run ended before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LINK_KINDS: Final = frozenset(("loss", "delay", "duplicate", "reorder", "corrupt
 @dataclass(kw_only=True)
 class FaultBand:
     """One fault. `links` are directed, (source, target); `strikes` is False for a fault that was
-    carried out but found nothing to strike."""
+    carried out but affected nothing."""
 
     id: str
     kind: str
@@ -106,7 +106,7 @@ def _band(identity: str, value: dict[str, Any], nodes: Sequence[int], at_us: int
 
 
 def _links(fault: Any, nodes: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """The directed links that a fault strikes, as its own description computes them."""
+    """The directed links that a fault affects, as its own description computes them."""
     cut = getattr(fault, "cut", None)
     if cut:
         return tuple((a, b) for a, b in cut)
@@ -137,7 +137,7 @@ def _report(band: FaultBand, what: str, report: dict[str, Any], at_us: int) -> N
 
 
 def _aim(band: FaultBand, evidence: dict[str, Any]) -> None:
-    """A triggered fault names its node, and what it did to it, only when it has struck."""
+    """A triggered fault names its node, and what it did to it, only when it has fired."""
     band.strikes = bool(evidence["struck"])
     node, action = evidence.get("node"), str(evidence.get("action"))
     if not band.strikes or not isinstance(node, int):

@@ -44,7 +44,7 @@ _FOREIGN: Final = (
     (re.compile(r"became (?:pre-)?candidate at term (\d+)"), "election"),
     (re.compile(r"(\S+) lost leader \1 at term (\d+)"), "step-down"),
 )
-"""What other systems' logs say (etcd's raft), and the event that it is here."""
+"""Messages of other systems' logs (etcd's raft), and the event that each means here."""
 ENDS: Final = frozenset(("step-down", "recovered", "crash", "stopped"))
 """Log events after which a node does not lead any more."""
 
@@ -89,7 +89,7 @@ class NodeLogs:
 
     def leaders(self, bands: Sequence[FaultBand] = ()) -> list[dict[str, Json]]:
         """Who said that it leads, and since when: {at_us, node, term}; node 0 where the leader
-        stepped down, was taken down by one of the faults or started again, and nobody has
+        stepped down, was taken down by one of the faults or started again, and no node has
         followed yet."""
         said = [
             (at_us, node, event, _term(about))
@@ -121,13 +121,13 @@ def _term(about: dict[str, Json]) -> str:
 
 @dataclass(frozen=True)
 class Clocks:
-    """What the clocks of the nodes' logs showed at the run's start; None where nobody knows."""
+    """What the clocks of the nodes' logs showed at the run's start; None where it is unknown."""
 
     monotonic_ns: int | None
     wall_ns: int | None
 
     def at_us(self, line: dict[str, Json]) -> int | None:
-        """A line's moment on the run's clock."""
+        """A line's time on the run's clock."""
         time_ns = line.get("time")
         if isinstance(time_ns, int):
             return None if self.monotonic_ns is None else (time_ns - self.monotonic_ns) // 1000
@@ -157,7 +157,7 @@ def node_logs(folder: RunFolder, events: list[Event]) -> NodeLogs:
     last_us: dict[int, int] = {}
     for node, line in raw:
         at_us = clocks.at_us(line)
-        if at_us is None:  # a line without a time of its own: it stands where it was written
+        if at_us is None:  # a line without a time of its own: it keeps its position
             at_us = last_us.get(node, 0)
             logs.is_aligned &= "time" not in line and "ts" not in line
         last_us[node] = at_us = max(0, at_us)

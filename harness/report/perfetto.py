@@ -1,8 +1,8 @@
 """A run as a trace for Perfetto's viewer (and Chromium's): the Trace Event Format in JSON.
 
     process "clients"   a track per process, an operation as a slice
-    process "nodes"     a track per node: terms of office and log lines; messages leave and arrive
-                        as short slices joined by flows
+    process "nodes"     a track per node: terms of leadership and log lines; messages leave and
+                        arrive as short slices joined by flows
     process "faults"    a track per row of faults that do not overlap
 
 Times are microseconds, as in the run. The format is described in Google's "Trace Event Format".
@@ -21,7 +21,7 @@ from harness.report.run_report import RunData
 
 CLIENTS, NODES, FAULTS = 1, 2, 3
 SLICE_US: Final = 1
-"""The length of the slice that stands for a message's departure or arrival: flows need slices."""
+"""The length of the slice that represents a message's departure or arrival: flows need slices."""
 Entry = dict[str, Any]
 
 

@@ -23,7 +23,7 @@ def processes_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:
     """{columns, kinds, count, fsyncs, left_out, final} for the page; None without a file.
 
     A write's `span_us` is the time until it was on the disk, plus one; 0 where it never was.
-    Writes of a node that reached the disk at one moment shared an fsync.
+    Writes of a node that reached the disk at the same time shared an fsync.
     """
     if not folder.processes.is_file():
         return None

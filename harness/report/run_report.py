@@ -41,7 +41,7 @@ WINDOWS_MAX: Final = 500
 
 @dataclass
 class RunData:
-    """A run as it lies in its folder. `problems` says what could not be read, in sentences."""
+    """A run as stored in its folder. `problems` states what could not be read, in sentences."""
 
     folder: RunFolder
     texts: Texts
@@ -106,7 +106,7 @@ def _document(data: RunData, name: str) -> dict[str, Any]:
 
 
 def _model(data: RunData) -> str:
-    """The model that judges the history, as run.json says; else kv."""
+    """The model that judges the history, as given in run.json; else kv."""
     found = data.run.get("model")
     return found if isinstance(found, str) else "kv"
 
@@ -174,7 +174,7 @@ def bundle(data: RunData, *, live: bool = False) -> dict[str, Json]:
 
 
 def availability(data: RunData) -> dict[str, Json]:
-    """Outcomes, latencies and unavailability: measured anew, since every view needs all of it."""
+    """Outcomes, latencies and unavailability: computed again, since every view needs all of it."""
     if not data.measured:
         found = measure(data.events, threshold_ns=WINDOW_NS)
         windows = sorted(found.windows, key=lambda window: -window.duration_ns)

@@ -8,9 +8,9 @@
     /rows                 the list's data
 
 Pages are made from the data in the folders, never taken from files in them: a run's folder may come
-from somebody else. A name is served only if the list has it, and a folder only if everything in it
-lies in the served folder. Requests that name another host, or come from another origin's page, are
-refused, so that no web page can read runs by way of the reader's browser.
+from a third party. A name is served only if the list has it, and a folder only if everything in it
+is inside the served folder. Requests that name another host, or come from another origin's page,
+are refused, so that no web page can read runs by way of the reader's browser.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ HEADERS: Final = {
 
 
 def application(root: Path, port: int) -> ASGIApp:
-    """The whole place, for an ASGI server that listens on 127.0.0.1 at this port."""
+    """The application, for an ASGI server that listens on 127.0.0.1 at this port."""
     place = _Place(root.resolve())
     routes = [
         Route("/", place.index),
@@ -174,7 +174,7 @@ class _Place:
         )
 
     def _folder(self, name: str) -> RunFolder | Response:
-        """The run of this name, if the list has it; else the answer that says why not."""
+        """The run of this name, if the list has it; else the answer that explains why not."""
         for path in run_folders(self._root):
             if path.relative_to(self._root).as_posix() != name:
                 continue
@@ -202,7 +202,7 @@ class _Place:
 
 
 def all_inside(folder: Path, root: Path) -> bool:
-    """Whether everything in a folder, wherever its links lead, lies in `root`."""
+    """Whether everything in a folder, wherever its links lead, is inside `root`."""
     return all(path.resolve().is_relative_to(root) for path in (folder, *folder.rglob("*")))
 
 

@@ -1,8 +1,8 @@
 """The summary of a run for a terminal of 80 columns: what was done, what broke, what clients felt,
 and the verdict. Made from the folder, so that it can be shown again at any time.
 
-Everything that came from outside passes through `printable`, and stands in `Text`, where markup has
-no meaning.
+Everything that came from outside passes through `printable`, and is put into `Text`, where markup
+has no meaning.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _proof(verified: bool | None, problem: str, *, strikes: bool = True) -> Text
         return Text("not reported", style="yellow")
     if not verified:
         return Text(f"✗ {one_line(problem or 'no', 40)}", style="red")
-    return Text("✓", style="green") if strikes else Text("○ nothing struck", style="dim")
+    return Text("✓", style="green") if strikes else Text("○ did not fire", style="dim")
 
 
 # ------------------------------------------------------------------------------- the verdict

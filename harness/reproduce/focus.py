@@ -20,7 +20,7 @@ SLOT_FIELDS: Final = ("slot", "id", "txn", "upto", "match", "last", "commit", "a
 BALLOT_FIELDS: Final = ("ballot", "promised", "voted", "term")
 UNANSWERED_MAX: Final = 3
 COMMANDS_MAX: Final = 40
-"""So many disputed commands are followed; where all are disputed, none is."""
+"""The most disputed commands that are followed; where all are disputed, none is."""
 
 NAMED_COMMAND: Final = re.compile(r"\(client (\d{1,9}), command (\d{1,9})\)")
 """How findings about agreement name a command: by its session, as nodes know it."""
@@ -190,7 +190,7 @@ def _add_decisions(focus: Focus, run: RecordedRun) -> None:
             if any(decided.ballot):
                 focus.ballots |= {".".join(map(str, decided.ballot)), *map(str, decided.ballot[:1])}
             value = (decided.slot, repr(decided.commands))
-            if value not in values:  # the first decision of a value, not everybody's
+            if value not in values:  # the first decision of a value, not every node's
                 values.add(value)
                 focus.moments_us.append(decided.at_us)
     for event in run.events:

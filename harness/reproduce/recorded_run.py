@@ -22,7 +22,7 @@ from histories.formats.native import read
 
 LINES_MAX: Final = 2_000_000
 LINE_MAX: Final = 4_000_000
-"""So many lines of one file are read, of so many bytes each."""
+"""The most lines of one file that are read, and the most bytes of each."""
 
 T = TypeVar("T")
 

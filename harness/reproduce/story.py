@@ -1,4 +1,4 @@
-"""A run told as a space-time table: one line per event, one lane per node.
+"""A run as a space-time table: one line per event, one lane per node.
 
     time s     n1  n2  n3
     3.321062    │   │   │   ⚡ partition halves n1
@@ -7,8 +7,8 @@
 
 It is made from the run's folder alone. Lines are ranked by whether they touch the keys, commands,
 slots and ballots in dispute (`harness.reproduce.focus`); what changed nothing is folded, what is
-far from the dispute is counted and not told, and the length is bounded. It ends with what the nodes
-and the clients believed when the run was over.
+far from the dispute is counted and not shown, and the length is bounded. It ends with what the
+nodes and the clients believed when the run was over.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Story(NamedTuple):
     def text(self) -> str:
         """The story, to print or to keep."""
         untold = ", ".join(f"{count} {kind}" for kind, count in self.untold.items())
-        rest = [f"not told: {untold}"] if untold else []
+        rest = [f"not shown: {untold}"] if untold else []
         return "\n".join([*self.lines, *rest, "", *self.ending]) + "\n"
 
 
@@ -166,7 +166,7 @@ def _decisions(run: RecordedRun, slot: int | str) -> Iterator[str]:
 
 
 def _clients(run: RecordedRun, focus: Focus) -> Iterator[str]:
-    """The last that clients were told about the disputed operations, or never were."""
+    """The last answers that clients received about the disputed operations, if any."""
     told = [
         event
         for event in run.events
@@ -187,7 +187,8 @@ def _clients(run: RecordedRun, focus: Focus) -> Iterator[str]:
 
 
 class Lanes:
-    """Draws the lanes: who is up, who speaks, who hears. Lines must come in the order of time."""
+    """Draws the lanes: which nodes are up, send and receive. Lines must come in the order of
+    time."""
 
     def __init__(self, run: RecordedRun) -> None:
         self._nodes = run.nodes

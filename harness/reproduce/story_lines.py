@@ -1,6 +1,6 @@
-"""The lines of a story: what happened, each with how much it matters to the dispute.
+"""The lines of a story: what happened, each with its relevance to the dispute.
 
-    tier 0   faults that struck, disputed operations, protocols that raised an exception
+    tier 0   faults that took effect, disputed operations, protocols that raised an exception
          1   messages that carry a disputed command or name a disputed slot
          2   elections under a disputed ballot, changes of role, notes, processes that start
          3   messages of kinds that are rare
@@ -27,13 +27,13 @@ from harness.reproduce.recorded_run import NodeEvent, RecordedRun, SentMessage
 from histories.events import NEMESIS, Event
 
 RARE: Final = 12
-"""A kind of message that comes no oftener than this for each node is told, whatever it is about."""
+"""A kind of message that is no more frequent than this per node is always shown."""
 AFTER: Final = 3
-"""By so many tiers less matters what happened after the dispute."""
+"""What happened after the dispute is ranked this many tiers lower."""
 FOLD_MIN: Final = 3
-"""What is said so often is folded."""
+"""Lines repeated at least this often are folded."""
 MERGE_US: Final = 50_000
-"""Answers to one node are told together if they were sent within this time."""
+"""Answers to one node are merged if they were sent within this time."""
 
 CLIENTS: Final = "clients"
 FAULTS: Final = "faults"
@@ -52,7 +52,7 @@ REASONS: Final = {
 
 @dataclass(frozen=True)
 class Line:
-    """One line. `words` is what is said beside the lanes; `sources` speak, `targets` hear, `lost`
+    """One line. `words` is the text beside the lanes; `sources` send, `targets` receive, `lost`
     would have. `repeats` counts the same again, the last time at `until_us`."""
 
     at_us: int
@@ -70,7 +70,7 @@ class Line:
     essence: tuple[Any, ...] = ()
 
     def text(self) -> str:
-        """The words, with who speaks to whom, how long it took, and what did not arrive."""
+        """The words, with sender and receivers, how long it took, and what did not arrive."""
         again = ""
         if self.repeats > 1:
             again = f" ({self.repeats} times until {self.until_us / 1e6:.3f} s)"
@@ -80,7 +80,7 @@ class Line:
         return f"{wording.nodes(self.sources)} → {self._fates()}{held}  {self.words}{again}"
 
     def _fates(self) -> str:
-        """Whom the message reached and how long that took; whom it did not reach, and why."""
+        """Which nodes the message reached and after how long; which it did not reach, and why."""
         by_reason: dict[str, list[int]] = {}
         for node, reason in self.reasons:
             by_reason.setdefault(REASONS.get(reason, reason), []).append(node)
@@ -93,14 +93,14 @@ class Line:
 
 @dataclass
 class Lines:
-    """`told` are all lines, in no order; `untold` counts the messages that are in none."""
+    """`told` are the lines shown, in no order; `untold` counts the messages that are in none."""
 
     told: list[Line] = field(default_factory=list)
     untold: Counter[str] = field(default_factory=Counter)
 
 
 def lines_of(run: RecordedRun, focus: Focus) -> Lines:
-    """All that may be told of a run."""
+    """All lines that a run's story may show."""
     found = Lines()
     found.told += _history(run.events, focus)
     found.told += _merged_notes(_nodes(run, focus))
@@ -284,8 +284,9 @@ def _merged(lines: list[Line], restless_us: list[int]) -> list[Line]:
 
 
 def _folded(lines: list[Line], starts: Sequence[NodeEvent]) -> list[Line]:
-    """What a node says again to the same nodes, with the same fate, is one line with a count; the
-    last time is told too. Not across a restart: saying something again then is another matter."""
+    """A message that a node repeats to the same nodes, with the same fate, is one line with a
+    count; the last time is shown too. Not across a restart: repeating a message then is
+    significant."""
     repeated: dict[Any, list[Line]] = {}
     lives = {node: [e.at_us for e in starts if e.node == node] for node in {e.node for e in starts}}
     for line in lines:

@@ -1,4 +1,4 @@
-"""Messages, operations and faults in words, for one line of a story.
+"""Messages, operations and faults as text, for one line of a story.
 
 Everything here comes out of a folder and may hold anything: `clean` makes it fit for one line of a
 terminal.
@@ -16,7 +16,7 @@ from histories.text import one_line
 
 TEXT_MAX: Final = 130
 ITEMS_MAX: Final = 3
-"""So many items of a list are shown: those that matter first."""
+"""The most items of a list that are shown: those that matter first."""
 
 Matters = Callable[[Any], bool]
 
@@ -81,13 +81,13 @@ def operation(event: Event) -> str:
     if event.type == "invoke":
         asked = command(event.f, event.key, None if event.f == "read" else event.value)
         return f"client {event.process} asks: {asked}"
-    by = f" by n{event.node}" if event.node is not None else ""
+    by = f" from n{event.node}" if event.node is not None else ""
     if event.type == "ok":
         read = f"read {event.key} = {_scalar(event.value)}"
-        return f"client {event.process} is told{by}: {read if event.f == 'read' else asked} ok"
+        return f"client {event.process} receives{by}: {read if event.f == 'read' else asked} ok"
     if event.error == "mismatch":
         seen = _scalar(event.observed)
-        return f"client {event.process} is told{by}: {asked} did not match, {event.key} = {seen}"
+        return f"client {event.process} receives{by}: {asked} did not match, {event.key} = {seen}"
     outcome = "may or may not have happened" if event.type == "info" else "did not happen"
     return f"client {event.process} gives up: {asked} {outcome} ({event.error})"
 
@@ -106,7 +106,7 @@ def fault(event: Event) -> str:
 
 
 def struck(event: Event) -> bool:
-    """Did the fault do anything? An aimed one whose moment never came did not."""
+    """Did the fault take effect? An aimed one whose trigger never occurred did not."""
     extra = event.extra if isinstance(event.extra, dict) else {}
     evidence = extra.get("evidence")
     return not isinstance(evidence, dict) or evidence.get("struck") is not False

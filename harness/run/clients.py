@@ -1,4 +1,4 @@
-"""How a client gets one operation through: which node it asks, when it asks again, what it reports.
+"""How a client carries out one operation: which node it asks, when it retries, what it reports.
 
 A client is one logical process. It sends a request to the node that it believes leads and follows
 redirections. After a time-out or a broken connection it depends on the target: where it has
@@ -24,8 +24,8 @@ from harness.targets.interface import Request, Response
 from harness.workloads import Operation
 
 make: Final = tuple.__new__
-"""`make(Request, fields)` is `Request(*fields)` at a third of the price: every operation of a sweep
-comes through here."""
+"""`make(Request, fields)` is `Request(*fields)` in a third of the time: every operation of a sweep
+passes through here."""
 BACK_OFF_MIN_US: Final = 10_000
 BACK_OFF_MAX_US: Final = 80_000
 HOPS_MAX: Final = 3
@@ -49,7 +49,7 @@ class Attempt(NamedTuple):
 
 
 class Client:
-    """One operation at a time of one process. Pure: times come in, attempts and outcomes go out.
+    """One operation at a time of one process. Pure: it takes times and gives attempts and outcomes.
 
     `begin` starts an operation and gives the first attempt. `answered` and `timed_out` give the
     next Attempt, or the Outcome. The caller ends it with `give_up` when the operation's time is up.
@@ -99,7 +99,7 @@ class Client:
         return self._to(self.guess, now_us)
 
     def request(self) -> Request:
-        # Process 0's session must not be 0: that one is the cluster's own.
+        # Process 0's session must not be 0: that is the cluster's own.
         f, key, value = self.operation
         return make(Request, (self.process + 1, self.seq, f, key, value))
 
@@ -126,7 +126,7 @@ class Client:
         return self._to(response.leader or self._other(), now_us + self._back_off())
 
     def timed_out(self, now_us: int) -> Attempt | Outcome:
-        """No answer to the current attempt for too long: it may have an effect yet."""
+        """No answer to the current attempt for too long: it may still have an effect."""
         self._dirty = True
         self._last_error = "timeout"
         if not self.may_repeat():
@@ -135,7 +135,7 @@ class Client:
         return self._to(self._other(), now_us)
 
     def give_up(self, *, in_flight: bool) -> Outcome:
-        """The operation's time is up; `in_flight`: an attempt is out there, unanswered."""
+        """The operation's time is up; `in_flight`: an attempt is not answered yet."""
         error = "timeout" if in_flight else (self._last_error or "timeout")
         if self.operation.f == "read" or not (self._dirty or in_flight):
             return Outcome("fail", None, error, None)

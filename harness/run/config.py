@@ -7,12 +7,12 @@ it concerns:
       .cluster           ClusterSpec: nodes, learners, the target's settings, a planted bug
       .traffic           TrafficConfig: what clients do, how often, how long they wait
       .faults            FaultConfig: which kinds may be drawn, and how
-      .world             the settings of the runtime (of the simulator; else empty)
+      .world             the runtime's own settings (of the simulator; otherwise empty)
 
 Field names are unique over all parts, so a configuration is made from flat options
 (`RunConfig.of(target="raft", nodes=3, rate=50.0)`) and changed by them (`config.changed(nodes=5)`);
 there, `faults` may be just the kinds.
-Nonsense is refused here, before anything is started.
+Invalid configurations are refused here, before anything is started.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class TrafficConfig:
     rate: float = 200.0
     keys: int = 5
     key_skew: float = 0.0
-    """0: every key is asked for as often; 1: the k-th key 1/k times as often as the first."""
+    """0: every key is used equally often; 1: the k-th key 1/k times as often as the first."""
     operation_timeout_us: int = 2_500_000
     attempt_timeout_us: int = 500_000
     only: tuple[int, ...] | None = None
-    """Of the operations that arrive during the chaos, numbered from 0, only these are asked: what
-    shrinking has left. None: all."""
+    """Of the operations that arrive during the chaos, numbered from 0, only these are sent: those
+    left by shrinking. None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class FaultConfig:
     fault_gap_us: int | None = None
     """The mean time from one fault to the next; None: the seed draws it."""
     schedule_file: str = ""
-    """The file in which a person wrote the schedule; empty: the seed drew it."""
+    """The file of a hand-written schedule; empty: the seed drew it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class RunConfig:
     finale: bool = True
     """Whether there is a last round. Without it liveness is not judged."""
     stop_at_first: bool = False
-    """Whether the run ends as soon as what clients saw is known to be impossible."""
+    """Whether the run ends at the first violation seen by clients."""
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     traffic: TrafficConfig = field(default_factory=TrafficConfig)
     faults: FaultConfig = field(default_factory=FaultConfig)
@@ -200,8 +200,8 @@ class RunConfig:
         return target_named(self.target)
 
     def core(self) -> tuple[int, ...]:
-        """The voters that a finale with `heal` "quorum" is left to: just enough for the target to
-        answer, drawn by the seed. Empty where everything is healed."""
+        """The voters that are healed for a last round with `heal` "quorum": just enough for the
+        target to answer, drawn by the seed. Empty where everything is healed."""
         if self.heal == "all":
             return ()
         voters = list(self.cluster.voter_ids())
@@ -211,7 +211,7 @@ class RunConfig:
         return tuple(n for n in self.cluster.voter_ids() if n not in left)
 
     def remarks(self) -> list[str]:
-        """What is allowed but worth a sentence before the run."""
+        """Remarks about allowed but unusual settings."""
         voters = len(self.cluster.voter_ids())
         if voters % 2 == 0:
             return [
@@ -238,7 +238,7 @@ _PARTS: Final[dict[str, type[Any]]] = {
 _PART_OF: Final = {f.name: part for part, cls in _PARTS.items() for f in dataclasses.fields(cls)}
 _OWN: Final = {f.name for f in dataclasses.fields(RunConfig)} - set(_PARTS)
 _OLD_NAMES: Final = {"protocol": "target", "faults": "kinds", "cluster": "settings"}
-"""Fields of run.json of format 1, and what they are called now."""
+"""Fields of run.json of format 1, and their current names."""
 
 
 def _is_nested(data: dict[str, Any]) -> bool:

@@ -5,8 +5,8 @@
     -> close the runtime -> judge
 
 `perform` is that sequence up to the verdict; `execute` adds a folder and the judging, and
-`harness.run.simulation` does it in memory. Whatever happens, the runtime is closed; whatever was
-recorded, can be judged.
+`harness.run.simulation` does it in memory. The runtime is closed in any case, and everything that
+was recorded can be judged.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ D = TypeVar("D")
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to."""
+    """The result of a run."""
 
     config: RunConfig
     folder: RunFolder
@@ -89,8 +89,8 @@ def schedule_for(config: RunConfig) -> Schedule:
 
 
 def with_schedule(config: RunConfig, path: Path) -> tuple[RunConfig, Schedule]:
-    """The schedule that a person wrote, and the configuration that goes with it: as long as the
-    file says, with the kinds that stand in it. Raises UsageError."""
+    """A hand-written schedule, and the configuration adapted to it: its duration, and its kinds of
+    faults. Raises UsageError."""
     nodes = config.cluster.node_ids()
     try:
         schedule = read_schedule(path, nodes, config.seed, duration_us=config.time_us)
@@ -165,9 +165,9 @@ def carry_out(
     *,
     close: bool = True,
 ) -> D:
-    """The same with whatever `drive` drives the runtime with, which it returns. With `close` false
-    the runtime is left to whoever called, unless it fails. Raises UsageError, before anything is
-    started, for a fault that cannot be carried out."""
+    """The same with another `Driven`, which `drive` makes and this returns. With `close` false the
+    caller closes the runtime, unless it fails. Raises UsageError, before anything is started, for a
+    fault that cannot be carried out."""
     check_feasible(config, schedule)
     done = False
     with Interrupts(active=close) as interrupts:

@@ -1,4 +1,4 @@
-"""What a history says of its faults: when each was asked for, and what became of it."""
+"""The faults in a history: when each was requested, and its reports."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def faults_of(events: Sequence[Event]) -> list[dict[str, Json]]:
     """One JSON object per fault of the history, in the order of injection:
 
     id, kind, what (words), at_s and for_s (from the start of the run; None: never healed),
-    spread_us (between the first and the last node's moment of the injection), and the reports
+    spread_us (between the first and the last node's time of the injection), and the reports
     `inject` and `heal` as recorded, None where the run ended before them; healing: whether healing
-    was asked for.
+    was requested.
     """
     faults: dict[str, dict[str, Json]] = {}
     for event in events:
@@ -52,8 +52,8 @@ def _report(fault: dict[str, Json], event: Event) -> None:
 
 
 def unproven(faults: Sequence[dict[str, Json]], *, kept: bool) -> list[str]:
-    """Why the faults of a run are not proven to have taken effect, and to have been taken back, in
-    sentences. `kept`: faults whose healing was never asked for were to last beyond the run."""
+    """Why the faults of a run are not proven to have taken effect and to have been healed, in
+    sentences. `kept`: faults whose healing was never requested were meant to outlast the run."""
     doubts = []
     for fault in faults:
         what = f"{fault['what']} ({fault['id']})"

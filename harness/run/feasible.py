@@ -1,8 +1,8 @@
-"""Whether the faults of a schedule can be carried out where the run is to be.
+"""Whether the faults of a schedule can be carried out in a run's runtime.
 
-Asked before anything is started, of every run: what can be known from the schedule, the target and
-the runtime alone is refused here, in a sentence, and not in the middle of the run. What a machine
-can do is tried out when its agents start.
+Checked before anything is started, for every run: what follows from the schedule, the target and
+the runtime alone is refused here, with a message, and not in the middle of the run. The
+capabilities of the machine are tested when its agents start.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from harness.run.config import RunConfig
 DISK_KINDS: Final = frozenset(("power", "slow-disk", "disk-stall", "disk-full", "disk-damage"))
 """With one of these a run in containers has the agent's file system at its nodes' disks."""
 REAL_MOMENTS: Final = ("elected", "log-line")
-"""Moments that the simulator does not know."""
+"""Triggers that the simulator does not have."""
 
 
 def prepared_for(faults: Iterable[Fault]) -> tuple[str, ...]:
-    """Kinds that a run must be prepared for beside those of its faults: an aimed power cut needs
-    the nodes' disks to be ready for one."""
+    """Kinds that a run must be prepared for besides those of its faults: an aimed power cut needs
+    the nodes' disks to be prepared for one."""
     cut = any(isinstance(fault, Aimed) and fault.action == "power" for fault in faults)
     return ("power",) if cut else ()
 
@@ -51,7 +51,7 @@ def _check_aimed(config: RunConfig, fault: Aimed) -> None:
     if config.on == "sim":
         if fault.moment in REAL_MOMENTS:
             raise UsageError(
-                f"{fault.id}: the simulator knows no moment {fault.moment!r}",
+                f"{fault.id}: the simulator has no moment {fault.moment!r}",
                 remedy="aim at after-send or before-reply, or run in containers: --on docker",
             )
     elif fault.action == "power" and not DISK_KINDS.intersection(config.faults.kinds):

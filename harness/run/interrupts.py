@@ -1,11 +1,11 @@
-"""SIGINT, SIGTERM and SIGHUP end a run in order: Ctrl-C, a cancelled job, a closed terminal alike.
+"""SIGINT, SIGTERM and SIGHUP (Ctrl-C, a cancelled job, a closed terminal) end a run in order.
 
-While a run is driven, the first signal ends it early: everything is healed, what is under way ends,
+While a run is driven, the first signal ends it early: everything is healed, open operations end,
 what was recorded is judged. A second one, or `GRACE_S` seconds, ends the driving at once. While
 something is started, a signal raises KeyboardInterrupt. While something is removed, signals are
-noted and do nothing: what was started must not be left behind.
+recorded and do nothing: everything that was started must be removed.
 
-Whoever sends SIGTERM waits ten seconds or so before SIGKILL; GRACE_S leaves time for the removing.
+Senders of SIGTERM usually wait about ten seconds before SIGKILL; GRACE_S leaves time for removal.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if self._active and threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                # What the caller's caller ignores (nohup) stays ignored.
+                # A signal that was ignored before (nohup) stays ignored.
                 if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
                     self._previous[number] = signal.signal(number, self._receive)
         return self
@@ -46,7 +46,7 @@ class Interrupts:
 
     @contextmanager
     def shielded(self) -> Iterator[None]:
-        """Signals are noted and do nothing."""
+        """Signals are recorded and do nothing."""
         self._shields += 1
         try:
             yield

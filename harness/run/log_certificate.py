@@ -1,16 +1,16 @@
 """A shortcut for the simulator: the replicas' own log is often a proof of linearizability.
 
 A history is linearizable when *some* order of its operations explains it and respects real time.
-Where a replicated log decided the writes, the log says in which order they took effect; and
-as every written value is unique, what a read returned says between which two writes it stands.
-So there is one candidate, and this file tries it, in one pass: it applies the log to an empty
-store, compares every answer with what the client was told, puts the reads in their places, and
-compares the order with real time, key by key (linearizability is local). If all agree, that order
-is a proof, and no search is needed. If anything does not fit, nothing is said: the checker decides.
+Where a replicated log decided the writes, the log gives the order in which they took effect; and as
+every written value is unique, the result of a read determines between which two writes it comes. So
+there is one candidate, and this file tries it, in one pass: it applies the log to an empty store,
+compares every result with the client's answer, inserts the reads, and compares the order with real
+time, key by key (linearizability is local). If everything agrees, that order is a proof, and no
+search is needed. Otherwise the checker decides.
 
-So the log is never taken as an excuse: only as a witness whose statement is verified in full. The
-same pass compares the replicas' logs with one another and looks for acknowledged writes, which is
-what the agreement detector would do; it too is asked whenever something does not fit.
+So the log is never trusted: it only suggests an order, which is verified completely. The same pass
+compares the replicas' logs with one another and looks for acknowledged writes, as the agreement
+detector would; that detector runs, too, whenever something does not agree.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Log = Sequence[tuple[Any, ...]]
 def log_explains(
     decided: Mapping[int, Log], lives: Mapping[int, Sequence[int]], events: Sequence[Event]
 ) -> bool:
-    """Do the nodes' logs agree, and does their common order explain what the clients saw?
+    """Whether the nodes' logs agree, and their common order explains what the clients saw.
 
     `lives` gives, for each node, where in its log each of its lives began. False means that this
     proof failed, not that anything is wrong.
@@ -41,7 +41,7 @@ def log_explains(
 def common_log(
     decided: Mapping[int, Log], lives: Mapping[int, Sequence[int]]
 ) -> list[tuple[Any, ...]] | None:
-    """The one log that all nodes agree on, slots 1, 2, 3, … without a hole; else None."""
+    """The log that all nodes agree on, slots 1, 2, 3, … without a hole; else None."""
     chosen: dict[Any, Any] = {}
     for node, log in decided.items():
         starts = set(lives[node])
@@ -67,8 +67,8 @@ WRITE, READ = 0, 1
 
 
 class _Operation:
-    """What the history says of one command: where it was called, where it returned, what it asked
-    for. `returned` is NEVER for what has no answer, and -1 for what certainly did not happen."""
+    """One command in the history: the positions of its call and return, and its arguments.
+    `returned` is NEVER without an answer, and -1 for a command that certainly did not happen."""
 
     __slots__ = ("asked", "call", "placed", "returned")
 
@@ -84,7 +84,7 @@ Placed = tuple[int, int, int, int]
 
 
 class _Key:
-    """One key while the log is applied: its value, and which of its writes wrote what."""
+    """One key while the log is applied: its value, and the values of its writes."""
 
     __slots__ = ("order", "value", "writes")
 
@@ -102,7 +102,7 @@ def _explained(order: Sequence[tuple[Any, ...]], events: Sequence[Event]) -> boo
 
 
 class _History:
-    """The operations of a history, as far as this proof can treat them."""
+    """The operations of a history, as far as this proof can handle them."""
 
     def __init__(self) -> None:
         self.commands: dict[Name, _Operation] = {}
@@ -110,7 +110,7 @@ class _History:
         self.keys: dict[str | None, _Key] = {}
 
     def read(self, events: Sequence[Event]) -> bool:
-        """Pair invocations with completions; False where the history holds something else."""
+        """Pair invocations with completions; False where the history has something else."""
         under_way: dict[int | str, _Operation] = {}
         for position, event in enumerate(events):
             _, _, process, kind, f, key, value, _, error, observed, has_observed, extra = event
@@ -138,7 +138,7 @@ class _History:
         return True
 
     def apply(self, order: Sequence[tuple[Any, ...]]) -> bool:
-        """Apply the log's writes, each command once; False where the clients were told else."""
+        """Apply the log's writes, each command once; False where a client got another answer."""
         commands, keys = self.commands, self.keys
         for decided in order:
             for client, seq, f, key, value in decided:
@@ -148,7 +148,7 @@ class _History:
                 if operation is None or operation.asked != (f, key, value):
                     return False
                 if operation.placed:
-                    continue  # a retry, or a compare-and-set that was told that it did not match
+                    continue  # a retry, or a compare-and-set that was answered as a mismatch
                 if operation.returned == -1:
                     return False  # it should not have happened
                 state = keys.get(key)
@@ -161,7 +161,7 @@ class _History:
                     continue
                 written = value[1] if f == "cas" else value
                 if written.__class__ is not int or written in state.writes:
-                    return False  # a value written twice: reads do not say where they stand
+                    return False  # a value written twice: the position of reads is ambiguous
                 operation.placed = True
                 state.value = written
                 number = state.writes[written] = len(state.writes)
@@ -171,7 +171,7 @@ class _History:
         )
 
     def place_reads(self) -> bool:
-        """Put every read after the write that it saw; False if nobody wrote that."""
+        """Insert every read after the write that it saw; False if there is none."""
         for key, value, call, returned in self.reads:
             state = self.keys.get(key)
             if state is None:
@@ -186,7 +186,7 @@ class _History:
 
 
 def _in_real_time(order: list[Placed]) -> bool:
-    """Sorted, does no operation stand after one that was called only when it had returned?"""
+    """Whether in sorted order no operation comes after one that was called after its return."""
     order.sort()
     latest_call = -1
     for _, _, call, returned in order:

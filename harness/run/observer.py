@@ -1,4 +1,4 @@
-"""Who is told how a run goes: the live display, a script's log, a test; or nobody."""
+"""The interface for observers of a run's progress: the live display, a script's log, a test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.runtimes.interface import Runtime
 
 
 class Observer:
-    """Does not care; override what you want to know."""
+    """Ignores everything; override the methods that are needed."""
 
     wants_progress = False
     """Whether the history is to be judged while it grows, to show how far that is."""
@@ -19,7 +19,7 @@ class Observer:
     def watch(
         self, conductor: Conductor, runtime: Runtime, online_check: OnlineCheck | None
     ) -> None:
-        """The chaos begins; look at the conductor's stats as often as you like."""
+        """The chaos begins; the conductor's stats may be read from now on."""
 
     def stop(self) -> None:
         """Nothing more to watch."""

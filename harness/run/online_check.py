@@ -1,13 +1,13 @@
-"""The checker beside a run: how far the history is judged already, and the first violation.
+"""The checker during a run: how far the history is judged already, and the first violation.
 
-    BackgroundCheck   in a thread of its own, for runs in real time: the kernel judges without the
-               interpreter lock, and `LiveChecker` rests nine tenths of the time, so clients hardly
-               feel it
-    InlineCheck     every so many events, in the run's own turn, for virtual time: the same run is
-               stopped at the same event, whenever it is run again
+BackgroundCheck   in a thread of its own, for runs in real time: the kernel judges without the
+                  interpreter lock, and `LiveChecker` is idle nine tenths of the time, so clients
+                  are hardly affected
+InlineCheck       once every few events, synchronously, for virtual time: the same run is always
+                  stopped at the same event
 
-Only what clients saw is followed. What replicas decided, and whether they still answer, is judged
-at the end as ever; so is the whole history.
+Only the clients' history is judged. The replicas' decisions, liveness, and the whole history are
+judged at the end as usual.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from histories.errors import HistoryError
 from histories.events import Event
 
 EVENTS_MAX: Final = 2_000_000
-"""More are not followed: they are kept in memory for the evidence, half a kilobyte each."""
+"""Further events are not judged: events are kept in memory for the evidence, half a kilobyte
+each."""
 STEP_EVENTS: Final = 250
 PAUSE_S: Final = 0.1
 
 
 class OnlineCheck(Protocol):
-    """What a run tells of its events, and a display asks. `violated` is called once, with the first
+    """Takes a run's events, and shows the progress. `violated` is called once, with the first
     violation in words; by a BackgroundCheck from its own thread."""
 
     violated: Callable[[str], None]
@@ -78,7 +79,7 @@ class InlineCheck:
 
 
 class BackgroundCheck:
-    """Judges in a thread, which `close` ends. `problem`: why it follows no more, in words."""
+    """Judges in a thread, which `close` ends. `problem`: why it has stopped judging, in words."""
 
     def __init__(self, model: str) -> None:
         self.violated: Callable[[str], None] = lambda _: None
@@ -122,8 +123,8 @@ class BackgroundCheck:
 
 
 def online_check_for(config: RunConfig, *, wanted: bool = False) -> OnlineCheck | None:
-    """What judges this run while it goes: where it is to stop at its first violation, or a display
-    wants to show how far that is."""
+    """The online check of this run, where it is to stop at its first violation, or a display shows
+    the progress; otherwise None."""
     model = WORKLOADS[config.traffic.workload].model
     if config.on == "sim":
         return InlineCheck(model) if config.stop_at_first else None
@@ -131,7 +132,7 @@ def online_check_for(config: RunConfig, *, wanted: bool = False) -> OnlineCheck 
 
 
 def stop_at_violation(online_check: OnlineCheck | None, conductor: Conductor) -> None:
-    """Have the run end at the first violation, if that is what was asked for."""
+    """Have the run end at the first violation, if the configuration says so."""
     if online_check is not None and conductor.config.stop_at_first:
         online_check.violated = lambda found: conductor.stop_soon(
             f"at the first violation: {found}"

@@ -1,7 +1,7 @@
 """Where a run is recorded: a folder, or memory. The engine writes to either in the same steps.
 
 begin(config, schedule)    before anything is started
-opened(versions)           the cluster is up; what exactly runs
+opened(versions)           the cluster is up; the versions of what runs
 event(event)               one event of the history, as it happens
 collect(runtime)           the nodes' logs, once the run is over
 close()                    no more events
@@ -149,7 +149,7 @@ class FolderRecord:
 
 
 class MemoryRecord:
-    """Keeps the events, and nothing else: what a sweep does some times a second."""
+    """Keeps only the events: for sweeps, which make several runs a second."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -169,5 +169,5 @@ class MemoryRecord:
 
 
 def label(config: RunConfig) -> str:
-    """The target's name as it may stand in a file name."""
+    """The target's name in a form for file names."""
     return Path(config.target).stem if "/" in config.target else config.target.replace(".py", "")

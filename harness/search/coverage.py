@@ -1,6 +1,6 @@
 """What a simulated run reached of the states that bugs hide in.
 
-A valid verdict says little about code that never ran. A sweep adds up how often each of these
+A valid verdict means little for code that never ran. A sweep adds up how often each of these
 happened, and in how many seeds; what never did was not tested.
 """
 

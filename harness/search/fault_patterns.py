@@ -1,12 +1,12 @@
-"""Combinations of faults: what makes a run reach the few moments on which bugs depend.
+"""Combinations of faults: what makes a run reach the rare states on which bugs depend.
 
 The planner spreads faults that are independent of one another. Most bugs of consensus need two or
 three at once, or one after the other. These functions combine them, by class of bug and not by
 seed:
 
-    alike               all aimed faults of a run wait for the same moment and do the same
-    concurrent          a link fault around another fault, or a clock that jumps at the node struck
-    successive          whoever takes over is struck in turn, while it sends: chains of elections
+    alike               all aimed faults of a run wait for the same event and do the same
+    concurrent          a link fault around another fault, or a clock jump at the same node
+    successive          the node that takes over is hit in turn, while it sends: chains of elections
                         and recoveries, each of which leaves a state behind for the next
     of_message_classes  one class of message is late, lost or duplicated all the time: answers
                         arrive when the question has long been asked again
@@ -45,7 +45,7 @@ OUTAGES: Final = ("kill", "power", "pause", "partition")
 CONCURRENT: Final = (*DISTURBANCES, "clock")
 
 ALIKE_PERCENT: Final = 75
-"""In so many seeds all aimed faults are alike."""
+"""In this share of the seeds all aimed faults are alike."""
 CONCURRENT_PERCENT: Final = 50
 EXTENDED_PERCENT: Final = 60
 QUIET_US: Final = 500 * MS
@@ -55,7 +55,7 @@ MESSAGE_CLASSES_MAX: Final = 2
 
 def alike(draw: Draw, faults: Sequence[Fault], messages: Sequence[str]) -> tuple[Fault, ...]:
     """In most seeds all aimed faults are alike: the same message, the same action, the same time
-    to recover. A bug that needs one moment and a little luck gets many chances that way, where a
+    to recover. A rare bug that depends on one event gets many chances that way, where a
     mix would give it one in a hundred."""
     if not draw.chance(ALIKE_PERCENT) or not messages:
         return tuple(faults)
@@ -76,10 +76,10 @@ def alike(draw: Draw, faults: Sequence[Fault], messages: Sequence[str]) -> tuple
 def concurrent(
     draw: Draw, fault: Fault, config: RunConfig, messages: Sequence[str]
 ) -> Fault | None:
-    """A second fault at the time of one that strikes nodes; half of these have one, of a kind that
+    """A second fault at the time of one that affects nodes; half of these have one, of a kind that
     the seed has chosen anyway. A link fault covers all links, from a moment before to a moment
     after: a node that dies while messages are lost or late leaves a state that it would not have
-    left otherwise. A clock jumps at the node that was struck, just after: a node that trusts its
+    left otherwise. A clock jumps at the node that was hit, just after: a node that trusts its
     clock then does so without the others."""
     kinds = [kind for kind in CONCURRENT if kind in config.faults.kinds]
     if fault.kind not in NODE_FAULTS or not kinds or not draw.chance(CONCURRENT_PERCENT):
@@ -130,9 +130,9 @@ def _link_fault(
 
 
 def successive(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[Fault, ...]:
-    """One aimed fault after the other, for whichever node comes to its moment: one to three
-    moments, in turn, so that the node that takes over is struck at another one. The actions are of
-    one kind in most seeds, and short: the node that was struck is back to meet its successors."""
+    """One aimed fault after the other, for whichever node its event occurs at: one to three
+    events, in turn, so that the node that takes over is hit at another one. The actions are of
+    one kind in most seeds, and short: the node that was hit is back to meet its successors."""
     moments = list(dict.fromkeys(draw.pick(messages) for _ in range(draw.between(1, 3))))
     actions = ["kill", "kill", "power", "isolate", "pause"]
     chosen = actions if draw.chance(25) else [draw.pick(actions)]
@@ -204,8 +204,8 @@ def voter_outage(draw: Draw, config: RunConfig, kind: str) -> Fault:
 
 def extended(draw: Draw, faults: Sequence[Fault], end_us: int) -> tuple[Fault, ...]:
     """Of each group of faults, the one that ends last often goes on until the chaos ends. What of
-    it strikes only a minority is then not healed (see `RunConfig.core`), and the others must
-    answer all the same. An aimed fault is over when it has struck, and is never extended."""
+    it affects only a minority is then not healed (see `RunConfig.core`), and the others must
+    answer all the same. An aimed fault is over when it has fired, and is never extended."""
     last: dict[str, Fault] = {}
     for fault in faults:
         group = KINDS[fault.kind].generator.group

@@ -35,7 +35,7 @@ DOCKER_FAULTS: Final = ("partition", "kill", "pause", "clock")
 
 
 class Task(NamedTuple):
-    """One trial: a mutant (None: the correct protocol), from one start, over so many seeds."""
+    """One trial: a mutant (None: the correct protocol), from one start, over a number of seeds."""
 
     protocol: str
     mutant: str | None

@@ -8,7 +8,7 @@ world, containers have as faults that last for the whole run:
 
 Links and disks that are about as quick as the machine's own are left as they are. The few messages
 that the simulator's links hold back, and the drift of its clocks, have no counterpart; a drift that
-is a fault stays one. Where messages may be lost, copied or overtaken, nodes speak UDP: over TCP
+is a fault stays one. Where messages may be lost, copied or overtaken, nodes use UDP: over TCP
 none ever is, whatever happens to packets. An aimed power cut is a kill where no other fault asks
 for the agent's disk, which costs every write.
 """

@@ -50,11 +50,12 @@ LINKS: Final[tuple[dict[str, int], ...]] = (
 """A rack, a data centre, a data centre with long delays now and then, two continents."""
 
 AIMED_ONLY_PERCENT: Final = 35
-"""So many seeds have nothing but aimed faults, and perhaps one or two kinds of link faults."""
+"""This share of the seeds has only aimed faults, and perhaps one or two kinds of link faults."""
 SUCCESSIVE_PERCENT: Final = 50
-"""In so many of those whoever takes over is struck in turn."""
+"""In this share of those the node that takes over is hit in turn."""
 MESSAGE_CLASSES_PERCENT: Final = 30
-"""In so many of the other seeds some class of message is late, lost or duplicated all the time."""
+"""In this share of the other seeds some class of message is late, lost or duplicated all the
+time."""
 READS: Final = ("log", "log", "log", "quorum", "lease")
 """How reads are answered, where the protocol has a choice."""
 
@@ -71,16 +72,17 @@ OPERATION_TIMEOUTS_US: Final = (2_500 * MS, 2_500 * MS, 1_000 * MS, 400 * MS)
 """How long clients wait for an operation, retries included."""
 
 BUSY_PERCENT: Final = 30
-"""In so many seeds many clients ask at once, on links and disks so slow that commands wait for one
-another: what is decided then are batches, and queues fill."""
+"""In this share of the seeds many clients ask at once, on links and disks so slow that commands
+wait for one another: what is decided then are batches, and queues fill."""
 BUSY_DISKS: Final[tuple[dict[str, int], ...]] = (
     {"fsync_min_us": 2 * MS, "fsync_max_us": 15 * MS},
     {"fsync_min_us": 10 * MS, "fsync_max_us": 40 * MS},
 )
 COMPACTING_PERCENT: Final = 50
-"""In so many seeds snapshots are frequent and logs short: who was away for a second needs one."""
+"""In this share of the seeds snapshots are frequent and logs short: a node away for a second needs
+one."""
 OUTAGE_PERCENT: Final = 50
-"""In so many of the seeds with faults that allow it a voter is away for a long time."""
+"""In this share of the seeds with faults that allow it a voter is away for a long time."""
 
 DISKS: Final[tuple[dict[str, int], ...]] = (
     {"fsync_min_us": 100, "fsync_max_us": 400},
@@ -106,7 +108,7 @@ class SweepPlan:
 
 
 def draw(sweep: SweepPlan, seed: int) -> tuple[RunConfig, Schedule]:
-    """The run that this seed stands for."""
+    """The run that this seed determines."""
     config = draw_config(sweep, seed)
     schedule = draw_schedule(config)
     return (config, schedule) if sweep.on == "sim" else on_containers(config, schedule)

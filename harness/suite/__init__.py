@@ -1,4 +1,4 @@
-"""Nightly suites: a plan in TOML, carried out within its budget, and told in the morning.
+"""Nightly suites: a plan in TOML, carried out within its budget and reported in the morning.
 
 plan       the file: a matrix of targets, workloads, faults, sizes and seeds; what is refused
 jobs       one job, a run of one seed, and what it came to

@@ -21,7 +21,7 @@ from typing import Final
 from harness.suite.jobs import Job, JobResult, failed, run_job
 
 OVERHEAD_S: Final = 120.0
-"""Beyond the chaos, a run in containers may take so long: starting, the last round, judging."""
+"""Beyond the chaos, a run in containers may take this long: starting, the last round, judging."""
 GRACE_S: Final = 120.0
 """How long a run that is interrupted has to remove its containers before it is killed."""
 LOOK_EVERY_S: Final = 1.0

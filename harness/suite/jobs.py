@@ -55,7 +55,7 @@ class Job:
         )
 
     def run(self) -> tuple[RunConfig, Schedule]:
-        """The configuration and schedule that this job stands for."""
+        """The configuration and schedule of this job."""
         if self.recorded is not None:
             earlier = load(self.recorded)
             return earlier.config, earlier.schedule

@@ -1,4 +1,4 @@
-"""What a night comes to: findings, figures, files, pages, and whom to tell."""
+"""What a night comes to: findings, figures, files, pages, and notifications."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.suite.pages import write_night_page, write_nights_page
 
 @dataclass(frozen=True, kw_only=True)
 class Morning:
-    """A finished night. `problems`: what could not be told, in sentences."""
+    """A finished night. `problems`: what could not be reported, in sentences."""
 
     findings: list[Finding]
     gone: list[dict[str, Any]]
@@ -39,7 +39,8 @@ class Morning:
 
 
 def finish(night: Night, say: Callable[[str], None]) -> Morning:
-    """Confirm, shrink, compare with earlier nights, write everything, tell, and tidy up."""
+    """Confirm, shrink, compare with earlier nights, write everything, notify, and remove old
+    runs."""
     suite, index = night.suite, Index(night.suite.store)
     findings = gather(night.pairs())
     today = datetime.datetime.now(tz=datetime.UTC).date()

@@ -139,4 +139,4 @@ def post_webhook(night: Night, findings: list[Finding], url: str) -> str | None:
         with urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_S):
             return None
     except (urllib.error.URLError, OSError, ValueError) as error:
-        return f"the webhook was not told: {error}"
+        return f"the webhook failed: {error}"

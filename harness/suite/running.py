@@ -209,7 +209,7 @@ class _Away:
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """Give up what is under way: its worker goes on for a while, and nobody waits for it."""
+        """Give up what is under way: its worker goes on for a while, and is not waited for."""
         self._engines.stop()
         if self._thread.is_alive():
             self._thread.join()

@@ -1,8 +1,8 @@
 """The interface of a target: everything that a run needs to know of the system under test.
 
-A target says how its nodes are built and started, how a client talks to one of them, and what it is
-capable of. Nothing outside `harness/targets/` asks which target it is; whoever wants to know what
-may be done with it reads its `Capabilities`.
+A target defines how its nodes are built and started, how a client talks to one of them, and what it
+is capable of. Nothing outside `harness/targets/` asks which target it is; code that depends on what
+a target can do reads its `Capabilities`.
 
     target.check(cluster)                  refuse a cluster that cannot work, in a sentence
     target.image(images)                   the nodes' image; built or pulled if need be
@@ -39,10 +39,10 @@ class Response(NamedTuple):
     """How one request to one node ended.
 
     `error` is None for success. "mismatch": applied, a compare-and-set that did not match, `value`
-    is what it saw (None where the target does not say). `definite`: this attempt certainly had no
-    effect and will have none; an error that is not definite leaves that open. `leader`: the node
-    that this one believes leads, if it knows. `order`: where the system says it, the position of
-    the operation in its log (a slot, a revision).
+    is what it saw (None where the target does not report it). `definite`: this attempt certainly
+    had no effect and will have none; an error that is not definite leaves that open. `leader`: the
+    node that this one believes leads, if it knows. `order`: where the system reports it, the
+    position of the operation in its log (a slot, a revision).
     """
 
     error: str | None
@@ -53,7 +53,7 @@ class Response(NamedTuple):
 
 
 REFUSED = Response("refused", definite=True)
-"""The request never left: nobody listens."""
+"""The request never left: no process listens."""
 DISCONNECTED = Response("disconnected")
 """The connection broke while the request was under way."""
 
@@ -284,7 +284,7 @@ def check_capable(
         )
     if cluster.transport not in able.transports:
         raise UsageError(
-            f"{name} does not speak {cluster.transport!r} between its nodes",
-            remedy=f"it speaks: {', '.join(able.transports)}",
+            f"{name} does not support {cluster.transport!r} between its nodes",
+            remedy=f"it supports: {', '.join(able.transports)}",
         )
     target.check(cluster)

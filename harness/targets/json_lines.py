@@ -33,7 +33,7 @@ Callback = Callable[[dict[str, Any] | None], None]
 
 
 def settle(future: asyncio.Future[T], result: T) -> None:
-    """Give a future its result, unless whoever waited has gone."""
+    """Give a future its result, unless its waiter has gone."""
     if not future.done():
         future.set_result(result)
 

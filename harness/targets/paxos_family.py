@@ -4,7 +4,7 @@ simulator runs.
     antipaxos run multi-paxos --set reads=quorum --set snapshot_every=500
 
 Settings are the fields of `node_image.protocols.interface.ClusterConfig`. What a protocol has of
-its own stands among its `options`, and may be given by its name: `--set q2=2` for flexible-paxos.
+its own is among its `options`, and may be given by its name: `--set q2=2` for flexible-paxos.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class PaxosTarget:
 
 
 def cluster_config(protocol: str, cluster: ClusterSpec) -> ClusterConfig:
-    """What every node of this cluster is told. Raises UsageError."""
+    """The configuration of every node of this cluster. Raises UsageError."""
     settings: dict[str, Any] = cluster.settings
     options = settings.get("options", {})
     if not isinstance(options, dict):

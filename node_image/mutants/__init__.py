@@ -55,7 +55,7 @@ IMPLEMENTATIONS: dict[str, dict[str, Variation | type[Any]]] = {
     "raft": {**SHARED, **LOG_RECOVERY, **SNAPSHOTS, **RAFT},
     "two-phase-commit": {**SHARED, **TWO_PHASE_COMMIT},
 }
-"""By protocol and mutant, its class, or what makes it."""
+"""By protocol and mutant, its class, or the function that makes it."""
 
 _made: dict[tuple[str, str], type[Any]] = {}
 

@@ -1,7 +1,7 @@
 """Planted bugs of Basic Paxos: each removes one safeguard, in one method, of `basic_paxos`.
 
-Read each beside the method that it overrides: that method's comment says what it is for, and this
-class what happens without it.
+Compare each with the method that it overrides: that method's docstring says what it is for, and
+this class what happens without it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class B2(BasicPaxos):
 
 
 class B3(BasicPaxos):
-    """Counts every reply about the slot, whatever ballot it answers."""
+    """Counts every reply about the slot, also to another ballot."""
 
     def _answers_my_ballot(self, ballot: Ballot) -> bool:
         return True
 
 
 class B7(BasicPaxos):
-    """Counts rounds from zero in every life. Its own promise is on the disk, so it finds its way
-    up to that; but a ballot that it used before the crash looks unused."""
+    """Counts rounds from zero in every life. Its own promise is on the disk, so it continues from
+    there; but a ballot that it used before the crash counts as unused."""
 
     _last = (0, 0)  # slot and round of the last ballot of this life
 
@@ -58,21 +58,21 @@ class B8(BasicPaxos):
 
 
 class B10(BasicPaxos):
-    """Votes for whatever is proposed, also below the ballot that it promised."""
+    """Votes for every proposal, also below the ballot that it promised."""
 
     def _refuses(self, slot: int, ballot: Ballot) -> bool:
         return False
 
 
 class B11(BasicPaxos):
-    """Tries again at once when it is refused: proposers that refuse each other go on doing so."""
+    """Retries at once when it is refused: proposers that refuse each other keep doing so."""
 
     def _backs_off(self) -> bool:
         return False
 
 
 class B12(BasicPaxos):
-    """A vote promises nothing: after a vote in a high ballot, one in a lower ballot replaces it."""
+    """A vote is not a promise: after a vote in a high ballot, one in a lower ballot replaces it."""
 
     def _vote(self, slot: int, ballot: Ballot, commands: tuple[Command, ...]) -> None:
         promised = self.promises.of(slot)
@@ -81,7 +81,7 @@ class B12(BasicPaxos):
 
 
 class B13(BasicPaxos):
-    """Takes its own commands for done when it wins a slot, though with somebody else's value."""
+    """Takes its own commands for done when it wins a slot, though with another node's value."""
 
     def _win(self, attempt: Attempt, value: tuple[Command, ...], now_us: int) -> None:
         for command in self._batch():
@@ -92,14 +92,14 @@ class B13(BasicPaxos):
 
 
 class B14(BasicPaxos):
-    """On hearing that a slot is decided takes its own vote for the value, whatever its ballot."""
+    """On a decision takes its own vote in the slot for the value, whatever the vote's ballot."""
 
     def _is_decided_by(self, vote: Vote, ballot: Ballot) -> bool:
         return True
 
 
 class M2(BasicPaxos):
-    """An acceptor forgets slots that it has applied: a proposer that is behind finds them open."""
+    """An acceptor drops slots that it has applied: a proposer that is behind finds them open."""
 
     def _takes_part(self, sender: int, ballot: Ballot, slot: int, now_us: int) -> bool:
         if not self.learned.is_settled(slot) or self._ctx.is_learner:
@@ -117,7 +117,7 @@ class M2(BasicPaxos):
 
 
 class M5(BasicPaxos):
-    """A node answers reads from what it has applied; the others may have decided more since."""
+    """A node answers reads from its applied state; the others may have decided more since."""
 
     def _read(self, command: Command) -> bool:
         self._ctx.answer(command, self._ctx.machine.apply(command))

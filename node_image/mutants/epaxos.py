@@ -1,7 +1,7 @@
 """Planted bugs of EPaxos: each removes one safeguard, in one method, of `protocols.epaxos*`.
 
-Read each beside the method that it replaces: that method's comment says what it is for, and this
-one what happens without it.
+Compare each with the method that it replaces: that method's docstring says what it is for, and this
+one's what happens without it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def b2(protocol: Protocol) -> Protocol:
 
 
 def b3(protocol: Protocol) -> Protocol:
-    """Counts every reply, whatever ballot it answers."""
+    """Counts every reply, also to another ballot."""
     return vary_part(protocol, "voting", answers=lambda self, lead, ballot: lead is not None)
 
 
 class B7(EPaxos):
-    """Numbers its instances anew in every life: ballot zero of an instance is used twice."""
+    """Numbers its instances from 1 in every life: ballot zero of an instance is used twice."""
 
     _begun = 0
 
@@ -50,7 +50,7 @@ class B7(EPaxos):
 
 
 def b8(protocol: Protocol) -> Protocol:
-    """Ballots are rounds only: two who recover an instance at once share a ballot."""
+    """Ballots are rounds only: two nodes that recover an instance at once share a ballot."""
     original = part_of(protocol, "voting").new_ballot
     return vary_part(
         protocol, "voting", new_ballot=lambda self, i: original(self, i)._replace(node=0)
@@ -75,12 +75,12 @@ def b10(protocol: Protocol) -> Protocol:
 
 
 def m2(protocol: Protocol) -> Protocol:
-    """What is executed and forgotten is taken for something that nobody has ever begun."""
+    """An executed and dropped instance is taken for one that was never begun."""
     return vary_part(protocol, "voting", is_gone=lambda self, identity: False)
 
 
 def e1(protocol: Protocol) -> Protocol:
-    """One ballot for two things: a promise makes the old vote a vote in the new ballot."""
+    """One variable for two ballots: a promise makes the old vote a vote in the new ballot."""
     original = part_of(protocol, "voting").promise
 
     def promise(self: Any, instance: Instance, ballot: Ballot) -> None:
@@ -91,7 +91,7 @@ def e1(protocol: Protocol) -> Protocol:
 
 
 class E2(EPaxos):
-    """The fast path is taken when a fast quorum has answered, whatever it answered."""
+    """The fast path is taken when a fast quorum has answered, whatever the answers are."""
 
     def _agrees(self, deps: Vector, init: Vector) -> bool:
         return True
@@ -103,14 +103,14 @@ def e3(protocol: Protocol) -> Protocol:
 
 
 class E4(EPaxos):
-    """The slow path proposes the owner's own dependencies, not the union of what was answered."""
+    """The slow path proposes the owner's own dependencies, not the union of the answers."""
 
     def _union(self, one: Vector, other: Vector) -> Vector:
         return one
 
 
 def e5(protocol: Protocol) -> Protocol:
-    """Recovery goes by what the recovering node itself knows of the commands, mostly nothing."""
+    """Recovery uses only what the recovering node itself knows of the commands, mostly nothing."""
 
     def known_commands(self: Any, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
         own = lead.instance
@@ -125,7 +125,8 @@ def e6(protocol: Protocol) -> Protocol:
 
 
 def e7(protocol: Protocol) -> Protocol:
-    """A component is ordered by how much its instances depend on alone; ties as they were found."""
+    """A component is ordered by the number of dependencies alone; ties in the order of
+    discovery."""
 
     def in_order(self: Any, component: list[Instance]) -> list[Instance]:
         return sorted(component, key=self.rank)
@@ -152,7 +153,7 @@ def e8(protocol: Protocol) -> Protocol:
 
 
 def e9(protocol: Protocol) -> Protocol:
-    """Nobody recovers what another node began: execution waits for it for ever."""
+    """No node recovers instances of another owner: execution waits for them without end."""
     original = part_of(protocol, "recovery").is_overdue
 
     def is_overdue(self: Any, instance: Instance, now_us: int) -> bool:
@@ -162,12 +163,13 @@ def e9(protocol: Protocol) -> Protocol:
 
 
 def e10(protocol: Protocol) -> Protocol:
-    """Recovery proposes what may have been committed without asking what speaks against it."""
+    """Recovery proposes what may have been committed without asking for suspects."""
     return vary_part(protocol, "recovery", suspects=lambda self, instance, init: ())
 
 
 class E11(EPaxos):
-    """A fast decision is told before it is on the owner's disk: a restarted owner denies it."""
+    """A fast decision is announced before it is on the owner's disk: a restarted owner denies
+    it."""
 
     def _commit_fast(self, lead: Lead, now_us: int) -> None:
         lead.deps = lead.init
@@ -175,12 +177,12 @@ class E11(EPaxos):
 
 
 def e12(protocol: Protocol) -> Protocol:
-    """Recovery does not ask whether the fast path was taken: it merges, and proposes."""
+    """Recovery does not check whether the fast path was taken: it merges, and proposes."""
     return vary_part(protocol, "recovery", maybe_fast=lambda self, lead: False)
 
 
 def e13(protocol: Protocol) -> Protocol:
-    """Only keys interfere: what one client asks on two keys may be executed in any order."""
+    """Only keys interfere: one client's commands on two keys may be executed in any order."""
     original: Callable[..., Footprint] = part_of(protocol, "table").marks
 
     def marks(self: Any, commands: Sequence[Command]) -> Footprint:
@@ -200,8 +202,8 @@ def e14(protocol: Protocol) -> Protocol:
 
 
 def e15(protocol: Protocol) -> Protocol:
-    """What is on every disk is dropped without a trace: whoever drops it first seems never to have
-    heard of it."""
+    """Instances that are on every disk are dropped without a record: the node that drops one first
+    seems never to have known it."""
     original = part_of(protocol, "store").drop_what_all_have
 
     def drop_what_all_have(self: Any) -> None:

@@ -1,7 +1,7 @@
 """Planted bugs of Fast Paxos: each removes one safeguard, in one method of one of its parts.
 
-Those of Multi-Paxos whose safeguards Fast Paxos has kept serve here as well (`multi_paxos`). Read
-each beside the method that it replaces.
+Those of Multi-Paxos whose safeguards Fast Paxos shares apply here as well (`multi_paxos`). Compare
+each with the method that it replaces.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _MessagesCounted(FastMajority):
 
 
 class Q1(FastPaxos):
-    """Fast quorums of n * 3 // 4: rounded down, two of them and a majority may share nobody."""
+    """Fast quorums of n * 3 // 4: rounded down, two of them and a majority may share no node."""
 
     @staticmethod
     def quorum_system(config: ClusterConfig) -> FastMajority:
@@ -57,19 +57,19 @@ class _RoundedDown(FastMajority):
 
 
 def q2(protocol: Protocol) -> Protocol:
-    """Recovery takes the vote that it heard first, be it chosen or not."""
+    """Recovery takes the vote that it received first, whether or not it may have been chosen."""
     return vary_part(protocol, "election", pick=lambda self, counted, heard: counted[0][0])
 
 
 class Q3(FastPaxos):
-    """Coordinated recovery begins with the first fast votes: those of a majority are not there."""
+    """Coordinated recovery begins with the first fast votes, before those of a majority."""
 
     def _has_heard_enough(self, tally: FastTally) -> bool:
         return True
 
 
 def q4(protocol: Protocol) -> Protocol:
-    """An acceptor votes again in the same fast round, when another value is proposed."""
+    """An acceptor votes again in the same fast round when another value is proposed."""
 
     def may_vote(self: Any, held: Vote | None, round_: Ballot) -> bool:
         return held is None or held.ballot < round_ or (held.ballot == round_ and is_fast(round_))
@@ -78,7 +78,7 @@ def q4(protocol: Protocol) -> Protocol:
 
 
 def q5(protocol: Protocol) -> Protocol:
-    """What one ballot's `Any` opened stays open in the next, where the coordinator proposes."""
+    """Slots opened by one ballot's `Any` stay open in the next, where the coordinator proposes."""
     slots = part_of(protocol, "slots")
 
     def is_open(self: Any, ballot: Ballot, slot: int) -> bool:
@@ -99,7 +99,7 @@ def q6(protocol: Protocol) -> Protocol:
 
 
 class Q7(FastPaxos):
-    """An acceptor takes its own fast vote for the decision when it hears how far those go."""
+    """An acceptor takes its own fast vote for the decision when it receives the commit index."""
 
     def _hear_commit_index(self, commit: int) -> None:
         self.storage.apply_votes(commit)

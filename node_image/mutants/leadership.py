@@ -1,4 +1,4 @@
-"""Planted bugs of any protocol with a leader: how it stays leader, and what its reads rest on.
+"""Planted bugs of any protocol with a leader: keeping leadership, and the safety of its reads.
 
 Each removes one safeguard of a part of `protocols.leadership` (M12: of `protocols.clients`), in
 Multi-Paxos and Fast Paxos as well as in Raft.
@@ -14,7 +14,7 @@ from node_image.protocols.interface import Command, NodeId, Reply
 
 
 def m5(protocol: Protocol) -> Protocol:
-    """The leader answers reads from its own state; somebody else may lead by now."""
+    """The leader answers reads from its own state; another node may lead by now."""
 
     def take(self: Any, command: Command, now_us: int) -> bool:
         self._ctx.answer(command, self._ctx.machine.apply(command))
@@ -39,7 +39,7 @@ def m11(protocol: Protocol) -> Protocol:
 
 
 def m12(protocol: Protocol) -> Protocol:
-    """A deposed leader denies commands that it had proposed, and that may still be decided."""
+    """A deposed leader refuses commands that it had proposed, and that may still be decided."""
 
     def release(self: Any, leader: NodeId | None) -> None:
         for client, seq in self.waiting:
@@ -51,7 +51,7 @@ def m12(protocol: Protocol) -> Protocol:
 
 def m13(protocol: Protocol) -> Protocol:
     """Acceptors grant leases and do not keep them. (It turns lease reads on, and makes leases
-    longer than the silence after which others become candidates.)"""
+    longer than the election timeout.)"""
     mutant = vary_part(protocol, "leadership.lease", forbids=lambda self, candidate, now_us: False)
     return configured(
         mutant,
@@ -63,13 +63,13 @@ def m13(protocol: Protocol) -> Protocol:
 
 
 def l1(protocol: Protocol) -> Protocol:
-    """A leader that hears nobody goes on sending heartbeats, and nobody else becomes a
+    """A leader that receives nothing continues to send heartbeats, and no other node becomes a
     candidate."""
     return vary_part(protocol, "leadership.heartbeats", has_lost_quorum=lambda self, now_us: False)
 
 
 def m3(protocol: Protocol) -> Protocol:
-    """The leader applies, and answers, as soon as it has voted itself."""
+    """The leader applies, and answers, as soon as it has voted for its own proposal."""
 
     def is_chosen(self: Any, votes: int) -> bool:
         return bool(self._ctx.quorums.vote(0, self._ctx.node) & votes)

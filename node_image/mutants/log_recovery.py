@@ -1,4 +1,4 @@
-"""Planted bugs of what a node makes of a damaged log, for every protocol."""
+"""Planted bugs of the recovery of a damaged log, for every protocol."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from node_image.mutants.variation import Variation, vary
 
 
 class _CutAtDamage(LogRecovery):
-    """D1: the log ends at the first bad record, as if that were torn; nobody asks the copy."""
+    """D1: the log ends at the first bad record, as if that were torn; the copy is not used."""
 
     def recover(self, copies: Sequence[LogCopy], start: int) -> Recovery:
         return read_on(copies[0], start)
 
 
 class _SkipDamage(LogRecovery):
-    """D2: bad records are skipped, and the good ones behind them are used."""
+    """D2: bad records are skipped, and the good ones after them are used."""
 
     def recover(self, copies: Sequence[LogCopy], start: int) -> Recovery:
         copy, records, position = copies[0], [], start
@@ -30,7 +30,7 @@ class _SkipDamage(LogRecovery):
 
 
 class _TrustCleanEnd(LogRecovery):
-    """D3: a copy that ends at the end of a record is taken to be whole."""
+    """D3: a copy that ends at the end of a record is taken to be complete."""
 
     def recover(self, copies: Sequence[LogCopy], start: int) -> Recovery:
         for copy in copies:
@@ -41,14 +41,14 @@ class _TrustCleanEnd(LogRecovery):
 
 
 class _CommonPrefix(LogRecovery):
-    """D4: what is not in both copies was never acknowledged, and is cut off."""
+    """D4: records that are not in both copies are taken as never acknowledged, and cut off."""
 
     def recover(self, copies: Sequence[LogCopy], start: int) -> Recovery:
         return min((read_on(copy, start) for copy in copies), key=lambda read: read.end)
 
 
 class _StartEmpty(LogRecovery):
-    """D5: a node with a damaged log starts with an empty one, and goes on to vote."""
+    """D5: a node with a damaged log starts with an empty one, and votes."""
 
     def recover(self, copies: Sequence[LogCopy], start: int) -> Recovery:
         try:
@@ -60,7 +60,7 @@ class _StartEmpty(LogRecovery):
 
 
 class _LastCopyFirst(LogRecovery):
-    """D0, which is safe: the copies are asked in the other order."""
+    """D0, which is safe: the copies are read in the other order."""
 
     def recover(self, copies: Sequence[LogCopy], start: int) -> Recovery:
         return super().recover(copies[::-1], start)

@@ -1,7 +1,7 @@
 """Planted bugs of Multi-Paxos, and of the protocols that share its parts.
 
-Each removes one safeguard, in one method. Read each beside the method that it replaces: that
-method's comment says what it is for, and this one what happens without it.
+Each removes one safeguard, in one method. Compare each with the method that it replaces: that
+method's docstring says what it is for, and this one's what happens without it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def b2(protocol: Protocol) -> Protocol:
 
 
 def b3(protocol: Protocol) -> Protocol:
-    """Counts every reply, whatever ballot it answers."""
+    """Counts every reply, also to another ballot."""
     return vary_part(protocol, "election", answers_my_ballot=lambda self, ballot: True)
 
 
@@ -46,8 +46,8 @@ def b4(protocol: Protocol) -> Protocol:
 
 
 def b7(protocol: Protocol) -> Protocol:
-    """Counts rounds from zero in every life. Its own promise is on the disk, so it finds its way
-    up to that; but a ballot that it used before the crash looks unused."""
+    """Counts rounds from zero in every life. Its own promise is on the disk, so it continues from
+    there; but a ballot that it used before the crash counts as unused."""
     election = part_of(protocol, "election")
 
     def new_ballot(self: Any) -> Ballot:
@@ -72,7 +72,7 @@ def b8(protocol: Protocol) -> Protocol:
 
 
 def b10(protocol: Protocol) -> Protocol:
-    """Accepts whatever is proposed, also below the ballot that was promised."""
+    """Accepts every proposal, also below the ballot that was promised."""
     election = part_of(protocol, "election")
 
     def follow(self: Any, sender: NodeId, ballot: Ballot, now_us: int) -> None:
@@ -89,7 +89,7 @@ def m1(protocol: Protocol) -> Protocol:
 
 
 def m2(protocol: Protocol) -> Protocol:
-    """Reports only what is still open: a new leader that missed a decision sees "no vote"."""
+    """Reports only open slots: a new leader that missed a decision sees "no vote"."""
 
     def report(self: Any, first: int) -> Promise:
         log = self._log
@@ -99,7 +99,7 @@ def m2(protocol: Protocol) -> Protocol:
 
 
 def m9(protocol: Protocol) -> Protocol:
-    """Acknowledges the last slot that it voted for, holes or not."""
+    """Acknowledges up to the last slot that it voted for, also past holes."""
     return vary(protocol, _covers=lambda self, slot: True, _voted_to=lambda self: self.log.last)
 
 
@@ -123,7 +123,7 @@ class EveryNodeVotes(Sizes):
 
 
 def l2(protocol: Protocol) -> Protocol:
-    """Begins Phase 1 without asking first: a node that hears nothing deposes a healthy leader."""
+    """Begins Phase 1 without a probe: a node that receives nothing deposes a healthy leader."""
     return vary_part(
         protocol, "election", begin_if_granted=lambda self, now_us: self.begin_phase1(now_us)
     )
@@ -139,8 +139,8 @@ class F1(FlexiblePaxos):
 
 
 class F2(FlexiblePaxos):
-    """The control: Q1 and Q2 change places. Their sum is the same, and so it is safe; of a grid a
-    whole column elects and a whole row decides."""
+    """The control: Q1 and Q2 are swapped. Their sum is the same, so it is safe; of a grid a whole
+    column elects and a whole row decides."""
 
     @staticmethod
     def quorum_system(config: ClusterConfig) -> QuorumSystem:

@@ -1,7 +1,7 @@
 """Planted bugs of Raft: each removes one safeguard, in one method, of `protocols.raft*`.
 
-Read each beside the method that it replaces: that method's comment says what it is for, and this
-one what happens without it. Those of `leadership` apply as well.
+Compare each with the method that it replaces: that method's docstring says what it is for, and this
+one's what happens without it. Those of `leadership` apply as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from node_image.protocols.raft_log import Entry
 
 
 class B3(Raft):
-    """Counts every acknowledgement, whatever term it belongs to."""
+    """Counts every acknowledgement, also of another term."""
 
     def _answers_my_term(self, term: int) -> bool:
         return True
@@ -26,7 +26,7 @@ class B3(Raft):
 
 def b7(protocol: Protocol) -> Protocol:
     """Asks for votes again, after a restart, in the term in which it had voted for itself: it may
-    have led in that term before, and makes entries a second time."""
+    have led in that term before, and creates different entries for the same indices."""
     original = part_of(protocol, "election").new_term
 
     def new_term(self: Any) -> int:
@@ -38,12 +38,12 @@ def b7(protocol: Protocol) -> Protocol:
 
 
 def b8(protocol: Protocol) -> Protocol:
-    """Votes for whoever asks in a term, however many: one term, two leaders."""
+    """Votes for every candidate of a term: one term, two leaders."""
     return vary_part(protocol, "election", may_vote_for=lambda self, candidate: True)
 
 
 def b10(protocol: Protocol) -> Protocol:
-    """Follows, and votes for, whoever asks, also in a term that is over."""
+    """Follows, and votes for, every candidate, also in an earlier term."""
     return vary_part(protocol, "election", refuses=lambda self, term: False)
 
 
@@ -71,12 +71,12 @@ def r2(protocol: Protocol) -> Protocol:
 
 
 def r3(protocol: Protocol) -> Protocol:
-    """Counts every vote, whatever term it was given in."""
+    """Counts every vote, also of another term."""
     return vary_part(protocol, "election", is_vote_of_this_term=lambda self, vote: True)
 
 
 def r5(protocol: Protocol) -> Protocol:
-    """Takes the leader's commit index as it comes, also when it is behind what was applied."""
+    """Takes every commit index of the leader, also one below what was applied."""
     original = part_of(protocol, "storage").commit_to
 
     def commit_to(self: Any, commit: int) -> None:
@@ -92,7 +92,7 @@ def r7(protocol: Protocol) -> Protocol:
 
 
 def r8(protocol: Protocol) -> Protocol:
-    """Votes without a look at the candidate's log."""
+    """Votes without checking the candidate's log."""
     return vary_part(protocol, "election", is_up_to_date=lambda self, message: True)
 
 
@@ -104,8 +104,8 @@ class R9(Raft):
 
 
 class R10(Raft):
-    """Takes whatever an Append brings in place of what it has, so that one which comes late cuts
-    off entries that were acknowledged."""
+    """Replaces its entries by those of every Append, so that a late one truncates entries that were
+    acknowledged."""
 
     def _news(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
         return tuple(entry for entry in entries if entry.slot > self.log.applied)
@@ -119,15 +119,15 @@ class R11(Raft):
 
 
 class R12(Raft):
-    """No entry of its own at the start of a term: what a leader inherits stays open until a client
-    writes, and so do reads that wait for it. (It turns quorum reads on.)"""
+    """No entry of its own at the start of a term: inherited entries stay open until a client
+    writes, and so do reads that wait for them. (It turns quorum reads on.)"""
 
     def _open_term(self) -> None:
         self.leadership.reads.recovered_slot = self.log.last + 1
 
 
 def l2(protocol: Protocol) -> Protocol:
-    """No pre-vote: a node that hears nothing deposes a healthy leader."""
+    """No pre-vote: a node that receives nothing deposes a healthy leader."""
     return vary_part(protocol, "election", stand_if_granted=lambda self, now_us: self.stand(now_us))
 
 

@@ -1,7 +1,7 @@
 """Planted bugs that any protocol can have: each makes a mutant of the protocol that it is given.
 
-They rest on what all protocols share: the four entry points, the table of records that hold votes,
-the quorum system, and the state machine.
+They use what all protocols share: the four entry points, the table of records that hold votes, the
+quorum system, and the state machine.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class MessagesCounted:
 
 
 def m8(protocol: Protocol) -> Protocol:
-    """No client sessions: the state machine is not told who asks, so a retry is applied again."""
+    """No client sessions: the state machine does not get the client, so a retry is applied
+    again."""
 
     def init(self: Any, context: Context) -> None:
         context.machine = _Sessionless(context.machine)

@@ -1,7 +1,7 @@
 """Planted bugs of two-phase commit: each removes one safeguard, in one method.
 
-Read each beside the method that it overrides (`protocols.two_phase_commit`, and
-`protocols.two_phase_participant`): that method's comment says what it is for, and this one what
+Compare each with the method that it overrides (`protocols.two_phase_commit`, and
+`protocols.two_phase_participant`): that method's docstring says what it is for, and this one's what
 happens without it.
 """
 
@@ -18,14 +18,14 @@ from node_image.protocols.two_phase_messages import Txn
 
 
 class B7(TwoPhaseCommit):
-    """Every life is the first: names of transactions are used again, for other commands."""
+    """Every life has number 1: names of transactions are used again, for other commands."""
 
     def _next_life(self) -> int:
         return 1
 
 
 class T1(TwoPhaseCommit):
-    """Says that it commits before that is written down."""
+    """Sends Commit before the decision is on disk."""
 
     def _decide(self, txn: Txn, commands: tuple[Command, ...]) -> None:
         self._ctx.out.append(Broadcast(m.Commit((txn,)), False))
@@ -33,19 +33,20 @@ class T1(TwoPhaseCommit):
 
 
 def t2(protocol: Protocol) -> Protocol:
-    """Votes yes, and keeps that in memory only."""
+    """Votes yes, and keeps the vote in memory only."""
     return vary_part(protocol, "participant", log_vote=lambda self, txn, commands: None)
 
 
 class T3(TwoPhaseCommit):
-    """Forgets a commit once most have confirmed it; who asks later is told that it was aborted."""
+    """Forgets a commit once a majority has confirmed it; a node that asks later is answered
+    "aborted"."""
 
     def _may_forget(self, owed: Owed) -> bool:
         return Majority(self._ctx.config.voters).phase2(owed.confirmed)
 
 
 def t4(protocol: Protocol) -> Protocol:
-    """A participant in doubt does not wait any longer, and aborts by itself."""
+    """A participant in doubt stops waiting, and aborts on its own."""
     original = part_of(protocol, "participant").on_inquire_timer
 
     def on_inquire_timer(self: Any, now_us: int) -> None:
@@ -64,14 +65,14 @@ class T5(TwoPhaseCommit):
 
 
 class T6(TwoPhaseCommit):
-    """Commits when most have voted yes."""
+    """Commits when a majority has voted yes."""
 
     def _may_commit(self, transaction: Open) -> bool:
         return Majority(self._ctx.config.voters).phase2(transaction.votes)
 
 
 def t7(protocol: Protocol) -> Protocol:
-    """Votes on every Prepare, also on one that comes again when the transaction is over."""
+    """Votes on every Prepare, also on a duplicate after the transaction has ended."""
     return vary_part(protocol, "participant", is_over=lambda self, txn: False)
 
 
@@ -81,20 +82,20 @@ def t8(protocol: Protocol) -> Protocol:
 
 
 class T9(TwoPhaseCommit):
-    """Tells the client that a transaction is aborted, and goes on collecting votes for it."""
+    """Answers the client that a transaction is aborted, and continues to collect votes for it."""
 
     def _abort(self, txn: Txn, now_us: int) -> None:
         self._deny(self._open[txn].commands)
 
 
 def t10(protocol: Protocol) -> Protocol:
-    """A checkpoint keeps the state, and drops what is in doubt or being decided."""
+    """A checkpoint keeps the state, and drops transactions in doubt or being decided."""
     return vary_part(protocol, "participant", open_records=lambda self: iter(()))
 
 
 def t11(protocol: Protocol) -> Protocol:
     """Locks keys only: commands of one client, on different keys, may be applied in different
-    orders, and the state machine takes the one that comes late for a copy of something old."""
+    orders, and the state machine takes the late one for a duplicate of an old command."""
     return vary_part(protocol, "locks", resources=lambda self, commands: (c.key for c in commands))
 
 

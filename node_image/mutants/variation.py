@@ -1,10 +1,10 @@
-"""How a planted bug is made: a class of its protocol with one method, or one part, exchanged.
+"""How a planted bug is made: a class of its protocol with one method, or one part, replaced.
 
     vary(protocol, name=function)                    the protocol's own method
     vary_part(protocol, "election", name=function)   a method of a part that the protocol owns
     vary_part(protocol, "leadership.reads", ...)     a method of a part of a part
 
-A part can be exchanged where its owner names its type: `election_type` for "election". Bugs that
+A part can be replaced where its owner names its type: `election_type` for "election". Bugs that
 several protocols can have are functions from a protocol's class to such a class; the others are
 ordinary subclasses.
 """
@@ -27,7 +27,7 @@ def vary(cls: type[Any], **attributes: Any) -> type[Any]:
     """A subclass with these attributes in place of its own."""
     unknown = [name for name in attributes if not hasattr(cls, name)]
     if unknown:
-        raise TypeError(f"{cls.__name__} has no {', '.join(unknown)} to exchange")
+        raise TypeError(f"{cls.__name__} has no {', '.join(unknown)} to replace")
     return type(cls.__name__, (cls,), attributes)
 
 

@@ -7,7 +7,7 @@ is the s-th thing that the replicated state machine does. Nodes have three roles
     acceptor   remembers, on disk and for each slot, the highest ballot that it has promised, and
                its last vote: a ballot and a value
     proposer   any node with a client's command, for the first slot that it does not know to be
-               decided: nobody is distinguished, and several may try at once
+               decided: no node is distinguished, and several may try at once
     learner    finds out what is decided, and applies it in the order of slots
 
 For one slot:
@@ -23,19 +23,20 @@ For one slot:
 
 That is two round trips for every decision, where Multi-Paxos needs one: its leader runs Phase 1
 once for all slots (put `multi_paxos` beside this file: the difference is what a ballot is for). The
-proposer whose instance was decided with somebody else's value goes on to the next slot.
+proposer whose instance was decided with another node's value goes on to the next slot.
 
-  * **Duels.** Two proposers can refuse each other for ever: each new ballot invalidates the
-    other's Phase 2. That nobody can be certain to win is the theorem of Fischer, Lynch and
-    Paterson; that somebody wins in practice is due to randomised exponential back-off (`backoff`).
-    The option `backoff` (true) switches it off: still safe, but under load nothing may be decided.
+  * **Duels.** Two proposers can preempt each other forever: each new ballot invalidates the
+    other's Phase 2. That termination cannot be guaranteed is the theorem of Fischer, Lynch and
+    Paterson; that a proposer succeeds in practice is due to randomised exponential back-off
+    (`backoff`). The option `backoff` (true) switches it off: still safe, but under load nothing may
+    be decided.
   * A value is a tuple of commands: all that waited at the proposer, up to `batch_max` (1 gives the
     textbook's one command an instance). Losing a duel makes the next batch larger.
   * An acceptor asked about a slot that it knows to be decided answers with the decision. Silence,
     or "no vote", would let the slot be decided again, differently.
-  * A decision is announced by its ballot alone: whoever voted in that ballot has the value, since a
-    ballot has one proposer and the proposer one value. Who did not asks. Now and then every node
-    tells another how far it is, for those who missed an announcement.
+  * A decision is announced by its ballot alone: a node that voted in that ballot has the value,
+    since a ballot has one proposer and the proposer one value. Who did not asks. Now and then every
+    node tells another how far it is, for those who missed an announcement.
   * Promises and votes leave the node when they are on disk (the barrier of `interface`), and so
     does a proposer's Prepare: its own promise makes sure that it never uses the ballot twice.
 
@@ -174,7 +175,7 @@ class BasicPaxos(Replica):
 
     def _has_work(self, now_us: int) -> bool:
         """Whether a command still waits. Those that were decided meanwhile leave the queue, and
-        so do those whose clients must have gone elsewhere: else old ones could fill it for ever.
+        so do those whose clients must have gone elsewhere: else old ones could fill it forever.
         """
         queue, waiting = self._queue, self.clients.waiting
         limit_us = self._ctx.config.election_max_us
@@ -188,7 +189,7 @@ class BasicPaxos(Replica):
         return False
 
     def _give_up(self, command: Command) -> None:
-        """Not decided in time; whether it ever will be nobody knows, if it was proposed once."""
+        """Not decided in time; if it was proposed once, it is unknown whether it ever will be."""
         was_proposed = self.clients.waiting.pop((command.client, command.seq)) == PROPOSED
         self._ctx.count("given_up")
         self._ctx.answer(command, Answer("interrupted" if was_proposed else "overloaded"))
@@ -208,7 +209,7 @@ class BasicPaxos(Replica):
             self._begin(now_us)
 
     def _lose(self, now_us: int) -> None:
-        """Somebody else is ahead in this slot: leave it to them for a while."""
+        """Another node has a higher ballot in this slot: leave it to that node for a while."""
         self._attempt = None
         self.backoff.refused(now_us)
         self._ctx.count("ballots.lost")
@@ -222,7 +223,7 @@ class BasicPaxos(Replica):
     # ------------------------------------------------------------------ the proposer: Phase 1
 
     def _begin(self, now_us: int) -> None:
-        """Promise a ballot of one's own to oneself, and ask everybody else to.
+        """Promise a ballot of one's own to oneself, and ask all others to.
 
         The Prepare waits until that promise is durable: after a crash the node must not use this
         ballot a second time.
@@ -254,7 +255,7 @@ class BasicPaxos(Replica):
             self._propose(attempt)
 
     def _answers_my_ballot(self, ballot: Ballot) -> bool:
-        """Replies to an earlier ballot say nothing about this one."""
+        """Replies to an earlier ballot do not count in this one."""
         return self._attempt is not None and ballot == self._attempt.ballot
 
     def _higher(self, one: Vote, other: Vote) -> Vote:
@@ -355,7 +356,7 @@ class BasicPaxos(Replica):
         self._ctx.send(sender, m.Accepted(ballot, slot))
 
     def _takes_part(self, sender: NodeId, ballot: Ballot, slot: int, now_us: int) -> bool:
-        """Whether this acceptor may promise or vote; if not, the proposer is told why."""
+        """Whether this acceptor may promise or vote; if not, the proposer is sent the reason."""
         if self._ctx.is_learner:
             return False
         if self.learned.is_settled(slot):
@@ -445,7 +446,7 @@ class BasicPaxos(Replica):
         self._ctx.send(to, m.Known(self.log.applied), False)
 
     def _on_tell_timer(self, now_us: int) -> None:
-        """Tell somebody how far one is: an announcement may have been lost."""
+        """Tell another node how far this one is: an announcement may have been lost."""
         if self._ctx.others:
             to = self._ctx.others[self._ctx.random.randrange(0, len(self._ctx.others))]
             self._tell_applied(to)

@@ -1,4 +1,4 @@
-"""What Basic Paxos nodes say to one another about one instance, and what they write down.
+"""The messages of Basic Paxos about one instance, and the records on disk.
 
 Every message of the two phases names its instance, the slot, and its ballot there: ballots of
 different slots have nothing to do with one another. `ballot` is the sender's, or the one that is
@@ -71,7 +71,7 @@ class Accepted(NamedTuple):
 
 
 class Learn(NamedTuple):
-    """The value of `ballot` is decided for the slot. Who voted for it knows which that is."""
+    """The value of `ballot` is decided for the slot. The nodes that voted for it know it."""
 
     ballot: Ballot
     slot: int
@@ -84,8 +84,8 @@ class Known(NamedTuple):
 
 
 class Promised(NamedTuple):
-    """On disk: this acceptor refuses ballots below `ballot` in this slot. A `Vote` says the same of
-    its own."""
+    """On disk: this acceptor refuses ballots below `ballot` in this slot. A `Vote` implies the same
+    of its own."""
 
     slot: int
     ballot: Ballot

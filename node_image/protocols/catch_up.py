@@ -35,7 +35,7 @@ class CatchingUp:
     # ------------------------------------------------------------------ asking
 
     def ask(self, of: NodeId, now_us: int) -> None:
-        """Ask for what is missing, unless asked a moment ago: the answer may be on its way."""
+        """Ask for what is missing, unless asked very recently: the answer may be on its way."""
         if now_us - self._asked_us >= self._ctx.config.retry_us:
             self.ask_at_once(of, now_us)
 
@@ -65,7 +65,7 @@ class CatchingUp:
         self._storage.checkpoint_if_due()
 
     def on_snapshot_offer(self, sender: NodeId, message: SnapshotOffer) -> None:
-        """Take over the state of a node that knows more."""
+        """Install the state of a node that is further ahead."""
         log = self._log
         if message.slot > log.applied:
             self._storage.restore(message.slot, message.state)

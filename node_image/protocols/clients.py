@@ -2,7 +2,7 @@
 
 A command that this node has taken waits in `waiting` until it is applied, or until the node stops
 working on it. A command that was never proposed is refused definitely; one that was proposed may
-still be decided by somebody else, and only "interrupted" is true of it.
+still be decided by another node, and is answered "interrupted".
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Clients:
     def wanted(self, commands: tuple[Command, ...], now_us: int) -> tuple[Command, ...]:
         """Of commands that leave the queue, those that are to be proposed. The others have waited
         here for longer than a follower waits for a leader, and are refused: their clients have
-        given up, or soon will. If they were proposed in their turn, everybody behind them would be
-        served too late as well, and an overload would never end."""
+        given up, or soon will. If they were proposed in their turn, all commands behind them would
+        be served too late as well, and an overload would never end."""
         waiting, since_us = self.waiting, now_us - self._ctx.config.election_max_us
         stale = [c for c in commands if 0 <= waiting.get(c[:2], PROPOSED) < since_us]
         if not stale:

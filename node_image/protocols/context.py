@@ -38,8 +38,9 @@ class Context:
     """One node's identity, configuration, role and effects.
 
     `quorums` is the protocol's quorum system (majorities until the protocol sets another); `role`
-    and `leader` are what the node is and whom it follows; `out` holds the effects of the event that
-    is being handled, in order. Raises ValueError for a node that is not in the configuration.
+    and `leader` are the node's role and the leader that it follows; `out` holds the effects of the
+    event that is being handled, in order. Raises ValueError for a node that is not in the
+    configuration.
     """
 
     __slots__ = (
@@ -96,7 +97,7 @@ class Context:
         self.out.append(make(Persist, (record,)))
 
     def answer(self, command: Command, answer: Answer) -> None:
-        """Answer a client at once: nothing that the answer says depends on this node's disk."""
+        """Answer a client at once: nothing in the answer depends on this node's disk."""
         self.out.append(Reply(command.client, command.seq, answer, False))
 
     def set_timer(self, name: str, low_us: int, high_us: int | None = None) -> None:

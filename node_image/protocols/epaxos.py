@@ -6,11 +6,11 @@ node: it becomes the command's owner, and brings it through one of its instances
 there is the command *and its dependencies*: the instances known to hold commands that interfere.
 
     PreAccept    the owner sends the command, and the dependencies `init` that it knows
-    PreAccepted  every acceptor adds those that it knows besides, records both, and says so
+    PreAccepted  every acceptor adds those that it knows in addition, records and returns them
 
     fast path    a fast quorum (the owner included) added nothing: decided, after one round trip
-    slow path    somebody added something: the owner proposes the union of what a majority answered,
-                 in an ordinary Phase 2 (`epaxos_voting`); decided after two
+    slow path    an acceptor added something: the owner proposes the union of what a majority
+                 answered, in an ordinary Phase 2 (`epaxos_voting`); decided after two
 
 With f = (n - 1) / 2 failures a majority is n - f; a fast quorum is n - e, where e is at most
 (n - f + 1) / 2 and at most f: two of three, three of five, five of seven. Everything keeps this
@@ -35,12 +35,12 @@ not needed, see `epaxos_execution`.
 
 Engineering, each piece of which can be got wrong:
 
-  * A fast decision is on the owner's disk before it is told: see `epaxos_recovery`.
+  * A fast decision is on the owner's disk before it is announced: see `epaxos_recovery`.
   * The owner's PreAccept is its vote, and leaves when it is on the owner's disk. Else an owner that
     crashed would begin another command in an instance that others know already.
-  * Dependencies that nobody finishes would stop everything behind them: whoever sees an instance
-    open for too long recovers it, whether it waits for it or not.
-  * An owner whose instance was recovered as a no-op, because nobody asked knew its commands,
+  * Dependencies that are never finished would block everything behind them: a node that sees an
+    instance open for too long recovers it, whether it waits for it or not.
+  * An owner whose instance was recovered as a no-op, because no node asked had its commands,
     begins them again in a new one, as long as their clients wait. Sessions keep that harmless.
   * A batch of commands shares an instance only while many are open: it interferes with more.
   * Checkpoints, forgetting, and catching up without a log: `epaxos_store`.
@@ -221,7 +221,7 @@ class EPaxos(Replica):
             self._take_slow_path(lead, now_us)
 
     def _commit_fast(self, lead: Lead, now_us: int) -> None:
-        """Decided; but nobody hears of it, this node's own execution included, before it is on the
+        """Decided; but not announced, not even to this node's own execution, before it is on the
         disk. A recovery goes by the owner's word, and the owner, after a restart, by its disk."""
         identity = lead.instance.id
         lead.stage, lead.deps = COMMITTING, lead.init
@@ -262,7 +262,7 @@ class EPaxos(Replica):
         self.store.checkpoint_if_due()
 
     def _learn_commit(self, commit: m.Commit, now_us: int) -> None:
-        """An instance is decided: it is executed when it can be, and whoever waits goes on."""
+        """An instance is decided: it is executed when it can be, and what waits for it goes on."""
         instance = self.voting.learn_commit(commit, now_us)
         if instance is None:
             return
@@ -290,7 +290,7 @@ class EPaxos(Replica):
 
     def _on_snapshot(self, sender: NodeId, message: m.Snapshot, now_us: int) -> None:
         """What this node was leading may be settled in the state that it takes over, and so may
-        what its clients wait for: nobody here has seen the answers, they have to ask again."""
+        what its clients wait for: this node has not seen the answers, they have to ask again."""
         if not self.store.install(sender, message, now_us):
             return
         self.clients.release(None)
@@ -361,7 +361,7 @@ class EPaxos(Replica):
         self.store.on_beat(sender, message, now_us)
 
     def _on_beat_timer(self, now_us: int) -> None:
-        """Tell the others how far this node is; say again what was lost; recover what is late."""
+        """Tell the others how far this node is; resend what was lost; recover what is late."""
         config = self._ctx.config
         self._ctx.set_timer("beat", config.heartbeat_us)
         self.store.beat()

@@ -8,7 +8,7 @@ a strongly connected component at a time, those it depends on first (Tarjan, "De
 linear graph algorithms", 1972), and the instances of one component in a fixed total order. An
 instance waits until everything that it reaches is committed.
 
-A dependency says "all of that owner's instances up to this one", and so names many that do not
+A dependency means "all of that owner's instances up to this one", and so names many that do not
 interfere. These are left out of the graph, and need not even be committed: it is enough to know
 their commands, because an instance decides its owner's commands or a no-op, and nothing else.
 Neither are there edges to all that do interfere: an owner's instance depends on its earlier ones
@@ -139,7 +139,7 @@ class InstanceExecution:
         return found
 
     def _wait_for(self, blocker: InstanceId, instances: list[Instance]) -> None:
-        """All these lead to `blocker`; whoever meets them need not look further."""
+        """All these lead to `blocker`; a search that reaches them need not go further."""
         waiting = self.waiters.setdefault(blocker, [])
         for instance in instances:
             instance.index = instance.low = 0

@@ -7,7 +7,7 @@ Every node owns a row of instances, numbered from 1. Of each row a replica knows
     ...-----------------------------------------------------------------> numbers
 
 Instances up to `base` are executed and forgotten: the state machine holds their effects. All up to
-`done` are executed. `top` is the highest that anybody has mentioned.
+`done` are executed. `top` is the highest that any node has mentioned.
 
 **Dependencies** are a tuple with one number for each owner, "all of its instances up to this one".
 So they stay small however many commands interfere; what they name besides is harmless, since in
@@ -31,7 +31,7 @@ from node_image.protocols.epaxos_messages import Commit, InstanceId, InstanceVot
 from node_image.protocols.interface import Command, Json, NodeId
 
 UNSEEN: Final = 0
-"""Nothing is recorded here, except perhaps a promise, or what a Validate told."""
+"""Nothing is recorded here, except perhaps a promise, or the content of a Validate."""
 PRE_ACCEPTED: Final = 1
 ACCEPTED: Final = 2
 COMMITTED: Final = 3
@@ -344,7 +344,7 @@ class InstanceTable:
     def learn_commands(
         self, instance: Instance, commands: tuple[Command, ...], init: Vector, marks: Footprint
     ) -> None:
-        """From now on whatever interferes with these commands is told so."""
+        """From now on whatever interferes with these commands depends on them."""
         if instance.marks is None:
             self.open[instance.place].add(marks, instance.id.number)
         instance.commands = commands

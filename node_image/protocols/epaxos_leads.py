@@ -20,7 +20,7 @@ VALIDATING: Final = "validating"
 WAITING: Final = "waiting"
 ACCEPTING: Final = "accepting"
 COMMITTING: Final = "committing"
-"""Decided on the fast path; nobody has been told, because it is not on the owner's disk yet."""
+"""Decided on the fast path, but not announced, because it is not on the owner's disk yet."""
 
 
 class Lead:

@@ -1,8 +1,8 @@
-"""What EPaxos nodes say to one another, and what they write down.
+"""The messages of EPaxos, and the records on disk.
 
 Every message is a NamedTuple of JSON-able fields. `id` names the instance that it is about. A tuple
 of dependencies holds one number for each node of the cluster, in the order of the configuration:
-"all instances of that node up to this one". An empty tuple of commands or dependencies stands for
+"all instances of that node up to this one". An empty tuple of commands or dependencies means
 "not known", except where `noop` is set: a no-op has neither.
 """
 
@@ -40,8 +40,8 @@ class PreAccepted(NamedTuple):
 
 
 class Accept(NamedTuple):
-    """Phase 2a, from the owner (ballot zero) or from whoever recovers the instance. `init` are the
-    dependencies that the owner began with, where they are known."""
+    """Phase 2a, from the owner (ballot zero) or from the node that recovers the instance. `init`
+    are the dependencies that the owner began with, where they are known."""
 
     ballot: Ballot
     id: InstanceId
@@ -72,7 +72,7 @@ class Commit(NamedTuple):
 
 
 class Prepare(NamedTuple):
-    """Phase 1a: promise to refuse lower ballots for this instance, and say what you have."""
+    """Phase 1a: promise to refuse lower ballots for this instance, and report your record."""
 
     ballot: Ballot
     id: InstanceId
@@ -119,7 +119,7 @@ class Suspect(NamedTuple):
 
 
 class Validated(NamedTuple):
-    """Remembered, durably. `deps` is `init` with what interferes here; `suspects` speak against
+    """Remembered, durably. `deps` is `init` with what interferes here; `suspects` contradict
     the instance having been committed with `init` alone."""
 
     ballot: Ballot

@@ -2,12 +2,12 @@
 
 Any replica may recover any instance that stays open for too long. It takes a ballot above the
 owner's, and has promises from a majority Q, each with what the acceptor has. Any majority will do:
-Q is whoever has answered all that was asked so far, and more may join it while it waits (who
-promised first may be slow or gone when it is asked again). Then, in this order:
+Q is the set of nodes that have answered all questions so far, and more may join it while it waits
+(a node that promised first may be slow or gone when it is asked again). Then, in this order:
 
-    1. somebody knows the decision: it is the decision
-    2. somebody has voted in a Phase 2: the vote of the highest ballot, as ever in Paxos
-    3. nobody in Q has heard of the commands: they cannot have been committed; a no-op
+    1. a node knows the decision: it is the decision
+    2. a node has voted in a Phase 2: the vote of the highest ballot, as always in Paxos
+    3. no node in Q has the commands: they cannot have been committed; a no-op
     4. the commands are known, and may have been committed by the owner on the fast path, or not
 
 The fourth case is what is hard about EPaxos. A fast path needs n - e acceptors (the fast quorum)
@@ -18,16 +18,16 @@ committed. But to propose `init` without knowing is wrong: an instance that inte
 not in `init`, may have been committed without this one. The original asks a quorum to
 "TryPreAccept", and its rules were found to be incomplete. Here the rules are those of EPaxos*
 (Ryabinin, Gotsman, Sutra, "Making Democracy Work: Fixing and Simplifying Egalitarian Paxos",
-2025), derived anew for dependencies as vectors, and for owners that restart:
+2025), derived here for dependencies as vectors, and for owners that restart:
 
-All of Q are asked to **validate**: to remember the commands, so that whatever they hear of from now
-on depends on them, and to report what they know that interferes: their dependencies, and the
+All of Q are asked to **validate**: to record the commands, so that whatever they receive from now
+on depends on them, and to report what interferes: their dependencies, and the
 *suspects*, instances such that neither is among what the other began with (or was decided with).
 Two instances like that cannot both have been committed with what they began with: their fast
 quorums share an acceptor, which recorded one of them first, and added it to the other. So:
 
-    no suspects                          `init` is safe: whoever commits something that interferes
-                                         asks an acceptor in Q, which adds this one
+    no suspects                          `init` is safe: any node that commits something that
+                                         interferes asks an acceptor in Q, which adds this one
     a suspect is committed, without      the fast path was not taken, or the invariant would be
     depending on this one                broken already
     all e acceptors that a fast quorum   the suspect's owner would be in this one's fast quorum, so
@@ -44,13 +44,14 @@ commands are proposed with all dependencies that Q reported when it remembered t
 is a Phase 1 of the owner's kind, run again, and as safe.
 
 The owner's own word ("I have not committed it") outlives a restart, because a decision on the fast
-path is on the owner's disk before anybody hears of it: what is not there was not committed, and
+path is on the owner's disk before it is announced: what is not there was not committed, and
 never will be, in ballot zero. Without that, two restarted owners whose instances interfere would
 stay undecidable while e acceptors are down. The price is one more write before a fast decision is
 told; it shares the disk's next barrier with whatever else waits for one.
 
-Duels: whoever promises a ballot to another gives that node time, once, however often it asks: one
-that can be heard and hears nothing must not keep everybody waiting. Everybody's timeout is random.
+Duels: a node that promises a ballot to another gives that node time, once, however often it asks:
+one that can send but receives nothing must not keep all others waiting. Every node's timeout is
+random.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class InstanceRecovery:
     def is_overdue(self, instance: Instance, now_us: int) -> bool:
         if instance.due_us == 0:
             self._voting.give_time(instance, instance.since_us)
-            if instance.id.owner == self._ctx.node:  # of an earlier life: nobody else is at it
+            if instance.id.owner == self._ctx.node:  # of an earlier life: no other node recovers it
                 instance.due_us = instance.since_us + self._ctx.config.retry_us
         if now_us < instance.due_us:
             return False
@@ -167,7 +168,7 @@ class InstanceRecovery:
     # ------------------------------------------------------------------ Phase 1
 
     def _recover(self, instance: Instance, now_us: int) -> None:
-        """Promise a new ballot to oneself, durably, and ask everybody else to."""
+        """Promise a new ballot to oneself, durably, and ask all others to."""
         ballot = self._voting.new_ballot(instance)
         self._leads.pop(instance.id, None)
         self._voting.promise(instance, ballot)
@@ -215,7 +216,7 @@ class InstanceRecovery:
         )
 
     def on_nack(self, sender: NodeId, message: Nack, now_us: int) -> None:
-        """Somebody is ahead: leave the instance to them for a while."""
+        """Another node has a higher ballot: leave the instance to it for a while."""
         lead = self._leads.get(message.id)
         if lead is None or message.promised <= lead.ballot or lead.stage == COMMITTING:
             return
@@ -267,7 +268,7 @@ class InstanceRecovery:
         return max(votes, key=lambda vote: vote.voted)
 
     def known_commands(self, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
-        """The owner's commands and what they began with, from whoever has them."""
+        """The owner's commands and their initial dependencies, from any node that has them."""
         for promise in lead.promises.values():
             if promise.commands:
                 return promise.commands, promise.init
@@ -285,7 +286,7 @@ class InstanceRecovery:
         return Validate(lead.ballot, lead.instance.id, lead.commands, lead.init)
 
     def _ask_others(self, lead: Lead) -> None:
-        """Ask whoever is not in Q yet, in case that one of those who are to be in it is gone."""
+        """Ask the nodes that are not in Q yet, in case one that is needed in it is gone."""
         for node in self._ctx.config.voters:
             if node not in lead.promises:
                 self._ctx.send(node, Prepare(lead.ballot, lead.instance.id), False)
@@ -399,7 +400,8 @@ class InstanceRecovery:
         )
 
     def _say_waiting(self, lead: Lead, now_us: int) -> None:
-        """Tell whoever recovers a suspect how many acceptors recorded this instance as begun."""
+        """Tell the node that recovers a suspect how many acceptors recorded this instance as
+        begun."""
         recorded = len(lead.fast | {lead.instance.id.owner})
         message = Waiting(lead.instance.id, lead.init, recorded)
         self._ctx.out.append(Broadcast(message, False))

@@ -1,27 +1,28 @@
 """An EPaxos replica's memory: what it writes down, checkpoints, and catching up with the others.
 
-On disk stand, for every instance that is not in the checkpoint, the last `InstanceVote`: whatever
-this acceptor has promised and recorded, written before the message that says so leaves. An owner's
-fast decision is there, too, before anybody hears of it: no vote shows that it was taken. Other
+On disk is, for every instance that is not in the checkpoint, the last `InstanceVote`: all that
+this acceptor has promised and recorded, written before the message that states it leaves. An
+owner's fast decision is there, too, before it is announced: no vote shows that it was taken. Other
 decisions are not needed on disk for safety, since a quorum's votes are there; they are written all
 the same, with the next record that has to be, so that a restart need not ask for each of them.
 
-There is no log whose beginning could be cut off, but nearly: of every owner a replica has executed
-all instances up to some number. Every `snapshot_every` executions a checkpoint replaces the disk's
-content by the state machine's state, the decisions held, and the votes that are open; and the
-older executed instances are forgotten. What remains of them is with which keys they interfered, so
-that whatever comes later still depends on them: a replica that was away has not executed them. That
-goes too, once every replica has said that its disk holds their effects (`Stable`). But replicas
-drop it at different times, and a recovery goes by what acceptors say interferes: one that has
-dropped something must not seem never to have heard of it. So an acceptor adds all that it may have
-dropped to the dependencies that it reports; and an owner begins with all that it knows to be on
-every disk, which is as much, mostly, so that this costs no fast path.
-**A forgotten instance is never answered as an unknown one**: its recovery is told `Forgotten`.
+There is no log that could be truncated at its beginning, but something close to it: of every owner
+a replica has executed all instances up to some number. Every `snapshot_every` executions a
+checkpoint replaces the disk's content by the state machine's state, the decisions held, and the
+votes that are open; and the older executed instances are forgotten. What remains of them is with
+which keys they interfered, so that whatever comes later still depends on them: a replica that was
+away has not executed them. That goes too, once every replica has said that its disk holds their
+effects (`Stable`). But replicas drop it at different times, and a recovery relies on what acceptors
+report as interfering: one that has dropped an instance must not appear never to have received it.
+So an acceptor adds all that it may have dropped to the dependencies that it reports; and an owner
+begins with all that it knows to be on every disk, which is as much, mostly, so that this costs no
+fast path. **A forgotten instance is never answered as an unknown one**: its recovery is answered
+`Forgotten`.
 
-A `Beat` says how far a replica is. Who sees that another was further a while ago asks for what it
-lacks, and gets commits, or, when they are forgotten, a snapshot. Snapshots are not prefixes of one
-another: what the receiver has executed and the sender has not is executed again, on top of the
-sender's state, and comes out the same, because both follow one graph.
+A `Beat` states how far a replica has executed. A replica that sees that another was further ahead a
+while ago asks for what it lacks, and gets commits, or, when they are forgotten, a snapshot.
+Snapshots are not prefixes of one another: what the receiver has executed and the sender has not is
+executed again, on top of the sender's state, and comes out the same, because both follow one graph.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ from node_image.protocols.interface import (
 )
 
 PIECE_ENTRIES: Final = 256
-"""At most so many decisions travel in one message."""
+"""The most decisions in one message."""
 
 
 class InstanceStore:
@@ -110,7 +111,7 @@ class InstanceStore:
     # ------------------------------------------------------------------ recovery
 
     def recover(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> None:
-        """Repeat what the surviving records say, in their order."""
+        """Replay the surviving records, in their order."""
         for record in disk:
             if isinstance(record, InstanceVote):
                 self._recover_vote(record, now_us)
@@ -197,7 +198,7 @@ class InstanceStore:
                 records.append(instance.as_commit())
             elif instance.phase < COMMITTED:
                 records.append(instance.as_vote())
-        leads = self._leads.values()  # own decisions that are told once they are on the disk
+        leads = self._leads.values()  # own decisions that are announced once they are on the disk
         records.extend(lead.commit for lead in leads if lead.commit is not None)
         self._ctx.out.append(Checkpoint(tuple(records)))
         base = tuple(self._table.base)
@@ -214,7 +215,7 @@ class InstanceStore:
         self.everywhere = tuple(map(min, zip(*self._stable.values(), strict=True)))
 
     def drop_what_all_have(self) -> None:
-        """Nobody will ever execute again what every disk's state contains: it needs no order."""
+        """What every disk's state contains is never executed again: it needs no order."""
         self._table.drop(self.everywhere)
 
     def _snapshot(self) -> Snapshot:
@@ -260,7 +261,7 @@ class InstanceStore:
             self.ask_catch_up(sender, now_us)
 
     def ask_catch_up(self, of: NodeId, now_us: int) -> None:
-        """Ask for what is missing, unless asked a moment ago: the answer may be on its way."""
+        """Ask for what is missing, unless asked very recently: the answer may be on its way."""
         if now_us - self._asked_us >= self._ctx.config.retry_us:
             self._asked_us = now_us
             self._reached = list(self._table.done)

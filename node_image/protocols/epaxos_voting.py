@@ -1,8 +1,8 @@
 """Each EPaxos instance is an instance of Paxos: Phase 2, decisions, and the ballots' rules.
 
 The value of an instance is a command (or a batch of them) *and its dependencies*; or a no-op. The
-owner proposes in ballot zero, which is its own and needs no Phase 1; whoever recovers the instance
-takes a higher one. Two numbers are kept for every instance, and they are not the same:
+owner proposes in ballot zero, which is its own and needs no Phase 1; a node that recovers the
+instance takes a higher one. Two numbers are kept for every instance, and they are not the same:
 
     promised   nothing is done here in a ballot below it. Phase 1 raises it
     voted      the ballot in which the recorded value was voted for. Phase 2 sets it
@@ -63,7 +63,7 @@ class InstanceVoting:
         return ballot < instance.promised
 
     def answers(self, lead: Lead | None, ballot: Ballot) -> bool:
-        """Replies to an earlier ballot say nothing about this one."""
+        """Replies to an earlier ballot do not count in this one."""
         return lead is not None and lead.ballot == ballot
 
     def promise(self, instance: Instance, ballot: Ballot) -> None:
@@ -75,14 +75,15 @@ class InstanceVoting:
                 self.abandon(lead)
 
     def abandon(self, lead: Lead) -> None:
-        """Somebody else leads this instance now."""
+        """Another node leads this instance now."""
         del self._leads[lead.instance.id]
         if lead.ballot == ZERO:
             self._ctx.count("usurped")
 
     def give_time(self, instance: Instance, now_us: int) -> None:
-        """Whoever is at it now shall have time to finish, before this node steps in: the more, the
-        more have tried. A recovery is three round trips, and duels when they are slow end so."""
+        """The node that leads the instance now gets time to finish before this node takes over, and
+        more time the more nodes have tried. A recovery takes three round trips; this ends duels
+        over slow links."""
         low_us, high_us = self._ctx.config.election_min_us, self._ctx.config.election_max_us
         timeout_us = self._ctx.random.randrange(low_us, high_us + 1)
         instance.due_us = now_us + timeout_us * self.tries(instance)
@@ -117,7 +118,7 @@ class InstanceVoting:
         return self.announce(lead) if self._ctx.quorums.phase2(lead.votes) else None
 
     def announce(self, lead: Lead) -> Commit:
-        """What this lead proposed is chosen: say so."""
+        """What this lead proposed is chosen: announce it."""
         commands = () if lead.noop else lead.commands
         commit = Commit(lead.instance.id, lead.ballot, lead.noop, commands, lead.deps)
         self._ctx.out.append(Broadcast(commit, False))
@@ -139,8 +140,8 @@ class InstanceVoting:
             self._ctx.send(sender, Accepted(message.ballot, message.id))
 
     def vote(self, instance: Instance, proposal: Accept) -> None:
-        """Vote, durably. The owner's commands are remembered, also beside a vote for a no-op:
-        they may be decided yet."""
+        """Vote, durably. The owner's commands are kept, also with a vote for a no-op:
+        they may still be decided."""
         self.promise(instance, proposal.ballot)
         known = instance.marks is not None
         instance.phase, instance.voted = ACCEPTED, proposal.ballot
@@ -151,8 +152,8 @@ class InstanceVoting:
             self._execution.settled(instance)
 
     def open_instance(self, sender: NodeId, identity: InstanceId, now_us: int) -> Instance | None:
-        """The instance that a message is about, if it is still open here; the sender is told
-        when it is not."""
+        """The instance that a message is about, if it is still open here; otherwise the
+        sender is notified."""
         if self.is_gone(identity) or self._is_committing(identity):
             return None
         instance = self._table.obtain(identity, now_us)
@@ -167,7 +168,7 @@ class InstanceVoting:
         return self._table.is_forgotten(identity)
 
     def _is_committing(self, identity: InstanceId) -> bool:
-        """Whether the owner, this node, has decided it, and will say so in a moment."""
+        """Whether the owner, this node, has decided it, and will announce it once it is durable."""
         lead = self._leads.get(identity)
         return lead is not None and lead.stage == COMMITTING
 

@@ -1,4 +1,5 @@
-"""Fast Paxos: clients' values go straight to the acceptors, and the coordinator only tidies up.
+"""Fast Paxos: clients' values go straight to the acceptors, and the coordinator only resolves
+conflicts.
 
 Lamport, "Fast Paxos" (2006). In Multi-Paxos a command travels from the node that a client asked to
 the leader, to the acceptors, and back. In a *fast* round the leader, here the *coordinator*, is
@@ -10,7 +11,7 @@ A ballot is a coordinator's, as in Multi-Paxos: Phase 1 for all open slots at on
 slot has two rounds, one right after the other with nothing in between:
 
     fast      for the slots that `Any` has opened: an acceptor votes for the first value proposed to
-              it by anybody, once; a value is chosen by a *fast* quorum, three quarters of all
+              it by any node, once; a value is chosen by a *fast* quorum, three quarters of all
     classic   the coordinator proposes one value; a majority chooses
 
 and no acceptor votes in the fast round of a slot after the classic one. The slots before the first
@@ -19,27 +20,27 @@ that `Any` opened have classic rounds only: the coordinator proposes there as in
 What a coordinator may propose depends on what may have been chosen. If the votes of a majority are
 known, and k is the highest round among them, then: if k is classic, only its value. If k is fast,
 several values may have votes in k; v may have been chosen only if some fast quorum R could have
-voted for it, that is, if all of R that were heard did (observation O4 of the paper). Counting: the
-votes for v, and all acceptors not heard, make up a fast quorum. Any two fast quorums and a majority
-share an acceptor, so no two values pass that test: propose the one that does, else any.
+voted for it, that is, if all of R that answered did (observation O4 of the paper). Counting: the
+votes for v, and all acceptors that did not answer, make up a fast quorum. Any two fast quorums and
+a majority share an acceptor, so no two values pass that test: propose the one that does, else any.
 
   * **Collisions.** The coordinator sees the fast votes. When no value can reach a fast quorum any
     more it goes on to the slot's classic round at once, without a new Phase 1: the fast votes of a
-    majority say all that promises would (*coordinated recovery*). The losers are proposed again, in
-    later slots, by the nodes whose clients wait for them. A command that ends up in two slots is
-    applied once: sessions see to it.
+    majority contain all that promises would (*coordinated recovery*). The losers are proposed
+    again, in later slots, by the nodes whose clients wait for them. A command that ends up in two
+    slots is applied once: sessions see to it.
   * **Losses.** A slot that is not decided for a while gets the same treatment, or the coordinator
     proposes in it itself: the value it knows of, or a no-op for a hole.
   * **Fallback.** Under contention, or when too few acceptors answer to make a fast quorum, the
     coordinator takes a new ballot and leaves its fast rounds closed for a while. Nodes then forward
     commands to it, and it proposes them one after the other: Multi-Paxos.
   * **Learning.** Fast votes go to the coordinator and to the proposer, who so learns of its own
-    value after two delays. All others hear of decisions from the coordinator, with their values:
+    value after two delays. All others learn decisions from the coordinator, with their values:
     one's own fast vote may have been for another. (That is `learned_values`.)
   * Reads go through the log: a value may be decided, and its client answered, before the
-    coordinator hears of it, so no confirmation of its leadership makes its state fresh.
+    coordinator learns of it, so no confirmation of its leadership makes its state fresh.
 
-Put `multi_paxos` beside this file. The same are the acceptor's memory, elections and Phase 1, what
+Compare `multi_paxos`. The same are the acceptor's memory, elections and Phase 1, what
 a leader has, and catching up. Different are the acceptor's votes (`fast_paxos_acceptor`), what a
 new coordinator may propose (`fast_paxos_election`), who proposes (`fast_paxos_proposer`), and when
 fast rounds are open (`fast_paxos_mode`)."""
@@ -344,7 +345,7 @@ class FastPaxos(Replica):
         self._propose_queued(now_us)
 
     def _announce(self, applied: int) -> None:
-        """Send everybody the values that were decided, and take stock of how they were."""
+        """Send all nodes the values that were decided, and count how they were."""
         entries = tuple(self.log.held(self._announced + 1, applied))
         self._announced = applied
         self._ctx.out.append(Broadcast(m.Entries(applied, entries), False))
@@ -381,7 +382,7 @@ class FastPaxos(Replica):
             self.catch_up.ask(sender, now_us)
 
     def _hear_commit_index(self, commit: int) -> None:
-        """How far the coordinator is says nothing about one's own fast votes: wait for values."""
+        """How far the coordinator is does not confirm one's own fast votes: wait for values."""
 
     def _voted_to(self) -> int:
         """Up to here this acceptor has the coordinator's own values: classic votes of its ballot.
@@ -442,7 +443,7 @@ class FastPaxos(Replica):
     # ------------------------------------------------------------------ telling
 
     def status(self) -> Status:
-        """What this node is, and believes."""
+        """This node's role and its view of the cluster."""
         ctx, applied = self._ctx, self.log.applied
         ballot = self.own.ballot if ctx.role in (LEADER, CANDIDATE) else self.log.promised
         return Status(ctx.role, ctx.leader, tuple(ballot), applied, applied)

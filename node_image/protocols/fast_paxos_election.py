@@ -36,7 +36,7 @@ class FastPaxosElection(PaxosElection):
     _promisers = 0
 
     def answers_my_ballot(self, ballot: tuple[int, ...]) -> bool:
-        """Votes of another ballot say nothing about this one."""
+        """Votes of another ballot do not count in this one."""
         return ballot == self._log.promised
 
     def open_slots(self) -> dict[int, list[Vote]]:

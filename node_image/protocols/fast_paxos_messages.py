@@ -1,4 +1,4 @@
-"""What Fast Paxos nodes say to one another beyond what Multi-Paxos nodes do (`paxos_messages`).
+"""The messages of Fast Paxos beyond those of Multi-Paxos (`paxos_messages`).
 
 `ballot` is always a coordinator's ballot, which holds two rounds for each slot (`fast_paxos`): a
 `Propose` and a `FastAccepted` belong to its fast round, an `Accept` and an `Accepted` to its
@@ -16,14 +16,14 @@ from node_image.protocols.interface import Command
 
 class Any(NamedTuple):
     """Phase 2a of the fast round, for all slots from `first` on: vote for what is proposed first,
-    whoever proposes it."""
+    whichever node proposes it."""
 
     ballot: Ballot
     first: int
 
 
 class Propose(NamedTuple):
-    """A value for a slot that was opened by `Any`, from the node whose clients want it."""
+    """A value for a slot that was opened by `Any`, from the node whose clients requested it."""
 
     ballot: Ballot
     slot: int

@@ -88,7 +88,7 @@ class FastMode:
         return quorums.fast(votes)
 
     def open(self) -> None:
-        """From the first slot on that has no classic proposal anybody may propose."""
+        """From the first slot on that has no classic proposal any node may propose."""
         slots, ballot = self._slots, self._own.ballot
         slots.any = Any(ballot, max(slots.used, self._log.last) + 1)
         self._ctx.count("fast.opened")

@@ -11,7 +11,7 @@ Options: `q1` and `q2` (one alone implies the other), or `grid_rows` (a Phase 1 
 the grid, a Phase 2 quorum a column); and `thrifty`: proposals go to one Phase 2 quorum only, those
 who acknowledged most lately, and the others learn what was decided by catching up. That saves
 messages while all is well; a proposal that meets a failure waits for the next heartbeat, whose
-answers make the leader send it to everybody who lacks it.
+answers make the leader send it to every node that lacks it.
 """
 
 from __future__ import annotations

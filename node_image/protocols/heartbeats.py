@@ -4,10 +4,11 @@ What every protocol with a leader shares, whatever it calls its election and its
 what the leader was elected in: a Paxos ballot, a Raft term.
 
 The leader sends numbered rounds of heartbeats. A round that a Phase 2 quorum has acknowledged
-confirms that nobody had been elected above its ballot when the round was sent: every quorum that
+confirms that no node had been elected above its ballot when the round was sent: every quorum that
 elects would have included one of those who acknowledged. Without such a round for
-`election_max_us` the leader steps down; its messages may still go out, and would keep the others
-waiting for ever. Confirmed rounds are also what reads (`reads`) and leases (`lease`) rest on.
+`election_max_us` the leader steps down; its messages may still arrive, and would keep the others
+from electing a new one. Confirmed rounds are also what reads (`reads`) and leases (`lease`) rest
+on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Following and leading, as Multi-Paxos, Fast Paxos and Raft do it alike.
 
-Whoever leads takes its clients' commands into a queue, sends heartbeats, and serves reads; whoever
-stops leading tells every client that waits what can be said truthfully, and waits to be led. How a
-leader is elected, and how its log gets to the others, is what the protocols differ in.
+A leader queues its clients' commands, sends heartbeats, and serves reads. A node that stops leading
+answers every waiting client with what is certain about its command, and waits for a new leader. The
+protocols differ in how a leader is elected and how its log is replicated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from node_image.protocols.reads import AppliedLog, Reads
 from node_image.protocols.tally import Tally
 
 NO_QUORUM: Final = "no quorum answers"
-"""Why a leader steps down that has heard nothing for too long."""
+"""Why a leader steps down that has received no acknowledgements for too long."""
 
 
 class Leadership:
@@ -63,8 +63,8 @@ class Leadership:
         return False
 
     def start(self, now_us: int, *, first_time: bool) -> None:
-        """The node has recovered from its disk: wait for a leader. Whoever held a lease before the
-        crash holds it still."""
+        """The node has recovered from its disk: wait for a leader. A lease granted before the
+        crash still holds."""
         self.timing.heard_us = now_us
         self.lease.grant(None, now_us)
         if not self._ctx.is_learner:
@@ -80,7 +80,7 @@ class Leadership:
         self.tally.clear()
 
     def step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
-        """Stop leading, or being a candidate, and wait to be led; `leader` is the new one, if
+        """Stop leading, or being a candidate, and become a follower; `leader` is the new leader, if
         known."""
         ctx = self._ctx
         was = ctx.role

@@ -5,7 +5,7 @@ Where every slot has its own ballots, or a value may be chosen without the coord
 so: a replica learns "slot 7 holds v" by itself, perhaps before slot 6, and perhaps having voted
 there for something else. This part keeps such values until their turn.
 
-On disk a decision costs nothing where this replica voted for the value: its next vote says, in
+On disk a decision costs nothing where this replica voted for the value: its next vote states, in
 `commit`, how far it had applied. Only a decided value that it did not vote for is written, as
 `Chosen`. So the rule of `log_storage` holds: in the order of the records, whatever is below a
 `commit` is there as it was decided.
@@ -44,7 +44,7 @@ class LearnedValues:
         self.waiting: dict[int, Vote] = {}
 
     def is_settled(self, slot: int) -> bool:
-        """Whether this slot is decided and applied here: nobody votes on it again."""
+        """Whether this slot is decided and applied here: no vote on it is needed again."""
         return slot <= self._log.applied
 
     def is_in_window(self, slot: int) -> bool:
@@ -69,7 +69,7 @@ class LearnedValues:
         self._storage.checkpoint_if_due()
 
     def _has_voted_for(self, decided: Vote) -> bool:
-        """Whether the value stands on this disk already, as a vote."""
+        """Whether the value is on this disk already, as a vote."""
         held = self._log.entries.get(decided.slot)
         return held is not None and held.commands == decided.commands
 

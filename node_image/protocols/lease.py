@@ -1,10 +1,10 @@
-"""Leases: for a while, acceptors refuse everybody but the leader, and the leader may rely on it.
+"""Leases: for a while, acceptors refuse all nodes but the leader, and the leader may rely on it.
 
 With `reads="lease"` every acknowledgement of a heartbeat also promises to refuse other ballots for
 `lease_us` on the acceptor's clock. The leader counts from the *sending* of a round that a quorum
-acknowledged, and shortens the span by `clock_drift_max_us`; until that runs out nobody else can be
-elected, so the leader answers reads from its own state (`reads`). After a crash an acceptor refuses
-everybody for `lease_us`, since it does not remember to whom it granted.
+acknowledged, and shortens the span by `clock_drift_max_us`; until that runs out no other node can
+be elected, so the leader answers reads from its own state (`reads`). After a crash an acceptor
+refuses all nodes for `lease_us`, since it does not remember to which one it granted.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class LogStorage:
     # ------------------------------------------------------------------ recovery
 
     def recover(self, disk: Sequence[tuple[Any, ...]]) -> None:
-        """Repeat what the surviving records say, in their order."""
+        """Replay the surviving records, in their order."""
         log = self._log
         for record in disk:
             if isinstance(record, Vote):
@@ -104,7 +104,7 @@ class LogStorage:
                 self.apply(vote.slot)
 
     def commit_to(self, commit: int) -> None:
-        """The leader of the promised ballot says that the slots up to `commit` are decided.
+        """The leader of the promised ballot states that the slots up to `commit` are decided.
 
         Its values are the votes given in its own ballot: hence `prefix`.
         """

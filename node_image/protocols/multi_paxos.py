@@ -20,17 +20,17 @@ no other value is or ever will be chosen for that slot in a ballot below b.** Tw
               none was reported it is free, and proposes what its clients want.
 
 What makes it *Multi*-Paxos: Phase 1 runs once, for all slots that are not yet decided, and holds
-until somebody else's Phase 1 does (`Prepare.first` to infinity). While a leader lasts, a command
-costs one round trip. The rest is engineering, and each piece of it can be got wrong:
+until another proposer's Phase 1 does (`Prepare.first` to infinity). While a leader lasts, a command
+costs one round trip. The rest is engineering, and each part of it is easy to get wrong:
 
   * Slots are proposed in parallel, so a dead leader may leave holes: a new leader fills those with
     no-ops, because nothing after a hole can be applied.
-  * Acceptors that have decided a slot report it as decided, or, when it is in their snapshot, say
-    how far they are; the new leader catches up before it proposes. Silence would look like
-    "no vote", and a decided slot would be given to somebody else.
-  * Acceptors acknowledge up to the first hole, never past it: an acknowledgement stands for every
-    slot that it covers. A lost one is made good by the answers to heartbeats.
-  * A slot holds a tuple of commands: `proposal_queue` says how many.
+  * Acceptors that have decided a slot report it as decided, or, when it is in their snapshot, how
+    far they have applied; the new leader catches up before it proposes. Without that report a
+    decided slot would look like one without a vote, and be given to another command.
+  * Acceptors acknowledge up to the first hole, never past it: an acknowledgement covers every
+    slot up to its own. A lost one is recovered by the answers to heartbeats.
+  * A slot holds a tuple of commands: `proposal_queue` determines how many.
   * A vote, a promise, or a proposer's use of a new ballot leaves the node when it is on disk: that
     is the barrier of `interface`. A proposal does not wait: it promises nothing about that disk.
 
@@ -121,7 +121,7 @@ class MultiPaxos(Replica):
             context, self.log, self.own, self.leadership, self.catch_up
         )
         self.tally = self.leadership.tally
-        self._announced = 0  # up to here the others have been told what is decided
+        self._announced = 0  # up to here the others have been sent the decisions
         self._commit_timer_set = False
 
     # ------------------------------------------------------------------ starting, and clients
@@ -216,7 +216,7 @@ class MultiPaxos(Replica):
         self._advance(now_us)
 
     def _advance(self, now_us: int) -> None:
-        """Apply what is chosen, in order, and use the room in the pipeline."""
+        """Apply what is chosen, in order, and refill the pipeline."""
         log, tally = self.log, self.tally
         before = log.applied
         while tally.close_if_chosen(log.applied + 1):
@@ -257,7 +257,7 @@ class MultiPaxos(Replica):
             self.storage.commit_to(commit)
 
     def _vote(self, vote: Vote) -> None:
-        """Vote, durably. A learner only keeps the value, until it hears that it is decided."""
+        """Vote, durably. A learner only keeps the value, until it learns that it is decided."""
         self.log.add(vote)
         if not self._ctx.is_learner:
             self._ctx.out.append(make(Persist, (vote,)))
@@ -296,7 +296,7 @@ class MultiPaxos(Replica):
         return self.log.prefix
 
     def _on_heartbeat_ack(self, sender: NodeId, message: m.HeartbeatAck, now_us: int) -> None:
-        """A round is acknowledged, and with it all votes so far: make good what was lost."""
+        """A round is acknowledged, and with it all votes so far: resend what was lost."""
         ballot, stamp, upto = message
         if self._ctx.role != LEADER or not self.election.answers_my_ballot(ballot):
             return
@@ -333,10 +333,10 @@ class MultiPaxos(Replica):
         if self.election.is_won():
             self._lead(now_us)
 
-    # ------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------ status
 
     def status(self) -> Status:
-        """What this node is, and believes."""
+        """This node's role and its view of the cluster."""
         ctx, applied = self._ctx, self.log.applied
         ballot = self.own.ballot if ctx.role in (LEADER, CANDIDATE) else self.log.promised
         return Status(ctx.role, ctx.leader, tuple(ballot), applied, applied)

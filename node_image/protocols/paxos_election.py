@@ -3,9 +3,9 @@
 **Phase 1** is what safety rests on (`multi_paxos` explains it); it is safe with any number of
 proposers. The rest of this file is about there being one, most of the time.
 
-**Probes.** A follower that hears no leader for a random time asks around first, without raising
-anybody's promise (`Probe`). An acceptor that heard from a leader lately does not answer. Only with
-a Phase 1 quorum of grants does the candidate go on to Phase 1. So a node that hears nothing but
+**Probes.** A follower that hears from no leader for a random time asks first, without raising
+any promise (`Probe`). An acceptor that heard from a leader lately does not answer. Only with
+a Phase 1 quorum of grants does the candidate go on to Phase 1. So a node that receives nothing but
 can be heard (a one-way cut), and one that sees only part of the cluster (a bridge), cannot disturb
 a leader who has a quorum. Promising counts as hearing from a leader, refusals make a candidate wait
 for a random time, and so duels end.
@@ -41,7 +41,7 @@ REPORTED_SLOTS_MAX: Final = 256
 IDLE: Final = "idle"
 PREPARING: Final = "preparing"
 CATCHING_UP: Final = "catching-up"
-"""A quorum has promised, and somebody in it knows of more decisions than this node."""
+"""A quorum has promised, and a node in it knows of more decisions than this node."""
 
 Value = tuple[Command, ...]
 
@@ -131,7 +131,7 @@ class PaxosElection:
         self.phase = IDLE
 
     def answers_my_ballot(self, ballot: tuple[int, ...]) -> bool:
-        """Replies to an earlier ballot say nothing about this one."""
+        """Replies to an earlier ballot do not count in this one."""
         return ballot == self._own.ballot
 
     # ------------------------------------------------------------------ the candidate: probes
@@ -159,7 +159,7 @@ class PaxosElection:
         self.begin_if_granted(now_us)
 
     def new_candidacy(self) -> None:
-        """Follow nobody, and take a new ballot."""
+        """Follow no leader, and take a new ballot."""
         self._ctx.role = CANDIDATE
         self._ctx.leader = None
         self._own.ballot = self.new_ballot()
@@ -198,7 +198,7 @@ class PaxosElection:
     # ------------------------------------------------------------------ Phase 1: the candidate
 
     def begin_phase1(self, now_us: int) -> None:
-        """Promise the new ballot to oneself, and ask everybody else to.
+        """Promise the new ballot to oneself, and ask all others to.
 
         The Prepare waits until that promise is durable: after a crash the node must not use this
         ballot a second time.
@@ -248,7 +248,7 @@ class PaxosElection:
         ]
 
     def ask_best_informed(self, now_us: int) -> None:
-        """Ask for the decisions that this node lacks and somebody who promised knows."""
+        """Ask for the decisions that this node lacks and a node that promised has."""
         self._catch_up.ask(self._best_informed(), now_us)
 
     def _best_informed(self) -> NodeId:

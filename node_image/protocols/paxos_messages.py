@@ -1,4 +1,4 @@
-"""What Multi-Paxos nodes say to one another, and what they write down.
+"""The messages of Multi-Paxos, and the records on disk.
 
 Every message is a NamedTuple of JSON-able fields; the codec of the server is made from their
 annotations. `ballot` is the sender's, or the one that is answered; slots count from 1.
@@ -16,7 +16,7 @@ from node_image.protocols.slot_log import Vote
 
 
 class Probe(NamedTuple):
-    """Would you promise this ballot? Asked before anybody's promise is moved."""
+    """Would you promise this ballot? Asked before any promise is raised."""
 
     ballot: Ballot
 
@@ -72,7 +72,7 @@ class Accepted(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """Slots up to `commit` are decided, for want of an Accept that could carry it."""
+    """Slots up to `commit` are decided; sent when there is no Accept to carry it."""
 
     ballot: Ballot
     commit: int

@@ -22,7 +22,8 @@ NOBODY: Final = 0
 
 
 class QuorumSystem(Protocol):
-    """Counts votes, and says when they suffice. `q1` and `q2` are the smallest quorums' sizes."""
+    """Counts votes, and determines when they suffice. `q1` and `q2` are the smallest quorums'
+    sizes."""
 
     q1: int
     q2: int
@@ -63,7 +64,7 @@ class Sizes:
         if q1 + q2 <= count:
             raise ValueError(
                 f"Q1 + Q2 must be more than the {count} acceptors, not {q1} + {q2}: otherwise a "
-                "new leader may ask a quorum that shares nobody with the one that decided, and "
+                "new leader may ask a quorum that shares no node with the one that decided, and "
                 "what was decided is lost"
             )
 

@@ -8,7 +8,7 @@ AppendEntries is a Phase 2 for a slot *and all before it*.
 
 Three rules make that safe:
 
-    election restriction   nobody is elected whose log is older than that of any of a majority
+    election restriction   no node is elected whose log is older than that of any of a majority
                            (`raft_election`): so a leader has all that is committed
     log matching           a follower takes an entry only after one on which its log agrees with the
                            leader's, and drops whatever of its own contradicts it (`raft_log`):
@@ -20,18 +20,18 @@ The third is the subtle one (section 5.4.2, Figure 8). A Paxos leader proposes a
 its own ballot; a Raft leader leaves an old entry its old term, and copies it as it is. Then a
 majority that holds an old entry proves nothing: a node outside of it may hold an entry of a later
 term, win the next election with it, and replace what the majority holds. Only when an entry of the
-leader's own term stands on top is that node shut out. So a leader begins its term with an entry of
+leader's own term is on top is that node excluded. So a leader begins its term with an entry of
 its own, a no-op: else what it inherited stays open until some client writes.
 
 The rest is engineering, as in `multi_paxos`, and deliberately the same where it can be: entries are
 sent at once and in parallel (in batches: `proposal_queue`), an Append does not wait for the
 leader's own disk, a follower's answer waits for its own. The consistency check makes holes
-impossible, so what was lost, and whoever was away, is made good the same way: a follower that lacks
-the entry before an Append says how far its log may agree, and the leader sends it what follows, or,
-where that is gone, a snapshot. A heartbeat is an Append without entries; it shows to a follower
+impossible, so lost messages and absent nodes are handled in the same way: a follower that lacks
+the entry before an Append reports how far its log may agree, and the leader sends it what follows,
+or, where that is gone, a snapshot. A heartbeat is an Append without entries; it shows to a follower
 what it missed.
 
-Learners (non-voters) copy and acknowledge like everybody else, and count for nothing.
+Learners (non-voters) copy and acknowledge like all others, and do not count in any quorum.
 
 Put `multi_paxos` beside this file. What a leader has is the same part (`leadership`): heartbeats,
 lease, queue, tally, and reads past the log ("quorum" is what the thesis calls ReadIndex, 6.4).
@@ -207,7 +207,7 @@ class Raft(Replica):
             self._repair(sender, upto, now_us)
 
     def _answers_my_term(self, term: int) -> bool:
-        """What a log held in an earlier term, somebody else may have replaced since."""
+        """What a log held in an earlier term, another leader may have replaced since."""
         return term == self.storage.term
 
     def _holds(self, follower: NodeId, upto: int, now_us: int) -> None:
@@ -335,7 +335,7 @@ class Raft(Replica):
     # ------------------------------------------------------------------ telling
 
     def status(self) -> Status:
-        """What this node is, and believes."""
+        """This node's role and its view of the cluster."""
         ctx, applied = self._ctx, self.log.applied
         return Status(ctx.role, ctx.leader, (self.storage.term,), applied, applied)
 

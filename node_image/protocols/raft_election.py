@@ -1,20 +1,20 @@
 """Raft's elections: terms, votes, and who may lead.
 
 **Terms.** Time is cut into terms, numbered upwards; each begins with an election, and has one
-leader or none. A node that hears of a higher term enters it, and is a follower there. It votes once
-in a term, for the first candidate that asks and deserves it, and the vote is on its disk before it
+leader or none. A node that receives a higher term enters it as a follower. It votes once
+in a term, for the first eligible candidate that asks, and the vote is on its disk before it
 leaves: with a majority needed, a term has one leader. (A Paxos ballot carries its proposer's number
-and belongs to one proposer from the start; a term is nobody's, until a majority gives it away.)
+and belongs to one proposer from the start; a term belongs to no node until a majority grants it.)
 
 **The election restriction.** A voter refuses a candidate whose log is older than its own: whose
 last entry is of a lower term, or of the same term and at a lower index. A committed entry is in the
 logs of a majority, so every leader to come has it, and a new leader has nothing to ask for: entries
 flow from the leader only. (A Paxos proposer may be behind, and learns in Phase 1 what to propose.)
 
-**Pre-vote.** A follower that hears no leader for a random time asks around first whether it would
-be elected, in a term that nobody enters for that (Ongaro's thesis, 9.6). A node that heard from a
-leader lately does not answer. So a node that hears nothing but can be heard cannot depose a leader
-who has a majority, and one that was away does not come back with a term above everybody's.
+**Pre-vote.** A follower that hears from no leader for a random time first asks whether it would
+be elected, in a term that no node enters for that (Ongaro's thesis, 9.6). A node that heard from a
+leader lately does not answer. So a node that can send but receives nothing cannot depose a leader
+that has a majority, and one that was away does not come back with the highest term.
 
 **Timing.** How long a follower waits for a leader, and a candidate for votes: `election_timing`.
 
@@ -126,7 +126,7 @@ class RaftElection:
 
     def stand(self, now_us: int) -> None:
         """Begin a term, and vote for oneself in it. The RequestVote waits until that vote is on
-        disk: after a crash the node must not vote for somebody else in this term."""
+        disk: after a crash the node must not vote for another candidate in this term."""
         self._grants = NOBODY
         if self._lease.forbids(self._ctx.node, now_us):
             return
@@ -158,7 +158,7 @@ class RaftElection:
         return True
 
     def is_vote_of_this_term(self, vote: m.VoteGranted) -> bool:
-        """A vote of an earlier term may have been followed by one for somebody else in this."""
+        """A vote of an earlier term may have been followed by one for another candidate in this."""
         return vote.term == self.term
 
     # ------------------------------------------------------------------ the voter

@@ -26,7 +26,7 @@ NO_TERM: Final = -1
 
 
 class Entry(NamedTuple):
-    """One entry, as it stands in memory, on disk and in messages."""
+    """One entry, as kept in memory, on disk and in messages."""
 
     term: int
     slot: int

@@ -1,4 +1,4 @@
-"""What Raft's nodes say to one another, and what they write down.
+"""The messages of Raft, and the records on disk.
 
 Every message is a NamedTuple of JSON-able fields; the codec of the server is made from their
 annotations. `term` is the sender's, or the one that is answered; slots, which
@@ -16,7 +16,7 @@ from node_image.protocols.raft_log import Entry
 
 
 class PreVote(NamedTuple):
-    """Would you vote for me in `term`, which nobody need begin yet? My log ends so."""
+    """Would you vote for me in `term`, which no node need enter yet? My log ends so."""
 
     term: int
     last_index: int
@@ -87,7 +87,7 @@ class InstallSnapshot(NamedTuple):
 
 
 class TermVote(NamedTuple):
-    """The term that this node is in, and whom it has voted for in it, if anybody."""
+    """The term that this node is in, and the candidate it has voted for in it, if any."""
 
     term: int
     voted_for: NodeId | None

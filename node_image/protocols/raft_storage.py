@@ -2,8 +2,8 @@
 
 On disk stand the term with the vote given in it, and the log. A record of the log replaces what
 stood at its indices and after them, so replaying the records in their order repeats what the log
-went through; each also says how far the node knew the log to be committed, which saves a record of
-its own for that. The paper keeps the commit index in memory only, and that is enough for safety;
+went through; each also states how far the node knew the log to be committed, which saves a record
+of its own for that. The paper keeps the commit index in memory only, and that is enough for safety;
 with it a node that starts again knows, and shows, what it had applied.
 
 Every `snapshot_every` entries a checkpoint replaces the disk's content by a snapshot and the open
@@ -27,7 +27,7 @@ from node_image.protocols.state_digests import StateDigests
 class RaftStorage:
     """Writes the term and the log, reads them back, and applies what is committed.
 
-    `term` is the node's term, `voted_for` whom it has voted for in it.
+    `term` is the node's term, `voted_for` the candidate it has voted for in it.
     """
 
     __slots__ = ("_clients", "_ctx", "_digests", "_log", "_snapshots", "term", "voted_for")
@@ -44,7 +44,7 @@ class RaftStorage:
     # ------------------------------------------------------------------ recovery
 
     def recover(self, disk: Sequence[tuple[Any, ...]]) -> None:
-        """Repeat what the surviving records say, in their order."""
+        """Replay the surviving records, in their order."""
         log = self._log
         for record in disk:
             if isinstance(record, m.Log):
@@ -66,7 +66,7 @@ class RaftStorage:
     # ------------------------------------------------------------------ writing
 
     def set_term(self, term: int, voted_for: NodeId | None) -> None:
-        """Enter a term, or vote in it: on disk before anything that this node says in it."""
+        """Enter a term, or vote in it: on disk before any message of this node in it."""
         self.term = term
         self.voted_for = voted_for
         self._ctx.out.append(Persist(m.TermVote(term, voted_for)))

@@ -24,7 +24,7 @@ from node_image.protocols.quorums import Majority, QuorumSystem
 
 
 class Replica:
-    """Dispatch, the clients that wait, and what a protocol says of itself.
+    """Dispatch, the clients that wait, and the protocol's status.
 
     Raises ValueError for a way of reading that the protocol does not have.
     """
@@ -77,7 +77,7 @@ class Replica:
 
     @staticmethod
     def quorum_system(config: ClusterConfig) -> QuorumSystem:
-        """Which sets of acceptors may act for all; majorities, unless a protocol says else."""
+        """Which sets of acceptors may act for all; majorities, unless a protocol overrides it."""
         return Majority(config.voters)
 
     def receive(self, sender: NodeId, message: tuple[Any, ...], now_us: int) -> list[Effect]:

@@ -7,7 +7,7 @@
 Slots up to `base` are only in the snapshot. Slots up to `applied` are decided, and applied in
 order. `prefix` is the end of the run of votes without a hole that were all given in one ballot,
 the one promised: it is what an acceptor may acknowledge, and, because one ballot has one proposer,
-what it may take as decided when that ballot's leader says so. Votes beyond a hole are kept, so
+what it may take as decided when that ballot's leader announces it. Votes beyond a hole are kept, so
 that only the hole has to be sent again.
 """
 
@@ -21,7 +21,7 @@ from node_image.protocols.interface import Command
 
 
 class Vote(NamedTuple):
-    """An acceptor's vote for one slot, as it stands in memory, on disk and in promises.
+    """An acceptor's vote for one slot, as kept in memory, on disk and in promises.
 
     `commit` is what the voter knew to be decided when it voted: on disk that makes a record of
     its own for each decision unnecessary.
@@ -72,7 +72,7 @@ class SlotLog:
         self.prefix = slot
 
     def restart_prefix(self, ballot: Ballot) -> None:
-        """Measure `prefix` anew, for another ballot."""
+        """Compute `prefix` again, for another ballot."""
         self.prefix = self.applied
         self.extend_prefix(ballot)
 

@@ -22,7 +22,7 @@ class Snapshots:
 
     def may_forget(self, applied: int) -> int:
         """Up to here the log in memory can go, when a snapshot has just been taken: half of the
-        distance between two is kept for nodes that were away for a moment."""
+        distance between two is kept for nodes that were away briefly."""
         return applied - self._ctx.config.snapshot_every // 2
 
     def write(self, slot: int, records: tuple[tuple[Any, ...], ...]) -> None:

@@ -1,4 +1,5 @@
-"""Two-phase commit: all nodes do it, or none does; and if the coordinator is silent, all wait.
+"""Two-phase commit: all nodes do it, or none does; and if the coordinator does not answer, all
+wait.
 
 The setting (Gray, "Notes on Data Base Operating Systems", 1978; Mohan, Lindsay and Obermarck,
 "Transaction Management in the R* Distributed Database Management System", 1986, for presumed
@@ -7,29 +8,29 @@ all whether they can commit it, and decides:
 
     phase 1   the coordinator sends Prepare; a participant writes the transaction down, locks what
               it touches, and votes yes, or votes no
-    phase 2   with yes from **everybody** the coordinator writes down that it commits, and then says
+    phase 2   with yes from **all** the coordinator writes down that it commits, and then announces
               so; a single no, or a vote that does not come in time, aborts
 
 Here every node holds a copy of the whole store, every write of a client (or a batch of them) is a
-transaction on all nodes, and the first node is the coordinator, for ever.
+transaction on all nodes, and the first node is always the coordinator.
 
 **Atomicity** rests on who may decide when. The decision is the coordinator's record on disk, and
 nothing that depends on it leaves before it is there. A participant that has voted yes has given its
 right to abort away, durably; one that has not may still abort. So no two nodes end a transaction
-differently, whoever crashes and whatever is lost.
+differently, whichever nodes crash and whatever is lost.
 
 **Presumed abort.** Only commits are written down. A coordinator that is asked about a transaction
 of which it has no record answers "aborted": after a crash that is true of everything it had not yet
 decided. In turn a commit must be remembered until every participant has confirmed that it is on its
-disk (`_unsettled`); only then is nobody left who could ask.
+disk (`_unsettled`); only then is no node left that could ask.
 
-**Why it is here: it blocks.** Compare `multi_paxos`. Its quorum is everybody: one participant
-that is away stops all writes. And nobody replaces the coordinator: the participants in doubt hold
+**Why it is here: it blocks.** Compare `multi_paxos`. Its quorum is all nodes: one participant
+that is away stops all writes. And no node replaces the coordinator: the participants in doubt hold
 their locks until it returns (`two_phase_participant`). Paxos needs no more than a majority at any
 time, because a decision there is in the votes of a quorum, where a successor finds it; here it is
 on one disk. (Gray and Lamport, "Consensus on Transaction Commit", 2006, make that precise:
 two-phase commit is Paxos Commit with a single acceptor.) What it guarantees without a fault it
-guarantees in all faults that this harness knows; what it gives up is availability.
+guarantees in all faults that this harness has; what it gives up is availability.
 
 Option: `vote_timeout_us`, how long the coordinator waits for votes (`election_max_us` by default).
 """
@@ -117,7 +118,7 @@ class TwoPhaseCommit(Replica):
         config = context.config
         if config.learners:
             raise ValueError(
-                "two-phase commit has no learners: whoever holds a copy votes; leave them out"
+                "two-phase commit has no learners: every node with a copy votes; leave them out"
             )
         timeout_us = config.options.get("vote_timeout_us", config.election_max_us)
         if not isinstance(timeout_us, int) or timeout_us <= 0:
@@ -160,7 +161,7 @@ class TwoPhaseCommit(Replica):
         return out
 
     def _begin_life(self, now_us: int) -> None:
-        """Say again what was decided, to those who may not have heard; transactions of this life
+        """Resend decisions, to those that may not have received them; transactions of this life
         begin when it is on disk."""
         self.participant.life = self._next_life()
         self._ctx.count("ballots")
@@ -228,7 +229,7 @@ class TwoPhaseCommit(Replica):
         self._decide_if_unanimous(txn)
 
     def _first_unsettled(self) -> Txn:
-        """Below this one nothing is left to say to anybody."""
+        """Below this one every outcome has been acknowledged."""
         return next(iter(self._unsettled))
 
     def _on_vote(self, sender: NodeId, message: m.Vote, now_us: int) -> None:
@@ -257,7 +258,7 @@ class TwoPhaseCommit(Replica):
     # ------------------------------------------------------------------ phase 2
 
     def _decide(self, txn: Txn, commands: tuple[Command, ...]) -> None:
-        """Commit: that is, write it down. Nobody hears of it, and no client sees it, before it is
+        """Commit: that is, write it down. No node learns of it, and no client sees it, before it is
         on disk, and the message to oneself comes back."""
         self._ctx.out.append(Persist(m.Committed(txn, commands, self._first_unsettled())))
         self._ctx.send(self._ctx.node, m.Logged(txn))
@@ -279,7 +280,7 @@ class TwoPhaseCommit(Replica):
         self.participant.checkpoint_if_due()
 
     def _abort(self, txn: Txn, now_us: int) -> None:
-        """Forget it, which makes it aborted for ever, and tell those who may be in doubt. The
+        """Forget it, which makes it aborted for good, and tell those that may be in doubt. The
         clients' attempts have had no effect, and never will: that is certain, and said."""
         transaction = self._open.pop(txn)
         self._ctx.count("aborts")
@@ -319,7 +320,7 @@ class TwoPhaseCommit(Replica):
                 self._settle_own(txn)
 
     def _settle_own(self, txn: Txn) -> None:
-        """Forget a commit, once nobody is left who could ask about it."""
+        """Forget a commit, once no node is left that could ask about it."""
         if self._may_forget(self._owed[txn]):
             del self._owed[txn]
             del self._unsettled[txn]
@@ -341,7 +342,7 @@ class TwoPhaseCommit(Replica):
             self._ctx.send(participant, m.Abort(aborted), False)
 
     def _is_presumed_aborted(self, txn: Txn) -> bool:
-        """No record, no commit. (Of a settled one nobody who is in doubt can ask.)"""
+        """No record, no commit. (No node in doubt can ask about a settled one.)"""
         return txn not in self._unsettled
 
     def _retry_later(self) -> None:

@@ -2,7 +2,7 @@
 
 What is locked is the key, and the client's session: the state machine remembers the last command
 of each client, so a client's commands have to be applied in one order everywhere, whatever their
-keys. Nobody waits for a lock to write: so there is no deadlock.
+keys. No writer waits for a lock, so there is no deadlock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the nodes of two-phase commit say to one another, and what they write down.
+"""The messages of two-phase commit, and the records on disk.
 
 Every message is a NamedTuple of JSON-able fields; the codec of the server is made from their
 annotations.
@@ -47,7 +47,7 @@ class Vote(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """These are committed: everybody voted yes, and the decision is on the coordinator's disk."""
+    """These are committed: all voted yes, and the decision is on the coordinator's disk."""
 
     txns: tuple[Txn, ...]
 
@@ -65,13 +65,13 @@ class Done(NamedTuple):
 
 
 class Inquire(NamedTuple):
-    """I voted yes on these and have not heard how they ended. How did they?"""
+    """I voted yes on these and do not know their outcome. What is it?"""
 
     txns: tuple[Txn, ...]
 
 
 class Logged(NamedTuple):
-    """The coordinator to itself, behind the barrier: this decision is on disk. Number 0 stands for
+    """The coordinator to itself, behind the barrier: this decision is on disk. Number 0 means
     the life itself."""
 
     txn: Txn
@@ -94,7 +94,7 @@ class Prepared(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """At the coordinator: the decision. At a participant: that it has heard of it. Transactions
+    """At the coordinator: the decision. At a participant: that it has received it. Transactions
     below `settled` were over by then."""
 
     txn: Txn

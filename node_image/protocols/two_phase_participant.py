@@ -1,18 +1,19 @@
 """A participant in two-phase commit: votes, locks, and doubt.
 
-A participant that votes yes promises to commit if it is told to, whatever happens to it in between;
-so the commands and the promise are on its disk before the vote leaves, and the keys are locked.
-From then until it hears the outcome it is **in doubt**. It may not commit: somebody else may have
-voted no. It may not abort: the coordinator may have decided, and told others. It can only ask, and
-wait. Everything that needs the locks waits with it: that is how this protocol blocks, and how long
-it did is counted here (`in_doubt_us`, and `blocked_us` for reads that waited).
+A participant that votes yes promises to commit if the coordinator decides so, whatever happens to
+it in between; so the commands and the promise are on its disk before the vote leaves, and the keys
+are locked. From then until it learns the outcome it is **in doubt**. It may not commit: another
+participant may have voted no. It may not abort: the coordinator may have decided, and informed
+others. It can only ask, and wait. Everything that needs the locks waits with it: that is how this
+protocol blocks, and how long it did is counted here (`in_doubt_us`, and `blocked_us` for reads that
+waited).
 
 A participant votes no when something that it needs is locked already (`two_phase_locks`).
 
 **Reads** are answered by any node, from its own copy, if the key is not locked; else when the lock
 is released. That is linearizable. A write is acknowledged only after every node has voted yes on
 it; so at that moment every node either has it applied or has the key locked, and a read that begins
-later sees it, here or there; and a read that saw it, on a node that has already heard of the
+later sees it, here or there; and a read that saw it, on a node that has already received the
 outcome, is not followed by one that does not. A value that is not yet committed is never seen.
 
 A participant never has to catch up: nothing commits without it.
@@ -56,7 +57,7 @@ class Participant:
 
     `deciding` are the coordinator's decisions that are being written: a checkpoint includes them.
     `life` and `settled` are the coordinator's: in which of its lives it is, and below which
-    transaction nothing is left to say. `finished` are the transactions that ended since then.
+    transaction every outcome is known. `finished` are the transactions that ended since then.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Participant:
     # ------------------------------------------------------------------ recovery
 
     def recover(self, disk: Sequence[tuple[Any, ...]], now_us: int) -> None:
-        """Repeat what the surviving records say, in their order."""
+        """Replay the surviving records, in their order."""
         for record in disk:
             if isinstance(record, m.Committed):
                 self.in_doubt.pop(record.txn, None)
@@ -201,7 +202,7 @@ class Participant:
 
     def abort_here(self, txn: Txn, now_us: int) -> None:
         """Presumed abort: it need not be on disk. After a crash this node is in doubt again, asks
-        again, and hears the same: whatever the coordinator has no record of is aborted."""
+        again, and gets the same answer: whatever the coordinator has no record of is aborted."""
         doubt = self.in_doubt.pop(txn)
         self._ended(txn, doubt, "abort", now_us)
         self.finished[txn] = None

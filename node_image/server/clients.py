@@ -3,7 +3,7 @@
     {"id":17,"client":3,"seq":5,"f":"write","key":"k1","value":9}
     {"id":17,"node":1,"error":null,"value":null,"leader":2}
 
-    {"id":1,"f":"status"}              what this node is and believes, its clocks and counters
+    {"id":1,"f":"status"}              this node's role and view, its clocks and counters
     {"id":2,"f":"decided","start":0}   the decided slots that it still holds, from `start` on
 
 `id` is the caller's and comes back as it was. `error` is null or an error of the interface; a line
@@ -26,7 +26,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class BadRequest(ValueError):
-    """This line is no request; the message says why."""
+    """This line is not a request; the message explains why."""
 
 
 class Node(Protocol):
@@ -149,7 +149,7 @@ class ClientPort:
         self.node.submit(command)
 
     def reply(self, client: int, seq: int, answer: Answer) -> None:
-        """Answer whoever waits for this command here."""
+        """Answer the clients that wait for this command here."""
         waiting = self._waiting.pop((client, seq), None)
         if waiting is not None:
             connection, ident = waiting
@@ -176,7 +176,7 @@ class ClientPort:
         connection.answer({"id": ident, "decided": self.node.decided(start)})
 
     def dropped(self, connection: Connection) -> None:
-        """A connection is gone: nobody waits there any more."""
+        """A connection is gone: no client waits on it any more."""
         self.connections.pop(connection, None)
         for key in connection.waits_for:
             if self._waiting.get(key, (None,))[0] is connection:

@@ -26,7 +26,7 @@ Decoder = Callable[[Any], Any]
 
 
 class CodecError(ValueError):
-    """These bytes are not a message; the text says why."""
+    """These bytes are not a message; the text explains why."""
 
 
 class Codec:

@@ -22,7 +22,7 @@ NAMES: Final = ("wal", "wal.copy")
 BLOCK: Final = 4096
 NUMBER_BYTES: Final = 8
 START: Final = len(MAGIC) + HEADER.size + NUMBER_BYTES
-"""Where the first record stands that is not the file's number."""
+"""The offset of the first record after the file's number."""
 
 
 class FileCopy:

@@ -1,6 +1,6 @@
-"""A whole node: settings in, until it is told to stop or can no longer be trusted.
+"""A whole node, from its settings until it is stopped or can no longer be trusted.
 
-It recovers, listens for its peers and then for clients, says "ready", and works. It stops by
+It recovers, listens for its peers and then for clients, logs "ready", and serves. It stops by
 itself in two cases, and both are crashes, on purpose: when its disk fails (a node that cannot
 write must not vote), and when the protocol raises an exception (a bug: its state can no longer be
 relied on). Exit codes: 0 after SIGTERM or SIGINT, 2 for settings or an environment that cannot
@@ -81,7 +81,7 @@ class Server:
         self._driver.attach(self._peers, self._clients)
 
     async def run(self) -> int:
-        """Serve until told to stop; the exit code. Raises OSError when a port is taken."""
+        """Serve until stopped; the exit code. Raises OSError when a port is taken."""
         settings, driver = self._settings, self._driver
         self._node_log.log("started", protocol=settings.protocol, mutant=settings.mutant)
         records = self._read_log()
@@ -129,7 +129,7 @@ class Server:
         self._loop.call_soon_threadsafe(self._fail, error)
 
     def _fail(self, error: BaseException) -> None:
-        """Crash-stop: say why, and go."""
+        """Crash-stop: log the reason, and exit."""
         if self._exit != EXIT_OK:
             return
         if isinstance(error, OSError):

@@ -1,10 +1,10 @@
-"""What a node says: its log, as JSON lines on standard output, and its account of what it did.
+"""A node's output: its log, as JSON lines on standard output, and its record of what it did.
 
 Every line of the log has `time` (nanoseconds of this machine's monotonic clock, so that the lines
 of containers on one host can be put in one order), `node` and `event`. The account is two files.
 `decided.jsonl` gets a line for every slot that the node applied, in every one of its lives, and
 `states.jsonl` one for every digest of its state that the protocol tells. They are written once a
-turn of the event loop and not synced: they are there for whoever judges the replicas afterwards.
+turn of the event loop and not synced: they serve the comparison of replicas afterwards.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NodeLog:
             sys.stdout.write(_encode(line) + "\n")
             sys.stdout.flush()
         except (OSError, ValueError):
-            pass  # nobody reads the log any more; that is no reason to stop
+            pass  # the log is not read any more; that is no reason to stop
 
 
 class LineFile:
@@ -84,7 +84,7 @@ class LineFile:
 
 
 class Account:
-    """`decided.jsonl` and `states.jsonl`, flushed once a turn of the event loop. Lines say which
+    """`decided.jsonl` and `states.jsonl`, flushed once a turn of the event loop. Lines state which
     life: one more than the last decided line there was, so lives that decide nothing do not
     count."""
 

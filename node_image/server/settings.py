@@ -1,4 +1,4 @@
-"""What a node is told when it starts: one JSON object, checked at the door.
+"""A node's settings at its start: one JSON object, validated on entry.
 
     {"protocol": "multi-paxos", "mutant": null, "node": 1,
      "addresses": {"1": ["10.0.0.2", 7000], "2": ["10.0.0.3", 7000]},
@@ -38,7 +38,8 @@ KNOWN: Final = (
 
 
 class BadSettings(ValueError):
-    """The settings cannot work; the message is one sentence that says which, and why."""
+    """The settings cannot work; the message is one sentence that names the setting and the
+    reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

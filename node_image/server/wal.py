@@ -20,9 +20,9 @@ A checkpoint is a new file, `wal.new`, written, synced, renamed over the old one
 synced: after a crash either the one or the other is there, whole. An end mark, a group of its own,
 says so: a checkpoint can be corrupt, but not torn.
 
-With one file, a synced record that is damaged at the very end cannot be told from a torn one. With
-two copies (`log_files`) it can: what the one has lost is in the other, and they are made alike
-again at the start.
+With one file, a synced record that is damaged at the very end cannot be distinguished from a torn
+one. With two copies (`log_files`) it can: what the one has lost is in the other, and they are made
+alike again at the start.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAGIC: Final = b"APLOG-1\n"
 
 
 class CorruptLog(Exception):
-    """The log is damaged where it had been synced. The message says where, and what to do."""
+    """The log is damaged where it had been synced. The message states where, and what to do."""
 
 
 class Recovered(NamedTuple):
@@ -133,7 +133,8 @@ class WriteAheadLog:
         self._sync_directory()
 
     def _open_two(self, recovery: LogRecovery) -> Recovered:
-        """Both copies as they are, if they are alike; else both anew, with what was recovered."""
+        """Both copies as they are, if they are equal; else both rewritten, with what was
+        recovered."""
         directory = self.path.parent
         try:
             found = read_two(directory, recovery)
@@ -180,7 +181,7 @@ class WriteAheadLog:
             self._checkpoint, self._appended, self._count = None, [], 0
 
     def synced(self) -> None:
-        """The event loop has heard of the last group: the next one may go."""
+        """The event loop has processed the last group: the next one may go."""
         self._busy = False
         self.commit()
 

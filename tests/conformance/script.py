@@ -1,11 +1,12 @@
-"""A conductor that follows a script: a generator that asks for things and is told what came of it.
+"""A conductor that follows a script: a generator that yields requests and receives their results.
 
     def script(world):
         answer = yield Ask(1, Command(1, 1, "write", "k", 5))     # Response, or None: no answer
         report = yield Inject(fault)                              # FaultReport
-        late_us = yield Sleep(50_000)                             # when it really was
+        late_us = yield Sleep(50_000)                             # the actual time
 
-A runtime cannot tell it from the real one; with it a test says exactly what happens, and when.
+For a runtime it is the same as the real one; with it a test controls exactly what happens, and
+when.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ Script = Generator[Step, Any, None]
 
 @dataclass
 class Told:
-    """One callback: what it was, and when."""
+    """One callback: its kind, and its time."""
 
     what: str
     now_us: int
@@ -78,7 +79,7 @@ class ScriptedConductor:
     def woke(self, now_us: int) -> None:
         self.told.append(Told("woke", now_us, self._due_us))
         if now_us < self._due_us:
-            return  # left over from an earlier step
+            return  # of an earlier step
         if isinstance(self._waits_for, (Ask, Sleep)):
             answer = None if isinstance(self._waits_for, Ask) else now_us
             self._step(answer, now_us)

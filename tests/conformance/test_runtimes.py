@@ -1,4 +1,4 @@
-"""What every runtime must do, whatever it is made of. The factory of runtimes is the parameter."""
+"""The requirements on every runtime. The tests are parametrised by the runtimes' factories."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.conformance.script import Ask, Heal, Inject, Script, ScriptedConducto
 MS = 1_000
 NODES = (1, 2, 3)
 PATIENCE = 60
-"""So often a client asks around before a test gives up on an answer."""
+"""How often a client tries all nodes before a test gives up on an answer."""
 
 FACTORIES: dict[str, Callable[[RunConfig], Runtime]] = {
     "sim": SimRuntime,
@@ -35,7 +35,7 @@ FACTORIES: dict[str, Callable[[RunConfig], Runtime]] = {
 
 @pytest.fixture(params=["sim", pytest.param("docker", marks=pytest.mark.docker)])
 def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
-    """A runtime with a cluster of three that is ready; closed whatever happens."""
+    """A runtime with a ready cluster of three; closed in any case."""
     on = str(request.param)
     config = RunConfig.of(target="multi-paxos", nodes=3, seed=5, on=on)
     made = FACTORIES[on](config)
@@ -54,7 +54,7 @@ def drive(runtime: Runtime, script: Callable[[World], Script]) -> ScriptedConduc
 
 
 class Client:
-    """Asks around until somebody answers."""
+    """Tries the nodes in turn until one answers."""
 
     def __init__(self) -> None:
         self._seq = itertools.count(1)
@@ -72,7 +72,7 @@ class Client:
             hint = answer.leader if answer is not None else None
             self._guess = hint if hint in among else among[(among.index(node) + 1) % len(among)]
             yield Sleep(50 * MS)
-        raise AssertionError(f"nobody of {among} answered {command}")
+        raise AssertionError(f"none of {among} answered {command}")
 
     @property
     def leader(self) -> int:
@@ -108,7 +108,7 @@ def test_what_is_written_is_read_and_a_mismatch_says_what_it_saw(runtime: Runtim
     assert len(calls) == len(set(calls)), "a call was answered twice"
 
 
-def test_time_goes_on_and_wakes_come_when_asked_for_or_later(runtime: Runtime) -> None:
+def test_time_advances_and_wakes_come_at_the_requested_time_or_later(runtime: Runtime) -> None:
     woken: list[tuple[int, int]] = []
 
     def script(world: World) -> Script:
@@ -136,12 +136,12 @@ def test_the_leader_that_the_runtime_names_takes_commands(runtime: Runtime) -> N
                 if answer is not None and answer.error is None:
                     return
             yield Sleep(50 * MS)
-        raise AssertionError("the runtime named no leader that takes commands")
+        raise AssertionError("the runtime named no leader that accepts commands")
 
     drive(runtime, script)
 
 
-def test_a_killed_node_refuses_and_comes_back_with_what_it_knew(runtime: Runtime) -> None:
+def test_a_killed_node_refuses_and_restarts_with_its_data(runtime: Runtime) -> None:
     reports: list[FaultReport] = []
 
     def script(_: World) -> Script:
@@ -170,7 +170,7 @@ def _answers_at_all(node: Any) -> Generator[Any, Any, None]:
     raise AssertionError(f"n{node} does not answer")
 
 
-def test_a_paused_node_says_nothing_and_then_goes_on(runtime: Runtime) -> None:
+def test_a_paused_node_does_not_answer_until_it_is_resumed(runtime: Runtime) -> None:
     reports: list[FaultReport] = []
 
     def script(_: World) -> Script:
@@ -187,7 +187,7 @@ def test_a_paused_node_says_nothing_and_then_goes_on(runtime: Runtime) -> None:
     _all_verified(reports)
 
 
-def test_a_leader_that_is_cut_off_acknowledges_nothing(runtime: Runtime) -> None:
+def test_an_isolated_leader_acknowledges_nothing(runtime: Runtime) -> None:
     reports: list[FaultReport] = []
 
     def script(_: World) -> Script:
@@ -208,7 +208,7 @@ def test_a_leader_that_is_cut_off_acknowledges_nothing(runtime: Runtime) -> None
     _all_verified(reports)
 
 
-def test_a_clock_that_jumps_is_set_right_again(runtime: Runtime) -> None:
+def test_a_clock_that_jumps_is_corrected_again(runtime: Runtime) -> None:
     reports: list[FaultReport] = []
 
     def script(_: World) -> Script:
@@ -239,7 +239,7 @@ def test_what_the_nodes_decided_is_collected_and_agrees(runtime: Runtime, tmp_pa
     assert all((tmp_path / f"n{n}.log.jsonl").read_text().strip() for n in NODES)
 
 
-def test_closing_twice_is_safe_and_versions_are_words(runtime: Runtime) -> None:
+def test_closing_twice_is_safe_and_versions_are_strings(runtime: Runtime) -> None:
     assert all(isinstance(v, str) for v in runtime.versions().values())
     runtime.close()
 

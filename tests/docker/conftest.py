@@ -1,4 +1,4 @@
-"""Real containers: every test leaves the engine as it found it, also when it fails."""
+"""Real containers: every test removes what it created, also when it fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.runtimes.docker.pods import PodEngine, remove_labelled
 
 
 class Quiet(Observer):
-    """Remembers what it was told."""
+    """Records what is reported to it."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -43,7 +43,7 @@ def image(api: docker.APIClient) -> str:
 
 def leftovers(api: docker.APIClient, store: Path) -> list[str]:
     """Names of everything on this engine that belongs to a run of this process, or to one that is
-    recorded under `store`; what other controllers are using is theirs."""
+    recorded under `store`; not what other controllers are using."""
     runs = OWN_RUNS | {json.loads(p.read_text())["id"] for p in store.rglob("run.json")}
     wanted = {"label": LABEL}
     found = [(c["Names"][0], c["Labels"]) for c in api.containers(all=True, filters=wanted)]
@@ -58,7 +58,7 @@ OWN_RUNS: set[str] = set()
 
 @pytest.fixture(autouse=True, scope="session")
 def own_runs() -> Iterator[None]:
-    """Notes every run of this process."""
+    """Records every run of this process."""
     made = PodEngine.__init__
 
     def noting(
@@ -74,7 +74,7 @@ def own_runs() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_left(api: docker.APIClient, image: str, tmp_path: Path) -> Iterator[None]:
-    """What the test did not remove is a failure; and is removed."""
+    """Anything that the test did not remove is removed, and makes it fail."""
     yield
     left = leftovers(api, tmp_path)
     for run in OWN_RUNS | {json.loads(p.read_text())["id"] for p in tmp_path.rglob("run.json")}:

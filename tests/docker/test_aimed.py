@@ -17,9 +17,9 @@ def aimed(identity: str, start_us: int, duration_us: int = 2_500 * MS, **fields:
     return Aimed(id=identity, start_us=start_us, duration_us=duration_us, **fields)
 
 
-def test_each_moment_strikes_the_node_that_comes_to_it(tmp_path: Path) -> None:
-    """The line in the log is one that a node writes when it starts: it is there when the node that
-    was killed has been started again."""
+def test_each_trigger_affects_the_node_that_reaches_it(tmp_path: Path) -> None:
+    """The line in the log is one that a node writes when it starts: it appears when the killed node
+    has been started again."""
     result = run(
         tmp_path,
         [

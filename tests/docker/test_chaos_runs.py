@@ -1,4 +1,4 @@
-"""The main job, for real: a cluster in containers, faults, a history, a verdict."""
+"""Whole runs on real containers: a cluster, faults, a history, a verdict."""
 
 from __future__ import annotations
 

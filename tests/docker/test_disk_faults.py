@@ -1,5 +1,5 @@
-"""Disk faults in containers: each takes effect, is seen by a program beside the node, and is
-healed; what was not fsynced is lost, and nothing else; and nothing is left behind."""
+"""Disk faults in containers: each takes effect, is observed by a program beside the node, and is
+healed; exactly what was not fsynced is lost; and everything is removed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(
 
 
 def evidence(result: RunResult) -> dict[str, Any]:
-    """Of the faults by id; each was verified both ways."""
+    """The evidence of the faults by id; each was verified after injecting and after healing."""
     faults = {fault["id"]: fault for fault in result.verdict.faults}
     for fault in faults.values():
         assert fault["inject"]["verified"] and fault["heal"]["verified"], fault
@@ -78,7 +78,7 @@ def test_every_disk_fault_takes_effect_and_is_healed(tmp_path: Path) -> None:
     assert '"log-repaired"' in log and "damaged log" not in log
 
 
-def test_a_system_of_others_survives_power_cuts(tmp_path: Path) -> None:
+def test_etcd_survives_power_cuts(tmp_path: Path) -> None:
     """etcd: preallocated logs, a memory-mapped database, renamed directories."""
     times = {"duration_us": 900 * MS}
     result = run(
@@ -95,7 +95,7 @@ def test_a_system_of_others_survives_power_cuts(tmp_path: Path) -> None:
 
 def slow_then_dark() -> tuple[Fault, ...]:
     """All disks are slow, and all machines lose power twice meanwhile: what was answered before it
-    was on a disk is gone. (Where fsync takes a fraction of a millisecond, a cut seldom falls into
+    was on a disk is lost. (Where fsync takes a fraction of a millisecond, a cut seldom falls into
     it: the seeds' own mix found B5 on a busy machine, and not on an idle one.)"""
     nodes = (1, 2, 3)
     slow = SlowDisk(id="f1", start_us=0, duration_us=7 * SECOND, nodes=nodes, fsync_us=200 * MS)
@@ -114,7 +114,7 @@ def test_replies_before_the_fsync_are_found(
     assert result.verdict.outcome == outcome, result.verdict.reasons
 
 
-def test_a_run_without_disk_faults_asks_for_no_more_rights(
+def test_a_run_without_disk_faults_requests_no_additional_capabilities(
     tmp_path: Path, api: docker.APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, Any]] = []

@@ -14,7 +14,7 @@ from harness.runtimes.docker.trials import sample
 pytestmark = pytest.mark.docker
 
 
-def test_every_kind_is_tried_and_the_rest_says_where_it_can_be_had() -> None:
+def test_every_kind_is_tried_and_missing_ones_have_a_remedy() -> None:
     result = CliRunner().invoke(cli, ["doctor", "--json"], standalone_mode=False)
     said = json.loads(result.stdout.splitlines()[-1])
     assert result.return_value == 0 and said["ok"]
@@ -27,7 +27,7 @@ def test_every_kind_is_tried_and_the_rest_says_where_it_can_be_had() -> None:
             assert not fault["available"] and fault["remedy"]
 
 
-def test_without_an_engine_it_says_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_engine_it_gives_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     result = CliRunner().invoke(cli, ["doctor", "--json"], standalone_mode=False)
     said = json.loads(result.stdout.splitlines()[-1])

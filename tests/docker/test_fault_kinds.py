@@ -1,4 +1,4 @@
-"""Faults of processes, resources and data in containers: injected, verified, and taken back."""
+"""Faults of processes, resources and data in containers: injected, verified, and healed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run(store: Path, faults: Sequence[Fault], time_us: int, **settings: Any) -> 
 
 
 def found(result: RunResult) -> dict[str, dict[str, Any]]:
-    """The faults that the history shows, by id, each verified both ways."""
+    """The faults in the history, by id, each verified after injecting and after healing."""
     faults = {fault["id"]: fault for fault in result.verdict.faults}
     for fault in faults.values():
         assert fault["inject"]["verified"] and fault["heal"]["verified"], fault
@@ -100,7 +100,7 @@ def test_processes_and_resources(tmp_path: Path) -> None:
     assert rolled == [["n2"], ["n3"], ["n1"]]
 
 
-def test_links_that_flap_and_nodes_that_are_cut_off_one_by_one(tmp_path: Path) -> None:
+def test_flapping_links_and_nodes_isolated_one_by_one(tmp_path: Path) -> None:
     result = run(
         tmp_path,
         [
@@ -130,7 +130,7 @@ def test_links_that_flap_and_nodes_that_are_cut_off_one_by_one(tmp_path: Path) -
     assert len(flapping) == 3 and flapping[0] == flapping[1] == flapping[2]
 
 
-def test_links_that_lose_delay_copy_and_disorder_packets(tmp_path: Path) -> None:
+def test_links_that_lose_delay_duplicate_and_reorder_packets(tmp_path: Path) -> None:
     """Each kind alone; and three that overlap, one of them a partition, compose."""
     at = 200 * MS
     slot: dict[str, int] = {"duration_us": 900 * MS}
@@ -161,8 +161,8 @@ def test_links_that_lose_delay_copy_and_disorder_packets(tmp_path: Path) -> None
     assert faults["cut"]["inject"]["evidence"]["measured"]["n1 to n3"]["received"] == 0
 
 
-def test_a_class_of_messages_is_delayed_lost_copied_and_disordered(tmp_path: Path) -> None:
-    """Datagrams that hold such a message are measured, and those that hold none."""
+def test_a_class_of_messages_is_delayed_lost_duplicated_and_reordered(tmp_path: Path) -> None:
+    """Measured with datagrams that contain such a message, and with some that do not."""
     slot: dict[str, Any] = {"duration_us": 2 * SECOND, "nodes": (1, 2, 3)}
     result = run(
         tmp_path,
@@ -186,8 +186,8 @@ def test_a_class_of_messages_is_delayed_lost_copied_and_disordered(tmp_path: Pat
     assert 0 < lost["received"] < lost["sent"] and lost["delay_us_p50"] < 60_000
 
 
-def test_a_node_that_starts_from_empty_data_says_so(tmp_path: Path) -> None:
-    """Also a node that another fault holds down meanwhile: it starts when the last lets go."""
+def test_a_node_that_starts_from_empty_data_reports_it(tmp_path: Path) -> None:
+    """Also a node that another fault keeps down meanwhile: it starts when the last one ends."""
     result = run(
         tmp_path,
         [
@@ -204,8 +204,9 @@ def test_a_node_that_starts_from_empty_data_says_so(tmp_path: Path) -> None:
     assert log.count('"started"') == 2
 
 
-def test_clocks_of_all_kinds_add_up_and_the_node_says_so(tmp_path: Path) -> None:
-    """A jump beside a rate; a restart meanwhile, after which the clock is as wrong as before."""
+def test_clock_faults_of_all_kinds_add_up_and_the_node_shows_it(tmp_path: Path) -> None:
+    """A jump and a rate at the same time; a restart meanwhile, after which the clock is wrong by
+    the same amount."""
     result = run(
         tmp_path,
         [
@@ -237,7 +238,7 @@ def test_clocks_of_all_kinds_add_up_and_the_node_says_so(tmp_path: Path) -> None
     rate = faults["rate"]["inject"]["evidence"]["n1"]
     assert rate["ppm"] == 300_000 and "node_says_monotonic_ns" in rate
     jump = faults["jump"]["heal"]["evidence"]["n1"]
-    assert jump["wanted_offset_ns"] > 400_000_000  # what the rate has gained stays
+    assert jump["wanted_offset_ns"] > 400_000_000  # the offset gained by the rate remains
     assert faults["kill"]["heal"]["evidence"]["n1"]["clock"]["offset_ns"] == -60 * 10**9
     strobe = faults["strobe"]["inject"]["evidence"]["n2"]
     assert strobe["seen_off"] and strobe["seen_right"]

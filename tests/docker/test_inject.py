@@ -1,4 +1,4 @@
-"""Faults in containers that somebody else started: they take effect, and always end."""
+"""Faults in containers that were started by others: they take effect, and always end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ while True:
 
 
 class Others:
-    """Containers of somebody else's, which tell the time on port 7000."""
+    """Existing containers, which send their time on port 7000."""
 
     def __init__(self, api: docker.APIClient, image: str) -> None:
         self._api = api
@@ -60,7 +60,7 @@ class Others:
         return f"{self.run}-{name}"
 
     def times(self, name: str) -> tuple[int, int] | None:
-        """What a container says that its clocks show; None where it does not answer."""
+        """The clocks of a container, as it reports them; None where it does not answer."""
         said = self._api.inspect_container(name)
         address = said["NetworkSettings"]["Networks"][self.run]["IPAddress"]
         ask = f"socket.create_connection(('{address}', 7000), 1).recv(99).decode()"
@@ -99,7 +99,7 @@ def agents(api: docker.APIClient) -> list[str]:
     return sorted(run for run in runs if run.startswith("inject-"))
 
 
-def test_from_python_for_as_long_as_a_block_lasts(others: Others) -> None:
+def test_from_python_for_the_duration_of_a_block(others: Others) -> None:
     one, two = others.start("one"), others.start("two")
     until(lambda: others.times(one) is not None, "answer")
     with faults.clock(one, "+1h") as report:
@@ -158,7 +158,9 @@ def test_the_command_heals_however_it_ends(
     until(lambda: not set(sessions) & set(agents(api)), "end of the agents")
 
 
-def test_what_would_hit_the_host_is_refused(others: Others, api: docker.APIClient) -> None:
+def test_containers_that_share_the_hosts_namespaces_are_refused(
+    others: Others, api: docker.APIClient
+) -> None:
     host = others.start("host", network_mode="host")
     gone = others.start("gone")
     api.kill(gone)

@@ -1,4 +1,4 @@
-"""What happens when the controller is stopped, or killed, or has nothing to work with."""
+"""The controller is stopped or killed, or has no engine to work with."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def history_of(store: Path) -> Path:
-    """The history of the only run, once a fault has been carried out in it."""
+    """The history of the only run, once a fault has been injected in it."""
     found: list[Path] = []
 
     def has_fault() -> bool:
@@ -64,7 +64,7 @@ def check(path: Path) -> tuple[int, dict[str, object]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def test_clean_spares_a_run_that_goes_on(tmp_path: Path, api: docker.APIClient) -> None:
+def test_clean_does_not_remove_a_run_in_progress(tmp_path: Path, api: docker.APIClient) -> None:
     process = start(
         tmp_path, "--time", "60s", "--fault-gap", "1s", "--faults", "partition", "--json"
     )
@@ -94,7 +94,7 @@ def test_a_signal_heals_judges_and_removes(
     assert json.loads(history.read_text().splitlines()[-1])["interrupted"] is True
 
 
-def test_three_quick_ones_leave_nothing_either(tmp_path: Path, api: docker.APIClient) -> None:
+def test_three_quick_signals_leave_nothing_either(tmp_path: Path, api: docker.APIClient) -> None:
     process = start(tmp_path, "--time", "60s", "--fault-gap", "1s", "--json")
     history_of(tmp_path)
     for _ in range(3):
@@ -115,7 +115,7 @@ def test_kill_9_of_the_controller_leaves_nothing(tmp_path: Path, api: docker.API
     until(lambda: not api.networks(filters=wanted), "the reaper removed the network")
     until(lambda: not api.volumes(filters=wanted)["Volumes"], "the reaper removed the volumes")
     for line in history.read_text().splitlines():
-        json.loads(line)  # whole up to the last event
+        json.loads(line)  # complete up to the last event
     code, judged = check(history.parent)
     assert code == 2 and judged["verdict"] == "unknown"
 
@@ -151,7 +151,7 @@ def answering(store: Path) -> None:
         ("agent", 2, "the agent of n2 ended"),
     ],
 )
-def test_what_nobody_asked_for_is_a_finding(
+def test_unexpected_ends_and_interference_are_findings(
     tmp_path: Path, api: docker.APIClient, what: str, code: int, words: str
 ) -> None:
     process = start(tmp_path, "--time", "6s", "--faults", "none", "--json")
@@ -225,7 +225,7 @@ def test_settings_that_the_protocol_refuses_are_refused_before_anything_starts(
     assert "telepathy" in err and not list(tmp_path.iterdir())
 
 
-def test_no_engine_is_one_clear_sentence(tmp_path: Path) -> None:
+def test_a_missing_engine_is_reported_in_one_sentence(tmp_path: Path) -> None:
     nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
     process = start(tmp_path, "--on", "docker", env=nowhere)
     _, err = process.communicate(timeout=WAIT_S)

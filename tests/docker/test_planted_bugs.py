@@ -1,6 +1,6 @@
 """Each planted bug is found on real containers; the correct protocol passes the same seeds.
 
-Real containers are not deterministic: a mix is one that fits the bug, and a bug counts as found
+Real containers are not deterministic: each mix is chosen to fit the bug, and a bug counts as found
 when one of the few stated seeds shows it.
 """
 
@@ -25,7 +25,7 @@ FORGETFUL: dict[str, Any] = {
     "nodes": 3,
     "time_us": 6_000_000,
 }
-# No fault is needed, only clients that get in one another's way.
+# No fault is needed, only clients whose commands collide.
 CROWD: dict[str, Any] = {
     "faults": (),
     "concurrency": 30,
@@ -35,7 +35,7 @@ CROWD: dict[str, Any] = {
 }
 
 MIXES: dict[tuple[str, str], dict[str, Any]] = {
-    # The isolated leader must go on believing while another is elected, and clients ask it.
+    # The isolated leader must still believe that it leads while another is elected, with clients.
     ("multi-paxos", "M5"): {
         "faults": ("partition",),
         "shapes": ("isolate",),
@@ -48,7 +48,7 @@ MIXES: dict[tuple[str, str], dict[str, Any]] = {
     ("multi-paxos", "B6"): FORGETFUL,
     # A leader that is cut off answers what only it has.
     ("multi-paxos", "M3"): {"faults": ("partition", "kill"), "fault_gap_us": 1_500_000},
-    # Leaders die with commands decided and unanswered, and clients ask again; a log remembers.
+    # Leaders die with commands decided and unanswered, and clients retry; a log shows duplicates.
     ("multi-paxos", "M8"): {
         "workload": "log",
         "faults": ("kill",),
@@ -63,14 +63,16 @@ MIXES: dict[tuple[str, str], dict[str, Any]] = {
     ("fast-paxos", "Q4"): CROWD,
     ("epaxos", "E2"): CROWD,
     ("raft", "B6"): FORGETFUL,
-    # Who is in doubt and aborts by himself must not hear of the commit before that.
+    # A participant in doubt must abort before it learns of the commit.
     ("two-phase-commit", "T4"): FORGETFUL | {"allow_all": False},
 }
 COMMON: dict[str, Any] = {"time_us": 8_000_000}
 
 
 @pytest.mark.parametrize(("protocol", "mutant"), MIXES)
-def test_a_planted_bug_is_found_and_said_truly(protocol: str, mutant: str, tmp_path: Path) -> None:
+def test_a_planted_bug_is_found_and_described_correctly(
+    protocol: str, mutant: str, tmp_path: Path
+) -> None:
     mix = COMMON | MIXES[protocol, mutant]
     for seed in SEEDS:
         result = chaos(tmp_path, target=protocol, **mix, seed=seed, mutant=mutant)

@@ -1,4 +1,4 @@
-"""Clusters that are not ours, in containers, under the same faults and the same checker."""
+"""Clusters of other software, in containers, under the same faults and the same checker."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def test_serializable_reads_of_etcd_are_found_to_be_stale(tmp_path: Path) -> Non
     pytest.fail("five seeds, and no stale read was found")
 
 
-def test_pysyncobj_is_a_target_too(tmp_path: Path) -> None:
-    if find_spec("pysyncobj") is None:  # to import it would replace socket.inet_ntop
+def test_pysyncobj_survives_the_same_faults(tmp_path: Path) -> None:
+    if find_spec("pysyncobj") is None:  # importing it would replace socket.inet_ntop
         pytest.skip("pysyncobj is not installed")
     result = run(tmp_path, "pysyncobj", time_us=3_000_000, rate=100.0)
     assert result.verdict.outcome == "valid", result.verdict.reasons
 
 
-def test_the_target_of_the_docs_runs_as_it_stands_there(tmp_path: Path) -> None:
+def test_the_target_of_the_docs_runs_unchanged(tmp_path: Path) -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), re.M | re.S)
     path = tmp_path / "redis_replicas.py"
     path.write_text(code)

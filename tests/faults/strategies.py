@@ -71,7 +71,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 
 @st.composite
 def faults(draw: st.DrawFn, name: str | None = None) -> Fault:
-    """Any fault, with this id or any."""
+    """Any fault, with this id or a drawn one."""
     kind = draw(st.sampled_from(sorted(KINDS)))
     fields = {field: draw(strategy) for field, strategy in FIELDS[kind].items()}
     return KINDS[kind].fault(

@@ -1,4 +1,4 @@
-"""Faults as data: their JSON form, who is resolved, and what each partition's shape cuts."""
+"""Faults as data: their JSON form, resolving the leader, and the links that each shape cuts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMES = {"start_us": 0, "duration_us": 1_000}
 
 
 def seen_by(node: int, cluster: list[int], cut: tuple[tuple[int, int], ...]) -> set[int]:
-    """Whom a node can talk with in both directions, itself included."""
+    """The nodes that a node is connected to in both directions, itself included."""
     return {node} | {n for n in cluster if not {(n, node), (node, n)} & set(cut)}
 
 
@@ -52,7 +52,7 @@ def test_resolving_names_the_leader_once_and_keeps_the_rest(fault: Fault, leader
     assert LEADER not in resolved.describe()
 
 
-def test_a_leader_that_was_named_as_well_stands_there_once() -> None:
+def test_a_leader_that_was_also_named_occurs_once() -> None:
     assert Kill(id="k", nodes=(LEADER, 3), **TIMES).resolve(3, [1, 2, 3]).nodes == (3,)
 
 
@@ -65,7 +65,7 @@ def test_a_leader_that_was_named_as_well_stands_there_once() -> None:
         ({"start_us": -1}, "must not be negative"),
     ],
 )
-def test_what_is_no_fault_is_refused_by_name(change: dict[str, object], words: str) -> None:
+def test_unknown_faults_are_refused_by_name(change: dict[str, object], words: str) -> None:
     data = Kill(id="k", nodes=(1,), **TIMES).to_json()
     with pytest.raises(BadFault, match=words):
         fault_from_json(data | change)
@@ -116,7 +116,7 @@ def test_only_the_bridge_sees_both_sides(size: int) -> None:
     sides = {frozenset(views[n]) for n in cluster if n != 2}
     left, right = sides
     assert left & right == {2}
-    if size % 2:  # the promise: each side is a majority with the bridge
+    if size % 2:  # guaranteed: each side is a majority with the bridge
         assert is_majority(set(left), cluster) and is_majority(set(right), cluster)
 
 
@@ -192,8 +192,8 @@ def test_the_registry_is_the_files_of_the_package() -> None:
     assert orders == sorted(set(orders)), "each kind needs an order of its own"
 
 
-def test_the_agent_loads_no_descriptions() -> None:
-    """It must start fast, in an image that has nothing else."""
+def test_the_agent_does_not_import_descriptions() -> None:
+    """It must start fast, in an image that contains nothing else."""
     code = "import sys, faults.agent.server; print('faults.description' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""The planner's promises, for any seed; and schedules that survive a file and a person's edits."""
+"""The planner's guarantees, for any seed; and schedules in files that may have been edited."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_everything_ends_in_time_and_begins_in_order(schedule: Schedule) -> None
 
 
 @given(schedules())
-def test_no_two_of_a_group_meet_on_a_node_and_the_leader_is_struck_alone(s: Schedule) -> None:
+def test_faults_of_a_group_do_not_overlap_on_a_node_or_on_the_leader(s: Schedule) -> None:
     for a, b in combinations(s.faults, 2):
         group = KINDS[a.kind].generator.group
         if group == KINDS[b.kind].generator.group != "partition" and overlap(a, b):
@@ -90,7 +90,7 @@ def test_at_most_two_partitions_at_once(seed: int) -> None:
 
 
 @given(SEEDS, st.integers(2 * SECOND, 60 * SECOND), st.integers(2, 9))
-def test_every_kind_asked_for_comes(seed: int, duration_us: int, size: int) -> None:
+def test_every_requested_kind_occurs(seed: int, duration_us: int, size: int) -> None:
     assert set(plan(MAIN, seed, duration_us, range(1, size + 1)).kinds()) == set(MAIN)
 
 
@@ -116,7 +116,7 @@ def test_partitions_cut_something_in_this_cluster(schedule: Schedule) -> None:
 
 
 def seen(what: Callable[[Fault], object], **options: Any) -> set[object]:
-    """What comes up over many seeds."""
+    """What occurs over many seeds."""
     return {
         what(fault)
         for seed in range(150)
@@ -124,7 +124,7 @@ def seen(what: Callable[[Fault], object], **options: Any) -> set[object]:
     }
 
 
-def test_the_seeds_reach_every_shape_and_aim() -> None:
+def test_the_seeds_reach_every_shape_and_trigger() -> None:
     assert seen(lambda f: getattr(f, "shape", None)) == {*DRAWN_SHAPES, None}
     aims = seen(lambda f: f.nodes if isinstance(f, Kill | Pause) else None)
     assert {(LEADER,), *((n,) for n in FIVE), (1, 2), (4, 5)} <= aims
@@ -134,7 +134,7 @@ def test_the_seeds_reach_every_shape_and_aim() -> None:
     assert signs == {True, False}
 
 
-def test_kinds_can_be_left_out_by_the_seed_or_by_their_strength() -> None:
+def test_kinds_can_be_left_out_by_the_seed_or_by_their_weight() -> None:
     mixes = {
         frozenset(plan(MAIN, seed, 30 * SECOND, FIVE, every_kind=False).kinds())
         for seed in range(60)
@@ -144,7 +144,7 @@ def test_kinds_can_be_left_out_by_the_seed_or_by_their_strength() -> None:
     assert plan([], 1, 30 * SECOND, FIVE).faults == ()
 
 
-def test_a_strong_kind_comes_more_often() -> None:
+def test_a_kind_with_more_weight_occurs_more_often() -> None:
     strong, weak = (
         sum(plan({"kill": a, "clock": b}, s, 60 * SECOND, FIVE).kinds()["kill"] for s in range(40))
         for a, b in ((5, 1), (1, 5))
@@ -166,7 +166,7 @@ print(hashlib.sha256(json.dumps(plans).encode()).hexdigest())
 """
 
 
-def test_a_seed_means_the_same_under_any_hash_seed() -> None:
+def test_a_seed_draws_the_same_under_any_hash_seed() -> None:
     shown = {
         subprocess.run(
             [sys.executable, "-c", SAME_EVERYWHERE],
@@ -181,7 +181,7 @@ def test_a_seed_means_the_same_under_any_hash_seed() -> None:
 
 
 def test_what_a_seed_draws_does_not_change_unnoticed() -> None:
-    """Recorded schedules replay anyhow; but "seed 7" in a report should mean the same next year."""
+    """Recorded schedules replay in any case; but "seed 7" in a report should keep its meaning."""
     words = [
         f"{f.id} {f.start_us} {f.end_us} {f.describe()}"
         for f in plan(MAIN, 7, 12 * SECOND, FIVE).faults
@@ -202,7 +202,7 @@ GOLDEN = [
     ("change", "words"),
     [
         ({"kinds": ["kill", "flood"]}, "no fault kind 'flood'; there are partition, kill, pause"),
-        ({"kinds": {"kill": -1}}, "strength of kill is -1"),
+        ({"kinds": {"kill": -1}}, "weight of kill is -1"),
         ({"duration_us": 0}, "more than 0 us"),
         ({"nodes": ()}, "need nodes"),
         ({"nodes": (1, 1)}, "each named once"),
@@ -248,8 +248,8 @@ KILL = Kill(id="k", nodes=(1,), start_us=5, duration_us=5).to_json()
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ([], "this is no schedule"),
-        ({"faults": []}, "this is no schedule"),
+        ([], "this is not a schedule"),
+        ({"faults": []}, "this is not a schedule"),
         (edited(version=99), "version 99, and this antipaxos reads version 1"),
         (edited(colour=1), "no field 'colour'"),
         (edited(faults={}), "must be a list"),
@@ -267,7 +267,7 @@ def test_an_edited_schedule_is_refused_with_the_reason(data: Any, words: str) ->
         schedule_from_json(data)
 
 
-def test_a_person_may_write_the_faults_in_any_order() -> None:
+def test_faults_may_be_written_in_any_order() -> None:
     late = KILL | {"id": "late", "start_us": 50}
     schedule = schedule_from_json(edited(faults=[late, KILL], seed=None))
     assert [f.id for f in schedule.faults] == ["k", "late"]

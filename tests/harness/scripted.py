@@ -1,4 +1,5 @@
-"""A world in which a test says what nodes answer and how faults go: virtual time, no cluster."""
+"""A world in which a test defines the nodes' answers and the faults' results: virtual time, no
+cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from harness.workloads import WORKLOADS
 from histories.events import Event
 
 Behaviour = Callable[["ScriptedWorld", int, Request], tuple[Response, int] | None]
-"""(world, node, command) -> the response and its delay in us, or None for silence."""
+"""(world, node, command) -> the response and its delay in us, or None for no answer."""
 
 
 def store_that_answers(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int]:

@@ -53,7 +53,7 @@ def test_exit_codes(valid: Path, invalid: Path, tmp_path: Path) -> None:
         assert "Usage" in run(valid, *arguments).output
 
 
-def test_what_a_person_sees(invalid: Path) -> None:
+def test_the_text_output(invalid: Path) -> None:
     output = run(invalid).output.replace("\n", " ")
     assert "invalid  client 2 read x=null at 0.003 s" in output
     assert "stale-read" in output
@@ -71,7 +71,7 @@ def test_a_folder_is_judged_by_every_detector(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "run")
     folder.write_run({"model": "cas-register"})
     native.write(folder.history, VALID)
-    assert run(folder.path).exit_code == 2  # it has no end: it was cut off
+    assert run(folder.path).exit_code == 2  # no end was recorded: it was cut off
     slots = [{"slot": 1, "ballot": [1, 1], "commands": [[1, 1, "write", "x", v]]} for v in (7, 8)]
     for node, slot in enumerate(slots, 1):
         folder.node_decided(node).write_text(json.dumps(slot) + "\n")
@@ -96,7 +96,7 @@ def test_convert_there_and_back(valid: Path, tmp_path: Path) -> None:
     assert "is there already" in again.output
 
 
-def test_keys_in_jepsens_values_are_converted_where_that_is_certain_or_said(tmp_path: Path) -> None:
+def test_keys_in_jepsens_values_are_converted_where_certain_or_requested(tmp_path: Path) -> None:
     edn, native = tmp_path / "h.edn", tmp_path / "h.jsonl"
     writes = (
         "{:type :invoke, :f :write, :value [1 5], :process 0}\n"

@@ -1,4 +1,4 @@
-"""How a client gets one operation through."""
+"""How a client retries one operation until it is answered."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_mismatch_fails_with_what_was_seen() -> None:
     assert one.answered(2, Response("mismatch", 7, 2), 1) == Outcome("fail", 7, "mismatch", 2)
 
 
-def test_redirections_are_followed_at_once_but_not_for_ever() -> None:
+def test_redirections_are_followed_at_once_but_not_without_limit() -> None:
     one = client()
     one.begin(WRITE, 0)
     node = 2
@@ -97,7 +97,7 @@ def test_after_a_time_out_another_node_is_asked() -> None:
     assert one.timed_out(50).node in (1, 3)
 
 
-def test_a_cluster_of_one_has_nobody_else_to_ask() -> None:
+def test_a_cluster_of_one_has_no_other_node_to_ask() -> None:
     one = Client(process=0, nodes=(1,), random=Random(0), guess=1)
     one.begin(WRITE, 0)
     assert one.timed_out(50) == Attempt(1, 50)

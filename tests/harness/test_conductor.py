@@ -75,7 +75,7 @@ def test_a_redirect_is_followed_to_the_leader() -> None:
     assert {e.node for e in answered} == {3}
 
 
-def test_silence_makes_writes_info_reads_fail_and_retires_the_process() -> None:
+def test_no_answer_makes_writes_info_reads_fail_and_retires_the_process() -> None:
     def deaf_for_a_while(
         world: ScriptedWorld, node: int, command: Request
     ) -> tuple[Response, int] | None:
@@ -121,7 +121,7 @@ def test_a_late_answer_to_an_earlier_attempt_counts() -> None:
     }
 
 
-def test_faults_strike_and_heal_at_their_times_and_stand_in_the_history() -> None:
+def test_faults_begin_and_end_at_their_times_and_are_in_the_history() -> None:
     fault = Pause(id="f1", start_us=300_000, duration_us=400_000, nodes=(2,))
     conductor, world, events = play(faults=(fault,))
     (inject_us, what, _), (heal_us, healed, _) = world.faults
@@ -144,7 +144,7 @@ def test_a_fault_aimed_at_the_leader_is_resolved_and_recorded_so() -> None:
     assert sorted(recorded["f2"]["cut"]) == [[1, 2], [1, 3], [2, 1], [3, 1]]
 
 
-def test_a_fault_still_going_in_when_the_chaos_ends_is_healed_as_soon_as_it_is_in() -> None:
+def test_a_fault_still_being_injected_when_the_chaos_ends_is_healed_afterwards() -> None:
     world = ScriptedWorld()
     world.fault_delay_us = 900_000
     fault = Pause(id="f1", start_us=1_900_000, duration_us=50_000, nodes=(2,))
@@ -172,8 +172,8 @@ def test_a_cluster_that_does_not_answer_after_healing_is_not_live() -> None:
 
 
 def test_a_slow_cluster_is_live_and_one_that_forgets_an_operation_is_not() -> None:
-    """The bound holds for every operation of the last round, not for the round: a leader that sees
-    only every third message answers, and is no worse than that."""
+    """The bound applies to every operation of the last round, not to the round: a leader that
+    receives only every third message does answer, though slowly."""
 
     def slow(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int] | None:
         answer = store_that_answers(world, node, command)
@@ -192,8 +192,8 @@ def test_a_slow_cluster_is_live_and_one_that_forgets_an_operation_is_not() -> No
 
 
 def test_clients_of_the_last_round_do_not_give_up_before_the_bound() -> None:
-    """What they gave up would be in the queues before what they ask next: the harness itself would
-    keep a slow cluster from answering. They ask others, with the same command."""
+    """Abandoned commands would be in the queues before new ones: the harness itself would keep a
+    slow cluster from answering. Clients retry the same command at other nodes."""
 
     def sleeps_on(world: ScriptedWorld, node: int, command: Request) -> Any:
         asleep = 2_000_000 < world.now_us < 9_000_000
@@ -214,7 +214,7 @@ def test_a_cluster_that_never_answers_is_not_live_before_any_fault() -> None:
     assert not world.faults
 
 
-def test_a_fault_that_does_not_heal_ends_the_run_and_is_said() -> None:
+def test_a_fault_that_does_not_heal_ends_the_run_and_is_reported() -> None:
     world = ScriptedWorld()
     world.heals = False
     fault = Kill(id="f1", start_us=100_000, duration_us=100_000, nodes=(2,))
@@ -233,7 +233,7 @@ def test_interrupt_heals_and_skips_the_last_round() -> None:
     assert conductor.stats.interrupted
 
 
-def test_arrivals_beyond_what_clients_can_hold_are_shed_not_hidden() -> None:
+def test_arrivals_beyond_the_clients_capacity_are_shed_and_counted() -> None:
     def slow(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int]:
         return Response(None, None, node), 400_000
 

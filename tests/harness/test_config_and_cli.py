@@ -1,4 +1,4 @@
-"""Nonsense is refused at the door, with the choices; a configuration survives its JSON form."""
+"""Invalid options are refused at the entry, with the choices; configurations round-trip as JSON."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from harness.run.engine import again, schedule_for
         ({"settings": {"no_such_thing": 1}}, "no_such_thing"),
     ],
 )
-def test_nonsense_is_refused_and_the_choices_are_named(
+def test_invalid_options_are_refused_and_the_choices_are_named(
     settings: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
         RunConfig.of(**({"target": "multi-paxos"} | settings))
 
 
-def test_an_even_cluster_is_fine_but_said() -> None:
+def test_an_even_cluster_is_accepted_with_a_note() -> None:
     assert "4 voters tolerate 1" in RunConfig.of(target="multi-paxos", nodes=4).remarks()[0]
     assert not RunConfig.of(target="multi-paxos", nodes=5).remarks()
 
@@ -66,7 +66,7 @@ def test_json_and_back() -> None:
         RunConfig.from_json(config.to_json() | {"colour": "red"})
 
 
-def test_the_command_to_run_it_again_says_the_same() -> None:
+def test_the_command_to_run_it_again_gives_the_same_configuration() -> None:
     config = RunConfig.of(
         target="multi-paxos",
         nodes=3,
@@ -132,12 +132,12 @@ def test_wrong_usage_has_its_own_exit_code(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_a_help_text(command: str) -> None:
     shown = CliRunner().invoke(cli, [command, "--help"])
     assert shown.exit_code == 0 and len(shown.output.splitlines()) > 5
 
 
-def test_the_list_of_commands_says_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_commands_matches_their_help_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, where in COMMANDS.items():
         command = cli.get_command(Context(cli), name)
         assert command is not None
@@ -167,7 +167,7 @@ def test_nothing_but_a_verdict_has_an_exit_code_below_64(tmp_path: Path) -> None
         assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_has_gone_is_no_verdict(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_a_verdict(tmp_path: Path) -> None:
     path = tmp_path / "h.jsonl"
     path.write_text("")
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What links must look like under several faults, and how measurements of them are judged."""
+"""The expected state of links under several faults, and how measurements of them are judged."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_faults_of_a_link_compose() -> None:
     assert found[2, 3] == UNTOUCHED
 
 
-def test_a_cut_is_told_to_both_ends_with_every_address_and_loss_by_ip_address() -> None:
+def test_a_cut_is_sent_to_both_ends_with_every_address_and_loss_by_ip_address() -> None:
     wanted = states([cut(1), Loss(**COMMON, nodes=(2,), direction="out", percent=20)], NODES)
     first, second = rules_for(1, wanted, KNOWN), rules_for(2, wanted, KNOWN)
     assert first["drop_to"] == first["drop_from"] == [*KNOWN[2].every, *KNOWN[3].every]
@@ -78,7 +78,7 @@ def test_a_cut_is_told_to_both_ends_with_every_address_and_loss_by_ip_address() 
     assert all(wanted_rules(rules_for(n, wanted, KNOWN)).programs for n in NODES)
 
 
-def test_clients_are_reached_by_the_bridges_address() -> None:
+def test_clients_are_identified_by_the_bridges_address() -> None:
     wanted = states(
         [
             Loss(**COMMON, nodes=(1,), clients=True, percent=20),
@@ -93,7 +93,7 @@ def test_clients_are_reached_by_the_bridges_address() -> None:
     assert shapes_for(2, wanted, KNOWN) == {}
 
 
-def test_a_class_of_messages_has_its_own_state_beside_that_of_its_link() -> None:
+def test_a_class_of_messages_has_a_state_of_its_own() -> None:
     from_1: dict[str, Any] = COMMON | {"nodes": (1,), "direction": "out"}
     wanted = states(
         [
@@ -109,7 +109,7 @@ def test_a_class_of_messages_has_its_own_state_beside_that_of_its_link() -> None
     assert state.of_class("Accept") == LinkState(delay_us=10, loss=0.75)
     assert state.of_class("Promise") == LinkState(delay_us=30)
     assert state.of_class("Nack") == state.plain
-    assert (1, CLIENTS) not in wanted, "clients speak another language"
+    assert (1, CLIENTS) not in wanted, "clients use other messages"
     assert not rules_for(1, wanted, KNOWN)["loss"], "filters do not know classes"
     shape = shapes_for(1, wanted, KNOWN)["10.0.0.2"]
     assert shape == {
@@ -142,7 +142,7 @@ OF_CLASSES: list[Fault] = [
 
 
 def simulated(state: LinkState, how: Measurement, rng: random.Random) -> dict[str, Any]:
-    """What a link in this state would do to the measurement's datagrams."""
+    """The effect of a link in this state on the measurement's datagrams."""
     arrivals: list[Arrival] = []
     free_ns = 0
     for sequence in range(how.count):
@@ -168,21 +168,21 @@ def simulated(state: LinkState, how: Measurement, rng: random.Random) -> dict[st
 
 @pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
 @pytest.mark.parametrize("seed", range(20))
-def test_a_link_that_does_what_it_should_is_right(fault: Fault, seed: int) -> None:
+def test_a_link_with_the_requested_effect_passes(fault: Fault, seed: int) -> None:
     state = states([fault], NODES)[1, 2]
     how = measurement_for([state])
     assert problems_of(state, simulated(state, how, random.Random(seed)), how) == []
 
 
 @pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
-def test_a_link_that_does_nothing_is_found_out(fault: Fault) -> None:
+def test_a_link_without_effect_is_detected(fault: Fault) -> None:
     state = states([fault], NODES)[1, 2]
     how = measurement_for([state])
     assert problems_of(state, simulated(UNTOUCHED, how, random.Random(1)), how)
 
 
 def test_a_slow_link_may_be_full_of_other_packets() -> None:
-    """Then no datagram of the measurement need arrive; but a dead link is not a slow one."""
+    """Then no datagram of the measurement need arrive; but a cut link is not a slow one."""
     state = LinkState(kbps=64)
     how = measurement_for([state])
     full = {"received": 0, "duplicates": 0, "carried_bytes": 64_000 // 8, "window_us": 1_000_000}
@@ -192,8 +192,8 @@ def test_a_slow_link_may_be_full_of_other_packets() -> None:
 
 
 @pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
-def test_a_link_that_was_not_healed_is_found_out(fault: Fault) -> None:
-    """It is looked at as closely as when the fault was there."""
+def test_a_link_that_was_not_healed_is_detected(fault: Fault) -> None:
+    """It is measured with the same precision as while the fault was active."""
     state = states([fault], NODES)[1, 2]
     how = measurement_for([UNTOUCHED, state])
     found = simulated(state, how, random.Random(3))
@@ -207,7 +207,7 @@ def test_a_link_that_was_not_healed_is_found_out(fault: Fault) -> None:
     ),
     st.sampled_from(NODES),
 )
-def test_what_the_agents_are_told_is_what_they_accept(faults: list[Fault], node: int) -> None:
+def test_the_agents_accept_the_requests_sent_to_them(faults: list[Fault], node: int) -> None:
     wanted = states(faults, NODES)
     wanted_rules(rules_for(node, wanted, KNOWN))
     wanted_shapes(shapes_for(node, wanted, KNOWN))

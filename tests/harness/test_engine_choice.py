@@ -1,4 +1,4 @@
-"""A run is simulated unasked only where no engine is there; one that refuses is an error."""
+"""A run is simulated by default only where there is no engine; one that refuses is an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _refuse(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
 
 
-def test_no_engine_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_engine_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     _refuse(monkeypatch, "FileNotFoundError(2, 'No such file or directory')")
     assert engine.is_available() is False
 

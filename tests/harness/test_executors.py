@@ -1,4 +1,4 @@
-"""Executors: one contract, kept by each; and what only processes can suffer."""
+"""Executors: one contract for all of them, and failures that only processes can have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person asks `antipaxos inject` for, as faults."""
+"""The options of `antipaxos inject`, as faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_amounts_have_units() -> None:
             reader("much")
 
 
-def test_without_others_a_link_fault_is_towards_everybody_and_with_them_it_names_links() -> None:
+def test_without_other_containers_a_link_fault_affects_all_destinations() -> None:
     fault = fault_for("delay", "d", 2, delay_us=5)
     assert isinstance(fault, Delay)
     assert (fault.nodes, fault.direction, fault.clients, fault.links) == ((1, 2), "out", True, ())
@@ -32,7 +32,7 @@ def test_without_others_a_link_fault_is_towards_everybody_and_with_them_it_names
     assert isinstance(fault, Delay) and sorted(fault.links) == [(2, 1), (3, 1)]
 
 
-def test_one_container_is_cut_from_everybody_and_several_from_one_another() -> None:
+def test_one_container_is_cut_from_all_hosts_and_several_from_one_another() -> None:
     alone = fault_for("partition", "p", 1)
     assert isinstance(alone, Loss) and (alone.percent, alone.direction) == (100, "both")
     first = fault_for("partition", "p", 3).resolve(1, (1, 2, 3))
@@ -43,7 +43,7 @@ def test_one_container_is_cut_from_everybody_and_several_from_one_another() -> N
     assert half.nodes == (1, 2)
 
 
-def test_nonsense_is_refused() -> None:
+def test_invalid_input_is_refused() -> None:
     for fields, words in (
         ({"kind": "flood"}, "no fault kind 'flood'"),
         ({"kind": "loss", "percent": 400}, "percent must be 1 to 100"),

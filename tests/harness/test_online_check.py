@@ -1,4 +1,4 @@
-"""The checker beside a run: it sees a violation while the run goes on, and can end it."""
+"""The checker during a run: it finds a violation while the run is in progress, and can end it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def a_stale_read(then: int = 0) -> list[Event]:
     return events
 
 
-def test_a_follower_tells_of_the_first_violation_from_its_thread() -> None:
+def test_a_background_check_reports_the_first_violation() -> None:
     online_check, told, words = BackgroundCheck("kv"), threading.Event(), []
 
     def violated(found: str) -> None:
@@ -61,7 +61,7 @@ def test_a_follower_tells_of_the_first_violation_from_its_thread() -> None:
     assert online_check.progress.fed == 6
 
 
-def test_a_follower_says_how_far_it_has_judged() -> None:
+def test_a_background_check_reports_how_far_it_has_judged() -> None:
     online_check = BackgroundCheck("kv")
     for event in a_stale_read()[:4]:
         online_check.feed(event)
@@ -74,9 +74,9 @@ def test_a_follower_says_how_far_it_has_judged() -> None:
     assert online_check.progress == (4, 4, None)
 
 
-def test_what_cannot_be_part_of_a_history_ends_the_following_not_the_run() -> None:
+def test_an_invalid_history_ends_the_online_check_but_not_the_run() -> None:
     online_check = BackgroundCheck("kv")
-    online_check.feed(Event(0, 0, 1, "ok", "read", "x", 1))  # nobody had asked
+    online_check.feed(Event(0, 0, 1, "ok", "read", "x", 1))  # a completion without an invocation
     for _ in range(300):
         if online_check.problem is not None:
             break
@@ -86,7 +86,7 @@ def test_what_cannot_be_part_of_a_history_ends_the_following_not_the_run() -> No
     assert online_check.progress.violation is None
 
 
-def test_in_step_tells_at_the_same_event_every_time() -> None:
+def test_a_synchronous_check_reports_at_the_same_event_every_time() -> None:
     def told_at() -> int:
         online_check, at = InlineCheck("kv"), [0]
         online_check.violated = lambda _: at.append(online_check.progress.fed)
@@ -97,14 +97,14 @@ def test_in_step_tells_at_the_same_event_every_time() -> None:
     assert told_at() == told_at() == 250
 
 
-def test_nobody_follows_a_run_unasked() -> None:
+def test_no_run_is_checked_online_without_request() -> None:
     assert online_check_for(RunConfig.of(target="multi-paxos", on="sim")) is None
     assert online_check_for(RunConfig.of(target="multi-paxos", on="docker")) is None
 
 
 @pytest.fixture
 def seed() -> int:
-    """One whose run, left alone, goes on long after its first violation."""
+    """A seed whose run continues long after its first violation unless it is stopped."""
     for seed in range(1, 40):
         config = RunConfig.of(**STALE, seed=seed)
         run = simulate_and_judge(config, schedule_for(config))

@@ -1,4 +1,4 @@
-"""What every target must do, and what each refuses, without starting anything."""
+"""The requirements on every target, and what each refuses, without starting anything."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_target_describes_itself(name: str) -> None:
         ({"target": "etcd", "on": "sim"}, "cannot be simulated"),
         ({"target": "etcd", "learners": 1}, "no learners"),
         ({"target": "etcd", "workload": "log"}, "does not serve the workload 'log'"),
-        ({"target": "etcd", "transport": "udp"}, "does not speak 'udp'"),
+        ({"target": "etcd", "transport": "udp"}, "does not support 'udp'"),
         ({"target": "etcd", "settings": {"reads": "any"}}, "linearizable or serializable"),
         ({"target": "etcd", "settings": {"election_ms": 200}}, "5 heartbeats"),
         ({"target": "multi-paxos", "settings": {"options": {"q1": 4}}}, "no setting 'q1'"),
@@ -50,7 +50,7 @@ def test_every_target_describes_itself(name: str) -> None:
         ({"target": "/no/such/file.py"}, "no such file"),
     ],
 )
-def test_what_a_target_cannot_do_is_refused_in_a_sentence(
+def test_what_a_target_cannot_do_is_refused_with_a_message(
     options: dict[str, object], words: str
 ) -> None:
     with pytest.raises(HarnessError, match=words) as caught:
@@ -58,7 +58,7 @@ def test_what_a_target_cannot_do_is_refused_in_a_sentence(
     assert caught.value.exit_code >= 64
 
 
-def test_clock_faults_do_not_reach_a_program_that_asks_the_kernel() -> None:
+def test_clock_faults_are_refused_for_a_program_that_reads_the_kernels_clock() -> None:
     etcd = target_named("etcd")
     asking = replace(etcd.capabilities, clock="syscall")
     stubborn = SimpleNamespace(name="etcd", capabilities=asking, check=etcd.check)
@@ -82,7 +82,7 @@ def test_a_setting_of_one_protocol_may_be_given_by_its_own_name() -> None:
         settings_of("raft", {"q1": 4})
 
 
-def test_a_file_that_is_no_target_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_target_is_refused(tmp_path: Path) -> None:
     empty, broken = tmp_path / "empty.py", tmp_path / "broken.py"
     empty.write_text("")
     broken.write_text("raise RuntimeError('boom')")

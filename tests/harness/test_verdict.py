@@ -48,7 +48,7 @@ def test_a_fault_that_did_not_take_effect_makes_it_unknown(tmp_path: Path) -> No
     assert any("kill n2" in reason for reason in verdict.reasons)
 
 
-def test_not_live_is_invalid_and_says_what_it_waits_for(tmp_path: Path) -> None:
+def test_not_live_is_invalid_and_names_the_waiting_operation(tmp_path: Path) -> None:
     def dies(world: ScriptedWorld, node: int, command: Any) -> Any:
         from tests.harness.scripted import store_that_answers  # noqa: PLC0415
 
@@ -71,7 +71,7 @@ def test_a_stale_read_is_invalid_with_a_sentence(tmp_path: Path) -> None:
     assert str(early) in verdict.reasons[0]
 
 
-def test_a_run_that_was_cut_off_is_judged_on_what_there_is(tmp_path: Path) -> None:
+def test_a_run_that_was_cut_off_is_judged_by_what_was_recorded(tmp_path: Path) -> None:
     events = play()[2]
     verdict = judged(tmp_path, events[: len(events) // 2])
     assert verdict.outcome == "unknown" and verdict.exit_code == 2
@@ -105,9 +105,7 @@ def recorded(tmp_path: Path) -> RunFolder:
 
 @pytest.mark.parametrize("nodes", [(2,), (1, 2, 3)])
 @pytest.mark.parametrize("how", ["deleted", "emptied", "shortened", "changed"])
-def test_evidence_that_is_gone_is_named(
-    recorded: RunFolder, nodes: tuple[int, ...], how: str
-) -> None:
+def test_missing_evidence_is_named(recorded: RunFolder, nodes: tuple[int, ...], how: str) -> None:
     for node in nodes:
         path = recorded.node_decided(node)
         text = path.read_text()
@@ -174,7 +172,7 @@ def test_a_folder_whose_logs_were_never_collected_is_unknown(recorded: RunFolder
     assert any("not collected" in reason for reason in verdict.reasons)
 
 
-def test_an_interrupted_run_is_unknown_and_says_what_was_seen(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_unknown_with_its_findings(tmp_path: Path) -> None:
     world = ScriptedWorld()
     world.at(500_000, lambda: world.conductor.interrupt(world.now_us))
     verdict = judged(tmp_path, play(world=world)[2])
@@ -182,7 +180,7 @@ def test_an_interrupted_run_is_unknown_and_says_what_was_seen(tmp_path: Path) ->
     assert any("interrupted" in reason for reason in verdict.reasons)
 
 
-def test_nothing_answered_is_no_pass(tmp_path: Path) -> None:
+def test_a_run_without_answers_is_not_valid(tmp_path: Path) -> None:
     events = play(lambda *_: None, liveness_timeout_us=4_000_000)[2]
     verdict = judged(tmp_path, events)
     assert verdict.outcome != "valid"

@@ -1,4 +1,4 @@
-"""What clients do: every workload keeps the promises that its judging rests on."""
+"""Workloads: the properties on which judging depends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_its_model_knows_its_operations_and_written_values_are_unique(name: str)
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_the_same_seed_asks_the_same(name: str) -> None:
+def test_the_same_seed_gives_the_same_operations(name: str) -> None:
     one, same, other = (WORKLOADS[name](seed, 3) for seed in (1, 1, 2))
     first = [one.next() for _ in range(50)]
     assert first == [same.next() for _ in range(50)]

@@ -1,7 +1,7 @@
-"""What clients of each model ask, and what an object in some state may answer: for `making.py`.
+"""Operations of each model, and the possible answers of an object in some state: for `making.py`.
 
 `questions` gives operations to choose from; `answers` gives candidates, of which the model itself
-says which are right. Wrong answers are other candidates, and values of other kinds.
+decides which are correct. Wrong answers are other candidates, and values of other kinds.
 """
 
 from __future__ import annotations

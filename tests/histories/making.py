@@ -1,8 +1,8 @@
-"""Random small histories of every model, and a judge that is too simple to be wrong.
+"""Random small histories of every model, and a brute-force checker, simple enough to be trusted.
 
 A history is made by running the model itself under a few clients, so that most are valid; noise in
-the answers makes some of them invalid. Half of the histories write every value once, which is what
-the monitors are for; the others repeat values.
+the answers makes some of them invalid. Half of the histories write every value once, as the
+monitors require; the others repeat values.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def in_range(operations: list[Operation]) -> bool:
 
 
 def linearizable(model: Model, operations: list[Operation]) -> bool:
-    """Try every order: take any operation that no other one must precede; go on with the rest."""
+    """Try every order: take any operation that no other one must precede, then order the rest."""
     if model.name == "counter-range":
         return in_range(operations)
     n, tried = len(operations), set()
@@ -159,14 +159,14 @@ class Maker:
         more = [("read", None), ("append", self.value()), ("delete", None)]
         choices["kv"] = [*choices["cas-register"], *more]
         if self.name == "kv" and self.unique:
-            # A key is a register or a list: both is what the search alone decides.
+            # A key is a register or a list: a key that is both is decided by the search only.
             choices["kv"] = choices["cas-register"]
         if self.name == "set" and self.unique and self.noise < 0.3:
             choices["set"] = [("add", self.value()), ("read", None)]
         return self.draw.choice(choices[self.name])
 
     def apply(self, key: Any, client: _Client) -> None:
-        """Let the operation take effect now, and note what it will answer."""
+        """Let the operation take effect now, and record what it will answer."""
         state = self.states[key]
         client.applied = True
         if self.by_candidates:
@@ -189,7 +189,7 @@ class Maker:
             1,
         )
         after = self.model.step(state, plain)
-        if after is ILLEGAL:  # a release of what nobody holds: it does not happen
+        if after is ILLEGAL:  # a release of a free lock: it does not happen
             client.applied = False
         else:
             self.states[key] = after
@@ -209,7 +209,7 @@ class Maker:
         self.states[key] = self.model.step(state, plain)
 
     def complete(self, process: int, key: Any, client: _Client) -> bool:
-        """Write the completion; False where the process is gone with it."""
+        """Write the completion; False where the process ends with it."""
         f, value, draw = client.f, client.value, self.draw
         if draw.random() < 0.12:
             self.event(process, "info", key, f, value, error="timeout")
@@ -296,7 +296,7 @@ BY_CANDIDATES = frozenset(MODELS) - {
 
 
 def _answer(name: str, state: Any, client: _Client, draw: random.Random) -> tuple[Any, bool]:
-    """What the object answers in this state, and whether a cas did not match."""
+    """The object's answer in this state, and whether a cas did not match."""
     f, value = client.f, client.value
     answers: dict[str, Callable[[], Any]] = {
         "cas": lambda: thaw(state),

@@ -49,7 +49,7 @@ def test_two_values_for_one_slot() -> None:
         assert "ballot 2.1" in found.findings[0].sentence
 
 
-def test_an_acknowledged_write_that_nobody_decided() -> None:
+def test_an_acknowledged_write_that_no_node_decided() -> None:
     logs = {1: [slot(0), slot(1, write(7, 1, "a"))]}
     found = check_agreement(logs, [acknowledged(7, 2, "b")])
     assert found.findings[0].kind == "lost-write"
@@ -75,9 +75,10 @@ def test_slots_applied_out_of_order_within_one_life() -> None:
     assert found.findings[0].sentence == "node 1 applied slot 2 after slot 3"
 
 
-def test_orders_are_asked_within_a_life() -> None:
-    """Found by a sweep of EPaxos (seed 709050): a snapshot that covered 4.21 was installed, and
-    what follows it executed; a power cut took both back, and then 4.21 was executed by itself."""
+def test_order_is_required_only_within_a_life() -> None:
+    """Found by a sweep of EPaxos (seed 709050): a snapshot that covered 4.21 was installed, and the
+    instances after it were executed; a power cut undid both, and then 4.21 was executed by
+    itself."""
     first, then = slot("4.21", write(7, 1, "a")), slot("4.39", write(8, 1, "b"))
 
     def lives(*records: Any) -> list[Any]:
@@ -132,13 +133,13 @@ def events(*steps: tuple[int, Any, str]) -> list[Event]:
     ]
 
 
-def test_availability_is_measured_from_the_first_moment_somebody_waited() -> None:
+def test_unavailability_begins_when_the_first_client_waits() -> None:
     found = measure(
         events(
             (0, 1, "call"),
             (10, 1, "ok"),
             (500, NEMESIS, "info"),
-            (1000, 1, "call"),  # nobody waited before
+            (1000, 1, "call"),  # no client waited before
             (1100, 2, "call"),
             (1500, 2, "info"),
             (1900, 1, "mismatch"),

@@ -1,4 +1,4 @@
-"""The monitors of queues and stacks: exact on whatever intervals, and fast where a search is not.
+"""The monitors of queues and stacks: exact on arbitrary intervals, and fast where a search is not.
 
 The histories here are not made by running an object: operations get random intervals, each on a
 process of its own, so that everything overlaps with everything.
@@ -28,8 +28,8 @@ needs_kernel = pytest.mark.skipif(not available(), reason="the kernel is not bui
 
 
 def intervals(name: str, seed: int, *, doubt: float = 0.0) -> list[Event]:
-    """A few elements put and mostly taken, and takes that find nothing, at random moments that
-    leave each element a chance. `doubt` is the share of operations with unknown outcome."""
+    """A few elements put and mostly taken, and takes that find nothing, at random times that make
+    valid histories likely. `doubt` is the share of operations with unknown outcome."""
     draw = random.Random(f"{name}:{seed}:{doubt}")
     spread = draw.choice([2.0, 6.0, 20.0])
     spans: list[tuple[float, float, str, object]] = []
@@ -82,7 +82,7 @@ def test_the_monitors_are_exact(name: str, doubt: float) -> None:
 
 
 def busy(name: str, operations: int, clients: int) -> list[Event]:
-    """A history of a real object under many clients, which a search would not get through."""
+    """A history of a real object under many clients, too large for a search."""
     draw = random.Random(f"{name}:busy")
     events: list[Event] = []
     held: list[int] = []

@@ -1,4 +1,4 @@
-"""What the diagnosis says beside the violation: weaker levels, parts, session guarantees."""
+"""The diagnosis besides the violation: weaker levels, parts, session guarantees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def diagnosed(model: str, *steps: tuple[Any, ...], initial: Any = None) -> tuple
 
 
 CASES: list[tuple[str, Any, list[tuple[Any, ...]], list[str]]] = [
-    # A value that was read before it was written: time alone forbids it.
+    # A value that was read before it was written: only real time forbids it.
     ("register", None, [(1, "read", None, 7), (2, "write", 7, OK)], [SEQUENTIAL]),
     ("set", None, [(1, "add", 1, OK), (2, "read", None, [])], [SEQUENTIAL]),
     ("set", None, [(1, "add", 1, OK), (1, "read", None, [])],
@@ -65,7 +65,7 @@ def test_lines(number: int) -> None:
         assert line.startswith(begins)
 
 
-def test_registers_that_are_right_apart_and_wrong_together() -> None:
+def test_registers_that_are_linearizable_separately_but_not_together() -> None:
     torn = [
         (0, "invoke", "write", {"x": 1, "y": 1}),
         (1, "read", None, {"x": 1, "y": None}),
@@ -102,7 +102,7 @@ def sequential(model: Model, operations: list[Operation]) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "counter-range"])
-def test_what_is_said_of_sequential_consistency_is_true(name: str) -> None:
+def test_the_diagnosis_of_sequential_consistency_is_correct(name: str) -> None:
     model = model_named(name)
     said = 0
     for seed in range(250):

@@ -52,7 +52,7 @@ def test_kernel_reference_and_enumeration_agree(name: str) -> None:
         assert verdict.outcome == truth, (name, seed)
         by_reference += verdict.checker != "kernel"
         if seed % 4 == 0:
-            if name != "counter-range":  # its rule is more than its steps
+            if name != "counter-range":  # its rule requires more than its steps
                 assert search(model, operations).outcome == truth, (name, seed)
             assert judge_partition(None, operations, model, UNLIMITED).outcome == truth, (
                 name,
@@ -75,14 +75,14 @@ def test_kernel_reference_and_enumeration_agree(name: str) -> None:
 
 
 def is_violation(model: Model, part: Sequence[Operation], whole: list[Operation]) -> bool:
-    """Whether the part shows by itself that the whole cannot be."""
+    """Whether the part by itself proves that the whole is not linearizable."""
     if model.name == "counter-range":
         return not in_range(list(part))
     return fails_alone(model, part, whole)
 
 
 def refusal(model: Model, operations: list[Operation]) -> str | None:
-    """Why the model does not take the operations."""
+    """Why the model refuses the operations."""
     try:
         validate(model, operations)
     except UnknownOperation as error:
@@ -91,7 +91,7 @@ def refusal(model: Model, operations: list[Operation]) -> str | None:
 
 
 @pytest.mark.parametrize("name", ["kv", "set", "queue"])
-def test_partitions_are_judged_apart(name: str) -> None:
+def test_partitions_are_judged_separately(name: str) -> None:
     model = model_named(name)
     for seed in range(300):
         events = history(name, seed, keys=3, largest=12)

@@ -1,4 +1,4 @@
-"""What the checker says about a history that is not linearizable, and that it is true."""
+"""The evidence for a history that is not linearizable, and that it is correct."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_noise_around_the_failure_is_left_out(kernel: bool) -> None:
 
 
 LISTS_GONE_WRONG = {
-    # What the last read of a list holds instead of 1 to 60; the anomaly; how many show it.
+    # The last read of a list in place of 1 to 60; the anomaly; how many operations show it.
     "double-apply": ([*range(1, 61), 7], 2),
     "lost-element": ([v for v in range(1, 61) if v != 30], 2),
     "unwritten-value": ([*range(1, 61), 999], 1),
@@ -285,8 +285,8 @@ def test_a_read_could_not_have_returned_what_was_overwritten(kernel: bool) -> No
 
 
 @KERNELS
-def test_every_answer_that_the_whole_allows_is_named(kernel: bool) -> None:
-    """Where one read is all that is wrong, an enumeration tells what it could have returned."""
+def test_every_answer_that_the_whole_history_allows_is_named(kernel: bool) -> None:
+    """Where only one read is wrong, an enumeration determines what it could have returned."""
     model, looked = model_named("cas-register"), 0
     for seed in range(1500):
         events = history("cas-register", seed, largest=7)
@@ -306,7 +306,7 @@ def test_every_answer_that_the_whole_allows_is_named(kernel: bool) -> None:
             )
         }
         if not possible:
-            continue  # something else is wrong, too
+            continue  # another operation is wrong, too
         looked += 1
         said = set(line.rsplit(" have returned ", 1)[1].split(" or "))
         assert possible <= said, (seed, line)
@@ -330,7 +330,7 @@ def test_a_chain_of_compare_and_sets_is_followed(kernel: bool) -> None:
 
 
 @KERNELS
-def test_a_failed_cas_that_does_not_say_what_it_saw_may_hide_between(kernel: bool) -> None:
+def test_a_failed_cas_without_its_observation_may_be_in_between(kernel: bool) -> None:
     between = [
         "1 invoke write 7",
         "1 ok write 7",
@@ -353,7 +353,7 @@ def test_verdicts_are_json_and_back() -> None:
         assert back.exit_code == 1
 
 
-def test_what_still_holds_and_what_does_not() -> None:
+def test_the_weaker_levels_that_a_history_meets_and_breaks() -> None:
     verdict = check(story(*STORIES["stale-read"][1]))
     assert verdict.partitions[0].weaker == (
         "it is still sequentially consistent: each client could have seen one order of all",

@@ -1,4 +1,4 @@
-"""Histories as other tools write them: each layout, read by the kernel and by Python alike."""
+"""Histories of other tools: each layout, read by the kernel and by Python."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ SAME = [
     ("one", "other", "outcome"),
     [(*pair, "invalid") for pair in DIFFERENT] + [(*pair, "valid") for pair in SAME],
 )
-def test_values_are_equal_where_clojures_are(
+def test_values_are_equal_where_clojure_values_are(
     tmp_path: Path, one: str, other: str, outcome: str, kernel: bool
 ) -> None:
     for wrote, saw in ((one, other), (other, one)):
@@ -135,7 +135,7 @@ def test_a_key_is_not_its_text(tmp_path: Path, kernel: bool) -> None:
 
 
 @pytest.mark.parametrize("form", sorted({form for pair in DIFFERENT + SAME for form in pair}))
-def test_what_was_read_is_written_as_what_is_read_the_same(tmp_path: Path, form: str) -> None:
+def test_writing_and_reading_edn_round_trips(tmp_path: Path, form: str) -> None:
     (value,) = [found.value for found in edn.forms(form)]
     assert [found.value for found in edn.forms(edn.written(value))] == [value]
     key = "key" if value is None else edn.name_of(value)
@@ -172,7 +172,7 @@ WRONG = [
 
 @both
 @pytest.mark.parametrize(("text", "why"), WRONG)
-def test_what_cannot_be_read_is_refused_with_the_reason(
+def test_unreadable_files_are_refused_with_the_reason(
     tmp_path: Path, text: str, why: str, kernel: bool
 ) -> None:
     with pytest.raises(BadHistory) as raised:
@@ -180,7 +180,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(
     assert why in str(raised.value)
 
 
-def test_what_is_not_text_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_files_that_are_not_text_are_refused_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "h"
     for data, why in (
         (b"\x1f\x8b\x08\x00", "gzip"),
@@ -192,7 +192,7 @@ def test_what_is_not_text_is_refused_with_the_reason(tmp_path: Path) -> None:
             check(path)
 
 
-def test_a_store_is_found_its_way_in(tmp_path: Path) -> None:
+def test_the_history_in_a_store_is_found(tmp_path: Path) -> None:
     store = tmp_path / "store"
     first, last = store / "etcd" / "20260101T1", store / "etcd" / "20260102T1"
     for folder, read_value in ((first, "7"), (last, "8")):
@@ -262,7 +262,7 @@ def test_keys_in_the_values_without_reads(tmp_path: Path, kernel: bool) -> None:
     assert (as_values.outcome, [p.key for p in as_values.partitions]) == ("valid", [None])
 
 
-def test_a_format_is_told_by_its_first_line(tmp_path: Path) -> None:
+def test_a_format_is_recognised_by_its_first_line(tmp_path: Path) -> None:
     path = tmp_path / "h"
     for text, expected in (
         ("[]", "jepsen-json"),

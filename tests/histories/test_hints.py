@@ -1,4 +1,4 @@
-"""Where the system says an order, it is tried first, and never believed."""
+"""Where the system reports an order, it is tried first, and verified."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ both = pytest.mark.parametrize(
 
 
 def crowded(clients: int = 60, rounds: int = 6, *, stale: bool = False) -> list[Event]:
-    """Rounds in which all clients add to a counter, or read it, at once: which additions stand
-    before a read is a sum of subsets, hopeless for a search. Every completion says where it landed;
-    with `stale` one read returns another value."""
+    """Rounds in which all clients add to a counter, or read it, at once: which additions come
+    before a read is a subset-sum problem, infeasible for a search. Every completion has its
+    position; with `stale` one read returns another value."""
     draw, events, value, place = random.Random(9), [], 0, 0
     for _ in range(rounds):
         first = len(events)
@@ -76,14 +76,14 @@ def test_a_hint_decides_where_the_search_cannot(
 
 
 @both
-def test_a_hint_excuses_nothing(kernel: bool) -> None:
+def test_a_false_hint_does_not_hide_a_violation(kernel: bool) -> None:
     verdict = check(crowded(stale=True), model="counter", kernel=kernel, time_limit_s=1)
     assert verdict.outcome != "valid"
 
 
 @both
 @pytest.mark.parametrize("name", MODELS)
-def test_hints_true_or_false_change_no_verdict(name: str, kernel: bool) -> None:
+def test_hints_do_not_change_a_verdict(name: str, kernel: bool) -> None:
     model, by_hint = model_named(name), 0
     for seed in range(300):
         draw = random.Random(f"hints:{seed}")

@@ -34,7 +34,9 @@ def written(tmp_path: Path, text: str) -> Path:
 
 @both
 @pytest.mark.parametrize(("read", "outcome"), [("7", "valid"), ("5", "invalid")])
-def test_keys_in_the_values_are_seen(tmp_path: Path, read: str, outcome: str, kernel: bool) -> None:
+def test_keys_in_the_values_are_detected(
+    tmp_path: Path, read: str, outcome: str, kernel: bool
+) -> None:
     path = written(tmp_path, TWO_KEYS.replace("READ", read))
     verdict = check(path, model="cas-register", kernel=kernel and available())
     assert verdict.outcome == outcome
@@ -46,7 +48,7 @@ def test_keys_in_the_values_are_seen(tmp_path: Path, read: str, outcome: str, ke
 
 
 @both
-def test_lists_of_two_in_one_register_stay_what_they_are(tmp_path: Path, kernel: bool) -> None:
+def test_lists_of_two_in_one_register_stay_values(tmp_path: Path, kernel: bool) -> None:
     text = """{:type :invoke, :f :write, :value [1 5], :process 0}
     {:type :ok, :f :write, :value [1 5], :process 0}
     {:type :invoke, :f :read, :value nil, :process 1}
@@ -58,7 +60,7 @@ def test_lists_of_two_in_one_register_stay_what_they_are(tmp_path: Path, kernel:
 
 
 @both
-def test_the_user_may_say_so(tmp_path: Path, kernel: bool) -> None:
+def test_the_user_may_declare_independent_keys(tmp_path: Path, kernel: bool) -> None:
     path = written(tmp_path, TWO_KEYS.replace("READ", "7"))
     no = check(path, model="kv", independent=False, kernel=kernel and available())
     assert [part.key for part in no.partitions] == [None]

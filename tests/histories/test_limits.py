@@ -1,4 +1,4 @@
-"""Limits that hold, live checking, and models of one's own."""
+"""Limits of time and memory, live checking, and user-defined models."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ needs_kernel = pytest.mark.skipif(not available(), reason="the kernel is not bui
 
 
 def hopeless(clients: int = 40) -> list[Event]:
-    """Many additions to a counter at once, and a read of a sum that none of their 2^40 subsets has:
-    they are all even."""
+    """Many even additions to a counter at once, and a read of an odd sum, which none of their 2^40
+    subsets has."""
     draw = random.Random(5)
     numbers = [2 * draw.randrange(1, 1 << 28) for _ in range(clients)]
     events = [Event(c, c, c, "invoke", "add", "hard", number) for c, number in enumerate(numbers)]
@@ -58,7 +58,9 @@ def test_a_time_limit_holds(kernel: bool) -> None:
     verdict = check(hopeless(), model="counter", time_limit_s=0.5, kernel=kernel)
     assert verdict.outcome == "unknown"
     assert verdict.partitions[0].reason == "the time limit"
-    assert time.monotonic() - started < 30  # not a measurement: a limit that does not hold hangs
+    assert (
+        time.monotonic() - started < 30
+    )  # not a measurement: without the limit this would not end
 
 
 @pytest.mark.parametrize("kernel", [pytest.param(True, marks=needs_kernel), False])
@@ -104,7 +106,7 @@ def test_live_refuses_what_cannot_be_a_history() -> None:
 
 
 class Toggle:
-    """A model of one's own: flip gives what it was before."""
+    """A user-defined model: flip returns the previous value."""
 
     name = "toggle"
     operations = frozenset(("flip",))
@@ -119,7 +121,7 @@ class Toggle:
         return 1 - state
 
 
-def test_a_model_of_ones_own() -> None:
+def test_a_user_defined_model() -> None:
     def flips(*answers: int) -> list[Event]:
         return [
             event
@@ -137,7 +139,7 @@ def test_a_model_of_ones_own() -> None:
 
 
 @needs_kernel
-def test_the_initial_value_is_the_users() -> None:
+def test_the_user_may_set_the_initial_value() -> None:
     read = [Event(0, 0, 0, "invoke", "read"), Event(1, 1, 0, "ok", "read", None, 5)]
     for kernel in (True, False):
         assert check(read, initial=5, kernel=kernel).outcome == "valid"
@@ -176,14 +178,14 @@ def test_limits_hold_while_a_history_is_read(
     assert f"the {reason} limit" in verdict.sentence
 
 
-def test_the_reference_keeps_to_its_memory() -> None:
+def test_the_reference_keeps_to_its_memory_limit() -> None:
     before = resident_bytes()
     verdict = check(
         hopeless(), model="counter", memory_limit_bytes=30_000_000, time_limit_s=60, kernel=False
     )
     parts = {part.key: part for part in verdict.partitions}
     assert parts["hard"].reason == "the memory limit"
-    # 256 steps are between two looks: what they add is small beside the limit itself.
+    # There are 256 steps between two checks: what they add is small compared with the limit.
     assert resident_bytes() - before < 120_000_000
 
 
@@ -199,14 +201,14 @@ def stale(reads: int = 1) -> list[Event]:
 
 @pytest.mark.parametrize("kernel", [pytest.param(True, marks=needs_kernel), False])
 @pytest.mark.parametrize("how", ["native", "jepsen", "memory"])
-def test_a_violation_is_not_lost_where_no_time_is_left_for_words(
+def test_a_violation_is_reported_where_no_time_is_left_for_evidence(
     tmp_path: Path, how: str, kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source: Any = stale() if how == "memory" else tmp_path / "h"
     write: Any = native.write if how == "native" else write_edn
     if how != "memory":
         write(source, stale())
-    # The limit is reached at the moment at which the verdict is there.
+    # The limit is reached just when the verdict is known.
     monkeypatch.setattr(Budget, "beyond", lambda self, seconds: self.within(-1.0))
     verdict = check(source, model="register", time_limit_s=60, kernel=kernel)
     assert verdict.outcome == "invalid"
@@ -220,7 +222,7 @@ def test_a_violation_is_not_lost_where_no_time_is_left_for_words(
 
 
 @needs_kernel
-def test_evidence_from_edn_needs_no_second_reading(
+def test_evidence_from_edn_does_not_read_the_file_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reached(*_: Any) -> Any:

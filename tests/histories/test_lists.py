@@ -1,5 +1,5 @@
-"""Longer lists than the differential tests have: the rule for lists against the search, and its
-evidence, which names few operations and few elements, against the search of these alone."""
+"""Longer lists than in the differential tests: the rule for lists compared with the search, and its
+evidence, which names few operations and few elements, with the search of these alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not available(), reason="the kernel is not built
 
 def listed(random: Random, appends: int, clients: int) -> list[Event]:
     """Clients that append and read, each operation taking effect somewhere between its call and its
-    return; now and then one does not hear back."""
+    return; now and then one gets no answer."""
     events: list[Event] = []
     state: list[int] = []
     busy: dict[int, tuple[str, int | None, list[int] | None]] = {}
@@ -52,7 +52,7 @@ def listed(random: Random, appends: int, clients: int) -> list[Event]:
 
 
 def spoilt(random: Random, events: list[Event]) -> list[Event]:
-    """The same with one read telling something else, which may be wrong."""
+    """The same with another result of one read, which may be wrong."""
     reads = [e for e in events if e.f == "read" and e.type == "ok" and len(e.value) > 1]
     if not reads:
         return events

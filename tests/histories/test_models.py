@@ -1,4 +1,4 @@
-"""What each model takes and refuses, by small histories written by hand; kernel and reference."""
+"""What each model accepts and refuses, in small hand-written histories; kernel and reference."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ OK = object()
 
 
 def events(*steps: tuple[Any, ...]) -> list[Event]:
-    """A history from steps (process, f, given, answer), each an operation by itself; answer OK:
-    the value that was given. (process, type, f, value[, error]) is one event."""
+    """A history from steps (process, f, argument, answer), each a whole operation; answer OK: the
+    argument itself. (process, type, f, value[, error]) is one event."""
     found: list[Event] = []
     for step in steps:
         at = len(found)
@@ -225,7 +225,7 @@ def test_values_of_wrong_kinds_are_refused_with_the_reason(
         judged(model, kernel, *steps)
 
 
-def test_every_model_is_found_by_name_and_says_what_it_has() -> None:
+def test_every_model_is_found_by_name_and_lists_its_operations() -> None:
     assert len(MODELS) == len(set(MODELS)) >= 24
     for name in MODELS:
         model = model_class(name)
@@ -239,7 +239,7 @@ def test_every_model_is_found_by_name_and_says_what_it_has() -> None:
     assert [name for name in MODELS if f"`{name}`" not in page] == []
 
 
-def test_notes_say_what_a_verdict_is_worth() -> None:
+def test_notes_qualify_verdicts() -> None:
     nothing = [(0, "invoke", "write", 1), (0, "info", "write", 1), (1, "invoke", "read", None)]
     for kernel in (True, False):
         vacuous = judged("register", kernel, *nothing)
@@ -257,7 +257,7 @@ def test_notes_say_what_a_verdict_is_worth() -> None:
         assert not check(numbered, model="register", kernel=kernel).notes
 
 
-def test_a_failed_read_is_no_failed_write() -> None:
+def test_a_failed_read_is_not_a_failed_write() -> None:
     steps = [(0, "invoke", "read", None), (0, "fail", "read", None), (1, "read", None, None)]
     for kernel in (True, False):
         verdict = judged("cas-register", kernel, *steps, initial=0)
@@ -291,7 +291,7 @@ FOREIGN: dict[str, tuple[str, Any, str]] = {
 @both
 @pytest.mark.skipif(not FOLDER, reason="ANTIPAXOS_CHECKER_CASES names no folder of histories")
 @pytest.mark.parametrize("name", FOREIGN)
-def test_histories_from_other_peoples_reports(name: str, kernel: bool) -> None:
+def test_histories_from_published_reports(name: str, kernel: bool) -> None:
     model, initial, outcome = FOREIGN[name]
     path = Path(FOLDER or ".") / name
     assert check(path, model=model, initial=initial, kernel=kernel).outcome == outcome

@@ -1,4 +1,4 @@
-"""Histories that others recorded, with their known verdicts.
+"""Histories from the tests of other checkers, with their known verdicts.
 
 They are not part of this project: ANTIPAXOS_PEER_HISTORIES names the folder that holds them.
 """

@@ -1,4 +1,4 @@
-"""Writing histories, reading them back, and everything that can be wrong with them."""
+"""Writing histories, reading them back, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_torn_last_line_is_a_note(tmp_path: Path, kernel: bool) -> None:
         assert verdict.operations == 2
         assert len(verdict.notes) == 1
         assert "line 4" in verdict.notes[0]
-    path.write_bytes(whole + torn)  # whole, only its newline is missing
+    path.write_bytes(whole + torn)  # complete, only its newline is missing
     assert check(path, kernel=kernel).outcome == "invalid"
 
 
@@ -142,14 +142,14 @@ def test_an_error_names_file_and_line(
 
 @pytest.mark.parametrize("kernel", [True, False])
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"  \n"])
-def test_an_empty_file_is_no_history(tmp_path: Path, content: bytes, kernel: bool) -> None:
+def test_an_empty_file_is_not_a_history(tmp_path: Path, content: bytes, kernel: bool) -> None:
     (tmp_path / "h.jsonl").write_bytes(content)
     with pytest.raises(BadHistory, match="no events"):
         check(tmp_path / "h.jsonl", kernel=kernel)
 
 
 @pytest.mark.parametrize("kernel", [True, False])
-def test_after_info_a_process_is_gone(tmp_path: Path, kernel: bool) -> None:
+def test_after_info_a_process_ends(tmp_path: Path, kernel: bool) -> None:
     path = write(tmp_path / "h.jsonl", line(), line(type="info"), line())
     with pytest.raises(BadHistory, match="acts again") as caught:
         check(path, kernel=kernel)
@@ -157,7 +157,7 @@ def test_after_info_a_process_is_gone(tmp_path: Path, kernel: bool) -> None:
 
 
 @pytest.mark.parametrize("kernel", [True, False])
-def test_an_operation_that_the_model_has_not(tmp_path: Path, kernel: bool) -> None:
+def test_an_operation_that_the_model_does_not_have(tmp_path: Path, kernel: bool) -> None:
     path = write(tmp_path / "h.jsonl", line(f="enqueue"), line(f="enqueue", type="ok"))
     with pytest.raises(UnknownOperation, match="has no operation 'enqueue'") as caught:
         check(path, kernel=kernel)
@@ -165,7 +165,7 @@ def test_an_operation_that_the_model_has_not(tmp_path: Path, kernel: bool) -> No
     path = write(tmp_path / "h.jsonl", line(f="cas", value=3), line(f="cas", type="ok", value=3))
     with pytest.raises(UnknownOperation, match="expected, new"):
         check(path, kernel=kernel)
-    # What did not happen needs no model.
+    # Operations that did not happen are not validated.
     path = write(tmp_path / "h.jsonl", line(f="enqueue"), line(f="enqueue", type="fail"))
     assert check(path, kernel=kernel).outcome == "valid"
 
@@ -220,7 +220,7 @@ def test_folder(tmp_path: Path) -> None:
     assert [node for node, _ in folder.decided_files()] == [3, 12]
 
 
-def test_folders_that_are_none(tmp_path: Path) -> None:
+def test_invalid_folders(tmp_path: Path) -> None:
     with pytest.raises(BadFolder, match="is not a folder"):
         RunFolder.open(tmp_path / "none")
     with pytest.raises(BadFolder, match="holds no"):
@@ -272,7 +272,7 @@ def test_jepsen_edn_in_both_layouts(tmp_path: Path) -> None:
     assert read_history(lines, failed_cas="mismatch").events[2].error == "mismatch"
 
 
-def test_formats_go_there_and_back(tmp_path: Path) -> None:
+def test_formats_round_trip(tmp_path: Path) -> None:
     events = [
         Event(0, 1, 0, "invoke", "write", "k", {"a": [None, True, 1.5, "x\n", ":kw"]}),
         Event(1, 2, 0, "ok", "write", "k", {"a": [None, True, 1.5, "x\n", ":kw"]}, 3),

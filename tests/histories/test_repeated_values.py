@@ -1,7 +1,7 @@
-"""Long histories whose values repeat, with verdicts that are known by how they were made.
+"""Long histories whose values repeat, with verdicts that are known by construction.
 
-Some operations never return, so that a search in breadth alone would keep every way to have used
-them, and one in depth alone would try them all where nothing helps.
+Some operations never return, so that a breadth-first search alone would keep every way to have used
+them, and a depth-first one alone would try them all where none helps.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def test_the_verdict_is_the_known_one(tmp_path: Path, shape: Repeated) -> None:
 
 
 def test_the_evidence_shows_a_write_of_what_was_read(tmp_path: Path) -> None:
-    """A value that was there once: without its write a person could not see what is wrong."""
+    """A value that was written once: without its write a reader could not see what is wrong."""
     path = tmp_path / "h.jsonl"
     make(path, Repeated(1_000, 10, unknown=0.0, stale=0.5))
     evidence = check(path, model="cas-register", time_limit_s=60).evidence
@@ -62,8 +62,8 @@ def test_the_evidence_shows_a_write_of_what_was_read(tmp_path: Path) -> None:
 
 
 def test_strings_with_many_clients_at_once(tmp_path: Path) -> None:
-    """Appends of 40 clients at once, and reads that say the order of all of them: what is no
-    beginning of an answer is not followed."""
+    """Appends of 40 clients at once, and reads that show the order of all of them: configurations
+    that are not a prefix of an answer are not followed."""
     path = tmp_path / "h.jsonl"
     clients, text, lines = 40, "", []
 

@@ -1,4 +1,4 @@
-"""What may not pass for a history, or for an answer: each of these once got a wrong verdict.
+"""Invalid histories and answers that must be refused: each of these once got a wrong verdict.
 
 Every case is put to the kernel and to the reference, in memory and as a file where that makes a
 difference.
@@ -56,7 +56,7 @@ DONE = CALL | {"type": "ok"}
 
 @both
 @pytest.mark.parametrize("junk", ["junk", "{", '{"type":', "\n{}", "[1]", "\xff"])
-def test_a_file_without_one_whole_event_is_no_history(
+def test_a_file_without_a_whole_event_is_not_a_history(
     tmp_path: Path, junk: str, kernel: bool
 ) -> None:
     path = tmp_path / "h.jsonl"
@@ -77,7 +77,7 @@ def test_a_torn_last_line_after_an_event_is_a_note(tmp_path: Path, kernel: bool)
 
 @both
 @pytest.mark.parametrize("number", [2**53, 9210000000000000000, 2**63 - 1024, 2**63, -(2**63)])
-def test_a_number_is_the_same_however_it_is_written(number: int, kernel: bool) -> None:
+def test_numbers_are_equal_in_every_notation(number: int, kernel: bool) -> None:
     assert outcome(kernel, "register", ("write", number, None), ("read", None, float(number))) == (
         "valid"
     )
@@ -91,7 +91,7 @@ def test_a_number_is_the_same_however_it_is_written(number: int, kernel: bool) -
 
 @both
 @pytest.mark.parametrize("big", [2**61, 2**62, 2**63 - 1, 2**63, 2**80])
-def test_tokens_of_any_size_rise(big: int, kernel: bool) -> None:
+def test_tokens_of_any_size_are_compared(big: int, kernel: bool) -> None:
     def held(*tokens: int) -> list[tuple[str, Any, Any]]:
         return [s for t in tokens for s in (("acquire", None, t), ("release", None, None))]
 
@@ -121,7 +121,7 @@ def test_counters_do_not_overflow(big: int, kernel: bool) -> None:
         (2**63, [], 0),
     ],
 )
-def test_a_counter_that_begins_at_the_edge_does_not_wrap_around(
+def test_a_counter_that_begins_at_the_limit_does_not_wrap_around(
     initial: int, steps: list[tuple[str, Any, Any]], wrapped: int, kernel: bool
 ) -> None:
     change = sum({"inc": 1, "dec": -1}.get(f, given) for f, given, _ in steps)
@@ -144,7 +144,7 @@ def test_a_counter_that_begins_at_the_edge_does_not_wrap_around(
         ("mutex", True, [1, "held", []]),
     ],
 )
-def test_a_model_begins_only_with_what_it_can_hold(model: str, good: Any, bad: list[Any]) -> None:
+def test_a_model_accepts_only_valid_initial_values(model: str, good: Any, bad: list[Any]) -> None:
     check([], model=model, initial=good)
     for value in bad:
         with pytest.raises(BadInitial, match=f"the model {model} begins with"):
@@ -154,7 +154,7 @@ def test_a_model_begins_only_with_what_it_can_hold(model: str, good: Any, bad: l
 
 
 @both
-def test_an_object_is_no_list(kernel: bool) -> None:
+def test_an_object_is_not_a_list(kernel: bool) -> None:
     assert outcome(kernel, "kv", ("write", {}, None), ("append", 1, None)) == "invalid"
     assert outcome(kernel, "kv", ("write", {"a": 1}, None), ("append", 1, None)) == "invalid"
     assert outcome(kernel, "kv", ("write", [], None), ("append", 1, None)) == "valid"
@@ -199,7 +199,7 @@ def test_a_field_may_not_be_given_twice(tmp_path: Path, field: str, kernel: bool
 
 @both
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object(), [b"x"]])
-def test_what_is_no_json_value_is_refused_with_its_event(value: Any, kernel: bool) -> None:
+def test_values_that_are_not_json_are_refused_with_their_event(value: Any, kernel: bool) -> None:
     events = one_after_the_other(("write", 1, None), ("write", value, None))
     with pytest.raises(BadHistory, match=r"event 3: .* is not a JSON value"):
         check(events, kernel=kernel)
@@ -221,9 +221,7 @@ def nested(depth: int) -> Any:
 
 @both
 @pytest.mark.parametrize("field", ["value", "note"])
-def test_values_may_be_nested_so_deep_and_no_deeper(
-    tmp_path: Path, field: str, kernel: bool
-) -> None:
+def test_values_may_be_nested_up_to_the_limit(tmp_path: Path, field: str, kernel: bool) -> None:
     path = tmp_path / "h.jsonl"
     deepest = lines(path, CALL | {field: nested(DEPTH_MAX)})
     assert check(deepest, kernel=kernel).outcome == "valid"
@@ -264,7 +262,7 @@ def test_a_whole_number_is_the_same_key_as_its_text(kernel: bool) -> None:
 
 @both
 @pytest.mark.parametrize("process", ["client-1", 2**40])
-def test_live_takes_whatever_the_reference_can_judge(process: Any, kernel: bool) -> None:
+def test_live_accepts_everything_that_the_reference_can_judge(process: Any, kernel: bool) -> None:
     live = LiveChecker("counter", kernel=kernel)
     live.feed(event._replace(process=process) for event in one_after_the_other(("inc", 1, None)))
     assert live.judge().judged == 2

@@ -1,7 +1,7 @@
 """A small in-memory world for driving replicas in tests: network, disks, timers, clients.
 
-Not the simulator (that is `harness.runtimes.sim`): it imports nothing of it, so the protocols'
-own tests stand alone, and each of the two can catch a mistake in the other. Time is virtual,
+Not the simulator (that is `harness.runtimes.sim`): it imports nothing of it, so the protocols' own
+tests are independent, and each of the two can catch a mistake in the other. Time is virtual,
 everything comes from one `random.Random`. It follows the durable-state rule of `interface`: effects
 with `after_sync` wait until what was persisted before them is on the disk, and a crash loses what
 was not, except for a random prefix of it.
@@ -36,7 +36,7 @@ from node_image.state_machine import KeyValue
 
 @dataclass
 class Network:
-    """What happens to messages. Probabilities from 0 to 1, delays in microseconds."""
+    """The network's parameters. Probabilities from 0 to 1, delays in microseconds."""
 
     loss: float = 0.0
     duplication: float = 0.0
@@ -100,7 +100,7 @@ class World:
         heapq.heappush(self._events, (time, self._sequence, action, args))
 
     def run(self, duration_us: int) -> None:
-        """Let `duration_us` of virtual time go by."""
+        """Let `duration_us` of virtual time pass."""
         end = self.now + duration_us
         while self._events and self._events[0][0] <= end:
             self.now, _, action, args = heapq.heappop(self._events)
@@ -108,7 +108,7 @@ class World:
         self.now = end
 
     def run_until(self, condition: Callable[[], bool], limit_us: int = 20_000_000) -> None:
-        """Let time go by until `condition` holds; AssertionError when it never does."""
+        """Let time pass until `condition` holds; AssertionError when it never does."""
         end = self.now + limit_us
         while not condition():
             assert self._events and self._events[0][0] <= end, (

@@ -1,10 +1,10 @@
-"""EPaxos replicas whose every step is chosen from outside, and the invariants of its papers.
+"""EPaxos replicas whose every step is chosen by the test, and the invariants of its papers.
 
 agreement    an instance is decided with one value: commands (or a no-op) and dependencies
 visibility   of two decided instances that interfere, one depends on the other
 order        two instances that interfere are executed in one order by all
 validity     an instance holds its owner's commands or a no-op
-promises     what is promised for an instance never goes back within a life
+promises     the promise for an instance never decreases within a life
 durability   what was answered is decided
 """
 
@@ -43,7 +43,7 @@ class Steps(Interleaving):
     # ---- steps
 
     def ask(self, which: int, count: int) -> None:
-        """A client writes or reads, and now and then asks a second node the same."""
+        """A client writes or reads, and sometimes sends the same request to a second node."""
         node = self.config.nodes[which % len(self.config.nodes)]
         for i in range(min(count, 3)):
             self.asked += 1
@@ -56,7 +56,7 @@ class Steps(Interleaving):
                 self._perform(other, self.process[other].request(command, self.now))
 
     def fire(self, which: int, count: int) -> None:
-        """A node's timer, and some time: seldom enough for a recovery."""
+        """A node's timer, and some time: rarely enough for a recovery."""
         node = self.config.nodes[which % len(self.config.nodes)]
         self.now += 20_000 * count
         if self.timers[node]:
@@ -121,7 +121,7 @@ class Steps(Interleaving):
         for one, other in itertools.combinations(marks, 2):
             if marks[one].interferes(marks[other]):
                 assert self._depends(one, other) or self._depends(other, one), (
-                    f"{self.decisions[one]} and {self.decisions[other]} interfere unseen"
+                    f"{self.decisions[one]} and {self.decisions[other]} interfere, unordered"
                 )
                 self._check_order(one, other)
 
@@ -141,7 +141,7 @@ class Steps(Interleaving):
 def play(
     protocol: type[Any], steps: list[tuple[str, int, int]], nodes: int, **config: Any
 ) -> Steps:
-    """Run some steps, and check all that must hold of them."""
+    """Run some steps, and check all invariants."""
     world = Steps(protocol, nodes, snapshot_every=4, **config)
     for name, which, count in steps:
         getattr(world, name)(which, count)

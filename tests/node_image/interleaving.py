@@ -1,7 +1,8 @@
-"""Replicas whose every step is chosen from outside: by Hypothesis, or by a random generator.
+"""Replicas whose every step is chosen by the test: by Hypothesis, or by a random generator.
 
-A step says which message is delivered, dropped or doubled, which disk has synced, which timer
-fires, who crashes and what survives. So a counterexample shrinks to the few steps that matter."""
+A step says which message is delivered, dropped or duplicated, which disk has synced, which timer
+fires, which node crashes and what survives. So a counterexample shrinks to the few steps that
+matter."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ Steps: TypeAlias = list[tuple[str, int, int]]
 
 
 class Interleaving:
-    """Replicas whose every step is chosen from outside."""
+    """Replicas whose every step is chosen by the test."""
 
     def __init__(self, protocol: type[Any], nodes: int, **config: Any) -> None:
         self.protocol = protocol
@@ -139,7 +140,7 @@ class Interleaving:
             self.acknowledged.append((effect.client, effect.seq))
 
     def _check_promise(self, node: int) -> None:
-        """Within a life an acceptor's promise never goes back."""
+        """Within a life an acceptor's promise never decreases."""
         process = self.process[node]
         promised = process.log.promised
         assert promised >= getattr(process, "_seen_by_test", promised)
@@ -166,7 +167,7 @@ step = st.tuples(st.sampled_from(STEPS), st.integers(0, 30), st.integers(1, 12))
 def random_steps(
     random: Random, length: int, *, names: Sequence[str] = STEPS, count_max: int = 12
 ) -> Steps:
-    """Steps drawn without Hypothesis, for tests that only ask whether something happens at all."""
+    """Steps drawn without Hypothesis, for tests of whether something happens at all."""
     return [
         (random.choice(names), random.randrange(31), random.randrange(1, count_max + 1))
         for _ in range(length)

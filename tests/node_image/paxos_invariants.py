@@ -1,11 +1,11 @@
-"""What the proofs of Paxos and of Fast Paxos rest on, checked over every vote on every disk.
+"""The invariants behind the proofs of Paxos and Fast Paxos, checked over every vote on every disk.
 
-    once        an acceptor votes for one value in a round
-    one value   in a classic round of a slot nobody votes for anything else
-    stable      once a quorum has voted in round k for v, every vote in a later round is for v
+once        an acceptor votes for one value in a round
+one value   in a classic round of a slot all votes are for one value
+stable      once a quorum has voted in round k for v, every vote in a later round is for v
 
-Agreement follows from these; they fail earlier, and say more. A round is what stands in a `Vote`;
-`quorum` says how many acceptors decide in it.
+Agreement follows from these; they fail earlier, and are more specific. A round is the ballot of a
+`Vote`; `quorum` says how many acceptors decide in it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Value = tuple[Any, ...]
 
 
 class VoteBook:
-    """Every vote that reached a disk: by slot and round, who voted for what."""
+    """Every vote that reached a disk: by slot and round, the value of each acceptor."""
 
     def __init__(self, quorum: Callable[[Ballot], int], is_fast: Callable[[Ballot], bool]) -> None:
         self._quorum = quorum
@@ -52,7 +52,7 @@ class VoteBook:
 
 
 class BookedInterleaving(Interleaving):
-    """An interleaving that keeps a book of the votes."""
+    """An interleaving that records all votes."""
 
     book: VoteBook
 

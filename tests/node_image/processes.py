@@ -1,4 +1,4 @@
-"""Real node processes on loopback, for tests: started, asked, killed, started again."""
+"""Real node processes on loopback, for tests: started, queried, killed, started again."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Cluster:
             return client.ask({"id": 0, "f": "status"})
 
     def leader(self) -> int:
-        """The node that leads, once one of those that run does."""
+        """The leader, once one of the running nodes leads."""
 
         def leading() -> int | None:
             running = [n for n, p in self.processes.items() if p.poll() is None]
@@ -105,7 +105,7 @@ class Cluster:
         return until(leading, "somebody leads")
 
     def do(self, client: int, seq: int, f: str, key: str, value: Any = None) -> dict[str, Any]:
-        """Ask the leader, and again, until the answer is final."""
+        """Ask the leader, and retry until the answer is final."""
 
         def attempt() -> dict[str, Any] | None:
             request = {"client": client, "seq": seq, "f": f, "key": key, "value": value}

@@ -1,4 +1,4 @@
-"""Random faults and clients over a small world, and what must be true afterwards."""
+"""Random faults and clients over a small world, and the properties that must hold afterwards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Chaos:
             self.world.run(self.random.randrange(2_000, 20_000))
 
     def heal(self) -> None:
-        """Everything works again, everybody is up, clients rest; then time to settle."""
+        """Heal everything, start all nodes, stop the clients; then wait for the cluster to
+        settle."""
         world = self.world
         self._stopped = True
         world.network = Network()
@@ -126,7 +127,7 @@ class Chaos:
     # ------------------------------------------------------------------ judging
 
     def check(self) -> list[str]:
-        """What is wrong: with agreement, with acknowledged writes, with the order of reads."""
+        """The violations: of agreement, of acknowledged writes, of the order of reads."""
         found = list(self.world.conflicts)
         order = self._write_order()
         found += [f"acknowledged {v} is lost" for v in self._acknowledged if v not in order]

@@ -1,4 +1,4 @@
-"""One replica, driven by hand: the tests of single safeguards.
+"""One replica, driven event by event: for the tests of single safeguards.
 
 `Driven` feeds events to one protocol object and keeps the effects of the last one. Messages that
 the replica sends to itself are delivered at once, as if its disk were immediate, unless
@@ -63,7 +63,7 @@ class Driven:
     # ------------------------------------------------------------------ the last event's effects
 
     def sent(self, kind: type[Any], to: int | None = None) -> list[Any]:
-        """The messages of a kind that left, to one node or to anybody else."""
+        """The messages of a kind that were sent, to one node or to all others."""
         return [
             e.message
             for e in self.effects
@@ -84,7 +84,7 @@ class Driven:
 
     # ------------------------------------------------------------------ ways to a role
 
-    def stand(self) -> Ballot:
+    def become_candidate(self) -> Ballot:
         """Become a candidate in Phase 1 (all others grant the probe); its ballot."""
         self.wake("election", 2 * self.config.election_max_us)
         asked = list(self.effects)
@@ -101,7 +101,7 @@ class Driven:
 
     def lead(self, *votes: m.Vote) -> Ballot:
         """Become leader; the first other acceptor reports these votes."""
-        ballot = self.stand()
+        ballot = self.become_candidate()
         for other in self.config.voters:
             if other != self.node and self.status.role != "leader":
                 self.promise(other, ballot, *votes)

@@ -1,4 +1,4 @@
-"""Back-off: windows double, follow the pace of attempts, and a decision makes all equal again."""
+"""Back-off: windows double, follow the duration of attempts, and are reset by a decision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_window_doubles_with_every_refusal_up_to_a_bound() -> None:
     assert windows[DOUBLINGS_MAX:] == [windows[DOUBLINGS_MAX]] * 3
 
 
-def test_decision_takes_most_of_the_handicap_back_and_a_win_all_of_it() -> None:
+def test_a_decision_resets_most_of_the_window_and_a_win_all_of_it() -> None:
     turns = Backoff(200_000)
     first = turns.window_us()
     for _ in range(5):
@@ -26,7 +26,7 @@ def test_decision_takes_most_of_the_handicap_back_and_a_win_all_of_it() -> None:
     assert turns.window_us() == first
 
 
-def test_pace_follows_what_is_measured_within_bounds() -> None:
+def test_the_pace_follows_measurements_within_bounds() -> None:
     turns = Backoff(200_000)
     for _ in range(40):
         turns.measured(50_000)

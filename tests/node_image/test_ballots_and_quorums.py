@@ -1,4 +1,4 @@
-"""Ballots are totally ordered and never shared; quorums of the two phases always meet."""
+"""Ballots are totally ordered and never shared; quorums of the two phases always intersect."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def systems() -> list[tuple[int, QuorumSystem]]:
 
 
 @pytest.mark.parametrize(("count", "system"), systems())
-def test_every_phase1_quorum_meets_every_phase2_quorum(count: int, system: QuorumSystem) -> None:
+def test_every_phase1_quorum_intersects_every_phase2_quorum(
+    count: int, system: QuorumSystem
+) -> None:
     sets = every_set(count)
     electing = [set(s) for s in sets if system.phase1(votes_of(system, s))]
     deciding = [set(s) for s in sets if system.phase2(votes_of(system, s))]
@@ -74,13 +76,13 @@ def test_phase2_targets_are_a_smallest_quorum(count: int, system: QuorumSystem) 
     assert len(targets) == system.q2
 
 
-def test_a_second_vote_and_a_strangers_vote_change_nothing() -> None:
+def test_a_second_vote_and_a_vote_of_a_non_member_change_nothing() -> None:
     system = Majority((1, 2, 3))
     assert system.vote(system.vote(NOBODY, 1), 1) == system.vote(NOBODY, 1)
     assert system.vote(NOBODY, 9) == NOBODY
 
 
-def test_quorums_that_may_miss_each_other_are_refused_with_the_reason() -> None:
+def test_quorums_that_may_be_disjoint_are_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="more than the 5 acceptors, not 3 \\+ 2"):
         Sizes((1, 2, 3, 4, 5), 3, 2)
     with pytest.raises(ValueError, match="between 1 and 3"):
@@ -99,7 +101,7 @@ def test_options_name_sizes(options: dict[str, int], sizes: tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize("value", ["3", 2.0, True, None])
-def test_sizes_that_are_no_numbers_are_refused(value: object) -> None:
+def test_sizes_that_are_not_numbers_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match="q1 must be a whole number"):
         from_options(ClusterConfig(nodes=(1, 2, 3), options={"q1": value}))
 

@@ -158,7 +158,7 @@ def decision_names_its_ballot(protocol: type[Any]) -> Any:
 
 
 @scenario("M2", (0, [(put(1),)]))
-def decided_slot_is_told(protocol: type[Any]) -> Any:
+def decided_slot_is_answered_with_the_decision(protocol: type[Any]) -> Any:
     node = Driven(protocol, node=2)
     node.receive(1, m.Accept(MINE, 1, (put(1),)))
     node.receive(1, m.Learn(MINE, 1))
@@ -187,7 +187,7 @@ def retried_command_is_applied_once(protocol: type[Any]) -> Any:
 
 
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))
-def test_mutant_shows_and_the_correct_protocol_does_not(mutant: str) -> None:
+def test_the_mutant_fails_and_the_correct_protocol_passes(mutant: str) -> None:
     run, expected = SCENARIOS[mutant]
     assert run(BasicPaxos) == expected
     assert run(protocol_class("basic-paxos", mutant)) != expected
@@ -229,7 +229,7 @@ def test_commands_that_came_meanwhile_share_the_slot_up_to_batch_max() -> None:
     assert values(node) == [(put(1), put(1, client=8))]
 
 
-def test_loser_goes_on_to_the_next_slot() -> None:
+def test_the_loser_proposes_in_the_next_slot() -> None:
     node, _ = asked(BasicPaxos)
     node.receive(3, m.Accept(OLD, 1, (put(5, client=9),)))
     node.receive(3, m.Learn(OLD, 1))
@@ -275,7 +275,7 @@ def test_lost_messages_are_sent_again_in_the_same_ballot() -> None:
     assert node.sent(m.Accept) == [m.Accept(ballot, 1, (put(1),))]
 
 
-def test_command_that_waits_too_long_is_given_up_truthfully() -> None:
+def test_a_command_that_waits_too_long_is_given_up_with_the_correct_error() -> None:
     node, ballot = asked(BasicPaxos, put(1), put(1, client=8), batch_max=1)
     node.receive(2, m.Promise(ballot, 1, ()))  # put(1) is proposed, the other is not
     node.now += 2 * node.config.election_max_us
@@ -299,7 +299,7 @@ def test_reads_past_the_log_are_refused() -> None:
 # ----------------------------------------------------------------------------- acceptor, learner
 
 
-def test_ballots_of_different_slots_have_nothing_to_do_with_one_another() -> None:
+def test_ballots_of_different_slots_are_independent() -> None:
     node = Driven(BasicPaxos, node=2)
     node.receive(3, m.Prepare(HIGH, 1))
     node.receive(1, m.Prepare(MINE, 2))

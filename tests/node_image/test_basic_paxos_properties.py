@@ -47,7 +47,7 @@ def long_run(seed: int) -> Steps:
     return random_steps(Random(seed), 250, names=MANY_DELIVERED, count_max=20)
 
 
-def test_interleavings_get_somewhere() -> None:
+def test_interleavings_make_progress() -> None:
     """The property above would hold of a protocol that does nothing."""
     worlds = [interleave(BasicPaxos, long_run(seed), 3) for seed in range(30)]
     assert sum(len(world.decided) for world in worlds) > 30
@@ -55,8 +55,8 @@ def test_interleavings_get_somewhere() -> None:
 
 
 @pytest.mark.parametrize("mutant", ["B1", "B6", "B8", "B10"])
-def test_interleavings_find_what_is_wrong(mutant: str) -> None:
-    """Nor would it be worth much if it held of these."""
+def test_interleavings_find_the_mutants(mutant: str) -> None:
+    """Nor would it be worth much if these passed it."""
     protocol = protocol_class("basic-paxos", mutant)
 
     def fails(seed: int) -> bool:
@@ -70,7 +70,7 @@ def test_interleavings_find_what_is_wrong(mutant: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_chaos_is_survived_and_everybody_agrees_afterwards(seed: int) -> None:
+def test_all_nodes_agree_after_random_faults(seed: int) -> None:
     network = Network(loss=0.05, duplication=0.1, delay_us=(200, 8_000))
     world = World(BasicPaxos, nodes=5, seed=seed, network=network, snapshot_every=25)
     chaos = Chaos(world, seed)
@@ -89,7 +89,7 @@ def write(world: World, node: int, *, client: int, limit_us: int = 3_000_000) ->
 
 
 def load(world: World, commands: int, *, gap_us: int = 1_000) -> None:
-    """Every node is asked in turn, one command every `gap_us`."""
+    """Send to every node in turn, one command every `gap_us`."""
     nodes = world.config.nodes
     for i in range(commands):
         world.request(nodes[i % len(nodes)], Command(100 + i, 1, "write", "x", i))
@@ -100,7 +100,7 @@ def answered(world: World) -> int:
     return sum(answers[-1][1].error is None for answers in world.replies.values())
 
 
-def test_all_proposers_at_once_come_to_an_end() -> None:
+def test_all_proposers_at_once_make_progress() -> None:
     world = World(BasicPaxos, nodes=5, seed=1)
     load(world, 50)
     world.run(2_000_000)
@@ -108,8 +108,8 @@ def test_all_proposers_at_once_come_to_an_end() -> None:
     assert world.conflicts == []
 
 
-def test_without_back_off_duelling_proposers_stand_still() -> None:
-    """The livelock that the paper leaves to the reader's timers; safety is not affected."""
+def test_without_back_off_competing_proposers_livelock() -> None:
+    """The livelock that the paper avoids by choosing a distinguished proposer; safety holds."""
     network = Network(delay_us=(500, 500), sync_us=(100, 100))
     world = World(BasicPaxos, nodes=5, seed=1, network=network, options={"backoff": False})
     load(world, 5, gap_us=300)
@@ -134,7 +134,7 @@ def test_disk_and_memory_stay_bounded() -> None:
         assert not host.process.clients.waiting
 
 
-def test_node_that_was_away_catches_up_from_log_and_from_snapshot() -> None:
+def test_a_node_that_was_down_catches_up_from_log_and_from_snapshot() -> None:
     for snapshot_every in (1_000, 20):
         world = World(BasicPaxos, nodes=3, seed=3, snapshot_every=snapshot_every)
         world.crash(3)
@@ -147,7 +147,7 @@ def test_node_that_was_away_catches_up_from_log_and_from_snapshot() -> None:
         assert world.conflicts == []
 
 
-def test_minority_waits_and_goes_on_when_it_is_healed() -> None:
+def test_a_minority_waits_and_continues_when_it_is_healed() -> None:
     world = World(BasicPaxos, nodes=5, seed=4)
     world.network.cut = {(a, b) for a in (1, 2) for b in (3, 4, 5)}
     world.network.cut |= {(b, a) for a, b in world.network.cut}

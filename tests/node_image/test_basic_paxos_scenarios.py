@@ -1,7 +1,7 @@
 """Aimed schedules: the few steps that turn a missing safeguard into two decided values.
 
-For planted bugs of Basic Paxos that random faults seldom meet. Each schedule is played by real
-replicas over the small world, and the correct protocol must come through it.
+For planted bugs of Basic Paxos that random faults seldom find. Each schedule is executed by whole
+replicas over the small world, and the correct protocol must pass it.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def has_vote(world: World, node: int) -> bool:
 
 
 def ballot_used_again(world: World) -> None:
-    """Node 2 votes for what node 1 proposed before its crash; of that node 1 knows nothing when it
-    is back, and node 3 helps it to propose something else."""
+    """Node 2 votes for node 1's proposal from before its crash; node 1 knows nothing of it after
+    its restart, and with node 3's promise proposes something else."""
     lose(world, m.Accept, {(1, 3)})
     ask(world, 1, client=1)
     world.run_until(lambda: has_vote(world, 2))

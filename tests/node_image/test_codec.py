@@ -1,4 +1,4 @@
-"""Every message and record survives the wire; nothing else gets through as one."""
+"""Every message and record round-trips through the codec; nothing else is decoded as one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def kinds() -> list[type[Any]]:
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.__name__)
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
-def test_messages_and_records_survive_the_wire(kind: type[Any], data: st.DataObject) -> None:
+def test_messages_and_records_round_trip(kind: type[Any], data: st.DataObject) -> None:
     codec = Codec([kind])
     message = data.draw(strategy_for(kind))
     decoded = codec.decode(codec.encode(message))
@@ -67,7 +67,7 @@ def test_messages_and_records_survive_the_wire(kind: type[Any], data: st.DataObj
 
 
 class Shapes(NamedTuple):
-    """Annotations that no protocol happens to use."""
+    """Annotations that no protocol uses."""
 
     pair: tuple[int, str]
     maybe: int | None
@@ -76,7 +76,7 @@ class Shapes(NamedTuple):
 
 @settings(deadline=None)
 @given(strategy_for(Shapes))
-def test_other_shapes(message: Shapes) -> None:
+def test_other_annotations(message: Shapes) -> None:
     codec = Codec([Shapes])
     assert codec.decode(codec.encode(message)) == message
 
@@ -102,21 +102,21 @@ def test_other_shapes(message: Shapes) -> None:
         b"\xff\xfe",
     ],
 )
-def test_what_is_no_message_is_an_error(payload: bytes) -> None:
+def test_invalid_messages_are_an_error(payload: bytes) -> None:
     with pytest.raises(CodecError):
         Codec(MESSAGES).decode(payload)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=60))
-def test_random_bytes_are_an_error_and_nothing_else(payload: bytes) -> None:
+def test_random_bytes_only_raise_an_error(payload: bytes) -> None:
     with pytest.raises(CodecError):
         Codec(MESSAGES).decode(payload)
 
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=8), st.integers(1, 17))
-def test_frames_come_out_however_they_are_cut(payloads: list[bytes], size: int) -> None:
+def test_frames_are_reassembled_from_any_fragments(payloads: list[bytes], size: int) -> None:
     stream = b"".join(LENGTH.pack(len(p)) + p for p in payloads)
     reader, found = FrameReader(), []
     for start in range(0, len(stream), size):

@@ -1,4 +1,4 @@
-"""The driver's one rule: nothing that promises something leaves before the disk has it."""
+"""The driver's rule: no message or reply leaves before the state it depends on is durable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Word(NamedTuple):
 
 
 class Script:
-    """A protocol that does as it is told: each event returns the next list of effects."""
+    """A protocol that follows a script: each event returns the next list of effects."""
 
     name = "script"
     messages = (Word,)
@@ -66,7 +66,7 @@ class Script:
 
 
 class Disk:
-    """Stands in for the log: what is handed over is remembered, and synced when told."""
+    """A fake of the log: records are kept, and synced when the test says so."""
 
     syncs = bytes_written = 0
 
@@ -87,7 +87,7 @@ class Disk:
 
 
 class Outside:
-    """Peers and clients: remembers what left, in order."""
+    """Peers and clients: records what was sent, in order."""
 
     def __init__(self) -> None:
         self.links = {2: None, 3: None}
@@ -139,7 +139,7 @@ def scene(tmp_path: Path, act: Any) -> Scene:
     return asyncio.run(run())
 
 
-def test_what_waits_for_the_disk_waits_and_keeps_its_order(tmp_path: Path) -> None:
+def test_effects_wait_for_the_disk_in_order(tmp_path: Path) -> None:
     def act(s: Scene) -> None:
         s.does(
             Send(2, Word("before")),
@@ -156,7 +156,7 @@ def test_what_waits_for_the_disk_waits_and_keeps_its_order(tmp_path: Path) -> No
     scene(tmp_path, act)
 
 
-def test_the_barrier_holds_for_later_steps_and_lifts_one_persist_at_a_time(tmp_path: Path) -> None:
+def test_the_barrier_applies_to_later_steps_and_is_lifted_per_persist(tmp_path: Path) -> None:
     def act(s: Scene) -> None:
         s.does(Persist(Word("a")))
         s.does(Send(2, Word("needs a")))
@@ -172,7 +172,7 @@ def test_the_barrier_holds_for_later_steps_and_lifts_one_persist_at_a_time(tmp_p
     scene(tmp_path, act)
 
 
-def test_a_message_to_oneself_comes_back_when_it_is_durable(tmp_path: Path) -> None:
+def test_a_message_to_oneself_is_delivered_when_it_is_durable(tmp_path: Path) -> None:
     def act(s: Scene) -> None:
         s.does(Persist(Word("vote")), Send(1, Word("my vote")))
         assert ("receive", 1, Word("my vote")) not in s.script.events
@@ -214,7 +214,7 @@ def test_an_exception_in_the_protocol_stops_the_node_and_is_not_swallowed(tmp_pa
     scene(tmp_path, act)
 
 
-def test_a_halted_node_says_nothing_more(tmp_path: Path) -> None:
+def test_a_halted_node_sends_nothing_more(tmp_path: Path) -> None:
     def act(s: Scene) -> None:
         s.does(Persist(Word("vote")), Send(2, Word("promise")))
         s.driver.halt()
@@ -239,7 +239,7 @@ def test_the_decided_file_loses_only_a_torn_last_line(tmp_path: Path) -> None:
     assert path.read_bytes() == b'{"slot":1}\n'
 
 
-def test_the_decided_file_says_which_life_it_is(tmp_path: Path) -> None:
+def test_the_decided_file_records_the_life(tmp_path: Path) -> None:
     for slots in ((1, 2), (), (3,)):
         file = Account(tmp_path)
         for slot in slots:

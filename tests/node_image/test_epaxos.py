@@ -1,7 +1,7 @@
 """EPaxos' safeguards, one scenario each: correct with the safeguard, and wrong without it.
 
-Node 1 of five is driven by hand; the others' messages are made up here. A fast quorum is three of
-five, so e, the number of acceptors that it can do without, is two.
+Node 1 of five is driven event by event; the others' messages are constructed here. A fast quorum is
+three of five, so e, the number of acceptors that it can do without, is two.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def scenario(mutant: str, expected: Any) -> Callable[[Scenario], Scenario]:
 
 
 class Acceptor(Driven):
-    """Also what a message to itself leads to, and so on, comes back at once."""
+    """Also messages to itself that follow from such messages are delivered at once."""
 
     def _keep(self, effects: list[Any]) -> list[Any]:
         self.effects = list(effects)
@@ -66,7 +66,7 @@ def slots(node: Driven) -> list[Any]:
 
 
 def promise(ballot: Ballot, identity: InstanceId, **more: Any) -> m.Promise:
-    """What an acceptor that knows nothing promises, but for what `more` says."""
+    """The promise of an acceptor that knows nothing except the fields in `more`."""
     return m.Promise(ballot, identity, UNSEEN, ZERO, False, (), (), (), False)._replace(**more)
 
 
@@ -77,7 +77,7 @@ def begun(ballot: Ballot, identity: InstanceId, command: Command, **more: Any) -
 
 
 def recover(node: Driven, identity: InstanceId) -> Ballot:
-    """Let the node lose patience with an instance that it has heard of."""
+    """Let the node's timeout for an instance expire, so that it recovers it."""
     node.wake("beat")
     node.wake("beat", IMPATIENT_US)
     return next(p.ballot for p in reversed(node.sent(m.Prepare)) if p.id == identity)
@@ -200,13 +200,13 @@ def slow_path_takes_the_union(protocol: type[Any]) -> Any:
 
 
 @scenario("E11", [])
-def a_restarted_owner_does_not_deny_what_it_decided(protocol: type[Any]) -> Any:
+def a_restarted_owner_knows_what_it_decided(protocol: type[Any]) -> Any:
     own = InstanceId(1, 1)
     node = five(protocol)
     disk = persisted(node.request(put(1)))
     for other in (2, 3):
         disk += persisted(node.receive(other, m.PreAccepted(own, NONE)))
-    assert node.sent(m.Commit), "the others have been told"
+    assert node.sent(m.Commit), "the Commits have been sent"
     node = five(protocol, disk=disk)
     node.receive(3, m.Prepare(OLDER, own))
     return [promise.leads for promise in node.sent(m.Promise)]
@@ -287,7 +287,7 @@ def a_snapshot_brings_its_sessions(protocol: type[Any]) -> Any:
 
 
 @scenario("M2", (1, 0))
-def what_is_forgotten_is_not_denied(protocol: type[Any]) -> Any:
+def forgotten_instance_is_not_reported_unknown(protocol: type[Any]) -> Any:
     node = five(protocol, snapshot_every=4)
     for number in range(1, 9):
         deps = (0, number - 1, 0, 0, 0)
@@ -309,7 +309,7 @@ def an_open_instance_is_recovered(protocol: type[Any]) -> Any:
 
 
 def unheard(protocol: type[Any]) -> tuple[Driven, Ballot]:
-    """Node 1 knows that instance A exists, but not what is in it, and recovers it."""
+    """Node 1 knows that instance A exists, but not its commands, and recovers it."""
     node = five(protocol)
     node.receive(3, committed(B, put(9, client=9, key="z"), (0, 1, 0, 0, 0)))
     return node, recover(node, A)
@@ -366,7 +366,7 @@ def an_open_suspect_is_waited_for(protocol: type[Any]) -> Any:
 
 @scenario("E15", [(0, 2, 0, 0, 0), (0, 4, 0, 0, 0)])
 def what_is_dropped_still_interferes(protocol: type[Any]) -> Any:
-    """What the node answers as an acceptor, and what it then begins with, after it has dropped an
+    """The node's answer as an acceptor, and its own next dependencies, after it has dropped an
     instance of owner 2 that wrote the same key."""
     node = five(protocol, snapshot_every=4)
     node.receive(2, committed(InstanceId(2, 1), put(1, client=21, key="old"), NONE))
@@ -383,7 +383,7 @@ def what_is_dropped_still_interferes(protocol: type[Any]) -> Any:
 
 
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))
-def test_mutant_shows_and_the_correct_protocol_does_not(mutant: str) -> None:
+def test_the_mutant_fails_and_the_correct_protocol_passes(mutant: str) -> None:
     run, expected = SCENARIOS[mutant]
     assert run(protocol_class("epaxos")) == expected
     assert run(protocol_class("epaxos", mutant)) != expected
@@ -405,7 +405,7 @@ def test_a_recovered_noop_is_begun_again_for_a_client_that_waits() -> None:
     assert [(p.id.number, p.commands) for p in node.sent(m.PreAccept)] == [(2, (put(1),))]
 
 
-def test_a_nack_makes_way() -> None:
+def test_a_nack_stops_the_recovery() -> None:
     node = five(CORRECT)
     node.request(put(1))
     identity = InstanceId(1, 1)
@@ -425,7 +425,7 @@ def test_an_owners_first_vote_waits_for_its_disk() -> None:
 @pytest.mark.parametrize(
     ("nodes", "size"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4), (7, 5), (9, 6)]
 )
-def test_fast_quorums_are_as_small_as_they_may_be(nodes: int, size: int) -> None:
+def test_the_default_fast_quorums_are_the_smallest_safe_ones(nodes: int, size: int) -> None:
     node = Driven(CORRECT, nodes=nodes)
     assert node.protocol.fast_quorums.q2 == size
     assert node.protocol.recovery.spare == nodes - size
@@ -446,7 +446,7 @@ def accepts(node: Driven) -> list[Any]:
 
 def silent_promise(known: int = 1) -> tuple[Driven, Ballot]:
     """Acceptors 3, 4 and this one have promised A; `known` of the first two recorded it as begun.
-    Acceptor 3 then says nothing more; acceptor 4 validates."""
+    Acceptor 3 then does not answer any more; acceptor 4 validates."""
     node, ballot = unheard(CORRECT)
     for other in (3, 4):
         heard = other - 3 < known
@@ -457,9 +457,9 @@ def silent_promise(known: int = 1) -> tuple[Driven, Ballot]:
     return node, ballot
 
 
-def test_a_late_promise_stands_in_for_one_who_is_silent() -> None:
-    """Found by a sweep: a recovery waited for just those who had promised first, one of them far
-    away, until somebody else began another; for ever."""
+def test_a_late_promise_replaces_an_acceptor_that_does_not_answer() -> None:
+    """Found by a sweep: a recovery waited for just those acceptors that had promised first, one of
+    them with a large delay, until another node began a new recovery; without end."""
     node, ballot = silent_promise()
     node.receive(5, promise(ballot, A))
     (validate,) = node.sent(m.Validate, 5)
@@ -468,7 +468,7 @@ def test_a_late_promise_stands_in_for_one_who_is_silent() -> None:
     assert accepts(node) == [(0, 0, 5, 2, 0)]
 
 
-def test_a_late_vote_is_taken() -> None:
+def test_a_late_vote_is_accepted() -> None:
     node, ballot = silent_promise()
     vote = {"phase": ACCEPTED, "voted": OLD, "commands": (put(1),), "init": NONE}
     node.receive(5, promise(ballot, A, deps=(0, 0, 0, 0, 3), **vote))
@@ -476,15 +476,15 @@ def test_a_late_vote_is_taken() -> None:
 
 
 def test_the_rules_count_only_those_who_validated() -> None:
-    """3 recorded A as begun and 4 did not: were 3 in Q, A may be fast. But Q is 1, 4 and 5, where
-    nobody did; with the owner and 3 that is no fast quorum."""
+    """3 recorded A as begun and 4 did not: if 3 were in Q, A might be fast. But Q is 1, 4 and 5,
+    and none of them did; the owner and 3 alone are no fast quorum."""
     node, ballot = silent_promise()
     node.receive(5, promise(ballot, A))
     node.receive(5, validated(ballot, A, OPEN_SUSPECT, deps=(0, 0, 0, 2, 0)))
     assert accepts(node) == [(0, 0, 5, 2, 0)]
 
 
-def test_the_owner_who_promises_late_ends_the_wait() -> None:
+def test_a_late_promise_of_the_owner_ends_the_wait() -> None:
     node, ballot = suspicious(CORRECT, OPEN_SUSPECT)
     assert not accepts(node)
     node.receive(2, begun(ballot, A, put(1), leads=True))
@@ -493,7 +493,7 @@ def test_the_owner_who_promises_late_ends_the_wait() -> None:
     assert accepts(node) == [(0, 0, 0, 1, 2)]
 
 
-def test_who_has_not_answered_is_asked_again() -> None:
+def test_acceptors_that_have_not_answered_are_asked_again() -> None:
     node, ballot = silent_promise()
     node.wake("beat", node.config.retry_us)
     assert {p.ballot for p in node.sent(m.Prepare, 5)} == {ballot}

@@ -1,4 +1,4 @@
-"""What must hold of EPaxos in every run: step by step, of the graph alone, and in time."""
+"""Properties of EPaxos that must hold in every run: step by step, of the graph alone, and timed."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def test_interleavings_find(mutant: str, first: int) -> None:
 
 
 def random_decisions(random: Random, count: int) -> list[m.Commit]:
-    """Decisions of three owners with arbitrary dependencies, cycles and all, but such that of two
-    that interfere one depends on the other, of the same owner the later on the earlier."""
+    """Decisions of three owners with arbitrary dependencies, including cycles, such that of two
+    that interfere one depends on the other, and of the same owner the later on the earlier."""
     identities = [InstanceId(1 + i % 3, 1 + i // 3) for i in range(count)]
     most = [sum(identity.owner == owner for identity in identities) for owner in (1, 2, 3)]
     commits: list[m.Commit] = []
@@ -127,8 +127,7 @@ def test_execution_does_not_depend_on_the_order_of_decisions(seed: int, count: i
 
 
 class AllEdges(EPAXOS):  # type: ignore[misc,valid-type]
-    """Goes by the definition: an edge to everything that an instance depends on, and interferes
-    with."""
+    """Edges by the definition: to everything that an instance depends on and interferes with."""
 
     def _edges(self, instance: Instance) -> Any:
         if instance.noop or instance.marks is None:
@@ -152,9 +151,9 @@ class AllEdges(EPAXOS):  # type: ignore[misc,valid-type]
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 40))
-def test_an_edge_to_the_last_is_as_good_as_edges_to_all(seed: int, count: int) -> None:
-    """After every decision, and every word of what is in an instance, the same has been executed,
-    and what interferes in the same order."""
+def test_an_edge_to_the_last_is_equivalent_to_edges_to_all(seed: int, count: int) -> None:
+    """After every decision, and every message with an instance's commands, the same instances have
+    been executed, and those that interfere in the same order."""
     random = Random(seed)
     commits = random_decisions(random, count)
     news: list[Any] = [m.PreAccept(c.id, c.commands, c.deps) for c in commits if c.commands]
@@ -201,7 +200,7 @@ def test_reads_interfere_with_writes_only() -> None:
     assert index.before(footprint((put(1, client=8, key="z"),)), (0, 0, 0)) == [0, 0, 0]
 
 
-def test_an_index_survives_json() -> None:
+def test_an_index_round_trips_as_json() -> None:
     index = Interference(2)
     index.note(footprint((put(1),)), 1, 4)
     again = Interference.from_json(2, *index.to_json())
@@ -214,7 +213,7 @@ def test_an_index_survives_json() -> None:
 
 
 class OrderedWorld(World):
-    """Also keeps in which order each node executed, in its current life."""
+    """Also records the order in which each node executed, in its current life."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.order: dict[int, list[Decided]] = {}
@@ -237,7 +236,7 @@ class OrderedWorld(World):
 
 
 class OrderedChaos(Chaos):
-    """Clients ask any node; writes are ordered as the node that executed most did."""
+    """Clients send to any node; writes are ordered as by the node that executed most."""
 
     def _write_order(self) -> dict[int, int]:
         order: dict[int, int] = {}
@@ -315,7 +314,7 @@ def test_disk_and_memory_are_bounded() -> None:
         assert host.process.status().applied == 400
 
 
-def test_keys_that_all_disks_have_settled_leave_no_trace() -> None:
+def test_keys_that_all_disks_have_executed_are_dropped() -> None:
     world = World(EPAXOS, nodes=3, snapshot_every=20)
     for client in range(1, 301):
         world.request(1, Command(client, 1, "write", f"k{client}", 1))
@@ -330,7 +329,7 @@ def test_keys_that_all_disks_have_settled_leave_no_trace() -> None:
     assert len(world.hosts[1].process.table.seen) > 390, "node 3 has yet to order these"
 
 
-def test_a_node_that_was_away_catches_up_by_snapshot() -> None:
+def test_a_node_that_was_down_catches_up_by_snapshot() -> None:
     world = World(EPAXOS, nodes=5, snapshot_every=20)
     write(world, 1, 7, 10)
     world.crash(5)
@@ -344,7 +343,7 @@ def test_a_node_that_was_away_catches_up_by_snapshot() -> None:
     assert snapshots.count(snapshots[0]) == 5
 
 
-def test_a_node_that_was_away_for_a_moment_catches_up_by_entries() -> None:
+def test_a_node_that_was_down_briefly_catches_up_by_entries() -> None:
     world = World(EPAXOS, nodes=5)
     write(world, 1, 7, 10)
     world.crash(5)
@@ -357,7 +356,8 @@ def test_a_node_that_was_away_for_a_moment_catches_up_by_entries() -> None:
 
 @pytest.mark.parametrize("lost", ["PreAccept", "PreAccepted", "Commit"])
 def test_a_dead_owners_command_does_not_stop_the_others(lost: str) -> None:
-    """Whatever of it got through: those who interfere are answered within seconds."""
+    """However many of its messages arrived: clients whose commands interfere are answered within
+    seconds."""
     world = World(EPAXOS, nodes=5, seed=3)
     world.intercept = lambda sender, to, message: (
         type(message).__name__ == lost and 1 in (sender, to) and to > (2 if sender == 1 else 0)

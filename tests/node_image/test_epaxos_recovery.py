@@ -34,13 +34,13 @@ def proposed(node: Driven) -> list[Any]:
     return [accept.deps for accept in node.sent(m.Accept)]
 
 
-def test_a_decision_that_somebody_knows_is_taken() -> None:
+def test_a_known_decision_is_adopted() -> None:
     node, _ = unheard(CORRECT)
     node.receive(3, committed(A, put(1), NONE))
     assert "2.1" in slots(node)
 
 
-def test_what_nobody_has_heard_of_becomes_a_noop() -> None:
+def test_an_instance_unknown_to_the_quorum_becomes_a_noop() -> None:
     node, ballot = unheard(CORRECT)
     node.receive(3, promise(ballot, A))
     node.receive(4, promise(ballot, A))
@@ -62,7 +62,8 @@ def test_a_suspect_committed_without_the_instance_refutes_the_fast_path() -> Non
 
 
 def test_the_suspects_owner_would_be_in_the_fast_quorum() -> None:
-    """Two of Q did not record A, so 2, 5 and the third must have; but 5's own does not see A."""
+    """Two of Q did not record A, so 2, 5 and the third must have; but 5's own instance does not
+    depend on A."""
     node, _ = suspicious(CORRECT, m.Suspect(InstanceId(5, 1), False), fast=1)
     assert proposed(node) == MERGED
 
@@ -81,7 +82,7 @@ def test_a_suspect_whose_owner_is_in_the_quorum_has_to_be_waited_for() -> None:
         (m.Commit(C, OLD, True, (), NONE), INIT),
     ],
 )
-def test_the_suspects_decision_settles_it(decision: m.Commit, outcome: Any) -> None:
+def test_the_decision_of_the_suspect_ends_the_wait(decision: m.Commit, outcome: Any) -> None:
     node, _ = suspicious(CORRECT, OPEN_SUSPECT)
     assert proposed(node) == []
     node.receive(4, decision)
@@ -95,8 +96,8 @@ def test_two_recoveries_that_wait_for_each_other(votes: int, outcome: Any) -> No
     assert proposed(node) == outcome
 
 
-def test_the_more_have_tried_the_longer_everybody_waits() -> None:
-    """A recovery that takes longer than everybody's timeout never ended: all took new ballots."""
+def test_timeouts_grow_with_the_number_of_attempts() -> None:
+    """Recoveries that take longer than all timeouts never ended: every node took new ballots."""
     timeouts = []
     for round_ in (1, 2, 40):
         node = Driven(CORRECT, nodes=5)

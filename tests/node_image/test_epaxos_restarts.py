@@ -1,4 +1,5 @@
-"""An owner's word outlives its restart: a fast decision is on disk before anybody hears of it."""
+"""An owner's statements remain true after a restart: a fast decision is on disk before it is
+announced."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ OWN = InstanceId(1, 1)
 
 
 def decided_but_not_on_disk() -> tuple[Any, list[Any], list[Any]]:
-    """An owner whose fast quorum has answered while its disk stands still; its records up to the
+    """An owner whose fast quorum has answered while its disk is stalled; its records up to the
     beginning of the instance, and those of the decision."""
     node = five(CORRECT)
     begun = persisted(node.request(put(1)))
@@ -32,7 +33,7 @@ def decided_but_not_on_disk() -> tuple[Any, list[Any], list[Any]]:
     return node, begun, decided
 
 
-def test_nobody_hears_of_a_fast_decision_before_the_disk_has_it() -> None:
+def test_a_fast_decision_is_not_announced_before_it_is_on_disk() -> None:
     node, _, decided = decided_but_not_on_disk()
     told = [e for e in node.effects if isinstance(e, Send | Broadcast)]
     assert told
@@ -45,7 +46,7 @@ def test_nobody_hears_of_a_fast_decision_before_the_disk_has_it() -> None:
     assert node.replies()
 
 
-def test_meanwhile_it_promises_nothing_and_gives_way_to_nobody() -> None:
+def test_meanwhile_it_promises_nothing_to_other_nodes() -> None:
     node, _, _ = decided_but_not_on_disk()
     node.receive(3, m.Prepare(OLDER, OWN))
     assert node.sent(m.Promise) == []
@@ -57,7 +58,7 @@ def test_meanwhile_it_promises_nothing_and_gives_way_to_nobody() -> None:
     assert [commit.id for commit in node.sent(m.Commit)] == [OWN]
 
 
-def test_a_restart_before_that_vouches_and_one_after_that_knows() -> None:
+def test_a_restart_before_that_denies_and_one_after_that_knows_the_decision() -> None:
     _, begun, decided = decided_but_not_on_disk()
     before = five(CORRECT, disk=begun)
     before.receive(3, m.Prepare(OLDER, OWN))
@@ -79,8 +80,8 @@ def test_a_checkpoint_meanwhile_keeps_the_decision() -> None:
 
 @pytest.mark.parametrize("seed", [500491, 500586, 600147, 603092])
 def test_restarted_owners_and_a_bare_majority_decide(seed: int) -> None:
-    """Two owners restarted with instances open that interfere, and the spare acceptors were down:
-    nobody could tell whether a fast path had been taken, for ever. (In the last one recoveries
-    that took longer than everybody's patience overtook one another.)"""
+    """Two owners restarted with open instances that interfere, and the spare acceptors were down:
+    it could never be determined whether a fast path had been taken. (In the last case recoveries
+    that took longer than all timeouts kept overtaking one another.)"""
     run = simulate_and_judge(*draw(SweepPlan(protocol="epaxos", fixed={}), seed))
     assert run.outcome == "valid", run.sentence

@@ -1,18 +1,18 @@
-"""Staged schedules. First: three recoveries of one instance in a row, with a crash in each.
+"""Aimed schedules. First: three recoveries of one instance in a row, with a crash in each.
 
-What random faults hardly ever come to: an acceptor holds an old vote for a no-op, others hold the
-later vote that was decided, and a third recovery hears of both. Whoever mistakes the old vote for a
-new one (E1), or does not care which is newer (B2), decides a second value.
+Random faults hardly ever reach this state: an acceptor holds an old vote for a no-op, others hold
+the later vote that was decided, and a third recovery receives both. A node that takes the old vote
+for a new one (E1), or ignores which is newer (B2), decides a second value.
 
-    node 1 begins instance 1.1; only node 2 hears of it. Node 1 is gone for good
+node 1 begins instance 1.1; only node 2 receives it. Node 1 does not return
     node 2 begins 2.1, which depends on 1.1, and crashes
-    node 3 recovers 1.1 with 4 and 5: nobody knows it; it votes for a no-op, and crashes
-    node 2 is back; node 4 recovers 1.1 with 2 and 5: decided as begun; it crashes before it says so
-    node 3 is back, and recovers 1.1 with 2 and 5
+    node 3 recovers 1.1 with 4 and 5: none knows it; it votes for a no-op, and crashes
+    node 2 restarts; node 4 recovers 1.1 with 2 and 5: decided as begun, crash before the Commit
+    node 3 restarts, and recovers 1.1 with 2 and 5
 
-Found by a sweep (seed 703079), and staged in the end: two acceptors have dropped an old instance
-that every disk holds, and decide another one on the fast path; the third has not dropped the old
-one yet, recovers the other, and takes the old one for proof that there was no fast path (E15).
+The last one was found by a sweep (seed 703079): two acceptors have dropped an old instance that
+every disk holds, and decide another one on the fast path; the third has not dropped the old one
+yet, recovers the other, and takes the old one as proof that there was no fast path (E15).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def phase(world: World, node: int) -> int:
 
 
 def only(world: World, recoverer: int, *forbidden: str) -> None:
-    """Only this node's recoveries get anywhere, and what is forbidden it cannot say."""
+    """Only this node's recovery messages are delivered, and none of the forbidden kinds."""
 
     def lose(sender: int, to: int, message: Any) -> bool:
         kind = type(message).__name__
@@ -49,7 +49,7 @@ def only(world: World, recoverer: int, *forbidden: str) -> None:
     world.intercept = lose
 
 
-def begin_and_die(world: World) -> None:
+def begin_and_crash(world: World) -> None:
     world.intercept = lambda sender, to, message: sender == 1 and to != 2
     world.request(1, Command(7, 1, "write", "x", 1))
     world.run(20_000)
@@ -61,7 +61,7 @@ def begin_and_die(world: World) -> None:
 
 
 def three_recoveries(world: World) -> None:
-    begin_and_die(world)
+    begin_and_crash(world)
     only(world, 3, "Accept")
     world.run_until(lambda: phase(world, 3) == ACCEPTED)
     world.run(20_000)
@@ -91,10 +91,10 @@ def test_without_the_ballot_of_the_vote_there_are_two_values(mutant: str) -> Non
 
 
 def late_promises(world: World) -> None:
-    """Node 3's first recovery asks 4 and 5, whose promises, that they know nothing, are late. Cut
-    off, it does not hear how node 2 brings the instance to a decision with the same two. Then it
-    tries again, and what comes first are the late promises."""
-    begin_and_die(world)
+    """Node 3's first recovery asks 4 and 5, whose promises, that they know nothing, are late. It is
+    cut off while node 2 brings the instance to a decision with the same two. Then it tries again,
+    and the late promises arrive first."""
+    begin_and_crash(world)
     late: list[Any] = []
 
     def hold(sender: int, to: int, message: Any) -> bool:
@@ -114,7 +114,7 @@ def late_promises(world: World) -> None:
     last = max(message.ballot for _, _, message in late)
 
     def overtake(sender: int, to: int, message: Any) -> bool:
-        """Of a promise that is not late the late ones take the place."""
+        """Late promises are delivered in place of the current ones."""
         kind = type(message).__name__
         if kind == "Promise" and to == 3 != sender and message.ballot > last:
             for arrival in late:
@@ -131,7 +131,7 @@ def late_promises(world: World) -> None:
     world.run_until(lambda: phase(world, 3) == EXECUTED, 30_000_000)
 
 
-def test_late_promises_say_nothing_about_a_later_ballot() -> None:
+def test_late_promises_do_not_count_for_a_later_ballot() -> None:
     correct, mutant = (
         World(protocol_class("epaxos", name), nodes=5, seed=1) for name in (None, "B3")
     )
@@ -144,8 +144,8 @@ def test_late_promises_say_nothing_about_a_later_ballot() -> None:
 OLD, NEW, NEXT = (Command(client, 1, "write", "old", client) for client in (21, 60, 61))
 
 
-def recovered_by_one_who_remembers(world: World) -> list[Any]:
-    """The dependencies with which 3.1 is decided, at its owner and at the recoverer, node 1."""
+def recovered_by_a_node_that_has_not_dropped_it(world: World) -> list[Any]:
+    """The dependencies with which 3.1 is decided, at its owner and at the recovering node 1."""
     tables = [world.hosts[node].process.table for node in (1, 2, 3)]
     world.request(2, OLD)
     world.run(20_000)
@@ -173,9 +173,9 @@ def recovered_by_one_who_remembers(world: World) -> list[Any]:
 DROPPING: dict[str, Any] = {"nodes": 3, "seed": 1, "snapshot_every": 4}
 
 
-def test_who_has_not_dropped_it_yet_takes_it_for_no_proof() -> None:
+def test_a_recoverer_that_has_not_dropped_it_does_not_take_it_as_proof() -> None:
     correct = World(protocol_class("epaxos"), **DROPPING)
-    owners, recovered = recovered_by_one_who_remembers(correct)
+    owners, recovered = recovered_by_a_node_that_has_not_dropped_it(correct)
     assert recovered == owners
 
 
@@ -183,5 +183,5 @@ def test_who_has_not_dropped_it_yet_takes_it_for_no_proof() -> None:
 def test_a_fast_decision_that_recovery_does_not_see_is_made_again(mutant: str) -> None:
     """E12 never asks whether there was a fast path."""
     world = World(protocol_class("epaxos", mutant), **DROPPING)
-    owners, recovered = recovered_by_one_who_remembers(world)
+    owners, recovered = recovered_by_a_node_that_has_not_dropped_it(world)
     assert recovered != owners

@@ -1,6 +1,6 @@
 """Fast Paxos, safeguard by safeguard: a few events, once with the safeguard and once without.
 
-What it shares with Multi-Paxos is tested there; here stands what its two rounds add. Five
+What it shares with Multi-Paxos is tested there; this file tests what its two rounds add. Five
 acceptors: four make a fast quorum, three a classic one.
 """
 
@@ -40,7 +40,7 @@ def scenario(mutant: str, expected: Any) -> Callable[[Scenario], Scenario]:
 
 
 def acceptor(protocol: type[Any], first: int = 1, **config: Any) -> Driven:
-    """Node 2, to which node 1 has opened the fast rounds from `first` on."""
+    """Node 2, for which node 1 has opened the fast rounds from `first` on."""
     node = Driven(protocol, node=2, nodes=5, **config)
     node.receive(1, f.Any(B, first))
     return node
@@ -59,7 +59,7 @@ def coordinator(protocol: type[Any], **config: Any) -> tuple[Driven, Ballot]:
 
 
 def fast_votes(node: Driven, ballot: Ballot, slot: int, **votes: Any) -> list[Any]:
-    """Acceptors n2, n3, ... say what they voted for; all effects."""
+    """Acceptors n2, n3, ... report their fast votes; returns all effects."""
     effects = []
     for name, value in votes.items():
         effects += node.receive(int(name[1:]), f.FastAccepted(ballot, slot, value))
@@ -72,9 +72,9 @@ def proposed(node: Driven) -> list[Any]:
 
 
 def promised(protocol: type[Any], *votes: Vote) -> list[Any]:
-    """What node 1 proposes when it, node 2 and node 3 promise, and two or three report these."""
+    """Node 1's proposal when it, node 2 and node 3 promise, and two or three report these votes."""
     node = Driven(protocol, nodes=5)
-    ballot = node.stand()
+    ballot = node.become_candidate()
     node.promise(2, ballot, *votes[:1])
     node.promise(3, ballot, *votes[1:])
     return proposed(node)
@@ -87,7 +87,7 @@ def fast_quorums_are_rounded_up(protocol: type[Any]) -> Any:
 
 @scenario("Q2", [BLUE])
 def recovery_picks_what_may_have_been_chosen(protocol: type[Any]) -> Any:
-    """Heard: red once, blue three times. Were blue chosen, the fifth had voted for it."""
+    """Reported: red once, blue three times. If blue was chosen, the fifth has voted for it."""
     node, ballot = coordinator(protocol)
     fast_votes(node, ballot, 1, n2=RED, n3=BLUE, n4=BLUE, n5=BLUE)
     node.wake("nudge")
@@ -124,9 +124,9 @@ def fast_rounds_of_a_new_ballot_are_closed(protocol: type[Any]) -> Any:
 
 @scenario("Q6", [BLUE])
 def phase_1_picks_what_may_have_been_chosen(protocol: type[Any]) -> Any:
-    """Three of five promise: one voted red, two blue, and two were not heard."""
+    """Three of five promise: one voted red, two blue, and two did not answer."""
     node = Driven(protocol, nodes=5, disk=[Vote(fast_round(B), 1, RED, 0)])
-    ballot = node.stand()
+    ballot = node.become_candidate()
     for sender in (2, 3):
         node.promise(sender, ballot, Vote(fast_round(B), 1, BLUE, 0))
     return proposed(node)
@@ -185,12 +185,12 @@ def fast_vote_survives_a_restart(protocol: type[Any]) -> Any:
 @scenario("B7", True)
 def ballot_is_never_used_twice(protocol: type[Any]) -> Any:
     used = Ballot(4, 1)
-    return Driven(protocol, nodes=5, disk=[m.Promised(used)]).stand() > used
+    return Driven(protocol, nodes=5, disk=[m.Promised(used)]).become_candidate() > used
 
 
 @scenario("B8", 3)
 def coordinators_share_no_ballot(protocol: type[Any]) -> Any:
-    return len({Driven(protocol, node=node, nodes=5).stand() for node in (1, 2, 3)})
+    return len({Driven(protocol, node=node, nodes=5).become_candidate() for node in (1, 2, 3)})
 
 
 @scenario("B9", [])
@@ -244,7 +244,7 @@ def command_decided_twice_is_applied_once(protocol: type[Any]) -> Any:
 
 
 @scenario("M12", ["interrupted"])
-def deposed_coordinator_denies_nothing(protocol: type[Any]) -> Any:
+def deposed_coordinator_refuses_no_proposed_command(protocol: type[Any]) -> Any:
     node, ballot = coordinator(protocol)
     node.request(put(1))
     node.receive(2, m.Nack(ballot, Ballot(9, 2)))
@@ -259,14 +259,14 @@ def coordinator_without_a_quorum_steps_down(protocol: type[Any]) -> Any:
 
 
 @scenario("L2", (1, 0))
-def nobody_stands_unasked(protocol: type[Any]) -> Any:
+def no_candidacy_without_probe(protocol: type[Any]) -> Any:
     node = Driven(protocol, nodes=5)
     node.wake("election", 2 * node.config.election_max_us)
     return len(node.sent(m.Probe)), len(node.sent(m.Prepare))
 
 
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))
-def test_mutant_shows_and_the_correct_protocol_does_not(mutant: str) -> None:
+def test_the_mutant_fails_and_the_correct_protocol_passes(mutant: str) -> None:
     run, expected = SCENARIOS[mutant]
     assert run(FastPaxos) == expected
     assert run(protocol_class("fast-paxos", mutant)) != expected
@@ -283,7 +283,7 @@ def test_every_mutant_has_a_scenario() -> None:
 # ----------------------------------------------------------------------------- rounds and quorums
 
 
-def test_the_two_rounds_of_a_ballot_have_nothing_between_them() -> None:
+def test_there_is_no_round_between_the_two_rounds_of_a_ballot() -> None:
     ballots = sorted(Ballot(r, n) for r in (1, 2) for n in (1, 2, 3))
     rounds = [round_ for b in ballots for round_ in (fast_round(b), classic_round(b))]
     assert rounds == sorted(rounds)
@@ -368,7 +368,7 @@ def test_loser_is_proposed_again_in_a_later_slot() -> None:
     assert node.sent(f.Propose) == [f.Propose(B, 2, (put(1),))]
 
 
-def test_hole_is_proposed_a_noop_and_a_lone_vote_is_helped() -> None:
+def test_a_hole_gets_a_noop_and_a_single_vote_is_completed() -> None:
     node, ballot = coordinator(FastPaxos)
     fast_votes(node, ballot, 2, n2=RED)
     node.wake("nudge")
@@ -384,7 +384,7 @@ def test_slot_that_only_a_majority_answers_is_recovered() -> None:
     assert proposed(node) == [RED]
 
 
-def test_proposer_that_is_behind_is_told_the_decision() -> None:
+def test_a_proposer_that_is_behind_receives_the_decision() -> None:
     node = acceptor(FastPaxos)
     node.receive(1, m.Entries(1, (Vote(classic_round(B), 1, RED, 0),)))
     node.receive(4, f.Propose(B, 1, BLUE))
@@ -392,7 +392,7 @@ def test_proposer_that_is_behind_is_told_the_decision() -> None:
     assert [vote.commands for vote in entries.entries] == [RED]
 
 
-def test_coordinator_learns_from_others_what_it_did_not_see() -> None:
+def test_the_coordinator_learns_missed_decisions_from_others() -> None:
     node, ballot = coordinator(FastPaxos)
     node.receive(3, m.Entries(1, (Vote(fast_round(ballot), 1, RED, 0),)))
     assert node.status.applied == 1
@@ -425,7 +425,7 @@ def test_too_few_acceptors_close_the_fast_rounds() -> None:
     assert node.protocol.counters["fast.closed"] == 1
 
 
-def test_closed_to_it_a_node_forwards_and_forwards_again() -> None:
+def test_with_fast_rounds_closed_a_node_forwards_repeatedly() -> None:
     node = Driven(FastPaxos, node=2, nodes=5)
     node.receive(1, m.Heartbeat(B, 0, 0, 1))
     node.request(put(1))
@@ -434,7 +434,7 @@ def test_closed_to_it_a_node_forwards_and_forwards_again() -> None:
     assert node.sent(f.Forward, 1) == [f.Forward((put(1),))]
 
 
-def test_command_that_waits_too_long_is_given_up_truthfully() -> None:
+def test_a_command_that_waits_too_long_is_given_up_with_the_correct_error() -> None:
     node = Driven(FastPaxos, node=2, nodes=5)
     node.request(put(1))  # no coordinator is known: it is proposed nowhere
     node.wake("retry", 3 * node.config.election_max_us)
@@ -445,11 +445,11 @@ def test_command_that_waits_too_long_is_given_up_truthfully() -> None:
     assert [r.answer.error for r in node.replies()] == ["interrupted"]
 
 
-def test_command_refused_for_good_is_not_proposed_later() -> None:
-    """What is said to have had no effect must not have one: it leaves the queue."""
+def test_a_definitely_refused_command_is_not_proposed_later() -> None:
+    """A command reported to have had no effect must not have one: it leaves the queue."""
     node = Driven(FastPaxos, nodes=5, options={"fast": False}, batch_max=64)
     node.lead()
-    for client in range(1, 6):  # four slots are open; the fifth command waits for company
+    for client in range(1, 6):  # four slots are open; the fifth command waits for a batch
         node.request(put(1, client=client))
     node.wake("retry", 3 * node.config.election_max_us)
     answers = {reply.client: reply.answer.error for reply in node.replies()}
@@ -475,9 +475,9 @@ def test_learner_takes_no_part_and_follows() -> None:
     assert node.replies()[0].answer.leader == 1
 
 
-def test_what_is_forwarded_again_keeps_its_one_place_in_the_queue() -> None:
-    """A slow coordinator was sent everything five times a second, and queued it every time: it
-    never came to the end of a queue that grew faster than it was worked off."""
+def test_a_command_forwarded_again_is_queued_once() -> None:
+    """A slow coordinator was sent everything five times a second, and queued it every time: the
+    queue grew faster than it was processed."""
     node = Driven(FastPaxos, nodes=5, options={"fast": False}, batch_max=1, pipeline_max=2)
     ballot = node.lead()
     commands = tuple(put(1, client=client) for client in range(20, 26))
@@ -490,6 +490,6 @@ def test_what_is_forwarded_again_keeps_its_one_place_in_the_queue() -> None:
         for other in (2, 3):
             node.receive(other, m.Accepted(ballot, slot, slot))
             proposed += [accept.commands[0].client for accept in node.sent(m.Accept)]
-    assert proposed == [20, 21, 22, 23, 24, 25], "everybody once, in the order in which they came"
+    assert proposed == [20, 21, 22, 23, 24, 25], "each command once, in the order of arrival"
     node.receive(2, f.Forward(commands[:1]))
-    assert len(node.sent(m.Accept)) == 1, "what was decided may be asked for anew: sessions answer"
+    assert len(node.sent(m.Accept)) == 1, "a decided command may be sent again: sessions answer"

@@ -62,7 +62,7 @@ def long_run(seed: int) -> Steps:
     return random_steps(Random(seed), 250, names=MANY_DELIVERED, count_max=20)
 
 
-def test_interleavings_get_somewhere() -> None:
+def test_interleavings_make_progress() -> None:
     """The property above would hold of a protocol that does nothing."""
     worlds = [interleave(FastPaxos, long_run(seed), 4) for seed in range(30)]
     rounds = [votes for world in worlds for votes in world.book.votes.values()]
@@ -72,8 +72,8 @@ def test_interleavings_get_somewhere() -> None:
 
 
 @pytest.mark.parametrize("mutant", ["Q1", "Q2", "Q4", "Q5", "Q6", "B1", "B6"])
-def test_interleavings_find_what_is_wrong(mutant: str) -> None:
-    """Nor would it be worth much if it held of these."""
+def test_interleavings_find_the_mutants(mutant: str) -> None:
+    """Nor would it be worth much if these passed it."""
     protocol = protocol_class("fast-paxos", mutant)
 
     def fails(seed: int) -> bool:
@@ -87,7 +87,7 @@ def test_interleavings_find_what_is_wrong(mutant: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_chaos_is_survived_and_everybody_agrees_afterwards(seed: int) -> None:
+def test_all_nodes_agree_after_random_faults(seed: int) -> None:
     network = Network(loss=0.05, duplication=0.1, delay_us=(200, 8_000))
     world = World(FastPaxos, nodes=5, seed=seed, network=network, snapshot_every=25)
     chaos = Chaos(world, seed)
@@ -164,7 +164,7 @@ def test_contention_falls_back_to_classic_rounds_and_returns() -> None:
 
 
 @pytest.mark.parametrize("nodes", [3, 5])
-def test_without_a_fast_quorum_classic_rounds_serve(nodes: int) -> None:
+def test_without_a_fast_quorum_classic_rounds_are_used(nodes: int) -> None:
     world = fast_world(nodes=nodes, seed=3)
     leader = world.leader()
     others = [n for n in world.config.nodes if n != leader]
@@ -205,7 +205,7 @@ def test_restarted_acceptor_votes_fast_again() -> None:
     assert counted(world, "path.fast") > before
 
 
-def test_lost_proposals_are_made_good() -> None:
+def test_lost_proposals_are_repaired() -> None:
     world = fast_world(nodes=5, seed=6)
     lost = []
 
@@ -241,7 +241,7 @@ def test_disk_and_memory_stay_bounded() -> None:
         assert not process.proposer._arrivals
 
 
-def test_node_that_was_away_catches_up_from_log_and_from_snapshot() -> None:
+def test_a_node_that_was_down_catches_up_from_log_and_from_snapshot() -> None:
     for snapshot_every in (1_000, 20):
         world = fast_world(nodes=5, seed=8, snapshot_every=snapshot_every)
         away = next(n for n in world.config.nodes if n != world.leader())

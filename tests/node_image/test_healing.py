@@ -1,5 +1,5 @@
-"""A network that drops packets without a trace, and then heals: connections are given up and made
-anew. Needs root, `ip` and `tc`; everything it makes carries this process's number and is removed.
+"""A network that drops packets silently, and then heals: connections are closed and made again.
+Needs root, `ip` and `tc`; everything it makes carries this process's number and is removed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def sh(command: str) -> None:
 
 @pytest.fixture
 def wire() -> Iterator[tuple[str, str, dict[int, tuple[str, int]]]]:
-    """A namespace with a node behind a cable: its name, our end, and both addresses."""
+    """A namespace with a node behind a virtual cable: its name, our end, and both addresses."""
     space, ours, theirs = (f"ap{kind}{os.getpid()}" for kind in ("n", "a", "b"))
     block = f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}"
     try:
@@ -60,7 +60,7 @@ def wire() -> Iterator[tuple[str, str, dict[int, tuple[str, int]]]]:
 
 
 class Station:
-    """One node that says something every few milliseconds, and remembers whether it heard."""
+    """One node that sends every few milliseconds, and records whether it receives."""
 
     def __init__(self, node: int, addresses: dict[int, tuple[str, int]]) -> None:
         self.node = node
@@ -84,7 +84,7 @@ class Station:
             await asyncio.sleep(0.02)
 
     async def until_connected(self, connects: int) -> None:
-        """Until messages come in, and this node has made its so many-th connection."""
+        """Until messages arrive, and this node has made the given number of connections."""
         before = self.heard
         while self.heard < before + 3 or self.counters["transport.connects"] < connects:
             await asyncio.sleep(0.01)
@@ -100,7 +100,9 @@ async def scene(device: str, addresses: dict[int, tuple[str, int]]) -> None:
                 for side in ("ingress", "egress"):
                     sh(f"tc filter add dev {device} {side} {DROP}")
                 while station.counters["transport.disconnects"] < cuts:
-                    await asyncio.sleep(0.01)  # the kernel alone would hold on for minutes
+                    await asyncio.sleep(
+                        0.01
+                    )  # the kernel alone would keep the connection for minutes
                 sh(f"tc filter del dev {device} ingress; tc filter del dev {device} egress")
                 await station.until_connected(cuts + 1)
     finally:
@@ -108,7 +110,7 @@ async def scene(device: str, addresses: dict[int, tuple[str, int]]) -> None:
         station.peers.close()
 
 
-def test_a_silent_cut_is_noticed_and_healed(wire: Any) -> None:
+def test_a_silent_cut_is_detected_and_healed(wire: Any) -> None:
     space, device, addresses = wire
     try:
         sh(f"tc filter add dev {device} ingress {DROP} && tc filter del dev {device} ingress")

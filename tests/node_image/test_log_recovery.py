@@ -1,4 +1,4 @@
-"""What is made of two copies of a log when they are damaged, and the bugs planted there."""
+"""Recovery from two copies of a log when they are damaged, and the bugs planted there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def recover(mutant: str | None, of: list[Copy]) -> Recovery:
 
 
 @given(st.sets(st.integers(0, 7)), st.integers(0, 8), st.booleans())
-def test_whatever_happens_to_one_copy_the_other_has_it(
+def test_damage_of_one_copy_is_repaired_from_the_other(
     bad: set[int], size: int, second: bool
 ) -> None:
     damaged = copies(bad=(bad, set()), sizes=(size, 8))
@@ -38,10 +38,10 @@ def test_whatever_happens_to_one_copy_the_other_has_it(
 
 
 @given(st.sets(st.integers(0, 7)), st.sets(st.integers(0, 7)))
-def test_what_is_recovered_is_never_less_than_what_can_be_shown_to_have_been_synced(
+def test_recovery_never_loses_records_known_to_have_been_synced(
     first: set[int], second: set[int]
 ) -> None:
-    """All records, or none: but damage at the very end looks like a write that was torn."""
+    """All records, or none: except that damage at the very end looks like a torn write."""
     both = first & second
     try:
         found = recover(None, copies(bad=(first, second))).records
@@ -52,7 +52,7 @@ def test_what_is_recovered_is_never_less_than_what_can_be_shown_to_have_been_syn
     assert all(number in both for number in range(len(found), 8))
 
 
-def test_a_record_that_both_have_lost_is_named() -> None:
+def test_a_record_lost_in_both_copies_is_named() -> None:
     with pytest.raises(LogLost, match=r"the record at 3 is damaged.*stands at 4"):
         recover(None, copies(bad=({3, 5}, {3})))
 
@@ -71,13 +71,13 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))
-def test_each_bug_does_what_its_description_says(mutant: str) -> None:
+def test_each_bug_matches_its_description(mutant: str) -> None:
     damage, expected = SCENARIOS[mutant]
     assert recover(None, copies(**damage)).records == RECORDS
     assert recover(mutant, copies(**damage)).records == expected
     assert recover(mutant, copies()).records == RECORDS, "without damage it does no harm"
 
 
-def test_every_bug_is_here_and_in_the_catalogue() -> None:
+def test_every_bug_is_tested_and_in_the_catalogue() -> None:
     assert set(SCENARIOS) == set(LOG_RECOVERY)
     assert all(MUTANTS[mutant].control == (mutant == "D0") for mutant in LOG_RECOVERY)

@@ -1,4 +1,4 @@
-"""Multi-Paxos as a cluster: who leads, what clients get, and how the absent come back."""
+"""Multi-Paxos as a cluster: elections, proposals, reads, and catching up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def world(nodes: int = 5, seed: int = 1, **config: Any) -> World:
 
 
 def agreed_leader(of: World) -> int | None:
-    """The node that leads, once a majority follows it."""
+    """The leader, once a majority follows it."""
     leader = of.leader()
     believers = [s for s in of.statuses() if s is not None and s.leader == leader]
     return leader if leader and len(believers) > len(of.hosts) // 2 else None
@@ -55,7 +55,7 @@ def test_a_leader_without_faults_stays() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_dead_leader_is_replaced_and_follows_when_it_returns(seed: int) -> None:
+def test_a_crashed_leader_is_replaced_and_follows_when_it_returns(seed: int) -> None:
     cluster = world(seed=seed)
     cluster.ask("write", "x", 1)
     old = cluster.leader() or 0
@@ -69,8 +69,9 @@ def test_a_dead_leader_is_replaced_and_follows_when_it_returns(seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_duelling_proposers_settle(seed: int) -> None:
-    """All stand at once, again and again: no messages for a while, then all of them."""
+def test_competing_proposers_converge(seed: int) -> None:
+    """All nodes become candidates at once, repeatedly: no messages for a while, then all of
+    them."""
     cluster = world(seed=seed)
     for _ in range(3):
         everybody = cluster.config.nodes
@@ -87,7 +88,7 @@ def one_way(into: int, cluster: World) -> set[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_follower_that_hears_nothing_disturbs_nobody(seed: int) -> None:
+def test_a_follower_that_cannot_receive_does_not_depose_the_leader(seed: int) -> None:
     cluster = world(seed=seed)
     leader = cluster.leader() or 0
     deaf = next(n for n in cluster.config.nodes if n != leader)
@@ -101,7 +102,7 @@ def test_a_follower_that_hears_nothing_disturbs_nobody(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_leader_that_hears_nothing_steps_down_although_it_is_heard(seed: int) -> None:
+def test_a_leader_that_cannot_receive_steps_down(seed: int) -> None:
     cluster = world(seed=seed)
     deaf = cluster.leader() or 0
     cluster.network.cut = one_way(deaf, cluster)
@@ -112,7 +113,7 @@ def test_a_leader_that_hears_nothing_steps_down_although_it_is_heard(seed: int) 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_bridge_keeps_one_leader(seed: int) -> None:
-    """Two halves that see each other only through one node: no fight about who leads."""
+    """Two halves that see each other only through one node: the leader does not alternate."""
     cluster = world(seed=seed)
     leader = cluster.leader() or 0
     bridge, *rest = (n for n in cluster.config.nodes if n != leader)
@@ -127,7 +128,7 @@ def test_a_bridge_keeps_one_leader(seed: int) -> None:
     assert cluster.ask("write", "x", 1).error is None
 
 
-def test_a_minority_answers_nothing_and_says_so() -> None:
+def test_a_minority_refuses_requests() -> None:
     cluster = world(3)
     old = cluster.leader() or 0
     cluster.network.cut = {(a, b) for a in (1, 2, 3) for b in (1, 2, 3) if old in (a, b)}
@@ -180,7 +181,7 @@ def test_a_command_under_way_is_not_proposed_twice() -> None:
     assert len(node.replies()) == 1
 
 
-def test_a_deposed_leader_tells_the_queued_from_the_proposed() -> None:
+def test_a_deposed_leader_distinguishes_queued_from_proposed_commands() -> None:
     node = Driven(MULTI_PAXOS)
     node.lead()
     for seq in range(1, EAGER_SLOTS + 2):
@@ -284,7 +285,7 @@ def test_an_expired_lease_falls_back_on_a_quorum() -> None:
     assert node.sent(m.Heartbeat)
 
 
-def test_after_a_crash_an_acceptor_sits_out_the_lease_it_may_have_granted() -> None:
+def test_after_a_crash_an_acceptor_waits_for_the_lease_it_may_have_granted() -> None:
     node = Driven(MULTI_PAXOS, node=2, reads="lease")
     prepare = m.Prepare(Ballot(5, 3), 1)
     node.receive(3, prepare)
@@ -303,7 +304,7 @@ def test_a_read_mode_that_does_not_exist_is_refused() -> None:
 
 
 @pytest.mark.parametrize("snapshot_every", [10, 2_000])
-def test_a_node_that_was_away_catches_up(snapshot_every: int) -> None:
+def test_a_node_that_was_down_catches_up(snapshot_every: int) -> None:
     cluster = world(3, snapshot_every=snapshot_every)
     away = next(n for n in cluster.config.nodes if n != cluster.leader())
     cluster.crash(away)
@@ -319,7 +320,7 @@ def test_a_node_that_was_away_catches_up(snapshot_every: int) -> None:
 
 def test_a_candidate_that_is_behind_catches_up_before_it_proposes() -> None:
     node = Driven(MULTI_PAXOS, nodes=5)
-    ballot = node.stand()
+    ballot = node.become_candidate()
     node.promise(2, ballot)
     node.promise(3, ballot, upto=2)
     assert node.status.role == "candidate"

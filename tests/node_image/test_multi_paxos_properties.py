@@ -22,7 +22,7 @@ from tests.node_image.random_faults import Chaos
 
 def interleave(protocol: type[Any], steps: list[tuple[str, int, int]], nodes: int) -> Interleaving:
     world = Interleaving(protocol, nodes, snapshot_every=3)
-    for node in range(nodes):  # a leader to begin with, so that short runs get somewhere
+    for node in range(nodes):  # a leader to begin with, so that short runs make progress
         world.sync(node, 0)
     world.fire(0, 0)
     for name, which, count in steps:
@@ -37,7 +37,7 @@ def test_agreement_under_any_interleaving(steps: list[tuple[str, int, int]], nod
     interleave(protocol_class("multi-paxos"), steps, nodes)
 
 
-def test_interleavings_get_somewhere() -> None:
+def test_interleavings_make_progress() -> None:
     """The property above would hold of a protocol that does nothing."""
     random = Random(4)
     decided = 0
@@ -117,8 +117,8 @@ def _run_and_judge(world: World, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("mutant", "reads"), [("M5", "log"), ("M8", "log")])
-def test_the_judge_sees_what_clients_suffer(mutant: str, reads: str) -> None:
-    """`Chaos.check` is no judge that says yes to everything."""
+def test_the_checks_detect_violations(mutant: str, reads: str) -> None:
+    """`Chaos.check` does not pass everything."""
 
     def found(name: str | None, seed: int) -> list[str]:
         world = World(
@@ -138,7 +138,7 @@ def test_the_judge_sees_what_clients_suffer(mutant: str, reads: str) -> None:
 
 
 def _applied_twice(world: World) -> list[str]:
-    """The sessions that the replicas keep are those that the log implies."""
+    """The sessions of the replicas are those that follow from the log."""
     expected: dict[int, int] = {}
     for slot in sorted(world.decided):
         (commands, *_) = world.decided[slot]

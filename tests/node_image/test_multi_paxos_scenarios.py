@@ -1,8 +1,8 @@
-"""Aimed schedules: the few steps that turn a missing safeguard into harm.
+"""Aimed schedules: the few steps that turn a missing safeguard into a violation.
 
-For planted bugs of Multi-Paxos, and of Fast Paxos in what it inherits from there, that random
-faults seldom meet; fast rounds are off here. Each schedule is played by real replicas over the
-small world, and the correct protocol must come through it.
+For planted bugs of Multi-Paxos, and of the parts that Fast Paxos shares with it, that random faults
+seldom find; fast rounds are off here. Each schedule is executed by whole replicas over the small
+world, and the correct protocol must pass it.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Stage:
         self.rules.append((kind, set(links)))
 
     def release(self, kind: type[Any], link: Link) -> None:
-        """The first message of this kind that was held on this link arrives now."""
+        """Deliver the first message of this kind that was held on this link."""
         sender, to, message = next(
             held for held in self.held if held[:2] == link and isinstance(held[2], kind)
         )
         self.world._arrive(to, sender, message)
 
-    def stand(self, node: int) -> None:
-        """This node's election timeout is over."""
+    def become_candidate(self, node: int) -> None:
+        """Let this node's election timeout expire."""
         self.world._deliver(node, self.world.hosts[node].life, "wake", "election")
 
     def cut_off(self, node: int) -> None:
@@ -75,7 +75,8 @@ class Stage:
         return int(self.world.hosts[node].process.status().applied)
 
     def wait_on(self, *nodes: int) -> None:
-        """These nodes do not stand by themselves, until they make way for somebody else."""
+        """These nodes do not become candidates by themselves, until they follow another
+        candidate."""
         for node in nodes:
             self.world.hosts[node].timers.pop("election", None)
 
@@ -87,17 +88,18 @@ class Stage:
         self.wait_on(*others)
 
 
-def old_coordinator_goes_on(stage: Stage) -> None:
-    """B10. Node 1 leads and is cut off; its proposal is on its way to node 3. Nodes 2 and 3 go on
-    without it, and decide. Then the old proposal arrives at node 3, and its answer at node 1."""
+def old_coordinator_continues(stage: Stage) -> None:
+    """B10. Node 1 leads and is cut off; its proposal to node 3 is in flight. Nodes 2 and 3 elect
+    another leader, and decide. Then the old proposal arrives at node 3, and its answer at node
+    1."""
     stage.lead_first(1)
     stage.hold(m.Accept, (1, 2), (1, 3))
     stage.ask(1, client=1)
     stage.world.run(2_000)
     stage.cut_off(1)
-    stage.world.hosts[1].timers.clear()  # it is slow to notice
+    stage.world.hosts[1].timers.clear()  # it steps down late
     stage.world.run(900_000)
-    stage.stand(2)
+    stage.become_candidate(2)
     stage.world.run_until(lambda: stage.leads(2))
     stage.ask(2, client=2)
     stage.world.run_until(lambda: stage.applied(2) == 1)
@@ -108,7 +110,7 @@ def old_coordinator_goes_on(stage: Stage) -> None:
 
 def stale_promise(stage: Stage) -> None:
     """B3. Node 3's promise to node 1's first ballot is late. Meanwhile nodes 2 and 3 decide. When
-    node 1 stands again, its questions are lost, and the old promise arrives."""
+    node 1 is a candidate again, its Prepares are lost, and the old promise arrives."""
     stage.wait_on(2, 3)
     stage.hold(m.Promise, (3, 1), (2, 1))
     stage.hold(m.Prepare, (1, 2))
@@ -116,7 +118,7 @@ def stale_promise(stage: Stage) -> None:
     stage.wait_on(3)
     stage.cut_off(1)
     stage.world.run(900_000)
-    stage.stand(2)
+    stage.become_candidate(2)
     stage.world.run_until(lambda: stage.leads(2))
     stage.hold(m.Entries, (2, 3))
     stage.ask(2, client=2)
@@ -139,9 +141,9 @@ def stale_promise(stage: Stage) -> None:
 
 
 def ballot_used_again(stage: Stage) -> None:
-    """B7. Node 1 crashes: node 2 has its vote, for node 3 it is on its way. It comes back in the
-    same ballot, hears from node 3 only, proposes something else, and takes node 3's answer to the
-    old proposal for one to the new."""
+    """B7. Node 1 crashes: node 2 has voted for its proposal, and the one to node 3 is in flight. It
+    restarts in the same ballot, receives replies from node 3 only, proposes something else, and
+    takes node 3's answer to the old proposal for one to the new."""
     stage.lead_first(1)
     stage.hold(m.Accept, (1, 3))
     stage.ask(1, client=1)
@@ -164,20 +166,20 @@ def ballot_used_again(stage: Stage) -> None:
     stage.world.crash(1, keep=10)
     stage.rules.clear()
     for other in (2, 3):
-        stage.stand(other)
+        stage.become_candidate(other)
     stage.world.run(3_000_000)
 
 
-def denied_and_decided(stage: Stage) -> None:
-    """M12. Node 1's proposal has reached node 2, its vote has not come back. Node 2 takes over and
-    finishes it; node 1 steps down, and has told its client something meanwhile."""
+def refused_and_decided(stage: Stage) -> None:
+    """M12. Node 1's proposal has reached node 2, whose vote has not arrived. Node 2 takes over and
+    completes it; node 1 steps down, and has answered its client meanwhile."""
     stage.lead_first(1)
     stage.hold(m.Accepted, (2, 1), (3, 1))
     stage.ask(1, client=1)
     stage.world.run(2_000)
     for other in (2, 3):
         stage.world.hosts[other].process.leadership.timing.heard_us = -(10**9)
-    stage.stand(2)
+    stage.become_candidate(2)
     stage.world.run(2_000_000)
 
 
@@ -213,8 +215,8 @@ def vote_replaced_by_a_lower_one(stage: Stage) -> None:
 SCHEDULES: dict[str, Callable[[Stage], None]] = {
     "B3": stale_promise,
     "B7": ballot_used_again,
-    "B10": old_coordinator_goes_on,
-    "M12": denied_and_decided,
+    "B10": old_coordinator_continues,
+    "M12": refused_and_decided,
 }
 
 
@@ -266,10 +268,10 @@ def five_with_a_coordinator(protocol: str, mutant: str | None) -> tuple[World, i
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(("mutant", "answered"), [(None, True), ("L1", False)])
-def test_coordinator_that_hears_nobody_makes_room(
+def test_a_coordinator_that_cannot_receive_steps_down(
     protocol: str, mutant: str | None, answered: bool
 ) -> None:
-    """L1. Its heartbeats still go out, and keep the others waiting."""
+    """L1. Its heartbeats are still delivered, and keep the others from becoming candidates."""
     world, leader = five_with_a_coordinator(protocol, mutant)
     others = [n for n in world.config.nodes if n != leader]
     world.network.cut = {(other, leader) for other in others}
@@ -282,10 +284,10 @@ def test_coordinator_that_hears_nobody_makes_room(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(("mutant", "deposed"), [(None, False), ("L2", True)])
-def test_node_that_hears_nobody_disturbs_nobody(
+def test_a_node_that_cannot_receive_does_not_depose_the_coordinator(
     protocol: str, mutant: str | None, deposed: bool
 ) -> None:
-    """L2. It can be heard, and would depose one coordinator after the other."""
+    """L2. Its messages are delivered, and would depose one coordinator after the other."""
     world, leader = five_with_a_coordinator(protocol, mutant)
     others = [n for n in world.config.nodes if n != leader]
     world.network.cut = {(n, others[0]) for n in world.config.nodes if n != others[0]}

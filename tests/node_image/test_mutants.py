@@ -1,12 +1,14 @@
-"""Every planted bug shows: the same few events, once with the safeguard and once without.
+"""Every planted bug is observable: the same few events, once with the safeguard and once without.
 
-Each scenario returns what an observer sees. The correct protocol must give `expected`, the mutant
-something else. A mutant that no scenario can tell from the correct protocol would be no mutant.
+Each scenario returns an observation. The correct protocol must give `expected`, the mutant
+something else. A mutant that no scenario can distinguish from the correct protocol is useless.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +54,7 @@ def reported_vote_is_proposed(protocol: type[Any]) -> Any:
 @scenario("B2", [(put(2),)])
 def highest_ballot_wins(protocol: type[Any]) -> Any:
     node = Driven(protocol, nodes=5)
-    ballot = node.stand()
+    ballot = node.become_candidate()
     node.promise(2, ballot, Vote(OLDER, 1, (put(1),), 0))
     node.promise(3, ballot, Vote(OLD, 1, (put(2),), 0))
     return [accept.commands for accept in node.sent(m.Accept)]
@@ -95,12 +97,12 @@ def vote_survives_a_restart(protocol: type[Any]) -> Any:
 @scenario("B7", True)
 def ballot_is_never_used_twice(protocol: type[Any]) -> Any:
     used = Ballot(4, 1)
-    return Driven(protocol, disk=[m.Promised(used)]).stand() > used
+    return Driven(protocol, disk=[m.Promised(used)]).become_candidate() > used
 
 
 @scenario("B8", 3)
 def proposers_share_no_ballot(protocol: type[Any]) -> Any:
-    return len({Driven(protocol, node=node).stand() for node in (1, 2, 3)})
+    return len({Driven(protocol, node=node).become_candidate() for node in (1, 2, 3)})
 
 
 @scenario("B9", 0)
@@ -208,7 +210,7 @@ def new_leader_reads_only_when_recovered(protocol: type[Any]) -> Any:
 
 
 @scenario("M12", ["interrupted"])
-def deposed_leader_denies_nothing(protocol: type[Any]) -> Any:
+def deposed_leader_refuses_no_proposed_command(protocol: type[Any]) -> Any:
     node = Driven(protocol)
     ballot = node.lead()
     node.request(put(1))
@@ -234,7 +236,7 @@ def leader_without_a_quorum_steps_down(protocol: type[Any]) -> Any:
 
 
 @scenario("L2", (1, 0))
-def nobody_stands_unasked(protocol: type[Any]) -> Any:
+def no_candidacy_without_probe(protocol: type[Any]) -> Any:
     node = Driven(protocol)
     node.wake("election", 2 * node.config.election_max_us)
     return len(node.sent(m.Probe)), len(node.sent(m.Prepare))
@@ -246,7 +248,7 @@ scenario("M7b", 9)(snapshot_is_of_its_slot)
 
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))
 @pytest.mark.parametrize("protocol", ["multi-paxos", "flexible-paxos"])
-def test_mutant_shows_and_the_correct_protocol_does_not(protocol: str, mutant: str) -> None:
+def test_the_mutant_fails_and_the_correct_protocol_passes(protocol: str, mutant: str) -> None:
     run, expected = SCENARIOS[mutant]
     assert run(protocol_class(protocol)) == expected
     assert run(protocol_class(protocol, mutant)) != expected
@@ -256,7 +258,7 @@ def test_every_mutant_of_multi_paxos_has_a_scenario() -> None:
     assert {mutant.id for mutant in mutants_of("multi-paxos")} == {*SCENARIOS, *LOG_RECOVERY}
 
 
-def test_f1_lets_two_quorums_miss_each_other_and_f2_does_not() -> None:
+def test_f1_has_disjoint_quorums_and_f2_does_not() -> None:
     def disjoint(mutant: str | None) -> bool:
         options = {"q1": 4, "q2": 2}
         node = Driven(protocol_class("flexible-paxos", mutant), nodes=5, options=options)
@@ -299,6 +301,15 @@ def test_unknown_names_list_the_choices() -> None:
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.parametrize("mutant", sorted(MUTANTS))
+def test_the_catalogue_names_a_scenario_that_exists(mutant: str) -> None:
+    module, _, function = MUTANTS[mutant].scenario.partition(".")
+    source = (Path(__file__).parent / f"{module}.py").read_text()
+    marked = re.search(rf'^@scenario\("{mutant}".*\n(@scenario.*\n)*def {function}\(', source, re.M)
+    applied_by_call = mutant[0] in "DF" or module == "snapshot_scenarios"
+    assert marked or (applied_by_call and f"def {function}(" in source)
+
+
 def test_every_mutant_names_a_protocol_that_exists() -> None:
     for mutant in MUTANTS.values():
         assert mutant.protocols
@@ -306,8 +317,8 @@ def test_every_mutant_names_a_protocol_that_exists() -> None:
 
 
 @pytest.mark.parametrize("mutant", ["B1", "B6", "B9", "M2", "M3", "M9"])
-def test_mutant_breaks_agreement_in_a_small_world(mutant: str) -> None:
-    """Not only in a scenario made for it: under random faults, within these seeds."""
+def test_the_mutant_breaks_agreement_under_random_faults(mutant: str) -> None:
+    """Not only in its scenario: also under random faults, within these seeds."""
     assert any(_conflicts(protocol_class("multi-paxos", mutant), seed) for seed in range(80))
     assert not any(_conflicts(protocol_class("multi-paxos"), seed) for seed in range(20))
 
@@ -319,7 +330,7 @@ def _conflicts(protocol: type[Any], seed: int) -> bool:
     return bool(world.conflicts)
 
 
-def test_effects_that_the_hurried_mutant_changes_are_the_only_ones() -> None:
+def test_b5_changes_only_the_barrier() -> None:
     """B5 leaves out the barrier, and nothing else."""
     correct, hurried = (
         Driven(protocol_class("multi-paxos", mutant), node=2) for mutant in (None, "B5")

@@ -1,7 +1,7 @@
-"""An overload ends: what has waited in a queue for too long is refused, not served too late.
+"""An overload ends: a command that has waited in a queue for too long is refused.
 
-Found by sweeps: clients that give up and ask anew leave what they gave up in a queue. A cluster
-that works it off first answers everybody too late, and so for ever."""
+Found by sweeps: clients that give up and send new commands leave the abandoned ones in a queue. A
+cluster that serves those first answers every client too late, and never recovers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Decide = Callable[[], Any]
 
 
 def leader(name: str) -> tuple[Driven, Decide]:
-    """Node 1 of three, which may propose; and how the first command is decided."""
+    """Node 1 of three, which may propose; and a function that lets its first command be decided."""
     node = Driven(protocol_class(name), **ONE_AT_A_TIME)
     if name == "raft":
         term = lead(node)
@@ -48,7 +48,7 @@ def leader(name: str) -> tuple[Driven, Decide]:
 
 
 def proposed(node: Driven) -> list[Command]:
-    """The commands in the proposals that left in the last event."""
+    """The commands in the proposals sent in the last event."""
     found: list[Command] = []
     for accept in (*node.sent(m.Accept), *node.sent(t.Prepare), *node.sent(e.PreAccept)):
         found += accept.commands
@@ -61,7 +61,7 @@ def proposed(node: Driven) -> list[Command]:
     "name", ["multi-paxos", "flexible-paxos", "raft", "two-phase-commit", "epaxos"]
 )
 @pytest.mark.parametrize("waited_us", [-1, 1])
-def test_what_waited_for_too_long_is_refused_not_proposed(name: str, waited_us: int) -> None:
+def test_a_command_that_waited_too_long_is_refused_not_proposed(name: str, waited_us: int) -> None:
     node, decide = leader(name)
     node.request(FIRST)
     assert proposed(node) == [FIRST]
@@ -80,7 +80,7 @@ def test_what_waited_for_too_long_is_refused_not_proposed(name: str, waited_us: 
     assert node.protocol.counters.get("given_up", 0) == (waited_us > 0)
 
 
-def test_a_coordinator_forgets_what_is_not_forwarded_again() -> None:
+def test_a_coordinator_drops_commands_that_are_not_forwarded_again() -> None:
     """Fast Paxos: a client's node sends its command again while the client waits."""
     fast_paxos = protocol_class("fast-paxos")
     node = Driven(fast_paxos, options={"fast": False}, **ONE_AT_A_TIME)

@@ -1,4 +1,4 @@
-"""Whole nodes, as processes on loopback: what a client and an operator see."""
+"""Whole nodes, as processes on loopback: the behaviour seen by clients and operators."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def caught_up(cluster: Cluster, node: int) -> bool:
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_a_killed_node_comes_back_and_nothing_is_lost(tmp_path: Path, transport: str) -> None:
+def test_a_killed_node_restarts_and_nothing_is_lost(tmp_path: Path, transport: str) -> None:
     with Cluster(tmp_path, transport=transport, cluster=FAST) as cluster:
         assert cluster.do(1, 1, "write", "x", 9)["error"] is None
         assert cluster.do(1, 2, "read", "x")["value"] == 9
@@ -51,7 +51,7 @@ def test_a_killed_node_comes_back_and_nothing_is_lost(tmp_path: Path, transport:
     assert any([1, 1, "write", "x", 9] in commands for commands in decided[leader].values())
 
 
-def test_snapshots_bound_the_disk_and_bring_an_absent_node_back(tmp_path: Path) -> None:
+def test_snapshots_bound_the_disk_and_let_a_node_catch_up(tmp_path: Path) -> None:
     cluster_settings = {**FAST, "snapshot_every": 20}
     with Cluster(tmp_path, cluster=cluster_settings) as cluster:
         leader = cluster.leader()
@@ -76,7 +76,7 @@ def _decided(cluster: Cluster, node: int) -> list[Any]:
         return decided
 
 
-def test_the_client_port_speaks_as_documented(tmp_path: Path) -> None:
+def test_the_client_port_follows_its_documentation(tmp_path: Path) -> None:
     with Cluster(tmp_path, cluster=FAST) as cluster:
         leader = cluster.leader()
         with cluster.connect(leader) as client:
@@ -134,20 +134,20 @@ def test_malformed_requests_are_answered(line: bytes, one_node: Cluster) -> None
         assert answer["error"] == "bad-request"
         assert answer["detail"]
         assert answer["id"] == (7 if b'"id":7' in line else None)
-        assert client.read()["id"] == 8, "and the connection goes on"
+        assert client.read()["id"] == 8, "and the connection stays open"
 
 
-def test_an_endless_line_ends_the_connection_and_nothing_else(one_node: Cluster) -> None:
+def test_an_endless_line_ends_only_the_connection(one_node: Cluster) -> None:
     with one_node.connect(1) as client:
         try:
             client.send(b"x" * 3_000_000)
             assert client.read()["error"] == "bad-request"
         except OSError:
-            pass  # it hung up while we were still sending
+            pass  # it closed the connection while we were still sending
     assert one_node.status(1)["role"] == "leader"
 
 
-def test_requests_of_one_connection_are_pipelined_and_a_hang_up_is_harmless(
+def test_requests_of_one_connection_are_pipelined_and_a_disconnect_is_harmless(
     one_node: Cluster,
 ) -> None:
     lines = [
@@ -204,7 +204,7 @@ def test_a_torn_tail_is_noted_and_a_damaged_log_is_refused(tmp_path: Path) -> No
 
 
 def test_a_full_disk_stops_the_node(tmp_path: Path) -> None:
-    """The process may write files of 200 kB and no more: pwrite fails, as on a full disk."""
+    """The process may write files of at most 200 kB: pwrite fails, as on a full disk."""
     with Cluster(tmp_path, 1, cluster=FAST) as cluster:
         cluster.leader()
         process = cluster.processes[1]
@@ -227,7 +227,7 @@ def test_a_full_disk_stops_the_node(tmp_path: Path) -> None:
         assert {(1, seq) for seq in range(1, acknowledged + 1)} <= decided
 
 
-def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     with Cluster(tmp_path, 1, cluster=FAST) as cluster:
         cluster.leader()
         first = cluster.processes.pop(1)

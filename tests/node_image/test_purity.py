@@ -1,4 +1,4 @@
-"""What protocols may import: no I/O, no clock, no chance; and the package nothing of the others."""
+"""What protocols may import: no I/O, no clock, no randomness; and nothing of other packages."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def filled(*terms: int) -> RaftLog:
     return log
 
 
-def test_put_replaces_what_stood_there_and_after() -> None:
+def test_put_replaces_the_entry_and_all_later_ones() -> None:
     log = filled(1, 1, 1)
     log.put(Entry(2, 2, (NOOP,)))
     assert (log.last, log.last_term) == (2, 2)
@@ -75,8 +75,8 @@ def test_conflicting_entries_are_replaced_and_the_disk_agrees() -> None:
     assert again.protocol.storage.term == 2
 
 
-def test_a_follower_names_where_the_logs_may_meet() -> None:
-    """A whole term is skipped at once, and a committed entry never doubted."""
+def test_a_follower_names_where_the_logs_may_agree() -> None:
+    """A whole term is skipped at once, and committed entries are never compared again."""
     disk = [m.Log(0, tuple(entry(t, s) for s, t in enumerate((1, 2, 2, 2), 1)))]
     node = Driven(RAFT, node=3, disk=disk)
     for prev, meeting in (((9, 3), 4), ((4, 3), 1), ((2, 3), 1)):
@@ -84,7 +84,7 @@ def test_a_follower_names_where_the_logs_may_meet() -> None:
         assert [(a.ok, a.upto) for a in node.sent(m.Appended)] == [(False, meeting)]
 
 
-def test_what_is_committed_goes_no_further_than_what_is_known_to_match() -> None:
+def test_the_commit_index_does_not_exceed_the_matching_prefix() -> None:
     node = Driven(RAFT, node=3, disk=[m.Log(0, (entry(1, 1, 5), entry(1, 2, 6)))])
     node.receive(2, m.Append(2, 1, 1, (), 2, 0))
     assert node.status.applied == 1
@@ -101,7 +101,7 @@ def test_a_follower_that_is_behind_gets_the_log_in_pieces() -> None:
     (first,) = node.sent(m.Append, to=3)
     assert (first.prev_index, len(first.entries)) == (0, PIECE_ENTRIES)
     node.receive(3, m.Appended(term, False, 0, 0))
-    assert node.sent(m.Append, to=3) == [], "the same complaint again, while it is being answered"
+    assert node.sent(m.Append, to=3) == [], "the same mismatch again, while it is being answered"
     node.receive(3, m.Appended(term, True, PIECE_ENTRIES, 0))
     (second,) = node.sent(m.Append, to=3)
     assert second.entries[-1].slot == node.protocol.log.last
@@ -110,7 +110,7 @@ def test_a_follower_that_is_behind_gets_the_log_in_pieces() -> None:
     assert node.sent(m.Append, to=3) == [second], "lost, it is sent again"
 
 
-def test_what_is_no_longer_held_is_sent_as_a_snapshot() -> None:
+def test_compacted_entries_are_sent_as_a_snapshot() -> None:
     node = Driven(RAFT, snapshot_every=4)
     term = lead(node)
     for seq in range(1, 9):
@@ -128,7 +128,7 @@ def test_what_is_no_longer_held_is_sent_as_a_snapshot() -> None:
     assert [(a.ok, a.upto) for a in follower.sent(m.Appended)] == [(True, offer.slot)]
 
 
-def test_learners_hold_no_election_and_count_for_nothing() -> None:
+def test_learners_start_no_election_and_do_not_count() -> None:
     world = World(RAFT, nodes=4, seed=3, learners=(4,))
     assert world.ask("write", "x", 1).error is None
     world.run(500_000)
@@ -160,7 +160,7 @@ def test_quorum_reads_send_nothing_to_the_log() -> None:
     assert len(world.decided) == slots
 
 
-def test_the_leader_dies_and_nothing_is_lost() -> None:
+def test_the_leader_crashes_and_nothing_is_lost() -> None:
     world = make_world(nodes=5)
     for seq in range(1, 6):
         leader = world.leader()
@@ -173,7 +173,7 @@ def test_the_leader_dies_and_nothing_is_lost() -> None:
     assert world.conflicts == []
 
 
-def test_everybody_restarts_and_nothing_is_lost() -> None:
+def test_all_nodes_restart_and_nothing_is_lost() -> None:
     world = make_world()
     world.ask("write", "x", 5)
     for node in (1, 2, 3):
@@ -183,7 +183,7 @@ def test_everybody_restarts_and_nothing_is_lost() -> None:
     assert world.ask("read", "x", seq=2).value == 5
 
 
-def test_a_node_that_was_away_catches_up_from_a_snapshot() -> None:
+def test_a_node_that_was_down_catches_up_from_a_snapshot() -> None:
     world = make_world(snapshot_every=10)
     world.ask("write", "x", 0, client=2)
     away = next(n for n in (1, 2, 3) if n != world.leader())
@@ -208,7 +208,7 @@ def test_disk_and_memory_stay_bounded() -> None:
 
 
 def test_a_one_way_cut_does_not_depose_the_leader() -> None:
-    """A follower that hears nothing asks for pre-votes, and gets none."""
+    """A follower that receives nothing asks for pre-votes, and gets none."""
     world = make_world(nodes=5)
     world.run_until(lambda: world.leader() is not None)
     leader = world.leader()
@@ -220,7 +220,7 @@ def test_a_one_way_cut_does_not_depose_the_leader() -> None:
     assert world.hosts[deaf].process.storage.term == term
 
 
-def test_a_leader_that_hears_nobody_makes_way() -> None:
+def test_a_leader_that_cannot_receive_steps_down() -> None:
     world = make_world(nodes=5)
     world.run_until(lambda: world.leader() is not None)
     leader = world.leader()
@@ -230,8 +230,8 @@ def test_a_leader_that_hears_nobody_makes_way() -> None:
     assert world.leader() not in (None, leader)
 
 
-def test_lost_appends_are_made_good_by_heartbeats() -> None:
-    """Nobody complains of what nobody knows of: the heartbeat's consistency check does."""
+def test_lost_appends_are_repaired_by_heartbeats() -> None:
+    """A follower cannot report an Append that it never received: the heartbeat's check finds it."""
     world = make_world(network=Network())
     world.ask("write", "x", 1)
     lost = []
@@ -247,7 +247,7 @@ def test_lost_appends_are_made_good_by_heartbeats() -> None:
     assert len(lost) == 2
 
 
-def test_an_isolated_leader_answers_nothing_and_says_so() -> None:
+def test_an_isolated_leader_refuses_requests() -> None:
     world = make_world()
     world.ask("write", "x", 1)
     old = world.leader()
@@ -263,7 +263,7 @@ def test_an_isolated_leader_answers_nothing_and_says_so() -> None:
 
 
 def only(world: World, *group: int) -> None:
-    """From now on messages pass between these nodes only."""
+    """From now on messages are delivered between these nodes only."""
     nodes = world.config.nodes
     world.network.cut = {
         (a, b) for a in nodes for b in nodes if a != b and not (a in group and b in group)
@@ -284,7 +284,7 @@ def elected(world: World, *among: int) -> int:
 
 
 def figure_8(protocol: type[Any], seed: int) -> list[str]:
-    """The schedule of the paper's Figure 8; what the replicas disagree about in the end."""
+    """The schedule of the paper's Figure 8; returns the final disagreements of the replicas."""
     world = World(protocol, nodes=5, seed=seed)
     world.ask("write", "x", 1)
     world.run(200_000)
@@ -296,18 +296,18 @@ def figure_8(protocol: type[Any], seed: int) -> list[str]:
     world.request(s1, Command(2, 1, "write", "x", 2))
     world.run(50_000)
     world.crash(s1)
-    # (b) Another is elected by the rest, and writes at the same slot, for itself.
+    # (b) Another is elected by the rest, and appends at the same index, only locally.
     s5 = elected(world, *others)
     only(world)
     world.request(s5, Command(3, 1, "write", "x", 3))
     world.run(50_000)
     world.crash(s5)
-    # (c) Who has s1's entry leads again, and brings it to a majority.
+    # (c) A node with s1's entry leads again, and replicates it to a majority.
     world.boot(s1)
     rest = [n for n in others if n != s5]
     only(world, s1, s2, *rest)
     world.run(5_000_000)
-    # (d) s5 comes back, and finds just enough of those who took that entry.
+    # (d) s5 returns; nodes with that entry vote for it, because its last term is higher.
     world.crash(s1)
     world.crash(s2)
     world.boot(s5)

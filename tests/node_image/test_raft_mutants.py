@@ -1,6 +1,6 @@
-"""Every planted bug of Raft shows: the same few events, with the safeguard and without.
+"""Every planted bug of Raft is observable: the same few events, with the safeguard and without.
 
-Each scenario returns what an observer sees. The correct protocol must give `expected`, the mutant
+Each scenario returns an observation. The correct protocol must give `expected`, the mutant
 something else.
 """
 
@@ -36,8 +36,8 @@ def entry(term: int, slot: int, value: int | None = None) -> Entry:
     return Entry(term, slot, (NOOP if value is None else put(value),))
 
 
-def stand(node: Driven) -> int:
-    """Become a candidate, with everybody's pre-vote; the term."""
+def become_candidate(node: Driven) -> int:
+    """Become a candidate, with all pre-votes; returns the term."""
     node.wake("election", 2 * node.config.election_max_us)
     asked = list(node.effects)
     for other in node.config.voters:
@@ -49,8 +49,8 @@ def stand(node: Driven) -> int:
 
 
 def lead(node: Driven) -> int:
-    """Become leader, with the votes of as many as it takes; the term."""
-    term = stand(node)
+    """Become leader, with as many votes as needed; returns the term."""
+    term = become_candidate(node)
     for other in node.config.voters:
         if other != node.node and node.status.role != "leader":
             node.receive(other, m.VoteGranted(term))
@@ -96,7 +96,7 @@ def log_survives_a_restart(protocol: type[Any]) -> Any:
 
 @scenario("B7", 5)
 def term_is_never_led_twice(protocol: type[Any]) -> Any:
-    return stand(Driven(protocol, disk=[m.TermVote(4, 1)]))
+    return become_candidate(Driven(protocol, disk=[m.TermVote(4, 1)]))
 
 
 @scenario("B8", 1)
@@ -112,7 +112,7 @@ def one_vote_a_term(protocol: type[Any]) -> Any:
 @scenario("B9", "candidate")
 def duplicate_is_no_second_vote(protocol: type[Any]) -> Any:
     node = Driven(protocol, nodes=5)
-    term = stand(node)
+    term = become_candidate(node)
     for _ in range(2):
         node.receive(2, m.VoteGranted(term))
     return node.status.role
@@ -173,7 +173,7 @@ def copies_of_learners_do_not_count(protocol: type[Any]) -> Any:
 
 
 @scenario("M12", ["interrupted"])
-def deposed_leader_denies_nothing(protocol: type[Any]) -> Any:
+def deposed_leader_refuses_no_proposed_command(protocol: type[Any]) -> Any:
     node = Driven(protocol)
     term = lead(node)
     node.request(put(1))
@@ -199,7 +199,7 @@ def leader_without_a_quorum_steps_down(protocol: type[Any]) -> Any:
 
 
 @scenario("L2", (1, 0))
-def nobody_stands_unasked(protocol: type[Any]) -> Any:
+def no_candidacy_without_probe(protocol: type[Any]) -> Any:
     node = Driven(protocol)
     node.wake("election", 2 * node.config.election_max_us)
     return len(node.sent(m.PreVote)), len(node.sent(m.RequestVote))
@@ -207,7 +207,7 @@ def nobody_stands_unasked(protocol: type[Any]) -> Any:
 
 @scenario("R1", 0)
 def old_entry_is_not_committed_by_counting(protocol: type[Any]) -> Any:
-    """Figure 8, (c): the entry of term 2 is on a majority, and may yet be replaced."""
+    """Figure 8, (c): the entry of term 2 is on a majority, and may still be replaced."""
     disk = [m.TermVote(3, None), m.Log(0, (entry(1, 1, 1), entry(2, 2, 2)))]
     node = Driven(protocol, nodes=5, disk=disk)
     term = lead(node)
@@ -227,8 +227,8 @@ def vote_is_on_disk(protocol: type[Any]) -> Any:
 @scenario("R3", "candidate")
 def vote_of_an_earlier_term(protocol: type[Any]) -> Any:
     node = Driven(protocol)
-    stand(node)
-    term = stand(node)
+    become_candidate(node)
+    term = become_candidate(node)
     node.receive(2, m.VoteGranted(term - 1))
     return node.status.role
 
@@ -272,7 +272,7 @@ def entry_before_must_be_the_same(protocol: type[Any]) -> Any:
 
 
 @scenario("R10", [(1, 5), (1, 6)])
-def late_append_cuts_nothing_off(protocol: type[Any]) -> Any:
+def late_append_truncates_nothing(protocol: type[Any]) -> Any:
     node = Driven(protocol, node=3)
     store(node, 1, 1, (0, 0), entry(1, 1, 5))
     store(node, 1, 1, (1, 1), entry(1, 2, 6))
@@ -281,7 +281,7 @@ def late_append_cuts_nothing_off(protocol: type[Any]) -> Any:
 
 
 @scenario("R11", 2)
-def late_snapshot_takes_nothing_back(protocol: type[Any]) -> Any:
+def late_snapshot_is_not_installed(protocol: type[Any]) -> Any:
     node = Driven(protocol, node=3)
     empty = node.machine.snapshot()
     node.receive(1, m.Append(1, 0, 0, (entry(1, 1, 5), entry(1, 2, 6)), 2, 0))
@@ -301,7 +301,7 @@ scenario("M7b", 9)(snapshot_is_of_its_slot)
 
 
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))
-def test_mutant_shows_and_raft_does_not(mutant: str) -> None:
+def test_the_mutant_fails_and_raft_passes(mutant: str) -> None:
     run, expected = SCENARIOS[mutant]
     assert run(protocol_class("raft")) == expected
     assert run(protocol_class("raft", mutant)) != expected
@@ -311,9 +311,9 @@ def test_every_mutant_of_raft_has_a_scenario() -> None:
     assert {mutant.id for mutant in mutants_of("raft")} == {*SCENARIOS, *LOG_RECOVERY}
 
 
-def test_a_candidate_asks_behind_its_own_vote() -> None:
+def test_a_candidate_asks_after_its_own_vote_is_durable() -> None:
     node = Driven(protocol_class("raft"))
-    stand(node)
+    become_candidate(node)
     asked = [e for e in node.effects if isinstance(e, Broadcast)]
     votes = [e for e in asked if isinstance(e.message, m.RequestVote)]
     assert votes and all(e.after_sync for e in votes)

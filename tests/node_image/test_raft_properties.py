@@ -44,7 +44,7 @@ class Steps(Interleaving):
         super().__init__(protocol, nodes, **config)
 
     def run(self, which: int, count: int) -> None:
-        """Everything that is under way arrives, and is written: then there is a leader."""
+        """Deliver and sync everything in flight: then there is a leader."""
         for _ in range(count):
             for node in self.config.nodes:
                 self.sync(node - 1, 0)
@@ -94,7 +94,7 @@ def test_the_papers_invariants_under_any_interleaving(
     interleave(protocol_class("raft"), steps, nodes)
 
 
-def test_interleavings_get_somewhere() -> None:
+def test_interleavings_make_progress() -> None:
     """The properties above would hold of a protocol that does nothing."""
     random = Random(4)
     worlds = [

@@ -1,7 +1,7 @@
-"""Aimed schedules: the few steps that turn a missing safeguard of Raft into harm.
+"""Aimed schedules: the few steps that turn a missing safeguard of Raft into a violation.
 
-For planted bugs that random faults seldom meet. Each schedule is played by real replicas over the
-small world and says what went wrong, in the end; with the correct protocol nothing does.
+For planted bugs that random faults seldom find. Each schedule is executed by whole replicas over
+the small world and returns the violation; with the correct protocol there is none.
 (R1 has the paper's own schedule, in `test_raft`.)
 """
 
@@ -43,33 +43,33 @@ class Stage:
         self.rules.append((kind, set(links)))
 
     def release(self, kind: type[Any], link: Link, which: int = 0) -> None:
-        """One of the messages of this kind that were held on this link arrives now."""
+        """Deliver one of the messages of this kind that were held on this link."""
         found = [h for h in self.held if h[:2] == link and isinstance(h[2], kind)]
         sender, to, message = found[which]
         self.world._arrive(to, sender, message)
 
     def calm(self, *nodes: int) -> None:
-        """These do not stand by themselves."""
+        """These do not become candidates by themselves."""
         for node in nodes:
             self.world.hosts[node].timers.pop("election", None)
 
     def stir(self, *nodes: int) -> None:
-        """These stand again by themselves, when they hear no leader."""
+        """These become candidates again by themselves, when they receive nothing from a leader."""
         for node in nodes:
             self.world._deliver(node, self.world.hosts[node].life, "wake", "election")
 
     def process(self, node: int) -> Any:
         return self.world.hosts[node].process
 
-    def stand(self, node: int) -> None:
-        """Nobody has heard a leader for long, and this node's election timeout is over."""
+    def become_candidate(self, node: int) -> None:
+        """No node has heard from a leader for long, and this node's election timeout expires."""
         self.calm(*ALL)
         self.world.run(self.world.config.election_max_us + 1)
         self.calm(*ALL)
         self.stir(node)
 
     def elect(self, node: int) -> None:
-        self.stand(node)
+        self.become_candidate(node)
         self.world.run_until(lambda: self.process(node).context.role == "leader")
         self.world.run(5_000)
 
@@ -85,20 +85,20 @@ class Stage:
 
 
 def late_vote(protocol: type[Any]) -> list[str]:
-    """R3. Node 1's votes of term 1 are late. When they arrive it is a candidate in term 2,
-    for which node 2 has been elected."""
+    """R3. Node 1's votes of term 1 are late. When they arrive it is a candidate in term 2, in which
+    node 2 has been elected."""
     stage = Stage(protocol)
     stage.hold(m.VoteGranted, (2, 1), (3, 1))
-    stage.stand(1)
+    stage.become_candidate(1)
     stage.world.run(5_000)
     stage.hold(m.RequestVote, (1, 2), (1, 3))
-    stage.stand(1)
+    stage.become_candidate(1)
     stage.world.run(5_000)
     assert (stage.process(1).storage.term, stage.process(1).context.role) == (2, "candidate")
     stage.cut((1, 2))
     stage.elect(2)
     assert stage.process(2).storage.term == 2
-    stage.cut((1, 2), (2, 3))  # else node 2 commits before node 1 has said anything
+    stage.cut((1, 2), (2, 3))  # otherwise node 2 commits before node 1 has sent anything
     stage.release(m.VoteGranted, (3, 1))
     stage.world.run(5_000)
     if stage.process(1).context.role == "leader":
@@ -110,8 +110,8 @@ def late_vote(protocol: type[Any]) -> list[str]:
 
 
 def late_acknowledgement(protocol: type[Any]) -> list[str]:
-    """B3. Node 3 takes entries of node 1 in term 1, and its word is late; in term 2 node 2 replaces
-    them. In term 3 node 1 leads again, and the old word arrives."""
+    """B3. Node 3 appends entries of node 1 in term 1, and its acknowledgement is late; in term 2
+    node 2 replaces them. In term 3 node 1 leads again, and the old acknowledgement arrives."""
     stage = Stage(protocol)
     stage.elect(1)
     stage.hold(m.Append, (1, 2))
@@ -122,7 +122,7 @@ def late_acknowledgement(protocol: type[Any]) -> list[str]:
     stage.world.run(1_000)
     stage.world.hosts[1].durable[:] = [
         r for r in stage.world.hosts[1].durable if not isinstance(r, m.Log) or r.entries[0].slot < 2
-    ]  # its disk was slow: what it sent it had not yet written
+    ]  # its disk was slow: the entries it sent were not on its own disk yet
     stage.world.crash(1, keep=0)
     late = stage.held[:]
     stage.rules.clear()
@@ -148,8 +148,8 @@ def late_acknowledgement(protocol: type[Any]) -> list[str]:
 
 
 def clock_that_goes_back(protocol: type[Any]) -> list[str]:
-    """M6. The leader is cut off, and its wall clock is set back; another is elected and written to;
-    the old one thinks that its lease still holds."""
+    """M6. The leader is cut off, and its wall clock is set back; another is elected and accepts
+    writes; the old one believes that its lease still holds."""
     stage = Stage(protocol, reads="lease")
     stage.elect(1)
     stage.ask(1, client=1)
@@ -159,16 +159,16 @@ def clock_that_goes_back(protocol: type[Any]) -> list[str]:
     stage.stir(2)
     stage.world.run(20_000)
     if stage.process(2).context.role != "leader":
-        return ["nobody was elected"]
+        return ["no leader was elected"]
     stage.ask(2, client=2)
     assert stage.answers(2), "the new leader writes"
     stage.ask(1, client=3, f="read")
     return [f"read {a.value}" for a in stage.answers(3) if a.error is None and a.value != 2]
 
 
-def denied_and_done(protocol: type[Any]) -> list[str]:
-    """M12. A leader steps down for want of answers, and says what became of a write that another
-    has taken and will finish."""
+def refused_and_done(protocol: type[Any]) -> list[str]:
+    """M12. A leader steps down without replies, and answers the client of a write that another node
+    has appended and will commit."""
     stage = Stage(protocol)
     stage.elect(1)
     stage.hold(m.Appended, (2, 1), (3, 1))
@@ -178,11 +178,11 @@ def denied_and_done(protocol: type[Any]) -> list[str]:
     stage.elect(2)
     (answer,) = stage.answers(1)
     done = stage.process(2).context.machine.apply(Command(0, 0, "read", "x", None)).value == 1
-    return [f"denied: {answer.error}"] if done and DEFINITE_ERRORS[answer.error] else []
+    return [f"refused: {answer.error}"] if done and DEFINITE_ERRORS[answer.error] else []
 
 
-def deaf_leader(protocol: type[Any]) -> list[str]:
-    """L1. The leader is heard, and hears nobody."""
+def leader_that_cannot_receive(protocol: type[Any]) -> list[str]:
+    """L1. The leader can send but not receive."""
     stage = Stage(protocol)
     stage.elect(1)
     stage.stir(2, 3)
@@ -195,8 +195,8 @@ def deaf_leader(protocol: type[Any]) -> list[str]:
     return [] if any(a.error is None for a in stage.answers(1)) else ["no answer"]
 
 
-def deaf_follower(protocol: type[Any]) -> list[str]:
-    """L2. A follower is heard, and hears nobody."""
+def follower_that_cannot_receive(protocol: type[Any]) -> list[str]:
+    """L2. A follower can send but not receive."""
     stage = Stage(protocol)
     stage.elect(1)
     stage.stir(2, 3)
@@ -207,10 +207,10 @@ def deaf_follower(protocol: type[Any]) -> list[str]:
 
 SCHEDULES: dict[str, Callable[[type[Any]], list[str]]] = {
     "B3": late_acknowledgement,
-    "L1": deaf_leader,
-    "L2": deaf_follower,
+    "L1": leader_that_cannot_receive,
+    "L2": follower_that_cannot_receive,
     "M6": clock_that_goes_back,
-    "M12": denied_and_done,
+    "M12": refused_and_done,
     "R3": late_vote,
 }
 

@@ -1,4 +1,4 @@
-"""What a node is told: taken as it should be, or refused in one sentence that says why."""
+"""A node's settings: parsed correctly, or refused in one sentence with the reason."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_defaults() -> None:
     assert settings.addresses[3] == ("c", 7000)
 
 
-def test_the_cluster_is_told_everything() -> None:
+def test_all_cluster_settings_are_parsed() -> None:
     cluster = parse(cluster={"learners": [3], "reads": "lease", "options": {"q1": 2}}).cluster
     assert cluster.learners == (3,)
     assert cluster.voters == (1, 2)
@@ -63,13 +63,13 @@ def test_the_cluster_is_told_everything() -> None:
         ({"cluster": []}, "cluster must be a JSON object"),
     ],
 )
-def test_what_cannot_work_is_refused(changes: dict[str, Any], why: str) -> None:
+def test_invalid_settings_are_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(BadSettings, match=why):
         parse(**changes)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "17"])
-def test_what_is_no_object_is_refused(text: str) -> None:
+def test_settings_that_are_not_an_object_are_refused(text: str) -> None:
     with pytest.raises(BadSettings):
         parse_settings(text)
 
@@ -78,7 +78,7 @@ def test_what_is_no_object_is_refused(text: str) -> None:
     "arguments",
     [[], ["{"], ["/no/such/file"], ["a", "b"], [json.dumps({**GOOD, "node": 9})]],
 )
-def test_a_node_that_cannot_start_says_so_in_one_line(
+def test_a_node_that_cannot_start_reports_it_in_one_line(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ANTIPAXOS_NODE", raising=False)
@@ -97,7 +97,7 @@ def test_a_node_that_cannot_start_says_so_in_one_line(
         ({"options": {"q1": 1, "q2": 2}}, "Q1 [+] Q2 must be more than the 3 acceptors"),
     ],
 )
-def test_what_only_the_protocol_can_refuse_is_refused_before_anything_starts(
+def test_settings_that_the_protocol_refuses_are_refused_before_anything_starts(
     cluster: dict[str, Any], why: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     settings = {**GOOD, "protocol": "flexible-paxos", "data": str(tmp_path), "cluster": cluster}

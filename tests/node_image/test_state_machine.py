@@ -40,7 +40,7 @@ def test_compare_and_set_of_anything_but_a_pair_is_unsupported(value: Any) -> No
     assert ask(machine, 2, "read").value is None
 
 
-def test_append_makes_lists_and_leaves_what_was_read_alone() -> None:
+def test_append_makes_lists_and_does_not_change_values_read_before() -> None:
     machine = KeyValue()
     ask(machine, 1, "append", 1)
     seen = ask(machine, 2, "read").value
@@ -64,7 +64,7 @@ def test_a_retried_command_is_applied_once_and_gets_the_recorded_answer() -> Non
     assert ask(machine, 9, "read").value == 1, "the retry changed nothing"
 
 
-def test_a_late_copy_does_nothing_and_says_nothing_definite() -> None:
+def test_a_late_duplicate_does_nothing_and_gets_an_indefinite_answer() -> None:
     machine = KeyValue()
     ask(machine, 5, "write", 5)
     assert ask(machine, 4, "write", 4) == Answer("interrupted")
@@ -111,7 +111,7 @@ commands = st.builds(
 
 @settings(deadline=None)
 @given(st.lists(commands, max_size=40), st.lists(commands, max_size=20), st.integers(1, 3))
-def test_a_restored_machine_goes_on_like_the_original(
+def test_a_restored_machine_behaves_like_the_original(
     before: list[Command], after: list[Command], sessions_max: int
 ) -> None:
     original = KeyValue(sessions_max)
@@ -153,5 +153,5 @@ def test_a_snapshot_does_not_change_afterwards(before: list[Command], after: lis
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
     ],
 )
-def test_equality_as_json_has_it(one: Any, other: Any, same: bool) -> None:
+def test_equality_is_that_of_json(one: Any, other: Any, same: bool) -> None:
     assert same_json(one, other) is same

@@ -1,6 +1,6 @@
-"""Two-phase commit: one scenario for each safeguard, blocking and its measure, recovery, bounds.
+"""Two-phase commit: one scenario for each safeguard, blocking and its metrics, recovery, bounds.
 
-Each scenario returns what an observer sees. The correct protocol must give `expected`, the mutant
+Each scenario returns an observation. The correct protocol must give `expected`, the mutant
 something else.
 """
 
@@ -98,7 +98,7 @@ def retried_command_is_applied_once(protocol: type[Any]) -> Any:
 
 
 @scenario("T1", [])
-def nobody_hears_what_is_not_on_disk(protocol: type[Any]) -> Any:
+def commit_waits_for_the_disk(protocol: type[Any]) -> Any:
     node = Driven(protocol)
     node.request(put(1))
     node.disk_stuck = True
@@ -172,7 +172,7 @@ def locked_key_is_refused(protocol: type[Any]) -> Any:
 
 
 @scenario("T9", ["Abort", "Abort"])
-def what_was_denied_stays_aborted(protocol: type[Any]) -> Any:
+def transaction_reported_aborted_stays_aborted(protocol: type[Any]) -> Any:
     node = Driven(protocol)
     node.request(put(1))
     node.wake("retry", 60_000_000)
@@ -210,7 +210,7 @@ def commands_of_one_client_keep_their_order(protocol: type[Any]) -> Any:
 
 
 @pytest.mark.parametrize("mutant", sorted(SCENARIOS))
-def test_mutant_shows_and_two_phase_commit_does_not(mutant: str) -> None:
+def test_the_mutant_fails_and_two_phase_commit_passes(mutant: str) -> None:
     run, expected = SCENARIOS[mutant]
     assert run(TWO_PHASE) == expected
     assert run(protocol_class("two-phase-commit", mutant)) != expected
@@ -245,7 +245,7 @@ def test_a_write_goes_through_both_phases() -> None:
     assert [reply.answer.error for reply in node.replies()] == [None]
 
 
-def test_a_no_aborts_and_says_so_definitely() -> None:
+def test_a_no_vote_aborts_with_a_definite_answer() -> None:
     node = coordinator()
     node.request(put(1))
     node.receive(2, m.Vote(T1, False, ()))
@@ -255,7 +255,7 @@ def test_a_no_aborts_and_says_so_definitely() -> None:
     assert records(node) == [], "presumed abort: nothing is written"
 
 
-def test_transactions_on_one_key_follow_one_another_and_others_do_not_wait() -> None:
+def test_transactions_on_one_key_are_sequential_and_others_do_not_wait() -> None:
     node = coordinator()
     node.request(put(1))
     node.request(put(1, client=8))
@@ -267,7 +267,7 @@ def test_transactions_on_one_key_follow_one_another_and_others_do_not_wait() -> 
     assert [p.txn for p in node.sent(m.Prepare)] == [Txn(1, 3)]
 
 
-def test_before_its_life_is_on_disk_the_coordinator_begins_nothing() -> None:
+def test_the_coordinator_begins_nothing_before_its_life_is_on_disk() -> None:
     node = coordinator()
     fresh = TWO_PHASE(Context(1, node.config, node.machine, Random(1), lambda: 0))
     effects = fresh.start([], 0)
@@ -277,7 +277,7 @@ def test_before_its_life_is_on_disk_the_coordinator_begins_nothing() -> None:
     assert reply.answer.error == "unavailable"
 
 
-def test_what_is_forgotten_is_presumed_aborted_and_what_is_owed_is_not() -> None:
+def test_forgotten_transactions_are_presumed_aborted_and_unconfirmed_ones_are_not() -> None:
     node = coordinator()
     committed(node, put(1), T1)
     node.request(put(2))
@@ -311,7 +311,7 @@ def test_a_checkpoint_keeps_a_decision_that_is_being_written() -> None:
     assert value_of(again, "y") == 1
 
 
-def test_confirmations_ride_on_votes() -> None:
+def test_confirmations_are_sent_with_votes() -> None:
     node = Driven(TWO_PHASE, node=2)
     node.receive(1, prepare(T1, 5))
     node.receive(1, m.Commit((T1,)))
@@ -321,8 +321,8 @@ def test_confirmations_ride_on_votes() -> None:
     assert node.wake("done") == []
 
 
-def test_what_is_settled_is_forgotten_and_doubt_below_it_ends() -> None:
-    """A transaction that is over, and was not heard to commit here, was aborted."""
+def test_finished_transactions_are_forgotten_and_doubt_before_them_ends() -> None:
+    """A finished transaction whose Commit did not arrive here was aborted."""
     node = Driven(TWO_PHASE, node=2)
     node.receive(1, prepare(T1, 5))
     node.receive(1, prepare(Txn(1, 7), 6, settled=T2))
@@ -360,7 +360,7 @@ def test_reads_wait_for_the_outcome_and_the_wait_is_measured() -> None:
     assert (counters["blocked"], counters["blocked_us"]) == (1, 2_000)
 
 
-def test_a_participant_back_from_a_crash_is_in_doubt_still() -> None:
+def test_a_participant_is_still_in_doubt_after_a_crash() -> None:
     node = Driven(TWO_PHASE, node=2, disk=[m.Prepared(T1, (put(1),))])
     assert node.sent(m.Inquire) == [m.Inquire((T1,))]
     node.request(READ)
@@ -374,7 +374,7 @@ def in_doubt(world: World) -> list[int]:
 
 
 def killed_between_the_phases(seed: int = 1) -> World:
-    """The coordinator dies with all votes in its hands, and nothing decided."""
+    """The coordinator crashes after it has received all votes, before it decides."""
     world = World(TWO_PHASE, nodes=3, seed=seed)
     assert world.ask("write", "x", 1).error is None
     world.run(500_000)
@@ -421,7 +421,7 @@ def test_when_the_coordinator_returns_doubt_ends() -> None:
 
 
 def test_a_decision_on_disk_survives_its_coordinator() -> None:
-    """Killed when the record is written, before anybody was told."""
+    """Killed when the record is written, before any Commit is sent."""
     world = World(TWO_PHASE, nodes=3, seed=2)
     world.ask("write", "x", 1)
     world.run(500_000)
@@ -447,7 +447,7 @@ def value_of_host(world: World, node: int) -> Any:
     return world.hosts[node].process.context.machine.apply(Command(0, 0, "read", "x", None)).value
 
 
-def test_a_participant_that_is_away_stops_writes_not_reads() -> None:
+def test_a_participant_that_is_down_stops_writes_not_reads() -> None:
     world = World(TWO_PHASE, nodes=3, seed=3)
     world.ask("write", "x", 1)
     world.crash(3)
@@ -471,8 +471,8 @@ def test_disk_and_memory_stay_bounded() -> None:
         assert not process._unsettled and not process._owed and not process.locks.held
 
 
-def test_broadcasts_of_the_coordinator_promise_nothing_that_is_not_durable() -> None:
-    """Prepare and Commit leave at once: the life, and the decision, are on disk by then."""
+def test_broadcasts_of_the_coordinator_contain_only_durable_state() -> None:
+    """Prepare and Commit are sent at once: the life, and the decision, are on disk by then."""
     node = coordinator()
     node.request(put(1))
     first = [e for e in node.effects if isinstance(e, Broadcast)]

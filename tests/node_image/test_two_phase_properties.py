@@ -1,10 +1,10 @@
 """Properties of two-phase commit that must hold in every run.
 
     atomicity      no two nodes end a transaction differently, nor one node in two lives
-    validity       what committed had a durable yes from every node
-    durability     what was acknowledged is committed at the coordinator, durably
-    reads          a value that is read was committed, and no older than what was acknowledged
-    progress       when all are up and messages arrive, nobody stays in doubt
+    validity       a committed transaction had a durable yes from every node
+durability     an acknowledged transaction is committed at the coordinator, durably
+reads          a value that is read was committed, and is no older than an acknowledged one
+progress       when all are up and messages arrive, no node stays in doubt
 
 Two ways to get runs: Hypothesis chooses every single step, or every timed run is drawn from a seed
 (as in `test_multi_paxos_properties`).
@@ -39,7 +39,7 @@ step = st.tuples(st.sampled_from(STEPS), st.integers(0, 30), st.integers(1, 12))
 
 
 class Steps(Interleaving):
-    """Commands go to the coordinator, reads to anybody; invariants are checked as things happen."""
+    """Commands go to the coordinator, reads to any node; invariants are checked at every step."""
 
     def __init__(self, protocol: type[Any], nodes: int, **config: Any) -> None:
         self.outcomes: dict[Any, tuple[Command, ...]] = {}
@@ -66,14 +66,14 @@ class Steps(Interleaving):
         self._perform(node, self.process[node].request(read, self.now))
 
     def run(self, which: int, count: int) -> None:
-        """Everything that is under way arrives, and is written."""
+        """Deliver and sync everything in flight."""
         for _ in range(count):
             for node in self.config.nodes:
                 self.sync(node - 1, 0)
             self.deliver(0, len(self.flying))
 
     def settle(self) -> None:
-        """Nothing is lost any more, and all timers fire."""
+        """Deliver everything without loss, and let all timers fire."""
         for _ in range(6):
             self.run(0, 4)
             for node in self.config.nodes:
@@ -144,12 +144,12 @@ def test_atomicity_under_any_interleaving(steps: list[tuple[str, int, int]], nod
     world.settle()
     world.check()
     doubts = [txn for process in world.process.values() for txn in process.participant.in_doubt]
-    assert doubts == [], "all are up, everything arrives, and somebody is still in doubt"
+    assert doubts == [], "all are up, everything arrives, and a node is still in doubt"
     states = [process.context.machine.snapshot()["values"] for process in world.process.values()]
     assert all(state == states[0] for state in states)
 
 
-def test_interleavings_get_somewhere() -> None:
+def test_interleavings_make_progress() -> None:
     """The properties above would hold of a protocol that does nothing."""
     random = Random(4)
     worlds = [

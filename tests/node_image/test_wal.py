@@ -1,4 +1,4 @@
-"""The log on disk: nothing synced is lost, a torn tail is cut off, corruption is not overlooked."""
+"""The log on disk: nothing synced is lost, a torn tail is cut off, corruption is detected."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def written(directory: Path, *groups: tuple[bytes, ...]) -> bytes:
 
 
 def recovered(directory: Path) -> list[bytes]:
-    """What a node that starts here finds."""
+    """The records recovered from this directory."""
     log = WriteAheadLog(directory)
     log.close()
     return log.recovered.payloads
@@ -87,7 +87,7 @@ def test_a_new_directory_holds_nothing(tmp_path: Path) -> None:
     log.close()
 
 
-def test_cut_anywhere_the_log_is_a_prefix_and_goes_on(tmp_path: Path) -> None:
+def test_a_truncated_log_is_a_prefix_and_can_be_continued(tmp_path: Path) -> None:
     data = written(tmp_path / "whole", *GROUPS)
     ends = [scan(data[:length]).end for length in range(len(data) + 1)]
     for length in range(len(data) + 1):
@@ -108,7 +108,7 @@ def test_cut_anywhere_the_log_is_a_prefix_and_goes_on(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_a_byte_changed_in_a_synced_group_is_never_overlooked(
+def test_a_changed_byte_in_a_synced_group_is_detected(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     whole = _whole(tmp_path_factory)
@@ -123,7 +123,7 @@ def test_a_byte_changed_in_a_synced_group_is_never_overlooked(
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_a_byte_changed_in_the_last_group_costs_that_group_at_most(
+def test_a_changed_byte_in_the_last_group_loses_that_group_at_most(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     whole = _whole(tmp_path_factory)
@@ -154,7 +154,7 @@ def test_damage_names_the_byte_and_the_remedy(tmp_path: Path) -> None:
         WriteAheadLog(tmp_path)
 
 
-def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "wal").write_bytes(b"something else entirely")
     with pytest.raises(CorruptLog, match="no log"):
         WriteAheadLog(tmp_path)
@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_is_corrupt_not_torn(tmp_path: Path) -> None:
             scan(bytes(damaged))
 
 
-def test_everything_that_gathers_is_one_sync(tmp_path: Path) -> None:
+def test_waiting_records_share_one_sync(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     before = disk.log.syncs
     disk.group(*[b"%d" % i for i in range(50)])
@@ -200,7 +200,7 @@ def test_everything_that_gathers_is_one_sync(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
-def test_a_disk_that_fails_is_reported_once_and_nothing_counts_as_synced(
+def test_a_failing_disk_is_reported_once_and_nothing_counts_as_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     disk = Disk(tmp_path)

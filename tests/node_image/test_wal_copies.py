@@ -1,4 +1,4 @@
-"""Two copies of the log in two files: no damage of one of them loses anything."""
+"""Two copies of the log in two files: damage of one of them loses nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def written(directory: Path, payloads: list[bytes] = PAYLOADS, checkpoint: int =
 
 
 def _take(log: WriteAheadLog) -> object:
-    """The group that has gathered."""
+    """The group of waiting records."""
     log.commit()
     log._busy = False
     return log._jobs.get()
@@ -77,7 +77,7 @@ def test_no_damage_of_one_file_loses_anything(
     again.close()
 
 
-def test_what_both_have_lost_keeps_the_node_from_starting(tmp_path: Path) -> None:
+def test_records_lost_in_both_copies_prevent_the_start(tmp_path: Path) -> None:
     written(tmp_path)
     for name in ("wal", "wal.copy"):
         with (tmp_path / name).open("r+b") as file:
@@ -87,7 +87,7 @@ def test_what_both_have_lost_keeps_the_node_from_starting(tmp_path: Path) -> Non
         opened(tmp_path)
 
 
-def test_both_beginnings_lost(tmp_path: Path) -> None:
+def test_the_beginnings_of_both_copies_are_lost(tmp_path: Path) -> None:
     written(tmp_path)
     for name in ("wal", "wal.copy"):
         with (tmp_path / name).open("r+b") as file:
@@ -133,7 +133,7 @@ def test_a_torn_group_is_cut_off_both(tmp_path: Path) -> None:
     assert (tmp_path / "wal.copy").stat().st_size != end + 13
 
 
-def test_a_block_that_cannot_be_read_is_taken_as_damaged(
+def test_an_unreadable_block_counts_as_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path)

@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests marked `browser`; they are skipped by name where none is."""
+"""A headless Chromium for the tests marked `browser`; they are skipped by name without one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Watched:
-    """A page, with everything that its console and its requests said."""
+    """A page, with all messages of its console and all its requests."""
 
     def __init__(self, browser: Any, **options: Any) -> None:
         self._context = browser.new_context(
@@ -51,7 +51,7 @@ class Watched:
 
 @pytest.fixture
 def watched(chromium: Any) -> Iterator[Watched]:
-    """A page of its own; nothing may have been said on its console."""
+    """A separate page; its console must stay empty."""
     found = Watched(chromium)
     yield found
     found.close()

@@ -1,4 +1,4 @@
-"""Exports, read back the way other programs read them."""
+"""Exports, read back as other programs read them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The pages in a real Chromium: every kind of run, the failing part in view, zoom, click, keys,
-phones, paper, and hostile texts. Nothing may be said on the console, and nothing is fetched."""
+phones, printing, and hostile texts. The console must stay empty, and nothing is fetched."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_invalid_run_opens_at_its_failing_part(watched: Watched, tmp_path: Pa
     assert "contradict one another" in page.inner_text("#details-host")
 
 
-def test_replicas_that_disagree_lead_to_their_commands(watched: Watched, tmp_path: Path) -> None:
+def test_disagreements_of_replicas_link_to_their_commands(watched: Watched, tmp_path: Path) -> None:
     page = opened(watched, recorded("multi-paxos-M9", tmp_path))
     page.click("#failure-host .link >> nth=0")
     assert "cas k0" in page.inner_text("#details-host h3")
@@ -219,7 +219,7 @@ def test_the_cluster_follows_the_cursor(watched: Watched, tmp_path: Path) -> Non
     assert f"n{found}: down" in page.inner_text("#cluster-host .words")
 
 
-def test_the_logs_are_filtered_and_lead_to_their_moment(watched: Watched, tmp_path: Path) -> None:
+def test_log_lines_are_filtered_and_link_to_the_timeline(watched: Watched, tmp_path: Path) -> None:
     page = opened(watched, simulated(tmp_path))
     lines = page.locator("#logs-host .line")
     assert lines.count() > 1
@@ -233,7 +233,7 @@ def test_the_logs_are_filtered_and_lead_to_their_moment(watched: Watched, tmp_pa
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_of_it(chromium: Any, tmp_path: Path, scheme: str) -> None:
+def test_the_page_fits_a_phone(chromium: Any, tmp_path: Path, scheme: str) -> None:
     phone = Watched(
         chromium,
         viewport={"width": 390, "height": 800},
@@ -256,7 +256,7 @@ def test_it_prints(watched: Watched, tmp_path: Path) -> None:
     assert page.is_visible("#verdict-host")
 
 
-def test_hostile_texts_are_shown_and_do_nothing(watched: Watched, tmp_path: Path) -> None:
+def test_hostile_texts_are_shown_as_text(watched: Watched, tmp_path: Path) -> None:
     folder = hostile_folder(tmp_path)
     page = opened(watched, folder)
     assert page.evaluate("globalThis.planted") is None
@@ -275,7 +275,7 @@ def test_hostile_texts_are_shown_and_do_nothing(watched: Watched, tmp_path: Path
     assert "PLANTED" in page.inner_text("#runs-host")
 
 
-def test_markup_that_got_in_could_not_run(watched: Watched, tmp_path: Path) -> None:
+def test_injected_scripts_are_blocked(watched: Watched, tmp_path: Path) -> None:
     page = opened(watched, simulated(tmp_path, faults=()))
     page.evaluate(
         """(() => {
@@ -306,7 +306,7 @@ def test_the_index_sorts_and_filters(watched: Watched, tmp_path: Path) -> None:
     page.wait_for_selector("html[data-ready=all] #verdict-host.invalid")
 
 
-def test_the_page_of_a_running_run_follows_it(watched: Watched, tmp_path: Path) -> None:
+def test_the_page_of_a_run_in_progress_is_updated(watched: Watched, tmp_path: Path) -> None:
     pytest.importorskip("uvicorn")
     from tests.report.test_server import Place  # noqa: PLC0415  # needs the extra
 

@@ -1,4 +1,4 @@
-"""What is gathered from a run's folder: columns, bands, failing parts, coverage."""
+"""The data taken from a run's folder: columns, bands, failing parts, coverage."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def decoded(column: dict[str, Any]) -> list[int]:
 @pytest.mark.parametrize(
     "values", [[], [0], [255], [256, 0], [1 << 32], [70_000, 1], list(range(0, 9_000_000, 3_001))]
 )
-def test_a_column_holds_what_was_put_in(values: list[int]) -> None:
+def test_columns_round_trip(values: list[int]) -> None:
     assert decoded(encode_numbers(values)) == values
     assert decoded(encode_numbers(sorted(values), rising=True)) == sorted(values)
 
@@ -53,7 +53,7 @@ def test_operations_are_paired_with_every_outcome() -> None:
         Event(4, 6000, 1, "fail", "cas", "k", [1, 2], None, "mismatch", 7, True),
         Event(5, 9000, 2, "info", "read", "k", None, None, "timeout"),
         Event(6, 9500, 3, "invoke", "write", "k", 3),
-        Event(7, 9900, 4, "ok", "write", "k", 3),  # completes what nobody began
+        Event(7, 9900, 4, "ok", "write", "k", 3),  # a completion without an invocation
     ]
     found = operations_of(events, Texts())
     assert found.outcome == [OK, MISMATCH, INFO, OPEN]
@@ -65,7 +65,7 @@ def test_operations_are_paired_with_every_outcome() -> None:
     assert found.errors.list() == ["", "timeout"]
 
 
-def test_an_invalid_history_says_how_far_an_order_gets(tmp_path: Path) -> None:
+def test_an_invalid_history_shows_how_far_an_order_gets(tmp_path: Path) -> None:
     events = [
         *operation(0, 0, 0, "write", "k", 1),
         *operation(2, 1, 10, "write", "k", 2),
@@ -82,7 +82,7 @@ def test_an_invalid_history_says_how_far_an_order_gets(tmp_path: Path) -> None:
     assert "could not have been answered so" in next(iter(stuck.values()))
 
 
-def test_failing_parts_of_a_foreign_verdict_are_none() -> None:
+def test_a_verdict_of_another_tool_has_no_failing_part() -> None:
     assert failing_parts({"verdict": "invalid"}, [], operations_of([], Texts()), "kv") == []
 
 
@@ -99,7 +99,7 @@ def test_a_valid_run_has_linearization_points(tmp_path: Path) -> None:
             assert 1 <= point <= span + 1
 
 
-def test_faults_have_their_four_moments(tmp_path: Path) -> None:
+def test_faults_have_their_four_times(tmp_path: Path) -> None:
     data = load(simulated(tmp_path))
     assert data.bands
     for band in data.bands:
@@ -108,14 +108,14 @@ def test_faults_have_their_four_moments(tmp_path: Path) -> None:
     assert {b.effect for b in data.bands} <= {"down", "paused", "cut", "clock"}
 
 
-def test_what_was_not_tested_follows_from_what_happened(tmp_path: Path) -> None:
+def test_untested_aspects_are_derived_from_the_run(tmp_path: Path) -> None:
     quiet = bundle(load(simulated(tmp_path, faults=())))["coverage"]
     texts = {line["text"]: line["tested"] for line in quiet}
     assert texts["the leader never changed"] is False
     assert texts["no node recovered from its disk after the start"] is False
     assert not any(line["tested"] for line in quiet if line["area"] == "faults")
     broken = bundle(load(simulated(tmp_path)))["coverage"]
-    assert any(line["tested"] and "struck" in line["text"] for line in broken)
+    assert any(line["tested"] and "injected" in line["text"] for line in broken)
 
 
 def test_replicas_that_disagree_are_shown_with_their_records(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_replicas_that_disagree_are_shown_with_their_records(tmp_path: Path) -> 
     assert any(line["at_us"] == 1_781_202 for line in document["story"])
 
 
-def test_a_run_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_run_that_was_cut_off_is_read_to_its_end(tmp_path: Path) -> None:
     folder = simulated(tmp_path)
     lines = folder.history.read_bytes().splitlines(keepends=True)
     folder.history.write_bytes(b"".join(lines[: len(lines) // 2]) + lines[-1][:20])
@@ -139,7 +139,7 @@ def test_a_run_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"not json\n", b'{"type": "invoke"}\n'])
-def test_a_history_that_cannot_be_read_is_said(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_history_is_reported(tmp_path: Path, content: bytes) -> None:
     folder = RunFolder.create(tmp_path, "empty")
     folder.write_run({})
     folder.history.write_bytes(content)
@@ -171,7 +171,7 @@ def test_events_are_read_as_the_strict_reader_does(tmp_path: Path, name: str) ->
     assert problems == [] and events == strict
 
 
-def test_a_page_that_cannot_be_written_does_not_cost_the_verdict(tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_does_not_lose_the_verdict(tmp_path: Path) -> None:
     folder = simulated(tmp_path, faults=())
     (folder.path / "report.html").mkdir()
     assert "report.html" in report_after_run(folder)
@@ -181,7 +181,7 @@ def test_a_page_that_cannot_be_written_does_not_cost_the_verdict(tmp_path: Path)
     assert not list(folder.path.glob("*.part")) and not list(folder.path.glob(".*.part"))
 
 
-def test_no_folder_of_a_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadFolder):
         load_path(tmp_path)
 
@@ -211,7 +211,7 @@ def test_logs_of_other_systems_are_put_on_the_runs_clock(tmp_path: Path) -> None
     assert leaders == [(1_000_000, 1, "3.1"), (1_700_000, 2, "2"), (2_700_000, 0, "")]
 
 
-def test_messages_are_read_with_what_is_wrong_left_out(tmp_path: Path) -> None:
+def test_messages_are_read_without_invalid_lines(tmp_path: Path) -> None:
     folder = simulated(tmp_path, faults=())
     good = {"sent_us": 5, "departs_us": 9, "arrives_us": 20, "source": 1, "target": 2}
     lines = [

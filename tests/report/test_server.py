@@ -1,4 +1,5 @@
-"""The place: what it serves, whom it refuses, and that nothing outside its folder leaves it."""
+"""The server: what it serves, which requests it refuses, and that nothing outside its folder is
+served."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from tests.report.hostile import hostile_folder
 uvicorn = pytest.importorskip("uvicorn")
 
 
-class Place:
+class RunServer:
     """A running server over a folder of runs."""
 
     def __init__(self, root: Path) -> None:
@@ -55,31 +56,31 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def server(tmp_path: Path) -> Iterator[RunServer]:
     root = tmp_path / "runs"
     simulated(root / "night" / "one")
     recorded("multi-paxos-M2", root)
-    found = Place(root)
+    found = RunServer(root)
     yield found
     found.stop()
 
 
-def test_runs_are_listed_opened_compared_and_downloaded(place: Place) -> None:
-    status, body, headers = place.get("/")
+def test_runs_are_listed_opened_compared_and_downloaded(server: RunServer) -> None:
+    status, body, headers = server.get("/")
     assert status == 200 and b"multi-paxos-M2" in body
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
-    names = [row["name"] for row in json.loads(place.get("/rows")[1])]
+    names = [row["name"] for row in json.loads(server.get("/rows")[1])]
     assert len(names) == 2 and any(name.startswith("night/one/") for name in names)
     for name in names:
-        status, body, _ = place.get(f"/run/{quote(name)}")
+        status, body, _ = server.get(f"/run/{quote(name)}")
         assert status == 200 and b"Content-Security-Policy" in body
-    status, body, headers = place.get(f"/run/{names[0]}/zip")
+    status, body, headers = server.get(f"/run/{names[0]}/zip")
     assert status == 200 and headers["content-disposition"].startswith("attachment")
     listed = zipfile.ZipFile(io.BytesIO(body)).namelist()
     assert any(name.endswith("history.jsonl") for name in listed)
     query = urlencode({"a": names[0], "b": names[1]})
-    assert place.get(f"/compare?{query}")[0] == 200
+    assert server.get(f"/compare?{query}")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -96,18 +97,18 @@ def test_runs_are_listed_opened_compared_and_downloaded(place: Place) -> None:
         {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Dest": "iframe"},
     ],
 )
-def test_other_hosts_and_origins_are_refused(place: Place, headers: dict[str, str]) -> None:
-    given = {name: value.format(port=place.port) for name, value in headers.items()}
+def test_other_hosts_and_origins_are_refused(server: RunServer, headers: dict[str, str]) -> None:
+    given = {name: value.format(port=server.port) for name, value in headers.items()}
     for path in ("/", "/rows", "/run/multi-paxos-M2", "/run/multi-paxos-M2/zip"):
-        status, body, _ = place.get(path, **given)
+        status, body, _ = server.get(path, **given)
         assert status == 403
         assert b"multi-paxos" not in body
 
 
-def test_its_own_origin_and_links_from_elsewhere_are_served(place: Place) -> None:
-    assert place.get("/rows", Origin=f"http://127.0.0.1:{place.port}")[0] == 200
+def test_requests_of_its_own_origin_and_links_from_elsewhere_are_served(server: RunServer) -> None:
+    assert server.get("/rows", Origin=f"http://127.0.0.1:{server.port}")[0] == 200
     link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"}
-    assert place.get("/", Host=f"localhost:{place.port}", **link)[0] == 200
+    assert server.get("/", Host=f"localhost:{server.port}", **link)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -126,57 +127,57 @@ def test_its_own_origin_and_links_from_elsewhere_are_served(place: Place) -> Non
         "link-inside",
     ],
 )
-def test_nothing_outside_the_folder_is_served(place: Place, name: str) -> None:
-    secret = recorded("multi-paxos-M9", place.root.parent / "elsewhere")
-    outside = place.root.parent / "outside"
+def test_nothing_outside_the_folder_is_served(server: RunServer, name: str) -> None:
+    secret = recorded("multi-paxos-M9", server.root.parent / "elsewhere")
+    outside = server.root.parent / "outside"
     secret.path.rename(outside)
-    (place.root / "linked").symlink_to(outside)
-    inside = recorded("multi-paxos-M3", place.root).path
-    inside.rename(place.root / "link-inside")
-    (place.root / "link-inside" / "story.txt").unlink()
-    (place.root / "link-inside" / "story.txt").symlink_to(outside / "story.txt")
+    (server.root / "linked").symlink_to(outside)
+    inside = recorded("multi-paxos-M3", server.root).path
+    inside.rename(server.root / "link-inside")
+    (server.root / "link-inside" / "story.txt").unlink()
+    (server.root / "link-inside" / "story.txt").symlink_to(outside / "story.txt")
     for path in (
         f"/run/{name}",
         f"/run/{name}/zip",
         f"/run/{name}/bundle",
         f"/compare?a={name}&b=",
     ):
-        status, body, _ = place.get(path)
+        status, body, _ = server.get(path)
         assert status in (400, 403, 404)
         assert b"decided twice" not in body
 
 
-def test_a_planted_page_in_a_folder_is_not_served(place: Place) -> None:
-    planted = place.root / "multi-paxos-M2" / "report.html"
+def test_a_planted_page_in_a_folder_is_not_served(server: RunServer) -> None:
+    planted = server.root / "multi-paxos-M2" / "report.html"
     planted.write_text("<script>from the folder</script>")
-    assert b"from the folder" not in place.get("/run/multi-paxos-M2")[1]
+    assert b"from the folder" not in server.get("/run/multi-paxos-M2")[1]
 
 
-def test_a_running_run_is_followed(place: Place) -> None:
-    source = simulated(place.root.parent / "other")
+def test_a_run_in_progress_is_updated(server: RunServer) -> None:
+    source = simulated(server.root.parent / "other")
     lines = source.history.read_bytes().splitlines(keepends=True)
-    folder = place.root / "running"
+    folder = server.root / "running"
     folder.mkdir()
     (folder / "run.json").write_bytes(source.run.read_bytes())
     history = folder / "history.jsonl"
     history.write_bytes(b"".join(lines[:40]))
-    status, body, _ = place.get("/run/running")
+    status, body, _ = server.get("/run/running")
     assert status == 200 and b"connect-src 'self'" in body.replace(b"&#39;", b"'")
-    first = json.loads(place.get("/run/running/bundle")[1])
+    first = json.loads(server.get("/run/running/bundle")[1])
     assert first["document"]["is_running"]
     state = urlencode({"state": first["state"]})
-    assert place.get(f"/run/running/bundle?{state}")[0] == 204
+    assert server.get(f"/run/running/bundle?{state}")[0] == 204
     history.write_bytes(b"".join(lines))
-    after = json.loads(place.get(f"/run/running/bundle?{state}")[1])
+    after = json.loads(server.get(f"/run/running/bundle?{state}")[1])
     counts = [found["document"]["operations"]["count"] for found in (first, after)]
     assert counts[1] > counts[0]
     (folder / "verdict.json").write_bytes(source.verdict.read_bytes())
-    ended = json.loads(place.get("/run/running/bundle")[1])
+    ended = json.loads(server.get("/run/running/bundle")[1])
     assert not ended["document"]["is_running"]
     assert ended["document"]["header"]["verdict"] == "valid"
 
 
-def test_rows_say_what_a_run_was(tmp_path: Path) -> None:
+def test_rows_describe_their_run(tmp_path: Path) -> None:
     folder = recorded("multi-paxos-M2", tmp_path)
     row = row_of(folder.path, tmp_path)
     assert (row.verdict, row.target, row.workload) == ("invalid", "multi-paxos M2", "kv")
@@ -202,7 +203,7 @@ def test_the_index_is_one_file_that_links_to_the_pages(tmp_path: Path) -> None:
     assert write_index(tmp_path) == tmp_path / "index.html"
 
 
-def test_serve_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_serve_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for words in ([str(tmp_path / "none")], [str(tmp_path), "--port", str(port)]):

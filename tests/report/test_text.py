@@ -1,4 +1,4 @@
-"""What is printed in a terminal: it fits, it says what happened, and outside text stays text."""
+"""Output in a terminal: it fits, it is complete, and text from outside is only text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Printer = Callable[[RunData, Console], None]
 
 
 def printed(act: Printer, folder: RunFolder) -> str:
-    """What a terminal of 80 columns would get, escapes included."""
+    """The output for a terminal of 80 columns, escapes included."""
     out = io.StringIO()
     act(load(folder), Console(file=out, width=80, force_terminal=True, color_system="standard"))
     return out.getvalue()
@@ -53,7 +53,7 @@ def test_show_prints_a_recorded_run(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "verdict  invalid" in capsys.readouterr().out
 
 
-def test_an_explanation_names_the_operations_and_where_they_stick(tmp_path: Path) -> None:
+def test_an_explanation_names_the_operations_that_cannot_follow(tmp_path: Path) -> None:
     text = plain(explain_run, recorded("multi-paxos-M2", tmp_path))
     assert "cannot follow" in text
     assert "├1" in text and "process" in text
@@ -65,13 +65,13 @@ def test_an_explanation_of_disagreeing_replicas_has_their_records(tmp_path: Path
     assert "slot 3  ballot 1.3" in text and "slot 3  ballot 2.4" in text
 
 
-def test_a_valid_run_is_told_with_what_it_did_not_test(tmp_path: Path) -> None:
+def test_a_valid_run_is_explained_by_what_it_did_not_test(tmp_path: Path) -> None:
     text = plain(explain_run, simulated(tmp_path, faults=()))
     assert "what was not tested" in text and "the leader never changed" in text
 
 
 @pytest.mark.parametrize("act", [show_run, explain_run])
-def test_hostile_texts_stay_texts(tmp_path: Path, act: Printer) -> None:
+def test_hostile_texts_are_printed_as_text(tmp_path: Path, act: Printer) -> None:
     text = printed(act, hostile_folder(tmp_path))
     for escape in ("\x1b]0;", "\x1b[2J", "\x9b", "\u202e", "\x07"):
         assert escape not in text
@@ -79,7 +79,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path, act: Printer) -> None:
     assert "PLANTED" in shown and "[boldred][link=" in shown and "\\x1b[2J" in shown
 
 
-def test_printable_shows_what_it_does_not_obey() -> None:
+def test_printable_escapes_control_characters() -> None:
     assert printable(HOSTILE).isprintable() or "\n" in HOSTILE
     assert printable("a\x1b[2Jb\u202ec") == "a\\x1b[2Jb\\u202ec"
     assert one_line("a\nb\tc", 10) == "a⏎b c"
@@ -103,7 +103,7 @@ def test_faults_that_overlap_get_rows_of_their_own() -> None:
     assert left_out == 0
 
 
-def test_check_prints_hostile_texts_as_texts(
+def test_check_prints_hostile_texts_as_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = HOSTILE.replace("\ud83d", "")

@@ -39,13 +39,13 @@ def run(*faults: Fault, traced: bool = False, **changes: Any) -> SimulatedRun:
 
 
 def messages(done: SimulatedRun) -> list[Message]:
-    """What the nodes of a traced run sent to each other."""
+    """The messages between the nodes of a traced run."""
     assert done.runtime.record is not None
     return done.runtime.record.messages
 
 
 def evidence(done: SimulatedRun, identity: str, what: str) -> dict[str, Any]:
-    """What the fault injector said about carrying a fault out."""
+    """The fault injector's report about a fault."""
     for event in done.events:
         if event.f == what and event.type == "info" and event.value["id"] == identity:
             assert event.extra is not None

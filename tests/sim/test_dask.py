@@ -32,7 +32,7 @@ def outcomes(result: Any) -> tuple[int, int, int, int]:
     return result.done, result.invalid, result.operations, result.simulated_us
 
 
-def test_a_sweep_comes_to_the_same_as_on_one_machine(cluster: Any) -> None:
+def test_a_sweep_gives_the_same_results_as_on_one_machine(cluster: Any) -> None:
     here = sweep(PLAN, range(12))
     with executor_for(1, cluster.scheduler_address) as executor:
         there = sweep(PLAN, range(12), executor=executor)
@@ -40,7 +40,7 @@ def test_a_sweep_comes_to_the_same_as_on_one_machine(cluster: Any) -> None:
 
 
 def slow_pid(number: int) -> int:
-    """The process that carried this out."""
+    """The process that ran this."""
     time.sleep(0.3)
     return os.getpid()
 
@@ -78,7 +78,7 @@ def test_runs_in_containers_need_a_worker_that_has_an_engine(cluster: Any) -> No
         DaskExecutor(cluster.scheduler_address, engines=True)
 
 
-def test_no_scheduler_is_one_sentence() -> None:
+def test_a_missing_scheduler_is_reported_in_one_sentence() -> None:
     with (
         pytest.raises(HarnessError, match="no Dask scheduler answers"),
         executor_for(1, "tcp://127.0.0.1:9"),

@@ -1,4 +1,4 @@
-"""The same seed and options give the same history, to the byte, whatever Python hashes with."""
+"""The same seed and options give the same history, byte for byte, for any PYTHONHASHSEED."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ OTHERS = ("/usr/bin/python3", "python3.11", "python3.12", "python3.13")
 
 
 def digest(interpreter: str, hash_seed: str) -> str:
-    """What an interpreter makes of a few seeds. It gets the repository, and nothing installed."""
+    """The digest of a few seeds in an interpreter. It gets the repository, and nothing
+    installed."""
     done = subprocess.run(
         [interpreter, "-S", "-c", HASH_A_FEW],
         env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
@@ -50,7 +51,7 @@ def digest(interpreter: str, hash_seed: str) -> str:
 
 
 def other_interpreters() -> dict[str, str]:
-    """By version, the interpreters found here that are supported and not the one that runs this."""
+    """By version, the supported interpreters found here other than the one that runs this."""
     ask = "import sys; print(sys.version if sys.version_info >= (3, 11) else '')"
     found = {}
     for path in filter(None, map(shutil.which, OTHERS)):
@@ -85,7 +86,7 @@ def test_what_is_recorded_is_enough_to_replay(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_watching_every_message_changes_nothing(seed: int) -> None:
-    """The slow path, which looks at every send, draws and orders exactly as the fast one does."""
+    """The slow path, which handles every send, draws and orders exactly as the fast one does."""
     config, schedule = draw(SweepPlan(protocol="multi-paxos", fixed={"time_us": 3_000_000}), seed)
     plain, traced = simulate(config, schedule), simulate(config, schedule, traced=True)
     assert plain.events == traced.events

@@ -12,7 +12,7 @@ def disk(fsync_us: int = 100) -> Disk:
     return Disk(lambda: fsync_us)
 
 
-def test_one_fsync_takes_what_came_in_the_same_moment() -> None:
+def test_one_fsync_covers_what_was_written_at_the_same_time() -> None:
     d = disk()
     assert d.persist(("a",), 1000) == d.persist(("b",), 1000) == 1100
     assert d.fsyncs == 1

@@ -1,4 +1,4 @@
-"""Every fault that the simulator offers is carried out, is seen to be, and is taken back."""
+"""Every fault of the simulator is injected, verified and healed."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ COMPOSITES: list[Fault] = [
 ]
 
 
-def test_every_kind_is_here() -> None:
+def test_every_kind_is_tested() -> None:
     assert {fault.kind for fault in [*FAULTS, *COMPOSITES]} == set(kinds_of("sim"))
 
 
 @pytest.mark.parametrize("fault", COMPOSITES, ids=lambda f: f.kind)
-def test_a_composite_strikes_the_same_nodes_in_each_of_its_steps(fault: Fault) -> None:
+def test_a_composite_affects_the_same_nodes_in_each_of_its_steps(fault: Fault) -> None:
     done = run(fault)
     assert done.outcome == "valid", done.sentence
     begun = [e.value for e in done.events if e.f == "inject" and e.type == "invoke"]
@@ -94,7 +94,7 @@ def test_a_composite_strikes_the_same_nodes_in_each_of_its_steps(fault: Fault) -
         assert struck == [(n,) for n in fault.nodes]
 
 
-def test_a_stopped_node_keeps_what_it_had_written_and_one_with_amnesia_nothing() -> None:
+def test_a_stopped_node_keeps_its_data_and_one_with_amnesia_does_not() -> None:
     stopped = evidence(run(Stop(**TIMES, nodes=ALL)), "f", "inject")["evidence"]
     assert all(seen["lost"] == 0 and seen["kept"] > 0 for seen in stopped.values())
     done = run(Amnesia(**TIMES, nodes=(3,)))
@@ -102,7 +102,7 @@ def test_a_stopped_node_keeps_what_it_had_written_and_one_with_amnesia_nothing()
     assert evidence(done, "f", "heal")["evidence"]["n3"] == {"up": True, "recovered": 0}
 
 
-def test_a_slow_processor_slows_and_a_monotonic_clock_that_jumps_ends_patience() -> None:
+def test_a_slow_processor_slows_and_a_monotonic_jump_ends_timeouts() -> None:
     slow = run(SlowCpu(**TIMES, nodes=ALL, percent=2))
     assert slow.stats.outcomes["ok"] < run().stats.outcomes["ok"]
     jump = MonotonicJump(**TIMES, nodes=(1,), offset_us=5 * SECOND)
@@ -111,7 +111,7 @@ def test_a_slow_processor_slows_and_a_monotonic_clock_that_jumps_ends_patience()
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.describe())
-def test_it_is_verified_going_in_and_coming_out_and_a_correct_cluster_survives(
+def test_faults_are_verified_when_injected_and_healed_and_a_correct_cluster_survives(
     fault: Fault,
 ) -> None:
     done = run(fault)
@@ -126,19 +126,19 @@ def test_it_is_verified_going_in_and_coming_out_and_a_correct_cluster_survives(
     [f for f in FAULTS if f.kind in ("loss", "delay", "duplicate", "reorder")],
     ids=lambda f: f.kind,
 )
-def test_weather_says_how_many_messages_it_struck(fault: Fault) -> None:
+def test_link_faults_report_how_many_messages_they_affected(fault: Fault) -> None:
     assert evidence(run(fault), "f", "heal")["evidence"]["struck"] > 20
 
 
 @pytest.mark.parametrize(
     "fault", [f for f in FAULTS if f.kind == "aimed"], ids=lambda f: f.describe()
 )
-def test_an_ambush_strikes_at_its_moment(fault: Fault) -> None:
+def test_an_aimed_fault_takes_effect_at_its_trigger(fault: Fault) -> None:
     seen = evidence(run(fault), "f", "inject")["evidence"]
     assert seen["struck"] is True and seen["node"] in ALL
 
 
-def test_an_aimed_fault_whose_moment_never_comes_says_so() -> None:
+def test_an_aimed_fault_whose_trigger_never_occurs_reports_it() -> None:
     fault = Aimed(**TIMES, nodes=(), moment="after-send", message="SnapshotOffer", action="kill")
     done = run(fault)
     assert evidence(done, "f", "inject")["evidence"] == {"struck": False, "seen": 0}
@@ -155,7 +155,7 @@ def test_a_kill_in_the_middle_of_a_broadcast_reaches_some_and_not_others() -> No
     assert len(last) == 1
 
 
-def test_a_cut_link_carries_nothing_and_the_others_do() -> None:
+def test_a_cut_link_delivers_nothing_and_the_others_do() -> None:
     fault = Partition(**TIMES, nodes=(1,), shape="one-way-out")
     done = run(fault, traced=True)
     window = [
@@ -167,13 +167,13 @@ def test_a_cut_link_carries_nothing_and_the_others_do() -> None:
     assert any(s.arrives_us for s in window if s.target == 1)
 
 
-def test_a_slow_disk_holds_the_votes_back() -> None:
+def test_a_slow_disk_delays_the_votes() -> None:
     slow = SlowDisk(**TIMES, nodes=ALL, fsync_us=300_000)
     quick, held = run(), run(slow)
     assert held.stats.outcomes["ok"] < quick.stats.outcomes["ok"]
 
 
-def test_a_stalled_disk_answers_nobody_until_it_goes_on() -> None:
+def test_a_stalled_disk_completes_no_fsync_until_it_resumes() -> None:
     done = run(DiskStall(**TIMES, nodes=ALL))
     begin_us, end_us = _chaos_us(done) + SECOND, _chaos_us(done) + 2 * SECOND
     writes = {e.process for e in done.events if e.f == "write" and e.type == "invoke"}
@@ -182,12 +182,12 @@ def test_a_stalled_disk_answers_nobody_until_it_goes_on() -> None:
         for e in done.events
         if e.f == "write" and e.type == "ok" and e.process in writes
     ]
-    slack_us = 100_000  # what ran when the stall began, and its way back
+    slack_us = 100_000  # what was in progress when the stall began, and its reply
     assert not [us for us in answered if begin_us + slack_us < us < end_us]
     assert [us for us in answered if us > end_us]
 
 
-def test_a_node_with_a_full_disk_ends_and_comes_back_with_what_it_had_synced() -> None:
+def test_a_node_with_a_full_disk_exits_and_restarts_with_what_it_had_synced() -> None:
     done = run(DiskFull(**TIMES, nodes=(2,), left_bytes=300))
     assert evidence(done, "f", "inject")["evidence"] == {"n2": {"up": True, "left_records": 3}}
     healed = evidence(done, "f", "heal")["evidence"]["n2"]
@@ -195,23 +195,23 @@ def test_a_node_with_a_full_disk_ends_and_comes_back_with_what_it_had_synced() -
     crashed = [m for m in done.runtime.world.processes.events if m.node == 2 and m.what == "crash"]
     assert len(crashed) == 1
     assert _chaos_us(done) + SECOND < crashed[0].at_us < _chaos_us(done) + 2 * SECOND
-    assert not done.runtime.world.processes.crashes, "it is no bug of the protocol's"
+    assert not done.runtime.world.processes.crashes, "it is not a bug of the protocol"
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_damaged_log_is_recovered_whole_from_its_copy(mode: str) -> None:
+def test_a_damaged_log_is_recovered_completely_from_its_copy(mode: str) -> None:
     done = run(DiskDamage(**TIMES, nodes=(3,), mode=mode, seed=1))
     injected = evidence(done, "f", "inject")["evidence"]["n3"]
     healed = evidence(done, "f", "heal")["evidence"]["n3"]
     assert injected["records"] == injected["kept"] == healed["recovered"] > 10
 
 
-def test_a_paused_node_catches_up_with_what_waited_for_it() -> None:
+def test_a_paused_node_processes_what_waited_for_it() -> None:
     done = run(Pause(**TIMES, nodes=(3,)))
     assert evidence(done, "f", "heal")["evidence"]["n3"]["waiting"] > 0
 
 
-def test_clocks_jump_and_drift_without_touching_each_other() -> None:
+def test_clocks_jump_and_drift_independently() -> None:
     jump = ClockJump(**TIMES, nodes=(2,), offset_us=7 * SECOND)
     seen = evidence(run(jump), "f", "inject")["evidence"]
     assert seen == {"n2": {"offset_us": 7 * SECOND}}
@@ -221,23 +221,23 @@ def test_clocks_jump_and_drift_without_touching_each_other() -> None:
     gained_us = node.clock.monotonic(done.simulated_us) - done.simulated_us
     other = done.runtime.world.nodes[2]
     assert node.clock.drift_ppm == other.clock.drift_ppm == 0
-    # It ran a tenth too slow for a second, and keeps what it lost.
+    # It ran a tenth too slow for a second, and keeps that offset.
     clean = run().runtime.world.nodes[1]
     assert gained_us - (clean.clock.monotonic(0)) == -100_000
 
 
-def test_two_faults_on_one_node_let_go_one_by_one() -> None:
+def test_two_faults_on_one_node_end_one_by_one() -> None:
     first = Kill(**TIMES, nodes=(1,))
     second = dataclasses.replace(first, id="g", start_us=1_500_000)
     done = run(first, second)
     starts = [m for m in done.runtime.world.processes.events if m.node == 1 and m.what == "start"]
-    assert len(starts) == 2  # once at the beginning, once when the second had let go
+    assert len(starts) == 2  # once at the beginning, once when the second fault ended
     assert starts[1].at_us >= _chaos_us(done) + 2_500_000
     assert done.outcome == "valid"
 
 
-def test_a_node_that_a_second_fault_let_go_a_moment_ago_is_still_starting() -> None:
-    """(Found in a sweep: the first fault's healing was taken for one that had not worked.)"""
+def test_a_node_that_a_second_fault_has_just_released_is_still_starting() -> None:
+    """(Found in a sweep: the healing of the first fault was taken to have failed.)"""
     first = PowerCut(**TIMES, nodes=(1, 2))
     second = Kill(id="g", start_us=SECOND // 2, duration_us=1_520_000, nodes=(1,))
     done = run(first, second)

@@ -1,8 +1,8 @@
 """Leases hold while clocks run within the configured bound of one another, and break beyond it.
 
-The worst case, staged three times a run: the leader's clock is slow, the leader is cut off from the
-others but not from its clients, and there are so many clients that enough of them never notice.
-With a bound of 50 ms on a lease of 1 s the leader may be 5 % slow."""
+The worst case, three times in each run: the leader's clock is slow, the leader is cut off from the
+others but not from its clients, and there are so many clients that some of them keep using it. With
+a bound of 50 ms on a lease of 1 s the leader may be 5 % slow."""
 
 from __future__ import annotations
 

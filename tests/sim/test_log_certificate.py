@@ -1,4 +1,4 @@
-"""The log as a certificate: it may fail to prove what is true, but never proves what is false."""
+"""The log as a certificate: it may reject a valid run, but never accepts an invalid one."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def _nothing(_: Random, event: Event) -> Event:
 
 
 @pytest.mark.parametrize("change", [_other_value, _unwritten, _nothing])
-def test_what_it_proves_of_a_tampered_history_the_checker_confirms(
+def test_the_checker_confirms_what_it_proves_of_a_tampered_history(
     change: Callable[[Random, Event], Event],
 ) -> None:
-    """Reads are made to have returned something else; a proof must then still be true."""
+    """Reads are changed to have returned another value; a proof must still be correct then."""
     random = Random(7)
     proven = refused = 0
     for seed in range(12):

@@ -1,4 +1,4 @@
-"""A run's memory is free as soon as the run is dropped: its objects form no reference cycle.
+"""A run's memory is freed as soon as the run is dropped: its objects form no reference cycle.
 
 A sweep runs without the garbage collector and would grow without bound otherwise.
 """

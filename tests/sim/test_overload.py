@@ -1,6 +1,6 @@
-"""Clients that ask for several times more than a cluster can do, and give up early: when the load
-ends, the cluster answers at once. No fault is needed to make an overload that keeps itself alive,
-if what nobody waits for any more is worked off first."""
+"""Clients that send several times the load that a cluster can handle, and give up early: when the
+load ends, the cluster answers at once. If abandoned commands were served first, an overload would
+sustain itself without any fault."""
 
 from __future__ import annotations
 

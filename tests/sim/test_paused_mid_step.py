@@ -10,9 +10,10 @@ from harness.runtimes.sim.event_queue import EFFECTS
 from harness.runtimes.sim.world import World
 
 
-def test_the_rest_of_a_step_comes_before_what_was_due_at_that_very_moment() -> None:
-    """Messages that one slow one had held up arrive in one microsecond, with the sequence of their
-    sending. (Found in a sweep of Raft: a node seemed to apply slot 1148 after slot 1155.)"""
+def test_the_rest_of_a_step_precedes_events_due_at_the_same_time() -> None:
+    """Messages that were queued behind a slow one arrive in the same microsecond, in the order in
+    which they were sent. (Found in a sweep of Raft: a node seemed to apply slot 1148 after slot
+    1155.)"""
     world = World(RunConfig.of(target="raft", nodes=3, on="sim"), WorldConfig())
     node, processes, entries = world.nodes[2], world.processes, world.queue.entries
     entries.clear()

@@ -37,7 +37,7 @@ def test_a_simulated_run_replays_byte_for_byte(failing: Path) -> None:
     assert result.identical and result.reproduced == 1 and result.outcome == "invalid"
 
 
-def test_an_edited_history_is_noticed_with_its_line(failing: Path, tmp_path: Path) -> None:
+def test_an_edited_history_is_detected_with_its_line(failing: Path, tmp_path: Path) -> None:
     copy = _copied(failing, tmp_path)
     lines = (copy / "history.jsonl").read_text().splitlines()
     lines[4] = lines[4].replace('"time":', '"time": ')
@@ -62,7 +62,7 @@ def test_the_same_schedule_fails_under_some_other_timings(failing: Path) -> None
         ("schedule.json", {"faults": [{"kind": "flood"}]}, "flood"),
     ],
 )
-def test_a_folder_that_makes_no_sense_is_refused(
+def test_a_folder_with_an_invalid_configuration_is_refused(
     failing: Path, tmp_path: Path, name: str, change: dict[str, Any], words: str
 ) -> None:
     copy = _copied(failing, tmp_path)
@@ -72,7 +72,7 @@ def test_a_folder_that_makes_no_sense_is_refused(
         load(copy)
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         load(tmp_path / "nowhere")
 
@@ -95,10 +95,10 @@ def test_the_commands(failing: Path, tmp_path: Path) -> None:
     assert "⚡" in story and "client" in story
 
 
-def test_a_run_from_docker_is_shrunk_in_a_timing_that_fails_alike(
+def test_a_run_from_docker_is_shrunk_in_a_timing_with_the_same_failure(
     failing: Path, tmp_path: Path
 ) -> None:
-    """Not one timing more is tried than needed, and the screen says which."""
+    """No more timings are tried than needed, and the output says which."""
     copy = _copied(failing, tmp_path)
     document = json.loads((copy / "run.json").read_text())
     document["config"] |= {"on": "docker", "world": {}}
@@ -111,7 +111,7 @@ def test_a_run_from_docker_is_shrunk_in_a_timing_that_fails_alike(
     assert tried and [line.endswith("fails alike") for line in tried].index(True) == len(tried) - 1
 
 
-def test_a_failing_run_shrinks_to_a_fifth_and_still_fails_alike(
+def test_a_failing_run_shrinks_to_a_fifth_with_the_same_failure(
     failing: Path, tmp_path: Path
 ) -> None:
     recorded = load(failing)
@@ -126,7 +126,7 @@ def test_a_failing_run_shrinks_to_a_fifth_and_still_fails_alike(
         assert fault.kind in story
 
 
-def test_what_does_not_fail_cannot_be_shrunk() -> None:
+def test_a_run_that_does_not_fail_cannot_be_shrunk() -> None:
     from tests.sim.runs import config, schedule  # noqa: PLC0415
 
     with pytest.raises(UsageError, match="does not fail"):
@@ -138,9 +138,9 @@ CORPUS = sorted((Path(__file__).parents[2] / "histories" / "corpus").glob("*/run
 
 @pytest.mark.parametrize("run_file", CORPUS, ids=lambda p: p.parent.name)
 def test_the_corpus_fails_with_its_bug_and_passes_without(run_file: Path) -> None:
-    """Every recorded failure, for ever: its history is invalid or its logs disagree, as recorded;
-    run again it fails, if the protocol's timing has changed since then in another timing of the
-    network; the correct protocol under the same operations and faults raises no alarm."""
+    """Every recorded failure: its history is invalid or its logs disagree, as recorded; run again
+    it fails, possibly in another timing of the network if the protocol's timing has changed; the
+    correct protocol under the same operations and faults raises no alarm."""
 
     recorded = load(run_file.parent)
     assert recorded.outcome == "invalid"

@@ -1,4 +1,4 @@
-"""Stories: made from a folder alone, bounded, and about what is in dispute."""
+"""Stories: made from a folder alone, of bounded length, and about the disputed events."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def failing_run(protocol: str, mutant: str) -> SimulatedRun:
 
 
 def check_story(folder: Path) -> list[str]:
-    """What must hold of every story of a failing run; answers its lines."""
+    """Check the properties of every story of a failing run; returns its lines."""
     run, story = read_run(folder), tell(folder)
     assert run.messages
     assert len(story.lines) <= LINES_MAX + 1
@@ -58,7 +58,7 @@ def test_a_failing_seed_of_every_protocol_is_explained(protocol: str, tmp_path: 
 
 @pytest.mark.parametrize("run_file", CORPUS, ids=lambda p: p.parent.name)
 def test_the_corpus_is_explained(run_file: Path, tmp_path: Path) -> None:
-    """In the timing of the network in which it fails with the present code."""
+    """In the timing of the network in which it fails with the current code."""
     recorded = load(run_file.parent)
     for seed in range(200):
         world = dict(recorded.config.world) | ({"seed": seed} if seed else {})
@@ -84,7 +84,7 @@ def test_a_record_that_was_edited_is_refused(tmp_path: Path) -> None:
         path.write_text("".join([*lines, wrong]))
         with pytest.raises(UsageError):
             read_run(folder)
-    path.write_text("".join(lines) + '{"sent_us": 1')  # cut off: that line is left out
+    path.write_text("".join(lines) + '{"sent_us": 1')  # incomplete: that line is left out
     assert read_run(folder).messages is not None
 
 
@@ -105,14 +105,14 @@ def recorded(messages: list[SentMessage], *processes: NodeEvent, **more: Any) ->
     return RecordedRun(events, verdict, (1, 2, 3), tuple(messages), processes, (), (), **more)
 
 
-def test_what_waited_for_the_disk_at_a_crash_is_told_as_never_sent() -> None:
+def test_messages_that_waited_for_the_disk_at_a_crash_are_shown_as_never_sent() -> None:
     message = sent(100, 2, 1, "Promise", departs_us=None, reason="unsynced")
     (line,) = tell_run(recorded([message])).lines[1:]
     assert "n2 → n1 (never sent, the sender crashed before its disk was synced)" in line
     assert "x───●" in line
 
 
-def test_a_broadcast_tells_every_delay_and_why_it_missed_a_node() -> None:
+def test_a_broadcast_shows_every_delay_and_why_it_missed_a_node() -> None:
     slow = sent(100, 1, 2, "Accept")._replace(arrives_us=9_100)
     lost = sent(100, 1, 3, "Accept", reason="cut")
     (line,) = tell_run(recorded([slow, lost])).lines[1:]
@@ -149,7 +149,7 @@ def test_clients_never_crowd_out_the_messages_in_dispute() -> None:
     assert any(name == "lines of clients" for name in story.untold)
 
 
-def test_an_exception_is_told_with_the_message_that_its_node_died_of() -> None:
+def test_an_exception_is_shown_with_the_message_that_caused_it() -> None:
     crash = NodeEvent(30_400, 1, "crash", {"traceback": "Traceback:\n  ...\nKeyError: 7\n"})
     beats = [sent(1_000 * i, 2, 1, "Beat", fields={"stamp": i}) for i in range(100)]
     run = dataclasses.replace(recorded(beats), notes=(crash,), verdict={"reasons": ["n1 died"]})
@@ -197,8 +197,8 @@ def test_every_message_has_a_fate(tmp_path: Path) -> None:
     assert {None, "lost", "cut", "down"} <= reasons
 
 
-def test_what_a_power_cut_tore_away_before_the_fsync_never_left(tmp_path: Path) -> None:
-    """Also when the process was paused meanwhile, and what it held went on waiting."""
+def test_messages_that_a_power_cut_prevented_were_never_sent(tmp_path: Path) -> None:
+    """Also when the process was paused meanwhile, and its messages were still waiting."""
     slow = SlowDisk(id="d", start_us=SECOND, duration_us=2 * SECOND, nodes=(1,), fsync_us=300_000)
     stop = Pause(id="p", start_us=1_500_000, duration_us=SECOND, nodes=(1,))
     power = PowerCut(id="c", start_us=2_200_000, duration_us=SECOND, nodes=(1,))

@@ -1,4 +1,4 @@
-"""What a seed draws: combinations of faults, and sizes of clusters."""
+"""The configurations that seeds draw: combinations of faults, and sizes of clusters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_protocol_can_be_drawn_and_only_kinds_that_were_chosen(protocol: s
         assert all(fault.end_us <= config.time_us for fault in faults)
 
 
-def test_in_some_seeds_whoever_takes_over_is_struck_in_turn() -> None:
+def test_in_some_seeds_each_new_leader_is_hit_in_turn() -> None:
     chains = [
         faults
         for config, faults in drawn()
@@ -43,7 +43,7 @@ def test_in_some_seeds_whoever_takes_over_is_struck_in_turn() -> None:
     assert any(len({f.message for f in c if isinstance(f, Aimed)}) > 1 for c in chains)
 
 
-def test_a_clock_jumps_at_the_node_that_is_struck_and_outlasts_the_other_fault() -> None:
+def test_a_clock_jump_on_the_affected_node_outlasts_the_other_fault() -> None:
     found = 0
     for config, faults in drawn(faults=("partition", "pause", "clock")):
         struck = {fault.id: fault for fault in faults}
@@ -62,8 +62,8 @@ def lasts(config: RunConfig, fault: Fault) -> bool:
     return config.heal == "quorum" and fault.end_us > config.time_us - 1_000_000
 
 
-def test_a_minority_is_left_broken_where_only_a_quorum_is_healed() -> None:
-    """And the run says so: those faults are never healed, and the others answer."""
+def test_faults_of_a_minority_continue_where_only_a_quorum_is_healed() -> None:
+    """And the run shows it: those faults are never healed, and the other nodes answer."""
     lasting = 0
     for config, faults in drawn(heal="quorum"):
         groups = [KINDS[f.kind].generator.group for f in faults if f.end_us == config.time_us]
@@ -81,7 +81,7 @@ def test_a_minority_is_left_broken_where_only_a_quorum_is_healed() -> None:
     assert kept > 2
 
 
-def test_seeds_are_drawn_for_batches_snapshots_and_voters_that_are_away() -> None:
+def test_seeds_are_drawn_for_batches_snapshots_and_voters_that_are_down_for_long() -> None:
     configs = drawn()
     busy = [c for c, _ in configs if c.traffic.concurrency >= 16 and c.traffic.rate >= 200]
     assert len(busy) > len(SEEDS) // 5
@@ -95,14 +95,14 @@ def test_seeds_are_drawn_for_batches_snapshots_and_voters_that_are_away() -> Non
         assert len(fault.nodes) == 1 and fault.nodes[0] in config.cluster.voter_ids()
 
 
-def test_flexible_paxos_is_drawn_with_quorums_that_are_no_majorities() -> None:
+def test_flexible_paxos_is_drawn_with_quorums_other_than_majorities() -> None:
     options = [config.cluster.settings["options"] for config, _ in drawn("flexible-paxos")]
     assert any("grid_rows" in o for o in options)
     assert any(o.get("q1") != o.get("q2") for o in options)
     assert {o["thrifty"] for o in options} == {False, True}
 
 
-def test_learners_are_drawn_where_the_protocol_has_them_and_are_down_for_long() -> None:
+def test_learners_are_drawn_where_supported_and_are_down_for_long() -> None:
     configs = drawn(faults=("kill",))
     with_learners = [(c, f) for c, f in configs if c.cluster.learners]
     assert len(with_learners) > len(SEEDS) // 5
@@ -112,8 +112,8 @@ def test_learners_are_drawn_where_the_protocol_has_them_and_are_down_for_long() 
     assert not any(config.cluster.learners for config, _ in drawn("two-phase-commit"))
 
 
-def test_messages_that_carry_commands_are_aimed_at_more_often() -> None:
-    """Also where the command is inside of an entry or of a vote."""
+def test_messages_with_commands_are_chosen_more_often() -> None:
+    """Also where the command is inside an entry or a vote."""
     raft = messages_of("raft")
     assert raft.count("Append") > raft.count("Appended") == 1
     multi = messages_of("multi-paxos")

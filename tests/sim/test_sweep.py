@@ -1,4 +1,5 @@
-"""Sweeps: planted bugs found at known seeds, the correct protocol left alone, crashes reported."""
+"""Sweeps: planted bugs are found near known seeds, the correct protocol passes, crashes are
+reported."""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ from node_image.protocols.multi_paxos import MultiPaxos
 Fixed = dict[str, Any]
 SMALL: Fixed = {"nodes": 3, "time_us": 5_000_000, "rate": 100.0}
 
-# For each planted bug: what its sweep fixes, and a seed that showed it when this was written. Seeds
-# move with the protocol's timing, so a test goes on from there for a while; how many seeds the
-# default sweep takes, with nothing fixed, stands in docs/simulator.md.
+# For each planted bug: the options of its sweep, and a seed that showed it when this was written.
+# Seeds change with the protocol's timing, so a test tries a range of seeds from there on;
+# `antipaxos mutants` measures how many seeds the default sweep takes.
 PLANTED: dict[str, tuple[Fixed, int]] = {
     "M1": ({"faults": ("aimed", "loss"), "rate": 200.0, "concurrency": 12}, 25),
     "M2": ({"faults": ("partition", "pause"), "rate": 50.0, "time_us": 6_000_000}, 9),
@@ -65,8 +66,8 @@ def test_a_planted_bug_is_found_near_its_seed(mutant: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["multi-paxos", "epaxos"])
-def test_a_seed_leaves_nothing_to_the_garbage_collector(protocol: str) -> None:
-    """A sweep that has to look for reference cycles spends a tenth of its time on it."""
+def test_a_seed_leaves_no_reference_cycles(protocol: str) -> None:
+    """A sweep that has to search for reference cycles spends a tenth of its time on it."""
     plan = SweepPlan(protocol=protocol, fixed={"time_us": 3_000_000})
     run_seed(plan, 0)
     gc.collect()
@@ -91,7 +92,7 @@ def test_a_node_that_repairs_its_log_raises_no_alarm(mutant: str | None) -> None
     assert result.outcome == "valid", [g.to_json() for g in result.groups.values()]
 
 
-def test_two_jobs_find_what_one_finds() -> None:
+def test_two_jobs_give_the_same_results_as_one() -> None:
     fixed = {"time_us": 3_000_000, "faults": ("power",)}
     plan = SweepPlan(protocol="multi-paxos", mutant="B6", fixed=fixed)
     one = sweep(plan, range(20), jobs=1).to_json()
@@ -102,8 +103,8 @@ def test_two_jobs_find_what_one_finds() -> None:
     assert not multiprocessing.active_children()
 
 
-def test_a_sweep_says_what_its_seeds_reached() -> None:
-    """Batches, snapshots that are installed, catch-ups and recoveries really happen."""
+def test_a_sweep_reports_the_states_its_seeds_reached() -> None:
+    """Batches, installed snapshots, catch-ups and recoveries do happen."""
     names = ["batches decided", "snapshots taken", "snapshots installed", "catch-ups"]
     for protocol in ("multi-paxos", "raft", "epaxos"):
         result = sweep(SweepPlan(protocol=protocol, fixed={"time_us": 6_000_000}), range(20))
@@ -142,7 +143,7 @@ def test_each_seed_draws_a_mix_of_its_own() -> None:
     assert {"partition", "aimed", "power", "duplicate"} <= kinds
 
 
-def test_what_the_user_fixes_stays_fixed() -> None:
+def test_options_of_the_user_stay_fixed() -> None:
     plan = SweepPlan(
         protocol="multi-paxos",
         fixed={"nodes": 5, "rate": 33.0, "faults": ("kill",), "settings": {"reads": "log"}},
@@ -162,7 +163,7 @@ def test_what_the_user_fixes_stays_fixed() -> None:
 
 
 class Clumsy(MultiPaxos):
-    """Dies of the fifth command that a leader is asked."""
+    """Raises an exception at the fifth command that a leader receives."""
 
     asked = 0
 
@@ -174,7 +175,7 @@ class Clumsy(MultiPaxos):
 
 
 class Confused(MultiPaxos):
-    """Answers with something that is no effect."""
+    """Returns something that is not an effect."""
 
     def request(self, command: Any, now_us: int) -> Any:
         return ["what?"]
@@ -207,7 +208,7 @@ def test_a_protocol_that_raises_is_a_finding_with_its_traceback(kind: str, tmp_p
     assert replay_simulated(load(group.folders[0])).reproduced == 1
 
 
-def test_a_bug_of_the_harness_is_reported_and_not_taken_for_a_pass(
+def test_a_bug_of_the_harness_is_reported_and_is_not_a_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
@@ -255,13 +256,13 @@ def test_the_command_prints_one_json_object(tmp_path: Path) -> None:
         (["multi-paxos", "--nodes", "0"], UsageError),
     ],
 )
-def test_nonsense_is_refused_before_the_first_seed(
+def test_invalid_input_is_refused_before_the_first_seed(
     words: list[str], error: type[Exception]
 ) -> None:
     assert isinstance(invoke(*words).exception, error)
 
 
-def test_an_interrupt_gives_what_was_found_so_far() -> None:
+def test_an_interrupt_reports_what_was_found_so_far() -> None:
     def interrupt(result: Any, _: Any) -> None:
         if result.done == 3:
             raise KeyboardInterrupt
@@ -282,7 +283,7 @@ def test_liveness_is_judged_with_all_or_only_a_quorum_healed(heal: str) -> None:
         assert not set(down) & set(run.config.core())
 
 
-def test_a_sweep_without_a_terminal_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_without_a_terminal_prints_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.cli.sweep.TELL_EVERY_S", 0.0)
     told = invoke("multi-paxos", "--seeds", "2", "--time", "1s")
     lines = [line for line in told.stderr.splitlines() if " of 2 seeds, " in line]

@@ -1,4 +1,5 @@
-"""Suites: files that are refused, nights that are run, resumed, told and tidied, all simulated."""
+"""Suites: files that are refused; nights that are run, resumed, reported and pruned, all
+simulated."""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ def run_night(one: Suite, name: str) -> tuple[Night, Any]:
     return night, finish(night, lambda _: None)
 
 
-def test_the_example_is_a_suite_as_it_stands(tmp_path: Path) -> None:
+def test_the_example_is_a_valid_suite(tmp_path: Path) -> None:
     one = suite(tmp_path, example())
     jobs = list(one.jobs_of("2026-01-01"))
     assert {job.on for job in jobs} == {"sim", "docker"}
@@ -100,7 +101,7 @@ def test_a_wrong_file_is_refused_with_the_line_and_the_choices(
     assert caught.value.exit_code == 64
 
 
-def test_fresh_seeds_are_of_the_night_and_nobody_elses(tmp_path: Path) -> None:
+def test_fresh_seeds_differ_from_night_to_night(tmp_path: Path) -> None:
     one = suite(tmp_path, SMALL.replace("seeds = [1, 2]", "seeds = [1]\nfresh = 5"))
     cell = one.cells[0]
     first, again, other = (one.seeds_of(cell, night) for night in ("a", "a", "b"))
@@ -108,7 +109,7 @@ def test_fresh_seeds_are_of_the_night_and_nobody_elses(tmp_path: Path) -> None:
     assert not set(first[1:]) & set(other[1:])
 
 
-def test_two_planted_bugs_are_found_shrunk_told_apart_and_known_on_the_second_night(
+def test_two_planted_bugs_are_found_shrunk_distinguished_and_known_on_the_second_night(
     tmp_path: Path,
 ) -> None:
     one = suite(tmp_path)
@@ -132,7 +133,7 @@ def test_two_planted_bugs_are_found_shrunk_told_apart_and_known_on_the_second_ni
     assert 'antipaxos_findings{status="known"}' in metrics
 
 
-def test_what_is_gone_is_said_where_its_subject_was_tested(tmp_path: Path) -> None:
+def test_a_finding_is_gone_only_where_its_target_was_tested(tmp_path: Path) -> None:
     one = suite(tmp_path)
     run_night(one, "2026-01-01")
     quiet = SMALL.replace(MANY, "fresh = 1").replace("4s", "100ms")
@@ -146,7 +147,7 @@ def test_what_is_gone_is_said_where_its_subject_was_tested(tmp_path: Path) -> No
     }
 
 
-def test_an_interrupted_night_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_night_is_resumed(tmp_path: Path) -> None:
     one = suite(tmp_path)
     night = begin(one, "2026-01-01")
 
@@ -231,7 +232,7 @@ def test_a_job_may_run_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert Job.from_json(json.loads(json.dumps(job().to_json()))) == job()
 
 
-def test_what_the_harness_could_not_do_is_an_error_and_no_verdict(tmp_path: Path) -> None:
+def test_a_failure_of_the_harness_is_an_error_and_not_a_verdict(tmp_path: Path) -> None:
     missing = job(recorded=str(tmp_path / "nothing"))
     result = run_job(missing, tmp_path)
     assert result.outcome == "error" and result.symptoms[0][0] == "harness"
@@ -241,7 +242,7 @@ def test_what_the_harness_could_not_do_is_an_error_and_no_verdict(tmp_path: Path
     assert broken.outcome == "error" and "no-such-target" in broken.sentence
 
 
-def test_the_index_can_be_made_again(tmp_path: Path) -> None:
+def test_the_index_can_be_rebuilt(tmp_path: Path) -> None:
     one = suite(tmp_path)
     run_night(one, "2026-01-01")
     index = Index(one.store)
@@ -279,7 +280,7 @@ def test_retention_removes_valid_runs_first_and_failures_last(tmp_path: Path) ->
 
 @pytest.fixture
 def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server on loopback that keeps what it is posted."""
+    """A server on loopback that records what is posted to it."""
     posted: list[dict[str, Any]] = []
 
     class Hook(BaseHTTPRequestHandler):
@@ -301,7 +302,7 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server.server_close()
 
 
-def test_others_are_told(
+def test_outputs_and_webhook_are_written(
     tmp_path: Path,
     hook: tuple[str, list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
@@ -315,7 +316,7 @@ def test_others_are_told(
     assert "| finding | status | runs |" in step.read_text()
     nobody = suite(tmp_path, SMALL + 'webhook = "http://127.0.0.1:9/"\n')
     _, second = run_night(nobody, "2026-01-02")
-    assert any("webhook was not told" in problem for problem in second.problems)
+    assert any("webhook failed" in problem for problem in second.problems)
 
 
 def test_texts_from_histories_are_data() -> None:

@@ -1,13 +1,13 @@
-"""What a bad drive does to files that had been fsynced.
+"""The damage that a faulty drive does to files that had been fsynced.
 
-    flip         some bits of one place are wrong
-    truncate     the file has lost its end
-    old          a block shows what it held before it was last fsynced: the drive said that it had
-                 written it, and had not
+flip         some bits in one place are wrong
+truncate     the end of the file is missing
+old          a block has the content from before its last fsync: the drive acknowledged a write
+             and lost it
     read-error   a block cannot be read, until it is written again
 
-One file, one place. Half of the time the place is among what was written last, where a log that
-cannot tell a torn write from a lost one gives itself away; else it is anywhere in the file.
+One file, one place. Half of the time the place is among the last writes, which exposes a log that
+cannot distinguish a torn write from a lost one; otherwise it is anywhere in the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from faults.agent.errors import BadRequest, Failed
 
 MODES: Final = ("flip", "truncate", "old", "read-error")
 RECENT: Final = 3
-"""So many fsyncs count as the last ones."""
+"""How many fsyncs count as the last ones."""
 
 
 class Target(NamedTuple):
@@ -70,7 +70,7 @@ def damage(store: Store, mode: str, pattern: str, seed: str) -> dict[str, Any]:
 
 
 def targets(store: Store, pattern: str) -> Iterator[Target]:
-    """The node's files that hold something, but not those that are exempt."""
+    """The node's files that are not empty and not exempt."""
     root = str(store.root)
     for folder, folders, names in os.walk(root):
         folders[:] = [f for f in folders if not os.fsencode(f).startswith(HIDDEN)]
@@ -97,7 +97,7 @@ def _digest(file: int) -> str:
 
 
 def _place(target: Target, random: Random) -> int:
-    """An offset: among what was written last, or anywhere."""
+    """An offset: among the last writes, or anywhere."""
     blocks = sorted({b for g in target.recent for b in g.written if b * BLOCK < target.size})
     if blocks and random.randrange(2):
         start = random.choice(blocks) * BLOCK
@@ -125,7 +125,7 @@ def _truncate(store: Store, target: Target, file: int, random: Random) -> dict[s
 
 
 def _old(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
-    """The write of one block by one of the last fsyncs never happened."""
+    """One block is as if its write before one of the last fsyncs had not happened."""
     choices = [
         (generation, block)
         for generation in target.recent
@@ -135,7 +135,7 @@ def _old(store: Store, target: Target, file: int, random: Random) -> dict[str, A
     if choices:
         generation, block = random.choice(choices)
         old = generation.blocks.get(block, b"")
-    else:  # it was written before anybody looked: it never was
+    else:  # written before the first recorded fsync: its old content is unknown, so zeros
         block, old = random.randrange(-(-target.size // BLOCK)), b""
     length = min(BLOCK, target.size - block * BLOCK)
     write_all(file, old[:length].ljust(length, b"\0"), block * BLOCK)

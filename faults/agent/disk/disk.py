@@ -1,12 +1,12 @@
-"""The node's disk, as the agent's operations see it.
+"""The node's disk, as used by the agent's operations.
 
 open        from now on each start of the node gets the file system (`mount`), on the backing
             directory that the engine gave the agent
-set         the conditions: how long an fsync takes, whether it hangs, how much room is left
+set         the conditions: how long an fsync takes, whether it hangs, how much space is left
 cut         the power is lost (`store`)
-damage      a file that was fsynced is not what it was (`damage`)
+damage      a file that was fsynced is changed (`damage`)
 probe       what an ordinary program sees (`probe`)
-heal        no conditions; the mount stays while the node runs, and goes with it
+heal        no conditions; the mount stays while the node runs, and ends with it
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Disk:
         if not Path(backing).is_dir():
             raise BadRequest(f"there is no directory {backing}", "mount the node's volume there")
         require_mounts()
-        sys.setswitchinterval(0.0005)  # threads answer the kernel: none must wait 5 ms for a turn
+        sys.setswitchinterval(0.0005)  # threads answer the kernel: none must wait 5 ms
         self._target = target
         self._store = Store(Path(backing), exempt)
         self._watcher = Watcher(target, self._mount)
@@ -66,7 +66,7 @@ class Disk:
         return {"done_ns": time.monotonic_ns(), "how": "fuse"}
 
     def await_mount(self, timeout_s: float) -> dict[str, Any]:
-        """Until the node that runs has the file system."""
+        """Waits until the running node has the file system."""
         _ = self.store
         assert self._watcher is not None
         state = self._watcher.await_mount(timeout_s)
@@ -95,8 +95,9 @@ class Disk:
         within_s: float,
         rounds: int,
     ) -> dict[str, Any]:
-        """All conditions at once; what is not asked for is healed. `look`: what a program in the
-        node's place sees from then on, which was there before: the node may end of it."""
+        """Sets all conditions at once; those not given are healed. `look`: what a probe in the
+        node's mount namespace sees from then on; it is started before, because the node may exit
+        because of the fault."""
         store = self.store
         with self._probing("look", rounds) as probe:
             wait()
@@ -110,7 +111,7 @@ class Disk:
         return {"began_ns": began_ns, "done_ns": done_ns, "look": look, **self.state()}
 
     def cut(self, seed: str, wait: Wait) -> dict[str, Any]:
-        """The power is lost, and with it the node's processes; answers when they are gone."""
+        """The power is lost and the node's processes are killed; answers when they are gone."""
         store, moments = self.store, [0]
         loss: dict[str, Any] = {}
 
@@ -131,7 +132,9 @@ class Disk:
         """Damage a file. Raises Failed while the node runs."""
         store = self.store
         if any(not is_engines(process) for process in processes()):
-            raise Failed("the node runs, and would not see it", "kill it, or cut its power, first")
+            raise Failed(
+                "the node runs, and would not notice it", "kill it, or cut its power, first"
+            )
         return {"done_ns": time.monotonic_ns(), **damage(store, mode, pattern, seed)}
 
     def erased(self) -> dict[str, Any]:
@@ -166,9 +169,9 @@ class Disk:
     # ------------------------------------------------------------------ probes
 
     def probe(self, within_s: float, rounds: int) -> dict[str, Any]:
-        """What a program in the node's place sees. `look` is null where there is no node.
+        """What a program in the node's mount namespace sees. `look` is null where there is no node.
 
-        `canary`: after a cut, once, what is left of what had been put there before it.
+        `canary`: once after a cut, what is left of the file that was put there before it.
         """
         seen: dict[str, Any] = {"look": self._ask_probe("look", within_s, rounds)}
         if self._canary is not None:
@@ -177,8 +180,8 @@ class Disk:
         return {"done_ns": time.monotonic_ns(), **seen, **self.state()}
 
     def leave_canary(self) -> dict[str, Any]:
-        """Before a cut: a file of which one half is fsynced; `canary` is null where nobody can see
-        it, as when the node is down, or the disk hangs or is full."""
+        """Before a cut: a file of which one half is fsynced; `canary` is null where none can be
+        made: when the node is down, or the disk hangs or is full."""
         store, found = self.store, None
         if not (self._delay.stalled or store.left_bytes is not None or store.fail_fsync):
             found = self._ask_probe("leave", LEAVE_S + self._delay.delay_s)
@@ -191,7 +194,7 @@ class Disk:
 
     @contextmanager
     def _probing(self, what: str, rounds: int) -> Iterator[Probe | None]:
-        """A probe that is in the node's place and has not begun; None where there is no node."""
+        """A probe in the node's mount namespace that has not begun; None where there is no node."""
         pids = [process.pid for process in processes() if not is_engines(process)]
         probe = Probe(pids[0], self._target, what, rounds) if pids else None
         try:
@@ -202,7 +205,7 @@ class Disk:
 
 
 def require_mounts() -> None:
-    """Mounts a FUSE file system that nobody serves, where nobody sees it. Raises Unsupported."""
+    """Mounts a FUSE file system without a server in a private namespace. Raises Unsupported."""
     if not libc.available():
         libc.unshare(0)  # says what is missing
     fuse = open_fuse()

@@ -39,7 +39,7 @@ def _call(name: str, *arguments: Any) -> int:
     if _libc is None:
         raise Unsupported(
             "this Python has no ctypes, which disk faults need",
-            "use a base image with the whole of Python 3 (Debian: the package python3)",
+            "use a base image with the full Python 3 (Debian: the package python3)",
         )
     result = int(getattr(_libc, name)(*arguments))
     if result == -1:
@@ -70,7 +70,7 @@ def mount(source: str, target: str, kind: str, flags: int, options: str) -> None
 
 
 def unmount(target: str) -> None:
-    """Lazily: gone from the namespace at once, whoever still uses it."""
+    """Lazily: removed from the namespace at once, even while it is in use."""
     _call("umount2", target.encode(), MNT_DETACH)
 
 

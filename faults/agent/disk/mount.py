@@ -1,8 +1,8 @@
-"""The node's own file system is put in place before its first instruction.
+"""Mounts the node's file system before the node's first instruction.
 
-The agent shares the PID namespace of the node, but not its mounts, and the node's image may be any:
-nothing in it can be asked to wait. But the agent sees the container engine's own process come
-into the PID namespace, which later becomes the node's program. It is watched (ptrace, PTRACE_SEIZE:
+The agent shares the PID namespace of the node, but not its mounts, and any image can be a node, so
+nothing in it can be made to wait. But the agent sees the container engine's own process enter the
+PID namespace, which later becomes the node's program. It is watched (ptrace, PTRACE_SEIZE:
 it is not stopped) until it calls `execve`, and the kernel stops it there: its mount namespace is
 complete, the old program is gone, and of the new one nothing has run. Then a thread of the agent
 enters that mount namespace, mounts the FUSE file system over the data directory, comes back, and
@@ -108,7 +108,7 @@ class Watcher(threading.Thread):
         self._changed = threading.Condition()
         self._seen: dict[int, int] = {}
         self._followed = 0
-        """The process that is on its way to become the node, or is being given its mount."""
+        """The process that is about to become the node, or is getting its mount."""
         self.problem: AgentError | None = None
 
     def run(self) -> None:
@@ -123,11 +123,11 @@ class Watcher(threading.Thread):
             time.sleep(POLL_SETTLED_S if self._is_settled(found) else POLL_S)
 
     def _is_settled(self, found: list[Any]) -> bool:
-        """The node runs, and so no start is to be expected in the next moment."""
+        """Whether the node runs, so that no start is to be expected soon."""
         return any(not is_engines(process) for process in found)
 
     def await_mount(self, timeout_s: float) -> dict[str, Any]:
-        """Until the node's processes have our file system. Raises AgentError."""
+        """Waits until the node's processes have our file system. Raises AgentError."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while (state := self._state()) is None:
@@ -135,7 +135,7 @@ class Watcher(threading.Thread):
                 if left <= 0:
                     raise Failed(
                         f"no node with the disk's mount within {timeout_s:g} s",
-                        "look at the node's log: it may have ended at once",
+                        "look at the node's log: it may have exited at once",
                     )
                 self._changed.wait(min(left, 0.02))
             return state
@@ -148,7 +148,7 @@ class Watcher(threading.Thread):
             return None
         has = {p.pid: has_mount(p.pid, self._target) for p in programs}
         if None in has.values():
-            return None  # it is gone again
+            return None  # it has exited meanwhile
         without = [pid for pid, mounted in has.items() if not mounted]
         if self._followed in without:
             return None
@@ -196,7 +196,8 @@ class Watcher(threading.Thread):
             _let_go(pid)
 
     def _await_program(self, pid: int) -> bool:
-        """Until the engine's process has become the node's program; False when it ended first."""
+        """Waits until the engine's process has become the node's program; False when it ended
+        first."""
         while True:
             try:
                 _, status = os.waitpid(pid, WALL)
@@ -214,7 +215,7 @@ class Watcher(threading.Thread):
 
     def _mount(self, pid: int) -> None:
         if has_mount(pid, self._target) is not False:
-            return  # a program that the engine executes beside the node
+            return  # a program that the engine executes in addition to the node
         self._mount_at(pid)
         with self._changed:
             self._changed.notify_all()
@@ -226,8 +227,8 @@ class Watcher(threading.Thread):
 
 
 def _let_go(pid: int) -> None:
-    """Detach from a process. One that has been killed must be waited for, or whoever started it
-    never hears that it has ended."""
+    """Detach from a process. One that has been killed must be waited for, or its parent never
+    learns that it has ended."""
     with suppress(ProcessLookupError):
         libc.ptrace(libc.PTRACE_DETACH, pid)
         return
@@ -265,7 +266,9 @@ def mount_in(pid: int, target: str, fuse: int) -> None:
     try:
         with mounts_of(pid):
             if not Path(target).is_dir():
-                raise Failed(f"the node has no directory {target}", "name the one that holds data")
+                raise Failed(
+                    f"the node has no directory {target}", "name the directory that holds its data"
+                )
             mount_fuse(fuse, target)
     except PermissionError as error:
         raise Unsupported(

@@ -1,4 +1,4 @@
-"""What the controller can ask of a node's disk: requests in, checked; answers out."""
+"""The controller's requests about a node's disk: validated, carried out, answered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DiskOperations:
         self.disk = Disk(node)
 
     def capability(self) -> Answer | None:
-        """Whether this container may mount; None where it was not meant to."""
+        """Whether this container may mount; None where it was not started for disk faults."""
         if not has_capability(SYS_ADMIN):
             return None
         try:
@@ -41,9 +41,9 @@ class DiskOperations:
         return self.disk.open(text(request, "path"), text(request, "backing"), exempt)
 
     def set(self, request: Request, wait: Wait) -> Answer:
-        """fsync_us: how much longer every fsync takes; stalled: it hangs; left_bytes: so much room
-        is left (null: no limit); fail_fsync: it fails. What is not given is healed.
-        within_s and rounds: as in `probe`."""
+        """fsync_us: how much longer every fsync takes; stalled: it hangs; left_bytes: the space
+        that is left (null: no limit); fail_fsync: it fails. What is not given is healed. within_s
+        and rounds: as in `probe`."""
         left = request.get("left_bytes")
         return self.disk.set(
             wait,
@@ -58,8 +58,8 @@ class DiskOperations:
         )
 
     def cut(self, request: Request, wait: Wait) -> Answer:
-        """seed: where the write that was under way is torn. As `kill`, and nothing that was not
-        fsynced is there at the next start; `lost` says what."""
+        """seed: where the write that was in progress is torn. As `kill`, and at the next start
+        everything that was not fsynced is gone; `lost` lists it."""
         return self.disk.cut(text(request, "seed"), wait)
 
     def damage(self, request: Request) -> Answer:
@@ -68,7 +68,7 @@ class DiskOperations:
         return self.disk.damage(text(request, "mode"), pattern, text(request, "seed"))
 
     def erased(self, request: Request) -> Answer:
-        """Somebody has emptied the volume while the node was down."""
+        """The volume has been emptied while the node was down."""
         return self.disk.erased()
 
     def await_mount(self, request: Request) -> Answer:
@@ -80,7 +80,8 @@ class DiskOperations:
         return self.disk.leave_canary()
 
     def probe(self, request: Request) -> Answer:
-        """within_s: what has not returned by then hangs; rounds: how often it fsyncs."""
+        """within_s: a call that has not returned by then counts as hanging; rounds: how often it
+        fsyncs."""
         within_s = number(request, "within_s", 0, 600, 2)
         return self.disk.probe(within_s, int(number(request, "rounds", 1, 100, 3)))
 

@@ -1,15 +1,15 @@
-"""What the disk does, seen by an ordinary program in the node's mount namespace.
+"""The disk's behaviour, observed by an ordinary program in the node's mount namespace.
 
     python3 -m faults.agent.disk.probe PID DIRECTORY look|leave|check ROUNDS
 
-It enters the namespace of that process, says "ready", and waits for a line; then it does what it
-was asked to, and prints what it found, in JSON. `look` writes, fsyncs and reads a file of its own
-and says how long that took, or which error came; `leave` leaves a file of which one half was
-fsynced, and `check` says, after a power cut, what is left of it.
+It enters the namespace of that process, prints "ready", and waits for a line; then it carries out
+the command, and prints the result as JSON. `look` writes, fsyncs and reads a file of its own and
+reports how long that took, or the error; `leave` leaves a file of which one half was fsynced, and
+`check` reports, after a power cut, what is left of it.
 
-A process of its own: it shares nothing with the file system that it looks at, it sees what becomes
-of the disk also when the node ends of it, and one that hangs in an fsync keeps neither the agent
-nor its end waiting. `Probe` is the agent's side.
+It is a process of its own so that it shares nothing with the file system under test, can observe
+the disk also when the node exits because of it, and does not block the agent when it hangs in an
+fsync. `Probe` is the agent's side.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ NAME: Final = ".antipaxos-probe"
 CANARY: Final = ".antipaxos-canary"
 SIZE: Final = 4096
 START_S: Final = 10.0
-"""A Python may take long to start on a busy machine."""
+"""Python may take long to start on a busy machine."""
 END_S: Final = 2.0
 READY: Final = b"ready\n"
 
 
 class Probe:
-    """One probe process. `is_there`, then `result`; and `close` it in any case."""
+    """One probe process. Call `is_there`, then `result`; and `close` in any case."""
 
     def __init__(self, pid: int, directory: str, what: str, rounds: int) -> None:
         command = [sys.executable, "-S", "-m", "faults.agent.disk.probe"]
@@ -50,26 +50,26 @@ class Probe:
         HELPERS.add(self._child.pid)
 
     def is_there(self) -> bool:
-        """Wait until it is in the node's place; False when the node has ended before that."""
+        """Wait until it is in the node's namespace; False when the node has ended before that."""
         assert self._child.stdout is not None
         readable, _, _ = select.select([self._child.stdout], [], [], START_S)
         return bool(readable) and os.read(self._child.stdout.fileno(), len(READY)) == READY
 
     def result(self, within_s: float) -> dict[str, Any]:
-        """Let it begin; what it found. `error` is "hangs" when that took longer."""
+        """Let it begin; its result. `error` is "hangs" when the time is exceeded."""
         child = self._child
         try:
             out, err = child.communicate(b"go\n", timeout=within_s)
         except subprocess.TimeoutExpired:
             return {"error": "hangs", "after_ms": round(within_s * 1000)}
         if child.returncode:
-            words = err.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            words = err.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
             return {"error": f"the probe ended with {child.returncode}: {words[-1]}"}
         found: dict[str, Any] = json.loads(out)
         return found
 
     def close(self) -> None:
-        """Also when it hangs: the file system lets go of who has been killed."""
+        """Also when it hangs: the file system answers the requests of killed processes."""
         self._child.kill()
         with suppress(subprocess.TimeoutExpired, ValueError):
             self._child.communicate(timeout=END_S)
@@ -111,7 +111,7 @@ def leave(directory: str, _: int) -> dict[str, Any]:
 
 
 def check(directory: str, _: int) -> dict[str, Any]:
-    """How much of either half is there."""
+    """How much of either half is present."""
     try:
         file = os.open(f"{directory}/{CANARY}", os.O_RDONLY)
         data = os.read(file, 4 * SIZE)

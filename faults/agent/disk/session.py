@@ -1,12 +1,12 @@
-"""One FUSE mount: requests of the kernel in, operations of the store out, answers back.
+"""One FUSE mount: receives the kernel's requests, carries them out on the store, and answers.
 
-Some threads read the same descriptor, and each carries its request out itself: a handover between
-threads would cost more than most requests. An fsync may have to wait (slow disk, stall): it is put
-aside, and answered later, so no thread is held up and writes go on meanwhile.
+Several threads read the same descriptor, and each carries its request out itself: a handover
+between threads would cost more than most requests. An fsync may have to wait (slow disk, stall): it
+is deferred, and answered later, so no thread is blocked and writes continue meanwhile.
 
-After `darken` nothing more takes effect: what a dying process still asks for is held, and answered
-with an error when the process has been killed. A mount lives as long as its container: the next
-start of the node gets a new one, so nothing of the kernel's caches outlives a cut.
+After `darken` nothing more takes effect: requests of processes that are being killed are held, and
+answered with an error once the process has been killed. A mount lives as long as its container: the
+next start of the node gets a new one, so nothing of the kernel's caches outlives a cut.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from faults.agent.disk.wire import Request
 
 THREADS: Final = 4
 LOOK_S: Final = 0.02
-"""How often those who wait for a stalled disk are looked at: have they been killed?"""
+"""The interval at which waiters for a stalled disk are checked for having been killed."""
 GONE: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
 ALLOCATE_MODES: Final = (0x00, 0x01, 0x03, 0x10, 0x11)
 """fallocate: plain, KEEP_SIZE, PUNCH_HOLE with KEEP_SIZE, ZERO_RANGE with and without."""
 
 
 class Inode:
-    """What the kernel knows by a number. `path` is an O_PATH descriptor."""
+    """A file or directory that the kernel knows by a number. `path` is an O_PATH descriptor."""
 
     __slots__ = ("exempt", "lookups", "ours", "path")
 
@@ -100,11 +100,11 @@ class Session:
 
     @property
     def dark(self) -> bool:
-        """The power was cut: nothing takes effect any more, and nobody is answered."""
+        """The power was cut: nothing takes effect any more, and no request is answered."""
         return self.store.epoch != self.epoch
 
     def answer_held(self) -> None:
-        """After a cut, when the processes have been killed: let them go."""
+        """After a cut, when the processes have been killed: answer what they wait for."""
         with self._lock:
             held, self._held, self._let_go = self._held, [], True
         for request in held:
@@ -148,7 +148,7 @@ class Session:
             self.delay.changed.notify_all()
 
     def _reply(self, reply: bytes) -> None:
-        with suppress(OSError):  # the asker has been killed, or the mount is gone
+        with suppress(OSError):  # the process has been killed, or the mount is gone
             os.write(self._fuse, reply)
 
     def _handle(self, request: Request) -> bytes:
@@ -158,7 +158,7 @@ class Session:
         try:
             if request.opcode in READING:
                 return handler(request)
-            with self.store.lock:  # so that no cut comes between the question and the act
+            with self.store.lock:  # so that no cut comes between the check and the operation
                 return self._hold(request) if self.dark else handler(request)
         except PowerLost:
             return self._hold(request)
@@ -250,7 +250,7 @@ class Session:
                 os.close(inode.path)
 
     def _entry(self, request: Request, directory: int, name: bytes, path: int) -> bytes:
-        """The answer that tells the kernel of an inode."""
+        """The answer that describes an inode to the kernel."""
         root = self.store.is_root(directory)
         exempt = root and name in self.store.exempt
         ours = self.store.is_ours(directory, name)
@@ -352,7 +352,7 @@ class Session:
         return wire.answer(request.unique, self._entry(request, directory, name, path))
 
     def _read_directory(self, request: Request) -> bytes:
-        """The offset of an entry is its place in the sorted listing, plus one."""
+        """The offset of an entry is its position in the sorted listing, plus one."""
         _, offset, size = wire.IO_IN.unpack_from(request.body)[:3]
         listing = sorted(self.store.listing(self._path(request.node)))
         body = b""
@@ -452,7 +452,7 @@ class Session:
         return b""
 
     def _answer_deferred(self) -> None:
-        """The thread that carries out what had to wait."""
+        """The thread that answers deferred fsyncs."""
         delay = self.delay
         while not self.ended.is_set():
             with delay.changed:
@@ -466,7 +466,7 @@ class Session:
                 self._run_deferred(later)
 
     def _take_due(self) -> Deferred | None:
-        """The fsync whose time has come. The caller has the lock of `delay`."""
+        """An fsync that is due. The caller holds the lock of `delay`."""
         if not self._deferred or (self.delay.stalled and not self.dark):
             return None
         if self.dark or self._deferred[0].due <= time.monotonic():
@@ -474,8 +474,8 @@ class Session:
         return None
 
     def _take_killed(self) -> list[Deferred]:
-        """Those who wait and have been killed meanwhile. A disk does not care for signals, but the
-        kernel cannot end a process that waits for us, and says only the first signal, if any."""
+        """Waiting fsyncs whose process has been killed meanwhile. A disk ignores signals, but the
+        kernel cannot end a process that waits for us, and reports only the first signal, if any."""
         killed = [later for later in self._deferred if _is_killed(later.thread)]
         if killed:
             self._deferred = [later for later in self._deferred if later not in killed]
@@ -483,7 +483,7 @@ class Session:
         return killed
 
     def _patience_s(self) -> float | None:
-        """How long nothing is due, unless something changes."""
+        """The time until an fsync is due, unless something changes."""
         if not self._deferred:
             return None
         left_s = max(0.0, self._deferred[0].due - time.monotonic())
@@ -501,7 +501,7 @@ class Session:
             self._reply(reply)
 
     def _interrupt(self, request: Request) -> bytes:
-        """A signal for a process that waits: look whether it has been killed."""
+        """A signal for a process that waits: check whether it has been killed."""
         with self.delay.changed:
             self.delay.changed.notify_all()
         return b""
@@ -519,11 +519,12 @@ READING: Final = (
     wire.INIT, wire.DESTROY, wire.FORGET, wire.BATCH_FORGET, wire.RELEASE, wire.RELEASEDIR,
     wire.FLUSH, wire.INTERRUPT, wire.FSYNC, wire.FSYNCDIR,
 )  # fmt: skip
-"""What changes no file, or (fsync) looks at the epoch itself and must not hold the lock."""
+"""Requests that change no file, or (fsync) check the epoch themselves and must not hold the
+lock."""
 
 
 def _is_killed(thread: int) -> bool:
-    """Whether SIGKILL waits for this thread."""
+    """Whether SIGKILL is pending for this thread."""
     with suppress(OSError, ValueError):
         for line in Path(f"/proc/{thread}/status").read_text().splitlines():
             if line.startswith(("SigPnd:", "ShdPnd:")) and int(line.split()[1], 16) & 1 << 8:

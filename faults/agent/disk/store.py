@@ -1,14 +1,13 @@
-"""The node's files, kept in a backing directory, and what a power cut makes of them.
+"""The node's files, kept in a backing directory, and the effect of a power cut on them.
 
 Every operation is carried out on the backing directory at once. What it replaces is remembered
 (`unsynced`) until it is durable. All operations take the store's lock; only the real fsync of the
 backing file runs outside it, so that a slow disk does not hold up writes.
 
-Files at the root whose names are in `exempt` are not part of what is tested (a node's own account
-of what it decided, which is evidence): they keep all that was written to them. Names that begin
-with HIDDEN are ours: the probe's files, which have a journal of their own so that the probe's fsync
-commits nothing of the node's, and the trash, where removed files wait until their removal is
-durable.
+Files at the root whose names are in `exempt` are not under test (a node's own record of what it
+decided, which is evidence): they keep all that was written to them. Names that begin with HIDDEN
+are ours: the probe's files, which have a journal of their own so that the probe's fsync commits
+nothing of the node's, and the trash, where removed files wait until their removal is durable.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from faults.agent.disk.unsynced import Change, DirectoryJournal, Loss, UnsyncedD
 HIDDEN: Final = b".antipaxos-"
 TRASH: Final = b".antipaxos-trash"
 KEPT_BYTES_MAX: Final = 256 * 1024 * 1024
-"""When more than this would have to be put back, all of it becomes durable, as a kernel that is
-short of memory writes back what nobody asked it to."""
+"""When more than this would have to be restored, all of it becomes durable, as when a kernel that
+is short of memory writes back pages."""
 JOURNAL_MAX: Final = 20_000
 FILES_MAX: Final = 256
-"""Of so many files at most the past is remembered."""
+"""The largest number of files whose earlier generations are kept."""
 
 Key = tuple[int, int]
 """Device and inode number."""
@@ -83,7 +82,7 @@ class Store:
         self.files: dict[Key, File] = {}
         self.bad: dict[Key, list[BadRange]] = {}
         self.left_bytes: int | None = None
-        """How many bytes may still be allocated; None: as many as the disk has."""
+        """How many bytes may still be allocated; None: limited by the disk only."""
         self.fail_fsync = False
         """Every fsync fails, and what it should have made durable is lost at the next cut."""
         self.epoch = 0
@@ -93,7 +92,7 @@ class Store:
         self._journals = {False: DirectoryJournal(), True: DirectoryJournal()}
         self._clock = 0
         self.kept_bytes = 0
-        """How much a cut would have to put back."""
+        """How many bytes a cut would have to restore."""
         self._trash_count = 0
         self._trash_fd = self._open_trash()
 
@@ -103,7 +102,7 @@ class Store:
         return os.open(TRASH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.root_fd)
 
     def erased(self) -> None:
-        """Somebody has emptied the backing directory: there is nothing left to put back."""
+        """The backing directory has been emptied: there is nothing left to restore."""
         with self.lock:
             for journal in self._journals.values():
                 journal.forget()
@@ -209,7 +208,7 @@ class Store:
     def rename(
         self, old: int, old_name: bytes, new: int, new_name: bytes, *, replace: bool
     ) -> None:
-        """`replace`: an entry that is there goes; the new file's data becomes durable with it."""
+        """`replace`: an existing entry is replaced; the new file's data becomes durable with it."""
         with self.lock:
             status = os.stat(old_name, dir_fd=old, follow_symlinks=False)
             try:
@@ -247,7 +246,7 @@ class Store:
         journal.add(Change(what, undo, finish, let_go))
 
     def _changed(self, directory: int, name: bytes, what: str, undo: Callable[..., None]) -> None:
-        """Note something that is undone by one call on the entry's name."""
+        """Record a change that is undone by one call on the entry's name."""
         fd = os.dup(directory)
         change = Change(
             f"{what} {os.fsdecode(name)}",
@@ -266,7 +265,7 @@ class Store:
         key: Key,
         folder: bool,
     ) -> None:
-        """Note that an entry has gone to the trash."""
+        """Record that an entry has been moved to the trash."""
         fd = os.dup(directory)
 
         def finish() -> None:
@@ -336,7 +335,7 @@ class Store:
             self._forget_if_unused(file)
 
     def _forget_if_unused(self, file: File) -> None:
-        """Let go of a file that nobody has open and that has neither unsynced data nor a past."""
+        """Drop a file that is not open and has neither unsynced data nor earlier generations."""
         if file.opens:
             return
         gone = os.fstat(file.fd).st_nlink == 0
@@ -384,7 +383,7 @@ class Store:
         return length
 
     def _rewritten(self, key: Key, start: int, end: int) -> None:
-        """What was written can be read again, as a drive puts another sector in its place."""
+        """What was written can be read again, as when a drive remaps a sector."""
         left = []
         for bad in self.bad[key]:
             if bad.start < start:
@@ -448,18 +447,18 @@ class Store:
     # ------------------------------------------------------------------ the cut
 
     def unsynced(self) -> dict[str, Any]:
-        """How many files and directory changes a cut would strike now."""
+        """How many files and directory changes a cut would undo now."""
         with self.lock:
             dirty = [f for f in self.files.values() if not f.data.is_clean and not f.ours]
             return {"files": len(dirty), "changes": len(self._journals[False].changes)}
 
     def power_off(self) -> None:
-        """The cut: from now on nothing takes effect, and no fsync that runs has happened."""
+        """The cut: from now on nothing takes effect, and no fsync in progress completes."""
         with self.lock:
             self.epoch += 1
 
     def lose(self, seed: str) -> dict[str, Any]:
-        """After the cut: back to what is durable, and one write torn. Answers what was lost."""
+        """After the cut: restore what is durable, and tear one write. Returns what was lost."""
         with self.lock:
             torn = self._torn_candidates()
             losses = self._restore()
@@ -483,7 +482,7 @@ class Store:
             return report
 
     def _restore(self) -> list[tuple[str, Loss]]:
-        """The path is the one before directory changes are undone: what the node called it."""
+        """The path is the one before directory changes are undone: the node's name for the file."""
         losses = []
         for file in sorted(self.files.values(), key=lambda f: f.key):
             if not file.data.is_clean:
@@ -495,7 +494,7 @@ class Store:
         return losses
 
     def _torn_candidates(self) -> list[tuple[File, int, bytes]]:
-        """First unsynced writes, of the file written to last first: one of them was on its way."""
+        """The first unsynced write of each file, the file written to last first: one is torn."""
         dirty = [f for f in self.files.values() if not f.data.is_clean and not f.ours]
         dirty.sort(key=lambda f: -f.data.touched)
         firsts = [(f, f.data.generations[0].first) for f in dirty]

@@ -1,15 +1,15 @@
-"""What a power cut would take: for each file the bytes, and for the directories the entries, that
+"""What a power cut would undo: for each file the bytes, and for the directories the entries, that
 have changed since they were last made durable.
 
 Everything is written to the backing directory at once, and what it replaces is kept here until an
-fsync. A cut puts it back. So a program sees its own writes as ever, and what survives a cut is
+fsync. A cut restores it. So a program sees its own writes as usual, and what survives a cut is
 exactly what was fsynced:
 
     file data    the blocks that a write or a truncation replaces, and the size, by **generation**:
                  an fsync ends the generation, and drops it and the older ones when it has
                  returned. Writes that come while it runs belong to the next generation
-    directories  one ordered **journal** of creations, removals, renames and links, each with how it
-                 is undone. The rule is ext4's (data=ordered, auto_da_alloc): an fsync of any file
+    directories  one ordered **journal** of creations, removals, renames and links, each with its
+             inverse. The rule is ext4's (data=ordered, auto_da_alloc): an fsync of any file
                  or directory commits the journal up to that point; a rename over an existing file
                  carries the new file's data with it
 
@@ -27,17 +27,17 @@ from typing import Final, NamedTuple
 BLOCK: Final = 4096
 FIRST_WRITE_MAX: Final = 1 << 16
 HISTORY: Final = 8
-"""How many past generations are remembered for the damage that brings an old block back."""
+"""How many past generations are kept for the damage `old`, which restores an old block."""
 HISTORY_BYTES_MAX: Final = 1 << 20
 
 
 @dataclass
 class Generation:
-    """What stood in the file before the writes since one fsync."""
+    """The file's content before the writes since one fsync."""
 
     size: int
     blocks: dict[int, bytes] = field(default_factory=dict)
-    """By block number, what it held; blocks beyond `size` held nothing."""
+    """By block number, its content; blocks beyond `size` had none."""
     written: set[int] = field(default_factory=set)
     """The numbers of all blocks written to."""
     first: tuple[int, bytes] | None = None
@@ -48,7 +48,7 @@ class Generation:
 
 
 class Loss(NamedTuple):
-    """What a cut took from one file. `bytes` counts what was written and is not there any more."""
+    """What a cut undid in one file. `bytes` counts what was written and is lost."""
 
     size_before: int
     size_after: int
@@ -64,7 +64,7 @@ class UnsyncedData:
         self.generations: list[Generation] = []
         self.history: deque[Generation] = deque(maxlen=HISTORY)
         self._number = 0
-        """That of the oldest generation."""
+        """The size in the oldest generation."""
         self._sealed = True
         self.touched = 0
         """When it was last written to; the caller's count."""
@@ -83,14 +83,14 @@ class UnsyncedData:
         return self.generations[-1]
 
     def before_write(self, offset: int, data: bytes | memoryview) -> int:
-        """Keep what this write will replace; how many bytes more are kept."""
+        """Keep what this write will replace; returns how many bytes more are kept."""
         generation = self._current()
         if generation.first is None:
             generation.first = (offset, bytes(data[:FIRST_WRITE_MAX]))
         return self.before_change(offset, len(data))
 
     def before_change(self, offset: int, length: int) -> int:
-        """The same for a change that is not a write, as a hole that is punched."""
+        """The same for a change that is not a write, such as punching a hole."""
         generation, kept = self._current(), 0
         end = min(offset + length, generation.size)
         for block in range(offset // BLOCK, -(-end // BLOCK)):
@@ -108,12 +108,13 @@ class UnsyncedData:
         return self.before_change(size, generation.size - size) if size < generation.size else 0
 
     def seal(self) -> int:
-        """An fsync begins: what comes from now on is not its business. Answers what to `drop`."""
+        """An fsync begins: it does not cover later writes. Returns what to `drop` when it is
+        done."""
         self._sealed = True
         return self._number + len(self.generations)
 
     def drop(self, until: int) -> None:
-        """The fsync that got `until` has returned: so far everything is durable."""
+        """The fsync that got `until` has returned: everything up to it is durable."""
         while self.generations and self._number < until:
             old = self.generations.pop(0)
             self._number += 1
@@ -123,14 +124,14 @@ class UnsyncedData:
             self._sealed = True
 
     def forget(self) -> None:
-        """Nothing is to be put back, and nothing is remembered."""
+        """Nothing is to be restored; drop everything kept."""
         self._number += len(self.generations)
         self.generations.clear()
         self.history.clear()
         self._sealed = True
 
     def restore(self) -> Loss:
-        """The cut: back to what is durable."""
+        """The cut: restore what is durable."""
         before = os.fstat(self.file).st_size
         blocks: set[int] = set()
         self._number += len(self.generations)
@@ -152,12 +153,12 @@ def write_all(file: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def _nothing() -> None:
-    """For a change that needs no more work when it is durable."""
+    """For a change that needs no further work once it is durable."""
 
 
 class Change(NamedTuple):
-    """One change of a directory. `undo` takes it back, `finish` does what had to wait until it was
-    durable; `let_go` frees what either needs, and is called after one of them."""
+    """One change of a directory. `undo` reverts it, `finish` does what had to wait until it was
+    durable; `let_go` frees the resources of both, and is called after one of them."""
 
     what: str
     undo: Callable[[], None]
@@ -176,7 +177,7 @@ class DirectoryJournal:
         self.changes.append(change)
 
     def seal(self) -> int:
-        """An fsync begins; what to `commit` when it has returned."""
+        """An fsync begins; returns what to `commit` when it has returned."""
         return self._first + len(self.changes)
 
     def commit(self, until: int) -> None:
@@ -187,14 +188,14 @@ class DirectoryJournal:
             change.let_go()
 
     def forget(self) -> None:
-        """Neither undo nor finish what was done."""
+        """Neither undo nor finish the changes."""
         self._first += len(self.changes)
         for change in self.changes:
             change.let_go()
         self.changes.clear()
 
     def undo(self) -> list[str]:
-        """The cut: what was undone, the newest first."""
+        """The cut: undo the changes, newest first; returns them."""
         undone = []
         while self.changes:
             change = self.changes.pop()

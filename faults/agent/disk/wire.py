@@ -46,7 +46,7 @@ FALLOCATE: Final = 43
 RENAME2: Final = 45
 
 WRITE_MAX: Final = 1 << 20
-"""The largest write that the kernel hands over in one request, in bytes."""
+"""The largest write that the kernel passes in one request, in bytes."""
 BUFFER: Final = WRITE_MAX + (1 << 16)
 ROOT: Final = 1
 
@@ -109,7 +109,7 @@ def names(body: memoryview) -> list[bytes]:
 
 
 def init_answer(body: memoryview) -> bytes:
-    """What we agree on with the kernel: its own minor version, if that is older than ours."""
+    """The protocol version to use: the kernel's minor version, if that is older than ours."""
     _, minor, readahead, offered = INIT_IN.unpack_from(body)
     flags = offered & (ASYNC_READ | BIG_WRITES | PARALLEL_DIRECTORIES | MAX_PAGES)
     pages = WRITE_MAX // os.sysconf("SC_PAGE_SIZE")

@@ -1,13 +1,14 @@
-"""The trade-offs between the protocols, each measured on a running cluster beside what theory says.
+"""The trade-offs between the protocols, each measured on a running cluster and compared with
+theory.
 
-columns     the protocols compared, and whom a client of each asks
-theory      what the papers say: one expected value per row and column, with its source
+columns     the protocols compared, and which node a client of each asks
+theory      predictions of the papers: one expected value per row and column, with its source
 script      clients and faults as small programs that a runtime drives
 clusters    simulated clusters with fixed delays
 latency     cell 1: latency of an idle client, in one-way delays
 cost        cell 2: messages and fsyncs per operation
 quorums     cell 3: the smallest sets of acceptors, for each phase
-livelock    cell 4: duelling proposers; with `adversary`, a schedule that lets nobody win
+livelock    cell 4: duelling proposers; with `adversary`, a schedule that lets no proposer win
 collisions  cell 5: conflicting commands of Fast Paxos and EPaxos
 regions     cell 6: five regions of the world
 survival    cell 7: deaths survived, and a death in the middle of a write

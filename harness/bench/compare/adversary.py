@@ -4,7 +4,7 @@ What the impossibility of Fischer, Lynch and Paterson ("Impossibility of Distrib
 One Faulty Process", JACM 1985) looks like here. Two proposers want one slot; back-off is on. The
 adversary takes the requests for votes (Accept) off the network while they are under way, and lets
 each go on as soon as its receiver has been reached by a Prepare of a higher ballot: the receiver
-then refuses it, the proposer tries a higher ballot, and so on. It loses nothing, stops nobody, and
+then refuses it, the proposer tries a higher ballot, and so on. It loses nothing, stops no node, and
 every message arrives in the end: what one Accept waits for is the other proposer's next attempt.
 
 Links do not keep the order of messages (`udp`): an Accept is overtaken.
@@ -97,7 +97,7 @@ def play(settings: Settings, column: Column, *, ballots: int) -> Game:
     games: list[Game] = []
 
     def proposer(number: int) -> Callable[[Script], Program]:
-        """Wants the slot, again and again if need be."""
+        """Proposes for the slot, repeatedly if need be."""
 
         def client(script: Script) -> Program:
             while not script.done:

@@ -1,8 +1,9 @@
 """Simulated clusters for the comparison: fixed delays, no chance in any timing.
 
-Every message between nodes takes the same time, every fsync takes `FSYNC_US`, clients stand beside
-the nodes (what lies between them is kept by the script, see `script.Ask`), and time-outs are far
-above a round trip, so that nothing is repeated and nobody is deposed. What is left is the protocol.
+Every message between nodes takes the same time, every fsync takes `FSYNC_US`, clients are at
+the nodes (the delay between them is kept by the script, see `script.Ask`), and time-outs are far
+above a round trip, so that nothing is repeated and no leader is deposed. What is left is the
+protocol.
 """
 
 from __future__ import annotations

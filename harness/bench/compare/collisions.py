@@ -46,7 +46,7 @@ REST_DELAYS: Final = 15
 FIRST_CLIENT: Final = 100
 """Every command has a client of its own: what one client asks interferes in EPaxos."""
 TAIL: Final = 95
-"""The percentile that stands for the tail."""
+"""The percentile that represents the tail."""
 TITLE: Final = "Conflicting commands"
 
 TEXT: Final = (

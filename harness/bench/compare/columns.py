@@ -1,4 +1,4 @@
-"""The columns of the table: the protocols compared, and whom a client of each asks.
+"""The columns of the table: the protocols compared, and which node a client of each asks.
 
 A client of a protocol with a leader (`asks` "leader") asks the leader, which it knows. Where
 every node takes commands (`asks` "any") it asks a node that does not lead, if any does: the nearest

@@ -1,9 +1,9 @@
 """Cell 2: messages between nodes and fsyncs for each operation, by type of message.
 
 The same operations one after another on a cluster that is idle otherwise, then the same time
-without any. What nodes send while nobody asks anything (heartbeats and their answers, beats) is
-counted by type in the second stretch and taken off the first. Clients' requests and answers are not
-counted: they are two for every protocol.
+without any. What nodes send without requests (heartbeats and their answers, beats) is
+counted by type in the second period and subtracted from the first. Clients' requests and answers
+are not counted: they are two for every protocol.
 """
 
 from __future__ import annotations

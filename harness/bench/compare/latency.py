@@ -6,8 +6,8 @@ on the delay, processing and fsyncs, is in its intercept and cancels. In the sim
 takes the same time always, so the intercept counts the fsyncs that the client waits for in a row.
 
 The client is alone, and asks again only when the cluster has come to rest. Its own links are
-delayed as well: in the first placement it is one delay from every node, in the second it stands
-beside one that does not lead, and is one delay from all others.
+delayed as well: in the first placement it is one delay from every node, in the second it is
+at one that does not lead, and is one delay from all others.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def delays_of(settings: Settings) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of operation. `reads`: how the cluster answers reads; `beside`: the client stands
-    beside the node that it prefers, and not one delay from everybody."""
+    """One kind of operation. `reads`: how the cluster answers reads; `beside`: the client is
+    at the node that it prefers, and not one delay from all nodes."""
 
     row: str
     label: str

@@ -1,4 +1,4 @@
-"""Cell 4: duels between proposers of Basic Paxos, and an adversary that lets nobody win.
+"""Cell 4: duels between proposers of Basic Paxos, and an adversary that lets no proposer win.
 
 Some proposers are given a command at the same moment, for the same slot, over links whose delays
 vary by half. Counted are the ballots that were begun until the slot was decided, and the slots that
@@ -34,7 +34,7 @@ TARGET: Final = "basic-paxos"
 TRIALS: Final = 40
 WARM_UPS: Final = 5
 LIMIT_DELAYS: Final = 100
-"""A slot that is not decided after so many one-way delays (an attempt takes four) counts as not
+"""A slot that is not decided after this many one-way delays (an attempt takes four) counts as not
 decided."""
 ADVERSARY_BALLOTS: Final = (10, 100, 1000)
 
@@ -51,7 +51,7 @@ TEXT: Final = (
     "votes wait until the acceptors have promised a higher ballot. It keeps the slot undecided "
     "for as many ballots as it likes. When it stops, the slot is decided at once. What saves "
     "real clusters is that their networks are no adversaries, and that a leader (Multi-Paxos, "
-    "Raft) leaves nobody to duel with.",
+    "Raft) leaves no proposer to duel with.",
 )
 
 

@@ -11,15 +11,15 @@ INTRODUCTION: Final = """\
 # The protocols compared
 
 Made by `{command}`: every figure was measured on a running cluster of {nodes} nodes with
-{delay_ms:g} ms on every link ({on}). Beside each stands what theory says: `4/4` is measured 4 and
-expected 4; **3≠1** is a measurement that is not what theory says, and the reason stands below its
+{delay_ms:g} ms on every link ({on}). With each is the value that theory predicts: `4/4` is measured
+4 and expected 4; **3≠1** is a measurement that differs from theory, and the reason is below its
 table. A dash: the protocol cannot do that. The sources of all expected values are at the end.
 
 The simulator runs the same protocol code as the containers, under virtual time, and the same
 command gives the same page. `--out` writes JSON, CSV and an HTML page with the curves; `--cells`
 and `--protocols` measure a part; `--nodes` and `--delay` another cluster.
 
-Flexible Paxos stands here with a Phase 2 quorum of one acceptor fewer than a majority, and a
+Flexible Paxos is measured with a Phase 2 quorum of one acceptor fewer than a majority, and a
 Phase 1 quorum to go with it (of five: two decide, four elect); all others have their defaults.
 """
 

@@ -5,9 +5,9 @@ a client writes, until it is not answered before an election could begin. The no
 the leader stay connected.
 
 Phase 1 is tried on fresh clusters of which only so many nodes can talk to each other from the very
-beginning: does one of them come to lead? In Basic Paxos, where nobody leads, a proposer must get as
-far as asking for votes. In EPaxos Phase 1 is the recovery of an instance: its owner dies while its
-PreAccepts are under way, and so many of the others must bring it to an end.
+beginning: does one of them come to lead? In Basic Paxos, where no node leads, a proposer must get
+as far as asking for votes. In EPaxos Phase 1 is the recovery of an instance: its owner dies while
+its PreAccepts are under way, and so many of the others must bring it to an end.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from harness.runtimes.sim.runtime import SimRuntime
 
 CLIENT: Final = 2
 ELECTIONS: Final = 12
-"""So many election time-outs a cluster is given to elect somebody."""
+"""The number of election time-outs in which a cluster must elect a leader."""
 
 TEXT: Final = (
     "How many acceptors must take part? They are cut off one at a time until a phase stops; the "
     "figure is the smallest set, the node that asks included, with which it still worked.",
     "To decide (Phase 2) most need a majority. Flexible Paxos needs only that every set that "
     "decides meets every set that elects, so it may decide with fewer and pay when it elects. "
-    "Two-phase commit needs everybody. To decide at once, without another round trip, Fast Paxos "
+    "Two-phase commit needs all. To decide at once, without another round trip, Fast Paxos "
     "needs three quarters of the acceptors, and EPaxos a set that is a majority in clusters of "
     "three and five and grows beyond it with more nodes.",
     "To elect (Phase 1) a new leader needs a set that meets every set that may have decided. "
-    "Nobody is elected in two-phase commit: its coordinator is never replaced.",
+    "There is no election in two-phase commit: its coordinator is never replaced.",
 )
 
 
@@ -141,7 +141,7 @@ def phase1(settings: Settings, column: Column) -> int | None:
 
 
 def _elects(settings: Settings, column: Column, size: int) -> bool:
-    """Whether somebody leads, of so many connected nodes."""
+    """Whether a leader is elected among `size` connected nodes."""
     link_us = settings.delay_us
     leaders: list[int | None] = []
 
@@ -158,7 +158,7 @@ def _elects(settings: Settings, column: Column, size: int) -> bool:
 
 
 def _asks_for_votes(settings: Settings, column: Column, size: int) -> bool:
-    """Whether a proposer sends an Accept, with so many acceptors connected."""
+    """Whether a proposer sends an Accept, with `size` acceptors connected."""
 
     def client(script: Script) -> Program:
         yield Inject(_all_but_the_first(settings, size))
@@ -169,7 +169,7 @@ def _asks_for_votes(settings: Settings, column: Column, size: int) -> bool:
 
 
 def _recovers(settings: Settings, column: Column, size: int) -> bool:
-    """Whether others finish an instance whose owner died, so many of them connected."""
+    """Whether others finish an instance whose owner died, with `size` of them connected."""
     link_us, owner = settings.delay_us, settings.nodes
     cluster = tuple(range(1, settings.nodes + 1))
 
@@ -196,6 +196,6 @@ def _sent_by(runtime: SimRuntime, node: int, kind: str) -> int:
 
 
 def _all_but_the_first(settings: Settings, size: int) -> Partition:
-    """Everybody but the first `size` nodes is cut off."""
+    """All but the first `size` nodes are cut off."""
     cluster = tuple(range(1, settings.nodes + 1))
     return cut_off("cut", cluster[size:], cluster)

@@ -10,7 +10,7 @@ they ask their own node. Nodes fsync in no time here: what is shown is distance.
 
 First one idle client in each region, without conflicts: the latency that theory expects follows
 from the distances and the quorums. Then some clients in every region at once, of whose commands a
-share goes to one key that all of them want: with how many conflicts does EPaxos stop winning?
+share goes to one key that all of them use: with how many conflicts does EPaxos stop winning?
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ TIMING: Final[dict[str, Any]] = {
     "election_max_us": 80 * LINK_US,
     "retry_us": 8 * LINK_US,
 }
-"""As somebody would set them for such a cluster: Fast Paxos leaves its fast rounds at a heartbeat,
-and proposes again at a retry what was under way then."""
+"""As an operator would set them for such a cluster: Fast Paxos leaves its fast rounds at a
+heartbeat, and proposes again at a retry what was under way then."""
 REPEATS: Final = 5
 CLIENTS_EACH: Final = 4
 COMMANDS_EACH: Final = 30
@@ -83,7 +83,7 @@ TEXT: Final = (
     "pays twice. On average a leader with a small Phase 2 quorum and a near neighbour is hard to "
     "beat.",
     "With conflicts EPaxos loses its lead. Several clients in every region work at once, and a "
-    "share of their commands goes to one key that all of them want. A leader does not notice. "
+    "share of their commands goes to one key that all of them use. A leader is not affected. "
     "EPaxos falls behind in the tail first, then on average: who depends on a command from the "
     "other side of the world waits for it. Fast Paxos has one log for all keys, so with many "
     "clients at once everything collides whatever the share.",

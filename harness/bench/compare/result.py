@@ -89,7 +89,7 @@ class Detail:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One cell of the comparison. `text`: what it says to somebody who learns these protocols,
+    """One cell of the comparison. `text`: its explanation for a reader who learns these protocols,
     in paragraphs."""
 
     id: str

@@ -1,6 +1,6 @@
 """Clients and faults as small programs that any runtime drives.
 
-A program is a generator. It yields what it wants done, and is resumed with what came of it:
+A program is a generator. It yields actions, and is resumed with their results:
 
     Ask(...)    one request to one node                       -> Answered
     Sleep(us)   nothing, for so long                          -> None
@@ -26,7 +26,7 @@ from harness.workloads import Operation
 
 NEVER_US: Final = 10**15
 RETRY_US: Final = 20_000
-"""So long a client waits before it asks again where it was told nothing useful."""
+"""How long a client waits before it asks again after an answer without a hint."""
 
 
 class Ask(NamedTuple):
@@ -214,7 +214,8 @@ def ask_until(
     *,
     within_us: int,
 ) -> Part:
-    """Ask until some node answers: first the one of `ask`, then whom it names, then the others.
+    """Ask until some node answers: first the one of `ask`, then the leader that it names, then the
+    others.
 
     The answer that ended it, or the last one. Its latency is that of the last request alone; its
     `asked_us` is the first.

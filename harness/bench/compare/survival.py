@@ -1,8 +1,8 @@
 """Cell 7: what each protocol survives.
 
 Nodes are killed one after another, and after each death clients ask the nodes that are left, for as
-long as several elections take. Twice: once whoever leads dies first (`any`), once it is spared
-until the end (`spared`). Nobody comes back. Then the node that was asked (the leader, where there
+long as several elections take. Twice: once the leader dies first (`any`), once it is spared
+until the end (`spared`). No node comes back. Then the node that was asked (the leader, where there
 is one) dies in the middle of a write, when its messages are under way: how long is that key not
 served?
 """
@@ -41,16 +41,16 @@ TEXT: Final = (
     "How many nodes may be dead? They are killed one at a time, none comes back, and clients ask "
     "the others. In the first line of each pair it is always the leader that dies, in the second "
     "the leader is spared.",
-    "A majority of a cluster outlives a minority, whoever is in it. Flexible Paxos with a small "
-    "Phase 2 quorum survives more deaths as long as its leader lives, and fewer once somebody "
+    "A cluster survives the loss of any minority. Flexible Paxos with a small "
+    "Phase 2 quorum survives more deaths as long as its leader lives, and fewer once a leader "
     "has to be elected. Two-phase commit stops writing with the first death, and every node that "
-    "is left may still be read: what it holds nobody can change.",
+    "is left may still be read: its state cannot change.",
     "The last line is the difference that consensus makes. The node that was asked dies in the "
     "middle of a write. In every variant of Paxos, and in Raft, a majority of the others can "
     "find out what may have been decided, and goes on after an election (or at once, where "
-    "nobody has to be elected). In two-phase commit the decision is on one disk: those who voted "
-    "yes may neither commit nor abort, and hold their locks for as long as the coordinator is "
-    "away.",
+    "no leader has to be elected). In two-phase commit the decision is on one disk: those that "
+    "voted yes may neither commit nor abort, and hold their locks for as long as the coordinator "
+    "is away.",
 )
 
 

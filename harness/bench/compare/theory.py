@@ -64,12 +64,12 @@ def _always(value: float, source: str, why: str = "") -> Expected:
 
 
 def _per_other(times: float, source: str, why: str = "") -> Expected:
-    """So many messages for each node but one."""
+    """This many messages for each node but one."""
     return lambda n: Expectation(times * (n - 1), source, why)
 
 
 def _flexible(value: float, source: str) -> Expected:
-    """Of three nodes the Phase 2 quorum of this table is one, the leader: it asks nobody."""
+    """Of three nodes the Phase 2 quorum of this table is one, the leader: it asks no other node."""
     alone = f"{FLEXIBLE}: Q2 = 1, the leader decides alone; to it and back"
     return lambda n: Expectation(2, alone) if n == 3 else Expectation(value, source)
 
@@ -134,7 +134,7 @@ _LATENCY: Final[Mapping[str, Mapping[str, Expected]]] = {
             "makes one of them wait for another",
             "here three in a row: the owner's own vote leaves when it is on its disk, the "
             "acceptors' votes when they are on theirs, and a fast decision is on the owner's "
-            "disk before anybody, its client included, hears of it, because a recovery has to "
+            "disk before it is announced, even to its client, because a recovery has to "
             "know from the owner whether the fast path was taken",
         ),
         "raft": _always(
@@ -228,7 +228,7 @@ _RAFT_MAJORITY: Final = f"{RAFT}, sections 5.2 and 5.3: any majority"
 _BY_Q2: Final = f"{FLEXIBLE}: Q2, one fewer than a majority here"
 _BY_Q1: Final = f"{FLEXIBLE}: Q1 = N + 1 - Q2"
 _EVERYBODY: Final = f"{COMMIT}, section 3: one that does not vote aborts"
-_PAXOS_ALIVE: Final = f"{PMS}, sections 2.4 and 3: while a majority lives, and somebody leads"
+_PAXOS_ALIVE: Final = f"{PMS}, sections 2.4 and 3: while a majority lives, and a node leads"
 _FAST_ALIVE: Final = f"{FAST}, section 3: classic rounds need a majority"
 _EPAXOS_ALIVE: Final = f"{EGALITARIAN}, section 4.2: while a majority lives"
 _RAFT_ALIVE: Final = f"{RAFT}, section 5: while a majority lives"
@@ -283,7 +283,7 @@ _OTHERS: Final[Mapping[str, Mapping[str, Expected]]] = {
         **{
             target: _interrupted(paper)
             for target, paper in (
-                ("basic-paxos", f"{PMS}, section 2.4 (nobody is even elected)"),
+                ("basic-paxos", f"{PMS}, section 2.4 (there is no election)"),
                 ("multi-paxos", f"{PMS}, section 3"),
                 ("flexible-paxos", FLEXIBLE),
                 ("fast-paxos", f"{FAST}, section 3"),

@@ -1,7 +1,7 @@
-"""Faults under way: when each strikes and when it is taken back.
+"""Active faults: when each is injected and when it is healed.
 
-A fault is asked for, and carried out some time later; only when its runtime has answered is it
-there, and only then can it be taken back.
+A fault is requested, and takes effect some time later; it is active only once its runtime has
+answered, and only then can it be healed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from harness.runtimes.interface import FaultReport, World
 
 @dataclass
 class ActiveFault:
-    """A fault that has been asked for. `stage` goes injecting, active, healing. One to `keep`
-    outlasts the run: it strikes only nodes that the finale must do without."""
+    """A fault that has been requested. `stage` is injecting, active, or healing. One to `keep`
+    outlasts the run: it affects only nodes that the last round does not need."""
 
     fault: Fault
     end_us: int
@@ -30,7 +30,7 @@ class ActiveFault:
 
 
 class Nemesis:
-    """`settled(now_us)` is called when a fault has gone, or has come to stay."""
+    """`settled(now_us)` is called when a fault has ended, or is to stay active."""
 
     def __init__(
         self,
@@ -63,18 +63,18 @@ class Nemesis:
             self._timers.at(now_us + fault.start_us, self._begin, fault)
 
     def stop(self, now_us: int) -> None:
-        """Nothing strikes any more, and everything is taken back; or, where only a quorum is to be
-        healed, what strikes it."""
+        """No further fault is injected, and all are healed; or, where only a quorum is to be
+        healed, those that affect it."""
         self._strikes = False
         for entry in list(self.active.values()):
             self._heal_core(entry, now_us)
 
     def is_busy(self) -> bool:
-        """Is some fault still on its way in or out?"""
+        """Whether some fault is being injected or healed."""
         return any(not a.keep or a.stage == "injecting" for a in self.active.values())
 
     def carried_out(self, fault: Fault, what: str, report: FaultReport, now_us: int) -> None:
-        """The runtime has carried `what` ("inject" or "heal") out, or says why not."""
+        """The runtime has carried out `what` ("inject" or "heal"), or reports why not."""
         self._recorder.fault("info", what, fault, now_us, report.to_json())
         if not report.verified:
             self._stats.unverified.append(
@@ -122,13 +122,13 @@ class Nemesis:
     def _heal(self, identity: str, now_us: int) -> None:
         entry = self.active.get(identity)
         if entry is None or entry.stage != "active" or entry.keep:
-            return  # not there yet (healed as soon as it is), or being healed
+            return  # still being injected (healed afterwards), or being healed
         entry.stage = "healing"
         self._recorder.fault("invoke", "heal", entry.fault, now_us, None)
         self.world.heal(entry.fault)
 
     def _heal_core(self, entry: ActiveFault, now_us: int) -> None:
-        """Take back what a fault does to the nodes that must answer now, and leave the rest."""
+        """Heal a fault on the nodes that must answer now, and keep the rest of it."""
         rest = entry.fault.beyond(self.core) if self.core else None
         if rest == entry.fault and entry.stage == "active":
             entry.keep = True

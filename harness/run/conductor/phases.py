@@ -1,12 +1,12 @@
-"""The conductor: the phases of a run, and what a runtime tells it.
+"""The conductor: the phases of a run, and the events from a runtime.
 
-warm-up   one client asks until the cluster answers: the chaos clock starts there
-chaos     operations arrive at the configured rate, and the schedule's faults strike and are
-          taken back at their times
-heal      no new operations; every fault is taken back (or, if so configured, only what strikes
-          a quorum: the other nodes stay as broken as they are), operations under way end
-finale    the workload's last round: every operation must succeed within a bound of its first
-          being asked, in however many attempts. Then the cluster is live; slow is not stuck
+warm-up   one client retries until the cluster answers: the chaos clock starts there
+chaos     operations arrive at the configured rate, and the schedule's faults are injected and
+          healed at their times
+heal      no new operations; every fault is healed (or, if so configured, only what affects a
+          quorum: faults of the other nodes stay), operations in progress end
+finale    the workload's last round: every operation must succeed within a time limit from its
+          first attempt, with any number of attempts. Then the cluster is live
 done
 """
 
@@ -59,7 +59,7 @@ class Conductor:
 
     @property
     def arrivals(self) -> int:
-        """How many operations have arrived, those among them that were shed or left out."""
+        """How many operations have arrived, including those that were shed or left out."""
         return self._traffic.arrivals
 
     @property
@@ -68,7 +68,7 @@ class Conductor:
         return self.stats.interrupted
 
     def release(self) -> None:
-        """The run is over, and nothing is asked any more: break the cycles with its parts."""
+        """The run is over: break the reference cycles with its parts."""
         del self._traffic, self._nemesis
 
     def _who_leads(self) -> int:
@@ -89,7 +89,7 @@ class Conductor:
         self._arm()
 
     def woke(self, now_us: int) -> None:
-        """Time has come for what was put off until now."""
+        """The time of a scheduled action has come."""
         self._armed_us = NEVER
         if self._why_stop is not None:
             self._stop(now_us)
@@ -98,16 +98,16 @@ class Conductor:
         self._arm()
 
     def fault_done(self, fault: Fault, what: str, report: FaultReport, now_us: int) -> None:
-        """The runtime has carried `what` ("inject" or "heal") out, or says why not."""
+        """The runtime has carried out `what` ("inject" or "heal"), or reports why not."""
         self._nemesis.carried_out(fault, what, report, now_us)
         self._arm()
 
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
-        """Something happened to a node that no fault of the schedule did: into the history."""
+        """Something happened to a node without a fault of the schedule: record it."""
         self._recorder.finding(finding, now_us)
 
     def led(self, node: int, term: Sequence[int], now_us: int) -> None:
-        """A node leads that did not, or in another term: into the history."""
+        """A node has become leader, or leads in another term: record it."""
         self._recorder.leader(node, term, now_us)
 
     def interrupt(self, now_us: int) -> None:
@@ -117,7 +117,7 @@ class Conductor:
 
     def stop_soon(self, why: str) -> None:
         """Stop like that at the next opportunity; `why`, in words, goes into the history. Safe to
-        call at any moment, also while an event is being recorded."""
+        call at any time, also while an event is being recorded."""
         self._why_stop = why
 
     def _stop(self, now_us: int) -> None:
@@ -151,7 +151,7 @@ class Conductor:
     def _ended(
         self, operation: Operation, answered: bool, finale: LastRound | None, now_us: int
     ) -> None:
-        """An operation has ended, in a phase in which none arrives by itself."""
+        """An operation has ended, in a phase without arrivals."""
         if self.stats.phase != "warm-up":
             if finale is not None and not answered:
                 self._finale.append(LastRound(self._workload.again(operation), finale.since_us))
@@ -164,7 +164,7 @@ class Conductor:
             self._traffic.invoke(self._workload.next(), now_us)
 
     def _advance(self, now_us: int) -> None:
-        """Go to the next phase when this one has nothing left to wait for."""
+        """Go to the next phase when this one is complete."""
         traffic = self._traffic
         if self.stats.phase == "heal" and traffic.is_idle() and not self._nemesis.is_busy():
             if self.stats.interrupted or self.stats.chaos_start_us is None:
@@ -185,7 +185,7 @@ class Conductor:
                 self._finish(now_us)
 
     def _is_live(self, _: None, now_us: int) -> None:
-        """Whether no operation of the last round has waited for as long as none may wait."""
+        """Whether no operation of the last round has exceeded the time limit."""
         if self.stats.phase != "finale":
             return
         waiting = self._traffic.of_finale() + self._finale
@@ -237,13 +237,13 @@ class Conductor:
             **({} if self.config.finale else {"finale": False}),
         )
         self.done = True
-        self._timers.clear()  # they refer back to this object
+        self._timers.clear()  # they have references to this object
         self._traffic.forget()
 
     # ------------------------------------------------------------------ time
 
     def _arm(self) -> None:
-        """Have the world wake us when the next thing is due, if it will not do so already."""
+        """Have the runtime wake us when the next action is due, unless it will already."""
         if self.done:
             return
         due_us = min(self._timers.due_us(), self._traffic.due_us())

@@ -1,4 +1,4 @@
-"""What a run tells: the events of its history, numbered in their order, and counts beside them."""
+"""The events of a run's history, numbered in their order, and counts for the display."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from histories.events import NEMESIS, Event
 class Stats:
     """Counts for the live display and the summary; the history holds the details.
 
-    `interrupted`: the run was stopped before its time; `why`, where it was not by a person.
+    `interrupted`: the run was stopped early; `why`, where it was not by the user.
     """
 
     phase: str = "warm-up"
@@ -33,7 +33,7 @@ class Stats:
 
 
 class EventRecorder:
-    """Makes events and hands them to `record`, which keeps them."""
+    """Makes events and passes them to `record`, which stores them."""
 
     __slots__ = ("_events", "_record")
 
@@ -42,17 +42,17 @@ class EventRecorder:
         self._events = 0
 
     def phase(self, phase: str, now_us: int, **more: Any) -> None:
-        """Phases stand in the history too: a run is judged from its folder alone."""
+        """Phases are in the history too: a run is judged from its folder alone."""
         self._append(now_us, "info", "phase", phase, more)
 
     def fault(
         self, kind: str, what: str, fault: Fault, now_us: int, report: dict[str, Any] | None
     ) -> None:
-        """A fault is asked for (`kind` is invoke), or what became of that (info)."""
+        """A fault is requested (`kind` is invoke), or the result of that (info)."""
         self._append(now_us, kind, what, fault.to_json(), report)
 
     def leader(self, node: int, term: Sequence[int], now_us: int) -> None:
-        """A node leads that did not, or in another term."""
+        """A node has become leader, or leads in another term."""
         self._append(now_us, "info", "leader", {"node": node, "term": list(term)}, None)
 
     def finding(self, finding: dict[str, Any], now_us: int) -> None:

@@ -1,4 +1,4 @@
-"""What was put off until later, in the order in which it falls due."""
+"""Scheduled actions, in the order in which they are due."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Action = Callable[[Any, int], None]
 
 
 class Timers:
-    """Actions by time, and at one time in the order in which they were put off (microseconds)."""
+    """Actions by time (microseconds), and at one time in the order in which they were scheduled."""
 
     __slots__ = ("_count", "_heap")
 
@@ -28,7 +28,7 @@ class Timers:
         return self._heap[0][0] if self._heap else NEVER
 
     def run(self, now_us: int) -> None:
-        """Do what is due; stops at once when an action clears the timers."""
+        """Carry out due actions; stops at once when an action clears the timers."""
         heap = self._heap
         while heap and heap[0][0] <= now_us:
             _, _, action, argument = heapq.heappop(heap)

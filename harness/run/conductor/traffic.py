@@ -1,9 +1,9 @@
-"""Operations under way: when each arrives, whom it asks, when it asks again, how it ends.
+"""Operations in progress: when each arrives, which node it asks, when it retries, how it ends.
 
 Arrivals are an open loop: they do not wait for answers. One that finds no free client waits, and
-is shed when too many wait. Every operation has two deadlines, of its current attempt and of its
-own, and hardly any is reached: they are kept apart from the timers, each kind in the order in which
-it falls due, and are dropped unseen when they are void.
+is shed when too many wait. Every operation has two deadlines, of its current attempt and its own,
+and hardly any is reached: they are kept separately from the timers, each kind in the order in which
+it is due, and are dropped when they have become irrelevant.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from harness.workloads import Operation, Workload
 
 
 class LastRound(NamedTuple):
-    """An operation of the last round, and when it, or what it stands for, was first asked."""
+    """An operation of the last round, and the time of the first attempt of it or its
+    predecessors."""
 
     operation: Operation
     since_us: int
 
 
 Ended = Callable[[Operation, bool, LastRound | None, int], None]
-"""Called with the operation, whether it was answered, its place in the last round, and when."""
+"""Called with the operation, whether it was answered, its LastRound, and the time."""
 
 
 class Slot:
-    """Room for one client; when an operation ends as info the next process takes the room."""
+    """A slot for one client; when an operation ends as info the next process takes the slot."""
 
     __slots__ = ("calls", "client", "current_call", "finale", "operation_id")
 
@@ -47,7 +48,7 @@ class Slot:
 
 
 class Traffic:
-    """`ended` is told of every operation that ends while no arrivals are let in."""
+    """`ended` is called for every operation that ends while arrivals are closed."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Traffic:
         self._slots = [
             Slot(self._client(i, nodes[i % len(nodes)])) for i in range(config.traffic.concurrency)
         ]
-        self._free = deque(self._slots)  # in turn: every client has its own belief of who leads
+        self._free = deque(self._slots)  # in turn: every client has its own belief about the leader
 
     # ------------------------------------------------------------------ arrivals
 
@@ -94,7 +95,7 @@ class Traffic:
         self._arrive(now_us, now_us)
 
     def close(self) -> None:
-        """Let no more arrive; those that wait have come for nothing."""
+        """Let no more arrive; those that wait are dropped."""
         self._is_open = False
         self._backlog = 0
 
@@ -105,7 +106,7 @@ class Traffic:
             return
         self.arrivals += 1
         if self._only is not None and self.arrivals - 1 not in self._only:
-            self._workload.next()  # what comes later stays what it was
+            self._workload.next()  # later operations stay the same
         elif self._free:
             self.invoke(self._workload.next(), now_us)
         elif self._backlog < self._config.traffic.concurrency:
@@ -118,7 +119,7 @@ class Traffic:
     # ------------------------------------------------------------------ attempts
 
     def invoke(self, operation: Operation, now_us: int, *, finale: LastRound | None = None) -> None:
-        """Begin an operation. There must be room."""
+        """Begin an operation. There must be a free slot."""
         slot = self._free.popleft()
         self._operation_count += 1
         slot.operation_id = self._operation_count
@@ -127,7 +128,9 @@ class Traffic:
         attempt = client.begin(operation, now_us)
         self._recorder.invoked(client.process, client.seq, operation, now_us)
         timeout_us = self._config.traffic.operation_timeout_us
-        if finale:  # it asks whether the cluster answers at all: its clients are patient
+        if (
+            finale
+        ):  # it tests whether the cluster answers at all: its clients have a longer time-out
             timeout_us = max(timeout_us, self._config.liveness_timeout_us)
         self._patience.append((now_us + timeout_us, slot, slot.operation_id))
         self._attempt_now(slot, attempt.node, now_us)
@@ -142,7 +145,7 @@ class Traffic:
         if error is None or error == "mismatch":
             self.leader_guess = node
         elif slot.current_call != call:
-            return  # an earlier attempt went wrong; the current one decides
+            return  # an earlier attempt failed; the current one decides
         if slot.current_call == call:
             slot.current_call = 0
         self._go_on(slot, slot.client.answered(node, response, now_us), now_us)
@@ -175,14 +178,14 @@ class Traffic:
         slot.current_call = call
         slot.calls.append(call)
         self._calls[call] = (slot, node)
-        if slot.client.may_repeat():  # else there is nothing to do but to wait
+        if slot.client.may_repeat():  # otherwise there is nothing to do but wait
             self._attempts.append((now_us + self._config.traffic.attempt_timeout_us, slot, call))
         self.world.request(call, node, slot.client.request())
 
     # ------------------------------------------------------------------ deadlines
 
     def due_us(self) -> int:
-        """When the next deadline is that still means something."""
+        """When the next relevant deadline is due."""
         attempts, patience = self._attempts, self._patience
         while attempts and attempts[0][1].current_call != attempts[0][2]:
             attempts.popleft()
@@ -192,11 +195,11 @@ class Traffic:
         return patience[0][0] if patience and patience[0][0] < due_us else due_us
 
     def expire(self, now_us: int) -> None:
-        """What has waited too long asks another node, or gives up."""
+        """Operations that have waited too long ask another node, or give up."""
         while self._attempts and self._attempts[0][0] <= now_us:
             _, slot, call = self._attempts.popleft()
             if slot.current_call == call:
-                slot.current_call = 0  # an answer that still comes is taken, see `answered`
+                slot.current_call = 0  # a late answer is still accepted, see `answered`
                 self._go_on(slot, slot.client.timed_out(now_us), now_us)
         while self._patience and self._patience[0][0] <= now_us:
             _, slot, operation_id = self._patience.popleft()
@@ -205,14 +208,14 @@ class Traffic:
                 self._complete(slot, slot.client.give_up(in_flight=in_flight), now_us)
 
     def abandon(self, now_us: int) -> None:
-        """Everything under way gives up."""
+        """All operations in progress give up."""
         for slot in self._slots:
             if slot.operation_id:
                 in_flight = slot.current_call != 0
                 self._free_up(slot, slot.client.give_up(in_flight=in_flight), now_us)
 
     def forget(self) -> None:
-        """Nothing more will fall due."""
+        """Drop all deadlines."""
         self._attempts.clear()
         self._patience.clear()
 
@@ -225,7 +228,7 @@ class Traffic:
         return len(self._free) == len(self._slots)
 
     def of_finale(self) -> list[LastRound]:
-        """What is under way of the last round."""
+        """The operations of the last round in progress."""
         return [slot.finale for slot in self._slots if slot.finale]
 
     def _complete(self, slot: Slot, outcome: Outcome, now_us: int) -> None:

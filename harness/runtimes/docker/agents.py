@@ -132,7 +132,7 @@ class Agent:
             self._keep = None
 
     async def _read(self) -> None:
-        """Undo the engine's framing, hand each line to whom it answers."""
+        """Undo the engine's framing, pass each line to the call that it answers."""
         buffer = b""
         errors = b""
         try:

@@ -114,5 +114,5 @@ def _remedy(text: str) -> str:
     if "address pools" in lowered:
         return "too many Docker networks: antipaxos clean, or docker network prune"
     if "no such image" in lowered:
-        return "the image is gone; run again, it is built anew"
+        return "the image is gone; run again, it is built again"
     return ""

@@ -81,7 +81,7 @@ class EngineImages:
 def ensure_image(api: docker.APIClient, say: Callable[[str], None]) -> Image:
     """The image of this source tree; builds it when it is not there.
 
-    `say` is told what takes time. Raises EngineError.
+    `say` is called with what takes time. Raises EngineError.
     """
     asked = os.environ.get(BASE_VARIABLE, DEFAULT_BASE)
     name = f"{REPOSITORY}:{_digest(asked)}"

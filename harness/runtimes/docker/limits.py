@@ -31,7 +31,8 @@ def cpu_quota_us(api: docker.APIClient, container: str) -> int:
 
 
 def limit_memory(api: docker.APIClient, container: str, limit: int) -> int:
-    """Let the container use so many bytes, without swap on top; when that was in effect."""
+    """Limit the container's memory to this many bytes, without swap; returns when that was in
+    effect."""
     with engine_errors("limiting a container's memory"):
         api.update_container(container, mem_limit=limit, memswap_limit=limit)
     return time.monotonic_ns()

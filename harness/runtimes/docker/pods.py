@@ -84,9 +84,9 @@ class PodEngine:
         self.agent_image = agent_image
         self.client_port = client_port
         self.disk = disk
-        """Whether the agents stand between the nodes and their disks."""
+        """Whether the agents are between the nodes and their disks."""
         self.environment = environment
-        """What the nodes are told beside what their target tells them."""
+        """The nodes' environment in addition to their target's."""
         self.network = f"antipaxos-{run_id}"
 
     def create_network(self) -> None:

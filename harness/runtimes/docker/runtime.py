@@ -64,7 +64,7 @@ T = TypeVar("T")
 
 
 class DockerRuntime:
-    """One run's cluster of pods. `say` is told what takes time while it opens."""
+    """One run's cluster of pods. `say` is called with what takes time while it opens."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class DockerRuntime:
         self._faults: dict[str, Fault] = {}
         """The faults that are being injected, are active, or are being healed."""
         self._touched: set[int] = set()
-        """Nodes that somebody outside has used the engine on."""
+        """Nodes whose containers another program has changed through the engine."""
         self._clock_uncertainty_ns = 0
         self._ready_s = 0
 
@@ -335,7 +335,7 @@ class DockerRuntime:
         self._conductor.fault_done(fault, what, report, self._now_us())
         self._after()
 
-    # ------------------------------------------------------------------ what nobody asked for
+    # ------------------------------------------------------------------ unexpected events
 
     def _event_from_thread(self, event: ContainerEvent) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
@@ -430,7 +430,7 @@ class DockerRuntime:
             wanted[suffix] = partial(self._engine.read_file, pod.node_id, path)
         for suffix, fetch in wanted.items():
             found = await asyncio.to_thread(fetch)
-            if found is not None:  # what is not there is missed by whoever judges
+            if found is not None:  # what is missing is noticed by the verdict
                 (folder / f"{name}.{suffix}").write_bytes(found)
 
     async def _close(self) -> None:

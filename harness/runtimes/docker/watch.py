@@ -1,10 +1,10 @@
 """Watches the engine's events for a run's containers: what ends, is paused or removed, and by whom.
 
-A node's process may end because a fault of the schedule ended it (then nothing is said), because
-it ended by itself (a finding about the node), or because somebody outside used the engine on it
-(interference: the run says nothing about the node any more). Only the first is expected, and the
-runtime knows its own faults; the engine's `kill`, `pause` and `destroy` events come from outside,
-since our faults act from inside the pod.
+A node's process may end because a fault of the schedule ended it (then nothing is reported),
+because it ended by itself (a finding about the node), or because another program ended it through
+the engine (interference: the run is no evidence about the node any more). Only the first is
+expected, and the runtime knows its own faults; the engine's `kill`, `pause` and `destroy` events
+come from outside, since our faults act from inside the pod.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The connections between clients and nodes: requests and answers, and how they are lost.
 
-A client speaks TCP to each node. What a request or an answer meets on its way is drawn from streams
-of its own; a lost one breaks the connection, or leaves the client to its time-out.
+A client has a TCP connection to each node. What happens to a request or an answer on its way is
+drawn from streams of its own; a lost one breaks the connection, or leaves the client to its
+time-out.
 """
 
 from __future__ import annotations
@@ -68,13 +69,14 @@ class ClientConnections:
         self.answer(call, response_to(answer), node, departs_us)
 
     def answer(self, call: int, response: Response, node: SimNode, departs_us: int) -> None:
-        """Whatever a client is told about a request, by the node or by its operating system."""
+        """Any answer that a client receives to a request, from the node or from its operating
+        system."""
         at_us = departs_us + node.client_delay()
         queue = self._queue
         entry = (at_us, queue.sequence(), ANSWER, node, (call, response), departs_us)
         heappush(queue.entries, entry)
 
     def _lose(self, call: int, node: SimNode, now_us: int) -> None:
-        """A request or an answer is lost: the connection breaks, or nobody says anything."""
+        """A request or an answer is lost: the connection breaks, or no answer comes."""
         if node.client_conditions is not None and node.client_conditions.connection_breaks():
             self.answer(call, DISCONNECTED, node, now_us)

@@ -10,7 +10,7 @@ WORLD: Final = str(Path(__file__).parent)
 
 
 class BadEffect(Exception):
-    """A protocol returned something that is no effect, or a message to nobody."""
+    """A protocol returned something that is not an effect, or a message to an unknown node."""
 
 
 class NodeCrash(NamedTuple):
@@ -30,7 +30,7 @@ class NodeCrash(NamedTuple):
 
 
 def crash_of(node: int, at_us: int, error: Exception) -> NodeCrash:
-    """The finding that an exception is. Raises it again when the world itself raised it."""
+    """The finding for an exception. Raises it again when the simulator itself raised it."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if WORLD not in f.filename]
     if not frames and not isinstance(error, BadEffect):
         raise error

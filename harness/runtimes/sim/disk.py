@@ -2,14 +2,14 @@
 
 Group commit, as the real driver does it: one fsync at a time; what is persisted while one runs goes
 into the next, which starts when this one ends. Both end times are known at once, so an fsync costs
-no event: a record's `durable_us` is worked out when it is persisted, and whoever waits for it is
-scheduled for that moment. A crash then keeps or loses records by comparing times.
+no event: a record's `durable_us` is worked out when it is persisted, and what waits for it is
+scheduled for that time. A crash then keeps or loses records by comparing times.
 
     power cut   exactly the records whose fsync had ended survive; the record that was being written
                 is torn, which recovery finds by its checksum and cuts off
     kill        the operating system lives on and with it the page cache: also the records whose
                 fsync was running survive; those still queued in the process are lost
-    full        the record for which there is no room is not written, and the process ends of it
+    full        the record that does not fit is not written, and the process exits
     stalled     an fsync that begins now ends after the stall; one that runs ends as it would
     damaged     of the two copies of the log that a node keeps, one has lost or changed records.
                 What becomes of that is decided by the code that decides it in a container
@@ -34,7 +34,7 @@ RECENT: Final = 3
 
 
 class DiskFull(Exception):
-    """There was no room for a record: the process ends of it."""
+    """The disk is full: the process exits."""
 
 
 class Reset(NamedTuple):
@@ -74,7 +74,7 @@ class Copy:
 
 
 class Disk:
-    """`persist` and `checkpoint` answer the moment from which everything so far is durable."""
+    """`persist` and `checkpoint` return the time from which everything so far is durable."""
 
     __slots__ = (
         "_copies",
@@ -103,7 +103,7 @@ class Disk:
         self.stalled_until_us = 0
         """No fsync that starts before this moment ends before it."""
         self.left_records: int | None = None
-        """For how many records there is room; None: for any number."""
+        """How many records fit; None: any number."""
         self.fsyncs = 0
         self._copies: list[Copy] = []
 
@@ -142,7 +142,7 @@ class Disk:
         return self.persist(Reset(records), now_us)
 
     def crash(self, now_us: int, *, power: bool) -> Recovered:
-        """The node is gone; says what the next start will read. The disk is idle afterwards."""
+        """The node is gone; returns what the next start will read. The disk is idle afterwards."""
         keep_until_us = now_us
         if not power and now_us < self._running_end_us:
             keep_until_us = self._running_end_us

@@ -1,6 +1,6 @@
 """Faults of disks: slow, stalled, full and damaged ones. Power cuts are among the faults of nodes.
 
-What several faults do to one disk adds up: delays are summed, and the least room counts.
+What several faults do to one disk adds up: delays are summed, and the smallest capacity counts.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class DiskFaults:
     # ------------------------------------------------------------------ stalled
 
     def stall(self, fault: DiskStall) -> dict[str, Any]:
-        """Until the fault's end, which is known: nothing has to be put off twice."""
+        """Until the fault's end, which is known: nothing has to be scheduled twice."""
         until_us = self._time.now_us + fault.duration_us
         for node in self._of(fault):
             node.disk.stalled_until_us = max(node.disk.stalled_until_us, until_us)
@@ -76,7 +76,7 @@ class DiskFaults:
         return self._set_left(fault, fault.left_bytes // RECORD_BYTES)
 
     def make_room(self, fault: DiskFull) -> dict[str, Any]:
-        """And start the nodes that have ended for want of it."""
+        """And start the nodes that exited because their disk was full."""
         seen = self._set_left(fault, None)
         for node in self._of(fault):
             if not node.up:

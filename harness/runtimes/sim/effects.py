@@ -1,6 +1,6 @@
-"""Carrying out what a step of a protocol wants done, in its order.
+"""Carries out the effects of a protocol's step, in their order.
 
-The barrier is the moment from which everything that the node has persisted so far is on its disk;
+The barrier is the time from which everything that the node has persisted so far is on its disk;
 what must not be sent before that departs then (the durable-state rule of
 `node_image/protocols/interface.py`).
 """

@@ -1,10 +1,10 @@
 """Carrying faults out on the simulated cluster, and verifying that they took effect.
 
 Injecting and healing take effect at once; the report comes back through the event queue. A fault
-that waits for a moment (`Aimed`) reports its injection when it has struck, or, when its window
-ends, that it did not. The evidence is read off the simulation's own state afterwards, so that a
-fault that was carried out in part is found out: the links that are cut, the processes that live,
-what the disk kept.
+that waits for an event of the protocol (`Aimed`) reports its injection when it has fired, or, when
+its window ends, that it did not. The evidence is read off the simulation's own state afterwards, so
+that a fault that was carried out in part is found out: the links that are cut, the processes that
+live, what the disk kept.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ CONNECTION_BREAKS_PERCENT: Final = 50
 
 
 class LinkConditions:
-    """The faults that a link is under now, and how many messages each has struck."""
+    """The faults that a link is under now, and how many messages each has affected."""
 
     __slots__ = ("_random", "faults", "struck")
 
@@ -28,7 +28,7 @@ class LinkConditions:
         self.struck: dict[str, int] = {}
 
     def fates(self, message: tuple[Any, ...]) -> list[tuple[int, bool]]:
-        """What becomes of a message: (extra delay, keeps its place in the order) per copy that
+        """What happens to a message: (extra delay, keeps its position in the order) per copy that
         arrives; empty when it is lost."""
         name = type(message).__name__
         copies = [(0, True)]
@@ -55,7 +55,7 @@ class LinkConditions:
         return after
 
     def client_fate(self) -> int | None:
-        """The extra delay of a client's request or answer; None when it is lost. A client speaks
+        """The extra delay of a client's request or answer; None when it is lost. A client uses
         TCP: nothing is duplicated or reordered."""
         extra_us = 0
         for fault in self.faults:

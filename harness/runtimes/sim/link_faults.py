@@ -16,7 +16,7 @@ from harness.runtimes.sim.network import Network
 from harness.runtimes.sim.node import SimNode
 
 CLIENT: Final = 0
-"""Stands for a node's clients, in the place of a node."""
+"""Represents a node's clients, where a link names a node."""
 
 
 class LinkFaults:

@@ -76,7 +76,7 @@ class SimNode:
         self.decided: list[Decided] = []
         self.decided_us: list[int] = []
         self.digests: list[tuple[int, int, StateDigest]] = []
-        """When and in which life it told the digest of its state."""
+        """When, and in which life, it reported the digest of its state."""
         self.lives: list[int] = []
         """Where in `decided` each life of the process began."""
         self.notes: list[tuple[int, Note]] = []

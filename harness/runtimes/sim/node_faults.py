@@ -90,8 +90,8 @@ class NodeFaults:
         return not any(node.up for node in self._of(fault))
 
     def is_started(self, fault: Fault) -> bool:
-        """Or they are due to start at this very moment, another fault holds them down, they died of
-        a bug of theirs, or ended again for want of room, or because their log is lost."""
+        """Or they are due to start at this very time, another fault holds them down, they crashed
+        with an exception, or ended again because their disk is full or their log is lost."""
         died = {crash.node for crash in self._processes.crashes}
         return all(
             n.up

@@ -67,7 +67,7 @@ class Processes:
         self.record: RunRecord | None = None
 
     def start(self, node: SimNode) -> list[Any]:
-        """A new process of the node reads what the disk holds; answers what it wants done. One that
+        """A new process of the node reads what the disk holds; returns its effects. One that
         finds its log lost ends at once, and the node stays down."""
         now_us = self._time.now_us
         node.boots += 1
@@ -91,7 +91,7 @@ class Processes:
         return protocol.start(node.recovered, clock.monotonic(now_us))
 
     def crash(self, node: SimNode, *, power: bool) -> dict[str, Any]:
-        """The process is gone, with all that had not left it; says what the disk lost."""
+        """The process is gone, with all that had not left it; returns what the disk lost."""
         if not node.up:
             return {"up": False}
         now_us = self._time.now_us

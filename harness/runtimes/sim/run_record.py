@@ -1,4 +1,4 @@
-"""What is recorded of a single simulated run, for the files from which it is told and drawn.
+"""What is recorded of a single simulated run, for the files from which it is explained and drawn.
 
     messages   every message between two nodes: when the step sent it, when it left the node (later
                than that if it waited for the disk), when it arrived, or why it never did
@@ -120,7 +120,7 @@ class RunRecord:
                 message.departs_us = None
 
     def note_role(self, node: SimNode, now_us: int) -> None:
-        """Look whether the node believes something else than before."""
+        """Record the node's status if it has changed."""
         if node.protocol is None:
             return
         status = node.protocol.status()

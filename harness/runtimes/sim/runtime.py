@@ -63,7 +63,8 @@ class SimRuntime:
         """Nothing runs and nothing is held: the memory goes with this object."""
 
     def interrupt(self) -> None:
-        """A simulated run is over in a moment: it is given up. Raises KeyboardInterrupt."""
+        """A simulated run takes so little time that an interrupt aborts it. Raises
+        KeyboardInterrupt."""
         raise KeyboardInterrupt
 
     def versions(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Faults that do something again and again while they last, and those that move a clock for good.
 
 slow-cpu    of each period of 100 ms the node runs for its share, and stands still for the rest:
-            what a process sees that always wants more than its quota
+            what a process experiences that always exceeds its quota
 strobe      the wall clock is wrong for half of each period
 monotonic   the monotonic clock jumps ahead, and stays there
 """
@@ -29,7 +29,8 @@ SET_RIGHT: Final = "set-right"
 
 
 class TimedFaults:
-    """`_active` holds the faults that go on; what was put off for one that is over does nothing."""
+    """`_active` holds the faults in effect; an action scheduled for one that is over does
+    nothing."""
 
     def __init__(
         self,

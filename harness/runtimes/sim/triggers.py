@@ -1,9 +1,9 @@
-"""Faults that wait for a moment of the protocol, and strike a node in the middle of its step.
+"""Faults that wait for an event of the protocol, and hit a node in the middle of its step.
 
-An `Aimed` fault is armed when it is injected. It counts how often nodes come to its moment (they
-have sent a message of some class, or are about to answer a client), and strikes the node that comes
-to it for the `count`-th time: kills it, cuts its power, pauses it or cuts it off. It is over when
-its window ends; the node is let go then, or earlier where the fault says so.
+An `Aimed` fault is armed when it is injected. It counts how often its event occurs at a node (it
+has sent a message of some class, or is about to answer a client), and hits the node at which it
+occurs for the `count`-th time: kills it, cuts its power, pauses it or cuts it off. It is over
+when its window ends; the node is let go then, or earlier where the fault says so.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Triggers:
     def arm(self, fault: Aimed) -> dict[str, Any]:
         if fault.moment not in MOMENTS:
             raise UnsupportedFault(
-                f"{fault.id}: the simulator knows no moment {fault.moment!r}; it has "
+                f"{fault.id}: the simulator has no moment {fault.moment!r}, only "
                 f"{', '.join(MOMENTS)}"
             )
         self.armed[fault.id] = fault
@@ -69,7 +69,7 @@ class Triggers:
         return {}
 
     def expire(self, fault: Aimed) -> None:
-        """The window is over and nothing came to the moment: a result, not a failure."""
+        """The window is over and the event has not occurred: a result, not a failure."""
         if self.armed.pop(fault.id, None) is not None:
             self.refresh_watched()
             evidence = {"struck": False, "seen": self._counts[fault.id]}
@@ -80,7 +80,7 @@ class Triggers:
         return {}
 
     def release(self, fault: Aimed) -> None:
-        """The node that was struck may go on."""
+        """The node that was hit may go on."""
         node = self._struck.pop(fault.id, None)
         if node is not None:
             self._node_faults.release(fault.id, node)
@@ -112,10 +112,10 @@ class Triggers:
             if link.conditions is not None:
                 yield from (fault.message for fault in link.conditions.faults)
 
-    # ------------------------------------------------------------------ striking
+    # ------------------------------------------------------------------ firing
 
     def seen(self, node: SimNode, moment: str, message: str) -> None:
-        """A node has come to a moment: strike it, if a fault waited for that."""
+        """An event has occurred at a node: hit it, if a fault waited for that."""
         for fault in list(self.armed.values()):
             if (
                 fault.moment == moment

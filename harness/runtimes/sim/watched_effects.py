@@ -2,10 +2,10 @@
 
 A node is watched while some of its outgoing links have conditions, a trigger waits for it, or the
 run is recorded; and only its steps count that hold a message of a class which one of these is
-about. Where nothing strikes, this does what `Effects` does, and draws exactly the same from the
+about. Where no trigger fires, this does what `Effects` does, and draws exactly the same from the
 same streams: watching changes nothing by itself.
 
-A trigger strikes in the middle of a step. After a kill the rest of the step never happens: a
+A trigger fires in the middle of a step. After a kill the rest of the step never happens: a
 broadcast may have reached some and not others, which is what such a fault is for. After a pause the
 rest happens when the node goes on.
 """
@@ -26,7 +26,7 @@ from node_image.protocols.interface import Broadcast, Checkpoint, Decided, Persi
 
 
 class WatchedEffects:
-    """`record`, where not None, is told of every message and every record on a disk."""
+    """`record`, where not None, is notified of every message and every record on a disk."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class WatchedEffects:
     def _send_all(
         self, node: SimNode, effects: list[Any], i: int, barrier_us: int, now_us: int
     ) -> bool:
-        """Send what effect `i` wants sent; False if the node was struck meanwhile."""
+        """Send the messages of effect `i`; False if a trigger fired at the node meanwhile."""
         effect, own_links = effects[i], self._network.links[node.id]
         if type(effect) is Broadcast:
             message, after_sync = effect

@@ -3,7 +3,7 @@
 An executor has one method, `map(work, items)`: it applies `work` to each item and yields an
 `Outcome` per item, in the order of the items. The contract, which every executor keeps:
 
-    order         outcomes come in the order of the items, whoever was faster
+    order         outcomes come in the order of the items, not of completion
     bounded       only so many items are taken ahead of the one that is waited for
     stop          closing the iterator, or an exception where it is used (Ctrl-C), cancels the rest,
                   and nothing is left running

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 AHEAD: Final = 4
-"""So many items per worker thread are handed out beyond the one that is waited for."""
+"""How many items per worker thread are handed out beyond the one that is waited for."""
 RETRIES: Final = 2
 CONNECT_TIMEOUT_S: Final = 10
 LOOK_EVERY_S: Final = 2.0

@@ -1,7 +1,7 @@
 """Jobs over several processes of this machine.
 
 Each worker is a forked process with a pipe of its own, and has one item at a time, so that it is
-known which item a worker that dies had. (`multiprocessing.Pool` waits for ever then;
+known which item a worker that dies had. (`multiprocessing.Pool` waits forever then;
 `concurrent.futures` gives all other items up.) A worker ends when its pipe is closed, so none
 outlives this process, however that ends.
 """
@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, NamedTuple
 from harness.search.executors.interface import Item, Outcome, Result
 
 AHEAD: Final = 32
-"""So many items per worker may be done or under way beyond the one that is waited for."""
+"""How many items per worker may be done or under way beyond the one that is waited for."""
 ATTEMPTS: Final = 2
 """How often an item is tried whose worker dies."""
 STOP_S: Final = 5.0
@@ -74,7 +74,7 @@ class _Worker(Generic[Item]):
         try:
             self.pipe.send(task.item)
         except OSError:
-            """It has died; whoever waits for it finds that out."""
+            """It has died; waiting for it detects that."""
 
     def is_ready(self, ready: list[Any]) -> bool:
         return self.pipe in ready or self.process.sentinel in ready

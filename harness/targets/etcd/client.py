@@ -1,8 +1,8 @@
 """A client of one etcd node, over gRPC, as etcd's own clients talk to it.
 
 All of a run's clients share one HTTP/2 connection to each node. What is certainly without effect
-is told from the error: a request that never left, because the connection could not be made, or that
-etcd refused before proposing (`api/v3rpc/rpctypes/error.go`). All else may have had an effect.
+is determined by the error: a request that never left, because the connection could not be made, or
+that etcd refused before proposing (`api/v3rpc/rpctypes/error.go`). All else may have had an effect.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The messages of etcd's gRPC interface that a client of one key needs.
 
 The definitions are those of etcd's `api/etcdserverpb/rpc.proto` and `api/mvccpb/kv.proto`, with the
-same numbers and types; fields that nobody reads here are left out, as protobuf allows. They are
+same numbers and types; fields that are not read here are left out, as protobuf allows. They are
 made at import from this table, so that no generated code has to be kept. `etcdserverpb.KV` serves
 Range, Put and Txn, `etcdserverpb.Maintenance` serves Status.
 """

@@ -1,8 +1,8 @@
 """The planted bugs, as a table: what each changes, what exposes it, and what it then shows.
 
 Each is a real mistake, from a paper, from a published analysis or from an issue of a real
-implementation. The code of a mutant is in the file of its protocol beside this folder; this
-only describes, so that the harness can list, score and explain them.
+implementation. The code of a mutant is in the file of its protocol in the parent folder; this is
+only its description, so that the harness can list, score and explain them.
 """
 
 from __future__ import annotations

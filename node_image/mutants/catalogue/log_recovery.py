@@ -1,4 +1,4 @@
-"""The bugs of reading a damaged log, which any protocol can have."""
+"""Bugs of reading a damaged log, which any protocol can have."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ BUGS = (
     Mutant(
         id="D1",
         protocols=ALL,
-        change="cuts the log at the first bad record, as if it were torn, in whatever place",
+        change="cuts the log at the first bad record, as if it were torn, anywhere in the log",
         exposed_by="disk damage, then a quorum with the damaged node",
         shows=LOSES,
+        scenario="test_log_recovery.test_each_bug_matches_its_description",
     ),
     Mutant(
         id="D2",
@@ -21,13 +22,15 @@ BUGS = (
         change="skips bad records of the log, and uses those behind them",
         exposed_by="disk damage, then a quorum with the damaged node",
         shows=LOSES,
+        scenario="test_log_recovery.test_each_bug_matches_its_description",
     ),
     Mutant(
         id="D3",
         protocols=ALL,
-        change="takes a copy of the log that ends at the end of a record to be whole",
+        change="takes a copy of the log that ends at the end of a record to be complete",
         exposed_by="a truncated log, then a quorum with the damaged node",
         shows=LOSES,
+        scenario="test_log_recovery.test_each_bug_matches_its_description",
     ),
     Mutant(
         id="D4",
@@ -35,6 +38,7 @@ BUGS = (
         change="cuts off what is not in both copies of the log, as never acknowledged",
         exposed_by="disk damage, then a quorum with the damaged node",
         shows=LOSES,
+        scenario="test_log_recovery.test_each_bug_matches_its_description",
     ),
     Mutant(
         id="D5",
@@ -42,13 +46,15 @@ BUGS = (
         change="starts with an empty log where it is damaged, and votes",
         exposed_by="disk damage, then a quorum with the damaged node",
         shows=LOSES,
+        scenario="test_log_recovery.test_each_bug_matches_its_description",
     ),
     Mutant(
         id="D0",
         protocols=ALL,
-        change="asks the copies of the log in the other order",
+        change="reads the copies of the log in the other order",
         exposed_by="nothing: every good record is as good as its copy",
         shows="nothing",
+        scenario="test_log_recovery.test_each_bug_matches_its_description",
         control=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""What is said of a planted bug."""
+"""The description of a planted bug."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ TWO_PHASE = ("two-phase-commit",)
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """One planted bug.
+    """One planted bug: what it changes, what exposes it, what it then shows.
+
+    `scenario` is a function in `tests/node_image`, as "module.function": the correct protocol
+    passes it and the mutant does not. A bug of several protocols has one in the tests of each,
+    under the same id; this is the first.
 
     `protocols` are the names it is written for. `needs` holds cluster settings without which it
     cannot show: fields of ClusterConfig by name, and `learners` as a number of nodes. A `control`
-    is a change that is safe, and must never be flagged. `liveness` says that what suffers is
-    progress, not safety.
+    is a change that is safe, and must never be flagged. `liveness`: it violates progress, not
+    safety.
     """
 
     id: str
@@ -31,3 +35,4 @@ class Mutant:
     control: bool = False
     liveness: bool = False
     needs: dict[str, Any] = field(default_factory=dict)
+    scenario: str = ""

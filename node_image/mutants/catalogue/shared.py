@@ -1,4 +1,4 @@
-"""The bugs that several protocols can have."""
+"""Bugs that several protocols can have."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ BUGS = (
         change="Phase 2 proposes a no-op, or its own value, though a promise reported a vote",
         exposed_by="leader killed with slots open",
         shows="acknowledged write lost, two decided values",
+        scenario="test_mutants.reported_vote_is_proposed",
     ),
     Mutant(
         id="B2",
@@ -26,6 +27,7 @@ BUGS = (
         change="takes the first reported vote, not that of the highest ballot",
         exposed_by="two leader changes and loss",
         shows="two decided values",
+        scenario="test_mutants.highest_ballot_wins",
     ),
     Mutant(
         id="B3",
@@ -33,6 +35,7 @@ BUGS = (
         change="replies to an earlier ballot are counted for the current one",
         exposed_by="delayed replies around a second election of the same node",
         shows="acknowledged write lost",
+        scenario="test_mutants.reply_to_an_earlier_ballot",
     ),
     Mutant(
         id="B4",
@@ -44,9 +47,10 @@ BUGS = (
     Mutant(
         id="B5",
         protocols=(*MULTI, *FAST, *BASIC, *RAFT, *TWO_PHASE, *EPAXOS),
-        change="votes, promises and replies leave before they are on disk",
+        change="votes, promises and replies are sent before they are on disk",
         exposed_by="power cut",
         shows="acknowledged write lost",
+        scenario="test_mutants.vote_waits_for_the_disk",
     ),
     Mutant(
         id="B6",
@@ -54,6 +58,7 @@ BUGS = (
         change="an acceptor forgets its promise and votes at restart",
         exposed_by="kill -9",
         shows="acknowledged write lost",
+        scenario="test_mutants.vote_survives_a_restart",
     ),
     Mutant(
         id="B7",
@@ -61,6 +66,7 @@ BUGS = (
         change="the ballot counter restarts from zero: a ballot may be used twice",
         exposed_by="restart of the last leader",
         shows="two values at one ballot",
+        scenario="test_mutants.ballot_is_never_used_twice",
     ),
     Mutant(
         id="B8",
@@ -68,6 +74,7 @@ BUGS = (
         change="ballots carry no node id to break ties",
         exposed_by="simultaneous proposers",
         shows="two values at one ballot",
+        scenario="test_mutants.proposers_share_no_ballot",
     ),
     Mutant(
         id="B9",
@@ -75,13 +82,15 @@ BUGS = (
         change="messages are counted, not distinct acceptors",
         exposed_by="duplication",
         shows="acknowledged write lost",
+        scenario="test_mutants.duplicate_is_no_second_vote",
     ),
     Mutant(
         id="B10",
         protocols=(*MULTI, *FAST, *BASIC, *RAFT, *EPAXOS),
         change="accepts a ballot lower than the one promised",
-        exposed_by="reordering, an old leader that comes back",
+        exposed_by="reordering, an old leader that returns",
         shows="two decided values",
+        scenario="test_mutants.promise_is_kept",
     ),
     Mutant(
         id="B11",
@@ -89,14 +98,16 @@ BUGS = (
         change="tries again at once when refused: no back-off",
         exposed_by="two proposers at a time, nothing else",
         shows="livelock: nothing is ever decided",
+        scenario="test_basic_paxos.refused_proposer_waits",
         liveness=True,
     ),
     Mutant(
         id="B12",
         protocols=BASIC,
         change="a vote does not count as a promise of its ballot",
-        exposed_by="three duelling ballots, a lost or late Prepare",
+        exposed_by="three competing ballots, a lost or late Prepare",
         shows="two decided values",
+        scenario="test_basic_paxos.vote_is_a_promise",
     ),
     Mutant(
         id="B13",
@@ -104,13 +115,15 @@ BUGS = (
         change="answers its client when its slot is decided, though with another's value",
         exposed_by="two proposers at a time",
         shows="a write is acknowledged and not done",
+        scenario="test_basic_paxos.own_command_goes_to_the_next_slot",
     ),
     Mutant(
         id="B14",
         protocols=BASIC,
-        change="on hearing of a decision takes its own vote for the value, whatever its ballot",
+        change="on a decision takes its own vote for the value, whatever the vote's ballot",
         exposed_by="two proposers at a time, a lost Accept",
         shows="two decided values",
+        scenario="test_basic_paxos.decision_names_its_ballot",
     ),
     Mutant(
         id="M1",
@@ -118,6 +131,7 @@ BUGS = (
         change="a new leader leaves holes in the log instead of filling them with no-ops",
         exposed_by="a lost Phase 2, leader killed",
         shows="the log stalls",
+        scenario="test_mutants.holes_are_filled",
         liveness=True,
     ),
     Mutant(
@@ -126,6 +140,7 @@ BUGS = (
         change="promises leave out slots already decided",
         exposed_by="the new leader missed the commit",
         shows="lost update",
+        scenario="test_mutants.decided_slots_are_reported",
     ),
     Mutant(
         id="M3",
@@ -133,6 +148,7 @@ BUGS = (
         change="applies before commit: the leader's own vote is enough",
         exposed_by="leader cut off after its own append",
         shows="dirty read, acknowledged write lost",
+        scenario="test_mutants.own_vote_is_not_enough",
     ),
     Mutant(
         id="M5",
@@ -140,6 +156,7 @@ BUGS = (
         change="the leader reads locally, with no quorum",
         exposed_by="leader isolated or paused",
         shows="stale read",
+        scenario="test_mutants.read_needs_a_quorum",
     ),
     Mutant(
         id="M6",
@@ -147,6 +164,7 @@ BUGS = (
         change="leases are measured on the wall clock",
         exposed_by="clock jump while the leader is cut off",
         shows="stale read",
+        scenario="test_mutants.lease_ends_whatever_the_wall_clock_says",
         needs={"reads": "lease"},
     ),
     Mutant(
@@ -155,6 +173,7 @@ BUGS = (
         change="a snapshot is installed without the client-session table",
         exposed_by="a small `snapshot_every`, a node that is away for long",
         shows="diverged state, later double apply",
+        scenario="snapshot_scenarios.sessions_are_installed",
     ),
     Mutant(
         id="M7b",
@@ -162,13 +181,15 @@ BUGS = (
         change="an installed snapshot is taken for one of the next slot",
         exposed_by="a small `snapshot_every`, a node that is away for long",
         shows="diverged state: one command is never applied",
+        scenario="snapshot_scenarios.snapshot_is_of_its_slot",
     ),
     Mutant(
         id="M8",
         protocols=(*MULTI, *FAST, *BASIC, *RAFT, *TWO_PHASE, *EPAXOS),
         change="no client sessions: a retried command is applied twice",
-        exposed_by="leader killed before its reply, and the client asks again",
+        exposed_by="leader killed before its reply, and the client retries",
         shows="double apply",
+        scenario="test_mutants.retried_command_is_applied_once",
     ),
     Mutant(
         id="M9",
@@ -176,6 +197,7 @@ BUGS = (
         change="a follower acknowledges past a hole",
         exposed_by="a lost Accept, then the leader is killed",
         shows="acknowledged write lost",
+        scenario="test_mutants.no_acknowledgement_past_a_hole",
     ),
     Mutant(
         id="M10",
@@ -183,6 +205,7 @@ BUGS = (
         change="a learner is counted as a voter in Phase 2",
         exposed_by="voters killed or cut off",
         shows="acknowledged write lost",
+        scenario="test_mutants.learners_do_not_vote",
         needs={"learners": 2},
     ),
     Mutant(
@@ -191,14 +214,16 @@ BUGS = (
         change="a new leader answers reads before it has applied what Phase 1 found",
         exposed_by="failover",
         shows="stale read",
+        scenario="test_mutants.new_leader_reads_only_when_recovered",
         needs={"reads": "quorum"},
     ),
     Mutant(
         id="M12",
         protocols=(*MULTI, *FAST, *RAFT),
-        change="a deposed leader says not-leader, definitely, of commands it had proposed",
-        exposed_by="leader cut off or outvoted with commands under way",
+        change="a deposed leader answers not-leader, definitely, for commands it had proposed",
+        exposed_by="leader cut off or deposed with commands in progress",
         shows="a write that failed is read",
+        scenario="test_mutants.deposed_leader_refuses_no_proposed_command",
     ),
     Mutant(
         id="M13",
@@ -206,22 +231,25 @@ BUGS = (
         change="an acceptor promises another ballot while a lease it granted still holds",
         exposed_by="leader cut off, paused or restarted acceptors",
         shows="stale read",
+        scenario="test_mutants.granted_lease_is_kept",
         needs={"reads": "lease"},
     ),
     Mutant(
         id="L1",
         protocols=(*MULTI, *FAST, *RAFT),
-        change="a leader that hears no quorum does not step down",
+        change="a leader without replies from a quorum does not step down",
         exposed_by="one-way cut towards the leader",
         shows="no answer until it heals",
+        scenario="test_mutants.leader_without_a_quorum_steps_down",
         liveness=True,
     ),
     Mutant(
         id="L2",
         protocols=(*MULTI, *FAST, *RAFT),
-        change="no probe before Phase 1: whoever hears no leader starts one",
+        change="no probe before Phase 1: a node that hears no leader starts one at once",
         exposed_by="one-way cut towards a follower",
         shows="the leader is deposed again and again",
+        scenario="test_mutants.no_candidacy_without_probe",
         liveness=True,
     ),
 )

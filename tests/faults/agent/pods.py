@@ -1,5 +1,5 @@
 """Pods without containers: network namespaces joined by a bridge, an agent as process 1 of a PID
-namespace in each, and processes put in beside it as an engine would.
+namespace in each, and processes added to it as an engine would.
 
 Everything is removed by the context managers, also when a test fails.
 """
@@ -35,7 +35,7 @@ def until(condition: Callable[[], Any], what: str) -> Any:
         if value := condition():
             return value
         time.sleep(0.002)
-    raise AssertionError(f"waited {TIMEOUT_S:.0f} s in vain: {what}")
+    raise AssertionError(f"waited {TIMEOUT_S:.0f} s without success: {what}")
 
 
 class Agent:
@@ -74,14 +74,14 @@ class Agent:
         return answer
 
     def hang_up(self) -> str:
-        """End its input, as the death of the controller does; what it says on standard error."""
+        """End its input, as when the controller dies; returns its standard error."""
         assert self.process.stdin is not None and self.process.stderr is not None
         self.process.stdin.close()
         return self.process.stderr.readline()
 
     @property
     def pid(self) -> int:
-        """Its number outside: the child of `unshare`."""
+        """Its process number outside: the child of `unshare`."""
         parent = self.process.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         return int(children[0])
@@ -106,8 +106,8 @@ def agent_in(netns: str, address: str = "", linger_s: float = 0.0) -> Iterator[A
 
 
 def _joining(agent: Agent) -> Callable[[], None]:
-    """For `preexec_fn`: what is executed becomes process N of the agent's PID namespace, while its
-    parent stays outside and collects it, as an engine's does. (nsenter would stop with its child.)
+    """For `preexec_fn`: the program becomes process N of the agent's PID namespace, while its
+    parent stays outside and waits for it, as an engine's does. (nsenter would stop with its child.)
     """
 
     def join() -> None:
@@ -124,7 +124,7 @@ def _joining(agent: Agent) -> Callable[[], None]:
 
 
 class Beside:
-    """A process in an agent's PID namespace, as the engine would put it there."""
+    """A process in an agent's PID namespace, started there as an engine would."""
 
     def __init__(self, agent: Agent, command: list[str]) -> None:
         self._parent = subprocess.Popen(
@@ -150,11 +150,11 @@ class Beside:
         return [int(word) for word in self._parent.stdout.readline().split()]
 
     def say_nothing_more(self) -> str:
-        """End its input; the rest of what it says."""
+        """End its input; returns the rest of its output."""
         return self._parent.communicate(timeout=TIMEOUT_S)[0]
 
     def state(self) -> str:
-        """Of its main thread, seen from outside; "" when it is gone."""
+        """The state of its main thread, seen from outside; "" when it is gone."""
         with suppress(FileNotFoundError, ProcessLookupError):
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
         return ""

@@ -45,7 +45,7 @@ exec /bin/busybox switch_root /host /bin/sh /run/command
 
 
 def missing() -> str:
-    """What stands in the way of an emulated machine here; "" if nothing does."""
+    """Why no emulated machine can be started here; "" if it can."""
     folder = os.environ.get(KERNEL_VARIABLE)
     if not folder:
         return f"{KERNEL_VARIABLE} names no unpacked linux-image package of Debian"
@@ -66,9 +66,9 @@ def run(
     environment: Mapping[str, str],
     timeout_s: float,
 ) -> tuple[int, str]:
-    """The command's exit status, and everything that the machine's console showed.
+    """The command's exit status, and all output of the machine's console.
 
-    Raises subprocess.TimeoutExpired; AssertionError when the machine did not get to the end.
+    Raises subprocess.TimeoutExpired; AssertionError when the machine did not finish.
     """
     kernel = Path(os.environ[KERNEL_VARIABLE])
     script = "\n".join(

@@ -115,7 +115,7 @@ def test_every_peer_has_its_own_loss(addresses: set[str], coin: int) -> None:
 
 
 def received(address: str, next_header: int = 17, kind: int = 0) -> tuple[int, bytes]:
-    """Protocol and bytes of a packet *from* this address, to nobody in particular."""
+    """Protocol and bytes of a packet *from* this address, to any destination."""
     if ":" in address:
         source = socket.inet_pton(socket.AF_INET6, address)
         head = struct.pack(">IHBB", 6 << 28, 8, next_header, 64) + source + bytes(16)
@@ -138,17 +138,17 @@ def test_all_that_comes_from_a_cut_peer_is_dropped(
 
 
 @given(ADDRESSES, st.floats(1e-6, 0.999), st.integers(0, 2**32 - 1))
-def test_of_a_lossy_peer_only_what_is_for_everybody_is_lost_here(
+def test_from_a_lossy_peer_only_broadcast_and_multicast_are_lost_here(
     address: str, share: float, coin: int
 ) -> None:
-    """What is for this host alone was at risk at the sender's already."""
+    """Unicast packets to this host were subject to loss at the sender already."""
     program = receive_program({address: share})
     lost = DROP if coin < max(1, round(share * 2**32)) else PASS
     for packet_type, wanted in ((0, PASS), (BROADCAST, lost), (MULTICAST, lost)):
         assert run(program, *received(address), iter([coin]), packet_type=packet_type) == wanted
 
 
-def test_address_resolution_is_cut_for_those_only_who_are_named() -> None:
+def test_address_resolution_is_cut_for_named_peers_only() -> None:
     cut = ["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]
     program = receive_program(dict.fromkeys(cut, 1.0), ["10.0.0.1", "fd00::1"])
     solicitation = (bpf.ICMPV6, NEIGHBOUR_SOLICITATION)
@@ -192,7 +192,7 @@ def test_the_class_of_all_others(classes: dict[str, int], other: str) -> None:
 
 
 @given(st.sets(ADDRESSES, max_size=5), st.binary(max_size=60))
-def test_arp_and_other_protocols_pass_whatever_they_hold(cut: set[str], data: bytes) -> None:
+def test_arp_and_other_protocols_pass_whatever_they_contain(cut: set[str], data: bytes) -> None:
     program = drop_program(dict.fromkeys(sorted(cut), 1.0))
     assert run(program, ARP, data) == PASS
     assert run(program, 0x88CC, data) == PASS
@@ -236,20 +236,20 @@ def test_the_encoding_is_the_kernels() -> None:
 @pytest.mark.parametrize(
     ("loss", "words"),
     [
-        ({"n2": 1.0}, "'n2' is no IP address"),
-        ({"10.0.0.256": 1.0}, "no IP address"),
+        ({"n2": 1.0}, "'n2' is not an IP address"),
+        ({"10.0.0.256": 1.0}, "not an IP address"),
         ({"10.0.0.1": 0.0}, "loss to 10.0.0.1 is 0.0"),
         ({"10.0.0.1": 1.5}, "loss to 10.0.0.1 is 1.5"),
         ({f"10.{i >> 8}.{i & 255}.1": 1.0 for i in range(2_100)}, "4096 is the most"),
     ],
 )
-def test_nonsense_is_refused(loss: dict[str, float], words: str) -> None:
+def test_invalid_input_is_refused(loss: dict[str, float], words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         drop_program(loss)
 
 
 @given(ADDRESSES_V4, ADDRESSES_V4)
-def test_every_other_address_can_be_meant_and_address_resolution_passes(a: str, b: str) -> None:
+def test_all_other_addresses_can_be_named_and_address_resolution_passes(a: str, b: str) -> None:
     all_sent, all_received = drop_program({ANY_OTHER: 1.0}), receive_program({ANY_OTHER: 1.0})
     for program, side in ((all_sent, 16), (all_received, 12)):
         packet = bytearray(40)

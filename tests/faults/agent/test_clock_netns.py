@@ -58,14 +58,14 @@ def agent() -> Iterator[Agent]:
 
 
 def assert_off(node: Beside, offset_ns: int) -> None:
-    """All clocks of the time of day are off by this; the monotonic one by nothing."""
+    """All clocks of the time of day are off by this; the monotonic one is correct."""
     *walls, monotonic = node.ask()
     for wall in walls:
         assert abs(wall - offset_ns - time.time_ns()) < SLACK, (walls, offset_ns)
     assert abs(monotonic - time.monotonic_ns()) < SLACK
 
 
-def test_a_clock_jumps_and_is_set_right(agent: Agent, command: tuple[str, ...]) -> None:
+def test_a_clock_jumps_and_is_corrected(agent: Agent, command: tuple[str, ...]) -> None:
     with beside(agent, *command) as node:
         assert_off(node, 0)
         for offset_ns in (HOUR, -HOUR, -HOUR + 1, 0, 30 * 365 * 24 * HOUR, 0, 0):
@@ -90,7 +90,7 @@ def test_the_host_and_the_agent_keep_their_time(agent: Agent) -> None:
         assert abs(time.time_ns() - time.monotonic_ns() - before) < SLACK
 
 
-def test_a_clock_drifts_from_the_moment_it_is_told(agent: Agent) -> None:
+def test_a_clock_drifts_from_the_time_of_the_request(agent: Agent) -> None:
     """At four times the speed. A line's readings may be some time apart on a busy machine."""
     with beside(agent, sys.executable, "-c", PYTHON) as node:
         agent.do("clock", offset_ns=HOUR, drift_ppm=1_000_000 * 3)
@@ -143,7 +143,7 @@ def test_both_clocks_drift_and_may_keep_what_they_gained(agent: Agent) -> None:
         assert agent.do("clock", offset_ns=0)["wall_ns"] == 0
 
 
-def test_a_strobe_goes_back_and_forth_and_ends(agent: Agent, command: tuple[str, ...]) -> None:
+def test_a_strobe_alternates_and_ends(agent: Agent, command: tuple[str, ...]) -> None:
     with beside(agent, *command) as node:
         agent.do("clock", offset_ns=0, strobe_ns=HOUR, strobe_period_ms=20)
         until(lambda: off_by(node) > HOUR - SLACK, "the clock to be off")
@@ -155,7 +155,7 @@ def test_a_strobe_goes_back_and_forth_and_ends(agent: Agent, command: tuple[str,
         assert not agent.do("status")["clock_active"]
 
 
-def test_what_is_executed_anew_and_forked_gets_the_false_time(agent: Agent) -> None:
+def test_new_programs_and_forks_get_the_false_time(agent: Agent) -> None:
     agent.do("clock", offset_ns=HOUR)
     number = agent.send("await_process", timeout_s=20)
     with beside(agent, sys.executable, "-c", PYTHON) as node:
@@ -194,7 +194,7 @@ def test_a_paused_node_stays_paused_and_wakes_with_the_false_time(agent: Agent) 
         assert_off(node, 0)
 
 
-def test_the_death_of_the_controller_sets_the_clock_right() -> None:
+def test_the_clock_is_corrected_when_the_controller_dies() -> None:
     with lone_agent(linger_s=60) as agent, beside(agent, sys.executable, "-c", PYTHON) as node:
         agent.do("clock", offset_ns=HOUR)
         assert_off(node, HOUR)
@@ -202,10 +202,10 @@ def test_the_death_of_the_controller_sets_the_clock_right() -> None:
         assert_off(node, 0)
 
 
-def test_threads_that_read_without_pause_see_the_true_time_or_the_false(
+def test_threads_that_read_continuously_see_the_true_or_the_false_time(
     agent: Agent, c_program: str
 ) -> None:
-    """Jumped and healed, patched and restored, a hundred times under their hands."""
+    """Jumped and healed, patched and restored, a hundred times while they read."""
     with beside(agent, c_program) as node:
         node.ask(str(HOUR))
         for _ in range(50):
@@ -221,7 +221,7 @@ def test_threads_that_read_without_pause_see_the_true_time_or_the_false(
     "wrong",
     [{}, {"offset_ns": "1h"}, {"offset_ns": 10**19}, {"offset_ns": 0, "drift_ppm": 10**8}],
 )
-def test_nonsense_is_refused(agent: Agent, wrong: dict[str, object]) -> None:
+def test_invalid_input_is_refused(agent: Agent, wrong: dict[str, object]) -> None:
     answer = agent.ask("clock", **wrong)
     assert answer["kind"] == "bad-request" and "give a number" in answer["remedy"]
 

@@ -1,7 +1,7 @@
 """The file system as programs see it, through the kernel.
 
-This process serves it and uses it. That is sound as long as each use lets other threads run: a page
-fault in a mapped file does not, so maps are the business of another process.
+This process serves it and uses it. That works as long as each use lets other threads run: a page
+fault in a mapped file does not, so mapped files are used by another process.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def test_what_programs_do_with_files(disk: Mounted) -> None:
     assert os.statvfs(at).f_bavail > 0
 
 
-def test_an_unlinked_file_that_is_open_lives_on(disk: Mounted) -> None:
+def test_an_unlinked_file_that_is_open_remains_usable(disk: Mounted) -> None:
     with (disk.at / "a").open("w+b", buffering=0) as file:
         (disk.at / "a").unlink()
         file.write(b"still here")
@@ -151,7 +151,7 @@ with mmap.mmap(file, 65536) as view:
 
 
 def test_a_mapped_file_is_synced_by_msync(disk: Mounted) -> None:
-    """As bbolt does it: a shared map for reading, pwrite beside it; and a map for writing."""
+    """As bbolt does it: a shared map for reading, and pwrite; then a map for writing."""
     subprocess.run([sys.executable, "-c", MAPPER, str(disk.at / "db")], check=True)
     disk.cut()
     data = (disk.at / "db").read_bytes()
@@ -204,7 +204,7 @@ def test_a_slow_disk_delays_every_fsync_and_no_write(disk: Mounted) -> None:
     os.close(file)
 
 
-def test_a_stall_holds_fsyncs_and_lets_writes_pass(disk: Mounted) -> None:
+def test_a_stall_blocks_fsyncs_but_not_writes(disk: Mounted) -> None:
     disk.delay.set(0.0, stalled=True)
     writer = _writer(disk.at / "log", 3, "sync")
     until(disk.session.waiting, "an fsync that hangs")
@@ -228,18 +228,18 @@ def test_a_process_that_hangs_in_an_fsync_can_be_killed(disk: Mounted) -> None:
     assert disk.session.waiting() == 0
 
 
-def test_nothing_takes_effect_between_the_cut_and_the_death(disk: Mounted) -> None:
+def test_nothing_takes_effect_between_the_cut_and_the_kill(disk: Mounted) -> None:
     disk.delay.set(0.0, stalled=True)
     writer = _writer(disk.at / "log", 3, "sync")
     until(disk.session.waiting, "an fsync that hangs")
     disk.store.power_off()
     disk.delay.set(0.0, stalled=False)
-    time.sleep(0.05)  # what would be answered now would be answered by then
+    time.sleep(0.05)  # time for an answer, if there were one
     assert writer.poll() is None
     writer.kill()
     disk.store.lose("seed")
     disk.session.answer_held()
-    assert writer.communicate(timeout=10)[0] == "", "it never heard that its fsync had returned"
+    assert writer.communicate(timeout=10)[0] == "", "it never learned that its fsync had returned"
     disk.unmount()
     disk.mount()
     assert not (disk.at / "log").exists()

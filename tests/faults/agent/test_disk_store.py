@@ -1,4 +1,4 @@
-"""The store against a model of a disk: what a program sees, and what is durable."""
+"""The store compared with a model of a disk: what a program sees, and what is durable."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Content:
 
 
 class Disk(RuleBasedStateMachine):
-    """Any program of one directory. Every cut must leave exactly what the model says is durable,
-    but for a prefix of one write."""
+    """Any program in one directory. Every cut must leave exactly what is durable in the model,
+    except for a prefix of one write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class Disk(RuleBasedStateMachine):
         self.seen: dict[bytes, Content] = {}
         self.durable: dict[bytes, Content] = {}
         self._with_data: list[tuple[Content, bytes, int]] = []
-        """Renames over an existing file that are not durable: the new file, what it held then, and
-        how many writes of it were unsynced."""
+        """Renames over an existing file that are not durable: the new file, its content at that
+        time, and how many of its writes were unsynced."""
 
     def teardown(self) -> None:
         self.store.shut()
@@ -61,7 +61,8 @@ class Disk(RuleBasedStateMachine):
             os.close(path)
 
     def _commit(self) -> None:
-        """The journal: what a rename replaced a file with, has its data on the disk."""
+        """Commit the journal: files that replaced others by a rename have their data on the
+        disk."""
         self.durable = dict(self.seen)
         latest = {id(content): (content, data, writes) for content, data, writes in self._with_data}
         for content, data, writes in latest.values():
@@ -208,7 +209,7 @@ def test_an_fsync_that_the_cut_interrupts_has_not_happened(
     assert (tmp_path / "log").read_bytes() == b"onetwo"[: 3 + torn["kept"]]
 
 
-def test_writes_during_an_fsync_are_not_its_business(
+def test_an_fsync_does_not_cover_writes_that_begin_during_it(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = _put(store, b"log", b"a" * 5000)
@@ -221,14 +222,14 @@ def test_writes_during_an_fsync_are_not_its_business(
     assert (tmp_path / "log").read_bytes() == b"b" * 5000
 
 
-def test_after_the_cut_no_fsync_of_the_old_life_succeeds(store: Store) -> None:
+def test_after_the_cut_no_fsync_from_before_succeeds(store: Store) -> None:
     file, epoch = _put(store, b"log", b"one", sync=False), store.epoch
     store.power_off()
     with pytest.raises(PowerLost):
         store.sync(file, epoch)
 
 
-def test_evidence_and_the_probes_files_are_apart(store: Store, tmp_path: Path) -> None:
+def test_evidence_and_the_probes_files_are_separate(store: Store, tmp_path: Path) -> None:
     _put(store, b"evidence", b"all of it", sync=False)
     _put(store, b"log", b"not this", sync=False)
     _put(store, b".antipaxos-probe", b"x")
@@ -238,7 +239,7 @@ def test_evidence_and_the_probes_files_are_apart(store: Store, tmp_path: Path) -
     assert not (tmp_path / "log").exists(), "the probe's fsync committed the node's creation"
 
 
-def test_a_full_disk_takes_what_fits_and_then_nothing(store: Store) -> None:
+def test_a_full_disk_accepts_what_fits_and_then_nothing(store: Store) -> None:
     file = _put(store, b"log", b"x" * 100)
     store.left_bytes = 30
     assert store.write(file, 90, memoryview(b"y" * 60)) == 40, "10 that are there, 30 that fit"
@@ -254,7 +255,7 @@ def test_a_full_disk_takes_what_fits_and_then_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_damage_strikes_one_file_that_was_fsynced(store: Store, tmp_path: Path, mode: str) -> None:
+def test_damage_affects_one_file_that_was_fsynced(store: Store, tmp_path: Path, mode: str) -> None:
     file = _put(store, b"log", b"")
     for number in range(6):
         _put(store, b"log", bytes([65 + number]) * 1500)
@@ -281,7 +282,7 @@ def test_damage_strikes_one_file_that_was_fsynced(store: Store, tmp_path: Path, 
     assert (tmp_path / "evidence").read_bytes() == b"x" * 100
 
 
-def test_an_old_block_is_what_stood_there_before(store: Store, tmp_path: Path) -> None:
+def test_an_old_block_has_its_previous_content(store: Store, tmp_path: Path) -> None:
     file = _put(store, b"log", b"a" * 8192)
     store.write(file, 4096, memoryview(b"b" * 4096))
     store.sync(file, store.epoch)
@@ -314,7 +315,7 @@ def test_more_unsynced_data_than_can_be_kept_becomes_durable(
     assert (tmp_path / "log").read_bytes().count(b"b") >= 9 * 4096
 
 
-def test_directories_come_back_whole(store: Store, tmp_path: Path) -> None:
+def test_directories_are_restored_completely(store: Store, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "file").write_bytes(b"kept")
     old = store.look_up(store.root_fd, b"old")

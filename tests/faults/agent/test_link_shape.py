@@ -1,4 +1,4 @@
-"""Shapes as data, the tables of delays, and what the wire decides for a packet."""
+"""Shapes as data, the tables of delays, and the wire's decisions for a packet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from faults.agent.wire import ETHERNET, Link
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS[1:])
 def test_a_table_has_mean_zero_and_the_deviation_of_one_sigma(name: str) -> None:
-    """Pareto's tail is cut at four sigma: its figures are below the uncut ones."""
+    """Pareto's tail is cut at four sigma: its moments are below the theoretical ones."""
     values = table(name)
     assert list(values) == sorted(values)
     assert abs(statistics.fmean(values)) < 0.05 * SIGMA
@@ -33,14 +33,14 @@ def test_a_packet_is_never_due_before_it_came(delay: int, jitter: int, name: str
 
 
 @given(st.lists(st.integers(60, 1514), min_size=1, max_size=50), st.integers(1000, 10**9))
-def test_a_rate_is_kept_whatever_comes_at_once(sizes: list[int], rate: int) -> None:
+def test_a_rate_is_kept_under_bursts(sizes: list[int], rate: int) -> None:
     link = Link(Shape(rate_bps=rate))
     dues = [link.due_ns(0, size)[0] for size in sizes]
     assert dues == sorted(dues)
     assert abs(dues[-1] - sum(sizes) * 8 * 10**9 / rate) <= len(sizes)
 
 
-def test_copies_count_for_the_rate_and_packets_held_back_do_not_keep_others_back() -> None:
+def test_copies_count_for_the_rate_and_packets_held_back_do_not_delay_others() -> None:
     copied = Link(Shape(rate_bps=8_000_000, duplicate=1.0))
     dues = [due for _ in range(10) for due in copied.due_ns(0, 1000)]
     assert dues == [(i + 1) * 1_000_000 for i in range(20)]
@@ -49,7 +49,7 @@ def test_copies_count_for_the_rate_and_packets_held_back_do_not_keep_others_back
     assert len(quick) > 5, "by chance alone: one in a hundred thousand"
 
 
-def test_the_shares_are_kept() -> None:
+def test_the_probabilities_are_kept() -> None:
     """4,000 packets, and a tenth: five standard deviations are 95."""
     random.seed(1)
     link = Link(Shape(duplicate=0.1, duplicate_us=10, reorder=0.1, reorder_us=10, corrupt=0.1))

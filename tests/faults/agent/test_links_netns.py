@@ -33,7 +33,7 @@ def healed(three: list[Agent]) -> Iterator[None]:
 
 
 def everybody(agents: list[Agent], do: str, requests: list[dict[str, Any]]) -> list[Any]:
-    """The same question to all at once, as the controller asks."""
+    """The same request to all at once, as the controller sends it."""
     answers: list[Any] = [None] * len(agents)
 
     def one(i: int) -> None:
@@ -90,7 +90,7 @@ def test_ipv6_is_dropped_by_its_address(three: list[Agent]) -> None:
     assert open_links(three) == ALL
 
 
-def test_two_halves_of_a_cut_at_one_moment(three: list[Agent]) -> None:
+def test_two_halves_of_a_cut_at_the_same_time(three: list[Agent]) -> None:
     at_ns = time.monotonic_ns() + 30_000_000
     everybody(
         three,
@@ -104,7 +104,7 @@ def test_two_halves_of_a_cut_at_one_moment(three: list[Agent]) -> None:
     assert open_links(three) == {(2, 3), (3, 2)}
 
 
-def test_the_moment_is_waited_for(three: list[Agent]) -> None:
+def test_the_requested_time_is_waited_for(three: list[Agent]) -> None:
     at_ns = time.monotonic_ns() + 20_000_000
     answer = three[0].do("links", drop_to=[three[1].address], at_ns=at_ns)
     assert at_ns <= answer["began_ns"] <= answer["done_ns"] <= time.monotonic_ns()
@@ -120,7 +120,7 @@ print("sent")
 """
 
 
-def test_a_drop_is_silent_for_tcp_it_is_as_if_the_cable_were_cut(three: list[Agent]) -> None:
+def test_a_drop_is_silent_for_tcp(three: list[Agent]) -> None:
     """No error reaches a connected sender: data waits and arrives after healing."""
     here, there = three[0], three[1]
     with _listener(there) as listener, _in_netns_of(here) as connect:
@@ -138,8 +138,8 @@ def test_a_drop_is_silent_for_tcp_it_is_as_if_the_cable_were_cut(three: list[Age
         receiver.close()
 
 
-def test_loss_strikes_some_packets_only(three: list[Agent]) -> None:
-    """200 datagrams at one half: fewer than 20 or more than 180 would be one chance in 10^30."""
+def test_loss_drops_only_some_packets(three: list[Agent]) -> None:
+    """200 datagrams at one half: fewer than 20 or more than 180 have a probability of 10^-30."""
     here, there = three[0], three[1]
     here.do("links", drop_to=[], loss={there.address: 0.5})
     assert here.do("status")["loss"] == {there.address: 0.5}
@@ -154,7 +154,7 @@ def test_loss_strikes_some_packets_only(three: list[Agent]) -> None:
     assert 20 <= len(arrived) <= 180
 
 
-def test_the_filter_leaves_the_loopback_and_strangers_alone(three: list[Agent]) -> None:
+def test_the_filter_does_not_affect_the_loopback_and_other_hosts(three: list[Agent]) -> None:
     three[0].do("links", drop_to=["10.98.0.77", "fd98::77"])
     assert open_links(three, expect=ALL) == ALL
 
@@ -163,7 +163,7 @@ GROUPS = ("broadcast", "multicast", "multicast6")
 
 
 def open_groups(agents: list[Agent]) -> dict[str, set[tuple[int, int]]]:
-    """By kind of group, the directed links on which datagrams to everybody arrive."""
+    """By kind of group, the directed links on which broadcasts or multicasts arrive."""
     names = range(1, len(agents) + 1)
     peers = {str(n): addresses_of(agents[n - 1]) for n in names}
     nonce = next(_nonces)
@@ -193,18 +193,18 @@ def test_broadcast_and_multicast_are_cut_by_the_receiver(three: list[Agent]) -> 
     assert open_groups(three) == dict.fromkeys(GROUPS, ALL)
     three[1].do("links", drop_from=addresses_of(three[0]))
     assert open_groups(three) == dict.fromkeys(GROUPS, ALL - {(1, 2)})
-    assert open_links(three) == ALL - {(1, 2)}, "and what is for it alone as well"
+    assert open_links(three) == ALL - {(1, 2)}, "and unicast as well"
     three[1].do("links", drop_from=[])
     assert open_groups(three) == dict.fromkeys(GROUPS, ALL)
 
 
-def test_loss_of_a_broadcast_is_the_receivers(three: list[Agent]) -> None:
+def test_broadcasts_are_lost_at_the_receiver(three: list[Agent]) -> None:
     three[1].do("links", loss_from=dict.fromkeys(addresses_of(three[0]), 0.999_999))
     assert open_groups(three) == dict.fromkeys(GROUPS, ALL - {(1, 2)})
     assert open_links(three, expect=ALL) == ALL
 
 
-def test_a_hardware_address_cuts_whatever_comes_from_it(three: list[Agent]) -> None:
+def test_a_hardware_address_cuts_every_protocol(three: list[Agent]) -> None:
     hardware = three[0].do("addresses")["interfaces"]["eth0"]["hardware"]
     three[1].do("links", drop_from=[hardware], drop_to=[hardware])
     assert open_links(three) == ALL - {(1, 2), (2, 1)}
@@ -212,7 +212,7 @@ def test_a_hardware_address_cuts_whatever_comes_from_it(three: list[Agent]) -> N
     assert open_groups(three) == dict.fromkeys(GROUPS, ALL - {(1, 2)})
 
 
-def test_address_resolution_is_cut_on_request_and_said(three: list[Agent]) -> None:
+def test_address_resolution_is_cut_on_request_and_reported(three: list[Agent]) -> None:
     both = {"drop_to": [three[1].address], "drop_from": [three[1].address]}
     assert "arp" in three[0].do("links", **both)["passes"]
     assert _resolves(three[1], three[0])
@@ -224,7 +224,7 @@ def test_address_resolution_is_cut_on_request_and_said(three: list[Agent]) -> No
 
 
 def _resolves(asking: Agent, asked: Agent) -> bool:
-    """Whether an ARP request is answered: by a neighbour table that starts empty."""
+    """Whether an ARP request is answered, checked with an empty neighbour table."""
     enter = ["nsenter", f"--net=/proc/{asking.pid}/ns/net", "ip", "neigh"]
     subprocess.run([*enter, "flush", "dev", "eth0"], check=True, capture_output=True)
     asking.do("probe_links", peers={"x": asked.address}, nonce=next(_nonces), listen_ms=40)
@@ -232,7 +232,7 @@ def _resolves(asking: Agent, asked: Agent) -> bool:
     return b"lladdr" in shown.stdout
 
 
-def test_nonsense_is_refused_and_changes_nothing(three: list[Agent]) -> None:
+def test_invalid_input_is_refused_and_changes_nothing(three: list[Agent]) -> None:
     three[0].do("links", drop_to=[three[1].address])
     for wrong in (
         {"drop_to": ["n2"]},
@@ -247,7 +247,7 @@ def test_nonsense_is_refused_and_changes_nothing(three: list[Agent]) -> None:
     assert three[0].do("status")["drop_to"] == [three[1].address]
 
 
-def test_an_answered_probe_does_not_wait_but_a_closed_link_is_given_its_time() -> None:
+def test_an_answered_probe_does_not_wait_but_a_closed_link_is_waited_for() -> None:
     with pods(2) as two:
         both = {(1, 2), (2, 1)}
         assert open_links(two, expect=both) == both
@@ -257,7 +257,7 @@ def test_an_answered_probe_does_not_wait_but_a_closed_link_is_given_its_time() -
         assert time.monotonic() - started >= 0.15
 
 
-def test_a_namespace_without_an_interface_says_so() -> None:
+def test_a_namespace_without_an_interface_is_an_error() -> None:
     with lone_agent() as agent:
         netns = f"/proc/{agent.pid}/ns/net"
         down = ["nsenter", f"--net={netns}", "ip", "link", "set", "eth0", "down"]
@@ -266,7 +266,7 @@ def test_a_namespace_without_an_interface_says_so() -> None:
         assert not answer["ok"] and "no interface" in answer["error"]
 
 
-def test_the_filters_go_when_the_input_ends() -> None:
+def test_the_filters_are_removed_when_the_input_ends() -> None:
     with pods(2, linger_s=60) as two:
         two[0].do("links", drop_to=[two[1].address])
         assert '"healed"' in two[0].hang_up()
@@ -291,7 +291,7 @@ def test_a_datagram_sender_sees_no_error(three: list[Agent]) -> None:
 
 
 def _inside(agent: Agent, make: Any) -> Any:
-    """What `make` returns, called by a thread that has joined the agent's network namespace."""
+    """The result of `make`, called by a thread that has joined the agent's network namespace."""
     import ctypes  # noqa: PLC0415
 
     box: list[Any] = []

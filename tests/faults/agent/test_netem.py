@@ -1,7 +1,8 @@
-"""The messages that set netem up, byte by byte, beside those of iproute2.
+"""The messages that set netem up, compared byte by byte with those of iproute2.
 
-TC_* are what `tc` of iproute2 6.1.0 sent on a 64-bit little-endian machine, taken with strace, from
-the family on, for the interface 3: the kernel takes either. Ours differ in what is said above them.
+TC_* are the messages of `tc` of iproute2 6.1.0 on a 64-bit little-endian machine, recorded with
+strace, from the family on, for the interface 3: the kernel accepts either. Ours differ as the
+comments above them say.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def netem_of(body: bytes) -> tuple[bytes, dict[int, bytes]]:
     return options[:QOPT], attributes(options[QOPT:])
 
 
-def test_the_root_is_tcs() -> None:
+def test_the_root_message_is_that_of_tc() -> None:
     message = netem.add_root(3)
     assert message.body == TC_ROOT
     assert message.type == 36 and message.flags == NLM_F_CREATE | NLM_F_EXCL
@@ -71,11 +72,11 @@ def test_a_class_limits_nothing() -> None:
     assert len(parameters) == 44  # struct tc_htb_opt
     for at in (0, 12):  # rate and ceiling: of an Ethernet, 2^32 - 1 bytes a second
         assert struct.unpack_from("=BBHhHI", parameters, at) == (0, 1, 0, 0, 0, 0xFFFFFFFF)
-    exact = struct.pack("=Q", 12_500_000_000)  # and what tc says for 100 Gbit/s beside it
+    exact = struct.pack("=Q", 12_500_000_000)  # and tc's parameters for 100 Gbit/s
     assert said[netem.TCA_HTB_RATE64] == said[netem.TCA_HTB_CEIL64] == exact
 
 
-def test_a_leaf_says_what_tc_says_and_the_exact_times() -> None:
+def test_a_leaf_message_is_that_of_tc_with_exact_times() -> None:
     shape = Shape(delay_us=50_000, jitter_us=5_000, corrupt=0.1, rate_bps=8_000_000)
     message = netem.set_leaf(3, 1, shape)
     assert message.type == 36 and message.flags == NLM_F_CREATE | NLM_F_REPLACE
@@ -108,8 +109,10 @@ def test_a_rate_beyond_32_bits() -> None:
     st.floats(0, 1),
     st.sampled_from(DISTRIBUTIONS),
 )
-def test_every_change_says_everything(delay: int, jitter: int, corrupt: float, name: str) -> None:
-    """netem keeps what a change does not mention: a corruption, a rate, a table of before."""
+def test_every_change_names_every_parameter(
+    delay: int, jitter: int, corrupt: float, name: str
+) -> None:
+    """netem keeps parameters that a change leaves out: an earlier corruption, rate or table."""
     shape = Shape(delay_us=delay, jitter_us=jitter, corrupt=corrupt, distribution=name)
     said = netem_of(netem.set_leaf(3, 1, shape).body)[1]
     assert said[netem.TCA_NETEM_CORRUPT] == struct.pack("=II", round(corrupt * (2**32 - 1)), 0)

@@ -38,7 +38,7 @@ def test_the_filter_is_attached_with_the_program_in_direct_action_mode() -> None
     assert message.flags & netlink.NLM_F_REPLACE and not message.flags & netlink.NLM_F_EXCL
 
 
-def test_the_qdisc_is_made_once() -> None:
+def test_the_qdisc_is_created_once() -> None:
     message = tc.add_clsact(3)
     assert message.flags & netlink.NLM_F_EXCL
     assert attributes(message.body[20:])[tc.TCA_KIND] == b"clsact\0"
@@ -65,7 +65,7 @@ def _little() -> bool:
 
 
 def answer(sequence: int, code: int, text: str = "", *, capped: bool = True) -> bytes:
-    """An NLMSG_ERROR as the kernel writes it: the code, the request's header, its own words."""
+    """An NLMSG_ERROR as the kernel writes it: the code, the request's header, its error text."""
     request = struct.pack("=IHHII", 24, 44, 5, sequence, 0) + (b"" if capped else bytes(8))
     flags = netlink.NLM_F_CAPPED * capped
     words = b""
@@ -84,7 +84,7 @@ def test_an_acknowledgement_is_found_among_others() -> None:
     assert parse_answer(b"", 6) is None
 
 
-def test_the_kernels_own_words_are_kept() -> None:
+def test_the_kernels_error_text_is_kept() -> None:
     for capped in (True, False):
         data = answer(5, errno.EINVAL, "Specified qdisc not found", capped=capped)
         assert parse_answer(data, 5) == Answer(errno.EINVAL, "Specified qdisc not found")
@@ -98,7 +98,7 @@ def test_no_bytes_block_or_break_the_reader(data: bytes) -> None:
         assert len(data) >= 16  # cut off in the middle of an answer
 
 
-def test_a_program_that_passes_all_is_as_good_as_none() -> None:
+def test_a_program_that_passes_everything_is_not_attached() -> None:
     assert len(encode(PASSES_ALL)) == 8
     assert os.strerror(errno.EPERM) in str(
         netlink.NetlinkError(errno.EPERM, "Operation not permitted")

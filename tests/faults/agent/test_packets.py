@@ -1,4 +1,4 @@
-"""Which packets are looked at for what a node has sent."""
+"""Which packets count as sent by the node."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def frame(data: bytes, port: int = PORT, options: int = 0, padding: int = 0) -> 
 def test_a_segment_counts_when_it_holds_data_and_comes_from_the_port(
     data: bytes, options: int, padding: int
 ) -> None:
-    """An acknowledgement alone does not, whatever Ethernet has put behind it."""
+    """An acknowledgement alone does not, even with Ethernet padding after it."""
     assert matches(frame(data, PORT, options, padding), b"", PORT) == bool(data)
     assert matches(frame(data, PORT + 1, options, padding), b"", PORT) == 0
 
 
-def test_a_pattern_counts_as_often_as_it_is_there() -> None:
+def test_a_pattern_is_counted_as_often_as_it_occurs() -> None:
     two = frame(b'..["Accept",1]..["Accept",2]["Accepted",3]', 7000)
     assert matches(two, b'["Accept",', None) == 2
     assert matches(two, b'["Accept",', 7000) == 2
@@ -38,13 +38,13 @@ def test_a_pattern_counts_as_often_as_it_is_there() -> None:
 
 
 @given(st.binary(max_size=80))
-def test_whatever_comes_is_no_error(data: bytes) -> None:
+def test_arbitrary_frames_are_no_error(data: bytes) -> None:
     matches(data, b"x", None)
     matches(data, b"", PORT)
     matches(bytes(12) + b"\x08\x00" + data, b"", PORT)
 
 
-def test_only_what_goes_out_of_the_pod_is_ours() -> None:
+def test_only_outgoing_packets_of_the_pod_count() -> None:
     assert is_ours(("eth0", 3, PACKET_OUTGOING, 1, b""))
     assert not is_ours(("eth0", 3, socket.PACKET_HOST, 1, b""))
     assert not is_ours(("lo", 3, PACKET_OUTGOING, 772, b""))

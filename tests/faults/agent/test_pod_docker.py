@@ -1,5 +1,5 @@
-"""Real containers: the agent's capabilities are enough, against a node that has none and is another
-user; and the engine's own ways (a restart, a lost connection) keep what the agent did, or undo it.
+"""Real containers: the agent's capabilities suffice for a node that has none and is another user; a
+restart of the node keeps the faults, and a lost connection heals them.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Pod:
         engine.start(self.node_id)
 
     def clocks(self) -> tuple[int, int]:
-        """What the node says of its wall and its monotonic clock."""
+        """The node's wall and monotonic clock, as it reports them."""
         return until(self._ask, "an answer of the node")  # type: ignore[no-any-return]
 
     def _ask(self) -> tuple[int, int] | None:
@@ -155,7 +155,7 @@ class Pod:
         return wall - time.time_ns()
 
     def _create(self, stack: ExitStack, command: list[str], host: Any, **options: Any) -> str:
-        image = ensure_image(self._engine, lambda _: None).name  # whatever has Python will do
+        image = ensure_image(self._engine, lambda _: None).name  # any image with Python will do
         made = self._engine.create_container(
             image, entrypoint=command, host_config=host, labels=LABELS, **options
         )
@@ -169,7 +169,7 @@ def _remove(engine: docker.APIClient, container: str) -> None:
 
 
 def _package() -> bytes:
-    """The `faults` package as an archive: all that the agent needs beside a Python."""
+    """The `faults` package as an archive: all that the agent needs besides Python."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path in sorted((ROOT / "faults").rglob("*.py")):
@@ -179,7 +179,7 @@ def _package() -> bytes:
 
 @contextmanager
 def network_of(engine: docker.APIClient) -> Iterator[tuple[ExitStack, str]]:
-    """A network of the test's own; everything that the stack holds goes before it."""
+    """A network of the test's own, removed after everything on the stack."""
     name = f"antipaxos-test-{os.getpid()}-{next(_names)}"
     engine.create_network(name, driver="bridge", labels=LABELS)
     try:
@@ -207,7 +207,7 @@ def test_the_capabilities_are_enough(pair: list[Pod]) -> None:
     assert all(can["ok"] for can in pair[0].agent.hello["can"].values()), pair[0].agent.hello
 
 
-def test_without_them_the_agent_says_which_are_missing(engine: docker.APIClient) -> None:
+def test_without_them_the_agent_names_the_missing_ones(engine: docker.APIClient) -> None:
     with network_of(engine) as (stack, network):
         can = Pod(stack, engine, network, capabilities=()).agent.hello["can"]
     assert not can["links"]["ok"] and "NET_ADMIN" in can["links"]["remedy"]
@@ -255,7 +255,7 @@ def test_links_between_containers(pair: list[Pod]) -> None:
         assert [one.read()["arrived"], two.read()["arrived"]] == [["1"], heard]
 
 
-def test_a_paused_node_answers_when_it_goes_on(pair: list[Pod]) -> None:
+def test_a_paused_node_answers_when_it_is_resumed(pair: list[Pod]) -> None:
     pod = pair[0]
     pod.clocks()
     assert [p["state"] for p in pod.agent.do("pause")["processes"]] == ["T"]
@@ -273,7 +273,7 @@ def test_a_controller_that_dies_leaves_no_fault(engine: docker.APIClient) -> Non
         pod.agent.do("pause")
         pod.agent.process.stdin.close()  # type: ignore[union-attr]
         assert abs(pod.off_by()) < SLACK
-        log = until(lambda: _log(engine, pod.agent_id), "a word in the agent's log")
+        log = until(lambda: _log(engine, pod.agent_id), "a line in the agent's log")
         assert "controller is gone" in log["healed"] and log["problems"] == []
 
 

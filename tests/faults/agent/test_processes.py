@@ -38,7 +38,7 @@ def test_this_process_is_read() -> None:
     assert os.getpid() not in [p.pid for p in processes()]
 
 
-def test_what_is_not_there_is_none() -> None:
+def test_a_process_that_does_not_exist_is_none() -> None:
     gone = 2**22 + 1
     assert read_process(gone) is None
     assert thread_states(gone) == ""
@@ -48,19 +48,19 @@ def test_what_is_not_there_is_none() -> None:
 
 @pytest.mark.parametrize("act", ["kill", "pause", "resume"])
 def test_nothing_is_signalled_unless_the_agent_is_process_1(act: str) -> None:
-    """The same call anywhere else would take the machine down."""
+    """Anywhere else the same call would kill every process of the machine."""
     with pytest.raises(Unsupported, match="not process 1 of a PID namespace"):
         getattr(NodeProcesses(), act)()
 
 
-def test_a_moment_is_waited_for_and_given_up_when_healing() -> None:
+def test_a_wait_for_a_time_is_given_up_when_healing() -> None:
     closing = threading.Event()
     at_ns = time.monotonic_ns() + 3_000_000
     wait_until(at_ns, closing)()
     assert time.monotonic_ns() >= at_ns
     wait_until(0, closing)()  # long past
     closing.set()
-    with pytest.raises(Failed, match="told to heal"):
+    with pytest.raises(Failed, match="had to heal"):
         wait_until(time.monotonic_ns() + 10**10, closing)()
     with pytest.raises(BadRequest, match="more than 60 s ahead"):
         wait_until(time.monotonic_ns() + 10**12, closing)
@@ -71,7 +71,7 @@ def test_polling_ends() -> None:
     assert poll_until(lambda: True, 0)
 
 
-def test_every_error_says_what_to_do() -> None:
+def test_every_error_has_a_remedy() -> None:
     kinds = {cls.kind for cls in AgentError.__subclasses__()}
     assert kinds == {"bad-request", "unsupported", "failed"}
     assert Failed("it did not", "try again").remedy == "try again"

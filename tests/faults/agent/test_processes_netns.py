@@ -1,4 +1,4 @@
-"""Kill, pause and what ends an agent, on real processes in a PID namespace of their own."""
+"""Kill, pause and the end of an agent, with real processes in a PID namespace of their own."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def agent() -> Iterator[Agent]:
         yield agent
 
 
-def test_the_agent_says_what_it_can_do(agent: Agent) -> None:
+def test_the_agent_reports_its_capabilities(agent: Agent) -> None:
     hello = agent.hello
     assert hello["hello"] == 1 and hello["version"] == 1
     assert hello["machine"] == os.uname().machine and hello["kernel"] == os.uname().release
@@ -55,11 +55,13 @@ def test_the_agent_says_what_it_can_do(agent: Agent) -> None:
     always = {"links", "shaping", "processes", "clock", "probes", "packets"}
     assert set(hello["can"]) == {*always, "disk"}
     assert all(hello["can"][name]["ok"] for name in always), hello["can"]
-    disk = hello["can"]["disk"]  # needs rights that the agent has in runs with disk faults alone
+    disk = hello["can"][
+        "disk"
+    ]  # needs capabilities that the agent has only in runs with disk faults
     assert disk["ok"] or (disk["error"] and disk["remedy"])
 
 
-def test_kill_leaves_nobody(agent: Agent) -> None:
+def test_kill_leaves_no_process(agent: Agent) -> None:
     with beside(agent, *ECHO) as node, beside(agent, *FAMILY) as family:
         assert node.ask("5") == [5]
         until(lambda: len(agent.do("probe_process")["processes"]) == 4, "all four")
@@ -71,14 +73,14 @@ def test_kill_leaves_nobody(agent: Agent) -> None:
     assert agent.do("kill")["pids"] == []
 
 
-def test_nobody_forks_their_way_out(agent: Agent) -> None:
+def test_no_process_escapes_by_forking(agent: Agent) -> None:
     with beside(agent, *FORKER):
         until(lambda: len(agent.do("probe_process")["processes"]) > 8, "many forks")
         agent.do("kill")
         assert agent.do("probe_process")["processes"] == []
 
 
-def test_pause_stops_every_thread_and_resume_lets_them_go(agent: Agent) -> None:
+def test_pause_stops_every_thread_and_resume_continues_them(agent: Agent) -> None:
     with beside(agent, *ECHO) as node, beside(agent, *FAMILY):
         until(lambda: len(agent.do("probe_process")["processes"]) == 4, "all four")
         answer = agent.do("pause")
@@ -106,7 +108,7 @@ def test_what_is_paused_can_be_killed(agent: Agent) -> None:
         assert not agent.do("status")["paused"]
 
 
-def test_awaiting_a_node_sees_it_start_and_says_when_there_is_none(agent: Agent) -> None:
+def test_awaiting_a_node_sees_it_start_and_fails_without_one(agent: Agent) -> None:
     answer = agent.ask("await_process", timeout_s=0.02)
     assert not answer["ok"] and "no process of the node" in answer["error"]
     number = agent.send("await_process", timeout_s=20)
@@ -120,7 +122,7 @@ def test_awaiting_a_node_sees_it_start_and_says_when_there_is_none(agent: Agent)
         assert node.state() != ""
 
 
-def test_a_wait_keeps_no_kill_waiting(agent: Agent) -> None:
+def test_a_wait_does_not_delay_a_kill(agent: Agent) -> None:
     waiting = agent.send("await_process", timeout_s=1)
     listening = agent.send("probe_links", peers={"2": "10.98.0.9"}, nonce=1, listen_ms=500)
     kill = agent.send("kill")
@@ -138,7 +140,7 @@ def test_unknown_and_broken_requests_are_answered(agent: Agent) -> None:
 
 
 def test_orphans_are_collected(agent: Agent) -> None:
-    """The agent is their parent now: without it they would stay, as zombies, for ever."""
+    """The agent is their parent now: without it they would remain zombies."""
     orphan = (sys.executable, "-c", "import os, time\nif os.fork() == 0: time.sleep(600)")
     with beside(agent, *orphan):
         left = until(lambda: agent.do("probe_process")["processes"], "the orphan")
@@ -170,7 +172,7 @@ def test_the_end_of_the_agent_heals(how: str) -> None:
         assert agent.process.wait(20) == 0
 
 
-def test_what_waits_for_its_moment_does_not_strike_after_the_healing() -> None:
+def test_a_request_that_waits_for_its_time_has_no_effect_after_healing() -> None:
     with lone_agent(linger_s=60) as agent, beside(agent, *ECHO) as node:
         agent.send("pause", at_ns=time.monotonic_ns() + 2 * 10**9)
         agent.send("pause")

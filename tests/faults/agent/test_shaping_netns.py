@@ -31,7 +31,7 @@ def healed(three: list[Agent]) -> Iterator[None]:
 
 
 def measured(agents: list[Agent], **how: Any) -> dict[tuple[int, int], Any]:
-    """What every directed link did to 50 datagrams."""
+    """The effect of every directed link on 50 datagrams."""
     names = range(1, len(agents) + 1)
     asked = {"count": 50, "gap_us": 1000, "listen_ms": 150, **how}
     nonce = f"m{next(_nonces)}"
@@ -57,7 +57,7 @@ def settings(agent: Agent) -> str:
     return shown
 
 
-def test_a_delay_has_a_direction_and_touches_no_other_link(three: list[Agent]) -> None:
+def test_a_delay_has_a_direction_and_affects_no_other_link(three: list[Agent]) -> None:
     assert three[0].hello["can"]["shaping"]["ok"]
     three[0].do("shape", shapes={three[1].address: {"delay_us": 40_000}})
     links = measured(three)
@@ -80,7 +80,7 @@ def test_each_link_has_its_own_shape_and_is_changed_in_place(three: list[Agent])
     assert links[1, 3]["duplicates"] == 0
 
 
-def test_jitter_and_holding_back_disorder_packets(three: list[Agent]) -> None:
+def test_jitter_and_holding_back_reorder_packets(three: list[Agent]) -> None:
     second, third = three[1].address, three[2].address
     three[0].do(
         "shape",
@@ -101,7 +101,7 @@ def test_corrupt_packets_do_not_arrive_and_copies_come_later(three: list[Agent])
     copies = {"duplicate": 1.0, "duplicate_us": 10_000}
     three[0].do("shape", shapes={second: {"corrupt": 1.0}, third: copies})
     links = measured(three)
-    assert links[1, 2]["received"] == 0, "every checksum must fail, but for the odd IP header"
+    assert links[1, 2]["received"] == 0, "every checksum must fail, except for some IP headers"
     assert links[1, 3]["received"] == 50 and links[1, 3]["duplicates"] == 50
 
 
@@ -126,7 +126,7 @@ def test_a_rate_limits_one_link(three: list[Agent]) -> None:
     assert links[1, 3]["rate_bps"] > 1_050_000
 
 
-def test_what_is_held_is_sent_when_the_shape_ends(three: list[Agent]) -> None:
+def test_held_packets_are_sent_when_the_shape_ends(three: list[Agent]) -> None:
     if "netem" in three[0].hello["can"]["shaping"]["how"]:
         pytest.skip("netem drops what it holds")
     three[0].do("shape", shapes={three[1].address: {"delay_us": 30_000_000}})
@@ -149,7 +149,7 @@ def test_what_is_held_is_sent_when_the_shape_ends(three: list[Agent]) -> None:
 
 
 def test_all_other_destinations_can_be_shaped(three: list[Agent]) -> None:
-    """As for a link to clients, whose addresses nobody knows."""
+    """As for a link to clients, whose addresses are unknown."""
     three[0].do("shape", shapes={three[1].address: {}, "*": {"delay_us": 30_000}})
     links = measured(three)
     assert links[1, 2]["delay_us"]["min"] >= 30_000, "an empty shape is none"
@@ -166,7 +166,7 @@ def test_cuts_and_shapes_work_together(three: list[Agent]) -> None:
     assert links[1, 2]["delay_us"]["min"] >= 20_000
 
 
-def test_healing_leaves_the_interface_as_it_was() -> None:
+def test_healing_restores_the_interface() -> None:
     with pods(2) as (here, there):
         inside(here, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf",
                "rate", "1gbit", "burst", "1mb", "latency", "50ms")  # fmt: skip
@@ -181,7 +181,7 @@ def test_healing_leaves_the_interface_as_it_was() -> None:
         assert settings(here) == before and "tbf" in before
 
 
-def test_shapes_go_when_the_input_ends() -> None:
+def test_shapes_are_removed_when_the_input_ends() -> None:
     with pods(2, linger_s=60) as (here, there):
         here.do("heal")
         before = settings(here)
@@ -190,7 +190,7 @@ def test_shapes_go_when_the_input_ends() -> None:
         assert settings(here) == before
 
 
-def test_filters_of_others_survive() -> None:
+def test_filters_of_others_are_kept() -> None:
     with pods(2) as (here, there):
         here.do("heal")
         inside(here, "tc", "qdisc", "add", "dev", "eth0", "clsact")
@@ -203,7 +203,7 @@ def test_filters_of_others_survive() -> None:
         assert settings(here) == before and "u32" in before
 
 
-def test_an_interface_that_comes_later_is_shaped_and_cut_too() -> None:
+def test_an_interface_added_later_is_shaped_and_cut_too() -> None:
     """A second network, as `docker network connect` adds it."""
     with pods(2) as (here, there):
         here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
@@ -226,8 +226,8 @@ def test_an_interface_that_comes_later_is_shaped_and_cut_too() -> None:
         assert got["links"]["1"]["delay_us"]["min"] >= 20_000
 
 
-def test_if_the_wire_fails_its_filter_goes_and_packets_pass(three: list[Agent]) -> None:
-    """Its device is taken away under it: reading then fails, as after any error of the thread."""
+def test_if_the_wire_fails_its_filter_is_removed_and_packets_pass(three: list[Agent]) -> None:
+    """Its device is closed while it runs: reading then fails, as after any error of the thread."""
     three[0].do("shape", shapes={three[1].address: {"delay_us": 20_000}})
     inside(three[0], "ip", "link", "del", "apx-wire" + _index(three[0]))
     until(lambda: three[0].do("status")["shapes"]["wire"]["failure"], "the wire's end")
@@ -242,8 +242,8 @@ def _index(agent: Agent) -> str:
     return inside(agent, "ip", "-o", "link", "show", "eth0").partition(":")[0]
 
 
-def test_a_killed_agent_leaves_no_rules_where_its_namespace_lives_on() -> None:
-    """As when it has joined somebody else's container: there it is not process 1."""
+def test_a_killed_agent_leaves_no_rules_where_its_namespace_remains() -> None:
+    """As when it has joined an existing container: there it is not process 1."""
     with pods(2) as (_, there), lone_agent() as outer:
         del outer
         netns = f"/proc/{there.pid}/ns/net"
@@ -265,7 +265,7 @@ def test_a_killed_agent_leaves_no_rules_where_its_namespace_lives_on() -> None:
         until(lambda: settings(there) == before, "the guard")
 
 
-def test_nonsense_is_refused_and_changes_nothing(three: list[Agent]) -> None:
+def test_invalid_input_is_refused_and_changes_nothing(three: list[Agent]) -> None:
     wanted = {three[1].address: {"delay_us": 1_000}}
     three[0].do("shape", shapes=wanted)
     for wrong in (
@@ -290,7 +290,7 @@ def test_nonsense_is_refused_and_changes_nothing(three: list[Agent]) -> None:
     )
 
 
-def test_the_moment_is_waited_for(three: list[Agent]) -> None:
+def test_the_requested_time_is_waited_for(three: list[Agent]) -> None:
     at_ns = time.monotonic_ns() + 20_000_000
     shapes = {three[1].address: {"delay_us": 1_000}}
     answer = three[0].do("shape", shapes=shapes, at_ns=at_ns)

@@ -65,8 +65,8 @@ def test_distributions(found: Any) -> None:
     assert 60 * MS < delay(found, "uniform", "deviation") < 200 * MS
 
 
-def test_what_is_not_mentioned_any_more_is_gone(found: Any) -> None:
-    """netem keeps parameters that a change leaves out: all are said each time."""
+def test_parameters_that_are_left_out_are_reset(found: Any) -> None:
+    """netem keeps parameters that a change leaves out, so each change names all."""
     assert found["corrupt"]["second"]["received"] <= 10, "but for bits of the Ethernet header"
     assert found["nothing corrupt"]["second"]["received"] == 30
     assert found["rate"]["second"]["reordered"] == 0
@@ -79,7 +79,7 @@ def test_order_rate_and_copies(found: Any) -> None:
     assert found["duplicate"]["second"]["duplicates"] == 30
 
 
-def test_other_links_are_untouched(found: Any) -> None:
+def test_other_links_are_not_affected(found: Any) -> None:
     for name, said in found.items():
         if name in netem_check.SHAPES:
             assert said["third"]["received"] == 30, name
@@ -87,7 +87,7 @@ def test_other_links_are_untouched(found: Any) -> None:
             assert delay(found, name, "p50", "third") < SLOW, name
 
 
-def test_each_link_has_a_class_and_nothing_is_left(found: Any) -> None:
+def test_each_link_has_a_class_and_everything_is_removed(found: Any) -> None:
     assert found["two classes"].count("qdisc netem") == 2
     assert found["two classes"].count("class htb") == 2
     assert not found["left"]

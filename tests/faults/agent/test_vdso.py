@@ -1,4 +1,4 @@
-"""The vDSO's image: its functions, and the spare corner."""
+"""The vDSO's image: its functions, and the unused space."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_functions_are_where_readelf_finds_them(image: bytes, tmp_path: Path
         assert functions[name] == (int(row[1], 16), int(row[2]))
 
 
-def test_the_spare_corner_is_behind_what_is_used(image: bytes) -> None:
+def test_the_unused_space_is_after_everything_that_is_used(image: bytes) -> None:
     library = parse_library(0, image)
     used = max(start + size for start, size in library.functions.values())
     assert used < library.room
@@ -64,7 +64,7 @@ def test_the_spare_corner_is_behind_what_is_used(image: bytes) -> None:
     assert library.room % 16 == 0 and library.room_size > 512
 
 
-def test_without_spare_zeros_the_section_headers_give_way(image: bytes) -> None:
+def test_without_unused_zeros_the_section_headers_are_overwritten(image: bytes) -> None:
     full = image.rstrip(b"\0")
     full += b"x" * (-len(full) % 4096)
     offset, size = find_room(full, parse_library(0, image).room - 2000)
@@ -95,7 +95,9 @@ def test_symbols_are_counted_by_the_gnu_table_alone(image: bytes) -> None:
         ({EM_X86_64_AT: 183}, "ELF machine 183"),
     ],
 )
-def test_another_machines_vdso_is_refused(image: bytes, change: dict[int, int], words: str) -> None:
+def test_a_vdso_of_another_architecture_is_refused(
+    image: bytes, change: dict[int, int], words: str
+) -> None:
     data = bytearray(image)
     for at, value in change.items():
         data[at] = value
@@ -115,7 +117,7 @@ def test_the_vector_of_a_process_without_a_vdso() -> None:
     assert vdso_base(struct.pack("<2Q", AT_SYSINFO_EHDR, 0x7000) + pairs) == 0x7000
 
 
-def test_memory_that_is_not_there_is_a_process_gone() -> None:
+def test_unmapped_memory_means_that_the_process_is_gone() -> None:
     with Memory(os.getpid()) as memory, pytest.raises(ProcessGone):
         memory.read(0x10, 8)
     with Memory(os.getpid()) as memory, pytest.raises(ProcessGone):

@@ -1,4 +1,4 @@
-// The cluster at the cursor's moment: who was up, who led, who could talk to whom.
+// The cluster at the time under the cursor: which nodes were up and led, and which links worked.
 (() => {
   'use strict';
   const A = (globalThis.antipaxos ??= {});
@@ -88,7 +88,7 @@
 
   const signed = (us) => `${us > 0 ? '+' : '−'}${A.duration(Math.abs(us))}`;
 
-  // The same in words, for those who do not see the picture.
+  // The same as text, for readers who do not see the picture.
   function sentences(nodes, links) {
     const found = [];
     const leaders = nodes.filter((n) => n.leads !== null);
@@ -96,7 +96,7 @@
     for (const node of nodes) {
       for (const fault of node.effects) {
         const more = fault.effect === 'clock' ? ` (${signed(node.clockUs)})` : '';
-        found.push(`n${node.node}: ${A.EFFECT_WORDS[fault.effect] ?? 'struck'} by ${fault.kind}${more}`);
+        found.push(`n${node.node}: ${A.EFFECT_WORDS[fault.effect] ?? 'affected'} by ${fault.kind}${more}`);
       }
     }
     const cut = new Map();

@@ -26,7 +26,7 @@
     return node;
   }
 
-  // Control and direction characters are shown, not obeyed.
+  // Control and direction characters are shown, not interpreted.
   const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
   function visible(text) {
     return text.replace(UNSAFE, (c) => {
@@ -53,7 +53,7 @@
   };
   const trimmed = (x, digits) => String(Number(x.toFixed(digits)));
 
-  // A moment in seconds, with as many digits as a step of `stepUs` needs.
+  // A time in seconds, with as many digits as a step of `stepUs` needs.
   A.moment = (us, stepUs = 1) => {
     const digits = Math.max(0, Math.min(6, Math.ceil(6 - Math.log10(Math.max(1, stepUs)) - 1e-9)));
     return `${(us / 1e6).toFixed(digits)} s`;
@@ -96,7 +96,7 @@
     observer.observe(node);
     held.push(() => observer.disconnect());
   };
-  // A page that is made anew lets go of what the old one listened to.
+  // A page that is built again drops the listeners of the old one.
   let held = [];
   A.letGo = () => {
     held.forEach((act) => act());

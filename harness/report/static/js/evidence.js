@@ -15,7 +15,7 @@
     folded(host, findings, 'more disagreements of the replicas');
   };
 
-  // The first one open, the others made when they are asked for.
+  // The first one is open, the others are built on demand.
   function folded(host, cards, words) {
     if (!cards.length) return;
     host.append(cards[0]());
@@ -54,7 +54,7 @@
     return drawing;
   }
 
-  // Moments in their order, evenly spaced: microseconds and seconds stand beside one another here.
+  // Times in their order, evenly spaced: gaps of microseconds and of seconds occur side by side here.
   function ordinal(operations) {
     const moments = [...new Set(operations.flatMap((op) => [op.call, op.return ?? Infinity]))].sort((a, b) => a - b);
     const step = (WIDTH - LEFT - 10) / Math.max(1, moments.length - 1);

@@ -1,4 +1,4 @@
-// Faults as spans of time, packed into rows; and what they did to nodes and links at a moment.
+// Faults as spans of time, packed into rows; and what they did to nodes and links at a given time.
 (() => {
   'use strict';
   const A = (globalThis.antipaxos ??= {});
@@ -30,7 +30,7 @@
       return this.all.filter((fault) => fault.strikes && fault.from <= us && us < fault.to);
     }
 
-    // [from, to] of a fault on one of its nodes: proven by that node's own moments where it told.
+    // [from, to] of a fault on one of its nodes: by that node's own times where it reported them.
     onNode(fault, node) {
       const name = `n${node}`;
       return [fault.moments_us[name] ?? fault.sure, fault.heal_moments_us[name] ?? fault.to];
@@ -43,11 +43,11 @@
     clock: 'clock skewed',
     disk: 'disk faulty',
     isolate: 'isolated',
-    other: 'struck',
+    other: 'affected',
   };
   A.EFFECT_WORDS = EFFECT_WORDS;
 
-  // The state of the cluster at a moment: per node, and per directed link.
+  // The state of the cluster at a given time: per node, and per directed link.
   A.clusterAt = (document, faults, us) => {
     const nodes = new Map(document.nodes.map((n) => [n, { node: n, effects: [], leads: null, clockUs: 0 }]));
     const links = new Map();

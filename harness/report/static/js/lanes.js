@@ -1,6 +1,6 @@
 // Operations in lanes, and for each lane a pyramid: level of detail instead of limits.
 //
-// Within a lane operations do not overlap and stand in the order of time, so what is visible is
+// Within a lane operations do not overlap and are in the order of time, so what is visible is
 // found by bisection. Level k of a lane's pyramid joins 8^k operations to one span with the union
 // of their outcomes; a picture of W pixels never looks at more than about 8 W entries of a lane.
 (() => {
@@ -137,7 +137,7 @@
       return { level: 0, first: 0, last: 0 };
     }
 
-    // The operation at a moment, within `slack` microseconds; -1 where there is none.
+    // The operation at a given time, within `slack` microseconds; -1 where there is none.
     at(us, slack) {
       const [first, last] = this.range(0, us - slack, us + slack);
       let best = -1;

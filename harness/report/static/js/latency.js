@@ -129,7 +129,7 @@
     let size = 0;
     for (const n of numbers) if (ops.function[n] === wanted && ops.answered(n)) spans[size++] = ops.span_us[n];
     spans = spans.subarray(0, size).sort();
-    // Beyond 1 - 1/n there is nothing to say.
+    // Beyond 1 - 1/n there is no estimate.
     return SHARES.map((v) => (size && 10 ** -v >= 0.5 / size ? Math.max(1, quantile(spans, 1 - 10 ** -v)) : null));
   }
 

@@ -65,7 +65,7 @@
     choose();
   };
 
-  // The shrunk run, told line by line; a click goes to the line's moment.
+  // The shrunk run, explained line by line; a click goes to the line's time.
   A.story = (host, { document, view }) => {
     const lines = document.story.map((line) => {
       const words = A.el(line.at_us === null ? 'span' : 'button', { class: 'line', type: line.at_us === null ? null : 'button' }, line.text || ' ');

@@ -1,4 +1,4 @@
-// The page of a run that still goes on: asks for more, and keeps the reader's place.
+// The page of a run in progress: polls for more, and keeps the reader's position.
 (() => {
   'use strict';
   const A = (globalThis.antipaxos ??= {});
@@ -27,7 +27,7 @@
     if (running) setTimeout(follow, Math.max(EVERY_MS, 4 * (performance.now() - started)));
   }
 
-  // Whoever looks at the end goes on looking at the end, whoever looks elsewhere stays there.
+  // A view of the end follows the end; any other view stays where it is.
   async function again(found) {
     const { view, operations } = A.page.model;
     const { from, to, max } = view;

@@ -1,4 +1,4 @@
-// What a timeline's node rows show: spans of faults, terms of office, marks from the nodes' logs.
+// What a timeline's node rows show: spans of faults, terms of leadership, marks from the nodes' logs.
 (() => {
   'use strict';
   const A = (globalThis.antipaxos ??= {});

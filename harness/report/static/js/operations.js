@@ -1,4 +1,4 @@
-// The operations of a run over decoded columns, with words for people.
+// The operations of a run over decoded columns, with descriptions for readers.
 (() => {
   'use strict';
   const A = (globalThis.antipaxos ??= {});

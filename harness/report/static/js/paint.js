@@ -5,7 +5,7 @@
   const A = (globalThis.antipaxos ??= {});
   const FONT = '11px system-ui, sans-serif';
 
-  // Diagonal lines, for what is doubtful.
+  // Diagonal lines, for what is uncertain.
   const patterns = new WeakMap();
   A.hatch = (context, colour) => {
     const known = patterns.get(context) ?? patterns.set(context, {}).get(context);
@@ -66,7 +66,7 @@
     }
   };
 
-  // A fault's own row: the same with its words.
+  // A fault's own row: the same with its label.
   A.paintFaultRow = (context, fault, box, top, height, colours) => {
     const [from, sure, waning, to] = [fault.from, fault.sure, fault.waning, fault.to].map(box.x);
     const colour = colours[`fault-${fault.effect}`];
@@ -77,7 +77,7 @@
     context.globalAlpha *= 0.9;
     context.fillRect(sure, top, Math.max(2, waning - sure), height);
     context.globalAlpha = 1;
-    // The words stand on the solid part; where there is hardly any, in ink on what there is.
+    // The label is drawn on the solid part; where that is too narrow, in ink across the bar.
     const solid = Math.min(box.right, waning) - Math.max(box.left, sure) > 30;
     const start = Math.max(box.left, solid ? sure : from) + 4;
     const words = fault.what + (fault.verified === false ? ' (not proven)' : '');
@@ -124,7 +124,7 @@
     context.fillText(text, start, top + height / 2 + 0.5);
   };
 
-  // What has no known end goes on as a dashed line to the end of the picture.
+  // An operation without a known end continues as a dashed line to the end of the picture.
   A.paintOpenEnd = (context, from, to, y, colours) => {
     context.strokeStyle = colours.info;
     context.setLineDash([5, 4]);
@@ -157,7 +157,7 @@
   };
   A.MARK_SIGNS = SIGNS;
 
-  // A node's row: its states as bars, the time that it leads as a line, marks for what its log says.
+  // A node's row: its states as bars, the time that it leads as a line, marks for the lines of its log.
   A.paintNodeRow = (context, row, view, box, top, height, colours) => {
     const middle = top + height / 2;
     context.fillStyle = colours.up;

@@ -93,7 +93,7 @@
     return { left, right: left + width, top, bottom: top + height, x: (us) => Math.min(left + width, Math.max(left, u.valToPos(us, 'x', true))) };
   }
 
-  // The usual background of a plot over time: faults, and spans in which nobody was answered.
+  // The usual background of a plot over time: faults, and spans in which no client was answered.
   A.timeBands = (faults, view, gaps = []) => (context, box, colours) => {
     A.paintBands(context, faults, view, box, colours);
     context.fillStyle = colours.invalid;

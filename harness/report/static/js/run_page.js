@@ -23,7 +23,7 @@
     coverageSection(document_);
     faultsSection(model, page);
     page.openAtFailure();
-    // What is below the fold is made when the first picture stands.
+    // What is below the fold is built after the first picture is drawn.
     requestAnimationFrame(() => setTimeout(async () => {
       if (A.page.model !== model) return; // a newer page has taken its place
       new A.Cluster(A.byId('cluster-host'), model);
@@ -142,7 +142,7 @@
       ...(model.points?.size ? [A.el('label', {}, points, ' linearization points')] : []), range);
   }
 
-  // The moment of every operation's linearization point, as far as an order is known.
+  // The time of every operation's linearization point, as far as an order is known.
   function points(document, operations) {
     const found = new Map();
     const { point } = operations;
@@ -214,7 +214,7 @@
     } });
     void document;
   }
-  const proof = (verified, strikes) => (verified === null ? '– not reported' : !verified ? '✗ not proven' : strikes ? '✓ proven' : '○ found nothing to strike');
+  const proof = (verified, strikes) => (verified === null ? '– not reported' : !verified ? '✗ not proven' : strikes ? '✓ proven' : '○ did not fire');
 
   async function messagesSection(model, text) {
     const { document } = model;
@@ -235,7 +235,7 @@
     if (processes?.final.length) finalStates(final, processes.final);
   }
 
-  // What the replicas believed when the run ended.
+  // The replicas' state when the run ended.
   function finalStates(host, states) {
     A.table(host, [
       { name: 'node', text: (s) => `n${s.node}` },

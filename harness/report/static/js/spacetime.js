@@ -99,7 +99,7 @@
         : `${A.count(this.shown.length)} messages in view. Dots before an arrow are its wait for the disk, bars under a lane are records being written; a cross is where a message was lost.`;
     }
 
-    // What clients asked meanwhile, in one row: where many overlap, the timeline above tells them apart.
+    // What clients asked meanwhile, in one row: where many overlap, the timeline above separates them.
     #operations(context) {
       const { start_us: start, count } = this.operations;
       const longest = (this.operations.longest ??= this.operations.span_us.reduce((a, b) => Math.max(a, b), 0));

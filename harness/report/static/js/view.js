@@ -1,5 +1,5 @@
-// What all pictures of a page share: the range of time shown, the moment under the cursor, and the
-// selected operation. Pictures subscribe, and draw themselves anew when something changes.
+// What all pictures of a page share: the range of time shown, the time under the cursor, and the
+// selected operation. Pictures subscribe, and redraw themselves when something changes.
 (() => {
   'use strict';
   const A = (globalThis.antipaxos ??= {});

@@ -1,8 +1,8 @@
 """Clocks: jumps, rates and strobes of wall clocks, jumps and rates of monotonic ones.
 
-What faults do to one node's clocks adds up, and the agent is always told the sum. Evidence comes
-from three sides: what the memory of each process says, what a copy of the code that stands there
-answers when it is run, and what the node says itself, where its target tells the time.
+What faults do to one node's clocks adds up, and the agent always gets the sum. Evidence comes
+from three sources: the memory of each process, the result of a copy of the patched code when it is
+run, and the node's own report, where its target reports the time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOLERANCE_NS: Final = 5_000_000
 OWN_TOLERANCE_NS: Final = 50_000_000
 """A node's own clock is read through a request; half of the time that it took comes on top."""
 PREEMPTED_NS: Final = 50_000_000
-"""So long may lie between a reading and its time stamp; at a wrong rate that shows."""
+"""The longest time between a reading and its time stamp; at a wrong rate that shows."""
 LOOKS: Final = 3
 """Something else on the machine may spoil one."""
 STROBE_READINGS: Final = 40
@@ -211,7 +211,7 @@ class Clocks:
 
 
 def _is_right(process: dict[str, Any], clocks: NodeClocks) -> bool:
-    """Does a process's memory say what it should, and does the code that stands there do so?"""
+    """Does a process's memory hold the expected values, and does the patched code apply them?"""
     rate = round(clocks.ppm * RATE_ONE / 1e6)
     if (process["rate"], process["monotonic_rate"]) != (rate, rate):
         return False

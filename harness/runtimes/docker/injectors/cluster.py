@@ -25,7 +25,7 @@ AskClock: TypeAlias = Callable[[int], Awaitable[OwnClocks | None]]
 """node -> what it says of its clocks; None where it does not answer, or does not say."""
 
 AskLeader: TypeAlias = Callable[[], Awaitable[tuple[tuple[int, ...], int] | None]]
-"""Who leads, by the nodes' own word: (term, node); None where nobody says so."""
+"""The leader that the nodes report: (term, node); None where no node reports one."""
 
 
 async def nobody_says() -> None:
@@ -43,9 +43,10 @@ class Cluster:
     zero_ns: Callable[[], int]
     ask_leader: AskLeader = nobody_says
     locks: dict[int, asyncio.Lock] = field(default_factory=dict)
-    """Per node, held by whoever changes its processes or their clocks."""
+    """Per node, held while its processes or their clocks are changed."""
     holds: dict[int, set[str]] = field(default_factory=dict)
-    """Per node, the ids of the faults that hold it down: it starts when the last one lets go."""
+    """Per node, the ids of the faults that hold it down: it starts when the last one releases
+    it."""
 
     def __post_init__(self) -> None:
         self.locks = {node: asyncio.Lock() for node in self.pods}

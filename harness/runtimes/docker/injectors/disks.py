@@ -3,11 +3,11 @@
 Only a run that asks for one of these kinds has the agent's file system between the nodes and their
 volumes (`needs_disk`, `open_disk`); any other pays nothing.
 
-Conditions of one node's disk add up: delays are summed, the least room counts, and the agent is
-told all of them each time. Evidence comes from a program in the node's mount namespace that writes,
+Conditions of one node's disk add up: delays are summed, the smallest capacity counts, and the agent
+gets all of them each time. Evidence comes from a program in the node's mount namespace that writes,
 fsyncs and reads a file of its own (`faults.agent.disk.probe`): how long an fsync takes, that it
 hangs, which error a write gets; and, across a power cut, that the fsynced half of a file is there
-and the other half is not. What the agent says that the cut took is in the evidence, too.
+and the other half is not. What the cut took, as the agent reports it, is in the evidence, too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from node_image.server.node import LOG_COPIES_VARIABLE
 
 DISK_FAULTS: Final = (PowerCut, SlowDisk, DiskStall, DiskFull, DiskDamage)
 AHEAD_NS: Final = 6_000_000
-"""How far ahead a cut of several nodes' power lies: longer than it takes to tell every agent."""
+"""How far ahead a cut of several nodes' power is: longer than it takes to reach every agent."""
 HANGS_S: Final = 0.3
 """An fsync that has not returned by then hangs."""
 PROBE_S: Final = 5.0
@@ -76,7 +76,7 @@ class Conditions:
     left_bytes: dict[str, int] = field(default_factory=dict)
 
     def wanted(self) -> dict[str, Any]:
-        """As the agent is told."""
+        """As sent to the agent."""
         return {
             "fsync_us": sum(self.delays_us.values()),
             "stalled": bool(self.stalls),
@@ -202,7 +202,7 @@ class Disks:
         return await self._set(node, lambda look: look["error"] is None, PROBE_S + 3 * slow_s)
 
     async def _make_room(self, identity: str, node: int) -> FaultReport:
-        """And start the node, if it has ended for want of room."""
+        """And start the node, if it has exited because its disk was full."""
         report = await self._lift(identity, node)
         cluster = self._cluster
         async with cluster.locks[node]:
@@ -220,7 +220,7 @@ class Disks:
         from, what the agent says must do."""
         cluster, agent = self._cluster, self._cluster.agents[node]
         wanted = self._conditions[node].wanted()
-        async with cluster.locks[node]:  # so that nobody ends the process that the probe looks from
+        async with cluster.locks[node]:  # so that the process that the probe runs from is not ended
             rounds = 1 if wanted["fsync_us"] > LONG_US else 3
             answer = await agent.call(
                 "disk", **wanted, rounds=rounds, within_s=within_s, timeout_s=within_s + 20

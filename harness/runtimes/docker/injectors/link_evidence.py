@@ -1,8 +1,8 @@
 """Does a link do what it should? Judged from datagrams that the agents sent over it.
 
 What is random is compared with six standard deviations of what chance allows, so a correct link
-is called wrong once in some hundred million times; and where so many packets were sent that the
-effect must be seen, it must be seen.
+is called wrong once in some hundred million times; and where enough packets were sent for the
+effect to be certain to show, it must show.
 """
 
 from __future__ import annotations

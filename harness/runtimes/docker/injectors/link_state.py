@@ -1,9 +1,9 @@
 """What every directed link must look like while some faults are active.
 
 Faults of links compose: a partition cuts, losses multiply, delays add, the lowest rate counts. The
-state of a link is translated into what its two agents are told; see `faults.agent.network`.
+state of a link is translated into the settings of its two agents; see `faults.agent.network`.
 
-`CLIENTS` stands in a link for everybody outside the cluster. Their packets come from the bridge's
+`CLIENTS` in a link represents all hosts outside the cluster. Their packets come from the bridge's
 own address. A node's answers to them are treated like any link; of their requests some can be
 lost, but not delayed, since no agent is at their sender.
 """
@@ -29,7 +29,7 @@ QUEUE_LEAST, QUEUE_MOST = 50, 20_000
 SMALL_FRAME: Final = 250
 """Bytes of a usual message of a protocol, with headers."""
 CLIENTS: Final = 0
-"""In place of a node's number: everybody who is none."""
+"""In place of a node's number: all hosts that are not nodes."""
 
 
 @dataclass(frozen=True)

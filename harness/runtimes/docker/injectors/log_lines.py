@@ -34,7 +34,7 @@ class LogLines:
         return self._seen_ns
 
     def close(self) -> None:
-        """Stop following; whoever waits is woken."""
+        """Stop following; waiting callers are woken."""
         self._over.set()
         with suppress(DockerException, OSError):
             if self._stream is not None:

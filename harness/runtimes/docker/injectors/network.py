@@ -1,8 +1,8 @@
 """Faults of links: partition, loss, delay, reorder, duplicate, corrupt, rate.
 
-They compose (`link_state`): every change tells every agent the whole of what its links must look
-like, for one monotonic time a few milliseconds ahead. Then the agents prove it. Cuts: everybody
-sends to everybody, alone and by broadcast and multicast, and the directed matrix of what arrived
+They compose (`link_state`): every change sends every agent the complete state of its links,
+for one monotonic time a few milliseconds ahead. Then the agents prove it. Cuts: every node
+sends to all nodes, by unicast, broadcast and multicast, and the directed matrix of what arrived
 must be the one wanted. Everything else: numbered datagrams are timed and counted (`link_evidence`).
 
 Changing is quick and proving takes long, so they have locks of their own: a partition does not wait
@@ -48,7 +48,7 @@ from harness.runtimes.docker.injectors.link_state import (
 from harness.runtimes.interface import FaultReport
 
 AHEAD_NS: Final = 6_000_000
-"""How far ahead the common time lies: longer than it takes to tell every agent."""
+"""How far ahead the common time is: longer than it takes to reach every agent."""
 LISTEN_MS: Final = 60
 """How long a cut link is listened on before it counts as cut."""
 PROOF_ROUNDS: Final = 4
@@ -286,7 +286,7 @@ class Network:
         return {link: said for answer in answers for link, said in answer}
 
     def _matrix(self, arrived: set[Link]) -> dict[str, str]:
-        """Per node whom its probes reached, such as {"n1": "n2 n3"}."""
+        """Per node the nodes that its probes reached, such as {"n1": "n2 n3"}."""
         return {
             f"n{a}": " ".join(f"n{b}" for b in sorted(self._cluster.pods) if (a, b) in arrived)
             for a in sorted(self._cluster.pods)
@@ -303,7 +303,7 @@ def _name(link: Link) -> str:
 
 
 def _short(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what was measured, what a person wants to see."""
+    """The part of the measurements that a reader needs."""
     delays = found.get("delay_us", {})
     kept = {f"delay_us_{name}": delays[name] for name in ("min", "p50", "p99") if name in delays}
     counts = {name: found.get(name, 0) for name in ("received", "duplicates", "reordered")}

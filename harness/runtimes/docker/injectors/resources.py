@@ -1,8 +1,8 @@
 """Resources: limits on processor and memory, set by the engine's update of the running container.
 
-Evidence: what the engine says that the limit is, and what the kernel's accounting of the container
-says that it did: periods that were counted under a quota, pages that were reclaimed, processes that
-were killed for want of memory.
+Evidence: the limit that the engine reports, and its effect in the kernel's accounting of the
+container: periods that were counted under a quota, pages that were reclaimed, processes that
+were killed by the OOM killer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Resources:
         self._limits: dict[int, dict[str, int]] = {node: {} for node in cluster.pods}
         self._quota_before: dict[int, int] = {}
         self._limit_before: dict[int, int] = {}
-        """What stood there before the first fault: somebody may have set a limit."""
+        """The values before the first fault: the container may have had a limit."""
 
     def handlers(self) -> Handlers:
         each = self._cluster.each

@@ -1,4 +1,4 @@
-"""Aimed faults: they wait for a moment of the cluster's own activity, and then strike one node.
+"""Aimed faults: they wait for an event of the cluster's own activity, and then hit one node.
 
     after-send      the node has sent messages of a class: its agent sees the packets leave
     before-reply    the node answers a client: the answer is on its way (a packet cannot be seen
@@ -137,7 +137,7 @@ class Triggers:
         return Sighting(node, answer["done_ns"], answer["seen"])
 
     async def _await_election(self, fault: Aimed) -> Sighting | None:
-        """Somebody else leads, or the same node with a higher term, for the `count`-th time."""
+        """Another node leads, or the same node with a higher term, for the `count`-th time."""
         deadline = time.monotonic() + fault.duration_us / 1e6
         known, seen = await self._cluster.ask_leader(), 0
         while time.monotonic() < deadline:
