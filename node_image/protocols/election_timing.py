@@ -15,6 +15,12 @@ nobody who can stay:
 
 Sweeps found all of them to be needed, in Raft and in Multi-Paxos, where a few nodes outside of the
 healed quorum heard every vote, or every acknowledgement, late.
+
+**Lost connections.** When the leader's process dies its kernel closes its connections, and the
+followers need not wait for silence: one after the other, within about a heartbeat, they ask whether
+they would be elected, in the order of the cluster after the leader, so that they do not compete.
+The answer is still that of a quorum that has lost the leader as well, each on a connection of its
+own. A leader that lives connects again at once, and its heartbeat ends the doubt.
 """
 
 from __future__ import annotations
@@ -22,9 +28,12 @@ from __future__ import annotations
 from typing import Final
 
 from node_image.protocols.context import FOLLOWER, LEADER, Context
+from node_image.protocols.interface import NodeId
 
 LOST_QUORUM_MAX: Final = 3
 """So many times, at most, is the timeout prolonged after leading was given up without a quorum."""
+TURNS_MIN: Final = 4
+"""A heartbeat's time is shared among the followers of a lost leader, and at least by so many."""
 
 
 class ElectionTiming:
@@ -35,13 +44,14 @@ class ElectionTiming:
     candidate stops waiting for votes.
     """
 
-    __slots__ = ("_ctx", "_lost_quorum", "give_up_us", "heard_us", "timeout_us")
+    __slots__ = ("_ctx", "_lost_quorum", "_lost_us", "give_up_us", "heard_us", "timeout_us")
 
     def __init__(self, context: Context) -> None:
         self._ctx = context
         self.heard_us = 0
         self.timeout_us = context.config.election_max_us
         self.give_up_us = 0
+        self._lost_us = -1  # when the leader's connection was lost
         self._lost_quorum = 0  # times in a row that leading ended for want of a quorum
 
     def start(self, *, first_time: bool) -> None:
@@ -64,10 +74,27 @@ class ElectionTiming:
     def still_waits(self, now_us: int) -> bool:
         """Whether a follower whose timer fired has heard a leader meanwhile; it waits on."""
         silence_us = now_us - self.heard_us
-        if self._ctx.role != FOLLOWER or silence_us >= self.timeout_us:
+        if self._ctx.role != FOLLOWER or self.has_lost_leader() or silence_us >= self.timeout_us:
             return False
         self._ctx.set_timer("election", self.timeout_us - silence_us)
         return True
+
+    def leader_lost(self, leader: NodeId, now_us: int) -> None:
+        """The leader's connection is lost: become a candidate soon, in turn, unless it is heard."""
+        self._lost_us = now_us
+        self.heard_us = min(self.heard_us, now_us - 1)
+        config = self._ctx.config
+        voters = config.voters
+        if self._ctx.node in voters:
+            turn_us = config.heartbeat_us // max(TURNS_MIN, len(voters) - 1)
+            turn = sum(1 for n in voters if _comes_before(n, self._ctx.node, leader))
+            self._ctx.set_timer(
+                "election", (turn + 1) * turn_us, (turn + 1) * turn_us + turn_us // 2
+            )
+
+    def has_lost_leader(self) -> bool:
+        """Whether nothing was heard of a leader since the connection of one was lost."""
+        return self._lost_us > self.heard_us
 
     def make_way(self, now_us: int) -> None:
         """A promise, or a vote, is given in a new ballot: its candidate has its time now."""
@@ -86,8 +113,16 @@ class ElectionTiming:
         self._ctx.set_timer("election", heartbeat_us, 2 * heartbeat_us)
 
     def would_welcome_leader(self, now_us: int) -> bool:
+        if self._ctx.role == LEADER:
+            return False
         silence_us = now_us - self.heard_us
-        return self._ctx.role != LEADER and silence_us >= self._ctx.config.election_min_us
+        return self.has_lost_leader() or silence_us >= self._ctx.config.election_min_us
 
     def stopped_leading(self, *, lost_quorum: bool) -> None:
         self._lost_quorum = self._lost_quorum + 1 if lost_quorum else 0
+
+
+def _comes_before(one: NodeId, other: NodeId, leader: NodeId) -> bool:
+    """Whether `one` comes before `other` when nodes are counted upwards from after the leader, and
+    on from the lowest."""
+    return one != leader and (one < leader, one) < (other < leader, other)

@@ -203,6 +203,12 @@ class FastPaxos(Replica):
     def _on_election_timer(self, now_us: int) -> None:
         self.election.on_election_timer(now_us)
 
+    def _on_peer_lost(self, peer: NodeId, now_us: int) -> None:
+        self.leadership.on_peer_lost(peer, now_us)
+
+    def _on_peer_connected(self, peer: NodeId, now_us: int) -> None:
+        self.leadership.on_peer_connected(now_us)
+
     def _on_probe(self, sender: NodeId, message: m.Probe, now_us: int) -> None:
         self.election.on_probe(sender, message, now_us)
 

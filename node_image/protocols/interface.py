@@ -1,17 +1,20 @@
 """The interface between a protocol and what runs it.
 
-A protocol is a pure state machine. It has four entry points, one for each thing that can happen to
+A protocol is a pure state machine. It has six entry points, one for each thing that can happen to
 a node, and every one of them returns what the node wants done, in order:
 
     start(disk, now_us)             the node starts; `disk` holds the records that survived
     receive(sender, message, now_us) a message of another node (or of itself, see below) came in
     request(command, now_us)        a client asks this node
     wake(timer, now_us)             a timer that the protocol had set has fired
+    peer_lost(peer, now_us)         the other end has closed the connection over which a peer's
+                                    messages come, as the kernel does when the process dies
+    peer_connected(peer, now_us)    a new connection to a peer is there
 
     -> list of effects: Send, Broadcast, Persist, Checkpoint, Reply, SetTimer, CancelTimer,
        Decided, StateDigest, Note
 
-There is no fifth entry point for "the disk has finished": **the durable-state rule** takes its
+There is no entry point for "the disk has finished": **the durable-state rule** takes its
 place. `Persist` and `Checkpoint` raise a barrier. Every later `Send`, `Broadcast` and `Reply` with
 `after_sync=True` (the default), of this step *and of all later steps*, leaves the node only when
 everything persisted before it is on the disk. `after_sync=False` leaves at once: for messages that
@@ -26,6 +29,10 @@ nodes. Randomness and the wall clock come in through the constructor. A crash fo
 includes at least everything whose barrier had passed.
 
 Timers are named; setting one that is set moves it. Timers do not survive a crash.
+
+What is said of connections is a hint, for liveness alone. A closed connection is no proof of a
+death: a middlebox resets it, or one link is restarted. Nor is every death told: a machine without
+power closes nothing, a paused process neither, and over a cut link nothing is heard of it.
 """
 
 from __future__ import annotations
@@ -285,6 +292,10 @@ class ConsensusProtocol(Protocol):
     def request(self, command: Command, now_us: int) -> list[Effect]: ...
 
     def wake(self, timer: str, now_us: int) -> list[Effect]: ...
+
+    def peer_lost(self, peer: NodeId, now_us: int) -> list[Effect]: ...
+
+    def peer_connected(self, peer: NodeId, now_us: int) -> list[Effect]: ...
 
     def status(self) -> Status: ...
 

@@ -96,6 +96,19 @@ class Leadership:
         self.queue.clear()
         self.tally.clear()
 
+    def on_peer_lost(self, peer: NodeId, now_us: int) -> None:
+        """A peer has closed its connection. If it is the leader, it may be dead."""
+        ctx = self._ctx
+        if ctx.role == FOLLOWER and peer == ctx.leader:
+            ctx.leader = None
+            ctx.note("leader-lost", leader=peer)
+            self.timing.leader_lost(peer, now_us)
+
+    def on_peer_connected(self, now_us: int) -> None:
+        """Whoever lost the connection to this leader, and not the leader, hears so at once."""
+        if self._ctx.role == LEADER:
+            self.reads.begin_round(now_us)
+
     def on_heartbeat_timer(self, now_us: int) -> None:
         """Send the next round, or step down when no quorum has answered for too long."""
         if self._ctx.role != LEADER:

@@ -143,6 +143,12 @@ class Raft(Replica):
     def _on_election_timer(self, now_us: int) -> None:
         self.election.on_election_timer(now_us)
 
+    def _on_peer_lost(self, peer: NodeId, now_us: int) -> None:
+        self.leadership.on_peer_lost(peer, now_us)
+
+    def _on_peer_connected(self, peer: NodeId, now_us: int) -> None:
+        self.leadership.on_peer_connected(now_us)
+
     def _on_pre_vote(self, sender: NodeId, message: m.PreVote, now_us: int) -> None:
         self.election.on_pre_vote(sender, message, now_us)
 

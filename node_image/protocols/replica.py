@@ -92,3 +92,19 @@ class Replica:
         out = self._ctx.begin_event()
         self._wakers[timer](self, now_us)
         return out
+
+    def peer_lost(self, peer: NodeId, now_us: int) -> list[Effect]:
+        out = self._ctx.begin_event()
+        self._on_peer_lost(peer, now_us)
+        return out
+
+    def peer_connected(self, peer: NodeId, now_us: int) -> list[Effect]:
+        out = self._ctx.begin_event()
+        self._on_peer_connected(peer, now_us)
+        return out
+
+    def _on_peer_lost(self, peer: NodeId, now_us: int) -> None:
+        """Nothing, where nobody leads."""
+
+    def _on_peer_connected(self, peer: NodeId, now_us: int) -> None:
+        """Nothing, where nobody leads."""

@@ -122,6 +122,12 @@ class Driver:
     def deliver(self, sender: NodeId, message: tuple[Any, ...]) -> None:
         self._event(self.protocol.receive, sender, message)
 
+    def peer_lost(self, peer: NodeId) -> None:
+        self._event(self.protocol.peer_lost, peer)
+
+    def peer_connected(self, peer: NodeId) -> None:
+        self._event(self.protocol.peer_connected, peer)
+
     def submit(self, command: Command) -> None:
         self._event(self.protocol.request, command)
 

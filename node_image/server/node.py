@@ -76,6 +76,8 @@ class Server:
             self._driver.deliver,
             self._node_log.log,
             self._driver.counters,
+            lost=self._driver.peer_lost,
+            connected=self._driver.peer_connected,
         )
         self._clients = ClientPort(self._driver, settings.node)
         self._driver.attach(self._peers, self._clients)

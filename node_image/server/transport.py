@@ -10,6 +10,10 @@ that vanish without a trace leave TCP in ever longer retransmission time-outs, s
   * a new attempt to connect starts every ATTEMPT_S while there is no connection, without waiting
     for the earlier ones, whose SYNs back off in the same way. The first that succeeds is kept.
 
+Who has closed a connection is told to the node above: `lost` for a peer that closed, or reset, the
+one on which it writes, which is what the kernel does when a process dies; not for one that timed
+out on a cut link, and not for one that this node closed. `connected` for a new one to a peer.
+
 A connection opens with a hello frame, `{"node": 2}`, that says who writes on it. A datagram begins
 with the sender in two bytes. In UDP mode a message that does not fit goes over TCP.
 """
@@ -35,6 +39,7 @@ SENDER: Final = struct.Struct(">H")
 
 Deliver = Callable[[NodeId, tuple[Any, ...]], None]
 Log = Callable[..., None]
+Told = Callable[[NodeId], None]
 
 
 def tune(sock: socket.socket) -> None:
@@ -158,6 +163,7 @@ class Link:
         self._current = connection
         self._owner.counters["transport.connects"] += 1
         connection.transport.write(self._hello)
+        self._owner.connected(self.to)
 
     def close(self) -> None:
         if self._task is not None:
@@ -173,6 +179,7 @@ class Incoming(asyncio.Protocol):
     def __init__(self, owner: Peers) -> None:
         self._owner = owner
         self._reader = FrameReader()
+        self._aborted = False
         self.sender: NodeId | None = None
         self.transport: asyncio.Transport | None = None
 
@@ -196,11 +203,13 @@ class Incoming(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
+        self._aborted = True
         if self.transport is not None:
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._owner.forget(self)
+        by_peer = exc is None or isinstance(exc, ConnectionResetError)
+        self._owner.forget(self, closed_by_peer=by_peer and not self._aborted)
 
 
 class Datagrams(asyncio.DatagramProtocol):
@@ -239,11 +248,16 @@ class Peers:
         deliver: Deliver,
         log: Log,
         counters: dict[str, int],
+        *,
+        lost: Told,
+        connected: Told,
     ) -> None:
         self.codec = codec
         self.deliver = deliver
         self.log = log
         self.counters = counters
+        self.connected = connected
+        self._lost = lost
         self.closing = False
         self.unnamed: list[Incoming] = []
         self.links = {
@@ -321,11 +335,14 @@ class Peers:
             older.abort()
         return int(node)
 
-    def forget(self, connection: Incoming) -> None:
+    def forget(self, connection: Incoming, *, closed_by_peer: bool) -> None:
         if connection in self.unnamed:
             self.unnamed.remove(connection)
-        if connection.sender is not None and self._incoming.get(connection.sender) is connection:
-            del self._incoming[connection.sender]
+        sender = connection.sender
+        if sender is not None and self._incoming.get(sender) is connection:
+            del self._incoming[sender]
+            if closed_by_peer and not self.closing:
+                self._lost(sender)
 
     def close(self) -> None:
         self.closing = True

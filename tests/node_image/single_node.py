@@ -51,6 +51,12 @@ class Driven:
         self.wall += later_us
         return self._keep(self.protocol.wake(timer, self.now))
 
+    def lose(self, peer: int) -> list[Any]:
+        return self._keep(self.protocol.peer_lost(peer, self.now))
+
+    def reconnect(self, peer: int) -> list[Any]:
+        return self._keep(self.protocol.peer_connected(peer, self.now))
+
     def _keep(self, effects: list[Any]) -> list[Any]:
         self.effects = list(effects)
         if not self.disk_stuck:

@@ -19,8 +19,8 @@ PROTOCOLS = ("multi-paxos", "flexible-paxos", "fast-paxos", "raft")
 class Election:
     """One node of a protocol with a leader, whatever it calls its messages."""
 
-    def __init__(self, protocol: str) -> None:
-        self.driven = Driven(protocol_class(protocol), node=3)
+    def __init__(self, protocol: str, node: int = 3, nodes: int = 3) -> None:
+        self.driven = Driven(protocol_class(protocol), node=node, nodes=nodes)
         self.raft = protocol == "raft"
 
     def ask(self, round_: int, sender: int = 1) -> list[Any]:

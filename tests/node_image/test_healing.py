@@ -69,7 +69,14 @@ class Station:
         self.codec = Codec(MESSAGES)
         self.heard = 0
         self.peers = Peers(
-            node, addresses, self.codec, self._hear, lambda *_, **__: None, self.counters
+            node,
+            addresses,
+            self.codec,
+            self._hear,
+            lambda *_, **__: None,
+            self.counters,
+            lost=lambda _: None,
+            connected=lambda _: None,
         )
 
     def _hear(self, sender: int, message: tuple[Any, ...]) -> None:

@@ -40,6 +40,7 @@ class Pair:
         self.logs: list[tuple[str, dict[str, Any]]] = []
         self.counters: dict[int, Counter[str]] = {1: Counter(), 2: Counter()}
         self.peers: dict[int, Peers] = {}
+        self.told: list[tuple[int, str, int]] = []
 
     async def start(self, node: int) -> Peers:
         peers = Peers(
@@ -49,6 +50,8 @@ class Pair:
             lambda sender, message: self.heard[node].append((sender, message)),
             lambda event, **about: self.logs.append((event, about)),
             self.counters[node],
+            lost=lambda peer: self.told.append((node, "lost", peer)),
+            connected=lambda peer: self.told.append((node, "connected", peer)),
         )
         await peers.listen(HOST, self.addresses[node][1], self.transport)
         peers.connect()
@@ -103,6 +106,35 @@ def test_messages_arrive_in_order_and_once(transport: str) -> None:
         assert pair.heard[2] == [(1, commit(number)) for number in range(1, 200)]
 
     play(scene, transport)
+
+
+def test_a_node_is_told_who_closed_its_connection_and_who_has_one_again() -> None:
+    async def scene(pair: Pair) -> None:
+        await pair.until_heard(1, 2, 0)
+        await pair.until_heard(2, 1, 0)
+        assert sorted(pair.told) == [(1, "connected", 2), (2, "connected", 1)]
+        pair.told.clear()
+        pair.peers.pop(1).close()
+        while (2, "lost", 1) not in pair.told:
+            await asyncio.sleep(0.01)
+        assert pair.told == [(2, "lost", 1)]
+        await pair.start(1)
+        await pair.until_heard(2, 1, 1)
+        assert (2, "connected", 1) in pair.told
+
+    play(scene)
+
+
+def test_a_connection_that_this_node_breaks_is_no_sign_of_a_death() -> None:
+    async def scene(pair: Pair) -> None:
+        await pair.until_heard(1, 2, 0)
+        pair.peers[1].send(2, LENGTH.pack(3) + b"[1]")
+        pair.peers[1].flush()
+        await pair.until_heard(1, 2, 1)
+        assert pair.counters[1]["transport.disconnects"] == 1
+        assert (2, "lost", 1) not in pair.told
+
+    play(scene)
 
 
 def test_what_does_not_fit_a_datagram_goes_over_tcp() -> None:

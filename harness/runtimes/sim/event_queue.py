@@ -23,11 +23,13 @@ Entry: TypeAlias = tuple[int, int, int, Any, Any, int]
 REQUEST: Final = 0  # (call, command): a client's request reaches a node
 TIMER: Final = -1  # the timer's name
 EFFECTS: Final = -2  # the rest of a step that a pause interrupted
-ANSWER: Final = -3  # (call, response): an answer reaches a client
-WAKE: Final = -4  # the conductor wants to be woken
-START: Final = -5  # a process of the node is to be started
-FAULT_STEP: Final = -6  # (step, fault, arguments...): a later step of a fault is due
-FAULT_REPORT: Final = -7  # (fault, what, report): the conductor is told about a fault
+PEER_LOST: Final = -3  # the peer's number: its connection to the node is closed
+PEER_CONNECTED: Final = -4  # the peer's number: the node has a new connection to it
+ANSWER: Final = -5  # (call, response): an answer reaches a client
+WAKE: Final = -6  # the conductor wants to be woken
+START: Final = -7  # a process of the node is to be started
+FAULT_STEP: Final = -8  # (step, fault, arguments...): a later step of a fault is due
+FAULT_REPORT: Final = -9  # (fault, what, report): the conductor is told about a fault
 
 
 class EventQueue:

@@ -17,6 +17,7 @@ from harness.runtimes.sim.clients import ClientConnections
 from harness.runtimes.sim.crashes import NodeCrash, crash_of
 from harness.runtimes.sim.event_queue import ANSWER, EFFECTS, REQUEST, TIMER, Entry, EventQueue
 from harness.runtimes.sim.node import SimNode
+from harness.runtimes.sim.peer_connections import PeerConnections
 from harness.runtimes.sim.run_record import RunRecord
 from harness.runtimes.sim.virtual_time import VirtualTime
 from harness.targets.interface import DISCONNECTED
@@ -53,6 +54,7 @@ class Processes:
         seed: int,
         cluster: ClusterConfig,
         protocol: ProtocolFactory,
+        connections: PeerConnections,
     ) -> None:
         self._queue = queue
         self._clients = clients
@@ -60,6 +62,7 @@ class Processes:
         self._seed = seed
         self._cluster = cluster
         self._protocol = protocol
+        self._connections = connections
         self._log_recovery: LogRecovery = getattr(protocol, "log_recovery", LogRecovery())
         self.stash: dict[int, list[Entry]] = {n: [] for n in nodes}
         self.events: list[ProcessEvent] = []
@@ -88,6 +91,7 @@ class Processes:
             Context(node.id, self._cluster, node.machine, random, lambda: clock.wall(time.now_us))
         )
         node.receive, node.request, node.wake = protocol.receive, protocol.request, protocol.wake
+        self._connections.opened(node, now_us)
         return protocol.start(node.recovered, clock.monotonic(now_us))
 
     def crash(self, node: SimNode, *, power: bool) -> dict[str, Any]:
@@ -113,6 +117,8 @@ class Processes:
             self.record.crashed(node.id, (*unsent, *stash))
         for call in calls:
             self._clients.answer(call, DISCONNECTED, node, now_us)
+        if not power:
+            self._connections.closed(node, now_us)
         return {"up": False, **disk}
 
     def _withdraw_unsent(self, node: SimNode) -> list[Entry]:

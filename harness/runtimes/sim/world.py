@@ -23,9 +23,10 @@ from harness.runtimes.sim.disk_faults import DiskFaults
 from harness.runtimes.sim.effects import Effects
 from harness.runtimes.sim.event_queue import (
     ANSWER,
-    EFFECTS,
     FAULT_REPORT,
     FAULT_STEP,
+    PEER_CONNECTED,
+    PEER_LOST,
     REQUEST,
     START,
     TIMER,
@@ -39,6 +40,7 @@ from harness.runtimes.sim.link_faults import LinkFaults
 from harness.runtimes.sim.network import Network, draw_delays
 from harness.runtimes.sim.node import SimNode
 from harness.runtimes.sim.node_faults import NodeFaults
+from harness.runtimes.sim.peer_connections import PeerConnections
 from harness.runtimes.sim.processes import Processes
 from harness.runtimes.sim.run_record import RunRecord
 from harness.runtimes.sim.timed_faults import TimedFaults
@@ -65,14 +67,16 @@ class World:
         self.time = time = VirtualTime()
         self.queue = queue = EventQueue()
         self.nodes = nodes = {n: _make_node(n, settings, seed) for n in config.cluster.node_ids()}
-        self.network = network = Network(
-            nodes, settings, seed, queue, ordered=config.cluster.transport == "tcp"
-        )
+        ordered = config.cluster.transport == "tcp"
+        self.network = network = Network(nodes, settings, seed, queue, ordered=ordered)
+        connections = PeerConnections(nodes, network, queue, settings, seed, ordered=ordered)
         clients = ClientConnections(queue, client_delays(settings, seed, "requests"))
         protocol = protocol_class(config.target, config.cluster.mutant)
         cluster = cluster_config(config.target, config.cluster)
         self.sessions_max = cluster.sessions_max
-        self.processes = Processes(nodes, queue, clients, time, seed, cluster, protocol)
+        self.processes = Processes(
+            nodes, queue, clients, time, seed, cluster, protocol, connections
+        )
         reports = FaultReports(queue, time)
         links = LinkFaults(nodes, network, seed)
         node_faults = NodeFaults(nodes, self.processes, queue, time, settings.boot_us)
@@ -153,7 +157,7 @@ class World:
                 self.processes.crash(self._turn[3], power=False)
             except Exception as error:
                 what, node = self._turn[2:4]
-                if what < EFFECTS:
+                if what < PEER_CONNECTED:
                     raise
                 self.processes.failed(node, error)
                 conductor.interrupt(self.time.now_us)
@@ -223,6 +227,8 @@ class World:
             if now_us == self._wake_us:
                 self._wake_us = -1
                 conductor.woke(now_us)
+        elif what in (PEER_LOST, PEER_CONNECTED):
+            self._connection_changes(node, entry)
         elif what == START:
             if self.injector.nodes.boots(node):
                 self._start(node)
@@ -247,6 +253,17 @@ class World:
             self.processes.stash[node.id].append(entry)
         else:
             self._clients.answer(call, REFUSED, node, now_us)
+
+    def _connection_changes(self, node: SimNode, entry: Entry) -> None:
+        now_us, _, what, _, peer, _ = entry
+        if node.running and node.protocol is not None:
+            protocol = node.protocol
+            told = protocol.peer_lost if what == PEER_LOST else protocol.peer_connected
+            effects = told(peer, node.clock.monotonic(now_us))
+            if effects:
+                self._carry_out(node, effects, now_us)
+        elif node.paused:
+            self.processes.stash[node.id].append(entry)
 
     def _start(self, node: SimNode) -> None:
         try:
