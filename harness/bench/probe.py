@@ -188,6 +188,19 @@ class Probe:
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
         self._recorder.finding(finding, now_us)
 
+    def told(self, leader: int, now_us: int) -> None:
+        """A node says who leads: everything under way elsewhere asks there."""
+        self._leader = leader
+        for client in self._free:
+            client.leader_is(leader, now_us, under_way=False, in_flight=False)
+        for flight in [f for f in self._flights if not f.done]:
+            in_flight = flight.call != 0
+            attempt = flight.client.leader_is(leader, now_us, under_way=True, in_flight=in_flight)
+            if attempt is not None:
+                self._calls.pop(flight.call, None)
+                self._send(flight, attempt.node, now_us)
+        self._arm()
+
     def led(self, node: int, term: Sequence[int], now_us: int) -> None:
         self._recorder.leader(node, term, now_us)
 

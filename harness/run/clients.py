@@ -1,10 +1,11 @@
 """How a client carries out one operation: which node it asks, when it retries, what it reports.
 
 A client is one logical process. It sends a request to the node that it believes leads and follows
-redirections. After a time-out or a broken connection it depends on the target: where it has
-sessions, the client asks another node with the same session number, and a correct cluster applies
-the command once; where it has none, a write that was repeated would be a second write, so the
-operation ends. Reads may always be repeated. An operation ends
+redirections; where a node is not there, it asks another at once, and the leader where it is told
+who leads (`leader_is`). After a time-out or a broken connection it depends on the target: where it
+has sessions, the client asks another node with the same session number, and a correct cluster
+applies the command once; where it has none, a write that was repeated would be a second write, so
+the operation ends. Reads may always be repeated. An operation ends
 
     ok     a node answered it
     fail   a definite error: a compare-and-set that did not match, or every attempt was refused
@@ -28,6 +29,8 @@ make: Final = tuple.__new__
 passes through here."""
 BACK_OFF_MIN_US: Final = 10_000
 BACK_OFF_MAX_US: Final = 80_000
+UNREACHABLE: Final = ("refused", "disconnected")
+"""Errors of a node that is not there."""
 HOPS_MAX: Final = 3
 """Redirections followed at once; then the client waits a little: the cluster may be electing."""
 
@@ -52,7 +55,8 @@ class Client:
     """One operation at a time of one process. Pure: it takes times and gives attempts and outcomes.
 
     `begin` starts an operation and gives the first attempt. `answered` and `timed_out` give the
-    next Attempt, or the Outcome. The caller ends it with `give_up` when the operation's time is up.
+    next Attempt, or the Outcome; `leader_is` may give an Attempt in place of the current one. The
+    caller ends it with `give_up` when the operation's time is up.
     """
 
     __slots__ = (
@@ -63,6 +67,7 @@ class Client:
         "_nodes",
         "_random",
         "_sessions",
+        "_told",
         "guess",
         "operation",
         "process",
@@ -89,6 +94,7 @@ class Client:
         self._hops = 0
         self._node = guess
         self._last_error: str | None = None
+        self._told: int | None = None  # who leads, as somebody said; until it does not answer
 
     def begin(self, operation: Operation, now_us: int) -> Attempt:
         self.seq += 1
@@ -119,20 +125,48 @@ class Client:
                 return self.give_up(in_flight=False)
         if error == "unsupported":
             return Outcome("fail", None, error, node)
-        if response.leader is not None and response.leader != node and self._hops < HOPS_MAX:
+        if error in UNREACHABLE and node == self._told:
+            self._told = None
+        better = self._better_than(node, response)
+        if better is not None and self._hops < HOPS_MAX:
             self._hops += 1
-            return self._to(response.leader, now_us)
+            return self._to(better, now_us)
         self._hops = 0
         return self._to(response.leader or self._other(), now_us + self._back_off())
+
+    def _better_than(self, node: int, response: Response) -> int | None:
+        """Whom to ask at once, after a node that did not serve this client; None: wait a little."""
+        for leader in (response.leader, self._told):
+            if leader is not None and leader != node:
+                return leader
+        return self._other() if response.error in UNREACHABLE else None
+
+    def leader_is(
+        self, leader: int, now_us: int, *, under_way: bool, in_flight: bool
+    ) -> Attempt | None:
+        """A node says that `leader` leads. Where an operation is `under_way`, its next attempt, if
+        it should be sent there now in place of the current one, which is `in_flight` or still to be
+        sent."""
+        self._told = leader
+        if not under_way:
+            self.guess = leader
+            return None
+        if in_flight and (self._node == leader or not self.may_repeat()):
+            return None
+        self._dirty = self._dirty or in_flight
+        self._hops = 0
+        return self._to(leader, now_us)
 
     def timed_out(self, now_us: int) -> Attempt | Outcome:
         """No answer to the current attempt for too long: it may still have an effect."""
         self._dirty = True
         self._last_error = "timeout"
+        if self._node == self._told:
+            self._told = None
         if not self.may_repeat():
             return self.give_up(in_flight=False)
         self._hops = 0
-        return self._to(self._other(), now_us)
+        return self._to(self._told or self._other(), now_us)
 
     def give_up(self, *, in_flight: bool) -> Outcome:
         """The operation's time is up; `in_flight`: an attempt is not answered yet."""

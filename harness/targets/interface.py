@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from faults.generators import Draw
 from harness.errors import UsageError
@@ -58,6 +58,8 @@ DISCONNECTED = Response("disconnected")
 """The connection broke while the request was under way."""
 
 Answered: TypeAlias = Callable[[Response], None]
+LeaderTold: TypeAlias = Callable[[int, tuple[int, ...]], None]
+"""Gets a leader and the term, or ballot, in which it leads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,15 @@ class NodeClient(Protocol):
 
     async def close(self) -> None:
         """Nothing is under way any more; what waited for an answer gets none."""
+        ...
+
+
+@runtime_checkable
+class WatchesLeader(Protocol):
+    """What a `NodeClient` also is where its node says by itself who leads."""
+
+    def watch_leader(self, told: LeaderTold) -> None:
+        """Have `told` called whenever the node says so, on this connection and on later ones."""
         ...
 
 

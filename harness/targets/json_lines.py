@@ -17,6 +17,7 @@ from harness.targets.interface import (
     DISCONNECTED,
     REFUSED,
     Answered,
+    LeaderTold,
     NodeStatus,
     Request,
     Response,
@@ -82,6 +83,7 @@ class JsonLinesClient:
         self._outbox: list[bytes] = []
         self._flush_planned = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: LeaderTold | None = None
 
     @property
     def is_open(self) -> bool:
@@ -144,12 +146,23 @@ class JsonLinesClient:
         except (ValueError, RecursionError):
             self.problems += 1
             return
+        if isinstance(message, dict) and "id" not in message and self._tell(message):
+            return
         identity = message.get("id") if isinstance(message, dict) else None
         callback = self._waiting.pop(identity, None) if type(identity) is int else None
         if callback is None:
             self.problems += 1
         else:
             callback(message)
+
+    def _tell(self, message: dict[str, Any]) -> bool:
+        """Pass on who leads; False where the message does not say so."""
+        leader, ballot = message.get("leader"), message.get("ballot")
+        if type(leader) is not int or not _is_term(ballot):
+            return False
+        if self._told is not None:
+            self._told(leader, tuple(ballot))
+        return True
 
     def lost(self, wire: _Wire) -> None:
         if wire is not self._wire:
@@ -188,6 +201,8 @@ class JsonLinesClient:
                 transport.write(question.encode() + b"\n")
                 if await hello:
                     self._transport = transport
+                    if self._told is not None:
+                        self._watch()
                     return True
         except (OSError, TimeoutError):
             self._waiting.pop(self._count, None)
@@ -200,6 +215,13 @@ class JsonLinesClient:
             self._send(body, done)
         else:
             answered(REFUSED)
+
+    def _watch(self) -> None:
+        def answered(message: dict[str, Any] | None) -> None:
+            if message is not None:
+                self._tell(message)
+
+        self._send({"f": "watch"}, answered)
 
     def _send(self, body: dict[str, Any], done: Callback) -> int:
         self._count += 1
@@ -225,7 +247,7 @@ def _status_of(answer: dict[str, Any] | None, node: int) -> NodeStatus | None:
         return None
     role, ballot = answer.get("role"), answer.get("ballot")
     wall_us, monotonic_ns = answer.get("wall_us"), answer.get("monotonic_ns")
-    is_term = isinstance(ballot, list) and all(type(part) is int for part in ballot)
+    is_term = _is_term(ballot)
     clocks = type(wall_us) is int and type(monotonic_ns) is int
     return NodeStatus(
         node=node,
@@ -235,3 +257,16 @@ def _status_of(answer: dict[str, Any] | None, node: int) -> NodeStatus | None:
         monotonic_ns=monotonic_ns if clocks else None,
         raw=answer,
     )
+
+
+def _is_term(ballot: Any) -> bool:
+    return isinstance(ballot, list) and all(type(part) is int for part in ballot)
+
+
+class WatchingClient(JsonLinesClient):
+    """One whose node says by itself who leads (`WatchesLeader`), once it is asked to."""
+
+    def watch_leader(self, told: LeaderTold) -> None:
+        self._told = told
+        if self.is_open:
+            self._watch()

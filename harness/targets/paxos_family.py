@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, get_args, get_type_hints
 from faults.generators import Draw
 from harness.errors import UsageError
 from harness.targets.interface import Capabilities, ClusterSpec, Images, NodeSpec, Target
-from harness.targets.json_lines import JsonLinesClient
+from harness.targets.json_lines import WatchingClient
 from node_image.mutants import IMPLEMENTATIONS, PROTOCOLS, protocol_class
 from node_image.protocols.context import Context
 from node_image.protocols.interface import DEFINITE_ERRORS, ClusterConfig, Command
@@ -134,8 +134,8 @@ class PaxosTarget:
         }
         return NodeSpec(command=(json.dumps(settings, separators=(",", ":")),), data=DATA)
 
-    def client(self, node: int, host: str, port: int, cluster: ClusterSpec) -> JsonLinesClient:
-        return JsonLinesClient(node, host, port, DEFINITE_ERRORS)
+    def client(self, node: int, host: str, port: int, cluster: ClusterSpec) -> WatchingClient:
+        return WatchingClient(node, host, port, DEFINITE_ERRORS)
 
 
 def cluster_config(protocol: str, cluster: ClusterSpec) -> ClusterConfig:

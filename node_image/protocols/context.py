@@ -16,6 +16,7 @@ from node_image.protocols.interface import (
     Command,
     Effect,
     Json,
+    LeaderKnown,
     NodeId,
     Note,
     Persist,
@@ -104,6 +105,11 @@ class Context:
         """Set a timer, to a random delay between the two if there are two."""
         delay = low_us if high_us is None else self.random.randrange(low_us, high_us + 1)
         self.out.append(SetTimer(name, delay))
+
+    def follow(self, leader: NodeId, ballot: tuple[int, ...]) -> None:
+        """`leader` leads in this ballot, and may be this node itself: let clients know."""
+        self.leader = leader
+        self.out.append(LeaderKnown(leader, tuple(ballot)))
 
     def note(self, what: str, **about: Json) -> None:
         self.out.append(Note(what, about))

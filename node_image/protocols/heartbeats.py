@@ -34,6 +34,10 @@ class HeartbeatSender(Protocol):
         """Broadcast the heartbeat of round `stamp`; `last` is the last slot proposed."""
         ...
 
+    def ballot_number(self) -> tuple[int, ...]:
+        """The ballot, or term, that this node leads in."""
+        ...
+
     def leads_in(self) -> dict[str, Json]:
         """The ballot, or term, that this node leads in, for its notes."""
         ...

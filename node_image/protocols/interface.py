@@ -12,7 +12,7 @@ a node, and every one of them returns what the node wants done, in order:
     peer_connected(peer, now_us)    a new connection to a peer is there
 
     -> list of effects: Send, Broadcast, Persist, Checkpoint, Reply, SetTimer, CancelTimer,
-       Decided, StateDigest, Note
+       Decided, StateDigest, LeaderKnown, Note
 
 There is no entry point for "the disk has finished": **the durable-state rule** takes its
 place. `Persist` and `Checkpoint` raise a barrier. Every later `Send`, `Broadcast` and `Reply` with
@@ -168,6 +168,14 @@ class StateDigest(NamedTuple):
     digest: str
 
 
+class LeaderKnown(NamedTuple):
+    """This node has found out who leads, in which ballot (or term): for the clients that have asked
+    to be told, and would else find out by time-outs and refusals."""
+
+    leader: NodeId
+    ballot: tuple[int, ...]
+
+
 class Note(NamedTuple):
     """Something worth a line in the node's log: an election, a ballot, a step-down, a snapshot.
     `about` holds only JSON values."""
@@ -186,6 +194,7 @@ Effect: TypeAlias = (
     | CancelTimer
     | Decided
     | StateDigest
+    | LeaderKnown
     | Note
 )
 

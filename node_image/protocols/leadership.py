@@ -74,7 +74,7 @@ class Leadership:
         """This node is elected."""
         assert not self._ctx.is_learner, "a learner never leads"
         self._ctx.role = LEADER
-        self._ctx.leader = self._ctx.node
+        self._ctx.follow(self._ctx.node, self._sender.ballot_number())
         self.heartbeats.reset(now_us)
         self.reads.clear()
         self.tally.clear()

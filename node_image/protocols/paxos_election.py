@@ -64,6 +64,9 @@ class OwnBallot:
         heartbeat = Heartbeat(self.ballot, self._log.applied, last, stamp)
         self._ctx.out.append(Broadcast(heartbeat, False))
 
+    def ballot_number(self) -> tuple[int, ...]:
+        return self.ballot
+
     def leads_in(self) -> dict[str, Json]:
         return {"ballot": list(self.ballot)}
 
@@ -120,7 +123,7 @@ class PaxosElection:
             self.step_down("heard a higher ballot", now_us, sender)
         self._log.promised = ballot
         self.see_round(ballot)
-        self._ctx.leader = sender
+        self._ctx.follow(sender, ballot)
         self._log.restart_prefix(ballot)
 
     def see_round(self, ballot: Ballot) -> None:

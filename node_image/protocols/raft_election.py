@@ -65,9 +65,11 @@ class RaftElection:
             return False
         if term > self._storage.term:
             self.enter(term, now_us)
+        is_news = ctx.leader != sender
         if ctx.role in (LEADER, CANDIDATE):
             self.step_down("heard a leader", now_us, sender)
-        ctx.leader = sender
+        if is_news:
+            ctx.follow(sender, (term,))
         self._timing.heard_us = now_us
         return True
 

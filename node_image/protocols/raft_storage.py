@@ -137,5 +137,8 @@ class TermHeartbeats:
         heartbeat = m.Append(self._storage.term, last, log.last_term, (), log.applied, stamp)
         self._ctx.out.append(Broadcast(heartbeat, False))
 
+    def ballot_number(self) -> tuple[int, ...]:
+        return (self._storage.term,)
+
     def leads_in(self) -> dict[str, Json]:
         return {"term": self._storage.term}

@@ -5,6 +5,9 @@
 
     {"id":1,"f":"status"}              this node's role and view, its clocks and counters
     {"id":2,"f":"decided","start":0}   the decided slots that it still holds, from `start` on
+    {"id":3,"f":"watch"}               who leads, in which ballot; and from then on a line without
+                                       `id` whenever this node finds out that somebody else does:
+    {"node":1,"leader":2,"ballot":[7,2]}
 
 `id` is the caller's and comes back as it was. `error` is null or an error of the interface; a line
 that is no request is answered with "bad-request" and a reason. A connection that breaks drops the
@@ -40,6 +43,8 @@ class Node(Protocol):
 
     def leader(self) -> NodeId | None: ...
 
+    def ballot(self) -> tuple[int, ...]: ...
+
     def wants_flush(self) -> None: ...
 
 
@@ -62,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._lines: list[str] = []
         self.waits_for: set[tuple[int, int]] = set()
+        self.watches = False
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -121,6 +127,7 @@ class ClientPort:
         self._queries: dict[str, Callable[[Connection, Any, dict[str, Any]], None]] = {
             "status": self._status,
             "decided": self._decided,
+            "watch": self._watch,
         }
 
     async def listen(self, host: str | None, port: int) -> int:
@@ -174,6 +181,20 @@ class ClientPort:
         if type(start) is not int:
             raise BadRequest("start must be a whole number")
         connection.answer({"id": ident, "decided": self.node.decided(start)})
+
+    def _watch(self, connection: Connection, ident: Any, request: dict[str, Any]) -> None:
+        connection.watches = True
+        leader, ballot = self.node.leader(), self.node.ballot()
+        connection.answer({"id": ident, **self._leads(leader, ballot)})
+
+    def announce(self, leader: NodeId, ballot: tuple[int, ...]) -> None:
+        """Tell every client that watches who leads."""
+        for connection in self.connections:
+            if connection.watches:
+                connection.answer(self._leads(leader, ballot))
+
+    def _leads(self, leader: NodeId | None, ballot: tuple[int, ...]) -> dict[str, Any]:
+        return {"node": self.number, "leader": leader, "ballot": list(ballot)}
 
     def dropped(self, connection: Connection) -> None:
         """A connection is gone: no client waits on it any more."""

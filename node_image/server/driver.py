@@ -26,6 +26,7 @@ from node_image.protocols.interface import (
     ConsensusProtocol,
     Decided,
     Effect,
+    LeaderKnown,
     NodeId,
     Note,
     Persist,
@@ -95,6 +96,7 @@ class Driver:
             CancelTimer: self._cancel_timer,
             Decided: self._decided,
             StateDigest: account.state,
+            LeaderKnown: self._leader_known,
             Note: self._note,
         }
 
@@ -216,6 +218,9 @@ class Driver:
         self.counters["decided"] += 1
         self._account.decided(effect)
 
+    def _leader_known(self, effect: LeaderKnown) -> None:
+        self._clients.announce(effect.leader, effect.ballot)
+
     def _note(self, effect: Note) -> None:
         self._node_log.log(effect.what, **effect.about)
 
@@ -244,6 +249,9 @@ class Driver:
 
     def leader(self) -> NodeId | None:
         return self.protocol.status().leader
+
+    def ballot(self) -> tuple[int, ...]:
+        return self.protocol.status().ballot
 
     def decided(self, start: int) -> list[Any]:
         return [[d.slot, d.ballot, d.commands] for d in self.protocol.decided_log(start)]

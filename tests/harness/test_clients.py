@@ -101,3 +101,52 @@ def test_a_cluster_of_one_has_no_other_node_to_ask() -> None:
     one = Client(process=0, nodes=(1,), random=Random(0), guess=1)
     one.begin(WRITE, 0)
     assert one.timed_out(50) == Attempt(1, 50)
+
+
+def test_a_node_that_is_not_there_makes_a_client_ask_another_at_once() -> None:
+    one = client()
+    one.begin(READ, 0)
+    for _ in range(HOPS_MAX):
+        attempt = one.answered(2, Response("disconnected"), 100)
+        assert isinstance(attempt, Attempt) and attempt.at_us == 100
+    attempt = one.answered(attempt.node, Response("refused", definite=True), 100)
+    assert isinstance(attempt, Attempt) and attempt.at_us > 100
+
+
+def test_who_waits_for_a_deposed_leader_asks_the_new_one_when_told() -> None:
+    one = client()
+    one.begin(WRITE, 0)
+    attempt = one.leader_is(3, 50, under_way=True, in_flight=True)
+    assert attempt == Attempt(3, 50)
+    assert one.leader_is(3, 60, under_way=True, in_flight=True) is None, "it asks there already"
+    assert one.give_up(in_flight=False).type == "info", "the first attempt may have had an effect"
+
+
+def test_who_was_refused_and_waits_asks_the_new_leader_at_once() -> None:
+    one = client()
+    one.begin(WRITE, 0)
+    later = one.answered(2, Response("unavailable", definite=True), 10)
+    assert isinstance(later, Attempt) and later.at_us > 10
+    assert one.leader_is(later.node, 20, under_way=True, in_flight=False) == Attempt(later.node, 20)
+    assert one.give_up(in_flight=False).type == "fail", "no attempt had an effect"
+
+
+def test_a_leader_that_was_told_is_asked_when_a_node_knows_none() -> None:
+    one = client()
+    assert one.leader_is(3, 0, under_way=False, in_flight=False) is None
+    assert one.begin(WRITE, 5).node == 3
+    one.guess = 1
+    assert one.begin(WRITE, 6).node == 1
+    refusal = Response("unavailable", definite=True)
+    assert one.answered(1, refusal, 10) == Attempt(3, 10)
+    attempt = one.answered(3, Response("refused", definite=True), 11)
+    assert isinstance(attempt, Attempt) and attempt.node != 3
+    attempt = one.answered(1, refusal, 12)
+    assert isinstance(attempt, Attempt) and attempt.at_us > 12, "it is not there: nobody is known"
+
+
+def test_without_sessions_a_write_under_way_stays_where_it_is() -> None:
+    one = Client(process=0, nodes=(1, 2), random=Random(0), guess=2, sessions=False)
+    one.begin(WRITE, 0)
+    assert one.leader_is(1, 5, under_way=True, in_flight=True) is None
+    assert one.leader_is(1, 5, under_way=True, in_flight=False) == Attempt(1, 5)

@@ -24,6 +24,7 @@ from node_image.protocols.interface import (
     ClusterConfig,
     Command,
     Decided,
+    LeaderKnown,
     Note,
     Persist,
     Reply,
@@ -87,6 +88,7 @@ class World:
         self.states: dict[Any, dict[str, set[int]]] = {}
         self.replies: dict[tuple[int, int], list[tuple[int, Answer]]] = {}
         self.notes: list[tuple[int, int, Note]] = []
+        self.known: list[tuple[int, int, LeaderKnown]] = []
         self.wall_offset = dict.fromkeys(self.config.nodes, 0)
         self.intercept: Callable[[int, int, Any], bool] | None = None
         self.sent: dict[str, int] = {}
@@ -273,6 +275,8 @@ class World:
             self._record(node, effect)
         elif isinstance(effect, StateDigest):
             self.states.setdefault(effect.slot, {}).setdefault(effect.digest, set()).add(node)
+        elif isinstance(effect, LeaderKnown):
+            self.known.append((self.now, node, effect))
         elif isinstance(effect, Note):
             self.notes.append((self.now, node, effect))
         else:

@@ -249,3 +249,20 @@ def test_a_mutant_runs_as_a_node(tmp_path: Path, mutant: str) -> None:
         assert cluster.do(1, 1, "write", "x", 1)["error"] is None
         assert cluster.do(1, 2, "read", "x")["value"] == 1
         assert all(cluster.log(n)[0]["mutant"] == mutant for n in cluster.nodes)
+
+
+def test_clients_that_watch_are_told_who_leads(tmp_path: Path) -> None:
+    """Once at the question, and again, by each node that finds out, without being asked."""
+    with Cluster(tmp_path, count=3, cluster=FAST) as cluster:
+        leader = cluster.leader()
+        follower = next(n for n in cluster.nodes if n != leader)
+        until(lambda: cluster.status(follower)["leader"] == leader, "it follows")
+        with cluster.connect(follower) as client:
+            first = client.ask({"id": 1, "f": "watch"})
+            assert (first["id"], first["node"]) == (1, follower)
+            ballot = first["ballot"]
+            cluster.kill(first["leader"])
+            told = client.read()
+            assert "id" not in told and told["node"] == follower
+            assert told["leader"] != first["leader"] and told["ballot"] > ballot
+            assert client.ask({"id": 2, "f": "status"})["leader"] == told["leader"]

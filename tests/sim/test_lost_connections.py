@@ -80,3 +80,12 @@ def test_a_killed_follower_costs_no_election(protocol: str) -> None:
     done = struck(Kill(**TIMES, nodes=(follower,)), protocol)
     assert not list(notes(done, "leader-lost", 2 * SECOND))
     assert len(leaders(done)) == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_clients_go_on_soon_after_a_leader_is_killed(protocol: str) -> None:
+    """They ask others when the connection breaks, and the new leader when they are told of it."""
+    done = struck(Kill(**TIMES, nodes=("leader",)), protocol, rate=200.0, concurrency=20)
+    struck_us = next(e.time // 1000 for e in done.events if e.f == "inject" and e.type == "info")
+    served = [e.time // 1000 for e in done.events if e.type == "ok"]
+    assert min(at_us for at_us in served if at_us > struck_us + 20_000) < struck_us + 150_000

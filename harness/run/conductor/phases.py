@@ -102,6 +102,11 @@ class Conductor:
         self._nemesis.carried_out(fault, what, report, now_us)
         self._arm()
 
+    def told(self, leader: int, now_us: int) -> None:
+        """A node says who leads: those clients that listen ask there."""
+        self._traffic.told(leader, now_us)
+        self._arm()
+
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
         """Something happened to a node without a fault of the schedule: record it."""
         self._recorder.finding(finding, now_us)

@@ -37,12 +37,13 @@ Ended = Callable[[Operation, bool, LastRound | None, int], None]
 class Slot:
     """A slot for one client; when an operation ends as info the next process takes the slot."""
 
-    __slots__ = ("calls", "client", "current_call", "finale", "operation_id")
+    __slots__ = ("attempt", "calls", "client", "current_call", "finale", "operation_id")
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.operation_id = 0  # 0: free
         self.current_call = 0  # 0: no attempt in flight
+        self.attempt = 0  # numbers attempts: one that was put off is void when there is a later one
         self.calls: list[int] = []
         self.finale: LastRound | None = None
 
@@ -164,15 +165,29 @@ class Traffic:
         if attempt.at_us <= now_us:
             self._attempt_now(slot, attempt.node, now_us)
         else:
-            due = (slot, slot.operation_id, attempt.node)
-            self._timers.at(attempt.at_us, self._attempt_due, due)
+            slot.attempt += 1
+            self._timers.at(attempt.at_us, self._attempt_due, (slot, slot.attempt, attempt.node))
 
     def _attempt_due(self, due: tuple[Slot, int, int], now_us: int) -> None:
-        slot, operation_id, node = due
-        if slot.operation_id == operation_id:
+        slot, attempt, node = due
+        if slot.operation_id and slot.attempt == attempt:
             self._attempt_now(slot, node, now_us)
 
+    def told(self, leader: int, now_us: int) -> None:
+        """A node says who leads. Every other client listens; the rest finds out for itself, so that
+        there are clients to whom a deposed leader could still give a wrong answer."""
+        self.leader_guess = leader
+        for slot in self._slots:
+            if slot.client.process % 2 == 0:
+                under_way, in_flight = slot.operation_id != 0, slot.current_call != 0
+                attempt = slot.client.leader_is(
+                    leader, now_us, under_way=under_way, in_flight=in_flight
+                )
+                if attempt is not None:
+                    self._attempt_now(slot, attempt.node, now_us)
+
     def _attempt_now(self, slot: Slot, node: int, now_us: int) -> None:
+        slot.attempt += 1
         self._call_count += 1
         call = self._call_count
         slot.current_call = call

@@ -27,6 +27,7 @@ from harness.targets.guarded_client import (
     name_tasks,
 )
 from harness.targets.hang import LOOK_S, Hang, HangGuard
+from harness.targets.interface import LeaderTold, WatchesLeader
 
 OURS: Final = tuple(str(Path(harness.__file__).parent / name) for name in ("run", "runtimes"))
 T = TypeVar("T")
@@ -51,11 +52,14 @@ class Clients:
         loop.set_exception_handler(self._raised)
         name_tasks(loop)
 
-    def open(self, pods: Mapping[int, Pod]) -> None:
-        """Make one for each node. Inside of the running loop. Raises TargetError."""
+    def open(self, pods: Mapping[int, Pod], told: LeaderTold) -> None:
+        """Make one for each node. Inside of the running loop. `told` is called where a node says by
+        itself who leads. Raises TargetError."""
         cluster = self._config.cluster
         for node, pod in pods.items():
             inner = self._config.system.client(node, "127.0.0.1", pod.client_port, cluster)
+            if isinstance(inner, WatchesLeader):
+                inner.watch_leader(told)
             self.by_node[node] = GuardedClient(
                 inner,
                 node,

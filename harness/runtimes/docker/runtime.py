@@ -95,6 +95,8 @@ class DockerRuntime:
         self._tasks: set[asyncio.Task[None]] = set()
         self._leader: int | None = None
         self._led: tuple[tuple[int, ...], int] = ((), 0)
+        self._told_term: tuple[int, ...] = ()
+        self._is_driving = False
         self._reaper: Reaper | None = None
         self._watch: EngineWatch | None = None
         self._faults: dict[str, Fault] = {}
@@ -230,7 +232,7 @@ class DockerRuntime:
         await self._threads([partial(self._create_node, p) for p in pods])
         await asyncio.gather(*(self._open_disk(pod) for pod in pods))
         await self._threads([partial(self._engine.start_node, p) for p in pods])
-        self._clients.open(self._pods)
+        self._clients.open(self._pods, self._told_leader)
         await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
         offsets = await asyncio.gather(*(a.clock_offset_ns() for a in self._agents.values()))
         self._clock_uncertainty_ns = max(uncertainty for _, uncertainty in offsets)
@@ -263,6 +265,16 @@ class DockerRuntime:
         self._specs[pod.node] = spec
         self._engine.create_node(pod, self._node_image, spec)
 
+    def _told_leader(self, leader: int, term: tuple[int, ...]) -> None:
+        """A node says by itself who leads: sooner than a question would be answered."""
+        if term <= self._told_term or leader not in self._clients.by_node:
+            return
+        self._told_term = term
+        if self._is_driving and not self._conductor.done:
+            self._note_leader(term, leader)
+            self._conductor.told(leader, self._now_us())
+            self._after()
+
     async def _await_ready(self, pod: Pod) -> None:
         """Until the node has answered; or says why it never will. Raises StartError."""
         client = self._clients.by_node[pod.node]
@@ -294,6 +306,7 @@ class DockerRuntime:
         loop = asyncio.get_running_loop()
         poll = loop.create_task(self._poll())
         try:
+            self._is_driving = True
             self._conductor.begin(self, self._now_us())
             await finished.wait()
         finally:

@@ -10,14 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappush
 from itertools import cycle
+from random import Random
 from typing import Any, Final
 
 from harness.runtimes.sim.config import WorldConfig
-from harness.runtimes.sim.event_queue import ANSWER, REQUEST, EventQueue
+from harness.runtimes.sim.event_queue import ANSWER, REQUEST, TOLD, EventQueue
 from harness.runtimes.sim.network import draw_delays
 from harness.runtimes.sim.node import SimNode
 from harness.targets.interface import DISCONNECTED, Response
-from node_image.protocols.interface import DEFINITE_ERRORS, Answer, Command, make
+from node_image.protocols.interface import (
+    DEFINITE_ERRORS,
+    Answer,
+    Command,
+    LeaderKnown,
+    make,
+)
 
 DELAYS: Final = 199
 """How many delays are drawn per stream, after which they come again."""
@@ -38,9 +45,11 @@ def response_to(answer: Answer) -> Response:
 
 
 class ClientConnections:
-    def __init__(self, queue: EventQueue, request_delay: Callable[[], int]) -> None:
+    def __init__(self, queue: EventQueue, settings: WorldConfig, seed: int) -> None:
         self._queue = queue
-        self._request_delay = request_delay
+        self._request_delay = client_delays(settings, seed, "requests")
+        self._settings = settings
+        self._seed = seed
 
     def request(self, call: int, node: SimNode, command: Command, now_us: int) -> None:
         """A client sends a command to a node."""
@@ -75,6 +84,15 @@ class ClientConnections:
         queue = self._queue
         entry = (at_us, queue.sequence(), ANSWER, node, (call, response), departs_us)
         heappush(queue.entries, entry)
+
+    def tell(self, node: SimNode, known: LeaderKnown, now_us: int) -> None:
+        """A node tells its clients who leads. The delay comes from a stream of its own."""
+        least_us, most_us = self._settings.client_min_us, self._settings.client_max_us
+        random = Random(f"{self._seed}:told:{node.id}:{known.ballot}")
+        at_us = now_us + random.randrange(least_us, most_us + 1)
+        if node.client_conditions is not None:
+            at_us += node.client_conditions.delay_us()
+        self._queue.put(at_us, TOLD, None, (known.leader, known.ballot))
 
     def _lose(self, call: int, node: SimNode, now_us: int) -> None:
         """A request or an answer is lost: the connection breaks, or no answer comes."""

@@ -20,6 +20,7 @@ from node_image.protocols.interface import (
     CancelTimer,
     Checkpoint,
     Decided,
+    LeaderKnown,
     Note,
     Persist,
     Reply,
@@ -64,6 +65,8 @@ class Effects:
             self._set_timer(node, effect[0], effect[1], now_us)
         elif kind is Reply:
             self._clients.reply(node, effect, barrier_us, now_us)
+        elif kind is LeaderKnown:
+            self._clients.tell(node, effect, now_us)
         elif kind is Note:
             node.notes.append((now_us, effect))
         elif kind is StateDigest:

@@ -29,6 +29,7 @@ ANSWER: Final = -5  # (call, response): an answer reaches a client
 WAKE: Final = -6  # the conductor wants to be woken
 START: Final = -7  # a process of the node is to be started
 FAULT_STEP: Final = -8  # (step, fault, arguments...): a later step of a fault is due
+TOLD: Final = -10  # (leader, term): a node tells its clients who leads
 FAULT_REPORT: Final = -9  # (fault, what, report): the conductor is told about a fault
 
 

@@ -54,6 +54,10 @@ class LinkConditions:
             self.struck[fault.id] = self.struck.get(fault.id, 0) + 1
         return after
 
+    def delay_us(self) -> int:
+        """What these faults add to every message's delay, leaving chance aside."""
+        return sum(f.delay_us for f in self.faults if isinstance(f, Delay) and not f.message)
+
     def client_fate(self) -> int | None:
         """The extra delay of a client's request or answer; None when it is lost. A client uses
         TCP: nothing is duplicated or reordered."""

@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from random import Random
 from typing import Final
 
-from faults.kinds.delay import Delay
 from harness.runtimes.sim.config import WorldConfig
 from harness.runtimes.sim.event_queue import PEER_CONNECTED, PEER_LOST, EventQueue
 from harness.runtimes.sim.network import Link, Network
@@ -87,5 +86,4 @@ class PeerConnections:
 
 def _extra_us(link: Link) -> int:
     """What a fault adds to every message's delay on this link."""
-    faults = () if link.conditions is None else link.conditions.faults
-    return sum(f.delay_us for f in faults if isinstance(f, Delay) and not f.message)
+    return 0 if link.conditions is None else link.conditions.delay_us()

@@ -30,6 +30,7 @@ from harness.runtimes.sim.event_queue import (
     REQUEST,
     START,
     TIMER,
+    TOLD,
     WAKE,
     Entry,
     EventQueue,
@@ -70,7 +71,7 @@ class World:
         ordered = config.cluster.transport == "tcp"
         self.network = network = Network(nodes, settings, seed, queue, ordered=ordered)
         connections = PeerConnections(nodes, network, queue, settings, seed, ordered=ordered)
-        clients = ClientConnections(queue, client_delays(settings, seed, "requests"))
+        clients = ClientConnections(queue, settings, seed)
         protocol = protocol_class(config.target, config.cluster.mutant)
         cluster = cluster_config(config.target, config.cluster)
         self.sessions_max = cluster.sessions_max
@@ -101,6 +102,7 @@ class World:
         )
         self.record: RunRecord | None = None
         self._wake_us = -1
+        self._told: tuple[int, ...] = ()
         self._turn: Entry = (0, 0, WAKE, None, None, 0)
 
     @property
@@ -216,7 +218,7 @@ class World:
         elif node.paused:
             self.processes.stash[node.id].append(turn)
 
-    def _other_turn(self, conductor: Driven, entry: Entry) -> None:
+    def _other_turn(self, conductor: Driven, entry: Entry) -> None:  # noqa: PLR0912
         """The turns that are neither a message nor a timer."""
         now_us, _, what, node, payload, _ = entry
         if what == ANSWER:
@@ -234,6 +236,11 @@ class World:
                 self._start(node)
         elif what == FAULT_STEP:
             self.injector.step(*payload)
+        elif what == TOLD:
+            leader, term = payload
+            if term > self._told:
+                self._told = term
+                conductor.told(leader, now_us)
         elif what == FAULT_REPORT:
             fault, done, report = payload
             conductor.fault_done(fault, done, report, now_us)
