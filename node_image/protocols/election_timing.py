@@ -16,6 +16,15 @@ nobody who can stay:
 Sweeps found all of them to be needed, in Raft and in Multi-Paxos, where a few nodes outside of the
 healed quorum heard every vote, or every acknowledgement, late.
 
+**Measured heartbeats.** Where `election_floor_us` is set, timeouts follow the heartbeats: all are
+scaled down so that the shortest is a few times the longest gap of late (`heartbeat_gaps`), but not
+less than the floor, and never more than was configured. A leader that granted leases is borne for
+at least as long as they last, since nobody else could be elected before.
+
+**Own stalls.** A leader that was paused, or got no processor, finds on waking that no quorum has
+answered for too long. It steps down like any other, but without the longer timeout: its links are
+not to blame.
+
 **Lost connections.** When the leader's process dies its kernel closes its connections, and the
 followers need not wait for silence: one after the other, within about a heartbeat, they ask whether
 they would be elected, in the order of the cluster after the leader, so that they do not compete.
@@ -28,10 +37,13 @@ from __future__ import annotations
 from typing import Final
 
 from node_image.protocols.context import FOLLOWER, LEADER, Context
+from node_image.protocols.heartbeat_gaps import HeartbeatGaps
 from node_image.protocols.interface import NodeId
 
 LOST_QUORUM_MAX: Final = 3
 """So many times, at most, is the timeout prolonged after leading was given up without a quorum."""
+GAPS: Final = 3
+"""An adaptive timeout is at least so many times the longest gap between heartbeats of late."""
 TURNS_MIN: Final = 4
 """A heartbeat's time is shared among the followers of a lost leader, and at least by so many."""
 
@@ -44,10 +56,21 @@ class ElectionTiming:
     candidate stops waiting for votes.
     """
 
-    __slots__ = ("_ctx", "_lost_quorum", "_lost_us", "give_up_us", "heard_us", "timeout_us")
+    __slots__ = (
+        "_ctx",
+        "_gaps",
+        "_lost_quorum",
+        "_lost_us",
+        "_scales",
+        "give_up_us",
+        "heard_us",
+        "timeout_us",
+    )
 
     def __init__(self, context: Context) -> None:
         self._ctx = context
+        self._gaps = HeartbeatGaps(context.config.heartbeat_us)
+        self._scales = True  # the timeout was drawn from the configured range
         self.heard_us = 0
         self.timeout_us = context.config.election_max_us
         self.give_up_us = 0
@@ -64,19 +87,44 @@ class ElectionTiming:
 
     def _draw(self, low_us: int, high_us: int) -> int:
         times = 1 + min(self._lost_quorum, LOST_QUORUM_MAX)
+        self._scales = low_us == self._ctx.config.election_min_us
         self.timeout_us = times * self._ctx.random.randrange(low_us, high_us + 1)
         return self.timeout_us
 
     def wait_for_leader(self, low_us: int, high_us: int) -> None:
         """Become a candidate after a random time without hearing from a leader."""
-        self._ctx.set_timer("election", self._draw(low_us, high_us))
+        self._draw(low_us, high_us)
+        self._ctx.set_timer("election", self._patience_us())
+
+    def heartbeat(self, leader: NodeId, now_us: int) -> None:
+        """A heartbeat has come from the leader."""
+        if self._ctx.config.election_floor_us:
+            self._gaps.heard(leader, now_us)
+
+    def shortest_us(self) -> int:
+        """How long silence is borne at least before a new leader would be welcome."""
+        config = self._ctx.config
+        longest_us = self._gaps.longest_us()
+        if not config.election_floor_us or longest_us is None:
+            return config.election_min_us
+        least_us = max(config.election_floor_us, GAPS * longest_us)
+        if config.reads == "lease":
+            least_us = max(least_us, config.lease_us)
+        return min(least_us, config.election_min_us)
+
+    def _patience_us(self) -> int:
+        """How long silence is borne now: the drawn timeout, scaled where it adapts."""
+        if not self._scales or not self._ctx.config.election_floor_us:
+            return self.timeout_us
+        return self.timeout_us * self.shortest_us() // self._ctx.config.election_min_us
 
     def still_waits(self, now_us: int) -> bool:
         """Whether a follower whose timer fired has heard a leader meanwhile; it waits on."""
         silence_us = now_us - self.heard_us
-        if self._ctx.role != FOLLOWER or self.has_lost_leader() or silence_us >= self.timeout_us:
+        patience_us = self._patience_us()
+        if self._ctx.role != FOLLOWER or self.has_lost_leader() or silence_us >= patience_us:
             return False
-        self._ctx.set_timer("election", self.timeout_us - silence_us)
+        self._ctx.set_timer("election", patience_us - silence_us)
         return True
 
     def leader_lost(self, leader: NodeId, now_us: int) -> None:
@@ -116,7 +164,7 @@ class ElectionTiming:
         if self._ctx.role == LEADER:
             return False
         silence_us = now_us - self.heard_us
-        return self.has_lost_leader() or silence_us >= self._ctx.config.election_min_us
+        return self.has_lost_leader() or silence_us >= self.shortest_us()
 
     def stopped_leading(self, *, lost_quorum: bool) -> None:
         self._lost_quorum = self._lost_quorum + 1 if lost_quorum else 0

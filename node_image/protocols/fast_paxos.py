@@ -381,6 +381,7 @@ class FastPaxos(Replica):
         ballot, commit, _, stamp = message
         if not self.election.hear(sender, ballot, now_us):
             return
+        self.leadership.timing.heartbeat(sender, now_us)
         self._hear_commit_index(commit)
         if not self._ctx.is_learner:
             self._ctx.send(sender, m.HeartbeatAck(ballot, stamp, self._voted_to()))

@@ -61,6 +61,7 @@ class Heartbeats:
     __slots__ = (
         "_contact_us",
         "_ctx",
+        "_late_us",
         "_lease",
         "_rounds",
         "_sender",
@@ -82,6 +83,7 @@ class Heartbeats:
         self._rounds: dict[int, Round] = {}
         self.acked = dict.fromkeys(self._ctx.config.voters, 0)
         self._contact_us = now_us
+        self._late_us = 0  # how late this node itself has been since then
         self._lease.reset()
 
     def begin(self, now_us: int) -> bool:
@@ -118,8 +120,18 @@ class Heartbeats:
         assert stamp <= self.stamp, "only a round that was sent can be confirmed"
         self.confirmed = stamp
         self._contact_us = round_.sent_us
+        self._late_us = 0
         self._lease.confirmed(round_.lease_clock_us)
         return True
+
+    def late(self, by_us: int) -> None:
+        """This node woke later than it wanted to, by so much."""
+        self._late_us += max(0, by_us)
+
+    def has_stalled(self, now_us: int) -> bool:
+        """Whether a quorum is missed only because this node itself did nothing for a while."""
+        silence_us = now_us - self._contact_us
+        return silence_us - self._late_us <= self._ctx.config.election_max_us
 
     def has_lost_quorum(self, now_us: int) -> bool:
         return now_us - self._contact_us > self._ctx.config.election_max_us

@@ -233,6 +233,9 @@ class StateMachine(Protocol):
 class ClusterConfig:
     """What every node of a cluster is told when it starts. Times are microseconds.
 
+    `election_floor_us`: election timeouts may shrink to this where heartbeats come regularly
+    (`election_timing`); 0: they never do, and are at least `election_min_us`.
+
     Raises ValueError for a configuration that cannot work, with the reason.
     """
 
@@ -241,6 +244,7 @@ class ClusterConfig:
     heartbeat_us: int = 100_000
     election_min_us: int = 400_000
     election_max_us: int = 800_000
+    election_floor_us: int = 0
     retry_us: int = 200_000
     batch_max: int = 64
     pipeline_max: int = 64
@@ -263,6 +267,14 @@ class ClusterConfig:
             raise ValueError(
                 "need 0 < heartbeat_us < election_min_us <= election_max_us, not "
                 f"{self.heartbeat_us}, {self.election_min_us}, {self.election_max_us}"
+            )
+
+        if self.election_floor_us and not (
+            2 * self.heartbeat_us <= self.election_floor_us <= self.election_min_us
+        ):
+            raise ValueError(
+                "election_floor_us must be 0, or from twice heartbeat_us to election_min_us, not "
+                f"{self.election_floor_us}"
             )
 
     @property

@@ -49,6 +49,7 @@ class Leadership:
         self.reads = self.reads_type(context, log, clients, self.heartbeats, self.lease)
         self.queue = self.queue_type(context, clients)
         self.tally = self.tally_type(context)
+        self._next_round_us = 0
 
     def take(self, command: Command, now_us: int) -> bool:
         """A client asks. True when its command is queued, so that it can be proposed; else the
@@ -89,7 +90,8 @@ class Leadership:
         self.reads.clear()
         self._clients.release(leader)
         if was == LEADER:
-            self.timing.stopped_leading(lost_quorum=why == NO_QUORUM)
+            lost_quorum = why == NO_QUORUM and not self.heartbeats.has_stalled(now_us)
+            self.timing.stopped_leading(lost_quorum=lost_quorum)
             ctx.count("step_downs")
             ctx.note("step-down", **self._sender.leads_in(), why=why)
         self.timing.wait_for_leader(ctx.config.election_min_us, ctx.config.election_max_us)
@@ -113,6 +115,7 @@ class Leadership:
         """Send the next round, or step down when no quorum has answered for too long."""
         if self._ctx.role != LEADER:
             return
+        self.heartbeats.late(now_us - self._next_round_us)
         if self.heartbeats.has_lost_quorum(now_us):
             self.step_down(NO_QUORUM, now_us)
             return
@@ -121,4 +124,5 @@ class Leadership:
     def begin_round(self, now_us: int) -> None:
         """Send a round of heartbeats, and the next one after `heartbeat_us`."""
         self.reads.begin_round(now_us)
+        self._next_round_us = now_us + self._ctx.config.heartbeat_us
         self._ctx.set_timer("heartbeat", self._ctx.config.heartbeat_us)

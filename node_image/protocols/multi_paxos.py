@@ -290,6 +290,7 @@ class MultiPaxos(Replica):
         ballot, commit, _, stamp = message
         if not self.election.hear(sender, ballot, now_us):
             return
+        self.leadership.timing.heartbeat(sender, now_us)
         self.storage.commit_to(commit)
         if self._acknowledges():
             self.leadership.lease.grant(sender, now_us)

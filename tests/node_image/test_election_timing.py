@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from node_image.mutants import protocol_class
 from node_image.protocols import paxos_messages as m
 from node_image.protocols import raft_messages as r
 from node_image.protocols.ballots import Ballot
+from node_image.protocols.interface import ClusterConfig
 from tests.node_image.single_node import Driven
 
 PROTOCOLS = ("multi-paxos", "flexible-paxos", "fast-paxos", "raft")
@@ -19,8 +21,8 @@ PROTOCOLS = ("multi-paxos", "flexible-paxos", "fast-paxos", "raft")
 class Election:
     """One node of a protocol with a leader, whatever it calls its messages."""
 
-    def __init__(self, protocol: str, node: int = 3, nodes: int = 3) -> None:
-        self.driven = Driven(protocol_class(protocol), node=node, nodes=nodes)
+    def __init__(self, protocol: str, node: int = 3, nodes: int = 3, **config: Any) -> None:
+        self.driven = Driven(protocol_class(protocol), node=node, nodes=nodes, **config)
         self.raft = protocol == "raft"
 
     def ask(self, round_: int, sender: int = 1) -> list[Any]:
@@ -86,7 +88,8 @@ def lead_and_step_down(election: Election, deposed: bool = False) -> int:
     if deposed:
         protocol.election.step_down("promised a higher ballot", election.driven.now)
     else:
-        election.driven.wake("heartbeat", config.election_max_us + 1)
+        for _ in range(config.election_max_us // config.heartbeat_us + 1):
+            election.driven.wake("heartbeat", config.heartbeat_us)
     assert protocol.context.role == "follower"
     return int(protocol.leadership.timing.timeout_us)
 
@@ -105,3 +108,104 @@ def test_who_loses_its_quorum_waits_longer_the_next_time(protocol: str) -> None:
         timeout_us = lead_and_step_down(node)
         assert times * shortest <= timeout_us <= times * longest
     assert lead_and_step_down(node, deposed=True) <= longest, "somebody could be followed"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_leader_that_stalled_itself_does_not_wait_longer(protocol: str) -> None:
+    """Found by pausing leaders: they waited twice as long, once resumed, though no link failed."""
+    node = Election(protocol)
+    config, driven = node.driven.config, node.driven
+    driven.protocol.context.out = []
+    driven.protocol.leadership.begin(driven.now)
+    driven.protocol.leadership.begin_round(driven.now)
+    driven.wake("heartbeat", config.heartbeat_us)
+    driven.wake("heartbeat", 5 * config.election_max_us)
+    assert driven.status.role == "follower"
+    assert driven.protocol.leadership.timing.timeout_us <= config.election_max_us
+
+
+# ---------------------------------------------------------------------- measured heartbeats
+
+
+class Adaptive(Election):
+    """A follower of node 2, with a floor of 300 ms under a time-out of 400 to 800 ms."""
+
+    floor_us = 300_000
+
+    def __init__(self, protocol: str, **config: Any) -> None:
+        super().__init__(protocol, nodes=5, election_floor_us=self.floor_us, **config)
+        self.stamp = 0
+
+    def beat(self, gap_us: int, leader: int = 2) -> None:
+        self.driven.now += gap_us
+        self.stamp += 1
+        if self.raft:
+            self.driven.receive(leader, r.Append(leader, 0, 0, (), 0, self.stamp))
+        else:
+            self.driven.receive(leader, m.Heartbeat(Ballot(leader, leader), 0, 0, self.stamp))
+
+    def beats(self, gap_us: int = 100_000, times: int = 60, leader: int = 2) -> None:
+        for _ in range(times):
+            self.beat(gap_us, leader)
+
+    def bears_us(self) -> int:
+        """The shortest silence after which it would welcome another leader."""
+        heard_us = self.driven.now
+        for silence_us in range(0, 900_000, 10_000):
+            self.driven.now = heard_us + silence_us
+            if self.ask_first(9, sender=4):
+                self.driven.now = heard_us
+                return silence_us
+        raise AssertionError("it would welcome none")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_time_outs_shrink_to_the_floor_where_heartbeats_come_regularly(protocol: str) -> None:
+    node = Adaptive(protocol)
+    assert node.beats(times=20) is None and node.bears_us() == 400_000, "it has not measured enough"
+    node.beats()
+    assert node.bears_us() == 300_000
+    node.driven.protocol.context.out = []
+    node.driven.protocol.leadership.timing.wait_for_leader(400_000, 800_000)
+    node.driven.wake("election", 299_000)
+    asks: Any = r.PreVote if node.raft else m.Probe
+    assert not node.driven.sent(asks), "the drawn time-out is from 300 to 600 ms"
+    node.driven.wake("election", 301_001)
+    assert node.driven.sent(asks)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_one_long_gap_is_remembered_and_an_election_is_no_gap(protocol: str) -> None:
+    node = Adaptive(protocol)
+    node.beats()
+    node.beats(leader=3, gap_us=100_000, times=1)
+    node.beat(1_000_000, leader=4)
+    node.beats(leader=4)
+    assert node.bears_us() == 300_000
+    node.beat(120_000, leader=4)
+    assert node.bears_us() == 360_000
+    node.beat(390_000, leader=4)
+    node.beats(leader=4, times=30)
+    assert node.bears_us() == 400_000, "never more than is configured"
+    node.beats(leader=4, times=120)
+    assert node.bears_us() == 300_000
+
+
+@pytest.mark.parametrize("protocol", ["multi-paxos", "raft"])
+def test_a_lease_is_borne_to_its_end(protocol: str) -> None:
+    node = Adaptive(protocol, reads="lease", lease_us=350_000)
+    node.beats()
+    assert node.bears_us() == 350_000
+
+
+def test_without_a_floor_nothing_adapts() -> None:
+    node = Adaptive("multi-paxos")
+    node.driven.protocol.context.config = replace(node.driven.config, election_floor_us=0)
+    node.beats()
+    assert node.bears_us() == 400_000
+
+
+@pytest.mark.parametrize("floor_us", [-1, 1, 199_999, 400_001])
+def test_floors_that_cannot_work_are_refused(floor_us: int) -> None:
+    with pytest.raises(ValueError, match="election_floor_us"):
+        ClusterConfig(nodes=(1, 2, 3), election_floor_us=floor_us)

@@ -1,0 +1,45 @@
+"""How regularly heartbeats have come lately: what an adaptive election timeout follows.
+
+A follower measures the time between two heartbeats of the same leader, as they arrive: whatever
+delays them, the network, the leader's machine or its own, is in it. The longest of the last one to
+two periods counts, not a mean with a deviation: stalls of a loaded machine are rare and long, and
+a timeout that follows a mean forgets them between two of them. (Dynatune, 2025, follows mean and
+deviation of round trips; the idea to detect by measured intervals is from there.)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from node_image.protocols.interface import NodeId
+
+PERIOD_HEARTBEATS: Final = 50
+
+
+class HeartbeatGaps:
+    """Times are microseconds of the follower's clock."""
+
+    __slots__ = ("_before_us", "_began_us", "_heard_us", "_leader", "_longest_us", "_period_us")
+
+    def __init__(self, heartbeat_us: int) -> None:
+        self._period_us = PERIOD_HEARTBEATS * heartbeat_us
+        self._leader: NodeId | None = None
+        self._heard_us = 0
+        self._began_us: int | None = None  # when the current period began
+        self._longest_us = 0  # in the current period
+        self._before_us: int | None = None  # in the one before
+
+    def heard(self, leader: NodeId, now_us: int) -> None:
+        """A heartbeat has come. Between those of two leaders lies an election, which is no gap."""
+        if self._began_us is None:
+            self._began_us = now_us
+        elif leader == self._leader:
+            self._longest_us = max(self._longest_us, now_us - self._heard_us)
+        if now_us - self._began_us >= self._period_us:
+            self._before_us, self._longest_us = self._longest_us, 0
+            self._began_us = now_us
+        self._leader, self._heard_us = leader, now_us
+
+    def longest_us(self) -> int | None:
+        """The longest gap of late; None until a whole period has been measured."""
+        return None if self._before_us is None else max(self._before_us, self._longest_us)
