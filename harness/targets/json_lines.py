@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 from harness.targets.interface import (
     DISCONNECTED,
@@ -247,19 +247,19 @@ def _status_of(answer: dict[str, Any] | None, node: int) -> NodeStatus | None:
         return None
     role, ballot = answer.get("role"), answer.get("ballot")
     wall_us, monotonic_ns = answer.get("wall_us"), answer.get("monotonic_ns")
-    is_term = _is_term(ballot)
+    term = tuple(ballot) if _is_term(ballot) else ()
     clocks = type(wall_us) is int and type(monotonic_ns) is int
     return NodeStatus(
         node=node,
         role=role[:TEXT_MAX] if isinstance(role, str) else "unknown",
-        term=tuple(ballot) if is_term and isinstance(ballot, list) else (),
+        term=term,
         wall_ns=wall_us * 1000 if clocks and isinstance(wall_us, int) else None,
         monotonic_ns=monotonic_ns if clocks else None,
         raw=answer,
     )
 
 
-def _is_term(ballot: Any) -> bool:
+def _is_term(ballot: Any) -> TypeGuard[list[int]]:
     return isinstance(ballot, list) and all(type(part) is int for part in ballot)
 
 

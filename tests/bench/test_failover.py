@@ -142,7 +142,7 @@ def simulated(tmp_path: Path, **options: Any) -> FailoverResult:
 
 
 def test_a_simulated_plan_alternates_and_every_history_is_judged(tmp_path: Path) -> None:
-    result = simulated(tmp_path, targets=("raft", "multi-paxos"), failures=("kill",), block=2)
+    result = simulated(tmp_path, targets=("raft", "multi-paxos"), failures=("pause",), block=2)
     assert result.outcome == "valid"
     assert [len(cell.verdicts) for cell in result.cells.values()] == [2, 2]
     for cell in result.cells.values():
@@ -152,6 +152,15 @@ def test_a_simulated_plan_alternates_and_every_history_is_judged(tmp_path: Path)
         assert detection is not None and detection.quantiles[50].value >= 250
     names = [Path(folder).name for cell in result.cells.values() for folder in cell.folders]
     assert len(set(names)) == 4
+
+
+def test_a_killed_leader_is_missed_at_once(tmp_path: Path) -> None:
+    """Its connections are closed, and nobody waits for a time-out."""
+    result = simulated(tmp_path, targets=("raft", "multi-paxos"), failures=("kill",), nodes=5)
+    for cell in result.cells.values():
+        detection = cell.phase_summary("detection_us")
+        assert detection is not None and detection.quantiles[50].value < 30
+        assert all(w is not None and w < 100 for w in cell.worst_ms())
 
 
 def test_a_followers_death_disturbs_nothing_much(tmp_path: Path) -> None:
