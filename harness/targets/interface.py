@@ -99,6 +99,8 @@ class Capabilities:
     no such thing. sizes, draw_settings: numbers of voters, and settings for so many voters, that a
     search draws beside those of every target. needs_all_voters: whether a cluster with these
     settings answers only while all of its voters do.
+    transfer_leadership: makes the request, of a client and its seq, that asks a leader to hand over
+    to a node; None where the target has no such thing.
     clock: "vdso" where the nodes read the time through the vDSO, so that an agent can change it;
     "syscall" where they ask the kernel itself.
     """
@@ -119,6 +121,7 @@ class Capabilities:
     messages: tuple[str, ...] = ()
     clock: str = "vdso"
     timing: Callable[[int], dict[str, Any]] | None = None
+    transfer_leadership: Callable[[int, int, int], Request] | None = None
     sizes: tuple[int, ...] = ()
     draw_settings: Callable[[Draw, int], dict[str, Any]] | None = None
     needs_all_voters: Callable[[Mapping[str, Any]], bool] = lambda _: False

@@ -18,11 +18,18 @@ from typing import Any, ClassVar, Final, get_args, get_type_hints
 
 from faults.generators import Draw
 from harness.errors import UsageError
-from harness.targets.interface import Capabilities, ClusterSpec, Images, NodeSpec, Target
+from harness.targets.interface import (
+    Capabilities,
+    ClusterSpec,
+    Images,
+    NodeSpec,
+    Request,
+    Target,
+)
 from harness.targets.json_lines import WatchingClient
 from node_image.mutants import IMPLEMENTATIONS, PROTOCOLS, protocol_class
 from node_image.protocols.context import Context
-from node_image.protocols.interface import DEFINITE_ERRORS, ClusterConfig, Command
+from node_image.protocols.interface import DEFINITE_ERRORS, TRANSFER, ClusterConfig, Command
 from node_image.protocols.quorums import from_options
 from node_image.state_machine import KeyValue
 
@@ -31,6 +38,8 @@ PEER_PORT: Final = 7000
 DATA: Final = "/data"
 CARRIER_WEIGHT: Final = 6
 """How much more often faults are aimed at messages that carry what clients ask."""
+UNUSUAL: Final = ("TimeoutNow",)
+"""Messages that only an administrator's request causes: no fault is aimed at them."""
 SETTINGS: Final = tuple(
     f.name for f in dataclasses.fields(ClusterConfig) if f.name not in ("nodes", "learners")
 )
@@ -75,6 +84,7 @@ class PaxosTarget:
             simulated=True,
             messages=messages_of(self.name),
             timing=_timing,
+            transfer_leadership=_transfer if protocol.transfers_leadership else None,
             sizes=SIZES.get(self.name, ()),
             draw_settings=DRAWN.get(self.name),
             needs_all_voters=self._needs_all_voters,
@@ -166,6 +176,10 @@ def _draw_quorums(draw: Draw, voters: int) -> dict[str, Any]:
     return options | {"q2": q2, "q1": draw.between(voters + 1 - q2, voters)}
 
 
+def _transfer(client: int, seq: int, to: int) -> Request:
+    return Request(client, seq, TRANSFER, "", to)
+
+
 def _timing(election_us: int) -> dict[str, Any]:
     return {
         "heartbeat_us": max(1, election_us // 10),
@@ -200,6 +214,8 @@ def messages_of(protocol: str) -> tuple[str, ...]:
     clients ask stand in it several times: they are what most runs turn on."""
     names: list[str] = []
     for cls in protocol_class(protocol).messages:
+        if cls.__name__ in UNUSUAL:
+            continue
         names += [cls.__name__] * (CARRIER_WEIGHT if _carries(cls) else 1)
     return tuple(names)
 

@@ -69,6 +69,7 @@ from node_image.protocols.fast_paxos_rounds import (
 )
 from node_image.protocols.interface import (
     NOOP,
+    TRANSFER,
     Broadcast,
     ClusterConfig,
     Command,
@@ -90,6 +91,7 @@ class FastPaxos(Replica):
     """One node of a Fast Paxos cluster: proposer, acceptor, learner, perhaps coordinator."""
 
     name: ClassVar[str] = "fast-paxos"
+    transfers_leadership: ClassVar[bool] = True
     messages: ClassVar[tuple[type, ...]] = f.MESSAGES
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.Promised, Vote)
@@ -106,6 +108,7 @@ class FastPaxos(Replica):
             m.Prepare: "_on_prepare",
             m.Promise: "_on_promise",
             m.Nack: "_on_nack",
+            m.TimeoutNow: "_on_timeout_now",
             m.Accept: "_on_accept",
             m.Accepted: "_on_accepted",
             m.Heartbeat: "_on_heartbeat",
@@ -125,6 +128,7 @@ class FastPaxos(Replica):
             "heartbeat": "_on_heartbeat_timer",
             "nudge": "_on_nudge_timer",
             "retry": "_on_retry_timer",
+            "transfer": "_on_transfer_timer",
         }
     )
 
@@ -170,6 +174,9 @@ class FastPaxos(Replica):
         out = self._ctx.begin_event()
         if self._ctx.is_learner:
             self._ctx.answer(command, refusal(self._ctx.leader))
+        elif command.f == TRANSFER:
+            if self.leadership.take(command, now_us):
+                self._hand_over()
         elif self.proposer.take(command, now_us):
             self._propose_queued(now_us)
         return out
@@ -188,6 +195,17 @@ class FastPaxos(Replica):
                 self._propose(self.log.last + 1, commands)
         elif self._ctx.leader is not None:
             self.proposer.forward(self._ctx.leader)
+
+    def _hand_over(self) -> None:
+        """Let the successor begin at once: slots are open all the time, and Phase 1 brings them to
+        their end; commands are with the nodes whose clients asked."""
+        successor = self.leadership.transfer.successor
+        if successor is not None:
+            self._ctx.send(successor, m.TimeoutNow(self.own.ballot), False)
+            self.leadership.transfer.offered()
+
+    def _on_transfer_timer(self, now_us: int) -> None:
+        self.leadership.on_transfer_timer(now_us)
 
     def _on_forward(self, sender: NodeId, message: f.Forward, now_us: int) -> None:
         if self.proposer.on_forward(message, now_us):
@@ -217,6 +235,9 @@ class FastPaxos(Replica):
 
     def _on_prepare(self, sender: NodeId, message: m.Prepare, now_us: int) -> None:
         self.election.on_prepare(sender, message, now_us)
+
+    def _on_timeout_now(self, sender: NodeId, message: m.TimeoutNow, now_us: int) -> None:
+        self.election.on_timeout_now(sender, message, now_us)
 
     def _on_nack(self, sender: NodeId, message: m.Nack, now_us: int) -> None:
         self.election.on_nack(message, now_us)

@@ -72,6 +72,10 @@ class Command(NamedTuple):
 
 NOOP = Command(0, 0, "noop", "", None)
 
+TRANSFER: Final = "transfer-leadership"
+"""The `f` of a request that a leader hands over to the node whose number is its `value`; it is
+answered when that node has been told, and reaches no state machine."""
+
 
 class Answer(NamedTuple):
     """What a node tells a client about one command.

@@ -13,11 +13,12 @@ from node_image.protocols.clients import Clients, refusal
 from node_image.protocols.context import FOLLOWER, LEADER, Context
 from node_image.protocols.election_timing import ElectionTiming
 from node_image.protocols.heartbeats import Heartbeats, HeartbeatSender
-from node_image.protocols.interface import Command, NodeId
+from node_image.protocols.interface import TRANSFER, Command, NodeId
 from node_image.protocols.lease import Lease
 from node_image.protocols.proposal_queue import ProposalQueue
 from node_image.protocols.reads import AppliedLog, Reads
 from node_image.protocols.tally import Tally
+from node_image.protocols.transfer import Transfer
 
 NO_QUORUM: Final = "no quorum answers"
 """Why a leader steps down that has received no acknowledgements for too long."""
@@ -36,6 +37,7 @@ class Leadership:
     reads_type: type[Reads] = Reads
     queue_type: type[ProposalQueue] = ProposalQueue
     tally_type: type[Tally] = Tally
+    transfer_type: type[Transfer] = Transfer
 
     def __init__(
         self, context: Context, clients: Clients, log: AppliedLog, sender: HeartbeatSender
@@ -49,13 +51,16 @@ class Leadership:
         self.reads = self.reads_type(context, log, clients, self.heartbeats, self.lease)
         self.queue = self.queue_type(context, clients)
         self.tally = self.tally_type(context)
+        self.transfer = self.transfer_type(context)
         self._next_round_us = 0
 
     def take(self, command: Command, now_us: int) -> bool:
-        """A client asks. True when its command is queued, so that it can be proposed; else the
-        client is answered, or waits for a read."""
+        """A client asks. True when there is something to do: its command is queued, or leadership
+        is to be handed over. Else the client is answered, or waits for a read."""
         if self._ctx.role != LEADER:
             self._ctx.answer(command, refusal(self._ctx.leader))
+        elif command.f == TRANSFER:
+            return self.transfer.begin(command)
         elif command.f == "read" and self.reads.take(command, now_us):
             pass
         elif self._clients.take(command, now_us):
@@ -88,7 +93,8 @@ class Leadership:
         ctx.role = FOLLOWER
         ctx.leader = leader
         self.reads.clear()
-        self._clients.release(leader)
+        self._clients.release(self.transfer.successor if leader is None else leader)
+        self.transfer.give_up()
         if was == LEADER:
             lost_quorum = why == NO_QUORUM and not self.heartbeats.has_stalled(now_us)
             self.timing.stopped_leading(lost_quorum=lost_quorum)
@@ -118,11 +124,28 @@ class Leadership:
         self.heartbeats.late(now_us - self._next_round_us)
         if self.heartbeats.has_lost_quorum(now_us):
             self.step_down(NO_QUORUM, now_us)
-            return
-        self.begin_round(now_us)
+        elif self.transfer.is_offered:
+            self._set_heartbeat_timer(now_us)
+        else:
+            self.begin_round(now_us)
+
+    def is_ready_to_hand_over(self) -> bool:
+        """Whether a successor waits, and nothing that this leader proposed is open."""
+        transfer = self.transfer
+        return transfer.successor is not None and not transfer.is_offered and not self.tally.votes
+
+    def on_transfer_timer(self, now_us: int) -> None:
+        """The successor has not taken over in time: go on leading."""
+        if self._ctx.role == LEADER and self.transfer.successor is not None:
+            self._ctx.note("transfer-failed", to=self.transfer.successor)
+            self.transfer.give_up()
+            self.begin_round(now_us)
 
     def begin_round(self, now_us: int) -> None:
         """Send a round of heartbeats, and the next one after `heartbeat_us`."""
         self.reads.begin_round(now_us)
+        self._set_heartbeat_timer(now_us)
+
+    def _set_heartbeat_timer(self, now_us: int) -> None:
         self._next_round_us = now_us + self._ctx.config.heartbeat_us
         self._ctx.set_timer("heartbeat", self._ctx.config.heartbeat_us)

@@ -77,6 +77,7 @@ class MultiPaxos(Replica):
     """One node of a Multi-Paxos cluster: proposer, acceptor and learner in one."""
 
     name: ClassVar[str] = "multi-paxos"
+    transfers_leadership: ClassVar[bool] = True
     messages: ClassVar[tuple[type, ...]] = m.MESSAGES
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.Promised, Vote)
@@ -92,6 +93,7 @@ class MultiPaxos(Replica):
             m.Prepare: "_on_prepare",
             m.Promise: "_on_promise",
             m.Nack: "_on_nack",
+            m.TimeoutNow: "_on_timeout_now",
             m.Accept: "_on_accept",
             m.Accepted: "_on_accepted",
             m.Commit: "_on_commit",
@@ -107,6 +109,7 @@ class MultiPaxos(Replica):
             "election": "_on_election_timer",
             "heartbeat": "_on_heartbeat_timer",
             "commit": "_on_commit_timer",
+            "transfer": "_on_transfer_timer",
         }
     )
 
@@ -141,9 +144,26 @@ class MultiPaxos(Replica):
     def _propose_queued(self, now_us: int) -> None:
         """Give queued commands slots, as many as may be open at a time."""
         queue, votes = self.leadership.queue, self.tally.votes
+        if self.leadership.transfer.successor is not None:
+            self._hand_over()
+            return
         while queue.commands and (commands := queue.next_batch(len(votes), now_us)):
             self.clients.mark_proposed(commands)
             self._propose(self.log.last + 1, commands)
+
+    def _hand_over(self) -> None:
+        """Let the successor begin as soon as nothing is open. It hears first of all decisions."""
+        if self.leadership.is_ready_to_hand_over():
+            out, successor = self._ctx.out, self.leadership.transfer.successor
+            assert successor is not None, "somebody waits for leadership"
+            self._announced = self.log.applied
+            out.append(Broadcast(m.Commit(self.own.ballot, self._announced), False))
+            out.append(Send(successor, m.TimeoutNow(self.own.ballot), False))
+            self.leadership.transfer.offered()
+
+    def _on_transfer_timer(self, now_us: int) -> None:
+        self.leadership.on_transfer_timer(now_us)
+        self._propose_queued(now_us)
 
     # ------------------------------------------------------------------ election and Phase 1
 
@@ -164,6 +184,9 @@ class MultiPaxos(Replica):
 
     def _on_prepare(self, sender: NodeId, message: m.Prepare, now_us: int) -> None:
         self.election.on_prepare(sender, message, now_us)
+
+    def _on_timeout_now(self, sender: NodeId, message: m.TimeoutNow, now_us: int) -> None:
+        self.election.on_timeout_now(sender, message, now_us)
 
     def _on_nack(self, sender: NodeId, message: m.Nack, now_us: int) -> None:
         self.election.on_nack(message, now_us)

@@ -20,7 +20,7 @@ from typing import Final
 
 from node_image.protocols.ballots import Ballot, next_ballot
 from node_image.protocols.catch_up import CatchingUp
-from node_image.protocols.context import CANDIDATE, LEADER, LEARNER, Context
+from node_image.protocols.context import CANDIDATE, FOLLOWER, LEADER, LEARNER, Context
 from node_image.protocols.interface import NOOP, Broadcast, Command, Json, NodeId, Persist
 from node_image.protocols.leadership import Leadership
 from node_image.protocols.paxos_messages import (
@@ -31,6 +31,7 @@ from node_image.protocols.paxos_messages import (
     ProbeGranted,
     Promise,
     Promised,
+    TimeoutNow,
 )
 from node_image.protocols.quorums import NOBODY
 from node_image.protocols.slot_log import SlotLog, Vote
@@ -93,6 +94,7 @@ class PaxosElection:
         self._timing = leadership.timing
         self._lease = leadership.lease
         self.round_seen = 0
+        self._invited = False  # the leader hands over, and a lease may still forbid to begin
         self._grants = NOBODY
         self.phase = IDLE
         self._promises: dict[NodeId, Promise] = {}
@@ -132,6 +134,7 @@ class PaxosElection:
     def step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
         self._leadership.step_down(why, now_us, leader)
         self.phase = IDLE
+        self._invited = False
 
     def answers_my_ballot(self, ballot: tuple[int, ...]) -> bool:
         """Replies to an earlier ballot do not count in this one."""
@@ -149,11 +152,27 @@ class PaxosElection:
                 self._press_on(now_us)
                 return
             self.phase = IDLE
-        if not self._timing.still_waits(now_us):
+        if self._invited and now_us < self._timing.give_up_us:
+            self._accept_invitation(now_us)
+        elif not self._timing.still_waits(now_us):
             self._probe(now_us)
+
+    def on_timeout_now(self, sender: NodeId, message: TimeoutNow, now_us: int) -> None:
+        """The leader hands over: no need to ask whether a Phase 1 would be welcome."""
+        leads = sender == self._ctx.leader and message.ballot == self._log.promised
+        if self._ctx.role == FOLLOWER and leads:
+            self.new_candidacy()
+            self._invited = True
+            self._timing.begin_candidacy(now_us)
+            self._accept_invitation(now_us)
+
+    def _accept_invitation(self, now_us: int) -> None:
+        self._timing.ask_again_later()
+        self.begin_phase1(now_us)
 
     def _probe(self, now_us: int) -> None:
         """Ask whether a Phase 1 would be welcome."""
+        self._invited = False
         self.new_candidacy()
         self._grants = self._ctx.quorums.vote(NOBODY, self._ctx.node)
         self._ctx.count("probes")
@@ -209,6 +228,7 @@ class PaxosElection:
         ctx, ballot = self._ctx, self.ballot
         if self._lease.forbids(ctx.node, now_us):
             return
+        self._invited = False
         self.phase = PREPARING
         self._promises = {}
         self._promised_by = NOBODY

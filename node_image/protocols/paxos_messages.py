@@ -51,6 +51,12 @@ class Nack(NamedTuple):
     promised: Ballot
 
 
+class TimeoutNow(NamedTuple):
+    """The leader of `ballot` hands over: begin Phase 1 at once."""
+
+    ballot: Ballot
+
+
 # ------------------------------------------------------------------ Phase 2
 
 
@@ -150,6 +156,7 @@ MESSAGES: tuple[type, ...] = (
     Prepare,
     Promise,
     Nack,
+    TimeoutNow,
     Accept,
     Accepted,
     Commit,

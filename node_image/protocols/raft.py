@@ -80,6 +80,7 @@ class Raft(Replica):
     """One node of a Raft cluster: the leader's half of replication, and the follower's."""
 
     name: ClassVar[str] = "raft"
+    transfers_leadership: ClassVar[bool] = True
     messages: ClassVar[tuple[type, ...]] = m.MESSAGES
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.TermVote, m.Log)
@@ -96,13 +97,18 @@ class Raft(Replica):
             m.RequestVote: "_on_request_vote",
             m.VoteGranted: "_on_vote_granted",
             m.Behind: "_on_behind",
+            m.TimeoutNow: "_on_timeout_now",
             m.Append: "_on_append",
             m.Appended: "_on_appended",
             m.InstallSnapshot: "_on_install_snapshot",
         }
     )
     timers = MappingProxyType(
-        {"election": "_on_election_timer", "heartbeat": "_on_heartbeat_timer"}
+        {
+            "election": "_on_election_timer",
+            "heartbeat": "_on_heartbeat_timer",
+            "transfer": "_on_transfer_timer",
+        }
     )
 
     def __init__(self, context: Context) -> None:
@@ -134,9 +140,25 @@ class Raft(Replica):
     def _propose_queued(self, now_us: int) -> None:
         """Make entries of queued commands, as many as may be open at a time."""
         queue, votes = self.leadership.queue, self.tally.votes
+        if self.leadership.transfer.successor is not None:
+            self._hand_over()
+            return
         while queue.commands and (commands := queue.next_batch(len(votes), now_us)):
             self.clients.mark_proposed(commands)
             self._propose(commands)
+
+    def _hand_over(self) -> None:
+        """Let the successor begin as soon as nothing is open, and its log is this one."""
+        successor = self.leadership.transfer.successor
+        if successor is None or not self.leadership.is_ready_to_hand_over():
+            return
+        if self._match.get(successor, 0) == self.log.last:
+            self._ctx.send(successor, m.TimeoutNow(self.storage.term), False)
+            self.leadership.transfer.offered()
+
+    def _on_transfer_timer(self, now_us: int) -> None:
+        self.leadership.on_transfer_timer(now_us)
+        self._propose_queued(now_us)
 
     # ------------------------------------------------------------------ election
 
@@ -160,6 +182,9 @@ class Raft(Replica):
 
     def _on_behind(self, sender: NodeId, message: m.Behind, now_us: int) -> None:
         self.election.on_behind(message, now_us)
+
+    def _on_timeout_now(self, sender: NodeId, message: m.TimeoutNow, now_us: int) -> None:
+        self.election.on_timeout_now(sender, message, now_us)
 
     def _on_vote_granted(self, sender: NodeId, message: m.VoteGranted, now_us: int) -> None:
         if self.election.on_vote_granted(sender, message):
@@ -225,6 +250,8 @@ class Raft(Replica):
             self.tally.count(follower, max(known, self._held_by_quorum) + 1, upto)
             if upto > self._held_by_quorum:
                 self._advance(now_us)
+            if follower == self.leadership.transfer.successor:
+                self._hand_over()
         repair = self._repairs.get(follower)
         if repair is not None and upto >= repair.through:
             del self._repairs[follower]

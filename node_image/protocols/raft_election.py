@@ -24,7 +24,7 @@ that has a majority, and one that was away does not come back with the highest t
 from __future__ import annotations
 
 from node_image.protocols import raft_messages as m
-from node_image.protocols.context import CANDIDATE, LEADER, LEARNER, Context
+from node_image.protocols.context import CANDIDATE, FOLLOWER, LEADER, LEARNER, Context
 from node_image.protocols.interface import NodeId
 from node_image.protocols.leadership import Leadership
 from node_image.protocols.quorums import NOBODY
@@ -48,6 +48,7 @@ class RaftElection:
         self._timing = leadership.timing
         self._lease = leadership.lease
         self.is_standing = False
+        self._invited = False  # the leader hands over, and a lease may still forbid to stand
         self._grants = NOBODY
         self._votes = NOBODY
 
@@ -84,7 +85,7 @@ class RaftElection:
         self._storage.set_term(term, None)
 
     def step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
-        self.is_standing = False
+        self.is_standing = self._invited = False
         self._leadership.step_down(why, now_us, leader)
 
     def on_behind(self, message: m.Behind, now_us: int) -> None:
@@ -102,11 +103,28 @@ class RaftElection:
             return
         if self.is_standing and now_us < self._timing.give_up_us:
             self._ask_for_votes()
+        elif self._invited and now_us < self._timing.give_up_us:
+            self._accept_invitation(now_us)
         elif not self._timing.still_waits(now_us):
             self._ask_for_pre_votes(now_us)
 
+    def on_timeout_now(self, sender: NodeId, message: m.TimeoutNow, now_us: int) -> None:
+        """The leader hands over: no need to ask for pre-votes."""
+        ctx = self._ctx
+        if ctx.role == FOLLOWER and sender == ctx.leader and message.term == self.term:
+            ctx.role = CANDIDATE
+            ctx.leader = None
+            self._invited = True
+            self._timing.begin_candidacy(now_us)
+            self._accept_invitation(now_us)
+
+    def _accept_invitation(self, now_us: int) -> None:
+        self._timing.ask_again_later()
+        self.stand(now_us)
+
     def _ask_for_pre_votes(self, now_us: int) -> None:
         ctx, log = self._ctx, self._log
+        self._invited = False
         ctx.role = CANDIDATE
         ctx.leader = None
         self.is_standing = False
@@ -132,6 +150,7 @@ class RaftElection:
         self._grants = NOBODY
         if self._lease.forbids(self._ctx.node, now_us):
             return
+        self._invited = False
         self.is_standing = True
         self._storage.set_term(self.new_term(), self._ctx.node)
         self._votes = NOBODY

@@ -49,6 +49,12 @@ class Behind(NamedTuple):
     term: int
 
 
+class TimeoutNow(NamedTuple):
+    """The leader of `term` hands over: ask for votes at once."""
+
+    term: int
+
+
 # ------------------------------------------------------------------ replication
 
 
@@ -115,6 +121,7 @@ MESSAGES: tuple[type, ...] = (
     RequestVote,
     VoteGranted,
     Behind,
+    TimeoutNow,
     Append,
     Appended,
     InstallSnapshot,

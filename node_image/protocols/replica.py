@@ -43,6 +43,9 @@ class Replica:
     has_leader: ClassVar[bool] = True
     """Whether one node at a time proposes for all."""
 
+    transfers_leadership: ClassVar[bool] = False
+    """Whether a leader can be asked to hand over (`TRANSFER`)."""
+
     takes_learners: ClassVar[bool] = True
     """Whether it can have nodes that follow and do not vote."""
 

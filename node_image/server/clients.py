@@ -9,6 +9,10 @@
                                        `id` whenever this node finds out that somebody else does:
     {"node":1,"leader":2,"ballot":[7,2]}
 
+    {"id":4,"client":3,"seq":6,"f":"transfer-leadership","value":2}
+                                       asks the leader to hand over to node 2; answered when that
+                                       node has been told
+
 `id` is the caller's and comes back as it was. `error` is null or an error of the interface; a line
 that is no request is answered with "bad-request" and a reason. A connection that breaks drops the
 answers that it waits for, and nothing else: what was asked may still happen.
@@ -21,7 +25,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from node_image.protocols.interface import Answer, Command, NodeId
+from node_image.protocols.interface import TRANSFER, Answer, Command, NodeId
 from node_image.state_machine import SUPPORTED
 
 LINE_MAX: Final = 1024 * 1024
@@ -44,6 +48,8 @@ class Node(Protocol):
     def leader(self) -> NodeId | None: ...
 
     def ballot(self) -> tuple[int, ...]: ...
+
+    def transfers_leadership(self) -> bool: ...
 
     def wants_flush(self) -> None: ...
 
@@ -147,7 +153,8 @@ class ClientPort:
             query(connection, ident, request)
             return
         command = parse_request(request)
-        if command.f not in SUPPORTED:
+        transfers = command.f == TRANSFER and self.node.transfers_leadership()
+        if command.f not in SUPPORTED and not transfers:
             connection.answer(self._reply(ident, Answer("unsupported")))
             return
         key = (command.client, command.seq)

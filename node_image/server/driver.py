@@ -253,6 +253,9 @@ class Driver:
     def ballot(self) -> tuple[int, ...]:
         return self.protocol.status().ballot
 
+    def transfers_leadership(self) -> bool:
+        return bool(getattr(self.protocol, "transfers_leadership", False))
+
     def decided(self, start: int) -> list[Any]:
         return [[d.slot, d.ballot, d.commands] for d in self.protocol.decided_log(start)]
 

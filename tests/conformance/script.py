@@ -88,6 +88,9 @@ class ScriptedConductor:
         self.told.append(Told(what, now_us, (fault, report)))
         self._step(report, now_us)
 
+    def leader_told(self, leader: int, now_us: int) -> None:
+        """Scripts ask the world who leads."""
+
     def interrupt(self, now_us: int) -> None:
         self.done = True
 

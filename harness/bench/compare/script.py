@@ -139,6 +139,9 @@ class Script:
     def led(self, node: int, term: Sequence[int], now_us: int) -> None:
         """Programs ask the world who leads."""
 
+    def leader_told(self, leader: int, now_us: int) -> None:
+        """Programs ask the world who leads."""
+
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
         """What ends a node here are the script's own faults."""
 

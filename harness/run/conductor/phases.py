@@ -102,7 +102,7 @@ class Conductor:
         self._nemesis.carried_out(fault, what, report, now_us)
         self._arm()
 
-    def told(self, leader: int, now_us: int) -> None:
+    def leader_told(self, leader: int, now_us: int) -> None:
         """A node says who leads: those clients that listen ask there."""
         self._traffic.told(leader, now_us)
         self._arm()

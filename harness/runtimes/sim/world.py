@@ -240,7 +240,7 @@ class World:
             leader, term = payload
             if term > self._told:
                 self._told = term
-                conductor.told(leader, now_us)
+                conductor.leader_told(leader, now_us)
         elif what == FAULT_REPORT:
             fault, done, report = payload
             conductor.fault_done(fault, done, report, now_us)
