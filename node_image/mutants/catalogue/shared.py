@@ -43,6 +43,7 @@ BUGS = (
         change="an acceptor accepts a ballot without raising its promise to it",
         exposed_by="five nodes, a lost Prepare, a late Accept of a lower ballot, a third quorum",
         shows="two decided values",
+        scenario="test_mutants.vote_promises_its_ballot",
     ),
     Mutant(
         id="B5",
