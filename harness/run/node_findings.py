@@ -4,16 +4,16 @@ An event of process nemesis with f NODE_FINDING, whose value has
 
     node, role     which node, and whether it is the node itself or its agent
     what           "ended", "was paused", "was removed", ...
-    by             "itself", or "outside": somebody else used the engine on it
+    by             "itself", or "outside": another user of the engine did it
     exit_code      of a process that ended; 128 + n where signal n ended it
     log            the last lines that it printed
 
 A node that ends by itself is a finding about the node. Interference from outside, or an agent that
-is gone, says nothing about the cluster: the run cannot be judged as if it had not happened.
+has ended, is no finding about the cluster, but the run cannot be judged as if it had not happened.
 
-What went wrong with the nodes' clients stands there too, once, at the end of the run, with role
+Failures of the nodes' clients are recorded there too, once, at the end of the run, with role
 "client" and `problems`, a list of {node, kind, count, first} (`harness.targets.guarded_client`).
-Answers that are none are told in a note. A client whose own code failed proves nothing about the
+Invalid answers are reported in a note. A client whose own code failed proves nothing about the
 cluster: neither that it lives, nor that it does not.
 """
 

@@ -7,9 +7,9 @@
     crashes           no node ended by itself
 
 Any detector's `invalid` makes the run invalid. Otherwise the run is `unknown`, never a pass, when
-the checker ran out of time, a fault was not proven to have taken effect and to have ended,
-something that was to be recorded is not there, a client's own code failed, nothing was answered, or
-the run was cut off or interrupted: it may be linearizable so far, and the output says both.
+the checker ran out of time, a fault was not proven to have taken effect and to have ended, evidence
+that should be recorded is missing, a client's own code failed, nothing was answered, or the run was
+cut off or interrupted: it may be linearizable so far, and the output says both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from histories.untrusted import Malformed, read_document
 
 WORDS_MAX: Final = 1_000
 CRASHES: Final = "crashes.json"
-"""Beside the nodes' logs, where a simulated protocol raised an exception."""
+"""A file beside the nodes' logs, where a simulated protocol raised an exception."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Liveness:
 
 @dataclass(frozen=True, kw_only=True)
 class RunVerdict:
-    """What the detectors said, and what it comes to. `faults` is one JSON object per fault."""
+    """The detectors' results, and the outcome. `faults` is one JSON object per fault."""
 
     outcome: str
     linearizability: Verdict
@@ -119,7 +119,7 @@ def judge_folder(
     if DECIDED not in lacking:
         try:
             agreement = check_folder(folder, history.events, with_states=STATES not in lacking)
-        except BadHistory as error:  # what a node wrote: no reason to judge nothing
+        except BadHistory as error:  # a bad file of a node is no reason not to judge the rest
             unreadable = [f"agreement was not judged: {error}"]
     return combine(
         history,
@@ -132,7 +132,7 @@ def judge_folder(
 
 
 def crashes_of(folder: RunFolder) -> list[str]:
-    """What was recorded of exceptions that came out of a simulated protocol, in words."""
+    """The recorded exceptions of a simulated protocol, in words."""
     path = folder.nodes / CRASHES
     if not path.exists():
         return []
@@ -153,9 +153,9 @@ def combine(
     expected: Expected,
     missing: Sequence[str] = (),
 ) -> RunVerdict:
-    """What the detectors' findings come to, for a run with this history. A protocol that raised an
-    exception is a finding of its own: `crashes` says which, in words. `missing`: evidence that
-    should be there and is not, in sentences."""
+    """The verdict from the detectors' findings, for a run with this history. A protocol that raised
+    an exception is a finding of its own: `crashes` has them, in words. `missing`: missing evidence,
+    in sentences."""
     events = history.events
     availability = measure(events)
     faults = faults_of(events)
@@ -214,7 +214,7 @@ def _notes(
 ) -> list[str]:
     notes = list(history.notes)
     if agreement is None and not expected.decided_logs:
-        notes.append("the target shows no decided logs: agreement was not judged")
+        notes.append("the target has no decided logs: agreement was not judged")
     elif agreement is not None:
         notes += agreement.notes
     if liveness.waived:

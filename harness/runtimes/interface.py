@@ -12,8 +12,8 @@ same protocol code under virtual time. A conductor cannot tell which of them it 
     runtime.collect(folder)               nodes' logs and decided logs into the run's folder
     runtime.close()                       nothing of the run is left; safe to call at any time
 
-What a conductor may ask of the world is `World`; what it is told are its callbacks (`Driven`).
-Times are integer microseconds since the runtime's own zero, monotonic.
+What a conductor may do is `World`; what it is notified of are its callbacks (`Driven`). Times are
+integer microseconds since the runtime's own zero, monotonic.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Driven(Protocol):
         ...
 
     def leader_told(self, leader: int, now_us: int) -> None:
-        """A node has told its clients that `leader` leads, in a higher term than anybody before."""
+        """A node has told its clients that `leader` leads, in a higher term than any before."""
         ...
 
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:

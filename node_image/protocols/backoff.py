@@ -5,9 +5,9 @@ so again. As on a shared medium, each listens before it starts, and waits a rand
 refused, from a window that doubles with every refusal. Windows are measured in lengths of attempts,
 which differ between a rack and two continents, and which a proposer sees for itself.
 
-Whoever is refused often waits long, and whoever waits long is passed by: so a decision, which ends
-the contest for one slot, makes all equal again for the next, and a winner that has heard rivals
-lately lets the others go first.
+A proposer that is refused often waits long, and one that waits long is overtaken: so a decision,
+which ends the contest for one slot, makes all equal again for the next, and a winner that has heard
+rivals lately lets the others go first.
 """
 
 from __future__ import annotations

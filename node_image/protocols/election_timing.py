@@ -1,15 +1,16 @@
 """How long a node waits for a leader, and a candidate for votes: Multi-Paxos and Raft alike.
 
-A node that hears no leader becomes a candidate after a random time, drawn from `election_min_us` to
-`election_max_us` so that seldom two do at once (Ongaro and Ousterhout, "In Search of an
-Understandable Consensus Algorithm", 2014, section 5.2). It matters for liveness alone. Three rules
-prevent that a node which hears others late is always the first candidate, and nobody is elected, or
-nobody who can stay:
+A node that hears from no leader becomes a candidate after a random time, drawn from
+`election_min_us` to `election_max_us` so that seldom two do at once (Ongaro and Ousterhout, "In
+Search of an Understandable Consensus Algorithm", 2014, section 5.2). It matters for liveness alone.
+Three rules
+prevent that a node which receives messages late is always the first candidate, so that no node is
+elected, or none that stays leader:
 
-  * The timeout is drawn for every election, by the candidate as well as by those that make way for
-    it: else whoever drew the shortest once would always be first.
-  * Who asks again in the same ballot, or term, gets no more of the others' time.
-  * Who has stopped leading for want of a quorum has a longer timeout the next time, up to four
+  * The timeout is drawn for every election, by the candidate as well as by those that promise or
+    vote for it: else the node that drew the shortest once would always be first.
+  * A candidate that asks again in the same ballot, or term, does not extend the others' timeouts.
+  * A leader that stepped down without a quorum has a longer timeout the next time, up to four
     times: it was the first to notice, and would be the first candidate, again and again, while
     those that a quorum could follow still hear its late heartbeats.
 
@@ -18,8 +19,8 @@ healed quorum heard every vote, or every acknowledgement, late.
 
 **Measured heartbeats.** Where `election_floor_us` is set, timeouts follow the heartbeats: all are
 scaled down so that the shortest is a few times the longest gap of late (`heartbeat_gaps`), but not
-less than the floor, and never more than was configured. A leader that granted leases is borne for
-at least as long as they last, since nobody else could be elected before.
+less than the floor, and never more than was configured. A leader that granted leases is tolerated
+for at least as long as they last, since no other node could be elected before.
 
 **Own stalls.** A leader that was paused, or got no processor, finds on waking that no quorum has
 answered for too long. It steps down like any other, but without the longer timeout: its links are
@@ -41,19 +42,19 @@ from node_image.protocols.heartbeat_gaps import HeartbeatGaps
 from node_image.protocols.interface import NodeId
 
 LOST_QUORUM_MAX: Final = 3
-"""So many times, at most, is the timeout prolonged after leading was given up without a quorum."""
+"""The most times that the timeout is prolonged after leading was given up without a quorum."""
 GAPS: Final = 3
-"""An adaptive timeout is at least so many times the longest gap between heartbeats of late."""
+"""An adaptive timeout is at least this many times the longest recent gap between heartbeats."""
 TURNS_MIN: Final = 4
-"""A heartbeat's time is shared among the followers of a lost leader, and at least by so many."""
+"""A heartbeat's time is shared among the followers of a lost leader, and by at least this many."""
 
 
 class ElectionTiming:
     """One node's election timeout. Times are microseconds of its own clock.
 
     `heard_us`: when a leader was heard, or a new candidate was given a promise or a vote.
-    `timeout_us`: how long silence is borne, drawn anew for each election. `give_up_us`: when a
-    candidate stops waiting for votes.
+    `timeout_us`: how long the node waits for a leader, drawn for each election. `give_up_us`: when
+    a candidate stops waiting for votes.
     """
 
     __slots__ = (
@@ -78,7 +79,7 @@ class ElectionTiming:
         self._lost_quorum = 0  # times in a row that leading ended for want of a quorum
 
     def start(self, *, first_time: bool) -> None:
-        """The node has started; in its first life it need not fear to disturb a leader."""
+        """The node has started; in its first life it cannot disturb a leader."""
         config = self._ctx.config
         if first_time:
             self.wait_for_leader(config.heartbeat_us, config.election_min_us)
@@ -102,7 +103,7 @@ class ElectionTiming:
             self._gaps.heard(leader, now_us)
 
     def shortest_us(self) -> int:
-        """How long silence is borne at least before a new leader would be welcome."""
+        """The shortest silence of a leader after which a new one would be accepted."""
         config = self._ctx.config
         longest_us = self._gaps.longest_us()
         if not config.election_floor_us or longest_us is None:
@@ -113,7 +114,7 @@ class ElectionTiming:
         return min(least_us, config.election_min_us)
 
     def _patience_us(self) -> int:
-        """How long silence is borne now: the drawn timeout, scaled where it adapts."""
+        """How long a leader may be silent now: the drawn timeout, scaled where it adapts."""
         if not self._scales or not self._ctx.config.election_floor_us:
             return self.timeout_us
         return self.timeout_us * self.shortest_us() // self._ctx.config.election_min_us

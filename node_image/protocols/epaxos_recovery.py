@@ -33,7 +33,7 @@ quorums share an acceptor, which recorded one of them first, and added it to the
     all e acceptors that a fast quorum   the suspect's owner would be in this one's fast quorum, so
     can spare are in Q, and a suspect's  it recorded this one before it began the suspect; but then
     owner is outside of Q                the suspect would depend on it: not taken
-    somebody recovers a suspect, and     none of these can be in this one's fast quorum, and it
+    a node recovers a suspect, and       none of these can be in this one's fast quorum, and it
     more than e acceptors recorded it    cannot spare more than e: not taken
     with what it began with
 

@@ -8,7 +8,7 @@ round is open. It is over when it is applied, in whichever slot. Until then:
   * a new ballot: what was in flight may be lost, or may be decided yet: back to the queue, too. A
     command that is decided twice is applied once, thanks to its session;
   * nothing happens for a while: the proposal is sent again for the same slot, the forwarded command
-    is forwarded again; in the end the client is told the truth, and asks somebody else.
+    is forwarded again; in the end the client gets an error, and asks another node.
 
 A proposer takes the first slot that it does not know to be used. Two that do so at once collide:
 the acceptors vote for whichever value reaches them first (`fast_paxos`).

@@ -63,7 +63,7 @@ class FastSlots:
         self.tallies: dict[int, FastTally] = {}
 
     def next(self) -> int:
-        """The first slot that nobody is known to want."""
+        """The first slot that no node is known to propose in."""
         return max(self.used, self._log.applied, self.any.first - 1) + 1
 
     def is_open(self, ballot: Ballot, slot: int) -> bool:

@@ -1,7 +1,7 @@
 """The interface between a protocol and what runs it.
 
 A protocol is a pure state machine. It has six entry points, one for each thing that can happen to
-a node, and every one of them returns what the node wants done, in order:
+a node, and every one of them returns the effects for the driver to carry out, in order:
 
     start(disk, now_us)             the node starts; `disk` holds the records that survived
     receive(sender, message, now_us) a message of another node (or of itself, see below) came in
@@ -74,7 +74,7 @@ NOOP = Command(0, 0, "noop", "", None)
 
 TRANSFER: Final = "transfer-leadership"
 """The `f` of a request that a leader hands over to the node whose number is its `value`; it is
-answered when that node has been told, and reaches no state machine."""
+answered when that node has been notified, and reaches no state machine."""
 
 
 class Answer(NamedTuple):
@@ -101,7 +101,7 @@ DEFINITE_ERRORS: dict[str, bool] = {
 has had no effect (or, for a mismatch, that its effect is known)."""
 
 
-# ----------------------------------------------------------------------------- what nodes want
+# ----------------------------------------------------------------------------- effects
 
 
 class Send(NamedTuple):
@@ -165,8 +165,8 @@ class Decided(NamedTuple):
 
 class StateDigest(NamedTuple):
     """A digest of the whole state machine with everything up to `slot` applied, and nothing else:
-    two replicas that say different digests of one slot have diverged. Where what is applied is no
-    prefix of a log, `slot` names the set of what is."""
+    two replicas that report different digests of one slot have diverged. Where what is applied is
+    no prefix of a log, `slot` names the set of what is."""
 
     slot: int | str
     digest: str
@@ -235,7 +235,7 @@ class StateMachine(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """What every node of a cluster is told when it starts. Times are microseconds.
+    """The settings that every node of a cluster gets when it starts. Times are microseconds.
 
     `election_floor_us`: election timeouts may shrink to this where heartbeats come regularly
     (`election_timing`); 0: they never do, and are at least `election_min_us`.
@@ -288,7 +288,7 @@ class ClusterConfig:
 
 
 class Status(NamedTuple):
-    """What a node says of itself: for people, for the live display, for aiming faults."""
+    """A node's report of itself: for people, for the live display, for aiming faults."""
 
     role: str
     leader: NodeId | None

@@ -113,7 +113,8 @@ class Leadership:
             self.timing.leader_lost(peer, now_us)
 
     def on_peer_connected(self, now_us: int) -> None:
-        """Whoever lost the connection to this leader, and not the leader, hears so at once."""
+        """A node that lost its connection to this leader, which still leads, hears from it at
+        once."""
         if self._ctx.role == LEADER:
             self.reads.begin_round(now_us)
 

@@ -155,7 +155,7 @@ class MultiPaxos(Replica):
         """Let the successor begin as soon as nothing is open. It hears first of all decisions."""
         if self.leadership.is_ready_to_hand_over():
             out, successor = self._ctx.out, self.leadership.transfer.successor
-            assert successor is not None, "somebody waits for leadership"
+            assert successor is not None, "a node waits for leadership"
             self._announced = self.log.applied
             out.append(Broadcast(m.Commit(self.own.ballot, self._announced), False))
             out.append(Send(successor, m.TimeoutNow(self.own.ballot), False))

@@ -107,7 +107,7 @@ class Replica:
         return out
 
     def _on_peer_lost(self, peer: NodeId, now_us: int) -> None:
-        """Nothing, where nobody leads."""
+        """Nothing, in a protocol without a leader."""
 
     def _on_peer_connected(self, peer: NodeId, now_us: int) -> None:
-        """Nothing, where nobody leads."""
+        """Nothing, in a protocol without a leader."""

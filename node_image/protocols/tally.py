@@ -21,7 +21,7 @@ class Tally:
         return len(self.votes)
 
     def open(self, slot: int) -> None:
-        """Count votes for this slot, from nobody's on."""
+        """Count votes for this slot, beginning with none."""
         assert slot not in self.votes, "a leader proposes one value for a slot"
         self.votes[slot] = NOBODY
 

@@ -1,14 +1,15 @@
-"""Handing leadership over, at somebody's request: the planned end of a leader's time.
+"""Handing leadership over on request: the planned end of a leader's term.
 
 An administrator asks the leader for it (`TRANSFER`, with the successor's number as its value), to
-take a machine out of service, or to lead near the clients. The leader proposes nothing new, sees
-what is open decided, and tells the successor (`TimeoutNow`, as in Ongaro's thesis, 3.10), which
-asks for votes without asking first whether they would be granted. Everything else is an ordinary
-election, and as safe: a transfer that fails leaves the old leader, or a time-out, to go on.
+take a machine out of service, or to lead near the clients. The leader proposes nothing new, waits
+until open slots are decided, and notifies the successor (`TimeoutNow`, as in Ongaro's thesis,
+3.10), which asks for votes without asking first whether they would be granted. Everything else is
+an ordinary election, and as safe: a transfer that fails leaves the old leader, or a time-out, to go
+on.
 
 Commands that come meanwhile wait, and are refused when the successor is promised, with its number,
 so no client is left in doubt. Where leases are used the successor cannot be elected before the last
-one has ended; the leader grants itself no new ones after it has told the successor.
+one has ended; the leader takes no new ones after it has notified the successor.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from node_image.protocols.interface import Answer, Command, NodeId
 
 
 class Transfer:
-    """`successor`: to whom leadership is being handed over; None: to nobody. `is_offered`: it has
-    been told so."""
+    """`successor`: the node that leadership is being handed over to, if any. `is_offered`: it has
+    been notified."""
 
     __slots__ = ("_command", "_ctx", "is_offered", "successor")
 
@@ -47,7 +48,8 @@ class Transfer:
         return True
 
     def offered(self) -> None:
-        """The successor has been told. That is all that the answer says: it may not succeed."""
+        """The successor has been notified. The answer means no more than that: it may not
+        succeed."""
         self.is_offered = True
         self._answer(None)
 

@@ -6,12 +6,12 @@
     {"id":1,"f":"status"}              this node's role and view, its clocks and counters
     {"id":2,"f":"decided","start":0}   the decided slots that it still holds, from `start` on
     {"id":3,"f":"watch"}               who leads, in which ballot; and from then on a line without
-                                       `id` whenever this node finds out that somebody else does:
+                                       `id` whenever this node finds out that another one does:
     {"node":1,"leader":2,"ballot":[7,2]}
 
     {"id":4,"client":3,"seq":6,"f":"transfer-leadership","value":2}
                                        asks the leader to hand over to node 2; answered when that
-                                       node has been told
+                                       node has been notified
 
 `id` is the caller's and comes back as it was. `error` is null or an error of the interface; a line
 that is no request is answered with "bad-request" and a reason. A connection that breaks drops the

@@ -5,16 +5,16 @@ A message may be lost, when a connection breaks or its queue is full, and is nev
 protocol copes. What must not happen is that the network heals and the connections do not. Packets
 that vanish without a trace leave TCP in ever longer retransmission time-outs, so:
 
-  * a connection whose data nobody acknowledges for UNACKED_MS is given up by the kernel
+  * a connection whose data is not acknowledged for UNACKED_MS is given up by the kernel
     (TCP_USER_TIMEOUT), which also bounds the retransmission time-out below that;
   * a new attempt to connect starts every ATTEMPT_S while there is no connection, without waiting
     for the earlier ones, whose SYNs back off in the same way. The first that succeeds is kept.
 
-Who has closed a connection is told to the node above: `lost` for a peer that closed, or reset, the
-one on which it writes, which is what the kernel does when a process dies; not for one that timed
-out on a cut link, and not for one that this node closed. `connected` for a new one to a peer.
+The node is notified of connections: `lost` for a peer that closed, or reset, the one on which it
+writes, which is what the kernel does when a process dies; not for one that timed out on a cut link,
+and not for one that this node closed. `connected` for a new one to a peer.
 
-A connection opens with a hello frame, `{"node": 2}`, that says who writes on it. A datagram begins
+A connection opens with a hello frame, `{"node": 2}`, that names the sender. A datagram begins
 with the sender in two bytes. In UDP mode a message that does not fit goes over TCP.
 """
 
@@ -284,7 +284,7 @@ class Peers:
         return port
 
     def connect(self) -> None:
-        """Start to connect to everybody, and never stop."""
+        """Start to connect to all peers, and keep reconnecting."""
         for link in self.links.values():
             link.connect()
 

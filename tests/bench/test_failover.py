@@ -1,4 +1,4 @@
-"""The failover benchmark: what counts as a window, what a sample carries, whole plans."""
+"""The failover benchmark: windows, quantiles and intervals, whole plans."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def failed(at_us: int = 1_000) -> Failure:
     return Failure(1, leader=1, asked_us=at_us - 10, struck_us=at_us, ended_us=100_000)
 
 
-def test_a_window_ends_where_success_is_sustained_not_at_the_first_lucky_answer() -> None:
+def test_a_window_ends_where_success_is_sustained_not_at_the_first_answer() -> None:
     seen = samples(
         (500, 600, True),
         (1_500, 9_000, False),
-        (3_000, 3_100, True),  # lucky
+        (3_000, 3_100, True),  # a single success
         (4_000, 9_000, False),
         (5_000, 5_100, True),
         (6_000, 6_050, True),
@@ -46,12 +46,12 @@ def test_a_window_ends_where_success_is_sustained_not_at_the_first_lucky_answer(
     assert windows_of(failed(), seen, 200, 100_000)["read/leader"] == 5_100 - 1_000
 
 
-def test_a_slow_answer_is_no_service() -> None:
+def test_a_slow_answer_counts_as_unavailable() -> None:
     seen = samples((1_500, 8_000, True), (7_900, 8_000, True), (8_100, 8_150, True))
     assert windows_of(failed(), seen, 200, 100_000)["read/leader"] == 8_000 - 1_000
 
 
-def test_no_disturbance_is_a_window_of_nothing_and_no_return_is_none() -> None:
+def test_without_disturbance_the_window_is_zero_and_without_recovery_there_is_none() -> None:
     good = samples((500, 600, True), (1_500, 1_600, True))
     assert windows_of(failed(), good, 200, 100_000)["read/leader"] == 0
     bad = samples((1_500, 9_000, False), (2_500, 9_500, False))
@@ -107,7 +107,7 @@ def test_the_rate_is_back_only_where_it_stays() -> None:
     assert rate_back_us(failure, early, 2_000) is None
 
 
-def test_a_quantile_is_given_only_where_the_sample_carries_it() -> None:
+def test_a_quantile_is_given_only_where_the_sample_is_large_enough() -> None:
     assert carries(1, 50) and not carries(99, 90) and carries(100, 90)
     assert not carries(100, 99) and carries(1_000, 99)
     summary = summarise([float(n) for n in range(100)])
@@ -116,14 +116,14 @@ def test_a_quantile_is_given_only_where_the_sample_carries_it() -> None:
     assert summary.quantiles[50].low < 49.5 < summary.quantiles[50].high
 
 
-def test_what_never_came_back_is_infinite_and_counted() -> None:
+def test_a_window_without_recovery_is_infinite_and_counted() -> None:
     summary = summarise([1.0, 2.0, None, None, None])
     assert summary.missing == 3 and math.isinf(summary.quantiles[50].value)
     assert summary.least == 1.0 and summary.most is None
     assert summarise([]).quantiles == {}
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+def test_intervals_cover_the_true_value_at_about_their_nominal_rate() -> None:
     """Of 200 samples from a known distribution, the 95 % interval of the median misses its true
     value in about ten."""
     random = Random(7)
@@ -154,8 +154,8 @@ def test_a_simulated_plan_alternates_and_every_history_is_judged(tmp_path: Path)
     assert len(set(names)) == 4
 
 
-def test_a_killed_leader_is_missed_at_once(tmp_path: Path) -> None:
-    """Its connections are closed, and nobody waits for a time-out."""
+def test_a_killed_leader_is_detected_at_once(tmp_path: Path) -> None:
+    """Its connections are closed, and no node waits for a time-out."""
     result = simulated(tmp_path, targets=("raft", "multi-paxos"), failures=("kill",), nodes=5)
     for cell in result.cells.values():
         detection = cell.phase_summary("detection_us")
@@ -163,14 +163,14 @@ def test_a_killed_leader_is_missed_at_once(tmp_path: Path) -> None:
         assert all(w is not None and w < 100 for w in cell.worst_ms())
 
 
-def test_a_followers_death_disturbs_nothing_much(tmp_path: Path) -> None:
+def test_killing_a_follower_disturbs_clients_little(tmp_path: Path) -> None:
     result = simulated(tmp_path, targets=("multi-paxos",), failures=("follower-kill",), nodes=5)
     (cell,) = result.cells.values()
     assert all(value == 0 for value in cell.windows_ms("write/leader"))
 
 
 @pytest.mark.parametrize("failure", ["quorum-loss", "constrained", "chained", "hub"])
-def test_partial_connectivity_is_held_until_service_is_back_or_the_time_is_up(
+def test_partial_connectivity_lasts_until_service_is_back_or_the_time_is_up(
     failure: str, tmp_path: Path
 ) -> None:
     result = simulated(tmp_path, targets=("multi-paxos",), failures=(failure,), nodes=5, count=1)
@@ -183,7 +183,7 @@ def test_partial_connectivity_is_held_until_service_is_back_or_the_time_is_up(
     assert observed.struck_us is not None
 
 
-def test_a_healthy_time_is_watched_and_its_elections_counted(tmp_path: Path) -> None:
+def test_a_healthy_period_counts_elections(tmp_path: Path) -> None:
     result = simulated(
         tmp_path, targets=("raft", "multi-paxos"), count=0, healthy_us=70_000_000, rate=100.0
     )
@@ -209,14 +209,14 @@ def test_a_swept_setting_has_a_cell_for_each_value(tmp_path: Path) -> None:
     assert plan.at("lease").settings == {"reads": "lease"}
 
 
-def test_without_a_leader_any_node_is_struck(tmp_path: Path) -> None:
+def test_without_a_leader_failures_hit_any_node(tmp_path: Path) -> None:
     result = simulated(tmp_path, targets=("epaxos", "basic-paxos"), count=6, rate=100.0)
     for cell in result.cells.values():
         assert len(cell.proven) == 6 and cell.outcome == "valid"
         assert len({o.leader for o in cell.proven}) > 1
 
 
-def test_a_protocol_that_blocks_is_timed_until_it_serves_again(tmp_path: Path) -> None:
+def test_the_time_that_a_protocol_blocks_is_measured(tmp_path: Path) -> None:
     result = simulated(tmp_path, targets=("two-phase-commit",), count=2)
     (cell,) = result.cells.values()
     held_ms = 20 * 300
@@ -226,7 +226,7 @@ def test_a_protocol_that_blocks_is_timed_until_it_serves_again(tmp_path: Path) -
     assert all(ms is not None for ms in cell.blocked_ms())
 
 
-def test_nonsense_is_refused() -> None:
+def test_invalid_input_is_refused() -> None:
     with pytest.raises(UnknownChoice, match="'flood'"):
         FailoverPlan(targets=("raft",), failures=("flood",))
     with pytest.raises(UnknownChoice, match="'nothing'"):
@@ -273,7 +273,7 @@ def test_a_regression_is_one_beyond_both_intervals() -> None:
         regressions(slower, {"cells": [{}]}, 0.2)
 
 
-def test_the_command_writes_what_it_says(tmp_path: Path) -> None:
+def test_the_command_writes_the_files_it_names(tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["raft", "--on", "sim", "--failures", "2", "--nodes", "3", "--out", str(out)]
     done = CliRunner().invoke(failover_command, words, standalone_mode=False)

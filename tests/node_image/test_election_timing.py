@@ -1,4 +1,4 @@
-"""Elections come to an end although the votes for some nodes are always late: the rules of
+"""Elections succeed although the votes for some nodes are always late: the rules of
 `node_image.protocols.election_timing`, each in every protocol that has a leader."""
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ PROTOCOLS = ("multi-paxos", "flexible-paxos", "fast-paxos", "raft")
 
 
 class Election:
-    """One node of a protocol with a leader, whatever it calls its messages."""
+    """One node of a protocol with a leader, independent of the names of its messages."""
 
     def __init__(self, protocol: str, node: int = 3, nodes: int = 3, **config: Any) -> None:
         self.driven = Driven(protocol_class(protocol), node=node, nodes=nodes, **config)
         self.raft = protocol == "raft"
 
     def ask(self, round_: int, sender: int = 1) -> list[Any]:
-        """A candidate asks this node for its promise or vote; what it answers."""
+        """A candidate asks this node for its promise or vote; returns the answer."""
         if self.raft:
             self.driven.receive(sender, r.RequestVote(round_, 0, 0))
             return self.driven.sent(r.VoteGranted)
@@ -34,7 +34,7 @@ class Election:
         return self.driven.sent(m.Promise)
 
     def ask_first(self, round_: int, sender: int) -> list[Any]:
-        """Another asks whether it should become a candidate."""
+        """Another node sends a probe or asks for a pre-vote."""
         if self.raft:
             self.driven.receive(sender, r.PreVote(round_, 0, 0))
             return self.driven.sent(r.PreVoteGranted)
@@ -54,7 +54,7 @@ class Election:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_timeout_is_drawn_anew_for_every_election(protocol: str) -> None:
     """Found by sweeps: where the votes for two nodes were always late, these were the first
-    candidates in every election, because the others kept their longer timeouts; and nobody was
+    candidates in every election, because the others kept their longer timeouts; and no node was
     elected."""
     voter, timeouts = Election(protocol), set()
     for round_ in range(1, 9):
@@ -69,18 +69,17 @@ def test_the_timeout_is_drawn_anew_for_every_election(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_candidate_that_asks_again_gets_no_more_time(protocol: str) -> None:
-    """Found by the same seeds: it kept its voters waiting for as long as it asked."""
+def test_a_repeated_request_of_a_candidate_does_not_extend_the_timeout(protocol: str) -> None:
+    """Found by the same seeds: its voters waited for as long as it repeated its request."""
     voter = Election(protocol)
     voter.ask(1)
     voter.driven.now += voter.driven.config.election_min_us
     assert voter.ask(1), "it may have missed the first answer"
-    assert voter.ask_first(2, sender=2), "nobody leads yet, and it has waited long enough"
+    assert voter.ask_first(2, sender=2), "there is no leader yet, and it has waited long enough"
 
 
 def lead_and_step_down(election: Election, deposed: bool = False) -> int:
-    """Lead, and step down, deposed or for want of a quorum; the timeout with which the node then
-    waits."""
+    """Lead, and step down, deposed or without a quorum; returns the node's next timeout."""
     protocol, config = election.driven.protocol, election.driven.config
     protocol.context.out = []
     protocol.leadership.begin(election.driven.now)
@@ -95,10 +94,10 @@ def lead_and_step_down(election: Election, deposed: bool = False) -> int:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_who_loses_its_quorum_waits_longer_the_next_time(protocol: str) -> None:
-    """Found by sweeps. Of Raft: three nodes that heard every acknowledgement too late led in turn,
-    and the one node that a quorum could have followed was never the first candidate. Of
-    Multi-Paxos: one such node led thirty times in a row; the others still heard its late
+def test_a_leader_that_lost_its_quorum_waits_longer_the_next_time(protocol: str) -> None:
+    """Found by sweeps. In Raft, three nodes that received every acknowledgement too late led in
+    turn, and the one node that a quorum could have followed was never the first candidate. In
+    Multi-Paxos, one such node led thirty times in a row; the others still received its late
     heartbeats while it became a candidate again."""
     node = Election(protocol)
     longest = node.driven.config.election_max_us
@@ -107,7 +106,7 @@ def test_who_loses_its_quorum_waits_longer_the_next_time(protocol: str) -> None:
     for times in (2, 3, 4, 4):
         timeout_us = lead_and_step_down(node)
         assert times * shortest <= timeout_us <= times * longest
-    assert lead_and_step_down(node, deposed=True) <= longest, "somebody could be followed"
+    assert lead_and_step_down(node, deposed=True) <= longest, "another node could be followed"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -148,7 +147,7 @@ class Adaptive(Election):
         for _ in range(times):
             self.beat(gap_us, leader)
 
-    def bears_us(self) -> int:
+    def tolerated_us(self) -> int:
         """The shortest silence after which it would welcome another leader."""
         heard_us = self.driven.now
         for silence_us in range(0, 900_000, 10_000):
@@ -156,15 +155,17 @@ class Adaptive(Election):
             if self.ask_first(9, sender=4):
                 self.driven.now = heard_us
                 return silence_us
-        raise AssertionError("it would welcome none")
+        raise AssertionError("it would welcome no leader")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_time_outs_shrink_to_the_floor_where_heartbeats_come_regularly(protocol: str) -> None:
     node = Adaptive(protocol)
-    assert node.beats(times=20) is None and node.bears_us() == 400_000, "it has not measured enough"
+    assert node.beats(times=20) is None and node.tolerated_us() == 400_000, (
+        "it has not measured enough"
+    )
     node.beats()
-    assert node.bears_us() == 300_000
+    assert node.tolerated_us() == 300_000
     node.driven.protocol.context.out = []
     node.driven.protocol.leadership.timing.wait_for_leader(400_000, 800_000)
     node.driven.wake("election", 299_000)
@@ -181,28 +182,28 @@ def test_one_long_gap_is_remembered_and_an_election_is_no_gap(protocol: str) -> 
     node.beats(leader=3, gap_us=100_000, times=1)
     node.beat(1_000_000, leader=4)
     node.beats(leader=4)
-    assert node.bears_us() == 300_000
+    assert node.tolerated_us() == 300_000
     node.beat(120_000, leader=4)
-    assert node.bears_us() == 360_000
+    assert node.tolerated_us() == 360_000
     node.beat(390_000, leader=4)
     node.beats(leader=4, times=30)
-    assert node.bears_us() == 400_000, "never more than is configured"
+    assert node.tolerated_us() == 400_000, "never more than is configured"
     node.beats(leader=4, times=120)
-    assert node.bears_us() == 300_000
+    assert node.tolerated_us() == 300_000
 
 
 @pytest.mark.parametrize("protocol", ["multi-paxos", "raft"])
-def test_a_lease_is_borne_to_its_end(protocol: str) -> None:
+def test_a_lease_is_respected_to_its_end(protocol: str) -> None:
     node = Adaptive(protocol, reads="lease", lease_us=350_000)
     node.beats()
-    assert node.bears_us() == 350_000
+    assert node.tolerated_us() == 350_000
 
 
 def test_without_a_floor_nothing_adapts() -> None:
     node = Adaptive("multi-paxos")
     node.driven.protocol.context.config = replace(node.driven.config, election_floor_us=0)
     node.beats()
-    assert node.bears_us() == 400_000
+    assert node.tolerated_us() == 400_000
 
 
 @pytest.mark.parametrize("floor_us", [-1, 1, 199_999, 400_001])

@@ -137,7 +137,7 @@ def test_what_waited_is_proposed_when_the_successor_does_not_take_over(protocol:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_an_offer_of_somebody_who_does_not_lead_is_ignored(protocol: str) -> None:
+def test_an_offer_from_a_node_that_does_not_lead_is_ignored(protocol: str) -> None:
     driven = Driven(protocol_class(protocol), node=3, nodes=3)
     if protocol == "raft":
         driven.receive(2, r.Append(5, 0, 0, (), 0, 1))
@@ -152,7 +152,7 @@ def test_an_offer_of_somebody_who_does_not_lead_is_ignored(protocol: str) -> Non
 
 @pytest.mark.parametrize("protocol", ["multi-paxos", "raft"])
 def test_processes_hand_over_when_a_client_asks(tmp_path: Path, protocol: str) -> None:
-    """Long before any time-out, and without an election that anybody else began."""
+    """Long before any time-out, and without an election that another node began."""
     slow = {"heartbeat_us": 200_000, "election_min_us": 4_000_000, "election_max_us": 8_000_000}
     with Cluster(tmp_path, protocol=protocol, cluster=slow) as cluster:
         leader = cluster.leader()

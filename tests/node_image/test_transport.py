@@ -1,4 +1,4 @@
-"""The way to the other nodes: what arrives, what may be lost, and that it always comes back."""
+"""The connections to the other nodes: delivery, possible losses, and reconnection."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Pair:
         self.peers[sender].flush()
 
     async def until_heard(self, sender: int, to: int, number: int) -> None:
-        """Send until something arrives: messages may be lost while there is no connection."""
+        """Send until a message arrives: messages may be lost while there is no connection."""
         while (sender, commit(number)) not in self.heard[to]:
             self.send(sender, to, commit(number))
             await asyncio.sleep(0.01)
@@ -108,7 +108,7 @@ def test_messages_arrive_in_order_and_once(transport: str) -> None:
     play(scene, transport)
 
 
-def test_a_node_is_told_who_closed_its_connection_and_who_has_one_again() -> None:
+def test_a_node_is_notified_of_lost_and_new_connections() -> None:
     async def scene(pair: Pair) -> None:
         await pair.until_heard(1, 2, 0)
         await pair.until_heard(2, 1, 0)
@@ -125,7 +125,7 @@ def test_a_node_is_told_who_closed_its_connection_and_who_has_one_again() -> Non
     play(scene)
 
 
-def test_a_connection_that_this_node_breaks_is_no_sign_of_a_death() -> None:
+def test_a_connection_that_this_node_closes_is_not_reported_as_lost() -> None:
     async def scene(pair: Pair) -> None:
         await pair.until_heard(1, 2, 0)
         pair.peers[1].send(2, LENGTH.pack(3) + b"[1]")
@@ -137,7 +137,7 @@ def test_a_connection_that_this_node_breaks_is_no_sign_of_a_death() -> None:
     play(scene)
 
 
-def test_what_does_not_fit_a_datagram_goes_over_tcp() -> None:
+def test_messages_too_large_for_a_datagram_use_tcp() -> None:
     large = SnapshotOffer(7, "x" * 2 * DATAGRAM_MAX)
 
     async def scene(pair: Pair) -> None:
@@ -149,8 +149,8 @@ def test_what_does_not_fit_a_datagram_goes_over_tcp() -> None:
     play(scene, "udp")
 
 
-def test_datagrams_reach_a_node_that_takes_no_connections() -> None:
-    """A cut in one direction lets datagrams through and no handshake."""
+def test_datagrams_reach_a_node_that_accepts_no_connections() -> None:
+    """A cut in one direction allows datagrams but no handshake."""
 
     async def run() -> None:
         pair = Pair("udp")
@@ -188,13 +188,13 @@ def test_a_large_message_arrives() -> None:
     play(scene)
 
 
-def test_a_node_that_went_away_is_found_again_and_nothing_is_sent_twice() -> None:
+def test_a_node_that_restarts_is_reconnected_and_nothing_is_sent_twice() -> None:
     async def scene(pair: Pair) -> None:
         await pair.until_heard(1, 2, 0)
         pair.peers[2].close()
         while pair.counters[1]["transport.disconnects"] == 0:
             await asyncio.sleep(0.01)
-        pair.send(1, 2, commit(1))  # nobody there: lost
+        pair.send(1, 2, commit(1))  # no node listens: lost
         assert pair.counters[1]["transport.dropped"] >= 1
         await pair.start(2)
         await pair.until_heard(1, 2, 2)
@@ -203,7 +203,7 @@ def test_a_node_that_went_away_is_found_again_and_nothing_is_sent_twice() -> Non
     play(scene)
 
 
-def test_a_node_that_is_not_there_yet_is_waited_for() -> None:
+def test_a_node_that_does_not_listen_yet_is_waited_for() -> None:
     async def run() -> None:
         pair = Pair()
         try:
@@ -218,7 +218,7 @@ def test_a_node_that_is_not_there_yet_is_waited_for() -> None:
     asyncio.run(run())
 
 
-def test_a_name_that_does_not_resolve_yet_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_does_not_resolve_yet_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         pair = Pair()
         port = pair.addresses[2][1]
@@ -256,7 +256,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_garbage_closes_the_connection_and_harms_nobody(garbage: bytes) -> None:
+def test_invalid_data_only_closes_the_connection(garbage: bytes) -> None:
     async def scene(pair: Pair) -> None:
         reader, writer = await asyncio.open_connection(*pair.addresses[2])
         writer.write(garbage)
@@ -270,7 +270,7 @@ def test_garbage_closes_the_connection_and_harms_nobody(garbage: bytes) -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\x00", b"\x00\x63[]", b"\x00\x01[", b"\x00\x01" * 9])
-def test_garbage_in_a_datagram_harms_nobody(garbage: bytes) -> None:
+def test_invalid_datagrams_are_ignored(garbage: bytes) -> None:
     async def scene(pair: Pair) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.sendto(garbage, pair.addresses[2])
@@ -289,7 +289,7 @@ def test_a_newer_connection_of_a_node_replaces_the_older() -> None:
         reader, writer = await asyncio.open_connection(*pair.addresses[2])
         hello = b'{"node":1}'
         writer.write(LENGTH.pack(len(hello)) + hello)
-        # the older one is closed, node 1 connects anew, and that closes this one
+        # the older one is closed, node 1 connects again, and that closes this one
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
         writer.close()

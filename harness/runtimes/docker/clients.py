@@ -1,8 +1,8 @@
 """The clients of a run's nodes, and what their code does to the loop that it shares with the run.
 
-Clients come from the target, and may be anybody's code. Their answers pass `GuardedClient`. Errors
-that nobody waits for, calls that do not return, and `sys.exit` are caught here: the run counts
-them, or ends with a TargetError, and never with a traceback or somebody else's exit code.
+Clients come from the target, and may be third-party code. Their answers pass `GuardedClient`.
+Errors that nobody waits for, calls that do not return, and `sys.exit` are caught here: the run
+counts them, or ends with a TargetError, and never with a traceback or a foreign exit code.
 """
 
 from __future__ import annotations

@@ -26,11 +26,11 @@ EFFECTS: Final = -2  # the rest of a step that a pause interrupted
 PEER_LOST: Final = -3  # the peer's number: its connection to the node is closed
 PEER_CONNECTED: Final = -4  # the peer's number: the node has a new connection to it
 ANSWER: Final = -5  # (call, response): an answer reaches a client
-WAKE: Final = -6  # the conductor wants to be woken
+WAKE: Final = -6  # the conductor asked to be woken
 START: Final = -7  # a process of the node is to be started
 FAULT_STEP: Final = -8  # (step, fault, arguments...): a later step of a fault is due
 TOLD: Final = -10  # (leader, term): a node tells its clients who leads
-FAULT_REPORT: Final = -9  # (fault, what, report): the conductor is told about a fault
+FAULT_REPORT: Final = -9  # (fault, what, report): the conductor receives a fault's report
 
 
 class EventQueue:

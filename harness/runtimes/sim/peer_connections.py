@@ -1,6 +1,6 @@
 """The connections between nodes, as far as nodes notice when they begin and end.
 
-Messages need no connection here, but a protocol is told of two things (`peer_lost` and
+Messages need no connection here, but a protocol is notified of two events (`peer_lost` and
 `peer_connected` in `node_image/protocols/interface.py`):
 
   * A process has died: its kernel closes its connections, and every peer learns of it behind the

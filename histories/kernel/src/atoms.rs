@@ -1,5 +1,5 @@
-//! EDN's numbers, strings, characters, keywords and symbols: `formats/edn_atoms.py` is the definition,
-//! and is left (by None) whatever is rare or wrong.
+//! EDN's numbers, strings, characters, keywords and symbols. `formats/edn_atoms.py` is the
+//! definition; rare and invalid atoms are left to it (by None).
 
 use std::borrow::Cow;
 
@@ -9,9 +9,9 @@ pub enum Atom<'a> {
     Nil,
     Bool(bool),
     Int(i64),
-    /// A floating-point number that is no whole one.
+    /// A floating-point number that is not whole.
     Fraction(f64),
-    /// One that is.
+    /// One that is whole.
     Whole(f64),
     Text(Cow<'a, [u8]>),
 }
@@ -32,7 +32,7 @@ pub fn atom(text: &[u8]) -> Option<(Atom<'_>, usize)> {
     Some((atom, size))
 }
 
-/// How long the token is; None where it holds what Python may take otherwise.
+/// The length of the token; None where it holds what Python may read differently.
 fn size(text: &[u8]) -> Option<usize> {
     let mut size = 0;
     for &byte in text {
@@ -110,7 +110,7 @@ pub fn string(text: &[u8]) -> Option<(Cow<'_, [u8]>, usize)> {
     (!is_marked(&found)).then_some((Cow::Owned(found), at + 2))
 }
 
-/// The character behind a backslash in a string, and how many bytes it is written in.
+/// The character after a backslash in a string, and the length of the escape in bytes.
 fn escape(text: &[u8]) -> Option<(char, usize)> {
     let plain = match *text.first()? {
         b't' => '\t',
@@ -122,7 +122,7 @@ fn escape(text: &[u8]) -> Option<(char, usize)> {
         b'u' => {
             let digits = text.get(1..5).filter(|d| d.iter().all(u8::is_ascii_hexdigit))?;
             let digits = std::str::from_utf8(digits).ok()?;
-            // Halves of a character beyond 16 bits are Python's.
+            // Surrogates of a character beyond 16 bits are left to Python.
             return char::from_u32(u32::from_str_radix(digits, 16).ok()?).map(|c| (c, 5));
         }
         _ => return None,
@@ -130,7 +130,7 @@ fn escape(text: &[u8]) -> Option<(char, usize)> {
     Some((plain, 1))
 }
 
-/// The character that stands behind a backslash, by itself or by its name, and the size of the token.
+/// The character after a backslash, by itself or by its name, and the size of the token.
 pub fn character(text: &[u8]) -> Option<(u8, usize)> {
     let size = 1 + size(&text[1..])?;
     let letter = match &text[1..size] {
@@ -144,12 +144,12 @@ pub fn character(text: &[u8]) -> Option<(u8, usize)> {
     Some((letter, size))
 }
 
-/// Whether a string looks like a keyword, a symbol, or such a string in quotes.
+/// Whether a string looks like a keyword, a symbol, or a quoted string of that kind.
 fn is_marked(text: &[u8]) -> bool {
     matches!(text.first(), Some(b':' | b'\'' | b'"'))
 }
 
-/// Whether a name looks like the written form of anything else than a string.
+/// Whether a name looks like the written form of a value other than a string.
 pub fn is_literal(name: &[u8]) -> bool {
     match name {
         b"nil" | b"true" | b"false" => true,

@@ -1,18 +1,18 @@
 //! What the monitors of queues and stacks share. Elements are all different, so that every take
-//! says which put it belongs to.
+//! identifies its put.
 //!
-//! An element is *surely there* from the moment its put has returned until its take is called. A take
-//! that found nothing needs a moment at which nothing is surely there; and if there is one it needs
-//! nothing else. For let the container hold elements at such a moment t, in some order that works:
-//! each of them either was not surely there yet, then let its put wait until just after t, or not any
-//! more, then let its take happen just before t, all in the order in which they stand. What is left on
-//! either side of t is the old order, cut off at t: a stack's intervals are still nested or apart, a
-//! queue's elements still come out as they went in.
+//! An element is *certainly present* from the return of its put until the call of its take. A take
+//! that found nothing needs a point in time at which no element is certainly present; and if there is
+//! one, that suffices. For let the container hold elements at such a point t, in some valid order:
+//! each of them either was not certainly present yet, then move its put to just after t, or not any
+//! more, then move its take to just before t, all in their order. On either side of t the old order,
+//! cut off at t, is left: a stack's intervals are still nested or disjoint, a queue's elements still
+//! come out in the order in which they went in.
 //!
 //! A take whose outcome is unknown may have taken anything. It is needed only by an element that must
-//! be gone at some moment though nobody took it; each such element is given one that was called before
-//! that moment. If that works out there is an order, which the verifier replays; if not, the search
-//! has to decide.
+//! be gone at some point although it has no take; each such element is assigned one that was called
+//! before that point. If that succeeds there is an order, which the verifier replays; if not, the
+//! search has to decide.
 
 use crate::history::{F, NEVER, Op, Outcome};
 use crate::values::{Id, NULL, Value, Values};
@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 
 pub const NONE: u32 = u32::MAX;
 
-/// When the take of an element is called that nobody took: after everything.
+/// The call of the take of an element that has none: after everything.
 pub const END: u32 = NEVER - 1;
 
 /// One element: the operations that put and took it (or NONE), from call to return.
@@ -36,7 +36,7 @@ pub struct Stay {
 }
 
 impl Stay {
-    /// Whether there is a moment at which it is surely there; its put and take overlap else.
+    /// Whether it is certainly present at some point; otherwise its put and take overlap.
     pub fn is_sure(&self) -> bool {
         self.put_ret < self.take_call
     }
@@ -50,7 +50,7 @@ pub struct Contents {
     pub doubtful: Vec<u32>,
 }
 
-/// Which operations belong to which element, where that is clear and not impossible.
+/// The operations of each element, where that is unambiguous and possible.
 pub fn contents(ops: &[Op], initial: Id, values: &Values) -> Result<Contents, Zoned> {
     let is_empty = match values.get(initial) {
         Value::List(items) => items.is_empty(),
@@ -107,16 +107,16 @@ fn take(stays: &mut [Stay], place: Option<&u32>, i: u32, op: &Op) -> Result<(), 
     Ok(())
 }
 
-/// The stays that are sure, in the order in which they become so.
+/// The stays that are certain, in the order of their beginnings.
 pub fn sure(stays: &[Stay]) -> Vec<Stay> {
     let mut found: Vec<Stay> = stays.iter().filter(|stay| stay.is_sure()).copied().collect();
     found.sort_unstable_by_key(|stay| stay.put_ret);
     found
 }
 
-/// Put every take that found nothing into a moment at which nothing is surely there: (twice that
-/// moment, the take). Or one for which there is none, with what covers it. `sure` is in the order of
-/// its beginnings.
+/// Assign every take that found nothing to a point at which nothing is certainly present: (twice
+/// that point, the take). Or one for which there is none, with the stays that cover it. `sure` is
+/// in the order of beginnings.
 pub fn place_empties(
     ops: &[Op],
     sure: &[Stay],
@@ -144,8 +144,8 @@ pub fn place_empties(
     Ok(placed)
 }
 
-/// The fewest sure stays that together cover everything between two moments. `sure` is in the order of
-/// its beginnings, and covers it.
+/// The fewest certain stays that together cover everything between two points. `sure` is in the
+/// order of beginnings, and covers it.
 pub fn chain(sure: &[Stay], from: u32, to: u32) -> Vec<Stay> {
     let mut found: Vec<Stay> = Vec::new();
     let (mut reached, mut next) = (from, 0);
@@ -169,8 +169,8 @@ pub fn operations(stays: &[Stay]) -> Vec<u32> {
     stays.iter().flat_map(|stay| [stay.put, stay.take]).filter(|&i| i != NONE).collect()
 }
 
-/// Give takes of unknown outcome to elements that have to be gone before a moment: `deadlines` are
-/// (moment, place in `stays`). Whether there were enough of them, early enough.
+/// Assign takes of unknown outcome to elements that have to be gone before some point: `deadlines`
+/// are (point, index in `stays`). Whether there were enough of them, early enough.
 pub fn assign(
     ops: &[Op],
     stays: &mut [Stay],
@@ -190,7 +190,7 @@ pub fn assign(
     true
 }
 
-/// For each moment: the first return, after it, of a take that found nothing and was called after it.
+/// For each point: the first return after it of a take that found nothing and was called after it.
 pub fn emptied_after(ops: &[Op], empties: &[u32]) -> impl Fn(u32) -> u32 {
     let mut calls: Vec<(u32, u32)> =
         empties.iter().map(|&i| (ops[i as usize].call, ops[i as usize].ret)).collect();

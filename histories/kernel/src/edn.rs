@@ -1,9 +1,8 @@
 //! Jepsen's history.edn: maps, records or vectors `[process type f value]`, in a vector, in a list, or
 //! one after the other.
-//!
-//! Python's reader (`formats/jepsen.py`, `formats/edn.py`) is the definition, of values as well: which
-//! are equal, and what stands for a set, a tag or a float. Whatever is rare (ratios, namespaced maps,
-//! strings that look like keywords), and anything that is wrong, is left to it, by `None`.
+//! Python's reader (`formats/jepsen.py`, `formats/edn.py`) is the definition, also of values: which
+//! are equal, and how sets, tags and floats are represented. Rare forms (ratios, namespaced maps,
+//! strings that look like keywords) and errors are left to it, by `None`.
 
 use crate::atoms::{self, Atom};
 use crate::files::LOOK;
@@ -13,13 +12,13 @@ use crate::memory::{Limits, Stop};
 use crate::values::{Id, NULL, Value};
 use std::borrow::Cow;
 
-/// What became of a text.
+/// The result of reading a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     Whole,
     /// Python has to read it.
     Left,
-    /// Its values are certainly `[key value]`: it has to be read once more, so.
+    /// Its values are certainly `[key value]`: it has to be read again as such.
     Independent,
 }
 
@@ -28,14 +27,14 @@ struct Reader<'a, 'h> {
     at: usize,
     history: &'h mut History,
     limits: &'h Limits,
-    /// Whether values are `[key value]`; None: look.
+    /// Whether values are `[key value]`; None: detect it.
     independent: Option<bool>,
     /// Every client's value so far is a pair.
     all_pairs: bool,
     stop: Option<Result<Stop, Reading>>,
 }
 
-/// A value, with what an event's fields need to know of it.
+/// A value, in the form that an event's fields need.
 #[derive(Clone)]
 enum Form<'a> {
     Atom(Atom<'a>),
@@ -74,7 +73,7 @@ pub fn read(
     match reader.stop {
         Some(Ok(stop)) => Err(stop),
         Some(Err(reading)) => Ok(reading),
-        // Pairs that may be keys, or values: Python says so.
+        // Pairs that may be keys or values: Python notes it.
         None if independent.is_none() && reader.all_pairs => Ok(Reading::Left),
         None => Ok(if plain { Reading::Whole } else { Reading::Left }),
     }
@@ -114,7 +113,7 @@ impl<'a> Reader<'a, '_> {
         self.text.get(self.at).copied()
     }
 
-    /// Read over white space, comments, and what is left out by `#_`.
+    /// Skip white space, comments, and forms discarded by `#_`.
     fn space(&mut self) -> Option<()> {
         while let Some(byte) = self.peek() {
             match byte {
@@ -227,7 +226,7 @@ impl<'a> Reader<'a, '_> {
         None
     }
 
-    /// Take the key out of the value, where keys stand there.
+    /// Move the key out of the value, where keys are in the values.
     fn lift(&mut self, event: &mut Event) -> Option<()> {
         let (reads, invokes) = (matches!(event.f, F::Read | F::Get), event.kind == Kind::Invoke);
         let pair = match event.value {
@@ -240,7 +239,7 @@ impl<'a> Reader<'a, '_> {
                 let beside = event.kind == Kind::Info && pair.is_none();
                 self.all_pairs &= beside || (pair.is_some() && event.key.is_none());
                 let Some((key, value)) = pair else {
-                    // What a read is invoked with is a key, perhaps, but not in a pair.
+                    // The value of a read's invocation may be a key, but not in a pair.
                     let odd = invokes && reads && !matches!(event.value, Raw::One(NULL));
                     return (!odd).then_some(());
                 };
@@ -367,7 +366,7 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    /// The name of a tag; None for anything else behind a hash.
+    /// The name of a tag; None for anything else after a hash.
     fn tag(&mut self) -> Option<&'a [u8]> {
         let rest = &self.text[self.at + 1..];
         let inside = |b: &u8| b.is_ascii_alphanumeric() || b"_.*+!?$%&=<>/-".contains(b);

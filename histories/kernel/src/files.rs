@@ -1,4 +1,4 @@
-//! History files, read a piece at a time: memory follows the operations, not the file.
+//! History files, read in pieces: memory grows with the operations, not with the file.
 
 use crate::history::{Bad, History};
 use crate::json;
@@ -32,7 +32,7 @@ impl From<Stop> for Broken {
 }
 
 const PIECE: usize = 1 << 22;
-/// The limits are looked at every so many lines.
+/// The limits are checked once in so many lines.
 pub const LOOK: u64 = 1 << 12;
 
 /// Read a native file into `history`. The line that was cut off, if the last one was.
@@ -98,7 +98,7 @@ fn line(history: &mut History, text: &[u8], number: u64) -> Result<(), Bad> {
     history.push(&event, number)
 }
 
-/// What stands behind the last newline: nothing, a whole event, or one that was cut off.
+/// The text after the last newline: nothing, a whole event, or an incomplete one.
 fn last_line(history: &mut History, text: &[u8], number: u64) -> Result<Option<u64>, Broken> {
     if text.trim_ascii().is_empty() {
         return Ok(None);

@@ -85,8 +85,8 @@ pub struct Op {
     pub observed: bool,
 }
 
-/// A value as the parser hands it over: lists of two stay apart until it is clear whether they are
-/// the two values of a cas.
+/// A value from the parser: lists of two are kept separate until it is clear whether they are the
+/// two values of a cas.
 #[derive(Clone, Copy, Debug)]
 pub enum Raw {
     One(Id),
@@ -111,14 +111,14 @@ pub struct Event {
     pub key: Option<u32>,
     pub value: Raw,
     pub mismatch: bool,
-    /// It failed because there was nothing to take.
+    /// It failed because the object was empty.
     pub empty: bool,
     pub observed: Option<Id>,
-    /// Where the system says that it put the operation.
+    /// The position that the system reported for the operation.
     pub order: Option<i64>,
 }
 
-/// What is wrong with a history, and at which line (or event) it is, from 1; 0 is the whole.
+/// An error of a history, with its line (or event) from 1; 0 is the whole.
 #[derive(Debug)]
 pub struct Bad {
     pub line: u64,
@@ -133,12 +133,12 @@ impl Bad {
     }
 }
 
-/// How formats differ in what they mean by a failed cas, and by a process after `info`.
+/// The differences of formats: the meaning of a failed cas, and of a process after `info`.
 #[derive(Clone, Copy)]
 pub struct Rules {
     pub every_failed_cas_mismatched: bool,
-    /// A process may go on after `info`; one that completes nothing is read over, and one of another
-    /// name completes whatever is open.
+    /// A process may continue after `info`; one that completes nothing is ignored, and one of
+    /// another name completes whatever is open.
     pub jepsen: bool,
 }
 
@@ -163,10 +163,10 @@ pub struct History {
     rules: Rules,
     model: crate::models::Kind,
     pub events: u32,
-    /// Where in the text each event stands, where that cannot be told from its number.
+    /// The position of each event in the text, where it does not follow from its number.
     pub places: Vec<(usize, usize)>,
     pub operations: u64,
-    /// Operations that the system said anything about.
+    /// Operations for which the system reported a position.
     pub answered: u64,
     /// Operations that completed with another value than they were invoked with.
     pub changed: u64,
@@ -241,8 +241,8 @@ impl History {
         self.take(event, line)
     }
 
-    /// A delete is a write of what a missing key reads as, unless it says whether the key was there:
-    /// that is for the reference.
+    /// A delete is a write of the value of a missing key, unless it answers whether the key was
+    /// there: that is left to the reference.
     fn without_delete(&mut self, event: &Event, line: u64) -> Event {
         let (f, missing) = match self.model {
             crate::models::Kind::Kv => (F::Write, NULL),
@@ -334,7 +334,7 @@ impl History {
 
     fn mapped_slot(&mut self, process: i64) -> usize {
         if self.processes.is_empty() {
-            // The first stranger: from here on every process goes through the map.
+            // The first large number: from here on every process goes through the map.
             for place in 0..self.open.len() {
                 self.processes.insert(place as i64, place as u32);
             }
@@ -477,7 +477,7 @@ impl History {
             let line = u64::from(op.call) + 1;
             self.bad_operation = Some(Bad { line, message: what.into(), operation: true });
         }
-        // An answer that says nothing must not tell two operations apart that do the same.
+        // An answer without information must not distinguish two operations that do the same.
         let silent = matches!(f, F::Add | F::Inc | F::Dec | F::Remove | F::Release);
         if silent && (op.res == op.arg || !matches!(self.values.get(op.res), Value::Bool(_))) {
             op.res = NULL;
@@ -485,7 +485,7 @@ impl History {
         Ok(())
     }
 
-    /// What an operation puts there, as its completion says: `operations.argument` in Python.
+    /// The value that an operation writes, by its completion: `operations.argument` in Python.
     fn told(&mut self, f: F, value: Raw) -> Option<(Id, Id)> {
         match (f, value) {
             (_, Raw::One(NULL)) => None,

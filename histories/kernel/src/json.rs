@@ -1,7 +1,7 @@
-//! Our own file, one JSON object a line: straight from bytes into an `Event`, values interned.
+//! Our own format, one JSON object a line: parsed from bytes into an `Event`, values interned.
 //!
-//! It takes what Python's reader (`formats/native.py`) takes and refuses what that refuses; a fuzzer
-//! holds the two side by side. There is no tree in between, which is what makes it fast.
+//! It accepts and refuses the same files as Python's reader (`formats/native.py`); a fuzzer compares
+//! the two. There is no intermediate tree, which makes it fast.
 
 use crate::history::{Event, F, Kind, NEMESIS, Raw};
 use crate::values::{Id, NULL, Value, Values};
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 /// Lists and objects may be nested this deeply: `operations.DEPTH_MAX` in Python.
 pub const DEPTH: u32 = 100;
 
-/// The fields of an event. One that is given twice leaves open which is meant.
+/// The fields of an event. One that is given twice is ambiguous, and refused.
 const FIELDS: [&[u8]; 10] = [
     b"index",
     b"time",
@@ -24,7 +24,7 @@ const FIELDS: [&[u8]; 10] = [
     b"observed",
 ];
 
-/// Python refuses to read longer integers; so must everything that is to agree with it.
+/// Python refuses to read longer integers, so this must refuse them as well.
 const DIGITS: usize = 4300;
 
 const COUNT_END: i64 = 1 << 62;
@@ -37,7 +37,7 @@ pub struct Line<'a, 'v> {
 
 type Res<T> = Result<T, String>;
 
-/// A scalar or a list of two, before anybody knows what it is for.
+/// A scalar or a list of two, before its field is known.
 enum Token<'a> {
     Null,
     Text(Cow<'a, [u8]>),
@@ -164,10 +164,10 @@ impl<'a> Line<'a, '_> {
             self.at += text.len();
             return Ok(());
         }
-        Err("is not JSON: an unknown word".into())
+        Err("is not JSON: an unknown literal".into())
     }
 
-    /// A string, its quotes and escapes taken away.
+    /// A string without its quotes and with escapes resolved.
     fn string(&mut self) -> Res<Cow<'a, [u8]>> {
         self.expect(b'"', "is not JSON: a quote is missing")?;
         let start = self.at;
@@ -244,7 +244,7 @@ impl<'a> Line<'a, '_> {
         match self.peek() {
             Some(b'0') => self.at += 1,
             Some(b'1'..=b'9') => self.digits(),
-            _ => return Err("is not JSON: an unknown word".into()),
+            _ => return Err("is not JSON: an unknown literal".into()),
         }
         let mut integer = true;
         if self.peek() == Some(b'.') && self.digit_at(self.at + 1) {
@@ -282,7 +282,7 @@ impl<'a> Line<'a, '_> {
         }
     }
 
-    /// A count that is not written as anything else: the common case, digit by digit.
+    /// A count in plain decimal form: the common case, digit by digit.
     fn short_count(&mut self) -> Option<i64> {
         let start = self.at;
         let mut number: i64 = 0;
@@ -360,7 +360,7 @@ impl<'a> Line<'a, '_> {
             Token::Null => Ok(None),
             Token::Text(text) => Ok(Some(number(&text))),
             Token::Count(count) => Ok(Some(number(count.to_string().as_bytes()))),
-            Token::Other => Err("key is not a text".into()),
+            Token::Other => Err("key is not a string".into()),
         }
     }
 
@@ -456,7 +456,7 @@ impl<'a> Line<'a, '_> {
         }
     }
 
-    /// Read over a value that nobody needs, as strictly as one that somebody does.
+    /// Skip a value that is not needed, as strictly as one that is.
     fn skip(&mut self, depth: u32) -> Res<()> {
         if depth > DEPTH {
             return Err("is nested too deeply".into());
@@ -499,7 +499,8 @@ impl<'a> Line<'a, '_> {
     }
 }
 
-/// UTF-8 for a code point; lone surrogates are kept as three bytes, as Python keeps them apart.
+/// UTF-8 for a code point; lone surrogates are kept as three bytes, since Python distinguishes
+/// them.
 fn push_code(text: &mut Vec<u8>, code: u32) {
     match char::from_u32(code) {
         Some(c) => text.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),

@@ -1,7 +1,8 @@
-//! Judging a history: every partition by the first monitor that can decide it, else by the search.
+//! Judging a history: every partition by the first monitor that can decide it, otherwise by the
+//! search.
 //!
-//! No answer "valid" leaves here that the verifier has not replayed; a monitor whose order does not
-//! pass is not believed, and the search decides.
+//! Every answer "valid" has been replayed by the verifier; where a monitor's order does not pass, the
+//! search decides.
 
 use crate::history::{F, History, Op, Outcome};
 use crate::lists::{are_lists, lists};
@@ -28,7 +29,7 @@ pub struct Evidence {
     pub minimal: bool,
     /// Every other operation that wrote, or failed to write, a value that the part is about.
     pub context: Vec<Span>,
-    /// The moment of failure: what returns later is open.
+    /// The point of failure: what returns later is open.
     pub until: u32,
 }
 
@@ -40,32 +41,32 @@ pub struct Judged {
     pub operations: usize,
     pub reason: Option<&'static str>,
     pub evidence: Option<Evidence>,
-    /// Positions of invocations, in the order of linearization points; if asked for.
+    /// Positions of invocations, in the order of linearization points; if requested.
     pub order: Vec<u32>,
 }
 
 pub struct Job<'a> {
     pub kind: Kind,
-    /// Where the system said that it put an operation, by the position of its invocation.
+    /// The positions that the system reported, by the position of the operation's invocation.
     pub orders: &'a FxHashMap<u32, i64>,
     pub initial: Id,
     pub values: &'a Values,
     pub limits: &'a Limits,
-    /// What making evidence small may cost, beside MINIMISE_SECONDS.
+    /// The limits for minimising evidence, besides MINIMISE_SECONDS.
     pub evidence: &'a Limits,
     pub keep_order: bool,
     /// The search alone, without monitors: for tests.
     pub plain: bool,
 }
 
-/// Seconds for making evidence smaller; it is right before, only longer.
+/// Seconds for minimising evidence; unminimised evidence is correct, only longer.
 const MINIMISE_SECONDS: f64 = 3.0;
-/// A part of so few operations is made minimal in microseconds of work: its bound is only for a
-/// machine so busy that the thread stands still for longer than the one above.
+/// A part of so few operations is minimised in microseconds: its bound is only for a machine so
+/// busy that the thread does not run for longer than the one above.
 const SMALL: usize = 64;
 const SMALL_SECONDS: f64 = 5.0;
 
-/// Judge partitions, the largest first, on some threads; each result goes to `results` as it comes.
+/// Judge partitions, the largest first, on some threads; each result is sent to `results` at once.
 pub fn judge_all(job: &Job, history: &History, threads: usize, results: &Sender<(usize, Judged)>) {
     let mut order: Vec<usize> = (0..history.parts.len()).collect();
     order.sort_by_key(|&p| std::cmp::Reverse(history.parts[p].ops.len()));
@@ -173,7 +174,7 @@ pub fn judge(job: &Job, ops: &[Op], scratch: &mut Scratch) -> Judged {
     }
 }
 
-/// The monitor for a model, beside the registers' zones.
+/// The monitor for a model, other than the registers' zones.
 fn monitor(job: &Job, part: &[Op]) -> Option<(&'static str, Zoned)> {
     match job.kind {
         kind if are_lists(kind, part) => Some(("log", lists(kind, part, job.initial, job.values))),
@@ -186,9 +187,9 @@ fn monitor(job: &Job, part: &[Op]) -> Option<(&'static str, Zoned)> {
     }
 }
 
-/// The order that the system itself gave (a log's slots, revisions), if it gave every completed
-/// operation a place and the object could have answered so. It is never more than a first guess: what
-/// the verifier does not pass is left to the search.
+/// The order that the system itself reported (a log's slots, revisions), if it covers every
+/// completed operation and the object could have answered so. It is only a first guess: an order
+/// that the verifier rejects is left to the search.
 fn hinted(job: &Job, ops: &[Op]) -> Option<Vec<u32>> {
     if job.orders.is_empty() || job.plain {
         return None;
@@ -258,8 +259,8 @@ fn invalid(
     judged
 }
 
-/// The few operations are evidence as they are, with whatever else was appended as their context:
-/// who reads it cuts the lists down to what they are about.
+/// The few operations are the evidence, with everything else that was appended as their context:
+/// the receiver cuts the lists down to the relevant elements.
 fn invalid_list(job: &Job, mut judged: Judged, ops: &[Op], part: &[u32]) -> Judged {
     judged.outcome = "invalid";
     let span = |&i: &u32| (ops[i as usize].call, ops[i as usize].ret);
@@ -273,12 +274,12 @@ fn invalid_list(job: &Job, mut judged: Judged, ops: &[Op], part: &[u32]) -> Judg
     judged
 }
 
-/// What puts an element into an object, or takes it out.
+/// Operations that put an element into an object, or take it out.
 const PUTS: [F; 5] = [F::Append, F::Add, F::Remove, F::Enqueue, F::Push];
 
 const CONTEXT_MAX: usize = 200;
 
-/// Writes of the values that the part is about, beside those in it; at most so many.
+/// Writes of the values that the part is about, other than those in it; at most so many.
 fn context(table: &Values, ops: &[Op], part: &[u32], most: usize) -> Vec<u32> {
     let mut values: FxHashSet<Id> = FxHashSet::default();
     for &i in part {

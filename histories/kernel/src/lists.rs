@@ -1,17 +1,15 @@
 //! Logs, and keys that are only appended to, whose elements are all different: exact, in linear time.
-//!
-//! A list only grows, so every read is a beginning of the longest one, or the two contradict each
+//! A list only grows, so every read is a prefix of the longest one, or the two contradict each
 //! other; the longest read gives the order of the elements in it, and all others were appended later.
-//! A read stands between the last element that it holds and the next. So the groups
+//! A read comes between the last element that it holds and the next. So the groups
 //!
 //! ```text
 //! reads of 0 elements | append of the 1st | reads of 1 | append of the 2nd | ... | appends unseen
 //! ```
-//!
-//! stand in this order in any linearization, and they can unless something in a later group returned
+//! come in this order in any linearization, and they can unless something in a later group returned
 //! before something in an earlier one was called. An invalid answer names the few operations that
-//! show it by themselves once the lists in them are cut down to the elements appended among them
-//! (and, where there is none, to the one that nobody appended).
+//! prove it by themselves once the lists in them are cut down to the elements appended among them
+//! (and, where there is none, to the one that was never appended).
 
 use crate::history::{F, Op, Outcome};
 use crate::models::Kind;
@@ -28,16 +26,16 @@ pub fn are_lists(kind: Kind, ops: &[Op]) -> bool {
 struct Lists<'a> {
     ops: &'a [Op],
     values: &'a Values,
-    /// Who appends an element.
+    /// The operation that appends an element.
     writer: FxHashMap<Id, u32>,
-    /// The longest read, from the initial list on, and whose it is.
+    /// The longest read, from the initial list on, and its operation.
     longest: &'a [Id],
     of_longest: Option<u32>,
     start: usize,
     reads: Vec<u32>,
 }
 
-/// Judge appends and reads; hands over what is not about different elements.
+/// Judge appends and reads; hands over histories whose elements are not all different.
 pub fn lists(kind: Kind, ops: &[Op], initial: Id, values: &Values) -> Zoned {
     match Lists::gather(kind, ops, initial, values) {
         Ok(lists) => lists.judge(),
@@ -119,7 +117,8 @@ impl<'a> Lists<'a> {
         }
     }
 
-    /// What is wrong with one read by itself: an element that nobody appended, or that stands twice.
+    /// What is wrong with one read by itself: an element that was never appended, or that occurs
+    /// twice.
     fn odd(&self, read: u32) -> Option<Vec<u32>> {
         let mut seen: FxHashSet<Id> = self.longest[..self.start].iter().copied().collect();
         for element in self.items(read).iter().skip(self.start) {
@@ -132,8 +131,9 @@ impl<'a> Lists<'a> {
         None
     }
 
-    /// What shows that this read and the longest one do not fit: an element that one of them lacks,
-    /// though its append had returned; else two elements that they hold in two orders.
+    /// What proves that this read and the longest one contradict each other: an element that one of
+    /// them lacks, though its append had returned; otherwise two elements that they hold in two
+    /// orders.
     fn apart(&self, read: u32) -> Vec<u32> {
         let items = self.items(read);
         let place = (0..items.len()).find(|&p| items[p] != self.longest[p]).unwrap_or(0);
@@ -170,7 +170,7 @@ impl<'a> Lists<'a> {
         groups
     }
 
-    /// What shows that `late`, which stands later in the list's order, returned before `early` began.
+    /// What proves that `late`, which is later in the list's order, returned before `early` began.
     fn forbidden(&self, early: u32, late: u32) -> Vec<u32> {
         let is_read = |i: u32| self.ops[i as usize].f == F::Read;
         let mut part = vec![early, late];

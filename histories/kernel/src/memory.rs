@@ -1,6 +1,6 @@
-//! How much memory the kernel holds, exactly: a counting allocator, and the limits that a check obeys.
+//! The memory that the kernel holds: a counting allocator, and the limits of a check.
 //!
-//! The memory limit is on what this kernel has allocated since the check began; it is looked at
+//! The memory limit applies to what this kernel has allocated since the check began; it is checked
 //! together with the clock, every few hundred steps of anything that can grow.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -16,7 +16,7 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 /// Only blocks of this size and above touch the shared counters' cache line for the peak.
 const LARGE: usize = 1 << 12;
 
-/// What a block costs: the system's allocator takes 16 bytes at a time, 32 at least.
+/// The memory of a block: the system's allocator uses multiples of 16 bytes, 32 at least.
 fn cost(size: usize) -> usize {
     ((size + 23) & !15).max(32)
 }
@@ -77,12 +77,12 @@ impl Stop {
     }
 }
 
-/// The limits of one check; cheap to ask often.
+/// The limits of one check; cheap to check often.
 pub struct Limits {
     deadline: Option<Instant>,
     memory: usize,
     pub cancelled: Arc<AtomicBool>,
-    /// Threads of this check that have nothing to do.
+    /// Idle threads of this check.
     idle: Arc<AtomicUsize>,
 }
 
@@ -116,7 +116,7 @@ impl Limits {
         if held().saturating_add(bytes) > self.memory { Err(Stop::Memory) } else { Ok(()) }
     }
 
-    /// Have a thread that has nothing to do, if there is one. Who takes it gives it back.
+    /// Take an idle thread, if there is one; `give_thread` returns it.
     pub fn take_thread(&self) -> bool {
         self.idle.fetch_update(Relaxed, Relaxed, |idle| idle.checked_sub(1)).is_ok()
     }
@@ -125,7 +125,7 @@ impl Limits {
         self.idle.fetch_add(1, Relaxed);
     }
 
-    /// The same limits, but so many seconds later.
+    /// The same limits with so many seconds more.
     pub fn beyond(&self, seconds: f64) -> Limits {
         let mut later = self.within(0.0);
         let more = Duration::from_secs_f64(seconds);

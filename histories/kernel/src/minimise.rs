@@ -1,5 +1,5 @@
-//! The smallest failing part that is cheap to find. `explain.py` says which operations may be left out
-//! without ever creating a failure, and why.
+//! The smallest failing part that is cheap to find. `explain.py` explains which operations may be
+//! left out without ever creating a failure.
 
 use crate::history::{F, NEVER, Op, Outcome};
 use crate::memory::Limits;
@@ -21,16 +21,16 @@ pub struct Minimiser<'a> {
     values: &'a Values,
     initial: Id,
     ops: &'a [Op],
-    /// The moment at which it failed: nothing called later matters, what returns later is open.
+    /// The point at which it failed: nothing called later matters, what returns later is open.
     pub until: u32,
-    /// A value through which it is likely to be seen that a part fails.
+    /// A value whose abstraction is likely to show that a part fails.
     pub through: Option<Id>,
     limits: Limits,
     /// How many operations called until the failure write each value.
     sources: FxHashMap<Id, usize>,
     /// When each value was first written.
     first: FxHashMap<Id, u32>,
-    /// Whether a part must show a write of what was read: where the whole of it does.
+    /// Whether a part must contain a write of every value read: where the whole does.
     keeps_sources: bool,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Minimiser<'a> {
         }
     }
 
-    /// The smallest part of `part` (indices) that still fails; as it is where time is short.
+    /// The smallest part of `part` (indices) that still fails; larger where the time is up.
     pub fn run(&mut self, whole: &[u32]) -> Part {
         let certain = self.until;
         let mut part = self.cut_at(certain, whole);
@@ -68,7 +68,7 @@ impl<'a> Minimiser<'a> {
             part = self.later(whole);
         }
         if self.limits.check().is_err() {
-            // Where it fails is certain but for strings, of which a failure is seen before it comes.
+            // Where it fails is certain except for strings, whose failures are detected in advance.
             let until = if self.kind == Kind::StringMap { NEVER - 1 } else { certain };
             return Part { ops: self.cut_at(until, whole), minimal: false };
         }
@@ -84,8 +84,8 @@ impl<'a> Minimiser<'a> {
         Part { ops: part, minimal }
     }
 
-    /// The part where it does not fail yet at that moment: what was open returned something later that
-    /// this hangs on. It is cut at the first return at which it does.
+    /// The part where it does not fail yet at that point, because the failure depends on what open
+    /// operations returned later. It is cut at the first return at which it fails.
     fn later(&mut self, whole: &[u32]) -> Vec<u32> {
         let mut ends: Vec<u32> = whole.iter().map(|&i| self.ops[i as usize].ret).collect();
         ends.retain(|&end| end > self.until && end != NEVER);
@@ -98,7 +98,7 @@ impl<'a> Minimiser<'a> {
         self.cut_at(ends.get(first).copied().unwrap_or(NEVER - 1), whole)
     }
 
-    /// What constrains anything until then.
+    /// The operations that constrain anything until then.
     pub fn cut_at(&mut self, until: u32, whole: &[u32]) -> Vec<u32> {
         self.until = until;
         self.sources.clear();
@@ -122,7 +122,7 @@ impl<'a> Minimiser<'a> {
         op.call < self.until && op.outcome != Outcome::Failed && !(unseen && self.kind.is_read(op))
     }
 
-    /// Whether the part fails by itself, and shows why.
+    /// Whether the part fails by itself, and contains the reason.
     fn fails(&mut self, part: &[u32]) -> bool {
         let ops = self.relaxed(part);
         if self.keeps_sources && !self.shows_sources(&ops) {
@@ -150,8 +150,8 @@ impl<'a> Minimiser<'a> {
         matches!(found, Found::Valid(_))
     }
 
-    /// Whether there is still a write of everything that was read, where there had been one: without
-    /// any, a part fails all right, but a person cannot see why.
+    /// Whether there is still a write of everything that was read, where there had been one:
+    /// without any, the part still fails, but a reader cannot see why.
     fn shows_sources(&self, ops: &[Op]) -> bool {
         if !self.kind.is_register() {
             return true;
@@ -202,7 +202,7 @@ impl<'a> Minimiser<'a> {
         part.iter().map(relax).collect()
     }
 
-    /// Delta debugging over units that go or stay together; false when time ran out.
+    /// Delta debugging over units that are kept or removed together; false when the time is up.
     fn shrink(&mut self, part: &mut Vec<u32>, mut units: Vec<Vec<u32>>) -> bool {
         let mut size = units.len().div_ceil(2).max(1);
         while !units.is_empty() {
@@ -230,7 +230,7 @@ impl<'a> Minimiser<'a> {
         true
     }
 
-    /// For registers: a write, and all that can have seen what it put there.
+    /// For registers: a write, and all operations that may have seen its value.
     fn windows(&self, part: &[u32]) -> Vec<Vec<u32>> {
         let appends = || part.iter().any(|&i| self.ops[i as usize].f == F::Append);
         if !self.kind.is_register() || appends() {
@@ -274,7 +274,7 @@ impl<'a> Minimiser<'a> {
     }
 }
 
-/// Whether a cas leaves what it found: that is no source of a value.
+/// Whether a cas writes the value that it found: then it is not a source of a value.
 fn keeps(op: &Op) -> bool {
     op.f == F::Cas && op.arg == op.new
 }

@@ -87,10 +87,10 @@ impl Kind {
             _ if op.f == F::Cas && !is_pair => Some("a cas needs the value [expected, new]"),
             Kind::StringMap if !self.is_read(op) => {
                 let text = matches!(values.get(op.arg), Value::Text(_));
-                (!text).then_some("its value must be a text")
+                (!text).then_some("its value must be a string")
             }
             Kind::Counter if op.f != F::Read => match values.get(op.arg) {
-                // 2^32 of these, and a beginning below 2^61, stay below 2^63.
+                // 2^32 of these, with an initial value below 2^61, stay below 2^63.
                 Value::Int(n) if n.unsigned_abs() < 1 << 30 => None,
                 Value::Null if op.f != F::Add => None,
                 _ => Some("its value must be a whole number"),
@@ -99,8 +99,8 @@ impl Kind {
         }
     }
 
-    /// What the operation answered is not of the kind that the model's steps below understand: the
-    /// reference has other answers, or says what is wrong with this one.
+    /// Why the model's steps below cannot handle the operation's answer, if they cannot: the
+    /// reference accepts more kinds of answers, or reports the error.
     pub fn refuses_result(self, op: &Op, values: &Values) -> Option<&'static str> {
         if op.outcome != Outcome::Ok {
             return None;
@@ -216,7 +216,7 @@ impl<'v> Machine<'v> {
         }
     }
 
-    /// How many bytes the tables that are almost full will take at once when they grow.
+    /// How many bytes the tables that are almost full will allocate when they grow.
     pub fn growth(&self) -> usize {
         let s = &self.sequences;
         soon(s.items.len(), s.items.capacity(), 4)
@@ -226,7 +226,7 @@ impl<'v> Machine<'v> {
             + soon(s.pushes.len(), s.pushes.capacity(), 13)
     }
 
-    /// The text that a state of a string-map is.
+    /// The text of a string-map's state.
     pub fn text(&self, state: u32) -> &[u8] {
         self.texts.get(state)
     }
@@ -357,7 +357,7 @@ impl<'v> Machine<'v> {
         }
     }
 
-    /// Whether an add or a remove answered something else about whether it changed anything.
+    /// Whether the answer of an add or a remove contradicts whether it changed anything.
     fn says_otherwise(&self, op: &Op, place: Result<usize, usize>) -> bool {
         match *self.values.get(op.res) {
             Value::Bool(changed) => changed != (place.is_ok() == (op.f == F::Remove)),
@@ -448,11 +448,11 @@ fn join(items: &[u32]) -> i64 {
     i64::from(items[0]) | (i64::from(items[1]) << 32)
 }
 
-/// Sequences of numbers, each stored once: one behind the other, so that many short ones take little
-/// more than their numbers, and are forgotten at once.
+/// Sequences of numbers, each stored once, contiguously: many short ones take little more memory
+/// than their numbers, and are freed at once.
 struct Sequences {
     items: Vec<u32>,
-    /// Where each begins; and where the last ends.
+    /// The start of each, and the end of the last.
     starts: Vec<usize>,
     /// By hash: the last sequence that has it; and for each sequence the one before.
     heads: FxHashMap<u64, u32>,
@@ -510,7 +510,7 @@ impl Sequences {
     }
 }
 
-/// What a table of entries of this size is about to take, if it is almost full.
+/// The memory that a table of entries of this size is about to allocate, if it is almost full.
 pub fn soon(len: usize, capacity: usize, size: usize) -> usize {
     if len + len / 16 + 4096 > capacity { 2 * capacity * size } else { 0 }
 }
@@ -538,8 +538,8 @@ impl Texts {
     }
 }
 
-/// What is left of a partition that constrains anything: without failures, and without reads whose
-/// answer nobody saw.
+/// The operations of a partition that constrain anything: without failures, and without reads of
+/// unknown outcome.
 pub fn constraining(kind: Kind, ops: &[Op]) -> Vec<Op> {
     let says = |op: &&Op| match op.outcome {
         Outcome::Failed => false,

@@ -1,7 +1,7 @@
-//! Near-linear monitors beside the registers', lists', the queue's and the stack's: sets by element, and
-//! growing sets.
+//! Near-linear monitors of sets, by element, and of growing sets. (Those of registers, lists, queues
+//! and stacks are in files of their own.)
 //!
-//! Each answers only what it can answer exactly, and leaves the rest to the search.
+//! Each decides only what it can decide exactly, and leaves the rest to the search.
 
 use crate::history::{F, Op, Outcome};
 use crate::memory::Limits;
@@ -11,11 +11,11 @@ use crate::values::{Id, Value, Values};
 use crate::zones::Zoned;
 use rustc_hash::FxHashMap;
 
-/// A group of operations that stand before every later group.
+/// A group of operations that come before every later group.
 pub type Group = Vec<u32>;
 
-/// Whether the groups can stand in this order: nothing in a later one returned before something in
-/// an earlier one was called. The two operations that forbid it, else.
+/// Whether the groups can be in this order: nothing in a later one returned before something in an
+/// earlier one was called. Otherwise the two operations that forbid it.
 pub fn in_order(ops: &[Op], groups: &[Group]) -> Result<(), [u32; 2]> {
     let mut latest: Option<u32> = None;
     for group in groups {
@@ -64,7 +64,7 @@ pub fn growing_set(ops: &[Op], initial: Id, values: &Values) -> Zoned {
                 Some(items) => reads.push((items.len(), i as u32)),
                 None => return Zoned::Handover("a read of something else than a list"),
             },
-            _ => return Zoned::Handover("elements that are removed, asked for, or added again"),
+            _ => return Zoned::Handover("elements that are removed, tested, or added again"),
         }
     }
     reads.sort_by_key(|&(size, _)| size);
@@ -81,7 +81,7 @@ pub fn growing_set(ops: &[Op], initial: Id, values: &Values) -> Zoned {
                 }
             }
         }
-        // As large as all that was seen so far, so it holds all of it.
+        // As large as everything seen so far, so it holds all of it.
         if there.len() != size {
             return Zoned::Handover("two reads do not agree");
         }
@@ -96,19 +96,19 @@ pub fn growing_set(ops: &[Op], initial: Id, values: &Values) -> Zoned {
     finish(ops, groups, writer)
 }
 
-/// The rest, which no read saw, comes last; what may not have happened is left out.
+/// The rest, which no read saw, comes last; operations of unknown outcome are left out.
 fn finish(ops: &[Op], mut groups: Vec<Group>, unseen: FxHashMap<Id, u32>) -> Zoned {
     let last = groups.last_mut().expect("there is a group for the rest");
     last.extend(unseen.into_values().filter(|&i| ops[i as usize].outcome == Outcome::Ok));
     last.sort_unstable();
     match in_order(ops, &groups) {
         Ok(()) => Zoned::Valid(groups.concat()),
-        // The search finds the part that shows it: cut where the later of the two returned.
+        // The search finds the part that proves it: cut where the later of the two returned.
         Err(_) => Zoned::Handover("an order that time forbids"),
     }
 }
 
-/// A set whose elements are only added, removed and asked for one by one: each is its own object.
+/// A set whose elements are only added, removed and tested one by one: each is its own object.
 pub fn set_by_element(ops: &[Op], initial: Id, values: &Values, limits: &Limits) -> Option<Found> {
     if ops.iter().any(|op| op.f == F::Read) {
         return None;
@@ -127,7 +127,7 @@ pub fn set_by_element(ops: &[Op], initial: Id, values: &Values, limits: &Limits)
         let part: Vec<Op> = own.iter().map(|&i| ops[i as usize]).collect();
         match search(&mut machine, initial, &part, limits) {
             Found::Valid(order) => {
-                // Each takes effect as soon as it can: as soon as the one before it has.
+                // Each takes effect as early as possible: as soon as the one before it has.
                 let mut point = 0;
                 for (place, o) in order.into_iter().enumerate() {
                     point = part[o as usize].call.max(point);

@@ -1,4 +1,4 @@
-//! The doors to Python. Nothing is decided here.
+//! The interface to Python: conversions only.
 
 use crate::edn::{self, Reading};
 use crate::files::{Broken, LOOK, read_native};
@@ -64,7 +64,7 @@ fn partition<'py>(
     all.into_pyobject(py)
 }
 
-/// A text that may hold lone surrogates, as Python's own text.
+/// A text that may hold lone surrogates, as a Python string.
 fn wtf8<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     if let Ok(text) = std::str::from_utf8(text) {
         return Ok(PyString::new(py, text).into_any());
@@ -80,10 +80,11 @@ struct Options {
     beyond: f64,
 }
 
-/// The share of the time limit that the evidence may take beyond it. (Python's words come after.)
+/// The share of the time limit that the evidence may take beyond it. (Python's descriptions
+/// follow.)
 const BEYOND: f64 = 0.03;
 
-/// Judge the whole history away from the interpreter, looking for Ctrl-C now and then.
+/// Judge the whole history without the interpreter lock, checking for Ctrl-C at intervals.
 fn judged_parts(
     py: Python<'_>,
     history: &History,
@@ -107,7 +108,7 @@ fn judged_parts(
     let mut interrupted = None;
     if history.operations < SMALL {
         // A thread would cost more than the work, unless the work is a long search: then the limit
-        // of this first, short attempt tells.
+        // of this first, short attempt is reached.
         let brief = limits.within(0.02);
         let job = Job { limits: &brief, ..job };
         let mut scratch = Scratch::default();
@@ -158,7 +159,7 @@ fn verdict<'py>(
     parts.sort_by_key(|(part, _)| *part);
     let list = PyList::empty(py);
     for (part, judged) in parts {
-        // A key on which nothing happened is not part of the verdict.
+        // A key without operations is not part of the verdict.
         if judged.operations > 0 {
             list.append(partition(py, history, part, judged)?)?;
         }
@@ -176,7 +177,7 @@ fn verdict<'py>(
     Ok(found)
 }
 
-/// The answer where a limit was reached while the history was read: no partition is whole.
+/// The answer where a limit was reached while the history was read: no partition is complete.
 fn stopped<'py>(
     py: Python<'py>,
     history: &History,
@@ -282,7 +283,7 @@ fn check_edn<'py>(
     Ok(Some(found))
 }
 
-/// Where in the text the events stand that the evidence is made of: {position: (from, to)}.
+/// The positions in the text of the events in the evidence: {position: (from, to)}.
 fn places<'py>(
     py: Python<'py>,
     history: &History,
@@ -339,7 +340,8 @@ fn check_events<'py>(
     verdict(py, &history, parts, (read, checked), None)
 }
 
-/// Take events (tuples laid out as `histories.events.Event`) into the history; what stopped that.
+/// Add events (tuples laid out as `histories.events.Event`) to the history; returns what stopped
+/// that.
 fn feed(
     history: &mut History,
     events: &Bound<'_, PyAny>,
@@ -361,7 +363,7 @@ fn feed(
     Ok(None)
 }
 
-/// The last texts seen, by identity (and kept alive for it): Python shares its short constants.
+/// The last strings seen, by identity (and kept alive for it): Python shares short constants.
 #[derive(Default)]
 struct Names<'py> {
     f: Option<(Bound<'py, PyAny>, F)>,
@@ -374,7 +376,7 @@ impl<'py> Names<'py> {
         let process = match process.extract::<&str>() {
             Ok("nemesis") => NEMESIS,
             Ok(name) => history.process(name.as_bytes()),
-            // A number that is not small is for Python to make something of.
+            // A number that is not small is left to Python.
             _ => process.extract::<u32>().map(i64::from)?,
         };
         let kind = match fields.get_item(3)?.extract::<&str>()? {
@@ -436,7 +438,7 @@ impl<'py> Names<'py> {
     }
 }
 
-/// The place that the event's further fields name, where they do.
+/// The position in the event's further fields, if any.
 fn order(extra: &Bound<'_, PyAny>) -> Option<i64> {
     let place = extra.cast::<PyDict>().ok()?.get_item("order").ok()??;
     if place.is_instance_of::<PyBool>() {
@@ -473,7 +475,7 @@ fn raw(history: &mut History, object: &Bound<'_, PyAny>) -> PyResult<Raw> {
     Ok(Raw::One(value(history, object)?))
 }
 
-/// A JSON value of Python, interned. A TypeError for anything else: the reference says what it is.
+/// A JSON value of Python, interned. A TypeError for anything else: the reference reports it.
 fn value(history: &mut History, object: &Bound<'_, PyAny>) -> PyResult<Id> {
     nested(history, object, 0)
 }
@@ -518,7 +520,7 @@ fn nested(history: &mut History, object: &Bound<'_, PyAny>, depth: u32) -> PyRes
     Ok(history.values.intern(Value::List(items.into())))
 }
 
-/// A history that grows, judged as it goes: only keys on which something happened are judged again.
+/// A growing history, judged repeatedly: only keys with new events are judged again.
 #[pyclass]
 struct Live {
     history: History,
@@ -551,8 +553,8 @@ impl Live {
         }
     }
 
-    /// Judge what has changed, within some seconds: (whether all of it was, the first partition that is
-    /// invalid or None).
+    /// Judge what has changed, within a time limit: (whether all of it was judged, the first
+    /// invalid partition or None).
     fn judge<'py>(
         &mut self,
         py: Python<'py>,

@@ -1,14 +1,13 @@
 //! A queue whose elements are all different, decided in time n log n.
-//!
-//! Henzinger, Sezgin and Vafeiadis ("Aspect-oriented linearizability proofs", 2013): beside elements
+//! Henzinger, Sezgin and Vafeiadis ("Aspect-oriented linearizability proofs", 2013): besides elements
 //! that were taken twice, or never put in, only two things can be wrong. x was put in before y was, and
-//! y was taken before x was (or x never); or a take found nothing although something was surely there
-//! all the time (`containers.rs`). If neither is the case, elements are put into an order that both
-//! puts and takes allow, and the two sequences are merged as time allows; the verifier replays what
-//! comes out.
+//! y was taken before x was (or x never); or a take found nothing although some element was certainly
+//! present all the time (`containers.rs`). If neither is the case, elements are put into an order that
+//! both puts and takes allow, and the two sequences are merged consistently with real time; the
+//! verifier replays the result.
 //!
-//! What is left to the search: elements that are put in twice, a queue that is not empty at first, and
-//! takes of unknown outcome where giving them to whoever needs one does not work out.
+//! Left to the search: elements that are put in twice, a queue that is not empty at first, and takes
+//! of unknown outcome that could not be assigned to the elements that need one.
 
 use crate::containers::{
     Contents, NONE, Stay, assign, contents, emptied_after, operations, place_empties, sure,
@@ -38,7 +37,7 @@ fn guess(ops: &[Op], found: Contents) -> Zoned {
     let deadlines = deadlines(ops, &stays, &empties);
     match assign(ops, &mut stays, deadlines, &doubtful).then(|| decide(ops, &stays, &empties)) {
         Some(Zoned::Valid(order)) => Zoned::Valid(order),
-        _ => Zoned::Handover("what takes of unknown outcome took is not clear"),
+        _ => Zoned::Handover("it is unclear what takes of unknown outcome took"),
     }
 }
 
@@ -74,8 +73,8 @@ fn overtaken(stays: &[Stay]) -> Option<Vec<u32>> {
     })
 }
 
-/// Until when elements that nobody took must be gone: one behind them is taken then, or the queue was
-/// found empty.
+/// When elements without a take must be gone: when a later one is taken, or the queue was found
+/// empty.
 fn deadlines(ops: &[Op], stays: &[Stay], empties: &[u32]) -> Vec<(u32, usize)> {
     let mut behind: Vec<(u32, u32)> = stays.iter().map(|s| (s.put_call, s.take_ret)).collect();
     behind.sort_unstable();
@@ -94,15 +93,15 @@ fn deadlines(ops: &[Op], stays: &[Stay], empties: &[u32]) -> Vec<(u32, usize)> {
     found
 }
 
-/// An element's put and take, from (twice) when to when, as far apart as everything else allows.
+/// The range of an element's put and take (times two), as wide as everything else allows.
 struct Span {
     stay: Stay,
     put: (u64, u64),
     take: (u64, u64),
 }
 
-/// The queue is empty where takes found nothing: each element's operations stand on one side of such
-/// a moment. A put happens before its take returns, a take after its put is called.
+/// The queue is empty where takes found nothing: each element's operations are on one side of such
+/// a point. A put happens before its take returns, a take after its put is called.
 fn spans(stays: &[Stay], empty: &[(u64, u32)]) -> Vec<Span> {
     let mut cuts: Vec<u64> = empty.iter().map(|e| e.0).collect();
     cuts.sort_unstable();
@@ -164,7 +163,7 @@ fn in_order(spans: Vec<Span>) -> Option<Vec<Span>> {
     sorted.into_iter().map(|e| spans[e].take()).collect()
 }
 
-/// Every operation as soon as it can: when it has been called, and all that stand before it have.
+/// Every operation as early as possible: when it, and all before it in the order, have been called.
 fn lay_out(sorted: &[Span], empty: &[(u64, u32)]) -> Vec<u32> {
     let mut moments: Vec<(u64, usize, u8, u32)> =
         empty.iter().map(|&(moment, i)| (moment, 0, 0, i)).collect();

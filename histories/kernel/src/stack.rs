@@ -1,28 +1,27 @@
 //! A stack whose elements are all different, decided in time n log n.
-//!
 //! Gibbons and Korach (1997) pose the problem; Lee and Mathur (OOPSLA 2025) and Abdulla and others
-//! (2025) give efficient monitors. The rule used here, and why it is right:
+//! (2025) give efficient monitors. The rule used here, and its proof:
 //!
-//! An order of pushes and pops is a stack's exactly where the elements' stays, from push to pop, are
-//! nested or apart. Elements still there at the end may be popped afterwards; a push of unknown outcome
-//! that nobody popped may be left out. Of an element it is known when it is *surely there* (see
-//! `containers.rs`): from its push's return to its pop's call.
+//! An order of pushes and pops is that of a stack exactly if the elements' stays, from push to pop,
+//! are nested or disjoint. Elements still present at the end may be popped afterwards; a push of
+//! unknown outcome without a pop may be left out. An element is *certainly present* (see
+//! `containers.rs`) from its push's return to its pop's call.
 //!
-//! 1. An element whose push and pop overlap can be pushed and popped at one moment of the overlap, with
-//!    nothing in between. That is possible in any order of the rest: such elements are set aside.
-//! 2. At a moment at which nothing is surely there the stack may as well be empty (`containers.rs`).
-//!    So the sure stays fall into *runs* that overlap, which are independent of one another.
+//! 1. An element whose push and pop overlap can be pushed and popped at one point of the overlap, with
+//!    nothing in between. That is possible in any order of the rest: such elements are left out.
+//! 2. At a point at which nothing is certainly present the stack may be empty (`containers.rs`). So
+//!    the certain stays fall into *runs* that overlap, which are independent of one another.
 //! 3. In a run, from the first return a of a push to the last call b of a pop, the stack is never
-//!    empty, so one element lies at the bottom from before a until after b. Its push was called before
-//!    a, its pop returns after b. If there is no such element, the run is impossible: already a few of
-//!    its elements whose sure stays lead from a to b without a gap are, since none of these is one.
-//! 4. Any such element z may be the bottom: if the run can be ordered, so can it without z (leave z out),
-//!    and by 2 with everything happening between just before a and just after b; push z before that, and
-//!    pop it after. So it is taken out, and the rest, which may fall into several runs, is next.
+//!    empty, so one element is at the bottom from before a until after b. Its push was called before
+//!    a, its pop returns after b. If there is no such element, the run is impossible: so are already
+//!    a few of its elements whose certain stays lead from a to b without a gap, since none is one.
+//! 4. Any such element z may be the bottom: if the run can be ordered, so can the run without z, and
+//!    by 2 with everything happening between just before a and just after b; push z before that, and
+//!    pop it after. So z is removed, and the rest, which may fall into several runs, is next.
 //!
-//! What is left to the search: elements that are put in twice, a stack that is not empty at first, and
-//! pops of unknown outcome where giving them to whoever needs one (`containers.rs`) does not work out.
-//! An impossible run all of whose elements were popped by others is impossible even then.
+//! Left to the search: elements that are put in twice, a stack that is not empty at first, and pops
+//! of unknown outcome that could not be assigned to the elements that need one (`containers.rs`).
+//! An impossible run all of whose elements have known pops is impossible even then.
 
 use crate::containers::{
     Contents, NONE, Stay, assign, chain, contents, emptied_after, operations, place_empties, sure,
@@ -55,12 +54,12 @@ fn guess(ops: &[Op], found: Contents) -> Zoned {
     let deadlines = deadlines(ops, &stays, &empties);
     match assign(ops, &mut stays, deadlines, &doubtful).then(|| decide(ops, &stays, &empties)) {
         Some(Zoned::Valid(order)) => Zoned::Valid(order),
-        _ => Zoned::Handover("what pops of unknown outcome took is not clear"),
+        _ => Zoned::Handover("it is unclear what pops of unknown outcome took"),
     }
 }
 
-/// Until when elements that nobody popped must be gone: an element below it is popped then, or the
-/// stack was found empty.
+/// When elements without a pop must be gone: when an element below it is popped, or the stack was
+/// found empty.
 fn deadlines(ops: &[Op], stays: &[Stay], empties: &[u32]) -> Vec<(u32, usize)> {
     let mut moments: Vec<(u32, bool, usize)> = Vec::with_capacity(2 * stays.len());
     for (place, stay) in stays.iter().enumerate().filter(|(_, stay)| stay.is_sure()) {
@@ -105,8 +104,9 @@ fn decide(ops: &[Op], stays: &[Stay], empties: &[u32]) -> Zoned {
     Zoned::Valid(lay_out(stays, &sure, &bottoms, &empty))
 }
 
-/// Every operation at its moment. At one moment pops come first, the innermost first; then what finds
-/// the stack empty, then pushes, the outermost first; then elements that stay for no time at all.
+/// Every operation at its point in time. At one point pops come first, the innermost first; then
+/// pops that find the stack empty, then pushes, the outermost first; then elements pushed and
+/// popped at once.
 fn lay_out(
     stays: &[Stay],
     sure: &[Stay],
@@ -131,13 +131,13 @@ fn lay_out(
     moments.into_iter().map(|moment| moment.3).collect()
 }
 
-/// Sure stays by the order of their beginnings, and what is known of them while bottoms are taken out.
+/// Certain stays in the order of their beginnings, with the state of the removal of bottoms.
 struct Runs<'a> {
     sure: &'a [Stay],
-    /// All beginnings and ends; slot k lies just behind times[k].
+    /// All beginnings and ends; slot k lies just after times[k].
     times: Vec<u32>,
     coverage: Coverage,
-    /// 0 for those that are left.
+    /// 0 for the remaining ones.
     left: Least,
     /// When its push was called, until that was before its run began; then 0 in `early`.
     pushed: Least,
@@ -145,7 +145,7 @@ struct Runs<'a> {
     popped: Least,
     early: Vec<bool>,
     late: Vec<bool>,
-    /// 0 for those that may be the bottom of their run: once they may, they always may, for runs only
+    /// 0 for those that may be the bottom of their run: this never changes back, since runs only
     /// become shorter.
     ready: Least,
 }
@@ -201,7 +201,7 @@ impl Runs<'_> {
         Ok(bottoms)
     }
 
-    /// Which elements of a run reach over its beginning, which over its end.
+    /// Which elements of a run extend beyond its beginning, and which beyond its end.
     fn look(&mut self, run: Range<usize>, from: u32, to: u32) {
         while let Some(place) = self.pushed.first_below(run.clone(), from) {
             self.pushed.set(place, u32::MAX);

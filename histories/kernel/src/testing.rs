@@ -1,12 +1,12 @@
-//! Random histories for the kernel's own tests: made by clients of an object that really is one, some
-//! with an answer that is then changed.
+//! Random histories for the kernel's own tests: made by clients of a correct object, some with an
+//! answer that is then changed.
 
 use crate::history::{F, NEVER, Op, Outcome};
 use crate::models::constraining;
 use crate::models::{Kind, Machine};
 use crate::values::{NULL, Values};
 
-/// A small generator of numbers (xorshift): the same for the same seed, everywhere.
+/// A small random number generator (xorshift): the same for the same seed on every machine.
 pub struct Draw(u64);
 
 impl Draw {

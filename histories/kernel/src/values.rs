@@ -1,8 +1,8 @@
 //! Values, interned: every distinct JSON value of a history becomes one number.
 //!
 //! Two values get the same number exactly where Python's `operations.freeze` finds them equal:
-//! numbers by what they are worth (1 is 1.0), booleans apart from numbers, objects whatever the
-//! order of their members.
+//! numbers by their value (1 is 1.0), booleans distinct from numbers, objects in any order of their
+//! members.
 
 use rustc_hash::FxHashMap;
 
@@ -11,7 +11,7 @@ pub type Id = u32;
 /// The number of null, in every history.
 pub const NULL: Id = 0;
 
-/// Integers below this are found by index, not by hash.
+/// Integers below this are looked up by index, not by hash.
 const DENSE: usize = 1 << 24;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +57,7 @@ impl Values {
             return self.sparse_int(number);
         }
         if place >= self.dense.len() {
-            // Grow only in step with what is used: one huge number must not cost a huge table.
+            // Grow only with actual use: one huge number must not allocate a huge table.
             if place > 4 * self.table.len() + (1 << 16) {
                 return self.sparse_int(number);
             }
@@ -65,7 +65,7 @@ impl Values {
             self.dense.resize(size, NULL);
         }
         if self.dense[place] == NULL {
-            // It may have come while the table was still too small for it.
+            // It may have been interned while the table was still too small for it.
             let known = self.ints.get(&number).copied();
             self.dense[place] = known.unwrap_or_else(|| self.push(Value::Int(number)));
         }

@@ -1,15 +1,14 @@
-//! The verifier of certificates: as simple as it can be, and apart from everything that makes them.
+//! The verifier of certificates: as simple as possible, and independent of the code that makes them.
 //!
-//! It executes the operations in the order given, and looks whether the object could have answered
-//! so, whether the order respects what came before what, and whether nothing that happened is
-//! missing.
+//! It executes the operations in the order given, and checks that the object gives the same answers,
+//! that the order respects real time, and that no operation that happened is missing.
 
 use crate::history::{Op, Outcome};
 use crate::memory::Limits;
 use crate::models::Machine;
 use crate::values::Id;
 
-/// An order that is too long for the limits proves nothing either.
+/// An order that cannot be replayed within the limits is rejected as well.
 pub fn verify(
     machine: &mut Machine,
     initial: Id,

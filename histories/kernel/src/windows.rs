@@ -1,16 +1,16 @@
 //! Which operations of a register may be left out together without ever creating a failure: a write,
-//! with all that can have seen the register while it held what this write put there.
+//! with all operations that may have seen the register while it held the write's value.
 //!
-//! Take any order of the whole. Every operation that says something of the register has a *source*
-//! there: the last write before it. Leave out a write and everything whose source it may be, and each
-//! operation that is left still has its own source before it and no other write between them: the
-//! order is still one. What may have a write as its source is told by time: it returned after the
-//! write was called, and was called before anything had ended that began after the write and shows
-//! that its value was gone (another write, a read of another value).
+//! Take any order of the whole. Every operation that observes the register has a *source* there: the
+//! last write before it. Leave out a write and everything whose source it may be, and each remaining
+//! operation still has its own source before it and no other write between them: the order is still
+//! valid. Which operations may have a write as their source follows from real time: they returned
+//! after the write was called, and were called before anything had ended that began after the write
+//! and shows that its value was overwritten (another write, a read of another value).
 //!
-//! A compare-and-set that has lost its source is left out, too, with what can have seen its value; one
-//! of unknown outcome counts as a write from then on, which can do whatever it can
-//! (`Minimiser::relaxed`). What else has an unknown outcome is no source that is left out.
+//! A compare-and-set without its source is left out, too, with everything that may have seen its
+//! value; one of unknown outcome counts as a write from then on, which can replace it
+//! (`Minimiser::relaxed`). Other operations of unknown outcome are never left out as a source.
 
 use crate::history::{F, Op, Outcome};
 use crate::minimise::writes;
@@ -21,9 +21,9 @@ pub struct Windows<'a> {
     ops: &'a [Op],
     /// What returns later is open.
     until: u32,
-    /// All that returned, in the order of the calls.
+    /// All operations that returned, in the order of their calls.
     returned: Vec<u32>,
-    /// Of the part: who sees a value, and who says only what it does not see.
+    /// Of the part: operations that see a value, and those that only exclude one.
     sees: FxHashMap<Id, Watchers>,
     blind: Watchers,
 }
@@ -69,7 +69,7 @@ impl<'a> Windows<'a> {
         windows
     }
 
-    /// For each write of the part that returned: it, and what has to go with it.
+    /// For each write of the part that returned: it, and what has to be left out with it.
     pub fn units(&self, part: &[u32]) -> Vec<Vec<u32>> {
         let is_write = |i: &&u32| {
             let op = &self.ops[**i as usize];
@@ -97,7 +97,7 @@ impl<'a> Windows<'a> {
         unit
     }
 
-    /// When what this write put there is certainly gone.
+    /// When this write's value has certainly been overwritten.
     fn gone(&self, write: u32, value: Id) -> u32 {
         let end = self.ops[write as usize].ret;
         let later = self.returned.partition_point(|&i| self.ops[i as usize].call < end);
@@ -121,7 +121,7 @@ fn happened(op: &Op, until: u32) -> bool {
     matches!(op.outcome, Outcome::Ok | Outcome::Mismatch) && op.ret <= until
 }
 
-/// The value that an operation of a register that happened says it saw.
+/// The value that an operation of a register saw, if it happened and shows one.
 fn saw(op: &Op) -> Option<Id> {
     match (op.f, op.outcome) {
         (F::Cas, Outcome::Ok) => Some(op.arg),

@@ -1,20 +1,20 @@
 //! Registers whose written values are all different: decided by sorting.
 //!
 //! Gibbons and Korach ("Testing shared memories", 1997) decide a register with reads and writes by
-//! zones. Carried further here to compare-and-sets and to operations with unknown outcome:
+//! zones. Extended here to compare-and-sets and to operations with unknown outcome:
 //!
-//! - A *cluster* is a written value: its writer and everybody who saw it.
+//! - A *cluster* is a written value: its writer and all operations that saw it.
 //! - A cas from a to b that succeeded ends a's cluster and begins b's, with nothing in between:
-//!   clusters tied so are a *block*, whose order inside is forced. Two that consume one value, or a
-//!   ring of them, cannot be.
-//! - An operation with unknown outcome happened if somebody saw its value, also through a chain of
-//!   others, and then it never returned; else it is left out, which no observer can tell.
+//!   clusters connected in this way are a *block*, whose order inside is forced. Two that consume one
+//!   value, or a cycle of them, are impossible.
+//! - An operation with unknown outcome happened if its value was seen, also through a chain of others,
+//!   and then it never returned; otherwise it is left out, which no observation contradicts.
 //! - Blocks are contiguous in every order. With f the earliest return and s the latest call in a block,
-//!   B must stand before A exactly where f(B) < s(A); two blocks that must each stand before the other
-//!   cannot be, and if there are none such, min(f, s) sorts all blocks rightly.
+//!   B must come before A exactly where f(B) < s(A); two blocks that must each come before the other
+//!   are impossible, and if there are none such, min(f, s) sorts all blocks correctly.
 //!
-//! A cas that failed without saying what it saw asks only for a moment at which the value was
-//! another one. It is put into the first such moment of the order found; if that order has none, another
+//! A cas that failed without saying what it saw only requires a point at which the value was another
+//! one. It is inserted at the first such point of the order found; if that order has none, another
 //! order might, and the search has to look for it.
 
 use crate::history::{F, NEVER, Op, Outcome};
@@ -25,20 +25,20 @@ use std::collections::BinaryHeap;
 pub enum Zoned {
     /// The operations in the order of their linearization points.
     Valid(Vec<u32>),
-    /// Operations that cannot be ordered, whatever the others do.
+    /// Operations that cannot be ordered, independently of the others.
     Invalid(Vec<u32>),
-    /// Not for this monitor; why (for whoever reads the code or debugs it).
+    /// Not for this monitor, with the reason (for debugging).
     Handover(#[allow(dead_code)] &'static str),
 }
 
 const NONE: u32 = u32::MAX;
-/// The writer of the value that was there at first.
+/// The writer of the initial value.
 const INITIAL: u32 = u32::MAX - 1;
 
 #[derive(Clone)]
 struct Cluster {
     writer: u32,
-    /// The cas that took the value away.
+    /// The cas that replaced the value.
     consumer: u32,
     reads: u32,
     /// The read that returned first, and the one that was called last.
@@ -58,7 +58,7 @@ const EMPTY: Cluster = Cluster {
     visited: false,
 };
 
-/// Values' numbers among those of one partition; kept by a thread from one to the next.
+/// The clusters of values in one partition; reused by a thread for the next one.
 #[derive(Default)]
 pub struct Scratch {
     local: Vec<(u32, u32)>,
@@ -76,10 +76,10 @@ impl Scratch {
 
 struct Block {
     root: u32,
-    /// The operation that returned first (INITIAL for the value that was there), and its moment.
+    /// The operation that returned first (INITIAL for the initial value), and its position.
     first: u32,
     f: u32,
-    /// The operation that was called last, and its moment.
+    /// The operation that was called last, and its position.
     last: u32,
     s: u32,
 }
@@ -90,7 +90,7 @@ struct Zones<'a> {
     clusters: Vec<Cluster>,
     blind: Vec<u32>,
     blocks: Vec<Block>,
-    /// Two compare-and-sets that took one value.
+    /// Two compare-and-sets that replaced the same value.
     double: Option<[u32; 2]>,
 }
 
@@ -148,7 +148,7 @@ impl Zones<'_> {
         &self.ops[i as usize]
     }
 
-    /// Who wrote, saw and took each value.
+    /// Which operations wrote, saw and replaced each value.
     fn collect(&mut self) -> Step {
         for (i, op) in self.ops.iter().enumerate() {
             let i = i as u32;
@@ -208,7 +208,7 @@ impl Zones<'_> {
         }
     }
 
-    /// Which operations of unknown outcome happened, since somebody saw what they wrote.
+    /// Which operations of unknown outcome happened, because their values were seen.
     fn confirm(&mut self) -> Step {
         let mut seen: Vec<u32> = Vec::new();
         for (place, cluster) in self.clusters.iter().enumerate() {
@@ -236,7 +236,7 @@ impl Zones<'_> {
         for cluster in &mut self.clusters {
             let writer = cluster.writer;
             if writer < INITIAL && !cluster.confirmed {
-                // Nobody saw it: it stays only if it certainly happened.
+                // It was not seen: it is kept only if it certainly happened.
                 let happened = self.ops[writer as usize].outcome == Outcome::Ok;
                 cluster.confirmed = happened;
                 if !happened {
@@ -247,7 +247,7 @@ impl Zones<'_> {
         Ok(())
     }
 
-    /// Tie clusters into blocks, and check the order inside each.
+    /// Connect clusters to blocks, and check the order inside each.
     fn tie(&mut self) -> Step {
         for place in 0..self.clusters.len() as u32 {
             let writer = self.clusters[place as usize].writer;
@@ -257,7 +257,7 @@ impl Zones<'_> {
                 self.walk(place)?;
             }
         }
-        // What no root leads to is a ring of compare-and-sets.
+        // What cannot be reached from a root is a cycle of compare-and-sets.
         match self.clusters.iter().position(|c| !c.visited) {
             None => Ok(()),
             Some(place) => Err(self.ring(place as u32)),
@@ -290,7 +290,7 @@ impl Zones<'_> {
     }
 
     /// Add a group of operations to the end of a block: the first to return and the last called.
-    /// Moments are positions plus one: the initial value was written at 0.
+    /// Positions are counted from one: the initial value was written at 0.
     fn include(&mut self, block: &mut Block, first: u32, last: u32) -> Step {
         let returned = self.op(first).ret.saturating_add(1);
         if returned < block.s {
@@ -307,7 +307,7 @@ impl Zones<'_> {
         Ok(())
     }
 
-    /// Two blocks that must each stand before the other.
+    /// Two blocks that must each come before the other.
     fn compare(&mut self) -> Step {
         let mut forward: Option<&Block> = None;
         for block in &self.blocks {
@@ -372,8 +372,8 @@ impl Zones<'_> {
         }
     }
 
-    /// The part, made to stand by itself: the writers of the values that it sees, and somebody who
-    /// saw what it holds of unknown outcome.
+    /// The part, completed so that it fails by itself: with the writers of the values that it sees,
+    /// and an operation that saw each value of unknown outcome.
     fn invalid(&self, mut part: Vec<u32>) -> Zoned {
         let mut next = 0;
         while next < part.len() {
@@ -445,10 +445,11 @@ impl Zones<'_> {
         order
     }
 
-    /// Put every failed cas that did not say what it saw into the first moment that fits it.
+    /// Insert every failed cas that did not say what it saw at the first point that fits it.
     fn place_blind(&self, order: &[u32], initial: Id) -> Result<Vec<u32>, Zoned> {
         let n = order.len();
-        // Before which operations may something stand that was called, or returned, at a moment?
+        // Before which operations may an operation come that was called, or returned, at a
+        // position?
         let mut called_before = vec![0_u32; n + 1];
         let mut state = vec![initial; n + 1];
         for (slot, &i) in order.iter().enumerate() {

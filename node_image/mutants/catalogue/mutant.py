@@ -32,7 +32,7 @@ class Mutant:
     change: str
     exposed_by: str
     shows: str
+    scenario: str
     control: bool = False
     liveness: bool = False
     needs: dict[str, Any] = field(default_factory=dict)
-    scenario: str = ""

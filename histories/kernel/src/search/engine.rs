@@ -1,22 +1,21 @@
-//! The search itself: configurations in a queue, of which none is taken that another one dominates.
+//! The search: a queue of configurations, from which dominated ones are dropped.
 //!
 //! A configuration is the object's state, the level (how many operations have returned), which of the
 //! operations that are open have taken effect (a bit set over the open window), and which operations
-//! of unknown outcome were used. The order of the queue makes it a search in breadth, which knows all
-//! configurations of one level before it goes on to the next and forgets the last, or one for the
-//! best, which follows the configuration that is farthest and has used least.
+//! of unknown outcome were used. The order of the queue makes it a breadth-first search, which
+//! knows all configurations of one level before it goes on to the next and drops the last, or a
+//! best-first search, which follows the configuration that is farthest and has used least.
 //!
-//! Either finds an order if there is one. What keeps them small, beside the four rules of the
-//! reference (`search.py`):
-//!
-//! - Of open operations that do the same, the one that must return first takes effect first: exchange
-//!   the two in any order, and it is still one. For those that never return this makes the used ones
-//!   a number per class, not a set. One that returns goes before one that never does.
-//! - States that nobody asks for are one (`asked.rs`).
+//! Either finds an order if there is one. What keeps them small, besides the four rules of the
+//! reference (`reference_search.py`):
+//! - Of open operations that do the same, the one that must return first takes effect first: if the
+//!   two are exchanged in a valid order, it is still valid. For those that never return this makes the
+//!   used ones a number per class, not a set. One that returns goes before one that never does.
+//! - States that no remaining operation can distinguish are merged (`equivalence.rs`).
 //! - A configuration in which more reads have taken effect dominates: reads change nothing.
 //! - So does one that used less, by what is left to use (`used.rs`).
 
-use super::asked::{Asked, NOBODY_ASKS, is_blind, step};
+use super::equivalence::{Equivalence, NOT_NEEDED, is_blind, step};
 use super::plan::{Cursor, Plan};
 use super::used::Used;
 use crate::history::{F, Op};
@@ -36,7 +35,7 @@ pub enum Order {
     Best { levels_per_use: u32 },
 }
 
-/// What became of a search, or of a part of it.
+/// The result of a search, or of a part of it.
 pub enum Ended {
     /// Indices of the operations, in order.
     Valid(Vec<u32>),
@@ -58,7 +57,7 @@ struct Node<const W: usize> {
     state: u32,
     used: u32,
     trail: u32,
-    /// Whether it stands among those seen of its level.
+    /// Whether it is among those seen of its level.
     entered: bool,
     done: Bits<W>,
 }
@@ -85,13 +84,13 @@ impl<const W: usize> Node<W> {
     }
 }
 
-/// To compare so many entries takes about as long as to take one configuration.
+/// Comparing so many entries takes about as long as taking one configuration from the queue.
 const COMPARED_PER_STEP: u64 = 8;
 
 /// The end of a trail, and of a list of entries.
 const END: u32 = u32::MAX;
 
-/// A configuration that was met: its reads and what it used, under its level, state and writes.
+/// A configuration that was seen: its reads and what it used, under its level, state and writes.
 struct Entry<const W: usize> {
     reads: Bits<W>,
     used: u32,
@@ -102,7 +101,7 @@ pub struct Engine<'p, 'v, const W: usize> {
     machine: Machine<'v>,
     plan: &'p Plan<'p>,
     order: Order,
-    asked: Asked<'v>,
+    equivalence: Equivalence<'v>,
     blind: bool,
     used: Used,
     cursor: Cursor<W>,
@@ -119,7 +118,7 @@ pub struct Engine<'p, 'v, const W: usize> {
     expansions: u32,
     children: Vec<Node<W>>,
     pub deepest: u32,
-    /// What it has done, in configurations taken; what else takes time counts in proportion.
+    /// The work done, in configurations taken; other work counts in proportion.
     pub steps: u64,
     looked_at: u64,
 }
@@ -127,12 +126,12 @@ pub struct Engine<'p, 'v, const W: usize> {
 impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
     pub fn new(mut machine: Machine<'v>, plan: &'p Plan<'p>, initial: Id, order: Order) -> Self {
         let state = machine.initial(initial);
-        let asked = Asked::new(&mut machine, plan);
+        let equivalence = Equivalence::new(&mut machine, plan);
         let mut engine = Engine {
             machine,
             plan,
             order,
-            asked,
+            equivalence,
             blind: is_blind(plan),
             used: Used::new(plan),
             cursor: Cursor::new(plan),
@@ -221,7 +220,7 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         self.queue.push(node);
     }
 
-    /// Take one configuration from the queue; the order, where it is at the end.
+    /// Process one configuration; returns the order, where it has reached the end.
     fn take(&mut self, mut node: Node<W>) -> Option<Vec<u32>> {
         if !node.entered {
             let before = node.level;
@@ -251,15 +250,15 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         None
     }
 
-    /// Let all take effect that may at once, and go over the returns of what has; false where the rest
-    /// cannot be explained.
+    /// Let all operations take effect that can without a choice, and pass the returns of those that
+    /// have; false where the rest cannot be explained.
     fn settle(&mut self, node: &mut Node<W>) -> bool {
         while node.level < self.plan.levels() {
             self.cursor.go(self.plan, node.level);
             let now = self.plan.moment(node.level);
-            node.state = self.asked.canonical(&self.machine, node.state, now);
+            node.state = self.equivalence.canonical(&self.machine, node.state, now);
             self.absorb(node);
-            if self.asked.is_hopeless(node.state, now, self.waits(node)) {
+            if self.equivalence.is_hopeless(node.state, now, self.waits(node)) {
                 return false;
             }
             let target = self.plan.returns[node.level as usize];
@@ -286,7 +285,7 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         }
     }
 
-    /// Whether a read is open that has not taken effect.
+    /// Whether an open read has not taken effect.
     fn waits(&self, node: &Node<W>) -> bool {
         !includes(&node.done, &self.cursor.reads)
     }
@@ -309,7 +308,8 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         ((node.level, node.state, writes), reads)
     }
 
-    /// Note the configuration; false where one that was met dominates it. The cursor is at its level.
+    /// Record the configuration; false where one that was seen dominates it. The cursor is at its
+    /// level.
     fn enter(&mut self, node: &Node<W>) -> bool {
         let (place, reads) = self.place(node);
         let head = self.seen.entry(place).or_insert(END);
@@ -330,7 +330,7 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         true
     }
 
-    /// Whether another configuration that was met dominates it by now.
+    /// Whether another configuration seen since dominates it.
     fn is_dominated(&mut self, node: &Node<W>) -> bool {
         let (place, reads) = self.place(node);
         let (mut at, mut compared) = (self.seen.get(&place).copied().unwrap_or(END), 0);
@@ -360,7 +360,7 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         let mut children = std::mem::take(&mut self.children);
         for mut child in children.drain(..) {
             self.absorb(&mut child);
-            if self.asked.is_hopeless(child.state, now, self.waits(&child)) {
+            if self.equivalence.is_hopeless(child.state, now, self.waits(&child)) {
                 continue;
             }
             if child.has(slot) {
@@ -385,10 +385,10 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
             }
             self.open_in[class] = self.expansions;
             if self.is_forgotten(i, now) && std::mem::replace(&mut forgotten, true) {
-                continue; // as good as the one that returns before
+                continue; // equivalent to the one that returns before
             }
             let Some(state) = self.step(node.state, i) else { continue };
-            let state = self.asked.canonical(&self.machine, state, now);
+            let state = self.equivalence.canonical(&self.machine, state, now);
             let mut next = Node { state, entered: false, ..*node };
             next.set(slot);
             self.bury(&mut next, &self.plan.ops[i as usize], now);
@@ -398,7 +398,7 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
     }
 
     fn expand_endless(&mut self, node: &Node<W>, now: u32) {
-        let mut nobody_asked = false;
+        let mut unneeded_write = false;
         for place in 0..self.cursor.active {
             let class = self.plan.endless_classes[place];
             if self.open_in[class as usize] == self.expansions {
@@ -412,13 +412,14 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
             let i = self.plan.endless[class as usize][used as usize];
             let op = &self.plan.ops[i as usize];
             let Some(state) = self.step(node.state, i) else { continue };
-            let state = self.asked.canonical(&self.machine, state, now);
+            let state = self.equivalence.canonical(&self.machine, state, now);
             if state == node.state {
                 continue;
             }
-            if state == NOBODY_ASKS && self.asked.are_values() {
-                // It can only serve a failed cas that did not say what it saw; one will do.
-                if !self.blind || (op.f == F::Write && std::mem::replace(&mut nobody_asked, true)) {
+            if state == NOT_NEEDED && self.equivalence.are_values() {
+                // It can only matter for a failed cas that did not say what it saw; one is enough.
+                if !self.blind || (op.f == F::Write && std::mem::replace(&mut unneeded_write, true))
+                {
                     continue;
                 }
             }
@@ -430,10 +431,11 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         }
     }
 
-    /// Let open writes that nobody will ask for take effect just before the write `op`: nobody sees
-    /// them there. (With failed cas that do not say what they saw, somebody might need them later.)
+    /// Let open writes of values that are not needed take effect just before the write `op`, where
+    /// they cannot be observed. (With failed cas that do not say what they saw, they might be
+    /// needed later.)
     fn bury(&mut self, node: &mut Node<W>, op: &Op, now: u32) {
-        if !self.asked.are_values() || self.blind || op.f != F::Write {
+        if !self.equivalence.are_values() || self.blind || op.f != F::Write {
             return;
         }
         for place in 0..self.cursor.open.len() {
@@ -446,16 +448,17 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         }
     }
 
-    /// Whether operation `i` writes what nobody will ask for.
+    /// Whether operation `i` writes a value that is not needed.
     fn is_forgotten(&mut self, i: u32, now: u32) -> bool {
         let op = &self.plan.ops[i as usize];
-        // (A list has another state number than value number; it is kept, which is always right.)
-        self.asked.are_values()
+        // (A list's state number differs from its value number; it is kept, which is always
+        // correct.)
+        self.equivalence.are_values()
             && op.f == F::Write
-            && self.asked.canonical(&self.machine, op.arg, now) == NOBODY_ASKS
+            && self.equivalence.canonical(&self.machine, op.arg, now) == NOT_NEEDED
     }
 
-    /// In breadth, nothing of an earlier level comes again.
+    /// Breadth first, no configuration of an earlier level occurs again.
     fn forget_levels_before(&mut self, level: u32) {
         if self.order != Order::Breadth || level == self.seen_level {
             return;
@@ -479,7 +482,7 @@ impl<'p, 'v, const W: usize> Engine<'p, 'v, W> {
         order
     }
 
-    /// Forget the trails that no configuration in the queue ends in, when there are many.
+    /// Drop the trails that no configuration in the queue refers to, when there are many.
     fn compact(&mut self) {
         if self.trails.len() < self.trails_max {
             return;

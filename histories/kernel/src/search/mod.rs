@@ -1,14 +1,14 @@
 //! The search for an order, for what no monitor decides: just-in-time linearization (Lowe 2017, after
-//! Wing and Gong 1993). `search.py` is the same idea, to be read first.
+//! Wing and Gong 1993). `reference_search.py` is the same idea, and should be read first.
 //!
-//! What is possible is found best by following one promising order to its end; what is impossible, by
-//! looking at all of them at once, level by level, so that few are left by domination. The
-//! history does not say which it is. So the first is tried for some steps, then whether the history
-//! fails already when it is seen through one value (`quotient.rs`), and then all in turns, each time
-//! for twice as many steps: the same steps on every machine.
+//! A valid history is decided fastest by following one promising order to its end; an invalid one by
+//! considering all orders at once, level by level, so that domination leaves few. It is not known in
+//! advance which applies. So the first is tried for some steps, then whether the history already fails
+//! when the register is abstracted to one value (`quotient.rs`), and then all in turns, each time for
+//! twice as many steps: the same steps on every machine.
 
-mod asked;
 mod engine;
+mod equivalence;
 mod plan;
 mod quotient;
 mod used;
@@ -23,8 +23,8 @@ use plan::Plan;
 pub enum Found {
     /// Indices of the operations in the order of their linearization points.
     Valid(Vec<u32>),
-    /// The operation whose return no order explains; and the value, where it is enough to look at the
-    /// register through that one.
+    /// The operation whose return no order explains; and the value, where the abstraction to that
+    /// value suffices to show it.
     Invalid {
         failed: u32,
         through: Option<Id>,
@@ -35,10 +35,11 @@ pub enum Found {
     },
 }
 
-/// So many levels back is looked before one more operation of unknown outcome is used: none finds an
-/// order where many operations are open at once, some where operations of unknown outcome are scarce.
+/// How many levels to backtrack before one more operation of unknown outcome is used: none finds an
+/// order where many operations are open at once, some where operations of unknown outcome are
+/// scarce.
 const LEVELS_PER_USE: [u32; 2] = [0, 8];
-/// So many values are looked through, each for so many steps an operation.
+/// How many values are tried, each for how many steps per operation.
 const VALUES_MAX: usize = 64;
 const STEPS_PER_VALUE: u64 = 64;
 const FIRST_STEPS: u64 = 4_096;
@@ -57,7 +58,7 @@ macro_rules! by_width {
     };
 }
 
-/// Judge `ops` (of one key, in the order of their calls, only such as constrain something).
+/// Judge `ops` (of one key, in the order of their calls, only those that constrain something).
 pub fn search(machine: &mut Machine, initial: Id, ops: &[Op], limits: &Limits) -> Found {
     let plan = Plan::new(machine.kind, ops);
     let fresh = || Machine::new(machine.kind, machine.values);
@@ -65,7 +66,7 @@ pub fn search(machine: &mut Machine, initial: Id, ops: &[Op], limits: &Limits) -
     by_width!(plan.width, in_turns(&fresh, initial, &plan, limits), too_wide)
 }
 
-/// The operation whose return no order explains, where looking through this value is enough.
+/// The operation whose return no order explains, where the abstraction to this value suffices.
 pub fn search_through(
     kind: Kind,
     initial: Id,
@@ -83,7 +84,7 @@ pub fn search_through(
     Some(which[plan.returns[level as usize] as usize])
 }
 
-/// The level that no order of a history seen through one value reaches beyond.
+/// The level that no order of a history abstracted to one value passes.
 fn refuted<const W: usize>(initial: Id, plan: &Plan, limits: &Limits) -> Option<u32> {
     let values = crate::values::Values::new();
     let machine = Machine::new(Kind::CasRegister, &values);
@@ -135,7 +136,7 @@ fn in_turns<'v, const W: usize>(
             if stop != Stop::Memory || running.len() == 1 {
                 return Found::Unknown { stop, judged: level as usize };
             }
-            // What the largest of them holds is worth more to the others.
+            // The memory of the largest of them is of more use to the others.
             let largest = (0..running.len()).max_by_key(|&i| running[i].bytes());
             running.remove(largest.expect("there are some"));
         }
@@ -143,7 +144,7 @@ fn in_turns<'v, const W: usize>(
     }
 }
 
-/// Let each of the searches go on for so many steps: side by side, where a thread is to be had.
+/// Let each of the searches continue for so many steps: in parallel, where a thread is idle.
 fn all<const W: usize>(
     running: &mut [Engine<'_, '_, W>],
     steps: u64,
@@ -177,10 +178,10 @@ fn found(ended: Ended, plan: &Plan, level: u32) -> Found {
     }
 }
 
-/// Whether one of the values is enough; first the one that a promising order was stuck at.
+/// Whether one of the values suffices; first the one at which a promising order failed.
 fn through_values(initial: Id, plan: &Plan, level: u32, limits: &Limits) -> Option<Found> {
     let suspect = &plan.ops[plan.returns[level as usize] as usize];
-    let values = quotient::asked_values(plan.ops, suspect);
+    let values = quotient::named_values(plan.ops, suspect);
     values.into_iter().take(VALUES_MAX).find_map(|value| {
         let failed = search_through(plan.kind, initial, plan.ops, value, limits)?;
         Some(Found::Invalid { failed, through: Some(value) })
@@ -205,7 +206,7 @@ mod tests {
         ended
     }
 
-    /// Both ways say the same, and fail at the same return; what one value refutes, they refute.
+    /// Both searches agree, and fail at the same return; what one value refutes, they refute.
     #[test]
     fn all_ways_agree() {
         let limits = Limits::new(None, None);

@@ -1,5 +1,5 @@
-//! What the search knows of a partition before it begins: which operations do the same, which bit
-//! stands for which open operation, and what is open when the n-th operation returns.
+//! What the search computes for a partition before it begins: which operations do the same, the bit
+//! of each open operation, and what is open when the n-th operation returns.
 
 use crate::history::{F, NEVER, Op, Outcome};
 use crate::models::Kind;
@@ -20,9 +20,9 @@ pub struct Plan<'o> {
     /// The classes of such operations, by their first call.
     pub endless_classes: Vec<u32>,
     /// For a cas of unknown outcome: the class of the writes of unknown outcome that leave the same
-    /// value, which can do whatever it can.
+    /// value, which can replace it.
     pub stronger: Vec<u32>,
-    /// The bit that stands for an operation while it is open.
+    /// The bit of an operation while it is open.
     pub slot: Vec<u32>,
     /// The operations that return, in the order of their returns.
     pub returns: Vec<u32>,
@@ -109,13 +109,13 @@ impl<'o> Plan<'o> {
     }
 }
 
-/// What tells two operations apart for an object: their effect and their answer.
+/// What distinguishes two operations for an object: their effect and their answer.
 fn effect(op: &Op) -> (F, Id, Id, Id, u8) {
     let says = match (op.f, op.outcome) {
-        // A write, whatever became of it, does one thing.
+        // A write has the same effect whatever its outcome.
         (F::Write | F::Put | F::Append | F::Enqueue | F::Push, _) if !op.observed => 0,
         (F::Add | F::Inc | F::Dec | F::Remove | F::Release, _) if op.res == NULL => 0,
-        // So does a cas that takes effect; one that did not is another thing.
+        // So has a cas that takes effect; one that does not differs.
         (F::Cas, Outcome::Ok | Outcome::Info) => 0,
         (_, Outcome::Mismatch) => 1 + u8::from(op.seen),
         _ => 3 + u8::from(op.seen) + 2 * u8::from(op.observed),
@@ -123,7 +123,7 @@ fn effect(op: &Op) -> (F, Id, Id, Id, u8) {
     (op.f, op.arg, op.new, if says == 0 { NULL } else { op.res }, says)
 }
 
-/// What is open at one level; it moves from level to level, both ways.
+/// The open operations at one level; it moves between levels in both directions.
 pub struct Cursor<const W: usize> {
     pub level: u32,
     /// Open operations that return, the first to return first.

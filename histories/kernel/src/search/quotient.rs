@@ -1,9 +1,9 @@
-//! A register seen through one of its values: does it hold that one, or another?
+//! A register abstracted to one of its values: does it hold that one, or another?
 //!
-//! Put the value on one side and all others on the other: any order that explains a history explains
-//! it seen so, too. Where none explains that, none explains the history. It has two states only, so
-//! a search of it stays small where that of the history does not: what was used of unknown outcome is
-//! no more than two numbers, since whatever may lead to the value (or away from it) does the same.
+//! All other values are identified: any order that explains a history also explains the abstracted
+//! one. Where no order explains that, none explains the history. It has two states only, so a search
+//! of it stays small where that of the history does not: the used operations of unknown outcome are
+//! no more than two numbers, since all that lead to the value (or away from it) do the same.
 
 use crate::history::{F, Op, Outcome};
 use crate::values::Id;
@@ -13,7 +13,7 @@ const IT: Id = 1;
 pub const OTHERS: Id = 2;
 const NEITHER: Id = 3;
 
-/// The operations as far as they say anything of `value`, and which ones they are.
+/// The abstracted operations that constrain `value`, and their indices.
 pub fn seen_through(ops: &[Op], value: Id) -> (Vec<Op>, Vec<u32>) {
     let image = |(i, op): (usize, &Op)| Some((image(op, value)?, i as u32));
     ops.iter().enumerate().filter_map(image).unzip()
@@ -35,7 +35,7 @@ fn image(op: &Op, value: Id) -> Option<Op> {
         (F::Write, _) => Some(write(from)),
         (_, Outcome::Mismatch) if op.seen && op.res == op.arg => read(NEITHER),
         (_, Outcome::Mismatch) if op.seen => read(side(value, op.res)),
-        // All that it says is that the register did not hold what it expected.
+        // It only shows that the register did not hold what it expected.
         (_, Outcome::Mismatch) => {
             if from == IT {
                 read(OTHERS)
@@ -50,18 +50,18 @@ fn image(op: &Op, value: Id) -> Option<Op> {
     }
 }
 
-/// The values that operations ask for, the one that `suspect` asks for first.
-pub fn asked_values(ops: &[Op], suspect: &Op) -> Vec<Id> {
-    let asked = |op: &Op| match (op.f, op.outcome) {
+/// The values that operations read or expect, beginning with that of `suspect`.
+pub fn named_values(ops: &[Op], suspect: &Op) -> Vec<Id> {
+    let named = |op: &Op| match (op.f, op.outcome) {
         (F::Read, _) => Some(op.res),
         (F::Cas, Outcome::Mismatch) if op.seen => Some(op.res),
         (F::Cas, _) => Some(op.arg),
         _ => None,
     };
-    let mut values: Vec<Id> = ops.iter().filter_map(asked).collect();
+    let mut values: Vec<Id> = ops.iter().filter_map(named).collect();
     values.sort_unstable();
     values.dedup();
-    let first = asked(suspect);
+    let first = named(suspect);
     values.sort_by_key(|&value| Some(value) != first);
     values
 }

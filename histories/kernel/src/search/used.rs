@@ -1,5 +1,5 @@
-//! Which operations of unknown outcome a configuration has used: how many of each class. Each such
-//! count is stored once and has a number.
+//! The operations of unknown outcome that a configuration has used: how many of each class. Each
+//! such combination is stored once and has a number.
 
 use super::plan::{NONE, Plan};
 use crate::history::F;
@@ -12,7 +12,8 @@ pub struct Used {
     all: Vec<Counts>,
     known: FxHashMap<Counts, u32>,
     next: FxHashMap<(u32, u32), u32>,
-    /// What each costs: a write, which can do whatever a cas to the same value can, more than a cas.
+    /// The weight of each: a write, which can replace a cas to the same value, weighs more than a
+    /// cas.
     weights: Vec<u32>,
     is_cas: Vec<bool>,
     stronger: Vec<u32>,
@@ -70,11 +71,10 @@ impl Used {
         number
     }
 
-    /// Whether who used `a` can do all that who used `b` can, and so is as good.
-    ///
-    /// What is left of `b` must be matched by what is left of `a`, each by its own class, or a cas by
-    /// a write that leaves the same value: put in its place in any order, the write does what the cas
-    /// did (and a cas that did nothing need not be replaced).
+    /// Whether a configuration that used `a` can do all that one that used `b` can.
+    /// The operations left for `b` must be matched by those left for `a`, each by its own class, or
+    /// a cas by a write that leaves the same value: in its place in any order, the write does what
+    /// the cas did (and a cas that did nothing need not be replaced).
     pub fn covers(&self, a: u32, b: u32) -> bool {
         if a == b || a == 0 {
             return true;

@@ -1,10 +1,10 @@
-//! States that nobody will ask for any more: all of them are as good as one.
+//! States that no remaining operation can distinguish are merged into one.
 //!
-//! A register's value is asked for by the reads, the cas and the failed cas that name it and have not
-//! returned. When the last one of them has, states that hold the value become one. A text (of a
-//! string-map) is asked for by every read that returned it, or a longer one that begins with it, and
-//! has not returned yet: appends only make it longer, so what is not the beginning of an answer never
-//! becomes one until the next put.
+//! A register's value is *needed* by the reads, the cas and the failed cas that name it and have not
+//! returned. When the last one of them has, states that hold the value become equivalent. A text (of
+//! a string-map) is needed by every read that returned it, or a longer one that begins with it, and
+//! has not returned yet: appends only make it longer, so what is not a prefix of an answer does not
+//! become one until the next put.
 
 use super::plan::Plan;
 use crate::history::{F, NEVER, Outcome};
@@ -12,42 +12,42 @@ use crate::models::{Kind, Machine};
 use crate::values::Value;
 use rustc_hash::FxHashMap;
 
-/// The one state that stands for all those.
-pub const NOBODY_ASKS: u32 = (1 << 31) - 1;
+/// The representative of all states that are not needed any more.
+pub const NOT_NEEDED: u32 = (1 << 31) - 1;
 
-pub enum Asked<'v> {
+pub enum Equivalence<'v> {
     /// The model is neither.
     Always,
     Values(FxHashMap<u32, u32>),
     Texts(Texts<'v>),
 }
 
-impl<'v> Asked<'v> {
-    pub fn new(machine: &mut Machine<'v>, plan: &Plan) -> Asked<'v> {
+impl<'v> Equivalence<'v> {
+    pub fn new(machine: &mut Machine<'v>, plan: &Plan) -> Equivalence<'v> {
         let appends = plan.ops.iter().any(|op| op.f == F::Append);
         match plan.kind {
-            Kind::StringMap => Asked::Texts(Texts::new(machine, plan)),
-            kind if kind.is_register() && !appends => Asked::Values(values(machine, plan)),
-            _ => Asked::Always,
+            Kind::StringMap => Equivalence::Texts(Texts::new(machine, plan)),
+            kind if kind.is_register() && !appends => Equivalence::Values(values(machine, plan)),
+            _ => Equivalence::Always,
         }
     }
 
-    /// The state that stands for `state` from `now` on.
+    /// The representative of `state` from `now` on.
     pub fn canonical(&mut self, machine: &Machine, state: u32, now: u32) -> u32 {
-        let asked = match self {
-            Asked::Always => true,
-            Asked::Values(until) => until.get(&state).is_some_and(|&until| until >= now),
-            Asked::Texts(_) if state == NOBODY_ASKS => false,
-            Asked::Texts(texts) => texts.asked_until(machine, state) >= now,
+        let needed = match self {
+            Equivalence::Always => true,
+            Equivalence::Values(until) => until.get(&state).is_some_and(|&until| until >= now),
+            Equivalence::Texts(_) if state == NOT_NEEDED => false,
+            Equivalence::Texts(texts) => texts.needed_until(machine, state) >= now,
         };
-        if asked { state } else { NOBODY_ASKS }
+        if needed { state } else { NOT_NEEDED }
     }
 
-    /// Whether no read that takes effect from `now` on can be explained from this state, nor from any
-    /// that follows it; `waiting`: such a read has been called.
+    /// Whether no read that takes effect from `now` on can be explained from this state or a later
+    /// one; `waiting`: such a read has been called.
     pub fn is_hopeless(&self, state: u32, now: u32, waiting: bool) -> bool {
         match self {
-            Asked::Texts(texts) if state == NOBODY_ASKS => {
+            Equivalence::Texts(texts) if state == NOT_NEEDED => {
                 texts.last_put < now && (waiting || texts.last_read_call > now)
             }
             _ => false,
@@ -55,7 +55,7 @@ impl<'v> Asked<'v> {
     }
 
     pub fn are_values(&self) -> bool {
-        matches!(self, Asked::Values(_))
+        matches!(self, Equivalence::Values(_))
     }
 }
 
@@ -64,7 +64,7 @@ pub fn is_blind(plan: &Plan) -> bool {
     plan.ops.iter().any(|op| op.outcome == Outcome::Mismatch && !op.seen)
 }
 
-/// Until when each value of a register is asked for.
+/// Until when each value of a register is needed.
 fn values(machine: &mut Machine, plan: &Plan) -> FxHashMap<u32, u32> {
     let blind = is_blind(plan);
     let mut until: FxHashMap<u32, u32> = FxHashMap::default();
@@ -91,8 +91,7 @@ fn values(machine: &mut Machine, plan: &Plan) -> FxHashMap<u32, u32> {
             _ => {}
         }
     }
-    // A cas of unknown outcome asks for its expected value only as long as somebody asks for its new
-    // one.
+    // A cas of unknown outcome needs its expected value only as long as its new one is needed.
     for round in 0.. {
         let mut changed = false;
         for &(arg, new) in &endless {
@@ -110,7 +109,7 @@ fn values(machine: &mut Machine, plan: &Plan) -> FxHashMap<u32, u32> {
 pub struct Texts<'v> {
     /// (answer, when its last read returns), sorted.
     answers: Vec<(&'v [u8], u32)>,
-    /// By state: until when it is asked for, once that was looked up.
+    /// By state: until when it is needed, once that has been computed.
     until: Vec<Option<u32>>,
     last_read_call: u32,
     /// When the last put returns.
@@ -135,7 +134,7 @@ impl<'v> Texts<'v> {
         Texts { answers, until: Vec::new(), last_read_call, last_put }
     }
 
-    fn asked_until(&mut self, machine: &Machine, state: u32) -> u32 {
+    fn needed_until(&mut self, machine: &Machine, state: u32) -> u32 {
         if self.until.len() <= state as usize {
             self.until.resize(state as usize + 1, None);
         }
@@ -151,9 +150,9 @@ impl<'v> Texts<'v> {
     }
 }
 
-/// One step of the object, also from the state that nobody asks for.
+/// One step of the object, also from the representative.
 pub fn step(machine: &mut Machine, state: u32, op: &crate::history::Op) -> Option<u32> {
-    if state != NOBODY_ASKS || machine.kind != Kind::StringMap {
+    if state != NOT_NEEDED || machine.kind != Kind::StringMap {
         return machine.step(state, op);
     }
     match op.f {
