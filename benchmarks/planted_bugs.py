@@ -30,6 +30,8 @@ from node_image.mutants import MUTANTS, PROTOCOLS
 
 SIMULATED_SEEDS: Final = 100
 TIME_US: Final = 20_000_000
+NODES: Final = 3
+"""Five or seven nodes, with an agent each, leave a machine with two processors little time."""
 RUN_LIMIT_S: Final = 240
 """A run in containers that takes longer than this is ended; its reaper removes the rest."""
 MIX: Final = 3
@@ -58,6 +60,9 @@ def plan_for(protocol: str, mutant: str | None, *, on: str) -> SweepPlan:
         fixed["faults"] = LOG_FAULTS
     if on != "sim":
         fixed["time_us"] = TIME_US
+        needs = MUTANTS[mutant].needs if mutant else {}
+        if "learners" not in needs:
+            fixed["nodes"] = NODES
     return SweepPlan(protocol=protocol, mutant=mutant, fixed=fixed, on=on)
 
 

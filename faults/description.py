@@ -39,6 +39,10 @@ class BadFault(FaultError, ValueError):
     """An invalid description; the message names the field."""
 
 
+SIGNED: Final = ("offset_us",)
+"""Times that may be negative: a clock may be behind."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """The fields of every fault. Subclasses add their parameters."""
@@ -51,8 +55,12 @@ class Fault:
     nodes: tuple[Node, ...]
 
     def __post_init__(self) -> None:
-        if self.start_us < 0 or self.duration_us < 0:
-            raise BadFault(f"{self.id}: start_us and duration_us must not be negative")
+        for name in _whole_numbers(self):
+            value = getattr(self, name)
+            if type(value) is not int:
+                raise BadFault(f"{self.id}: {name} must be a whole number, not {value!r}")
+            if value < 0 and name.endswith("_us") and name not in SIGNED:
+                raise BadFault(f"{self.id}: {name} must not be negative, as {value} is")
 
     @property
     def end_us(self) -> int:
@@ -97,6 +105,17 @@ class Fault:
             for f in dataclasses.fields(self)
             if not (f.metadata.get(OMIT_DEFAULT) and getattr(self, f.name) == f.default)
         }
+
+
+_WHOLE_NUMBERS: Final[dict[str, tuple[str, ...]]] = {}
+
+
+def _whole_numbers(fault: Fault) -> tuple[str, ...]:
+    """The names of its fields that are integers, remembered by kind."""
+    if fault.kind not in _WHOLE_NUMBERS:
+        fields = dataclasses.fields(fault)
+        _WHOLE_NUMBERS[fault.kind] = tuple(f.name for f in fields if f.type in (int, "int"))
+    return _WHOLE_NUMBERS[fault.kind]
 
 
 def node_name(node: Node) -> str:

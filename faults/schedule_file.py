@@ -229,6 +229,8 @@ class _Reader:
         if isinstance(value, str) and value in GROUPS:
             return {"nodes": self._group(value, draw)}
         listed = value if isinstance(value, list) else [value]
+        if not listed:
+            raise self._wrong(f"whom? {self._choices()}", number, "nodes")
         return {"nodes": tuple(dict.fromkeys(self._node(one, number) for one in listed))}
 
     def _group(self, name: str, draw: Draw) -> tuple[Node, ...]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from faults.agent.assembly import Skew, Skews
+from faults.agent.assembly import Skew, Skews, this_machine
 from faults.agent.errors import AgentError, Unsupported
 from faults.agent.network import Network
 from faults.agent.packets import can_see_packets
@@ -65,11 +64,7 @@ def can_set_clocks() -> str:
 
     Raises Unsupported. Forks: call it before any thread is started.
     """
-    if platform.machine() != "x86_64":
-        raise Unsupported(
-            f"this machine is {platform.machine()}, and the clock's code is x86-64 only",
-            "run clock faults on an x86-64 host, or in the simulator",
-        )
+    this_machine()
     require_linux_capabilities("SYS_PTRACE", "DAC_OVERRIDE")
     asking, ask = os.pipe()
     answers, answering = os.pipe()

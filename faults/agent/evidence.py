@@ -17,6 +17,7 @@ from faults.agent.assembly import CODE_AT
 
 CLOCK_REALTIME: Final = 0
 CLOCK_MONOTONIC: Final = 1
+READ_AND_EXECUTE: Final = mmap.PROT_READ | mmap.PROT_EXEC
 
 
 def demonstrated_offset_ns(blob: bytes, entry: int, clock: int = CLOCK_REALTIME) -> int | None:
@@ -32,14 +33,15 @@ def demonstrated_offset_ns(blob: bytes, entry: int, clock: int = CLOCK_REALTIME)
     class Timespec(ctypes.Structure):
         _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_int64))
 
-    listing = len(assembly.template().code)
-    runnable = blob[: CODE_AT + listing] + bytes.fromhex(assembly.SYSTEM_CALL)
-    try:
-        page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    except OSError:
-        return None  # a policy against executable memory
+    machine = assembly.this_machine()
+    listing = len(assembly.template(machine).code)
+    runnable = blob[: CODE_AT + listing] + machine.system_call
+    page = mmap.mmap(-1, mmap.PAGESIZE)
     page.write(runnable)
     base = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    # Written first and executable then: the kernel brings aarch64's caches into line.
+    if ctypes.CDLL(None).mprotect(ctypes.c_void_p(base), mmap.PAGESIZE, READ_AND_EXECUTE):
+        return None  # a policy against executable memory
     function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)(base + entry)
     answer = Timespec()
     before_ns = time.clock_gettime_ns(clock)

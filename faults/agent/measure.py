@@ -8,9 +8,12 @@ This shares no code with the mechanisms that shape the links.
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import statistics
 import struct
+import sys
+import termios
 import threading
 import time
 from collections import OrderedDict
@@ -30,6 +33,7 @@ HEADERS: Final = 42
 """Bytes of Ethernet, IPv4 and UDP in front of the datagram's own; IPv6 has 20 more."""
 SENDING_S_MAX: Final = 60.0
 ROUNDS_KEPT: Final = 8
+READING_S_MAX: Final = 1.0
 RECEIVE_BUFFER: Final = 8 << 20
 SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
 CLOCK_READINGS: Final = 10
@@ -86,19 +90,40 @@ class Measurer:
         with TrafficCounter() if traffic else nullcontext() as counter:
             self._send(targets, key, count, gap_us, size, text.encode())
             sent_ns = time.monotonic_ns()
-            time.sleep(listen_ms / 1000)
-        with self._lock:
-            came = {a: list(got) for a, got in self._rounds.get(key, {}).items()}
+            self._listen_for(listen_ms)
         listed_sources = peers if sources is None else sources
-        links = {
-            name: summary([one for a in listed for one in came.get(a, [])], size)
-            for name, listed in listed_sources.items()
-        }
+        links = self._summaries(listed_sources, key, size)
         if counter is not None:
             for name, listed in listed_sources.items():
                 links[name]["carried_bytes"] = sum(counter.bytes_from.get(a, 0) for a in listed)
                 links[name]["window_us"] = counter.window_us
         return {"began_ns": began_ns, "sent_ns": sent_ns, "sent": count, "links": links}
+
+    def collect(
+        self, sources: Mapping[str, Sequence[str]], nonce: str, *, size: int, listen_ms: float
+    ) -> dict[str, Any]:
+        """The second half of a round whose datagrams have all been sent: `links`, what has come
+        from each source, after listening for `listen_ms`."""
+        self._listen_for(listen_ms)
+        key = nonce.encode()[:32].ljust(32, b"\0")
+        return {"done_ns": time.monotonic_ns(), "links": self._summaries(sources, key, size)}
+
+    def _listen_for(self, listen_ms: float) -> None:
+        """And until what has come by then is read, which is later on a busy machine."""
+        time.sleep(listen_ms / 1000)
+        deadline = time.monotonic() + READING_S_MAX
+        while _unread(self._socket) and time.monotonic() < deadline:
+            time.sleep(0.002)
+
+    def _summaries(
+        self, sources: Mapping[str, Sequence[str]], key: bytes, size: int
+    ) -> dict[str, dict[str, Any]]:
+        with self._lock:
+            came = {a: list(got) for a, got in self._rounds.get(key, {}).items()}
+        return {
+            name: summary([one for a in listed for one in came.get(a, [])], size)
+            for name, listed in sources.items()
+        }
 
     def close(self) -> None:
         """Stops listening."""
@@ -148,6 +173,15 @@ class Measurer:
                 arrivals.append(arrival)
             while len(self._rounds) > ROUNDS_KEPT:
                 self._rounds.popitem(last=False)
+
+
+def _unread(listening: socket.socket) -> int:
+    """Bytes that have come and have not been read."""
+    try:
+        answer = fcntl.ioctl(listening, termios.FIONREAD, bytes(4))
+    except (OSError, ValueError):  # it was closed
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _arrived_ns(said: Sequence[tuple[int, int, bytes]]) -> int:

@@ -112,6 +112,18 @@ class Network:
             text=str(request.get("text", ""))[:TEXT_MAX],
         )
 
+    def collect_links(self, request: Request) -> Answer:
+        """sources, nonce, size, listen_ms: what has come of a round of `measure_links` that was
+        sent with no sources, once all have sent."""
+        if self._measurer is None:
+            raise self._problem
+        return self._measurer.collect(
+            wanted_peers(request.get("sources")),
+            nonce_of(request),
+            size=int(number(request, "size", SIZE_LEAST, SIZE_MAX, SIZE_LEAST)),
+            listen_ms=number(request, "listen_ms", 0, LISTEN_MS_MAX, 100),
+        )
+
     def heal(self) -> None:
         """All packets pass as they would without an agent. Raises the first error, after trying
         everything."""

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from faults.agent import assembly
-from faults.agent.assembly import CODE_AT, ENTRIES, JUMP_SIZE, MAGIC, SAVED_AT, SLOT, TRUE, Skews
+from faults.agent.assembly import CODE_AT, MAGIC, SAVED_AT, SAVED_SIZE, SLOT, TRUE, Skews
 from faults.agent.errors import Failed, Unsupported
+from faults.agent.machine import Machine
 from faults.agent.processes import NodeProcesses
 from faults.agent.vdso import Library, Memory
 
 CLEAR_TRIES: Final = 200
+START_SIZE: Final = 32
+"""Bytes of a function in which the instructions to move are looked for."""
 
 
 class Reading(NamedTuple):
@@ -55,6 +58,7 @@ class PatchedProcess:
     def __init__(self, pid: int, library: Library, memory: Memory) -> None:
         self.pid = pid
         self._library = library
+        self._machine = library.machine
         self._memory = memory
         self._room = library.base + library.room
 
@@ -79,7 +83,7 @@ class PatchedProcess:
 
     def write_code(self, skews: Skews) -> None:
         """Put code and data into the spare corner. Nobody executes it before `patch`."""
-        saved = [self._entry(i)[1] for i in range(len(ENTRIES))]
+        saved = [self._entry(i)[1] for i in self._entries]
         blob = self._build(saved, skews)
         if len(blob.content) > self._library.room_size:
             raise Unsupported(
@@ -91,7 +95,7 @@ class PatchedProcess:
 
     def patch(self, node: NodeProcesses) -> None:
         """The entries become jumps, while the process stands still outside of them."""
-        writes = [(self._entry(i)[0], self._jump(i)) for i in range(len(ENTRIES))]
+        writes = [(self._entry(i)[0], self._jump(i)) for i in self._entries]
         for _ in range(CLEAR_TRIES):
             with node.held(self.pid):
                 if self._is_clear():
@@ -119,7 +123,7 @@ class PatchedProcess:
         size = len(blob.content) - CODE_AT
         code = self._memory.read(self._room + CODE_AT, size)
         ours = code == blob.content[CODE_AT:]
-        native = bool(assembly.movable(self._start_of_clock_gettime(saved)))
+        native = bool(self._machine.movable(self._start_of_clock_gettime(saved)))
         return Reading(self.pid, self.is_patched(), self.skews(), ours, native)
 
     def blob(self) -> tuple[bytes, dict[str, int]]:
@@ -128,29 +132,37 @@ class PatchedProcess:
         return self._memory.read(self._room, len(blob.content)), blob.entries
 
     def _build(self, saved: list[bytes], skews: Skews) -> assembly.Blob:
-        moved = assembly.movable(self._start_of_clock_gettime(saved))
+        moved = self._machine.movable(self._start_of_clock_gettime(saved))
         came_from = self._entry(0)[0]
-        return assembly.build(moved, came_from, self._room, saved, skews)
+        return assembly.build(self._machine, moved, came_from, self._room, saved, skews)
 
     def _start_of_clock_gettime(self, saved: list[bytes]) -> bytes:
         start = self._entry(0)[0]
-        return saved[0] + self._memory.read(start + JUMP_SIZE, 32 - JUMP_SIZE)
+        replaced = self._machine.jump_size
+        return saved[0] + self._memory.read(start + replaced, START_SIZE - replaced)
+
+    @property
+    def _entries(self) -> range:
+        return range(len(self._machine.entries))
 
     def _entry(self, i: int) -> tuple[int, bytes]:
-        offset, size = self._library.functions[ENTRIES[i]]
-        if size < JUMP_SIZE:
-            raise Unsupported(f"{ENTRIES[i]} of this vDSO has {size} bytes", "use a common kernel")
+        name, needed = self._machine.entries[i], self._machine.jump_size
+        offset, size = self._library.functions[name]
+        if size < needed:
+            raise Unsupported(f"{name} of this vDSO has {size} bytes", "use a common kernel")
         address = self._library.base + offset
-        return address, self._memory.read(address, JUMP_SIZE)
+        return address, self._memory.read(address, needed)
 
     def _jump(self, i: int) -> bytes:
-        offset, _ = self._library.functions[ENTRIES[i]]
-        entry = entry_offsets()[ENTRIES[i]]
-        return assembly.jump(self._library.base + offset, self._room + entry)
+        name = self._machine.entries[i]
+        offset, _ = self._library.functions[name]
+        entry = entry_offsets(self._machine)[name]
+        return self._machine.jump(self._library.base + offset, self._room + entry)
 
     def _saved(self) -> list[bytes]:
-        data = self._memory.read(self._room + SAVED_AT, 8 * len(ENTRIES))
-        return [data[8 * i : 8 * i + JUMP_SIZE] for i in range(len(ENTRIES))]
+        size = self._machine.jump_size
+        data = self._memory.read(self._room + SAVED_AT, SAVED_SIZE * len(self._entries))
+        return [data[SAVED_SIZE * i : SAVED_SIZE * i + size] for i in self._entries]
 
     def _slot(self, turn: int) -> int:
         return self._room + assembly.SLOTS_AT + (turn & 1) * SLOT.size
@@ -159,9 +171,9 @@ class PatchedProcess:
         """Whether no thread stands between the bytes that are about to change.
 
         /proc shows where a stopped thread will go on. One that stands in a signal handler which
-        interrupted just these bytes is not seen; it would have to be within five bytes' execution.
+        interrupted just these bytes is not seen; it would have to be within a jump's length.
         """
-        starts = [self._entry(i)[0] for i in range(len(ENTRIES))]
+        starts = [self._entry(i)[0] for i in self._entries]
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             try:
                 words = (task / "syscall").read_text().split()
@@ -170,15 +182,15 @@ class PatchedProcess:
             if words[0] == "running":
                 return False
             place = int(words[-1], 16)
-            if any(start < place < start + JUMP_SIZE for start in starts):
+            if any(start < place < start + self._machine.jump_size for start in starts):
                 return False
         return True
 
 
 @functools.cache
-def entry_offsets() -> dict[str, int]:
+def entry_offsets(machine: Machine) -> dict[str, int]:
     """Where the entries are in a blob; it does not depend on what `real` is."""
-    return assembly.build(b"", 0, 0, [b""] * len(ENTRIES), TRUE).entries
+    return assembly.build(machine, b"", 0, 0, [], TRUE).entries
 
 
 @contextmanager

@@ -32,6 +32,8 @@ SEND_AT_MS: Final = (0, 5, 15, 30)
 """Several: the first datagram may wait for ARP, and a lossy link is not a closed one."""
 ROUNDS_KEPT: Final = 256
 SOURCES_MAX: Final = 1024
+PATIENCE: Final = 10
+"""So many times as long as it listens a probe waits for links that should be open."""
 LISTEN_MS_MAX: Final = 10_000
 Peers = Mapping[str, Sequence[str]]
 """Addresses by name: all addresses that the peer may send from."""
@@ -92,6 +94,12 @@ class Prober:
                 if not patient and self._complete(peers, nonce, expected, to_groups):
                     break
                 self._changed.wait(left)
+            # On a busy machine the others may begin later: an open link is waited for longer.
+            deadline = started + PATIENCE * listen_ms / 1000
+            while (left := deadline - time.monotonic()) > 0:
+                if self._routed_arrived(peers, nonce, expected):
+                    break
+                self._changed.wait(left)
             answer = self._answer(peers, nonce, to_groups)
         return {
             "done_ns": time.monotonic_ns(),
@@ -112,13 +120,20 @@ class Prober:
         return {name: sources for name, sources in found.items() if sources}
 
     def _complete(self, peers: Peers, nonce: str, expected: set[str], to_groups: bool) -> bool:
-        arrived = self._arrived(peers, nonce)
-        for name in expected & peers.keys():
-            routed = [a for a in peers[name] if not _is_local(a)]
-            if any(a not in arrived.get(name, {}) for a in routed):
-                return False
+        if not self._routed_arrived(peers, nonce, expected):
+            return False
         rounds = [f"{kind} {nonce}" for kind in groups.KINDS] if to_groups else []
         return all(expected <= self._arrived(peers, one).keys() for one in rounds)
+
+    def _routed_arrived(self, peers: Peers, nonce: str, expected: set[str]) -> bool:
+        """Whether datagrams came from every address of those expected that others send to."""
+        arrived = self._arrived(peers, nonce)
+        return all(
+            address in arrived.get(name, {})
+            for name in expected & peers.keys()
+            for address in peers[name]
+            if not _is_local(address)
+        )
 
     def _answer(self, peers: Peers, nonce: str, to_groups: bool) -> dict[str, Any]:
         arrived = self._arrived(peers, nonce)

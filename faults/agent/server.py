@@ -68,6 +68,7 @@ LANES: Final = {
     "await_disk": "waiting",
     "probe_links": "probing",
     "measure_links": "measuring",
+    "collect_links": "measuring",
     "addresses": "looking",
     "probe_process": "looking",
     "probe_clock": "looking",
@@ -187,6 +188,10 @@ class Operations:
     def measure_links(self, request: Request) -> Answer:
         """The effect of the links on datagrams: see `Network.measure_links`."""
         return self.network.measure_links(request)
+
+    def collect_links(self, request: Request) -> Answer:
+        """The second half of that: see `Network.collect_links`."""
+        return self.network.collect_links(request)
 
     def probe_process(self, request: Request) -> Answer:
         return {"done_ns": time.monotonic_ns(), **self.node.evidence()}

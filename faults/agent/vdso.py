@@ -14,15 +14,11 @@ import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from faults.agent.assembly import machine_of
 from faults.agent.errors import Failed, Unsupported
+from faults.agent.machine import Machine
 
-SYMBOLS: Final = {
-    "clock_gettime": "__vdso_clock_gettime",
-    "gettimeofday": "__vdso_gettimeofday",
-    "time": "__vdso_time",
-}
 AT_SYSINFO_EHDR: Final = 33
-EM_X86_64: Final = 62
 PT_LOAD, PT_DYNAMIC = 1, 2
 DT_HASH, DT_STRTAB, DT_SYMTAB, DT_GNU_HASH = 4, 5, 6, 0x6FFFFEF5
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -41,6 +37,7 @@ class Library(NamedTuple):
     room: int
     """The offset of the spare corner; see `find_room`."""
     room_size: int
+    machine: Machine
 
 
 def vdso_base(auxv: bytes) -> int | None:
@@ -62,15 +59,11 @@ def base_of(pid: int) -> int | None:
 
 def parse_library(base: int, image: bytes) -> Library:
     """What there is in a vDSO's bytes. Raises Unsupported for one that this code does not know."""
-    if len(image) < _EHDR.size or image[:5] != b"\x7fELF\x02":
-        raise Unsupported("the process's vDSO is not 64-bit ELF", "run a 64-bit node")
+    if len(image) < _EHDR.size or image[:6] != b"\x7fELF\x02\x01":
+        raise Unsupported("the process's vDSO is not 64-bit little-endian ELF", "run a 64-bit node")
     header = _EHDR.unpack_from(image)
-    machine, ph_at, ph_size, ph_count = header[2], header[5], header[9], header[10]
-    if machine != EM_X86_64:
-        raise Unsupported(
-            f"the process is of ELF machine {machine}, and the clock's code is x86-64 only",
-            "run this fault on an x86-64 host",
-        )
+    ph_at, ph_size, ph_count = header[5], header[9], header[10]
+    machine = machine_of(header[2])
     loaded, dynamic = 0, 0
     for i in range(ph_count):
         kind, _, _, address, _, _, length, _ = _PHDR.unpack_from(image, ph_at + i * ph_size)
@@ -78,12 +71,12 @@ def parse_library(base: int, image: bytes) -> Library:
             loaded = max(loaded, address + length)
         elif kind == PT_DYNAMIC:
             dynamic = address
-    functions = _functions(image, dynamic)
-    missing = [name for name in SYMBOLS if name not in functions]
+    functions = _functions(image, dynamic, machine)
+    missing = [name for name in machine.symbols if name not in functions]
     if missing:
         raise Unsupported(f"this kernel's vDSO exports no {missing}", "use a common kernel")
     room, room_size = find_room(image, loaded)
-    return Library(base, len(image), functions, room, room_size)
+    return Library(base, len(image), functions, room, room_size, machine)
 
 
 def find_room(image: bytes, loaded: int) -> tuple[int, int]:
@@ -101,14 +94,14 @@ def find_room(image: bytes, loaded: int) -> tuple[int, int]:
     return max(corners, key=lambda corner: corner[1])
 
 
-def _functions(image: bytes, dynamic: int) -> dict[str, tuple[int, int]]:
+def _functions(image: bytes, dynamic: int, machine: Machine) -> dict[str, tuple[int, int]]:
     tags: dict[int, int] = {}
     for at in range(dynamic, len(image) - 15, 16):
         tag, value = struct.unpack_from("<QQ", image, at)
         if tag == 0:
             break
         tags.setdefault(tag, value)
-    names = {symbol.encode(): name for name, symbol in SYMBOLS.items()}
+    names = {symbol.encode(): name for name, symbol in machine.symbols.items()}
     found = {}
     table, strings = tags[DT_SYMTAB], tags[DT_STRTAB]
     for i in range(_symbol_count(image, tags)):

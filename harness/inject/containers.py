@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import docker
 from docker.errors import NotFound
 
 from harness.errors import UsageError
 from harness.runtimes.docker.engine import engine_errors
+
+JOINED_MAX: Final = 10
+"""A container that joins a container that joins a container, and so on: refused beyond this."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +37,25 @@ def find_containers(api: docker.APIClient, names: Sequence[str]) -> list[Contain
                 raise UsageError(
                     f"there is no container {name!r}", remedy="docker ps lists the running ones"
                 ) from None
-        container = _checked(name, said)
+        container = _checked(api, name, said)
         if any(container.identity == other.identity for other in found):
             raise UsageError(f"the container {name!r} is named twice")
         found.append(container)
     return found
 
 
-def _checked(name: str, said: Mapping[str, Any]) -> Container:
-    state, host = said["State"], said["HostConfig"]
+def _checked(api: docker.APIClient, name: str, said: Mapping[str, Any]) -> Container:
+    state = said["State"]
     if not state["Running"]:
         raise UsageError(f"the container {name!r} does not run", remedy=f"docker start {name}")
     if state.get("Paused"):
         raise UsageError(f"the container {name!r} is paused", remedy=f"docker unpause {name}")
-    if host.get("NetworkMode") == "host":
+    if _is_the_hosts(api, said, "NetworkMode"):
         raise UsageError(
             f"the container {name!r} runs in the host's network: a fault there would hit the host",
             remedy="start it in a network of its own (without --network host)",
         )
-    if host.get("PidMode") == "host":
+    if _is_the_hosts(api, said, "PidMode"):
         raise UsageError(
             f"the container {name!r} runs in the host's PID namespace: a fault there would hit the "
             "host's processes",
@@ -61,3 +64,16 @@ def _checked(name: str, said: Mapping[str, Any]) -> Container:
     networks = tuple(sorted((said["NetworkSettings"].get("Networks") or {}).keys()))
     own = tuple(n for n in networks if n not in ("none", "host"))
     return Container(said["Name"].lstrip("/"), said["Id"], int(state["Pid"]), own)
+
+
+def _is_the_hosts(api: docker.APIClient, said: Mapping[str, Any], mode: str) -> bool:
+    """Whether a namespace of a container is the host's, also through one that it joins."""
+    for _ in range(JOINED_MAX):
+        kind, _, joined = (said["HostConfig"].get(mode) or "").partition(":")
+        if kind != "container":
+            return bool(kind == "host")
+        try:
+            said = api.inspect_container(joined)
+        except NotFound:
+            return False  # its namespaces live on in this container
+    return True

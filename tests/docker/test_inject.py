@@ -47,11 +47,11 @@ class Others:
         self.run = f"others-{secrets.token_hex(3)}"
         api.create_network(self.run, driver="bridge", labels=labels(self.run, "network"))
 
-    def start(self, name: str, **host: Any) -> str:
+    def start(self, name: str, program: str = PROGRAM, **host: Any) -> str:
         host = {"network_mode": self.run, **host}
         made = self._api.create_container(
             self._image,
-            entrypoint=["python3", "-c", PROGRAM],
+            entrypoint=["python3", "-c", program],
             name=f"{self.run}-{name}",
             host_config=self._api.create_host_config(**host),
             labels=labels(self.run, "node"),
@@ -162,12 +162,15 @@ def test_containers_that_share_the_hosts_namespaces_are_refused(
     others: Others, api: docker.APIClient
 ) -> None:
     host = others.start("host", network_mode="host")
+    waiting = "import time; time.sleep(600)"
+    joined = others.start("joined", waiting, network_mode=f"container:{host}")
     gone = others.start("gone")
     api.kill(gone)
     api.wait(gone)
     for names, words in (
         (["no-such-container"], "there is no container"),
         ([host], "runs in the host's network"),
+        ([joined], "runs in the host's network"),
         ([gone], "does not run"),
         ([], "at least one"),
     ):

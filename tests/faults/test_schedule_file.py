@@ -162,7 +162,20 @@ def test_the_random_part_keeps_out_of_the_way_of_what_is_written() -> None:
         (KILL.replace('at = "1s"', ""), "line 3: say when"),
         (KILL + 'every = "1s"', "line 5: say when"),
         (KILL.replace('nodes = "n1"', ""), "line 3: whom\\? nodes may be"),
+        (KILL.replace('"n1"', "[]"), "line 4: whom\\? nodes may be"),
         (KILL + 'links = ["n1>n2"]', "a kill fault has no 'links'"),
+        (
+            KILL.replace('"kill"', '"delay"') + 'delay = "-5ms"',
+            "line 2: 01-delay: delay_us must not be negative, as -5000 is",
+        ),
+        (
+            KILL.replace('"kill"', '"loss"') + "percent = 5.5",
+            "line 2: 01-loss: percent must be a whole number, not 5.5",
+        ),
+        (
+            KILL.replace('"kill"', '"loss"') + 'percent = "x"',
+            "percent must be a whole number, not 'x'",
+        ),
         (KILL.replace('"kill"', '"delay"'), "line 3: a delay fault needs delay"),
         (
             KILL.replace('"kill"', '"loss"') + "percent = 300",

@@ -6,6 +6,7 @@ restart of the node; and the node may be any image: it needs no tools and no pri
 
 from __future__ import annotations
 
+import os
 import tarfile
 import tempfile
 import time
@@ -33,8 +34,10 @@ AGENT_CAPABILITIES: Final = (
     "DAC_OVERRIDE",
     "KILL",
 )
-AGENT_CPU_SHARES: Final = 64 * 1024
-"""64 times the ordinary weight: an agent seldom runs, but then it must not wait for busy nodes."""
+AGENT_CPU_SHARES: Final = 8 * 1024
+"""8 times the ordinary weight: an agent seldom runs, but then it must not wait for busy nodes. Not
+more: while agents of other runs on the engine start, nodes must not wait for half a minute."""
+CGROUP_VARIABLE: Final = "ANTIPAXOS_CGROUP_PARENT"
 TUN: Final = "/dev/net/tun"
 """What the agent's wire needs. An engine elsewhere may lack it where this machine has it, and the
 other way round; then shaping works by netem alone, and the agent says so."""
@@ -50,6 +53,11 @@ EXIT_TIMEOUT_S: Final = 10.0
 FILE_MAX: Final = 512 * 1024 * 1024
 TAR_OVERHEAD: Final = 64 * 1024
 """Larger files of a node are not collected."""
+
+
+def cgroup_parent() -> str | None:
+    """The cgroup that the user has set for the containers of runs; None: the engine's own."""
+    return os.environ.get(CGROUP_VARIABLE) or None
 
 
 @dataclass
@@ -105,6 +113,7 @@ class PodEngine:
             capabilities += DISK_CAPABILITIES
             security.append("apparmor=unconfined")
         host = self.api.create_host_config(
+            cgroup_parent=cgroup_parent(),
             cap_drop=["ALL"],
             cap_add=capabilities,
             port_bindings={self.client_port: ("127.0.0.1", None)},
@@ -149,6 +158,7 @@ class PodEngine:
         """The node's container; not started."""
         with engine_errors(f"making n{pod.node}"):
             host = self.api.create_host_config(
+                cgroup_parent=cgroup_parent(),
                 network_mode=f"container:{pod.agent_id}",
                 pid_mode=f"container:{pod.agent_id}",
                 cap_drop=["ALL"],

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeVar
@@ -30,6 +30,7 @@ from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injectors import OwnClocks
 from harness.runtimes.docker.injectors.disks import needs_disk, node_environment, open_disk
 from harness.runtimes.docker.nemesis import Nemesis
+from harness.runtimes.docker.play import Played, play
 from harness.runtimes.docker.pods import (
     Pod,
     PodEngine,
@@ -40,7 +41,7 @@ from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
 from harness.runtimes.interface import Driven, FaultReport
 from harness.targets.interface import NodeSpec, NodeStatus, Request, Response
 
-READY_TIMEOUT_S: Final = 30.0
+READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.2
 STATUS_TIMEOUT_S: Final = 2.0
 ENDS_NODES: Final = frozenset(
@@ -207,6 +208,10 @@ class DockerRuntime:
         """Take it back."""
         return self._run(self._nemesis.heal(fault))
 
+    def play(self, faults: Sequence[Fault]) -> list[Played]:
+        """Inject and heal these at their times, outside of a run; see `play.play`."""
+        return self._run(play(self._nemesis, faults))
+
     def status(self, node: int) -> NodeStatus | None:
         """What a node says of itself, outside of a run; None where it does not answer."""
 
@@ -215,6 +220,23 @@ class DockerRuntime:
             return await client.status(STATUS_TIMEOUT_S) if await client.connect() else None
 
         return self._run(ask())
+
+    def clocks(self, node: int) -> OwnClocks | None:
+        """How far a node's clocks are off the host's by its own word, outside of a run."""
+
+        async def ask() -> OwnClocks | None:
+            client = self._clients.by_node[node]
+            return await self._ask_clock(node) if await client.connect() else None
+
+        return self._run(ask())
+
+    def pod(self, node: int) -> Pod:
+        """A node's containers."""
+        return self._pods[node]
+
+    def agent(self, node: int, do: str, **what: Any) -> Any:
+        """An agent's answer, outside of a run. Raises AgentError."""
+        return self._run(self._agents[node].call(do, **what))
 
     def client_port(self, node: int) -> int:
         """The port on 127.0.0.1 at which a node's clients are served."""

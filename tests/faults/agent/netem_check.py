@@ -27,14 +27,17 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def measured(agents: list[Agent]) -> dict[str, Any]:
+def measured(agents: list[Agent], gap_us: int = 20_000) -> dict[str, Any]:
     """What the links from the first to the others did to 30 datagrams."""
-    asked = {"count": 30, "gap_us": 20_000, "listen_ms": 4_000, "nonce": f"n{next(_nonces)}"}
+    nonce = f"n{next(_nonces)}"
     first, *others = agents
+    peers = {other.address: other.address for other in others}
+    first.do(
+        "measure_links", peers=peers, sources={}, nonce=nonce, count=30, gap_us=gap_us, listen_ms=0
+    )
+    of = {"sources": {"1": first.address}, "nonce": nonce}
     for other in others:
-        other.send("measure_links", peers={}, sources={"1": first.address}, **asked)
-    first.send("measure_links", peers={o.address: o.address for o in others}, sources={}, **asked)
-    first.read()
+        other.send("collect_links", **of, listen_ms=4_000)
     second, third = (other.read()["links"]["1"] for other in others)
     return {"second": second, "third": third}
 
@@ -60,7 +63,8 @@ def main() -> None:
             answer = first.do("shape", shapes={peer: shape} if shape else {})
             by = [how for how in ("netem",) if peer in answer[how]]
             by += ["wire"] if peer in answer["wire"]["links"] else []
-            found[name] = {"by": by, **measured(agents)}
+            at_once = {"gap_us": 0} if "rate_bps" in shape else {}
+            found[name] = {"by": by, **measured(agents, **at_once)}
         first.do("shape", shapes={peer: {"delay_us": 1_000}, agents[2].address: {"corrupt": 0.5}})
         found["two classes"] = settings(first)
         first.do("heal")

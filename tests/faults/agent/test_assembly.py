@@ -1,4 +1,4 @@
-"""The clock's machine code: translated by an assembler, and run here."""
+"""The clock's machine code: translated by an assembler; that for x86-64 run here."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ from hypothesis import strategies as st
 from faults.agent import assembly
 from faults.agent.assembly import (
     CODE_AT,
-    ENTRIES,
-    LISTING,
+    MACHINES,
     NONE,
     TRUE,
     Skew,
     Skews,
     build,
-    movable,
+    machine_of,
     rate_of,
+    this_machine,
 )
+from faults.agent.errors import Unsupported
 from faults.agent.evidence import demonstrated_offset_ns
+from faults.agent.machine import Machine
+from faults.agent.machine_aarch64 import AARCH64
+from faults.agent.machine_aarch64 import SYSTEM_CALL_MEANS as AARCH64_SYSTEM_CALL
+from faults.agent.machine_x86_64 import SYSTEM_CALL_MEANS as X86_64_SYSTEM_CALL
+from faults.agent.machine_x86_64 import X86_64
 
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86-64 code")
 REALTIME, MONOTONIC, COARSE, ALARM, TAI = 0, 1, 5, 8, 11
@@ -36,25 +42,38 @@ NS = 10**9
 HOUR = 3600 * NS
 
 
-@pytest.mark.skipif(not (shutil.which("as") and shutil.which("objcopy")), reason="no assembler")
-def test_the_bytes_are_what_the_listing_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("machine", "tools", "syntax", "system_call"),
+    [
+        (X86_64, "x86_64-linux-gnu-", ".intel_syntax noprefix\n", X86_64_SYSTEM_CALL),
+        (AARCH64, "aarch64-linux-gnu-", "", AARCH64_SYSTEM_CALL),
+    ],
+    ids=lambda value: value.name if isinstance(value, Machine) else "",
+)
+def test_the_bytes_are_what_the_listing_says(
+    machine: Machine, tools: str, syntax: str, system_call: str, tmp_path: Path
+) -> None:
     """The GNU assembler, given the right side, makes the left side."""
+    if not (shutil.which(f"{tools}as") and shutil.which(f"{tools}objcopy")):
+        pytest.skip(f"{tools}as or {tools}objcopy is not installed")
     lines = []
-    for line in LISTING.splitlines():
-        meaning = line if re.match(r"\w+:", line) else line[30:]
-        lines.append(meaning.partition(";")[0])
-    source = ".intel_syntax noprefix\n" + "\n".join(lines) + assembly.SYSTEM_CALL_MEANS
+    for line in machine.listing.splitlines():
+        meaning = line if re.match(r"\w+:", line) else re.split(r"   +", line[4:])[1:2]
+        lines.append("".join(meaning).partition(";")[0])
+    source = syntax + "\n".join(lines) + "\n" + system_call
     source += f"\n.set turn, clock_gettime - {CODE_AT - assembly.TURN_AT}"
     source += f"\n.set slots, clock_gettime - {CODE_AT - assembly.SLOTS_AT}\n"
-    # Jumps of four bytes, as in the listing, however near the target.
-    source = re.sub(r"^(j\w+) ", r"{disp32} \1 ", source, flags=re.MULTILINE)
+    if machine is X86_64:  # jumps of four bytes, as in the listing, however near the target
+        source = re.sub(r"^(j\w+) ", r"{disp32} \1 ", source, flags=re.MULTILINE)
     (tmp_path / "code.s").write_text(source)
-    subprocess.run(["as", "-o", "code.o", "code.s"], cwd=tmp_path, check=True)
+    subprocess.run([f"{tools}as", "-o", "code.o", "code.s"], cwd=tmp_path, check=True)
     subprocess.run(
-        ["objcopy", "-O", "binary", "-j", ".text", "code.o", "code"], cwd=tmp_path, check=True
+        [f"{tools}objcopy", "-O", "binary", "-j", ".text", "code.o", "code"],
+        cwd=tmp_path,
+        check=True,
     )
     made = (tmp_path / "code").read_bytes()
-    ours = build(b"", 0, 0, [b""] * 3, TRUE).content[CODE_AT:]
+    ours = build(machine, b"", 0, 0, [], TRUE).content[CODE_AT:]
     assert made.hex(" ") == ours.hex(" ")
 
 
@@ -68,7 +87,7 @@ class Loaded:
     def __init__(self, wall: Skew, monotonic: Skew = NONE) -> None:
         self.page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self.page))
-        blob = build(b"", 0, base, [b""] * 3, Skews(wall, monotonic))
+        blob = build(X86_64, b"", 0, base, [], Skews(wall, monotonic))
         self.page.write(blob.content)
         self._at = {name: base + offset for name, offset in blob.entries.items()}
         self.data = Timespec()
@@ -212,7 +231,7 @@ def test_the_other_slot_counts_when_the_turn_changes() -> None:
 @x86_64
 @given(st.integers(-(10**18), 10**18))
 def test_the_demonstration_runs_the_code_and_finds_the_offset(offset_ns: int) -> None:
-    blob = build(b"\x55" * 5, 0x7000, 0x8000, [b""] * 3, Skews(Skew(0, offset_ns, 0)))
+    blob = build(X86_64, b"\x55" * 5, 0x7000, 0x8000, [], Skews(Skew(0, offset_ns, 0)))
     found = demonstrated_offset_ns(blob.content, blob.entries["clock_gettime"])
     assert found is not None and abs(found - offset_ns) < NS
 
@@ -237,21 +256,66 @@ def test_the_model_is_exact_at_the_anchor_and_keeps_its_rate(skew: Skew, later: 
     ],
 )
 def test_only_what_means_the_same_elsewhere_is_moved(code: str, expected: str) -> None:
-    assert movable(bytes.fromhex(code)) == bytes.fromhex(expected)
+    assert X86_64.movable(bytes.fromhex(code)) == bytes.fromhex(expected)
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("5f 24 03 d5 1f 3c 00 71 ff ff ff ff", "5f 24 03 d5 1f 3c 00 71"),  # bti c; cmp w0, #15
+        ("3f 23 03 d5 fd 7b bf a9", "3f 23 03 d5 fd 7b bf a9"),  # paciasp; stp x29, x30, ...
+        ("1f 3c 00 71 a8 02 00 54", ""),  # cmp; b.hi
+        ("5f 24 03 d5 00 00 00 90", ""),  # adrp
+        ("5f 24 03 d5 40 00 00 10", ""),  # adr
+        ("5f 24 03 d5 40 00 00 58", ""),  # ldr x0, literal
+        ("5f 24 03 d5 40 00 00 b4", ""),  # cbz x0
+        ("5f 24 03 d5 40 00 00 37", ""),  # tbnz w0, #0
+        ("02 00 00 14 1f 20 03 d5", ""),  # b; nop
+        ("c0 03 5f d6 1f 20 03 d5", ""),  # ret; nop
+        ("01 00 00 d4 1f 20 03 d5", ""),  # svc; nop
+        ("5f 24 03 d5", ""),
+    ],
+)
+def test_only_what_means_the_same_elsewhere_is_moved_on_aarch64(code: str, expected: str) -> None:
+    assert AARCH64.movable(bytes.fromhex(code)) == bytes.fromhex(expected)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda one: one.name)
 @given(st.binary(max_size=40))
-def test_what_is_moved_is_the_start_or_nothing(code: bytes) -> None:
-    moved = movable(code)
+def test_what_is_moved_is_the_start_or_nothing(machine: Machine, code: bytes) -> None:
+    moved = machine.movable(code)
     assert code.startswith(moved)
-    assert not moved or len(moved) >= assembly.JUMP_SIZE
+    assert not moved or len(moved) >= machine.jump_size
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda one: one.name)
+def test_a_jump_has_its_size_and_a_machine_its_number(machine: Machine) -> None:
+    assert len(machine.jump(0x1000, 0x2000)) == machine.jump_size <= assembly.SAVED_SIZE
+    assert machine_of(machine.elf_machine) is machine
+    assert len(machine.entries) <= assembly.ENTRIES_MAX
+
+
+def test_a_branch_of_aarch64_says_how_far_it_goes() -> None:
+    assert AARCH64.jump(0x1000, 0x1008).hex(" ") == "5f 24 03 d5 01 00 00 14"
+    assert AARCH64.jump(0x1000, 0x1000).hex(" ") == "5f 24 03 d5 ff ff ff 17"
+    for target in (0x1006, 0x1004 + (1 << 27)):
+        with pytest.raises(ValueError, match="cannot reach"):
+            AARCH64.jump(0x1000, target)
+
+
+def test_another_kind_of_processor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(Unsupported, match="riscv64"):
+        this_machine()
+    with pytest.raises(Unsupported, match="ELF machine 243"):
+        machine_of(243)
 
 
 def test_a_blob_knows_its_entries_and_what_it_replaced() -> None:
     saved = [b"abcde", b"fghij", b"klmno"]
-    blob = build(b"\x55" * 6, 0x1000, 0x2000, saved, Skews(Skew(1, 2, 3)))
+    blob = build(X86_64, b"\x55" * 6, 0x1000, 0x2000, saved, Skews(Skew(1, 2, 3)))
     assert blob.content.startswith(assembly.MAGIC)
-    assert tuple(blob.entries) == ENTRIES
+    assert tuple(blob.entries) == X86_64.entries
     assert blob.content[assembly.SAVED_AT : CODE_AT : 1] == b"abcde\0\0\0fghij\0\0\0klmno\0\0\0"
     back = blob.content[-5:]
     end = 0x2000 + len(blob.content)

@@ -33,11 +33,15 @@ def healed(three: list[Agent]) -> Iterator[None]:
 def measured(agents: list[Agent], **how: Any) -> dict[tuple[int, int], Any]:
     """The effect of every directed link on 50 datagrams."""
     names = range(1, len(agents) + 1)
-    asked = {"count": 50, "gap_us": 1000, "listen_ms": 150, **how}
-    nonce = f"m{next(_nonces)}"
-    for own in names:
-        peers = {str(n): agents[n - 1].address for n in names if n != own}
-        agents[own - 1].send("measure_links", peers=peers, nonce=nonce, **asked)
+    asked = {"count": 50, "gap_us": 1000, "size": 64, **how}
+    of = {"nonce": f"m{next(_nonces)}", "size": asked["size"]}
+    listen_ms = asked.pop("listen_ms", 150)
+    peers = [{str(n): agents[n - 1].address for n in names if n != own} for own in names]
+    for agent, others in zip(agents, peers, strict=True):
+        agent.send("measure_links", peers=others, sources={}, listen_ms=0, **of | asked)
+    assert all(agent.read()["ok"] for agent in agents)
+    for agent, others in zip(agents, peers, strict=True):
+        agent.send("collect_links", sources=others, listen_ms=listen_ms, **of)
     answers = [agent.read() for agent in agents]
     assert all(answer["ok"] for answer in answers), answers
     return {(int(a), b): answers[b - 1]["links"][a] for b in names for a in answers[b - 1]["links"]}

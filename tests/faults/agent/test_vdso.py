@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from faults.agent.assembly import this_machine
 from faults.agent.errors import Unsupported
 from faults.agent.vdso import (
     AT_SYSINFO_EHDR,
-    SYMBOLS,
     Library,
     Memory,
     ProcessGone,
@@ -50,7 +50,7 @@ def test_the_functions_are_where_readelf_finds_them(image: bytes, tmp_path: Path
     command = ["readelf", "--dyn-syms", "--wide", str(tmp_path / "vdso")]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     functions = parse_library(0, image).functions
-    for name, symbol in SYMBOLS.items():
+    for name, symbol in this_machine().symbols.items():
         row = re.search(rf"([0-9a-f]{{16}}) +(\d+) FUNC .* {symbol}(@|$)", shown, re.M)
         assert row is not None
         assert functions[name] == (int(row[1], 16), int(row[2]))
@@ -90,9 +90,10 @@ def test_symbols_are_counted_by_the_gnu_table_alone(image: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({4: 1}, "not 64-bit ELF"),
-        ({0: 0}, "not 64-bit ELF"),
-        ({EM_X86_64_AT: 183}, "ELF machine 183"),
+        ({4: 1}, "not 64-bit"),
+        ({0: 0}, "not 64-bit"),
+        ({5: 2}, "little-endian"),
+        ({EM_X86_64_AT: 243}, "ELF machine 243"),
     ],
 )
 def test_a_vdso_of_another_architecture_is_refused(
@@ -126,4 +127,4 @@ def test_unmapped_memory_means_that_the_process_is_gone() -> None:
 
 
 def test_a_library_is_plain_data() -> None:
-    assert Library(1, 2, {}, 3, 4)._asdict()["room_size"] == 4
+    assert Library(1, 2, {}, 3, 4, this_machine())._asdict()["room_size"] == 4

@@ -259,30 +259,42 @@ class Network:
         return arrived, to_groups
 
     async def _measure(self, links: Sequence[Link], how: Measurement, text: str) -> dict[Link, Any]:
-        """What these links did to datagrams with this text, sent over them at the same time."""
-        self._nonce += 1
-        nonce = f"m{self._nonce}"
+        """What these links did to datagrams with this text, sent over them at the same time.
 
-        async def ask(node: int) -> list[tuple[Link, Any]]:
-            to = {str(b): list(self._known[b].routed[:1]) for a, b in links if a == node}
-            of = {str(a): list(self._known[a].routed[:1]) for a, b in links if b == node}
-            if not to and not of:
-                return []
-            answer = await self._cluster.agents[node].call(
-                "measure_links",
-                peers=to,
-                sources=of,
-                nonce=nonce,
-                count=how.count,
-                gap_us=how.gap_us,
-                size=how.size,
-                listen_ms=how.listen_ms,
-                traffic=how.traffic,
-                text=text,
-            )
+        What has come is asked for when all have sent: on a busy machine agents begin one after the
+        other. How much a link carries meanwhile is counted while that is sent.
+        """
+        self._nonce += 1
+        round_of: dict[str, Any] = {"nonce": f"m{self._nonce}", "size": how.size}
+        sent = {
+            "count": how.count,
+            "gap_us": how.gap_us,
+            "traffic": how.traffic,
+            "text": text,
+            "listen_ms": how.listen_ms if how.traffic else 0,
+        }
+        to: dict[int, dict[str, list[str]]] = {a: {} for a in self._cluster.agents}
+        of: dict[int, dict[str, list[str]]] = {a: {} for a in self._cluster.agents}
+        for a, b in links:
+            to[a][str(b)] = list(self._known[b].routed[:1])
+            of[b][str(a)] = list(self._known[a].routed)  # of whichever network that one is in
+
+        async def ask(node: int, what: str, **more: Any) -> list[tuple[Link, Any]]:
+            answer = await self._cluster.agents[node].call(what, **round_of, **more)
             return [((int(source), node), said) for source, said in answer["links"].items()]
 
-        answers = await asyncio.gather(*(ask(node) for node in self._cluster.agents))
+        nodes = [n for n in self._cluster.agents if to[n] or of[n]]
+        answers = await asyncio.gather(
+            *(
+                ask(n, "measure_links", peers=to[n], sources=of[n] if how.traffic else {}, **sent)
+                for n in nodes
+            )
+        )
+        if not how.traffic:
+            listen_ms = how.listen_ms
+            answers = await asyncio.gather(
+                *(ask(n, "collect_links", sources=of[n], listen_ms=listen_ms) for n in nodes)
+            )
         return {link: said for answer in answers for link, said in answer}
 
     def _matrix(self, arrived: set[Link]) -> dict[str, str]:

@@ -1,0 +1,38 @@
+"""Faults at their times outside of a run: injected and healed by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from faults.description import Fault
+from harness.runtimes.docker.nemesis import Nemesis
+from harness.runtimes.interface import FaultReport
+
+
+class Played(NamedTuple):
+    """What became of one fault."""
+
+    fault: Fault
+    inject: FaultReport
+    heal: FaultReport
+
+
+async def play(nemesis: Nemesis, faults: Sequence[Fault]) -> list[Played]:
+    """Each fault is injected at its start, counted from now, and healed at its end, or as soon
+    after that as it is there. They must be resolved and simple. Returns when all are healed.
+    Raises UnsupportedFault; what else goes wrong is in the reports."""
+    zero = time.monotonic()
+
+    async def until(at_us: int) -> None:
+        await asyncio.sleep(max(0.0, zero + at_us / 1e6 - time.monotonic()))
+
+    async def one(fault: Fault) -> Played:
+        await until(fault.start_us)
+        inject = await nemesis.inject(fault)
+        await until(fault.end_us)
+        return Played(fault, inject, await nemesis.heal(fault))
+
+    return list(await asyncio.gather(*(one(fault) for fault in faults)))
