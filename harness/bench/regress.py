@@ -7,10 +7,24 @@ earlier one: noise in either does not make a regression.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 from harness.bench.failover import FailoverResult
 from harness.errors import UsageError
+
+
+class Measured(Protocol):
+    """What was measured: one failure of one target."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def failure(self) -> str: ...
 
 
 class Regression(NamedTuple):
@@ -39,18 +53,40 @@ def regressions(
         raise UsageError(f"the baseline is no result of failover: {error!r}") from None
     found = []
     for key, cell in result.cells.items():
-        before = earlier.get(key)
-        now = cell.summary().quantiles.get(50)
-        if not before or now is None:
-            continue
-        limit_ms = float(before["high"]) * (1 + allowed)
-        if now.low > limit_ms or (math.isinf(now.value) and math.isfinite(before["value"])):
-            sentence = (
-                f"{cell.name}: the median window is {now.value:.0f} ms ({now.low:.0f} to "
-                f"{now.high:.0f}), in the baseline {before['value']:.0f} ms ({before['low']:.0f} "
-                f"to {before['high']:.0f}): more than {allowed:.0%} longer"
-            )
-            found.append(
-                Regression(cell.target, cell.failure, before["value"], now.value, sentence)
-            )
+        before, now = earlier.get(key), cell.summary().quantiles.get(50)
+        if before and now is not None:
+            interval = {"value": now.value, "low": now.low, "high": now.high}
+            if one := regression(cell, before, interval, allowed):
+                found.append(one)
     return found
+
+
+def regression(
+    cell: Measured,
+    before: Mapping[str, float | None],
+    now: Mapping[str, float | None],
+    allowed: float,
+) -> Regression | None:
+    """Whether a median with its interval (value, low, high, in milliseconds; None: service did not
+    return) is more than `allowed` longer than an earlier one."""
+    (value, low, high), (earlier, least, most) = _limits(now), _limits(before)
+    is_longer = low > most * (1 + allowed)
+    if not is_longer and not (math.isinf(value) and math.isfinite(earlier)):
+        return None
+    sentence = (
+        f"{cell.name}: the median window is {_ms(value)} ({_ms(low)} to {_ms(high)}), in the "
+        f"baseline {_ms(earlier)} ({_ms(least)} to {_ms(most)}): more than {allowed:.0%} longer"
+    )
+    return Regression(cell.target, cell.failure, earlier, value, sentence)
+
+
+def _limits(interval: Mapping[str, float | None]) -> tuple[float, float, float]:
+    def of(name: str) -> float:
+        value = interval.get(name)
+        return math.inf if value is None else float(value)
+
+    return of("value"), of("low"), of("high")
+
+
+def _ms(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:.0f} ms"

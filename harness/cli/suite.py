@@ -19,10 +19,19 @@ from rich.text import Text
 from harness.errors import UsageError
 from harness.report.text import STYLES
 from harness.search.executors import local_executor
+from harness.suite.cells import Cell, FailoverCell
 from harness.suite.index import Index
-from harness.suite.jobs import JobResult
+from harness.suite.jobs import JobResult, first_line
 from harness.suite.morning import Morning, finish
-from harness.suite.night import Night, begin, locked, new_name, resume
+from harness.suite.night import (
+    Night,
+    begin,
+    corpus_jobs,
+    locked,
+    new_name,
+    resume,
+    seeds_done,
+)
 from harness.suite.plan import Suite, example, read_suite
 from harness.suite.running import Places, carry_out, estimate
 
@@ -117,19 +126,31 @@ def _init(path: Path) -> int:
 
 
 def _dry_run(suite: Suite, console: Console) -> int:
-    jobs = list(suite.jobs_of("tonight"))
+    again = corpus_jobs(suite.store)
+    jobs = [*again, *suite.jobs_of("tonight")]
     planned = Counter(job.cell for job in jobs)
     table = Table(box=None)
-    for name in ("cell", "runs", "chaos each", "budget"):
+    for name in ("cell", "runs", "each", "budget"):
         table.add_column(name, justify="left" if name == "cell" else "right")
     for cell in suite.cells:
         budget = f"{cell.budget_us / 60e6:g} min" if cell.budget_us else "-"
-        table.add_row(cell.label, str(planned[cell.label]), f"{cell.time_us / 1e6:g} s", budget)
+        table.add_row(cell.label, str(planned[cell.label] or "-"), _each(cell), budget)
     console.print(table)
+    if again:
+        console.print(f"before them, {len(again)} failures of earlier nights")
     found = estimate(suite, jobs)
     limit = f", at most {found['budget_s'] / 60:g} min" if found["budget_s"] else ""
     console.print(f"{found['jobs']} runs, about {found['seconds'] / 60:.1f} min{limit}")
+    for cell in suite.sweeps():
+        done = seeds_done(suite.store, cell.label)
+        console.print(f"then the sweep {cell.label}: {done} of {cell.sweep} seeds are done")
     return 0
+
+
+def _each(cell: Cell | FailoverCell) -> str:
+    if isinstance(cell, FailoverCell):
+        return f"{cell.count} failures"
+    return f"{cell.time_us / 1e6:g} s"
 
 
 class _Display:
@@ -140,6 +161,16 @@ class _Display:
         self._night = night
         self._live: Live | None = None
         self._told = time.monotonic()
+        self._planned: Counter[str] = Counter()
+        for job in night.jobs:
+            self._planned[job.cell] += job.count
+        self._done: Counter[tuple[str, str]] = Counter()
+        for result in night.results.values():
+            self._count(result)
+
+    def _count(self, result: JobResult) -> None:
+        for part in result.parts:
+            self._done[part.cell, part.outcome] += part.runs
 
     def __enter__(self) -> _Display:
         if self._console.is_terminal:
@@ -151,7 +182,7 @@ class _Display:
             )
             self._live.start()
         else:
-            left = len(self._night.left)
+            left = sum(job.count for job in self._night.left)
             self._console.print(f"{self._night.name}: {left} runs to do in {self._night.folder}")
         return self
 
@@ -160,28 +191,25 @@ class _Display:
             self._live.stop()
 
     def watch(self, result: JobResult) -> None:
-        if result.outcome != "valid":
-            line = Text.assemble(
-                (result.outcome, STYLES.get(result.outcome, "bold yellow")),
-                f" {result.cell} seed {result.seed}: {result.sentence.splitlines()[0][:150]}"
-                if result.sentence
-                else f" {result.cell} seed {result.seed}",
-            )
-            self._console.print(line, soft_wrap=True)
+        self._count(result)
+        for part in result.parts:
+            if part.outcome != "valid":
+                words = f": {first_line(part.sentence)[:150]}" if part.sentence else ""
+                outcome = (part.outcome, STYLES.get(part.outcome, "bold yellow"))
+                line = Text.assemble(outcome, f" {part.cell} seed {part.seed}{words}")
+                self._console.print(line, soft_wrap=True)
         if self._live is None and time.monotonic() - self._told > TELL_EVERY_S:
             self._told = time.monotonic()
-            done, all_of_it = len(self._night.results), len(self._night.jobs)
-            self._console.print(f"{done} of {all_of_it} runs done", style="dim")
+            done = sum(self._done.values())
+            self._console.print(f"{done} of {sum(self._planned.values())} runs done", style="dim")
 
     def _table(self) -> Table:
-        planned = Counter(job.cell for job in self._night.jobs)
-        done = Counter((r.cell, r.outcome) for r in self._night.results.values())
         table = Table(box=None)
         for name in ("cell", "done", "of", "valid", "invalid", "unknown", "error"):
             table.add_column(name, justify="left" if name == "cell" else "right")
         for cell in self._night.cells:
-            counts = [done[cell, o] for o in ("valid", "invalid", "unknown", "error")]
-            numbers = [sum(counts), planned[cell], *counts]
+            counts = [self._done[cell, o] for o in ("valid", "invalid", "unknown", "error")]
+            numbers = [sum(counts), self._planned[cell], *counts]
             table.add_row(cell, *(str(n) if n else "-" for n in numbers))
         return table
 

@@ -18,12 +18,15 @@ import time
 from pathlib import Path
 from typing import Final
 
-from harness.suite.jobs import Job, JobResult, failed, run_job
+from harness.suite.jobs import Job, JobResult, failed
+from harness.suite.work import run_job
 
 OVERHEAD_S: Final = 120.0
 """Beyond the chaos, a run in containers may take this long: starting, the last round, judging."""
 GRACE_S: Final = 120.0
 """How long a run that is interrupted has to remove its containers before it is killed."""
+FAILURE_TIMEOUTS: Final = 50
+"""One failure of a leader, and what is before and after it, may take so many election time-outs."""
 LOOK_EVERY_S: Final = 1.0
 
 
@@ -60,7 +63,11 @@ def run_job_apart(job: Job, store: Path, within_s: float | None = None) -> JobRe
 
 
 def limit_s(job: Job) -> float:
-    """How long a job in containers may take, in seconds."""
+    """How long a job in containers, or a measurement of failover, may take, in seconds."""
+    if job.failure is not None:
+        plan = job.failover()
+        blocks = sum(1 for _ in plan.blocks())
+        return blocks * OVERHEAD_S + plan.count * FAILURE_TIMEOUTS * plan.election_us / 1e6
     return float(job.fixed.get("time_us", 30_000_000)) / 1e6 + OVERHEAD_S
 
 

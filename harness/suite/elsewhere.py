@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from harness.suite.apart import run_job_apart
-from harness.suite.jobs import Job, JobResult, failed, run_job
+from harness.suite.jobs import Job, JobResult, failed
+from harness.suite.work import run_job
 
 FOLDER_BYTES_MAX: Final = 512_000_000
 """A folder that is larger, unpacked, stays away."""

@@ -39,10 +39,19 @@ class Finding:
     confirmed: str = ""
     shrunk: str | None = None
     shrunk_words: str = ""
+    words: str = ""
+    """The sentence, where it is not that of the first run."""
 
     @property
     def sentence(self) -> str:
-        return self.results[0].sentence
+        return self.words or self.results[0].sentence
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether this is about the target: not what the harness could not do or decide."""
+        return self.detector != "harness" and (
+            self.detector == "failover" or any(r.outcome == "invalid" for r in self.results)
+        )
 
     @property
     def folder(self) -> str | None:
@@ -52,7 +61,11 @@ class Finding:
     def again(self) -> str:
         """The command that shows it."""
         folder = self.shrunk or self.folder
-        return f"antipaxos replay {folder}" if folder else ""
+        if not folder:
+            return ""
+        if self.detector == "failover":
+            return f"antipaxos check {folder}" if self.results[0].outcome != "valid" else ""
+        return f"antipaxos replay {folder}"
 
     def to_json(self) -> dict[str, Any]:
         document = asdict(self)
@@ -73,11 +86,10 @@ def gather(results: Iterable[tuple[Job, JobResult]]) -> list[Finding]:
     for job, result in results:
         if result.outcome == "valid":
             continue
-        subject = job.target + (f"+{job.mutant}" if job.mutant else "")
-        signature, detector, kind = signature_of(subject, result)
+        signature, detector, kind = signature_of(job.subject, result)
         finding = found.setdefault(
             signature,
-            Finding(signature=signature, subject=subject, detector=detector, kind=kind),
+            Finding(signature=signature, subject=job.subject, detector=detector, kind=kind),
         )
         finding.results.append(result)
     return list(found.values())
@@ -98,7 +110,7 @@ def place(
 
 def confirm(finding: Finding, times: int, store: Path) -> None:
     """Run the finding's first failure again, and say how often it failed in the same way."""
-    if finding.folder is None or times < 1:
+    if finding.folder is None or times < 1 or finding.detector == "failover":
         return
     try:
         recorded = load(finding.folder)
@@ -115,7 +127,7 @@ def confirm(finding: Finding, times: int, store: Path) -> None:
 
 def make_small(finding: Finding, limit_s: float, store: Path) -> None:
     """Shrink the finding's first failure, where it was simulated."""
-    if finding.folder is None or limit_s <= 0 or finding.detector == "harness":
+    if finding.folder is None or limit_s <= 0 or finding.detector in ("harness", "failover"):
         return
     try:
         recorded = load(finding.folder)

@@ -1,32 +1,22 @@
-"""One job of a suite: the run of one seed, and what it came to.
+"""One job of a suite, as it is planned and recorded, and what it came to.
 
-Simulated jobs run in the executor's processes and leave a folder only where they fail; jobs in
-containers run in processes of their own (`harness.suite.apart`) and always leave one.
+A job is the run of one seed, a block of seeds of a sweep over the nights, or a measurement of
+failover; `harness.suite.work` carries it out.
 """
 
 from __future__ import annotations
 
-import time
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
-
-from faults.description import FaultError
 from faults.schedule import Schedule
-from harness.errors import EngineError, HarnessError, StartError
+from harness.bench.failover import FailoverPlan
 from harness.reproduce.replay import load
 from harness.run.config import RunConfig
-from harness.run.engine import execute, schedule_for
-from harness.run.simulation import Symptom, simulate_and_judge, symptoms_of, write_folder
-from harness.search.bounded import time_limit, without_collector
+from harness.run.engine import schedule_for
 from harness.search.swarm import SweepPlan, draw
-from histories.errors import HistoryError
-
-TRIES: Final = 3
-"""How often a job is tried whose cluster could not be started. A finding is never retried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +32,41 @@ class Job:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     recorded: str | None = None
     """The folder of an earlier failure that is run again, in place of a configuration."""
+    count: int = 1
+    """A block of so many seeds, from `seed`: part of a sweep over the nights."""
+    failure: str | None = None
+    """The failure of the leader whose failover is measured; `fixed` is then for FailoverPlan."""
 
     @property
     def identity(self) -> str:
         """The same for the same job, tonight and when the night is resumed."""
-        return f"{self.cell}#{self.seed}"
+        block = f"+{self.count}" if self.count > 1 else ""
+        return f"{self.cell}#{self.seed}{block}"
+
+    @property
+    def subject(self) -> str:
+        """What is under test: the target, with its planted bug."""
+        return self.target + (f"+{self.mutant}" if self.mutant else "")
+
+    def single(self, seed: int) -> Job:
+        """The run of one seed of a block."""
+        return dataclasses.replace(self, seed=seed, count=1)
 
     def config(self) -> RunConfig:
         """Without the swarm. Raises UsageError."""
         return RunConfig.of(
             target=self.target, mutant=self.mutant, on=self.on, seed=self.seed, **self.fixed
+        )
+
+    def failover(self) -> FailoverPlan:
+        """Of a measurement of failover. Raises UsageError."""
+        assert self.failure is not None
+        return FailoverPlan(
+            targets=(self.target,),
+            failures=(self.failure,),
+            on=self.on,
+            seed=self.seed,
+            **self.fixed,
         )
 
     def run(self) -> tuple[RunConfig, Schedule]:
@@ -79,7 +94,10 @@ class Job:
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
     """What a job came to. `outcome`: valid, invalid, unknown, or "error" where the harness could
-    not do it. `symptoms`: (detector, kind) pairs, the most telling first."""
+    not do it. `symptoms`: (detector, kind) pairs, the most telling first.
+
+    The result of a block of seeds counts those that were valid, `runs` of them, and `failures` has
+    the others, one result each."""
 
     identity: str
     cell: str
@@ -91,9 +109,23 @@ class JobResult:
     folder: str | None = None
     operations: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)
+    """How often each kind of fault was injected, with evidence."""
+    reached: Mapping[str, int] = field(default_factory=dict)
+    """How often each state of `harness.search.coverage` was reached; simulated runs only."""
     unavailable_ms: float = 0.0
     simulated_s: float = 0.0
     tries: int = 1
+    runs: int = 1
+    block: int = 1
+    """How many seeds the job had."""
+    failures: tuple[JobResult, ...] = ()
+    failover: Mapping[str, Any] | None = None
+    """`harness.suite.failovers.measured` of a measurement of failover."""
+
+    @property
+    def parts(self) -> tuple[JobResult, ...]:
+        """This result, and those of the seeds of a block that failed."""
+        return (self, *self.failures)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -101,31 +133,8 @@ class JobResult:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> JobResult:
         symptoms = tuple((str(d), str(k)) for d, k in data.get("symptoms", ()))
-        return cls(**{**data, "symptoms": symptoms})
-
-
-def run_job(job: Job, store: Path) -> JobResult:
-    """Run a job here. Whatever goes wrong is a result, but for KeyboardInterrupt."""
-    started = time.monotonic()
-    tries = 0
-    try:
-        retrying = Retrying(
-            retry=retry_if_exception_type((EngineError, StartError)),
-            stop=stop_after_attempt(TRIES),
-            wait=wait_exponential(multiplier=1, max=10),
-            reraise=True,
-        )
-        for attempt in retrying:
-            with attempt:
-                tries += 1
-                run = _simulated if job.on == "sim" else _in_containers
-                result = run(job, store, started)
-        return result
-    except (HarnessError, FaultError, HistoryError, OSError) as error:
-        return failed(job, str(error), time.monotonic() - started, tries)
-    except Exception as error:  # a bug of the harness must not end the night
-        words = f"{type(error).__name__}: {error}"
-        return failed(job, words, time.monotonic() - started, tries)
+        failures = tuple(cls.from_json(part) for part in data.get("failures", ()))
+        return cls(**{**data, "symptoms": symptoms, "failures": failures})
 
 
 def failed(job: Job, words: str, seconds: float, tries: int = 1) -> JobResult:
@@ -145,51 +154,3 @@ def failed(job: Job, words: str, seconds: float, tries: int = 1) -> JobResult:
 def first_line(text: str) -> str:
     """The first line of a text; empty where there is none."""
     return next(iter(text.splitlines()), "")
-
-
-def _simulated(job: Job, store: Path, started: float) -> JobResult:
-    config, schedule = job.run()
-    with without_collector(job.seed), time_limit():
-        run = simulate_and_judge(config, schedule)
-    folder = None
-    if run.outcome != "valid":
-        mutant = f"-{job.mutant}" if job.mutant else ""
-        name = f"{job.target}{mutant}-seed{job.seed}"
-        folder = str(write_folder(run, store, name).path)
-    outcomes = run.stats.outcomes
-    return JobResult(
-        identity=job.identity,
-        cell=job.cell,
-        seed=job.seed,
-        outcome=run.outcome,
-        seconds=time.monotonic() - started,
-        symptoms=tuple((s.detector, s.kind) for s in run.symptoms),
-        sentence=run.sentence if run.outcome != "valid" else "",
-        folder=folder,
-        operations=sum(outcomes.values()),
-        faults=schedule.kinds(),
-        simulated_s=run.simulated_us / 1e6,
-    )
-
-
-def _in_containers(job: Job, store: Path, started: float) -> JobResult:
-    config, schedule = job.run()
-    result = execute(config, store, schedule=schedule)
-    verdict = result.verdict
-    symptoms = symptoms_of(verdict) if verdict.outcome != "valid" else ()
-    if verdict.crashes:
-        symptoms = (Symptom("crash", "a node ended by itself"), *symptoms)
-    longest = verdict.availability.longest
-    return JobResult(
-        identity=job.identity,
-        cell=job.cell,
-        seed=job.seed,
-        outcome=verdict.outcome,
-        seconds=time.monotonic() - started,
-        symptoms=tuple((s.detector, s.kind) for s in symptoms),
-        sentence=verdict.reasons[0] if verdict.reasons else "",
-        folder=str(result.folder.path),
-        operations=sum(result.stats.outcomes.values()),
-        faults=schedule.kinds(),
-        unavailable_ms=0.0 if longest is None else longest.duration_ns / 1e6,
-    )

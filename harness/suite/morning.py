@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.errors import HarnessError
+from harness.report.page import write_report
+from harness.search.coverage import REACHED
+from harness.search.swarm import MIX
+from harness.suite.failovers import longer, rows_of
 from harness.suite.findings import Finding, confirm, gather, make_small, place
 from harness.suite.index import SUMMARY, Index
+from harness.suite.jobs import Job, JobResult
 from harness.suite.keep import tidy
 from harness.suite.night import RUNS, Night, add_to_corpus
 from harness.suite.outputs import (
@@ -22,6 +29,8 @@ from harness.suite.outputs import (
     write_step_summary,
 )
 from harness.suite.pages import write_night_page, write_nights_page
+from histories.errors import HistoryError
+from histories.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +51,20 @@ def finish(night: Night, say: Callable[[str], None]) -> Morning:
     """Confirm, shrink, compare with earlier nights, write everything, notify, and remove old
     runs."""
     suite, index = night.suite, Index(night.suite.store)
-    findings = gather(night.pairs())
+    findings = [*gather(night.pairs()), *longer(night, index)]
     today = datetime.datetime.now(tz=datetime.UTC).date()
     for finding in findings:
-        place(finding, index.first_seen(finding.signature, night.name), suite.expected, today)
+        place(finding, index.first_seen(finding.signature, night.started), suite.expected, today)
         if not night.interrupted:
             say(f"confirming {finding.signature}")
             confirm(finding, suite.confirm, night.folder / RUNS)
             make_small(finding, suite.shrink_us / 1e6, night.folder / RUNS)
             folder = finding.shrunk or finding.folder
-            if folder is not None and finding.detector != "harness":
+            if folder is not None and finding.detector not in ("harness", "failover"):
+                _write_report(Path(folder))
                 add_to_corpus(suite.store, Path(folder), finding.signature)
-    subjects = {job.target + (f"+{job.mutant}" if job.mutant else "") for job, _ in night.pairs()}
-    gone = index.gone(night.name, {f.signature for f in findings}, subjects)
+    subjects = {job.subject for job, _ in night.pairs()}
+    gone = index.gone(night.started, {f.signature for f in findings}, subjects)
     summary = summary_of(night, findings, gone)
     if not night.interrupted:  # else the night can be resumed
         text = json.dumps(summary, indent=1) + "\n"
@@ -72,54 +82,90 @@ def outcome_of(night: Night, findings: list[Finding]) -> str:
     """invalid with any finding about a target that is not accepted; unknown where the harness could
     not do something, or the night was interrupted; else valid."""
     open_ones = [f for f in findings if f.status != "expected"]
-    if any(f.detector != "harness" and _is_invalid(f) for f in open_ones):
+    if any(finding.is_failure for finding in open_ones):
         return "invalid"
     return "unknown" if open_ones or night.interrupted or not night.results else "valid"
 
 
-def _is_invalid(finding: Finding) -> bool:
-    return any(result.outcome == "invalid" for result in finding.results)
+def _write_report(folder: Path) -> None:
+    """The page of a run that the night's page links to; without it, where it cannot be made."""
+    with contextlib.suppress(HarnessError, HistoryError, OSError):
+        write_report(RunFolder.open(folder))
 
 
 def summary_of(night: Night, findings: list[Finding], gone: list[dict[str, Any]]) -> dict[str, Any]:
     """summary.json."""
-    outcomes = Counter(result.outcome for result in night.results.values())
-    faults: Counter[str] = Counter()
-    for result in night.results.values():
-        faults.update(result.faults)
-    simulated = [r for job, r in night.pairs() if job.on == "sim"]
+    pairs = night.pairs()
+    outcomes: Counter[str] = Counter()
+    for _, result in pairs:
+        outcomes[result.outcome] += result.runs
+    seeds = sum(result.runs for job, result in pairs if job.on == "sim" and not job.failure)
     seconds = max(night.seconds, 1e-9)
+    covered = coverage_of(pairs)
+    faults: Counter[str] = Counter()
+    for kinds in covered.values():
+        faults.update(kinds["fault"])
+    by_cell: dict[str, list[JobResult]] = {cell: [] for cell in night.cells}
+    for _, result in pairs:
+        by_cell[result.cell].append(result)
+    planned: Counter[str] = Counter()
+    for job in night.jobs:
+        planned[job.cell] += job.count
     return {
         "format": 1,
         "suite": night.suite.name,
         "night": night.name,
-        "started": datetime.datetime.fromtimestamp(night.started_s, tz=datetime.UTC).isoformat(),
+        "started": night.started,
         "seconds": round(night.seconds, 3),
         "outcome": outcome_of(night, findings),
         "headline": headline(night, findings),
-        "runs": len(night.results),
-        "outcomes": dict(outcomes),
+        "runs": sum(outcomes.values()),
+        "outcomes": dict(+outcomes),
         "skipped": night.skipped,
         "interrupted": night.interrupted,
-        "operations": sum(r.operations for r in night.results.values()),
+        "operations": sum(result.operations for _, result in pairs),
         "faults": dict(sorted(faults.items())),
-        "simulated_seeds_per_hour": round(len(simulated) * 3600 / seconds, 1),
-        "busy_seconds": round(sum(r.seconds for r in night.results.values()), 3),
-        "cells": [_cell(night, cell) for cell in night.cells],
+        "simulated_s": round(sum(result.simulated_s for _, result in pairs), 3),
+        "simulated_seeds_per_hour": round(seeds * 3600 / seconds, 1),
+        "busy_seconds": round(sum(result.seconds for _, result in pairs), 3),
+        "cells": [_cell(cell, results, planned[cell]) for cell, results in by_cell.items()],
+        "sweeps": [
+            {"cell": cell.label, "done": night.seeds_swept(cell.label), "of": cell.sweep}
+            for cell in night.suite.sweeps()
+            if cell.label in night.swept
+        ],
+        "coverage": covered,
+        "failovers": rows_of(night),
         "findings": [finding.to_json() for finding in findings],
         "gone": gone,
     }
 
 
-def _cell(night: Night, label: str) -> dict[str, Any]:
-    results = [result for job, result in night.pairs() if job.cell == label]
-    planned = sum(job.cell == label for job in night.jobs)
+def coverage_of(pairs: Iterable[tuple[Job, JobResult]]) -> dict[str, dict[str, dict[str, int]]]:
+    """How often each kind of fault was injected ("fault"), and each state of simulated runs
+    reached ("state"), by subject. What a subject could have had and had not is there with 0."""
+    found: dict[str, dict[str, Counter[str]]] = {}
+    for job, result in pairs:
+        kinds = found.setdefault(job.subject, {"fault": Counter(), "state": Counter()})
+        kinds["fault"].update(result.faults)
+        if job.on == "sim" and not job.failure:
+            kinds["fault"].update(dict.fromkeys(MIX, 0))
+            kinds["state"].update(dict.fromkeys(REACHED, 0) | dict(result.reached))
+        for kind in job.fixed.get("faults", ()):
+            kinds["fault"][kind] += 0
+    return {s: {k: dict(c) for k, c in kinds.items()} for s, kinds in sorted(found.items())}
+
+
+def _cell(label: str, results: list[JobResult], planned: int) -> dict[str, Any]:
+    outcomes: Counter[str] = Counter()
+    for result in results:
+        outcomes[result.outcome] += result.runs
     longest = [r.unavailable_ms for r in results if r.unavailable_ms]
     return {
         "cell": label,
         "planned": planned,
-        "runs": len(results),
-        "outcomes": dict(Counter(result.outcome for result in results)),
+        "runs": sum(outcomes.values()),
+        "outcomes": dict(+outcomes),
         "seconds": round(sum(result.seconds for result in results), 3),
         "operations": sum(result.operations for result in results),
         "unavailable_ms_max": max(longest, default=None),

@@ -13,11 +13,12 @@ from __future__ import annotations
 import datetime
 import fcntl
 import hashlib
+import itertools
 import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Final
 
 from harness.errors import HarnessError, UsageError
 from harness.reproduce.replay import load
-from harness.suite.index import RESULTS, lines_of
+from harness.suite.index import RESULTS, SUMMARY, Index, lines_of, nights_in
 from harness.suite.jobs import Job, JobResult
 from harness.suite.plan import Suite
 
@@ -44,14 +45,21 @@ class Night:
     folder: Path
     jobs: list[Job]
     results: dict[str, JobResult] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
+    swept: dict[str, int] = field(default_factory=dict)
+    """Of each sweep, by its cell: how many seeds earlier nights have done."""
     started_s: float = field(default_factory=time.time)
     seconds: float = 0.0
     interrupted: bool = False
 
     def pairs(self) -> list[tuple[Job, JobResult]]:
-        """The jobs that are done, with their results, in the order of the plan."""
-        return [(j, self.results[j.identity]) for j in self.jobs if j.identity in self.results]
+        """The jobs that are done, with their results, in the order of the plan; of a block also
+        each seed that failed, as a job of its own."""
+        done = [(j, self.results[j.identity]) for j in self.jobs if j.identity in self.results]
+        return [
+            (job if part is result else job.single(part.seed), part)
+            for job, result in done
+            for part in result.parts
+        ]
 
     @property
     def cells(self) -> list[str]:
@@ -61,6 +69,36 @@ class Night:
     @property
     def left(self) -> list[Job]:
         return [job for job in self.jobs if job.identity not in self.results]
+
+    @property
+    def skipped(self) -> list[str]:
+        """The jobs that were not run, but for the blocks of sweeps, which the next night goes on
+        with."""
+        return [job.identity for job in self.left if not self.is_block(job)]
+
+    @property
+    def started(self) -> str:
+        """The moment at which the night began, as text that sorts."""
+        moment = datetime.datetime.fromtimestamp(self.started_s, tz=datetime.UTC)
+        return moment.isoformat(timespec="microseconds")
+
+    def busy_s(self) -> float:
+        """How long what is done took, where as many ran at a time as the suite says."""
+        seconds = {"sim": 0.0, "docker": 0.0}
+        for job, result in self.pairs():
+            seconds["sim" if job.on == "sim" else "docker"] += result.seconds
+        return max(seconds["sim"] / self.suite.jobs, seconds["docker"] / self.suite.docker_jobs)
+
+    def is_block(self, job: Job) -> bool:
+        return job.cell in self.swept and job.recorded is None
+
+    def seeds_swept(self, cell: str) -> int:
+        """How many seeds of a sweep are done, tonight and before: up to the first that is not."""
+        end = self.swept[cell]
+        for job in self.jobs:
+            if job.cell == cell and job.seed == end and job.identity in self.results:
+                end += job.count
+        return end
 
 
 def new_name(today: datetime.datetime, store: Path) -> str:
@@ -97,11 +135,39 @@ def begin(suite: Suite, name: str) -> Night:
     """A new night: its folder and its plan."""
     folder = suite.store / name
     jobs = [*corpus_jobs(suite.store), *suite.jobs_of(name)]
+    swept = {cell.label: seeds_done(suite.store, cell.label) for cell in suite.sweeps()}
     (folder / RUNS).mkdir(parents=True)
-    plan = {"suite": suite.name, "night": name, "jobs": [job.to_json() for job in jobs]}
+    night = Night(suite, name, folder, [*jobs, *blocks_of(suite, swept)], swept=swept)
+    plan = {
+        "suite": suite.name,
+        "night": name,
+        "started_s": night.started_s,
+        "jobs": [job.to_json() for job in jobs],
+        "swept": swept,
+    }
     (folder / PLAN).write_text(json.dumps(plan) + "\n", encoding="utf-8")
     (folder / RESULTS).touch()
-    return Night(suite, name, folder, jobs)
+    return night
+
+
+def blocks_of(suite: Suite, swept: Mapping[str, int]) -> Iterator[Job]:
+    """The blocks of all sweeps, cells in turn."""
+    rows = [cell.blocks(swept[cell.label]) for cell in suite.sweeps() if cell.label in swept]
+    for column in itertools.zip_longest(*rows):
+        yield from (job for job in column if job is not None)
+
+
+def seeds_done(store: Path, cell: str) -> int:
+    """How many seeds of a sweep the nights of a store have done, those included that were never
+    finished."""
+    done = Index(store).seeds_swept(cell)
+    for folder in nights_in(store):
+        if not (folder / SUMMARY).exists():
+            for line in lines_of(folder / RESULTS):
+                result = JobResult.from_json(line)
+                if result.cell == cell and result.block > 1:
+                    done = max(done, result.seed + result.block)
+    return done
 
 
 def corpus_jobs(store: Path) -> list[Job]:
@@ -142,17 +208,20 @@ def add_to_corpus(store: Path, folder: Path, signature: str) -> None:
 
 def resume(suite: Suite) -> Night:
     """The latest night that is not finished. Raises UsageError where there is none."""
-    plans = sorted(suite.store.glob(f"*/{PLAN}")) if suite.store.is_dir() else []
-    open_ones = [p.parent for p in plans if not (p.parent / "summary.json").exists()]
+    open_ones = [n for n in nights_in(suite.store) if not (n / SUMMARY).exists()]
     if not open_ones:
         raise UsageError(f"no night in {suite.store} was interrupted", remedy="leave out --resume")
-    folder = open_ones[-1]
+    folder = max(open_ones, key=lambda night: (night / PLAN).stat().st_mtime)
     try:
         plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         jobs = [Job.from_json(job) for job in plan["jobs"]]
+        swept = {str(cell): int(done) for cell, done in plan.get("swept", {}).items()}
         done = [JobResult.from_json(line) for line in lines_of(folder / RESULTS)]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{folder} cannot be resumed: {error}") from None
-    night = Night(suite, folder.name, folder, jobs)
+    jobs += blocks_of(suite, swept)
+    night = Night(suite, folder.name, folder, jobs, swept=swept)
     night.results = {result.identity: result for result in done}
+    night.started_s = float(plan.get("started_s", night.started_s))
+    night.seconds = night.busy_s()
     return night

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from harness.suite.failovers import rows_of
 from harness.suite.findings import Finding
 from harness.suite.jobs import JobResult
 from harness.suite.night import Night
@@ -35,8 +36,11 @@ def write_junit(night: Night, findings: list[Finding], path: Path) -> None:
     """One case per cell; a cell fails with each finding that is not expected, in words, with the
     evidence and the command that replays it."""
     suite = TestSuite(f"antipaxos {night.suite.name} {night.name}")
+    by_cell: dict[str, list[JobResult]] = {cell: [] for cell in night.cells}
+    for job, result in night.pairs():
+        by_cell[job.cell].append(result)
     for cell in night.cells:
-        results = [r for job, r in night.pairs() if job.cell == cell]
+        results = by_cell[cell]
         case = TestCase(cell, classname=f"antipaxos.{night.suite.name}")
         case.time = round(sum(r.seconds for r in results), 3)
         case.result = _case_result(cell, results, findings)
@@ -51,12 +55,13 @@ def _case_result(cell: str, results: list[JobResult], findings: list[Finding]) -
     if not results:
         return [Skipped(plain(f"{cell}: the budget was used up before any run"))]
     found: list[Any] = []
+    runs = sum(result.runs for result in results)
     for finding in findings:
         mine = [r for r in finding.results if r.cell == cell]
         if not mine or finding.status == "expected":
             continue
         made = Error if finding.detector == "harness" else Failure
-        item = made(plain(f"{finding.signature} ({finding.status}, {len(mine)} of {len(results)})"))
+        item = made(plain(f"{finding.signature} ({finding.status}, {len(mine)} of {runs})"))
         item.text = plain(_words(finding))
         found.append(item)
     return found
@@ -71,13 +76,21 @@ def _words(finding: Finding) -> str:
 
 def write_prometheus(night: Night, findings: list[Finding], path: Path) -> None:
     """For a node exporter's text-file collector."""
-    counts = Counter((job.cell, result.outcome) for job, result in night.pairs())
+    counts: Counter[tuple[str, str]] = Counter()
+    for job, result in night.pairs():
+        counts[job.cell, result.outcome] += result.runs
     lines = ["# TYPE antipaxos_runs gauge", "# HELP antipaxos_runs Runs of the last night."]
-    for (cell, outcome), count in sorted(counts.items()):
+    for (cell, outcome), count in sorted((+counts).items()):
         lines.append(f'antipaxos_runs{{cell="{_label(cell)}",outcome="{outcome}"}} {count}')
     lines += ["# TYPE antipaxos_findings gauge", "# HELP antipaxos_findings Findings by status."]
     for status, count in sorted(Counter(f.status for f in findings).items()):
         lines.append(f'antipaxos_findings{{status="{status}"}} {count}')
+    medians = [row for row in rows_of(night) if row["median_ms"] and row["median_ms"]["value"]]
+    if medians:
+        lines += ["# TYPE antipaxos_failover_median_seconds gauge"]
+    for row in medians:
+        value = row["median_ms"]["value"] / 1000
+        lines.append(f'antipaxos_failover_median_seconds{{cell="{_label(row["cell"])}"}} {value}')
     lines += ["# TYPE antipaxos_night_seconds gauge"]
     lines.append(f"antipaxos_night_seconds {night.seconds:.3f}")
     lines += ["# TYPE antipaxos_night_started_seconds gauge"]
@@ -114,14 +127,16 @@ def _cell(text: str) -> str:
 
 def headline(night: Night, findings: list[Finding]) -> str:
     """The night in a sentence."""
-    outcomes = Counter(result.outcome for result in night.results.values())
+    outcomes: Counter[str] = Counter()
+    for _, result in night.pairs():
+        outcomes[result.outcome] += result.runs
     counts = ", ".join(
         f"{outcomes[o]} {o}" for o in ("valid", "invalid", "unknown", "error") if outcomes[o]
     )
     statuses = Counter(f.status for f in findings)
     told = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     skipped = f"; {len(night.skipped)} skipped" if night.skipped else ""
-    return f"{len(night.results)} runs: {counts or 'none'}{skipped}; findings: {told or 'none'}"
+    return f"{sum(outcomes.values())} runs: {counts or 'none'}{skipped}; findings: {told or 'none'}"
 
 
 def post_webhook(night: Night, findings: list[Finding], url: str) -> str | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.report.page import PARTS, STYLES, render
 from harness.suite.index import Index
 from harness.suite.night import Night
+
+FAILED_MAX: Final = 5_000
+"""So many runs that were not valid stand on a page; the findings count all."""
 
 
 def write_night_page(night: Night, summary: dict[str, Any], path: Path) -> None:
@@ -26,11 +29,14 @@ def write_night_page(night: Night, summary: dict[str, Any], path: Path) -> None:
         for _, result in night.pairs()
         if result.outcome != "valid"
     ]
-    data = summary | {"findings": linked, "failed": results}
+    failovers = [
+        row | {"page": os.path.relpath(row["page"], path.parent)} for row in summary["failovers"]
+    ]
+    data = summary | {"findings": linked, "failed": results[:FAILED_MAX], "failovers": failovers}
     text = render(
         "night.html",
         title=f"{summary['outcome']}: {summary['suite']} {summary['night']}",
-        scripts=(*PARTS, "js/night_page.js"),
+        scripts=(*PARTS, "js/coverage.js", "js/night_page.js"),
         styles=STYLES,
         data=data,
     )
@@ -38,13 +44,18 @@ def write_night_page(night: Night, summary: dict[str, Any], path: Path) -> None:
 
 
 def write_nights_page(index: Index, path: Path) -> None:
-    """`nights.html`: one row per night and one per finding."""
+    """`nights.html`: one row per night, measurement of failover, target and finding."""
     text = render(
         "nights.html",
         title="Nights",
-        scripts=(*PARTS, "js/nights_page.js"),
+        scripts=(*PARTS, "js/coverage.js", "js/nights_page.js"),
         styles=STYLES,
-        data={"nights": index.nights(), "findings": index.findings()},
+        data={
+            "nights": index.nights(),
+            "findings": index.findings(),
+            "failovers": index.failovers(),
+            "coverage": index.coverage(),
+        },
     )
     path.write_text(text, encoding="utf-8")
 

@@ -6,7 +6,6 @@ A wrong file is refused with the table and key, the line where it stands, and th
 from __future__ import annotations
 
 import datetime
-import hashlib
 import itertools
 import re
 import tomllib
@@ -15,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
 from harness.search.swarm import SweepPlan
+from harness.suite.cells import SWARM, Cell, FailoverCell
 from harness.suite.jobs import Job
-from harness.targets import settings_of, target_named
+from harness.targets import target_named
 
-SWARM: Final = "swarm"
 CELL_KEYS: Final = (
     "name",
     "on",
@@ -32,74 +31,34 @@ CELL_KEYS: Final = (
     "mutants",
     "seeds",
     "fresh",
+    "sweep",
     "time",
     "rate",
     "budget",
     "settings",
 )
-FRESH_MAX: Final = 10_000_000
+FAILOVER_KEYS: Final = (
+    "name",
+    "on",
+    "targets",
+    "failures",
+    "count",
+    "nodes",
+    "rate",
+    "election",
+    "settings",
+    "regress",
+    "baseline",
+    "budget",
+)
+FRESH_MAX: Final = 100_000
+SWEEP_MAX: Final = 1_000_000_000
 UNITS: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
 SIZES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class BadSuite(UsageError):
     """The file says something that cannot be; names the line."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One combination of a matrix: a row of the result. Times are microseconds."""
-
-    name: str
-    on: str
-    target: str
-    workload: str
-    faults: str
-    nodes: int | None
-    mutant: str | None
-    time_us: int
-    rate: float | None
-    settings: Mapping[str, Any]
-    seeds: tuple[int, ...]
-    fresh: int
-    budget_us: int | None
-
-    @property
-    def label(self) -> str:
-        """What the row is called everywhere."""
-        parts = [self.name, self.target, self.workload, self.faults, self.on]
-        if self.nodes is not None:
-            parts.append(f"{self.nodes} nodes")
-        if self.mutant is not None:
-            parts.append(f"mutant {self.mutant}")
-        return " / ".join(parts)
-
-    @property
-    def subject(self) -> str:
-        """What is under test: the target, with its planted bug."""
-        return self.target + (f"+{self.mutant}" if self.mutant else "")
-
-    def job(self, seed: int) -> Job:
-        """The job of one seed."""
-        fixed: dict[str, Any] = {"time_us": self.time_us, "workload": self.workload}
-        for name in ("nodes", "rate"):
-            if getattr(self, name) is not None:
-                fixed[name] = getattr(self, name)
-        if self.settings:
-            fixed["settings"] = settings_of(self.target, self.settings)
-        swarm = self.faults == SWARM
-        if not swarm:
-            kinds = tuple(k.strip() for k in self.faults.split(",") if k.strip() != "none")
-            fixed["faults"] = kinds
-        return Job(
-            cell=self.label,
-            target=self.target,
-            mutant=self.mutant,
-            on=self.on,
-            seed=seed,
-            swarm=swarm,
-            fixed=fixed,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,29 +89,23 @@ class Suite:
     budget_us: int | None
     jobs: int
     docker_jobs: int
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell | FailoverCell, ...]
     expected: tuple[Expected, ...] = ()
     confirm: int = 2
     shrink_us: int = 30_000_000
     tell: Mapping[str, str] = field(default_factory=dict)
     keep: Keep = field(default_factory=Keep)
 
-    def seeds_of(self, cell: Cell, night: str) -> tuple[int, ...]:
-        """The fixed seeds of a cell, and tonight's fresh ones."""
-        return cell.seeds + fresh_seeds(self.name, night, cell)
-
     def jobs_of(self, night: str) -> Iterator[Job]:
-        """Every job of a night, cells in turn: what a short night runs is spread over all."""
-        rows = [[cell.job(seed) for seed in self.seeds_of(cell, night)] for cell in self.cells]
+        """The jobs of a night without the sweeps, cells in turn: what a short night runs is spread
+        over all."""
+        rows = [cell.jobs(self.name, night) for cell in self.cells]
         for column in itertools.zip_longest(*rows):
             yield from (job for job in column if job is not None)
 
-
-def fresh_seeds(suite: str, night: str, cell: Cell) -> tuple[int, ...]:
-    """Seeds that only this night has, from its name (the date, or a commit)."""
-    digest = hashlib.sha256(f"{suite}\0{night}\0{cell.label}".encode()).digest()
-    first = int.from_bytes(digest[:5], "big") * 1_000  # below 2**50: exact in every JSON reader
-    return tuple(range(first, first + cell.fresh))
+    def sweeps(self) -> Iterator[Cell]:
+        """The cells that have a sweep over the nights."""
+        return (c for c in self.cells if isinstance(c, Cell) and c.sweep)
 
 
 # ------------------------------------------------------------------------------- reading
@@ -181,13 +134,17 @@ class _Reader:
         self._lines = text.splitlines()
 
     def suite(self, document: dict[str, Any]) -> Suite:
-        tables = ("suite", "cells", "expected", "findings", "tell", "keep")
+        tables = ("suite", "cells", "failover", "expected", "findings", "tell", "keep")
         self._known("the file", document, tables)
         top = self._table(document, "suite")
         self._known("[suite]", top, ("name", "store", "budget", "jobs", "docker_jobs"))
-        cells = tuple(c for table in self._tables(document, "cells") for c in self._cells(table))
+        cells: list[Cell | FailoverCell] = []
+        for table in self._tables(document, "failover"):
+            cells += self._failovers(table)
+        for table in self._tables(document, "cells"):
+            cells += self._cells(table)
         if not cells:
-            raise self._wrong("cells", "a suite needs at least one [[cells]]")
+            raise self._wrong("cells", "a suite needs at least one [[cells]] or [[failover]]")
         finding = self._table(document, "findings")
         self._known("[findings]", finding, ("confirm", "shrink"))
         tell = self._table(document, "tell")
@@ -198,7 +155,7 @@ class _Reader:
             budget_us=self._duration(top, "budget", None),
             jobs=self._whole(top, "jobs", 1, 1, 256),
             docker_jobs=self._whole(top, "docker_jobs", 1, 1, 64),
-            cells=cells,
+            cells=tuple(cells),
             expected=tuple(self._expected(t) for t in self._tables(document, "expected")),
             confirm=self._whole(finding, "confirm", 2, 0, 100),
             shrink_us=self._duration(finding, "shrink", 30_000_000) or 0,
@@ -211,24 +168,8 @@ class _Reader:
         return suite
 
     def _cells(self, table: dict[str, Any]) -> Iterator[Cell]:
-        known: tuple[str, ...] = (
-            "name",
-            "on",
-            "targets",
-            "workloads",
-            "faults",
-            "nodes",
-            "mutants",
-            "seeds",
-        )
-        known += ("fresh", "time", "rate", "budget", "settings")
-        self._known("[[cells]]", table, known)
-        on = str(table.get("on", "sim"))
-        if on not in RUNTIMES:
-            raise self._wrong("on", f"no runtime {on!r}; there are {', '.join(RUNTIMES)}")
-        targets = self._list(table, "targets", str)
-        if not targets:
-            raise self._wrong("targets", "a cell needs targets")
+        self._known("[[cells]]", table, CELL_KEYS)
+        on, targets = self._runtime(table, "sim"), self._targets(table)
         matrix = itertools.product(
             targets,
             self._list(table, "workloads", str) or ["kv"],
@@ -236,9 +177,6 @@ class _Reader:
             self._list(table, "nodes", int) or [None],
             self._list(table, "mutants", str) or [None],
         )
-        rate = table.get("rate")
-        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float))):
-            raise self._wrong("rate", f"rate must be a number, not {rate!r}")
         for target, workload, faults, nodes, mutant in matrix:
             cell = Cell(
                 name=str(table.get("name", on)),
@@ -249,10 +187,11 @@ class _Reader:
                 nodes=nodes,
                 mutant=mutant,
                 time_us=self._duration(table, "time", 10_000_000) or 1,
-                rate=None if rate is None else float(rate),
+                rate=self._number(table, "rate"),
                 settings=self._table(table, "settings"),
                 seeds=tuple(self._list(table, "seeds", int)),
                 fresh=self._whole(table, "fresh", 0, 0, FRESH_MAX),
+                sweep=self._whole(table, "sweep", 0, 0, SWEEP_MAX),
                 budget_us=self._duration(table, "budget", None),
             )
             self._try(cell)
@@ -260,8 +199,10 @@ class _Reader:
 
     def _try(self, cell: Cell) -> None:
         """Refuse what no run can be, before the night."""
-        if not cell.seeds and not cell.fresh:
-            raise self._wrong("seeds", f"{cell.label}: neither seeds nor fresh ones")
+        if not cell.seeds and not cell.fresh and not cell.sweep:
+            raise self._wrong("seeds", f"{cell.label}: neither seeds, nor fresh ones, nor a sweep")
+        if cell.sweep and cell.on != "sim":
+            raise self._wrong("sweep", 'a sweep over the nights is for on = "sim"; write fresh = N')
         if cell.faults == SWARM and cell.on != "sim":
             raise self._wrong(SWARM, 'the swarm\'s mix is for on = "sim"; list kinds of faults')
         try:
@@ -273,8 +214,52 @@ class _Reader:
             else:
                 job.config()
         except HarnessError as error:
-            remedy = f"; {error.remedy}" if error.remedy else ""
-            raise self._wrong(cell.target, f"{cell.label}: {error.message}{remedy}") from None
+            raise self._refused(cell.target, cell.label, error) from None
+
+    def _failovers(self, table: dict[str, Any]) -> Iterator[FailoverCell]:
+        self._known("[[failover]]", table, FAILOVER_KEYS)
+        on, targets = self._runtime(table, "docker"), self._targets(table)
+        baseline = table.get("baseline")
+        for target, failure in itertools.product(
+            targets, self._list(table, "failures", str) or ["kill"]
+        ):
+            cell = FailoverCell(
+                name=str(table.get("name", "failover")),
+                on=on,
+                target=target,
+                failure=failure,
+                count=self._whole(table, "count", 10, 1, 10_000),
+                nodes=self._whole(table, "nodes", 3, 1, 64),
+                rate=self._number(table, "rate") or 200.0,
+                election_us=self._duration(table, "election", 1_000_000) or 1,
+                settings=self._table(table, "settings"),
+                allowed=self._percent(table, "regress", 0.2),
+                baseline=None if baseline is None else str(baseline),
+                budget_us=self._duration(table, "budget", None),
+            )
+            try:
+                for job in cell.jobs("", ""):
+                    job.failover()
+            except HarnessError as error:
+                word = failure if isinstance(error, UnknownChoice) else target
+                raise self._refused(word, cell.label, error) from None
+            yield cell
+
+    def _runtime(self, table: dict[str, Any], default: str) -> str:
+        on = str(table.get("on", default))
+        if on not in RUNTIMES:
+            raise self._wrong("on", f"no runtime {on!r}; there are {', '.join(RUNTIMES)}")
+        return on
+
+    def _targets(self, table: dict[str, Any]) -> list[str]:
+        targets: list[str] = self._list(table, "targets", str)
+        if not targets:
+            raise self._wrong("targets", "a cell needs targets")
+        return targets
+
+    def _refused(self, word: str, label: str, error: HarnessError) -> BadSuite:
+        remedy = f"; {error.remedy}" if error.remedy else ""
+        return self._wrong(word, f"{label}: {error.message}{remedy}")
 
     def _expected(self, table: dict[str, Any]) -> Expected:
         self._known("[[expected]]", table, ("signature", "reason", "until"))
@@ -326,6 +311,21 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise self._wrong(name, f"{name} must be a whole number, {least} to {most}")
         return value
+
+    def _number(self, table: dict[str, Any], name: str) -> float | None:
+        value = table.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise self._wrong(name, f"{name} must be a number, not {value!r}")
+        return None if value is None else float(value)
+
+    def _percent(self, table: dict[str, Any], name: str, default: float) -> float:
+        """A share, 0.2 for "20%"."""
+        if name not in table:
+            return default
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", str(table[name]))
+        if match is None:
+            raise self._wrong(name, f'{name} = {table[name]!r} is no percentage; write "20%"')
+        return float(match[1]) / 100
 
     def _duration(self, table: dict[str, Any], name: str, default: int | None) -> int | None:
         if name not in table:

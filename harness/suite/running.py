@@ -1,8 +1,9 @@
 """Carrying out the jobs of a night, within its budget.
 
-Simulated jobs go through an executor; jobs in containers, at the same time, through threads that
-each wait for a process, or to the engines of a Dask cluster. Both stop taking jobs when the budget
-is used up. What is done stays done: each result is written before the next is waited for.
+Failover is measured first, with nothing beside it on this machine: what else ran would be measured
+with it. Then simulated jobs go through an executor; jobs in containers, at the same time, through
+threads that each wait for a process, or to the engines of a Dask cluster. All stop taking jobs when
+the budget is used up. What is done stays done: a result is written before the next is waited for.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ import json
 import queue
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
+from harness.bench.failover import HOLD_TIMEOUTS
 from harness.errors import HarnessError
 from harness.search.executors import Executor, Outcome, local_executor
 from harness.suite.apart import run_job_apart
 from harness.suite.elsewhere import Delivery, Parcel, parcel_of, received
 from harness.suite.elsewhere import carry_out as carry_out_elsewhere
-from harness.suite.index import RESULTS
-from harness.suite.jobs import Job, JobResult, failed, run_job
+from harness.suite.index import RESULTS, Index
+from harness.suite.jobs import Job, JobResult, failed
 from harness.suite.night import RUNS, Night
 from harness.suite.plan import Suite
+from harness.suite.work import run_job
 
 WAIT_S: Final = 0.2
 
@@ -51,33 +55,33 @@ class Places:
 class Budget:
     """How long the whole night, and each cell, may still take."""
 
-    def __init__(self, suite: Suite) -> None:
-        self._deadline = _deadline(suite.budget_us)
+    def __init__(self, night: Night) -> None:
+        suite = night.suite
+        left_s = suite.budget_us / 1e6 - night.seconds if suite.budget_us else float("inf")
+        self._deadline = time.monotonic() + left_s
         self._limits = {cell.label: (cell.budget_us or 0) / 1e6 for cell in suite.cells}
-        self._used: dict[str, float] = {}
+        self._used: defaultdict[str, float] = defaultdict(float)
         self._parallel = {
             cell.label: suite.jobs if cell.on == "sim" else suite.docker_jobs
             for cell in suite.cells
         }
+        for _, result in night.pairs():
+            self._used[result.cell] += result.seconds
 
     def allows(self, job: Job) -> bool:
         """Whether a job may begin now."""
         if time.monotonic() >= self._deadline:
             return False
         limit_s = self._limits.get(job.cell, 0.0)
-        used_s = self._used.get(job.cell, 0.0) / self._parallel.get(job.cell, 1)
+        used_s = self._used[job.cell] / self._parallel.get(job.cell, 1)
         return not limit_s or used_s < limit_s
 
     def spend(self, result: JobResult) -> None:
-        self._used[result.cell] = self._used.get(result.cell, 0.0) + result.seconds
+        self._used[result.cell] += sum(part.seconds for part in result.parts)
 
     def affordable(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """Those jobs for which there is time when they are asked for."""
         return (job for job in jobs if self.allows(job))
-
-
-def _deadline(budget_us: int | None) -> float:
-    return time.monotonic() + budget_us / 1e6 if budget_us else float("inf")
 
 
 def carry_out(night: Night, watch: Give = lambda _: None, *, places: Places | None = None) -> None:
@@ -86,11 +90,12 @@ def carry_out(night: Night, watch: Give = lambda _: None, *, places: Places | No
     Raises HarnessError where the workers of a cluster cannot be used."""
     started = time.monotonic()
     places = places or Places(simulated=local_executor(night.suite.jobs))
-    budget = Budget(night.suite)
+    budget = Budget(night)
     done: queue.Queue[JobResult] = queue.Queue()
     left = night.left
-    real = [job for job in left if job.on != "sim"]
-    simulated = [job for job in left if job.on == "sim"]
+    measured = [job for job in left if job.failure is not None]
+    real = [job for job in left if job.on != "sim" and job.failure is None]
+    simulated = [job for job in left if job.on == "sim" and job.failure is None]
     with (night.folder / RESULTS).open("a", encoding="utf-8") as file:
 
         def take(result: JobResult) -> None:
@@ -100,8 +105,13 @@ def carry_out(night: Night, watch: Give = lambda _: None, *, places: Places | No
             file.flush()
             watch(result)
 
-        containers = _containers(night, real, budget, places, done.put)
+        alone = places.engines is None
+        outside = real if alone else [*measured, *real]
+        containers = _containers(night, outside, budget, places, done.put)
         try:
+            if alone:
+                for job in budget.affordable(measured):
+                    take(run_job_apart(job, night.folder / RUNS))
             containers.start()
             for result in _simulate(night, budget.affordable(simulated), places):
                 take(result)
@@ -113,7 +123,6 @@ def carry_out(night: Night, watch: Give = lambda _: None, *, places: Places | No
         finally:
             containers.stop()
             _drain(done, take)
-    night.skipped = [job.identity for job in night.left]
     night.seconds += time.monotonic() - started
     if containers.error is not None:
         raise containers.error
@@ -233,12 +242,27 @@ def _containers(
 
 
 def estimate(suite: Suite, jobs: list[Job]) -> dict[str, Any]:
-    """How long a plan will take, roughly: simulated seconds cost a hundredth of real ones, runs in
-    containers their chaos and fifteen seconds."""
-    sim_s = sum(
-        float(j.fixed.get("time_us", 10_000_000)) / 1e6 / 100 for j in jobs if j.on == "sim"
-    )
-    real_s = sum(float(j.fixed.get("time_us", 0)) / 1e6 + 15 for j in jobs if j.on != "sim")
-    seconds = max(sim_s / suite.jobs, real_s / suite.docker_jobs)
-    budget_s = suite.budget_us / 1e6 if suite.budget_us else None
-    return {"jobs": len(jobs), "seconds": seconds, "budget_s": budget_s}
+    """How long a plan will take: what its jobs took in earlier nights; roughly, where there was
+    none, a hundredth of simulated seconds, the chaos of a run in containers and fifteen seconds,
+    and twenty election time-outs for each failure of a leader."""
+    known = Index(suite.store).seconds_by_cell()
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for job in jobs:
+        kind = "failover" if job.failure else "sim" if job.on == "sim" else "docker"
+        each_s = known.get(job.cell) or _roughly_s(job)
+        seconds[kind] += each_s * job.count
+    side_by_side_s = max(seconds["sim"] / suite.jobs, seconds["docker"] / suite.docker_jobs)
+    return {
+        "jobs": sum(job.count for job in jobs),
+        "seconds": seconds["failover"] + side_by_side_s,
+        "budget_s": suite.budget_us / 1e6 if suite.budget_us else None,
+    }
+
+
+def _roughly_s(job: Job) -> float:
+    if job.failure is not None:
+        plan = job.failover()
+        each_s = HOLD_TIMEOUTS * plan.election_us / 1e6
+        return plan.count * each_s / (100 if job.on == "sim" else 1)
+    chaos_s = float(job.fixed.get("time_us", 10_000_000)) / 1e6
+    return chaos_s / 100 if job.on == "sim" else chaos_s + 15

@@ -20,15 +20,17 @@ from click.testing import CliRunner
 from harness.cli.suite import suite_command
 from harness.errors import UsageError
 from harness.suite.apart import run_job_apart
+from harness.suite.cells import Cell
 from harness.suite.findings import Finding, gather, place
 from harness.suite.index import Index
-from harness.suite.jobs import Job, JobResult, run_job
+from harness.suite.jobs import Job, JobResult
 from harness.suite.keep import compress, tidy
 from harness.suite.morning import finish
 from harness.suite.night import Night, begin, locked, new_name, resume
 from harness.suite.outputs import plain
 from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_suite
 from harness.suite.running import carry_out
+from harness.suite.work import run_job
 from histories.folder import RunFolder
 
 MANY = f"seeds = {list(range(24))}"
@@ -91,6 +93,16 @@ def test_the_example_is_a_valid_suite(tmp_path: Path) -> None:
         (("[suite]", "[suite"), "nightly.toml"),
         (('name = "small"', "jobs = 0"), "jobs must be a whole number, 1 to 256"),
         (('name = "correct"', 'on = "docker"\nfaults = ["swarm"]'), "the swarm's mix is for"),
+        (('name = "correct"', 'on = "docker"\nfaults = ["kill"]\nsweep = 5'), "a sweep over the"),
+        (("[findings]", '[[failover]]\ntargets = ["rift"]\n[findings]'), "no target 'rift'"),
+        (
+            ("[findings]", '[[failover]]\ntargets = ["raft"]\nfailures = ["flood"]\n[findings]'),
+            "line 18: failover / raft / flood .*there are: .*kill",
+        ),
+        (
+            ("[findings]", '[[failover]]\ntargets = ["raft"]\nregress = 2\n[findings]'),
+            'line 18: regress = 2 is no percentage; write "20%"',
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_line_and_the_choices(
@@ -104,7 +116,8 @@ def test_a_wrong_file_is_refused_with_the_line_and_the_choices(
 def test_fresh_seeds_differ_from_night_to_night(tmp_path: Path) -> None:
     one = suite(tmp_path, SMALL.replace("seeds = [1, 2]", "seeds = [1]\nfresh = 5"))
     cell = one.cells[0]
-    first, again, other = (one.seeds_of(cell, night) for night in ("a", "a", "b"))
+    assert isinstance(cell, Cell)
+    first, again, other = (cell.seeds_of(one.name, night) for night in ("a", "a", "b"))
     assert first == again and len(first) == 6 and first[0] == 1
     assert not set(first[1:]) & set(other[1:])
 

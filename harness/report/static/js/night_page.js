@@ -37,10 +37,23 @@
     { name: 'longest unavailability', text: (c) => (c.unavailable_ms_max === null ? '–' : A.duration(c.unavailable_ms_max * 1000)), numeric: true },
   ], { rows: night.cells });
 
-  A.table(A.byId('faults-host'), [
-    { name: 'kind', text: (f) => f[0] },
-    { name: 'injected', text: (f) => A.count(f[1]), numeric: true },
-  ], { rows: Object.entries(night.faults) });
+  if (night.sweeps.length) A.table(A.byId('cells-host'), [
+    { name: 'sweep over the nights', text: (s) => s.cell },
+    { name: 'seeds done', text: (s) => `${A.count(s.done)} of ${A.count(s.of)}`, numeric: true },
+  ], { rows: night.sweeps });
+
+  const failover = A.byId('failover-host');
+  if (night.failovers.length) A.table(failover, [
+    { name: 'row', text: (f) => f.cell },
+    { name: 'failures', text: (f) => String(f.proven), numeric: true },
+    { name: 'service back', text: (f) => String(f.recovered), numeric: true },
+    { name: 'median (95 % interval)', text: (f) => A.interval(f.median_ms), numeric: true },
+    { name: '', node: link, text: () => '' },
+  ], { rows: night.failovers });
+  else failover.append(A.el('p', {}, 'Not measured.'));
+
+  A.coverage(A.byId('coverage-host'), Object.entries(night.coverage).flatMap(([subject, kinds]) =>
+    Object.entries(kinds).flatMap(([kind, counts]) => Object.entries(counts).map(([name, count]) => ({ subject, kind, name, count })))));
 
   A.table(A.byId('failed-host'), [
     { name: 'outcome', text: (r) => r.outcome },

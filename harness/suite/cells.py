@@ -1,0 +1,142 @@
+"""The rows of a suite: each combination of a matrix, and the jobs that it comes to.
+
+A row of runs has fixed seeds, fresh ones of the night, or a sweep: a range of seeds of which every
+night takes as many as its budget leaves time for, from where the night before ended. A row of
+failover measures one failure of one target's leader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from harness.suite.jobs import Job
+from harness.targets import settings_of
+
+SWARM: Final = "swarm"
+BLOCK: Final = 100
+"""Seeds of a sweep that are one job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One combination of a matrix of runs. Times are microseconds."""
+
+    name: str
+    on: str
+    target: str
+    workload: str
+    faults: str
+    nodes: int | None
+    mutant: str | None
+    time_us: int
+    rate: float | None
+    settings: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    fresh: int
+    sweep: int
+    budget_us: int | None
+
+    @property
+    def label(self) -> str:
+        """What the row is called everywhere."""
+        parts = [self.name, self.target, self.workload, self.faults, self.on]
+        if self.nodes is not None:
+            parts.append(f"{self.nodes} nodes")
+        if self.mutant is not None:
+            parts.append(f"mutant {self.mutant}")
+        return " / ".join(parts)
+
+    def job(self, seed: int, count: int = 1) -> Job:
+        """The job of one seed, or of a block of them."""
+        fixed: dict[str, Any] = {"time_us": self.time_us, "workload": self.workload}
+        for name in ("nodes", "rate"):
+            if getattr(self, name) is not None:
+                fixed[name] = getattr(self, name)
+        if self.settings:
+            fixed["settings"] = settings_of(self.target, self.settings)
+        swarm = self.faults == SWARM
+        if not swarm:
+            kinds = tuple(k.strip() for k in self.faults.split(",") if k.strip() != "none")
+            fixed["faults"] = kinds
+        return Job(
+            cell=self.label,
+            target=self.target,
+            mutant=self.mutant,
+            on=self.on,
+            seed=seed,
+            swarm=swarm,
+            fixed=fixed,
+            count=count,
+        )
+
+    def seeds_of(self, suite: str, night: str) -> tuple[int, ...]:
+        """The fixed seeds, and those of this night."""
+        return self.seeds + fresh_seeds(suite, night, self.label, self.fresh)
+
+    def jobs(self, suite: str, night: str) -> list[Job]:
+        """What this night runs, without the sweep."""
+        return [self.job(seed) for seed in self.seeds_of(suite, night)]
+
+    def blocks(self, done: int) -> Iterator[Job]:
+        """The blocks of the sweep, after the first `done` seeds."""
+        for seed in range(done, self.sweep, BLOCK):
+            yield self.job(seed, min(BLOCK, self.sweep - seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailoverCell:
+    """The failover of one target after one kind of failure. `allowed`: how much longer than the
+    baseline a median may be (0.2 is 20 %); `baseline`: the night that it is compared with, None
+    for the first."""
+
+    name: str
+    on: str
+    target: str
+    failure: str
+    count: int
+    nodes: int
+    rate: float
+    election_us: int
+    settings: Mapping[str, Any]
+    allowed: float
+    baseline: str | None
+    budget_us: int | None
+
+    @property
+    def label(self) -> str:
+        """What the row is called everywhere."""
+        return " / ".join([self.name, self.target, self.failure, self.on, f"{self.nodes} nodes"])
+
+    def jobs(self, suite: str, night: str) -> list[Job]:
+        """The one measurement of a night."""
+        fixed: dict[str, Any] = {
+            "count": self.count,
+            "nodes": self.nodes,
+            "rate": self.rate,
+            "election_us": self.election_us,
+        }
+        if self.settings:
+            fixed["settings"] = dict(self.settings)
+        (seed,) = fresh_seeds(suite, night, self.label, 1)
+        return [
+            Job(
+                cell=self.label,
+                target=self.target,
+                mutant=None,
+                on=self.on,
+                seed=seed % 1_000_000,
+                swarm=False,
+                fixed=fixed,
+                failure=self.failure,
+            )
+        ]
+
+
+def fresh_seeds(suite: str, night: str, label: str, count: int) -> tuple[int, ...]:
+    """Seeds that only this night has, from its name (the date, or a commit)."""
+    digest = hashlib.sha256(f"{suite}\0{night}\0{label}".encode()).digest()
+    first = int.from_bytes(digest[:5], "big") * 1_000  # below 2**50: exact in every JSON reader
+    return tuple(range(first, first + count))
