@@ -59,7 +59,7 @@ class Cluster:
 
     def address(self, node: int) -> tuple[str, int]:
         """Where this node's clients are served: (host, port)."""
-        return "127.0.0.1", self._runtime.client_port(node)
+        return self._runtime.client_host, self._runtime.client_port(node)
 
     def status(self, node: int) -> NodeStatus | None:
         """The node's own status; None where it does not answer."""

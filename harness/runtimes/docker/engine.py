@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import docker
 from docker.context import ContextAPI
@@ -20,6 +22,7 @@ LABEL = "antipaxos.run"
 LABEL_ROLE = "antipaxos.role"
 LABEL_NODE = "antipaxos.node"
 API_TIMEOUT_S = 60
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NO_ENGINE_REMEDY = (
     "start Docker (on Debian as root: apt-get install docker.io iptables, then dockerd), set "
     "DOCKER_HOST, or run in the simulator: --on sim"
@@ -36,9 +39,8 @@ def connect() -> docker.APIClient:
     Raises EngineError with the remedy when there is none or it may not be used.
     """
     try:
-        base_url = os.environ.get("DOCKER_HOST") or _context_host()
         api = docker.APIClient(
-            base_url=base_url,
+            base_url=_base_url(),
             version="auto",
             timeout=API_TIMEOUT_S,
             num_pools=32,
@@ -64,6 +66,29 @@ def is_available() -> bool:
             raise
         return False
     return True
+
+
+class EngineHost(NamedTuple):
+    """Where the engine's machine publishes the ports of nodes, and the host at which this machine
+    reaches them."""
+
+    publish: str
+    reach: str
+    is_here: bool
+
+
+def engine_host() -> EngineHost:
+    """By the engine's address: one with a host of its own is on another machine, where ports are
+    published on all addresses."""
+    url = urlsplit(_base_url() or "")
+    host = url.hostname if url.scheme in ("tcp", "http", "https", "ssh") else None
+    if host is None or host in LOOPBACK:
+        return EngineHost("127.0.0.1", "127.0.0.1", is_here=True)
+    return EngineHost("0.0.0.0", host, is_here=False)
+
+
+def _base_url() -> str | None:
+    return os.environ.get("DOCKER_HOST") or _context_host()
 
 
 def _context_host() -> str | None:

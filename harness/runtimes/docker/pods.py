@@ -23,7 +23,7 @@ from docker.types import LogConfig
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from harness.errors import StartError
-from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, labels
+from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, engine_host, labels
 from harness.targets.interface import NodeSpec
 
 AGENT_CAPABILITIES: Final = (
@@ -96,6 +96,7 @@ class PodEngine:
         self.environment = environment
         """The nodes' environment in addition to their target's."""
         self.network = f"antipaxos-{run_id}"
+        self.host = engine_host()
 
     def create_network(self) -> None:
         with engine_errors("making the run's network"):
@@ -106,17 +107,17 @@ class PodEngine:
     def create_agent(self, node: int) -> Pod:
         """The agent's container, and the node's volume; not started."""
         volume = f"{self.network}-data{node}"
-        devices = [TUN] if Path(TUN).exists() else []
+        devices = [TUN] if self._has(TUN) else []
         capabilities, security = list(AGENT_CAPABILITIES), ["no-new-privileges"]
         if self.disk:
-            devices += [DISK_DEVICE] if Path(DISK_DEVICE).exists() else []
+            devices += [DISK_DEVICE] if self._has(DISK_DEVICE) else []
             capabilities += DISK_CAPABILITIES
             security.append("apparmor=unconfined")
         host = self.api.create_host_config(
             cgroup_parent=cgroup_parent(),
             cap_drop=["ALL"],
             cap_add=capabilities,
-            port_bindings={self.client_port: ("127.0.0.1", None)},
+            port_bindings={self.client_port: (self.host.publish, None)},
             cpu_shares=AGENT_CPU_SHARES,
             devices=[f"{device}:{device}:rwm" for device in devices],
             binds=[f"{volume}:{BACKING}"] if self.disk else [],
@@ -139,6 +140,11 @@ class PodEngine:
             )
         # docker-py sets StdinOnce together with attached standard input; see `Agent`.
         return Pod(node=node, agent_id=made["Id"], volume=volume)
+
+    def _has(self, device: str) -> bool:
+        """Whether the engine's machine has a device; of another machine that is assumed, and the
+        engine refuses what it has not."""
+        return not self.host.is_here or Path(device).exists()
 
     def start_agent(self, pod: Pod) -> None:
         with engine_errors(f"starting the agent of n{pod.node}"):

@@ -239,8 +239,13 @@ class DockerRuntime:
         return self._run(self._agents[node].call(do, **what))
 
     def client_port(self, node: int) -> int:
-        """The port on 127.0.0.1 at which a node's clients are served."""
+        """The port on `client_host` at which a node's clients are served."""
         return self._pods[node].client_port
+
+    @property
+    def client_host(self) -> str:
+        """The host at which nodes' clients are served: of the engine's machine."""
+        return self._engine.host.reach
 
     # ------------------------------------------------------------------ opening
 

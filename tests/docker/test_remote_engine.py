@@ -1,0 +1,94 @@
+"""An engine on another host: reached over TCP at an address that is not loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.run.config import RunConfig
+from harness.run.engine import execute
+from harness.runtimes.docker.engine import connect, engine_host
+from tests.docker.conftest import Quiet
+
+ENGINE_SOCKET = "/var/run/docker.sock"
+
+
+@pytest.mark.parametrize(
+    ("url", "publish", "reach", "is_here"),
+    [
+        ("unix:///var/run/docker.sock", "127.0.0.1", "127.0.0.1", True),
+        ("tcp://127.0.0.1:2375", "127.0.0.1", "127.0.0.1", True),
+        ("tcp://engine.example:2376", "0.0.0.0", "engine.example", False),
+        ("ssh://me@engine.example", "0.0.0.0", "engine.example", False),
+    ],
+)
+def test_ports_are_published_where_they_can_be_reached(
+    monkeypatch: pytest.MonkeyPatch, url: str, publish: str, reach: str, is_here: bool
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", url)
+    assert engine_host() == (publish, reach, is_here)
+
+
+def own_address() -> str | None:
+    """The address from which this machine would speak to others; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("203.0.113.1", 9))
+        except OSError:
+            return None
+        address = str(probe.getsockname()[0])
+        return None if address.startswith("127.") else address
+
+
+@pytest.fixture
+def remote() -> Iterator[str]:
+    """The engine of this machine behind TCP, at an address of its own that is not loopback: as an
+    engine of another host is seen, ports and all."""
+    if not Path(ENGINE_SOCKET).exists():
+        pytest.skip("the engine has no socket at its usual path")
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has no address but loopback")
+    server = socket.create_server((address, 0))
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65_536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            """One side has closed."""
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            engine = socket.socket(socket.AF_UNIX)
+            engine.connect(ENGINE_SOCKET)
+            for pair in ((client, engine), (engine, client)):
+                threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"tcp://{address}:{server.getsockname()[1]}"
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+
+
+@pytest.mark.docker
+def test_a_run_on_an_engine_of_another_host(
+    remote: str, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", remote)
+    connect().close()
+    config = RunConfig.of(
+        target="multi-paxos", nodes=3, seed=7, time_us=3_000_000, faults=("partition", "kill")
+    )
+    result = execute(config, tmp_path, Quiet())
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    assert result.stats.outcomes["ok"] > 10 and result.stats.injected > 0
