@@ -1,6 +1,7 @@
 """Nightly suites: a plan in TOML, carried out within its budget and reported in the morning.
 
 plan       the file: what is refused
+lines      where something stands in it
 cells      its rows: combinations of targets, workloads, faults, sizes and seeds; failover
 jobs       one job, and what it came to
 work       carrying out one job

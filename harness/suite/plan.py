@@ -19,6 +19,7 @@ from harness.runtimes import RUNTIMES
 from harness.search.swarm import SweepPlan
 from harness.suite.cells import SWARM, Cell, FailoverCell
 from harness.suite.jobs import Job
+from harness.suite.lines import Lines
 from harness.targets import target_named
 
 CELL_KEYS: Final = (
@@ -131,13 +132,16 @@ class _Reader:
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
-        self._lines = text.splitlines()
+        self._lines = Lines(text)
 
     def suite(self, document: dict[str, Any]) -> Suite:
         tables = ("suite", "cells", "failover", "expected", "findings", "tell", "keep")
         self._known("the file", document, tables)
-        top = self._table(document, "suite")
+        top = self._section(document, "suite")
         self._known("[suite]", top, ("name", "store", "budget", "jobs", "docker_jobs"))
+        budget_us = self._duration(top, "budget", None)
+        jobs = self._whole(top, "jobs", 1, 1, 256)
+        docker_jobs = self._whole(top, "docker_jobs", 1, 1, 64)
         cells: list[Cell | FailoverCell] = []
         for table in self._tables(document, "failover"):
             cells += self._failovers(table)
@@ -145,27 +149,29 @@ class _Reader:
             cells += self._cells(table)
         if not cells:
             raise self._wrong("cells", "a suite needs at least one [[cells]] or [[failover]]")
-        finding = self._table(document, "findings")
-        self._known("[findings]", finding, ("confirm", "shrink"))
-        tell = self._table(document, "tell")
-        self._known("[tell]", tell, ("junit", "prometheus", "webhook"))
-        suite = Suite(
-            name=str(top.get("name", self._path.stem)),
-            store=self._path.parent / str(top.get("store", "nights")),
-            budget_us=self._duration(top, "budget", None),
-            jobs=self._whole(top, "jobs", 1, 1, 256),
-            docker_jobs=self._whole(top, "docker_jobs", 1, 1, 64),
-            cells=tuple(cells),
-            expected=tuple(self._expected(t) for t in self._tables(document, "expected")),
-            confirm=self._whole(finding, "confirm", 2, 0, 100),
-            shrink_us=self._duration(finding, "shrink", 30_000_000) or 0,
-            tell={name: str(value) for name, value in tell.items()},
-            keep=self._keep(self._table(document, "keep")),
-        )
-        labels = [cell.label for cell in suite.cells]
+        labels = [cell.label for cell in cells]
         if twice := next((label for label in labels if labels.count(label) > 1), None):
             raise self._wrong("cells", f"two cells are the same: {twice}; give them names")
-        return suite
+        expected = tuple(self._expected(table) for table in self._tables(document, "expected"))
+        finding = self._section(document, "findings")
+        self._known("[findings]", finding, ("confirm", "shrink"))
+        confirm = self._whole(finding, "confirm", 2, 0, 100)
+        shrink_us = self._duration(finding, "shrink", 30_000_000) or 0
+        tell = self._section(document, "tell")
+        self._known("[tell]", tell, ("junit", "prometheus", "webhook"))
+        return Suite(
+            name=str(top.get("name", self._path.stem)),
+            store=self._path.parent / str(top.get("store", "nights")),
+            budget_us=budget_us,
+            jobs=jobs,
+            docker_jobs=docker_jobs,
+            cells=tuple(cells),
+            expected=expected,
+            confirm=confirm,
+            shrink_us=shrink_us,
+            tell={name: str(value) for name, value in tell.items()},
+            keep=self._keep(self._section(document, "keep")),
+        )
 
     def _cells(self, table: dict[str, Any]) -> Iterator[Cell]:
         self._known("[[cells]]", table, CELL_KEYS)
@@ -291,11 +297,20 @@ class _Reader:
             raise self._wrong(name, f"{name} must be a table")
         return value
 
-    def _tables(self, document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    def _section(self, document: dict[str, Any], name: str) -> dict[str, Any]:
+        """A table of the file, which is then being read."""
+        self._lines.enter(name)
+        return self._table(document, name)
+
+    def _tables(self, document: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+        """The tables of an array, each being read when it is taken."""
         value = document.get(name, [])
         if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
+            self._lines.enter(name)
             raise self._wrong(name, f"write [[{name}]]")
-        return value
+        for number, table in enumerate(value):
+            self._lines.enter(name, number)
+            yield table
 
     def _list(self, table: dict[str, Any], name: str, kind: type) -> list[Any]:
         value = table.get(name, [])
@@ -349,9 +364,8 @@ class _Reader:
                 raise self._wrong(name, f"{where} has no {name!r}; there are {', '.join(known)}")
 
     def _wrong(self, word: str, message: str) -> BadSuite:
-        """The error, with the first line in which the word stands."""
-        found = re.compile(rf"\b{re.escape(word)}\b")
-        number = next((n for n, line in enumerate(self._lines, 1) if found.search(line)), None)
+        """The error, with the line of the table being read in which the word stands."""
+        number = self._lines.of(word)
         where = f"{self._path}, line {number}" if number else str(self._path)
         return BadSuite(f"{where}: {message}")
 
