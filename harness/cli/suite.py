@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 from rich.console import Console
@@ -62,7 +65,7 @@ def suite_command(
 ) -> int:
     """Run the suite in FILE: many runs within a budget, and one page in the morning.
 
-    Ctrl-C ends the night early; --resume goes on with it.
+    Ctrl-C (or SIGTERM) ends the night early; --resume goes on with it.
 
     Exit codes: 0 no finding (or only accepted ones), 1 findings, 2 something was left undecided.
     """
@@ -76,7 +79,7 @@ def suite_command(
     if rebuild:
         console.print(f"{Index(suite.store).rebuild()} nights in the index")
         return 0
-    with locked(suite.store):
+    with locked(suite.store), _terminated_in_order():
         running = resume(suite) if go_on else begin(suite, _name(suite, night))
         with _places(running, address) as places, _Display(console, running) as display:
             carry_out(running, display.watch, places=places)
@@ -86,6 +89,23 @@ def suite_command(
     else:
         show(running, morning, console)
     return EXIT_CODES[morning.outcome]
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """SIGTERM, as of a machine that shuts down, ends the night like Ctrl-C."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -220,7 +240,8 @@ def show(night: Night, morning: Morning, console: Console) -> None:
         since = f" since {finding.since}" if finding.since else ""
         style = "dim" if finding.status == "expected" else STYLES["invalid"]
         console.print(Text(f"{finding.status}{since}: {finding.signature}", style=style))
-        for words in (finding.sentence, finding.reason, finding.confirmed, finding.shrunk_words):
+        told = (finding.sentence, finding.location, finding.reason, finding.confirmed)
+        for words in (*told, finding.shrunk_words):
             if words:
                 console.print(Text(f"  {words.splitlines()[0][:300]}"), soft_wrap=True)
         if finding.again:

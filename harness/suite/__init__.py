@@ -11,6 +11,7 @@ night      one night: its folder, its lock, the jobs, resuming
 running    all jobs of a night, within its budget
 failovers  measurements of failover, compared with earlier ones
 findings   failures by signature: confirmed, shrunk, compared with earlier nights
+location   where in the protocol a failure arose
 index      all nights in SQLite, which can be rebuilt from their folders
 outputs    JUnit, Prometheus, GitHub's step summary, a webhook
 pages      the page of a night, and the page over the nights

@@ -19,6 +19,7 @@ from harness.reproduce.shrink import shrink
 from harness.run.observer import Observer
 from harness.run.simulation import judge_fully, simulate, write_folder
 from harness.suite.jobs import Job, JobResult
+from harness.suite.location import location_of
 from harness.suite.plan import Expected
 from histories.errors import HistoryError
 
@@ -39,6 +40,8 @@ class Finding:
     confirmed: str = ""
     shrunk: str | None = None
     shrunk_words: str = ""
+    location: str = ""
+    """Where in the protocol it arose (`harness.suite.location`); of simulated runs."""
     words: str = ""
     """The sentence, where it is not that of the first run."""
 
@@ -139,5 +142,6 @@ def make_small(finding: Finding, limit_s: float, store: Path) -> None:
         name = f"shrunk-{Path(finding.folder).name}"
         finding.shrunk = str(write_folder(run, store, name).path)
         finding.shrunk_words = f"{result.before.describe()} -> {result.after.describe()}"
+        finding.location = location_of(Path(finding.shrunk))
     except (HarnessError, HistoryError) as error:
         finding.shrunk_words = f"could not be shrunk: {error}"

@@ -69,7 +69,8 @@ def _case_result(cell: str, results: list[JobResult], findings: list[Finding]) -
 
 def _words(finding: Finding) -> str:
     seeds = ", ".join(str(r.seed) for r in finding.results[:10])
-    lines = [finding.sentence, f"seeds: {seeds}", finding.confirmed, finding.shrunk_words]
+    lines = [finding.sentence, finding.location, f"seeds: {seeds}"]
+    lines += [finding.confirmed, finding.shrunk_words]
     lines += [f"folder: {finding.folder}" if finding.folder else "", finding.again]
     return "\n".join(line for line in lines if line)
 

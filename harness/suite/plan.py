@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import HarnessError, UnknownChoice, UsageError
+from harness.errors import HarnessError, UsageError
 from harness.runtimes import RUNTIMES
 from harness.search.swarm import SweepPlan
 from harness.suite.cells import SWARM, Cell, FailoverCell
@@ -247,8 +247,7 @@ class _Reader:
                 for job in cell.jobs("", ""):
                     job.failover()
             except HarnessError as error:
-                word = failure if isinstance(error, UnknownChoice) else target
-                raise self._refused(word, cell.label, error) from None
+                raise self._refused(target, cell.label, error) from None
             yield cell
 
     def _runtime(self, table: dict[str, Any], default: str) -> str:
@@ -264,8 +263,10 @@ class _Reader:
         return targets
 
     def _refused(self, word: str, label: str, error: HarnessError) -> BadSuite:
+        """What a run's own checks say; the line is that of the name which they quote."""
         remedy = f"; {error.remedy}" if error.remedy else ""
-        return self._wrong(word, f"{label}: {error.message}{remedy}")
+        quoted = re.search(r"'([^']+)'", error.message)
+        return self._wrong(quoted[1] if quoted else word, f"{label}: {error.message}{remedy}")
 
     def _expected(self, table: dict[str, Any]) -> Expected:
         self._known("[[expected]]", table, ("signature", "reason", "until"))

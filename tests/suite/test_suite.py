@@ -6,6 +6,10 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -94,7 +98,7 @@ def test_the_example_is_a_valid_suite(tmp_path: Path) -> None:
         (('shrink = "500ms"', "shrink = 5"), "line 17: shrink = 5 is no duration"),
         (("[tell]", '[[expected]]\nsignature = "x"\nreason = "y"\n[tell]'), "a date: until"),
         (('name = "correct"', 'on = "moon"'), "no runtime 'moon'; there are docker, sim"),
-        (('name = "correct"', 'faults = ["flood"]'), "no fault 'flood'"),
+        (('name = "correct"', 'faults = ["kill,flood"]'), "line 6: .*no fault 'flood'; there are"),
         (("[suite]", "[suite"), "nightly.toml"),
         (('name = "small"', "jobs = 0"), "jobs must be a whole number, 1 to 256"),
         (('name = "correct"', 'on = "docker"\nfaults = ["swarm"]'), "the swarm's mix is for"),
@@ -137,6 +141,7 @@ def test_two_planted_bugs_are_found_shrunk_distinguished_and_known_on_the_second
     for finding in first.findings:
         assert finding.status == "new" and finding.confirmed == "replayed: invalid, identical"
         assert finding.shrunk and (Path(finding.shrunk) / "verdict.json").is_file()
+        assert re.match(r"node \d .* on \w+\(.*\) from node \d", finding.location)
     night, second = run_night(one, "2026-01-02")
     assert {(f.signature, f.status, f.since) for f in second.findings} >= {
         (f.signature, "known", "2026-01-01") for f in first.findings
@@ -360,3 +365,29 @@ def test_names_of_nights(tmp_path: Path) -> None:
     assert new_name(day, tmp_path) == "2026-01-02"
     (tmp_path / "2026-01-02").mkdir()
     assert new_name(day, tmp_path) == "2026-01-02-2"
+
+
+LONG = SMALL.replace(MANY, f"seeds = {list(range(400))}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_night_whose_process_ends_goes_on_where_it_was(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    path = tmp_path / "nightly.toml"
+    path.write_text(LONG.replace("[findings]", "[findings]\nconfirm = 0"))
+    program = "from harness.cli import main; main()"
+    command = [sys.executable, "-c", program, "suite", str(path), "--night", "one"]
+    results = tmp_path / "nights" / "one" / "results.jsonl"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not (results.exists() and results.read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    if number == signal.SIGTERM:
+        assert "interrupted; antipaxos suite --resume goes on" in output
+    again = resume(read_suite(path))
+    assert 3 <= len(again.results) < len(again.jobs)
+    assert set(again.results) <= {job.identity for job in again.jobs}

@@ -13,7 +13,7 @@
   A.table(A.byId('findings-host'), [
     { name: 'status', text: (f) => f.status },
     { name: 'finding', text: (f) => f.signature },
-    { name: 'what', text: (f) => f.sentence },
+    { name: 'what', text: (f) => [f.sentence, f.location].filter(Boolean).join('; ') },
     { name: 'runs', text: (f) => String(f.results.length), numeric: true },
     { name: 'since', text: (f) => f.since ?? 'tonight' },
     { name: 'confirmed', text: (f) => f.confirmed },
