@@ -8,23 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from harness.bench.failover import FailoverResult
 from harness.errors import UsageError
-
-
-class Measured(Protocol):
-    """What was measured: one failure of one target."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def target(self) -> str: ...
-
-    @property
-    def failure(self) -> str: ...
 
 
 class Regression(NamedTuple):
@@ -56,28 +43,28 @@ def regressions(
         before, now = earlier.get(key), cell.summary().quantiles.get(50)
         if before and now is not None:
             interval = {"value": now.value, "low": now.low, "high": now.high}
-            if one := regression(cell, before, interval, allowed):
-                found.append(one)
+            if sentence := longer(cell.name, before, interval, allowed):
+                earlier_ms = _limits(before)[0]
+                found.append(Regression(cell.target, cell.failure, earlier_ms, now.value, sentence))
     return found
 
 
-def regression(
-    cell: Measured,
+def longer(
+    name: str,
     before: Mapping[str, float | None],
     now: Mapping[str, float | None],
     allowed: float,
-) -> Regression | None:
+) -> str | None:
     """Whether a median with its interval (value, low, high, in milliseconds; None: service did not
-    return) is more than `allowed` longer than an earlier one."""
+    return) is more than `allowed` longer than an earlier one: the sentence that says so."""
     (value, low, high), (earlier, least, most) = _limits(now), _limits(before)
     is_longer = low > most * (1 + allowed)
     if not is_longer and not (math.isinf(value) and math.isfinite(earlier)):
         return None
-    sentence = (
-        f"{cell.name}: the median window is {_ms(value)} ({_ms(low)} to {_ms(high)}), in the "
-        f"baseline {_ms(earlier)} ({_ms(least)} to {_ms(most)}): more than {allowed:.0%} longer"
+    return (
+        f"{name}: the median window is {_ms(value)} ({_ms(low)} to {_ms(high)}), in the baseline "
+        f"{_ms(earlier)} ({_ms(least)} to {_ms(most)}): more than {allowed:.0%} longer"
     )
-    return Regression(cell.target, cell.failure, earlier, value, sentence)
 
 
 def _limits(interval: Mapping[str, float | None]) -> tuple[float, float, float]:

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from harness.bench.failover import Cell, FailoverPlan
+from harness.bench import regress
+from harness.bench.failover import Cell
 from harness.bench.files import finite
-from harness.bench.regress import regression
+from harness.bench.plan import FailoverPlan
 from harness.suite.cells import FailoverCell
 from harness.suite.findings import Finding
 from harness.suite.index import Index
@@ -77,8 +78,9 @@ def longer(night: Night, index: Index) -> Iterator[Finding]:
         if found is None:
             continue
         earlier, before = found
-        worse = regression(cell.target, cell.failure, before, row["median_ms"], cell.allowed)
-        if worse is not None:
+        name = f"{cell.target} {cell.failure}"
+        sentence = regress.longer(name, before, row["median_ms"], cell.allowed)
+        if sentence is not None:
             kind = f"{cell.failure}, {LONGER}"
             finding = Finding(
                 signature=f"{job.subject}:failover:{kind}",
@@ -87,5 +89,5 @@ def longer(night: Night, index: Index) -> Iterator[Finding]:
                 kind=kind,
                 results=[result],
             )
-            finding.words = f"{worse.sentence} (the baseline is the night {earlier})"
+            finding.words = f"{sentence} (the baseline is the night {earlier})"
             yield finding
