@@ -3,11 +3,13 @@
     python -m benchmarks.suite throughput    simulated seconds a second with two jobs and with one
     python -m benchmarks.suite overhead      the suite's own time, beside that of its runs
     python -m benchmarks.suite soak          24 hours of simulated runs: memory, files, disk, engine
+    python -m benchmarks.suite pictures --store nights --night second --out docs/images
 
 `throughput` runs the same seeds with one job and with two, in turn, several times, and tells each
 round; `overhead` is one night without confirming and shrinking. `soak` runs nights in one process,
 one after the other, until `--hours` have been simulated, with some runs in containers among them
-where asked, and samples what the process and the machine hold after each night.
+where asked, and samples what the process and the machine hold after each night. `pictures`
+photographs the pages of a store that a suite left, in a headless Chromium.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import gc
 import os
 import resource
+import shutil
 import statistics
 import tempfile
 import time
@@ -64,13 +67,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("throughput", "overhead", "soak"))
+    parser.add_argument("what", choices=("throughput", "overhead", "soak", "pictures"))
     parser.add_argument("--seeds", type=int, default=60, help="of each of two targets")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--hours", type=float, default=24.0, help="simulated, in all")
     parser.add_argument("--nights", type=int, default=8)
     parser.add_argument("--docker", type=int, default=0, help="runs in containers, each night")
+    parser.add_argument("--store", type=Path, default=Path("nights"), help="of the pictures")
+    parser.add_argument("--night", default="", help="of the pictures")
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
     options = parser.parse_args()
+    if options.what == "pictures":
+        pictures(options.store, options.night, options.out)
+        return
     print(describe())
     with _store() as store:
         if options.what == "throughput":
@@ -214,6 +223,27 @@ def left_in_engine(night: Night) -> int:
     finally:
         api.close()
     return sum(labels.get(LABEL) in ids for labels in held)
+
+
+def pictures(store: Path, night: str, out: Path) -> None:
+    """night.png and nights.png: the tops of the pages of a night and of all nights."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        pages = (
+            ("night", store / night / "night.html", 900),
+            ("nights", store / "nights.html", 820),
+        )
+        for name, path, height in pages:
+            page = browser.new_page(viewport={"width": 1180, "height": height})
+            page.goto(path.absolute().as_uri())
+            page.wait_for_selector("table.data")
+            page.wait_for_timeout(400)
+            page.screenshot(path=out / f"{name}.png")
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def write_night_page(night: Night, summary: dict[str, Any], path: Path) -> None:
         "night.html",
         title=f"{summary['outcome']}: {summary['suite']} {summary['night']}",
         scripts=(*PARTS, "js/coverage.js", "js/night_page.js"),
-        styles=STYLES,
+        styles=(*STYLES, "css/index.css"),
         data=data,
     )
     path.write_text(text, encoding="utf-8")
@@ -49,7 +49,7 @@ def write_nights_page(index: Index, path: Path) -> None:
         "nights.html",
         title="Nights",
         scripts=(*PARTS, "js/coverage.js", "js/nights_page.js"),
-        styles=STYLES,
+        styles=(*STYLES, "css/index.css"),
         data={
             "nights": index.nights(),
             "findings": index.findings(),
