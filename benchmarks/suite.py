@@ -115,19 +115,33 @@ def simulated_s(night: Night) -> float:
 
 
 def throughput(store: Path, seeds: int, rounds: int) -> None:
-    """The ratio of the throughputs of two jobs and of one."""
-    ratios = []
+    """The ratio of the throughputs of two jobs and of one: by the clock, and by processor time,
+    which other programs on the machine do not change (two processors, less what is lost to more
+    processes)."""
+    ratios, by_processor = [], []
     for number in range(rounds):
-        speeds = []
+        speeds, efficiencies = [], []
         for jobs in (1, 2):
+            before_s = processor_s()
             night, seconds = night_of(store, f"{number}-{jobs}", jobs=jobs, seeds=seeds)
             speeds.append(simulated_s(night) / seconds)
+            efficiencies.append(simulated_s(night) / (processor_s() - before_s))
         ratios.append(speeds[1] / speeds[0])
+        by_processor.append(2 * efficiencies[1] / efficiencies[0])
         print(
             f"round {number + 1}: {speeds[0]:.0f} simulated s/s with one job, {speeds[1]:.0f} with "
-            f"two: {ratios[-1]:.2f} times"
+            f"two: {ratios[-1]:.2f} times; by processor time {by_processor[-1]:.2f} times"
         )
-    print(f"median {statistics.median(ratios):.2f} times, best {max(ratios):.2f}")
+    print(
+        f"median {statistics.median(ratios):.2f} times, best {max(ratios):.2f}; by processor time "
+        f"median {statistics.median(by_processor):.2f}"
+    )
+
+
+def processor_s() -> float:
+    """Processor time of this process and of its children that have ended."""
+    found = (resource.getrusage(who) for who in _WHO)
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
 def overhead(store: Path, seeds: int) -> None:
