@@ -19,6 +19,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from harness.errors import HarnessError
+
 INDEX: Final = "index.sqlite"
 SUMMARY: Final = "summary.json"
 RESULTS: Final = "results.jsonl"
@@ -58,7 +60,18 @@ class Index:
             yield connection
 
     def _renew(self) -> None:
-        """Make the tables; and all of it again where they are those of another version."""
+        """Make the tables; and all of it again where they are those of another version, or the file
+        is no index."""
+        try:
+            self._make_tables()
+        except sqlite3.OperationalError as error:  # locked, or the folder cannot be written
+            raise HarnessError(f"{self._path} cannot be used: {error}") from None
+        except sqlite3.DatabaseError:
+            self._path.unlink()
+            self._path.touch()
+            self._make_tables()
+
+    def _make_tables(self) -> None:
         is_new = not self._path.exists()
         with closing(sqlite3.connect(self._path, timeout=30)) as db, db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -78,8 +91,10 @@ class Index:
 
     def rebuild(self) -> int:
         """Make the index again; the number of nights."""
-        self._path.unlink(missing_ok=True)
         nights = finished_in(self._store)
+        if not nights:
+            return 0
+        self._path.unlink(missing_ok=True)
         with self._open() as db:
             for night in nights:
                 _add(db, night)

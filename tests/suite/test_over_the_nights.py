@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.suite import cells
 from harness.suite.cells import FailoverCell
 from harness.suite.failovers import longer
@@ -205,6 +206,11 @@ def test_an_index_of_other_tables_is_made_again(tmp_path: Path) -> None:
         db.execute("CREATE TABLE results (night TEXT)")
         db.execute("PRAGMA user_version = 1")
     assert Index(one.store).nights() == before
+    path.write_text("no database\n" * 1000)
+    assert Index(one.store).nights() == before
+    assert Index(tmp_path / "no store").rebuild() == 0
+    with pytest.raises(HarnessError, match="cannot be used"):
+        Index(tmp_path / "no store").nights()
 
 
 def test_nights_follow_each_other_in_time_whatever_they_are_called(tmp_path: Path) -> None:
