@@ -45,12 +45,15 @@ targets = ["multi-paxos", "raft"]
 faults = ["swarm"]
 seeds = {seeds}
 fresh = {fresh}
-time = "{time}"
+{load}
 {more}
 [findings]
 confirm = 0
 shrink = "0s"
 """
+LOAD = 'time = "10s"'
+SOAK = 'time = "120s"\nrate = 5\nnodes = 3'
+"""Little traffic: most of the time that is simulated is heartbeats and faults."""
 DOCKER = """
 [[cells]]
 name = "real"
@@ -97,12 +100,19 @@ def _store() -> Iterator[Path]:
 
 
 def night_of(
-    store: Path, name: str, *, jobs: int = 1, seeds: int = 0, fresh: int = 0, more: str = ""
+    store: Path,
+    name: str,
+    *,
+    jobs: int = 1,
+    seeds: int = 0,
+    fresh: int = 0,
+    load: str = LOAD,
+    more: str = "",
 ) -> tuple[Night, float]:
     """Run a night without its morning; the night, and how long it took in seconds."""
     path = store / "suite.toml"
     listed = list(range(seeds))
-    text = PLAN.format(name="bench", jobs=jobs, seeds=listed, fresh=fresh, time="10s", more=more)
+    text = PLAN.format(name="bench", jobs=jobs, seeds=listed, fresh=fresh, load=load, more=more)
     path.write_text(text)
     night = begin(read_suite(path), name)
     started = time.monotonic()
@@ -183,12 +193,12 @@ def soak(store: Path, hours: float, nights: int, docker_runs: int) -> None:
     """Nights in one process until so much has been simulated."""
     more = DOCKER.format(runs=docker_runs) if docker_runs else ""
     per_night_s = hours * 3600 / nights
-    done_s, each_s = 0.0, 20.0
+    done_s, each_s = 0.0, 140.0
     print("night  simulated s  seconds  RSS MB  files  children  store MB  left in the engine")
     for number in range(1, nights + 1):
         fresh = max(1, round(per_night_s / each_s / 2))
         started = time.monotonic()
-        night, _ = night_of(store, f"{number:02}", fresh=fresh, more=more)
+        night, _ = night_of(store, f"{number:02}", fresh=fresh, load=SOAK, more=more)
         finish(night, lambda _: None)
         seconds = time.monotonic() - started
         done_s += simulated_s(night)
