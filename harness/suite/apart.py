@@ -21,7 +21,7 @@ from typing import Final
 from harness.suite.jobs import Job, JobResult, failed
 from harness.suite.work import run_job
 
-OVERHEAD_S: Final = 120.0
+OVERHEAD_S: Final = 300.0
 """Beyond the chaos, a run in containers may take this long: starting, the last round, judging."""
 GRACE_S: Final = 120.0
 """How long a run that is interrupted has to remove its containers before it is killed."""
@@ -32,9 +32,10 @@ LOOK_EVERY_S: Final = 1.0
 
 def run_job_apart(job: Job, store: Path, within_s: float | None = None) -> JobResult:
     """Run a job in a process of its own, for at most `within_s` seconds (by default what a run of
-    its length may take); then it is interrupted (it
-    removes its containers), and at last killed (the reaper does)."""
+    its length may take); then it is interrupted (it removes its containers), and at last killed
+    (the reaper does)."""
     started = time.monotonic()
+    allowed_s, is_late = within_s or limit_s(job), False
     process = subprocess.Popen(
         [sys.executable, "-m", "harness.suite.apart"],
         stdin=subprocess.PIPE,
@@ -45,8 +46,9 @@ def run_job_apart(job: Job, store: Path, within_s: float | None = None) -> JobRe
     )
     question = json.dumps({"job": job.to_json(), "store": str(store)})
     try:
-        out, err = process.communicate(question, timeout=within_s or limit_s(job))
+        out, err = process.communicate(question, timeout=allowed_s)
     except subprocess.TimeoutExpired:
+        is_late = True
         process.terminate()
         try:
             out, err = process.communicate(timeout=GRACE_S)
@@ -58,8 +60,10 @@ def run_job_apart(job: Job, store: Path, within_s: float | None = None) -> JobRe
         return JobResult.from_json(json.loads(lines[-1]))
     except (IndexError, ValueError, TypeError, KeyError):
         words = err.strip().splitlines()[-1:] or [f"its process ended with {process.returncode}"]
-        seconds = time.monotonic() - started
-        return failed(job, f"the run's process gave no result: {words[0]}", seconds)
+        told = f"the run's process gave no result: {words[0]}"
+        if is_late:
+            told = f"the run took longer than {allowed_s:g} s, and was interrupted"
+        return failed(job, told, time.monotonic() - started)
 
 
 def limit_s(job: Job) -> float:

@@ -113,7 +113,7 @@ def place(
 
 def confirm(finding: Finding, times: int, store: Path) -> None:
     """Run the finding's first failure again, and say how often it failed in the same way."""
-    if finding.folder is None or times < 1 or finding.detector == "failover":
+    if finding.folder is None or times < 1 or finding.detector in ("harness", "failover"):
         return
     try:
         recorded = load(finding.folder)

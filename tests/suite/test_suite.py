@@ -261,6 +261,8 @@ def test_a_failure_of_the_harness_is_an_error_and_not_a_verdict(tmp_path: Path) 
     assert result.outcome == "error" and result.symptoms[0][0] == "harness"
     (found,) = gather([(missing, result)])
     assert found.detector == "harness"
+    late = run_job_apart(job(), tmp_path, 0.01)
+    assert late.outcome == "error" and "took longer than 0.01 s" in late.sentence
     broken = run_job_apart(job(target="no-such-target"), tmp_path, 60)
     assert broken.outcome == "error" and "no-such-target" in broken.sentence
 

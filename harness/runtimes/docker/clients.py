@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import harness
 from harness.errors import TargetError
 from harness.run.config import RunConfig
+from harness.runtimes.docker.engine import engine_host
 from harness.runtimes.docker.pods import Pod
 from harness.targets.guard import REMEDY, in_words
 from harness.targets.guarded_client import (
@@ -55,9 +56,9 @@ class Clients:
     def open(self, pods: Mapping[int, Pod], told: LeaderTold) -> None:
         """Make one for each node. Inside of the running loop. `told` is called where a node says by
         itself who leads. Raises TargetError."""
-        cluster = self._config.cluster
+        cluster, host = self._config.cluster, engine_host().reach
         for node, pod in pods.items():
-            inner = self._config.system.client(node, "127.0.0.1", pod.client_port, cluster)
+            inner = self._config.system.client(node, host, pod.client_port, cluster)
             if isinstance(inner, WatchesLeader):
                 inner.watch_leader(told)
             self.by_node[node] = GuardedClient(
