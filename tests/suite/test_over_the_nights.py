@@ -40,7 +40,7 @@ store = "nights"
 [[failover]]
 on = "sim"
 targets = ["multi-paxos"]
-failures = ["kill"]
+failures = ["pause"]
 count = 4
 [[cells]]
 targets = ["raft"]
@@ -131,7 +131,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Suite, Night, Mo
 
 def test_failover_is_measured_first_and_kept(measured: tuple[Suite, Night, Morning]) -> None:
     one, night, morning = measured
-    assert next(iter(night.results)).startswith("failover / multi-paxos / kill / sim / 3 nodes#")
+    assert next(iter(night.results)).startswith("failover / multi-paxos / pause / sim / 3 nodes#")
     (row,) = morning.summary["failovers"]
     assert row["proven"] == row["recovered"] == 4 and Path(row["page"]).is_file()
     median = row["median_ms"]
@@ -189,7 +189,7 @@ def test_what_never_happened_is_said(measured: tuple[Suite, Night, Morning]) -> 
     _, night, morning = measured
     covered = coverage_of(night.pairs())
     assert covered == morning.summary["coverage"]
-    assert covered["multi-paxos"]["fault"] == {"kill": 4}
+    assert covered["multi-paxos"]["fault"] == {"pause": 4}
     assert covered["raft"]["state"]["values decided"] > 0
     assert 0 in covered["raft"]["fault"].values() and 0 in covered["raft"]["state"].values()
 
