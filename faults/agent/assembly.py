@@ -1,8 +1,8 @@
-"""The machine code that tells a process a false time, and the data it reads.
+"""The machine code that gives a process a false time, and the data it reads.
 
-It is put into a spare corner of the process's vDSO. The first bytes of the vDSO's `clock_gettime`,
+It is put into unused space of the process's vDSO. The first bytes of the vDSO's `clock_gettime`,
 `gettimeofday` and (on x86-64) `time` become jumps to entries in it. Every entry gets the true time,
-adds what the data says, and returns as the function would have:
+adds the offsets of the data, and returns as the function would have:
 
     false = true + offset + (true - anchor) * rate / 2^32          (nanoseconds)
 
@@ -16,9 +16,9 @@ jump to what comes after them; so no clock needs a system call that did not befo
 cannot be moved (an instruction relative to its address), `real` is the system call, which is slower
 by a few hundred nanoseconds.
 
-The data can be changed while threads read it: there are two slots, and `turn` says (by its lowest
-bit) which one counts. A writer fills the other and then adds one to `turn`, one byte; a reader
-reads `turn` again at the end, and starts over if it moved.
+The data can be changed while threads read it: there are two slots, and the lowest bit of `turn`
+selects the current one. A writer fills the other and then adds one to `turn`, one byte; a reader
+reads `turn` again at the end, and starts over if it changed.
 
 The code itself is in a file for each kind of processor: `machine_x86_64`, `machine_aarch64`.
 """
@@ -128,9 +128,9 @@ def build(
 ) -> Blob:
     """The blob to put at `address`.
 
-    `moved` are whole instructions from the start of clock_gettime at `came_from` that may stand
-    anywhere (`Machine.movable`); empty if there are none such. `saved` are the first bytes of the
-    functions, in the order of the machine's entries.
+    `moved` are whole instructions from the start of clock_gettime at `came_from` that are
+    position independent (`Machine.movable`); empty if there are none. `saved` are the first bytes
+    of the functions, in the order of the machine's entries.
     """
     code, labels = template(machine)
     if moved:

@@ -1,6 +1,6 @@
-"""One process whose clock is set: what its memory says, and how that is changed.
+"""One process whose clock is set: reading and changing the clock in its memory.
 
-Nothing is remembered here that the memory does not say: what a fork inherited is recognised.
+No state is kept outside of that memory, so a clock that a fork inherited is recognised.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ START_SIZE: Final = 32
 
 
 class Reading(NamedTuple):
-    """What a process's memory says about its clock."""
+    """The state of a process's clock, read from its memory."""
 
     pid: int
     patched: bool
     skews: Skews
     code_is_ours: bool
     native: bool
-    """The true time comes from the moved function; else from the system call."""
+    """The true time comes from the moved function; otherwise from the system call."""
 
     def to_json(self) -> dict[str, Any]:
         """`offset_ns` is how far the wall clock is off now, `monotonic_ns` the same of the
-        monotonic clock; `at_ns` says when that was."""
+        monotonic clock; `at_ns` is the time of the reading."""
         wall, monotonic = self.skews if self.patched else TRUE
         running_ns, now_ns = time.monotonic_ns(), time.time_ns()
         return {
@@ -75,14 +75,14 @@ class PatchedProcess:
         return Skews.unpack(data)
 
     def set_skews(self, skews: Skews) -> None:
-        """Fill the slot that does not count, then make it count."""
+        """Fill the slot that is not in use, then switch to it."""
         turn_at = self._room + assembly.TURN_AT
         turn = (self._memory.read(turn_at, 1)[0] + 1) & assembly.TURN_MASK
         self._memory.write(self._slot(turn), skews.pack())
         self._memory.write(turn_at, bytes([turn]))
 
     def write_code(self, skews: Skews) -> None:
-        """Put code and data into the spare corner. Nobody executes it before `patch`."""
+        """Put code and data into the unused space. It is not executed before `patch`."""
         saved = [self._entry(i)[1] for i in self._entries]
         blob = self._build(saved, skews)
         if len(blob.content) > self._library.room_size:
@@ -94,7 +94,7 @@ class PatchedProcess:
         self._memory.write(self._room, blob.content)
 
     def patch(self, node: NodeProcesses) -> None:
-        """The entries become jumps, while the process stands still outside of them."""
+        """The entries become jumps, while the process is stopped outside of them."""
         writes = [(self._entry(i)[0], self._jump(i)) for i in self._entries]
         for _ in range(CLEAR_TRIES):
             with node.held(self.pid):
@@ -105,17 +105,17 @@ class PatchedProcess:
             time.sleep(0.001)
         raise Failed(
             f"process {self.pid} was always found at the start of a clock function",
-            "is it paused just there? Resume it, then ask again",
+            "is it paused there? Resume it, then try again",
         )
 
     def restore(self, node: NodeProcesses) -> None:
-        """The entries are again what they were. The code stays: a thread may still be in it."""
+        """Restore the entries. The code stays: a thread may still be in it."""
         with node.held(self.pid):
             for i, saved in enumerate(self._saved()):
                 self._memory.write(self._entry(i)[0], saved)
 
     def reading(self) -> Reading:
-        """Compares the code byte by byte with what it should be."""
+        """Reads the clock's state, comparing the code byte by byte with the expected code."""
         if not self.has_code():
             return Reading(self.pid, False, TRUE, False, False)
         saved = self._saved()
@@ -127,7 +127,7 @@ class PatchedProcess:
         return Reading(self.pid, self.is_patched(), self.skews(), ours, native)
 
     def blob(self) -> tuple[bytes, dict[str, int]]:
-        """The data and code as they stand in the process, and where the entries are in them."""
+        """The data and code as found in the process, and the positions of the entries in them."""
         blob = self._build(self._saved(), TRUE)
         return self._memory.read(self._room, len(blob.content)), blob.entries
 
@@ -168,10 +168,11 @@ class PatchedProcess:
         return self._room + assembly.SLOTS_AT + (turn & 1) * SLOT.size
 
     def _is_clear(self) -> bool:
-        """Whether no thread stands between the bytes that are about to change.
+        """Whether no thread is between the bytes that are about to change.
 
-        /proc shows where a stopped thread will go on. One that stands in a signal handler which
-        interrupted just these bytes is not seen; it would have to be within a jump's length.
+        /proc shows where a stopped thread will continue. A thread in a signal handler that
+        interrupted exactly these bytes is not detected; this needs a signal within a jump's
+        length.
         """
         starts = [self._entry(i)[0] for i in self._entries]
         for task in Path(f"/proc/{self.pid}/task").iterdir():
@@ -189,7 +190,7 @@ class PatchedProcess:
 
 @functools.cache
 def entry_offsets(machine: Machine) -> dict[str, int]:
-    """Where the entries are in a blob; it does not depend on what `real` is."""
+    """The positions of the entries in a blob; they do not depend on `real`."""
     return assembly.build(machine, b"", 0, 0, [], TRUE).entries
 
 

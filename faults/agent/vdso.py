@@ -1,11 +1,11 @@
-"""The vDSO: the little shared library that the kernel maps into every process.
+"""The vDSO: the small shared library that the kernel maps into every process.
 
-A program asks for the time by calling a function in it, not by a system call; CPython, the JVM,
-Go and Rust all do. Its pages are private to the process once written, so what is changed there is
-changed for this process alone (and for what it forks), and gone when it executes another program.
+A program reads the time by calling a function in it, not by a system call; CPython, the JVM, Go and
+Rust all do. Its pages are private to the process once written, so a change affects this process
+alone (and its forks), and is lost when it executes another program.
 
-Here: where it is mapped (the auxiliary vector), what it exports (its dynamic symbols), and where
-in it is room for a few hundred bytes.
+This file finds where it is mapped (the auxiliary vector), what it exports (its dynamic symbols),
+and where it has unused space for a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Library(NamedTuple):
     size: int
     functions: dict[str, tuple[int, int]]
     room: int
-    """The offset of the spare corner; see `find_room`."""
+    """The offset of the unused space; see `find_room`."""
     room_size: int
     machine: Machine
 
 
 def vdso_base(auxv: bytes) -> int | None:
-    """Where an auxiliary vector says that the vDSO is; None for a process that has none (yet)."""
+    """The address of the vDSO in an auxiliary vector; None for a process that has none (yet)."""
     for at in range(0, len(auxv) - 15, 16):
         kind, value = struct.unpack_from("<QQ", auxv, at)
         if kind == AT_SYSINFO_EHDR:
@@ -50,7 +50,7 @@ def vdso_base(auxv: bytes) -> int | None:
 
 
 def base_of(pid: int) -> int | None:
-    """The address of the vDSO of a process; None while it is being born, or dies."""
+    """The address of the vDSO of a process; None while it starts or ends."""
     try:
         return vdso_base(Path(f"/proc/{pid}/auxv").read_bytes())
     except (FileNotFoundError, ProcessLookupError):
@@ -58,7 +58,7 @@ def base_of(pid: int) -> int | None:
 
 
 def parse_library(base: int, image: bytes) -> Library:
-    """What there is in a vDSO's bytes. Raises Unsupported for one that this code does not know."""
+    """The functions and unused space of a vDSO. Raises Unsupported for one of an unknown form."""
     if len(image) < _EHDR.size or image[:6] != b"\x7fELF\x02\x01":
         raise Unsupported("the process's vDSO is not 64-bit little-endian ELF", "run a 64-bit node")
     header = _EHDR.unpack_from(image)
@@ -80,9 +80,9 @@ def parse_library(base: int, image: bytes) -> Library:
 
 
 def find_room(image: bytes, loaded: int) -> tuple[int, int]:
-    """The larger spare corner, as offset and size, behind everything the loader looks at.
+    """The larger unused space, as offset and size, after everything the loader reads.
 
-    Either the zeros that fill up the last page, or the section headers: debuggers read those from
+    Either the zeros that fill the last page, or the section headers: debuggers read those from
     files, and no program reads them from memory.
     """
     header = _EHDR.unpack_from(image)
@@ -114,7 +114,7 @@ def _functions(image: bytes, dynamic: int, machine: Machine) -> dict[str, tuple[
 
 
 def _symbol_count(image: bytes, tags: dict[int, int]) -> int:
-    """The hash table knows; the GNU one only by its longest chain."""
+    """The number of symbols, from the hash table; in a GNU one it follows from the last chain."""
     if DT_HASH in tags:
         (_, chains) = struct.unpack_from("<II", image, tags[DT_HASH])
         return int(chains)
@@ -131,7 +131,7 @@ def _symbol_count(image: bytes, tags: dict[int, int]) -> int:
 
 
 class ProcessGone(Failed):
-    """The process died, or executes another program by now."""
+    """The process has ended, or executes another program by now."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(f"process {pid} is gone", "await the node first")
@@ -157,7 +157,7 @@ class Memory:
         self._file.close()
 
     def read(self, address: int, size: int) -> bytes:
-        """Raises ProcessGone when the memory is not (any more) there."""
+        """Raises ProcessGone when the memory is not mapped (any more)."""
         try:
             self._file.seek(address)
             data = self._file.read(size)
@@ -168,12 +168,12 @@ class Memory:
         return data
 
     def write(self, address: int, data: bytes) -> None:
-        """Raises ProcessGone; Unsupported where the kernel keeps read-only pages so."""
+        """Raises ProcessGone; Unsupported where the kernel forbids writing to read-only pages."""
         try:
             self._file.seek(address)
             self._file.write(data)
         except OSError:
-            self.read(address, len(data))  # readable, then: it is the writing
+            self.read(address, len(data))  # readable, so the write was refused
             raise Unsupported(
                 "this kernel forbids writing to read-only pages through /proc/PID/mem",
                 "boot it without proc_mem.force_override=never",

@@ -198,7 +198,7 @@ def test_a_healthy_period_counts_elections(tmp_path: Path) -> None:
 def test_a_swept_setting_has_a_cell_for_each_value(tmp_path: Path) -> None:
     values = (("300ms", 300_000), ("900ms", 900_000))
     sweep = Sweep("election-timeout", values)
-    result = simulated(tmp_path, targets=("multi-paxos",), sweep=sweep)
+    result = simulated(tmp_path, targets=("multi-paxos",), failures=("pause",), sweep=sweep)
     short, long = result.cells.values()
     assert (short.point, long.point) == ("300ms", "900ms")
     assert short.summary().quantiles[50].value < 700

@@ -257,7 +257,8 @@ def on_a_loop(tmp_path: Path, fault: str, seconds: float) -> tuple[Clients, list
     clients = Clients(RunConfig.of(target=str(path), nodes=3), loop, failures.append)
 
     async def drive() -> None:
-        clients.open({n: SimpleNamespace(client_port=1) for n in (1, 2, 3)})  # type: ignore[misc]
+        pods: Any = {n: SimpleNamespace(client_port=1) for n in (1, 2, 3)}
+        clients.open(pods, lambda *_: None)
         clients.by_node[2].send(READ, lambda _: None)
         for _ in range(int(seconds / 0.01)):
             await asyncio.sleep(0.01)

@@ -229,7 +229,7 @@ def test_invalid_folders(tmp_path: Path) -> None:
     with pytest.raises(BadFolder, match="format 99"):
         RunFolder.open(tmp_path)
     (tmp_path / "run.json").write_text('{"format"')
-    with pytest.raises(BadFolder, match="cannot be read"):
+    with pytest.raises(BadFolder, match="is not JSON"):
         RunFolder.open(tmp_path)
     with pytest.raises(BadFolder, match="cannot name"):
         RunFolder.create(tmp_path, "../up")

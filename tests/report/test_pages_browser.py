@@ -308,7 +308,7 @@ def test_the_index_sorts_and_filters(watched: Watched, tmp_path: Path) -> None:
 
 def test_the_page_of_a_run_in_progress_is_updated(watched: Watched, tmp_path: Path) -> None:
     pytest.importorskip("uvicorn")
-    from tests.report.test_server import Place  # noqa: PLC0415  # needs the extra
+    from tests.report.test_server import RunServer  # noqa: PLC0415  # needs the extra
 
     source = simulated(tmp_path / "other")
     lines = source.history.read_bytes().splitlines(keepends=True)
@@ -317,7 +317,7 @@ def test_the_page_of_a_run_in_progress_is_updated(watched: Watched, tmp_path: Pa
     (folder / "run.json").write_bytes(source.run.read_bytes())
     history = folder / "history.jsonl"
     history.write_bytes(b"".join(lines[: len(lines) // 2]))
-    place = Place(tmp_path / "runs")
+    place = RunServer(tmp_path / "runs")
     try:
         page = watched.open(f"http://127.0.0.1:{place.port}/run/now")
         assert "running" in page.inner_text("#verdict-host .word")
@@ -337,11 +337,11 @@ def test_the_page_of_a_run_in_progress_is_updated(watched: Watched, tmp_path: Pa
 
 def test_two_runs_are_compared(watched: Watched, tmp_path: Path) -> None:
     pytest.importorskip("uvicorn")
-    from tests.report.test_server import Place  # noqa: PLC0415  # needs the extra
+    from tests.report.test_server import RunServer  # noqa: PLC0415  # needs the extra
 
     recorded("multi-paxos-M2", tmp_path)
     recorded("multi-paxos-M9", tmp_path)
-    place = Place(tmp_path)
+    place = RunServer(tmp_path)
     try:
         page = watched.open(f"http://127.0.0.1:{place.port}/")
         boxes = page.locator("tbody input[type=checkbox]")

@@ -1,6 +1,6 @@
-"""What links do under netem, as JSON: run in an emulated machine by `test_stock_kernel`.
+"""The behaviour of links under netem, as JSON: run in an emulated machine by `test_stock_kernel`.
 
-Everything is slow there: datagrams come every 20 ms, and delays are long beside the machine's own.
+The machine is slow: datagrams are sent every 20 ms, and delays are long compared with its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def measured(agents: list[Agent], gap_us: int = 20_000) -> dict[str, Any]:
-    """What the links from the first to the others did to 30 datagrams."""
+    """The effect of the links from the first to the others on 30 datagrams."""
     nonce = f"n{next(_nonces)}"
     first, *others = agents
     peers = {other.address: other.address for other in others}

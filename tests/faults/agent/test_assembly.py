@@ -50,10 +50,10 @@ HOUR = 3600 * NS
     ],
     ids=lambda value: value.name if isinstance(value, Machine) else "",
 )
-def test_the_bytes_are_what_the_listing_says(
+def test_the_bytes_match_the_listing(
     machine: Machine, tools: str, syntax: str, system_call: str, tmp_path: Path
 ) -> None:
-    """The GNU assembler, given the right side, makes the left side."""
+    """The GNU assembler translates the right side of the listing to its left side."""
     if not (shutil.which(f"{tools}as") and shutil.which(f"{tools}objcopy")):
         pytest.skip(f"{tools}as or {tools}objcopy is not installed")
     lines = []
@@ -132,7 +132,7 @@ SKEWS = st.builds(
 @example(NONE)
 @example(Skew(0, -2 * 10**18, 0))  # before 1970: seconds round down
 @example(Skew(10**18, HOUR, rate_of(-500_000)))
-def test_all_three_tell_the_false_time_that_the_data_says(skew: Skew) -> None:
+def test_all_three_functions_return_the_false_time_of_the_data(skew: Skew) -> None:
     code = Loaded(skew)
     before = skew.at(time.clock_gettime_ns(REALTIME))
     read = code.clock_gettime(REALTIME)
@@ -218,7 +218,7 @@ def test_gettimeofday_takes_null_and_the_time_zone() -> None:
 
 
 @x86_64
-def test_the_other_slot_counts_when_the_turn_changes() -> None:
+def test_the_other_slot_is_used_when_the_turn_changes() -> None:
     code = Loaded(NONE)
     other = assembly.SLOTS_AT + assembly.SLOT.size
     code.page[other : other + assembly.SLOT.size] = Skews(Skew(0, HOUR, 0)).pack()
@@ -255,7 +255,7 @@ def test_the_model_is_exact_at_the_anchor_and_keeps_its_rate(skew: Skew, later: 
         ("31 c0 c3 90 90", ""),  # returns: what follows is another function
     ],
 )
-def test_only_what_means_the_same_elsewhere_is_moved(code: str, expected: str) -> None:
+def test_only_position_independent_instructions_are_moved(code: str, expected: str) -> None:
     assert X86_64.movable(bytes.fromhex(code)) == bytes.fromhex(expected)
 
 
@@ -276,7 +276,9 @@ def test_only_what_means_the_same_elsewhere_is_moved(code: str, expected: str) -
         ("5f 24 03 d5", ""),
     ],
 )
-def test_only_what_means_the_same_elsewhere_is_moved_on_aarch64(code: str, expected: str) -> None:
+def test_only_position_independent_instructions_are_moved_on_aarch64(
+    code: str, expected: str
+) -> None:
     assert AARCH64.movable(bytes.fromhex(code)) == bytes.fromhex(expected)
 
 
