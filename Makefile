@@ -1,5 +1,6 @@
 # The scripts that a person runs are the scripts that CI runs.
-PYTHON ?= python3
+# auto: the fastest supported one that is found
+PYTHON ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 

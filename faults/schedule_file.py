@@ -62,9 +62,11 @@ def read_schedule(
     if path.stat().st_size > FILE_BYTES_MAX:
         raise BadSchedule(f"{path} is larger than {FILE_BYTES_MAX} bytes: that is no schedule")
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise BadSchedule(f"{path} is no text: {error}") from None
+        raise BadSchedule(
+            f"{path} is not a text file: byte {error.start + 1} is not UTF-8"
+        ) from None
     return parse_schedule(text, nodes, seed, duration_us=duration_us, name=str(path))
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -35,6 +35,7 @@ from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.operations import freeze
 from histories.replica_states import Divergence, StateDigest, compare, read_states
+from histories.sessions import named_by_process, processes_of
 from histories.text import QUOTED_MAX, one_line, quoted
 from histories.untrusted import INTEGER_MAX, Malformed, lines, parse_object
 
@@ -133,6 +134,7 @@ def check_agreement(
     with slot, ballot and commands, or tuples of these three. Events name their command in `extra`
     as {"client": …, "seq": …}; writes that do not are not looked for.
     """
+    events = events if isinstance(events, Sequence) else tuple(events)
     detector = _Detector()
     for node in sorted(decided):
         detector.add_node(node, (_record(r) for r in decided[node]))
@@ -145,7 +147,7 @@ def check_agreement(
         slots=len(detector.values),
         commands=len(detector.contents),
         found=len(detector.findings),
-        findings=tuple(detector.findings[:FINDINGS_MAX]),
+        findings=_by_process(detector.findings[:FINDINGS_MAX], events),
         duplicates=detector.duplicates,
         holes=holes,
         acknowledged=acknowledged,
@@ -153,6 +155,14 @@ def check_agreement(
         states=compared.slots,
         notes=tuple(notes),
     )
+
+
+def _by_process(findings: Sequence[Finding], events: Sequence[Event]) -> tuple[Finding, ...]:
+    """Nodes know clients by their sessions, readers by their processes."""
+    if not findings:
+        return ()
+    names = processes_of(events)
+    return tuple(replace(f, sentence=named_by_process(f.sentence, names)) for f in findings)
 
 
 def check_folder(
@@ -295,8 +305,8 @@ class _Detector:
                     slot=slot,
                     nodes=(node,),
                     sentence=(
-                        f"command {name[1]} of client {name[0]} was decided as {_one(known)} in "
-                        f"slot {self.where[name]} and as {_one(command)} in slot {slot}"
+                        f"one command was decided as {_one(known)} in slot {self.where[name]} and "
+                        f"as {_one(command)} in slot {slot}"
                     ),
                 )
             )

@@ -11,7 +11,10 @@ HistoryError
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 
 class HistoryError(Exception):
@@ -47,3 +50,24 @@ class UnknownFormat(HistoryError):
 
 class BadFolder(HistoryError):
     """Not the folder of a run, or one that this version cannot read."""
+
+
+def in_words(error: BaseException) -> str:
+    """What was wrong with a file or a document, for its reader: no words of Python's.
+
+    For OSError and what reading JSON raises; other errors say what they say.
+    """
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return words(error)
+    return str(error) or type(error).__name__
+
+
+_WORDS: Final[tuple[tuple[type[BaseException], Callable[[Any], str]], ...]] = (
+    (OSError, lambda error: error.strerror or "it cannot be read or written"),
+    (UnicodeDecodeError, lambda error: f"byte {error.start + 1} is not UTF-8"),
+    (json.JSONDecodeError, lambda e: f"it is not JSON (line {e.lineno}, column {e.colno})"),
+    (RecursionError, lambda _: "it is nested too deeply"),
+    (KeyError, lambda error: f"{error.args[0]!r} is missing"),
+    (MemoryError, lambda _: "there is not enough memory"),
+)

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from histories.errors import BadFolder
+from histories.errors import BadFolder, in_words
 from histories.text import quoted
 from histories.untrusted import Malformed, read_document
 
@@ -69,7 +69,7 @@ class RunFolder:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise BadFolder(f"cannot make {path}: {error.strerror or error}") from error
+                raise BadFolder(f"cannot make {path}: {in_words(error)}") from error
             return cls(path)
         raise BadFolder(f"{store} already holds 10,000 runs called {name}: choose another --store")
 
@@ -90,8 +90,7 @@ class RunFolder:
             raise BadFolder(
                 f"{path} is not the folder of a run: it holds no {RUN} and no {HISTORY}"
             )
-        document = folder.read_json(RUN)
-        version = document.get("format") if isinstance(document, dict) else None
+        version = folder.read_object(RUN).get("format")
         if type(version) is not int or version not in READABLE:
             raise BadFolder(
                 f"{folder.run} says format {quoted(version)}; this antipaxos reads formats "
@@ -111,7 +110,7 @@ class RunFolder:
                 shutil.copyfileobj(source, target)
             temporary.replace(self.history)
         except (OSError, EOFError, zlib.error) as error:
-            raise BadFolder(f"{packed} cannot be unpacked: {error}") from None
+            raise BadFolder(f"{packed} cannot be unpacked: {in_words(error)}") from None
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -206,8 +205,15 @@ class RunFolder:
             raise BadFolder(f"{path} is missing: the run was cut off before it wrote it") from None
         except Malformed as error:
             raise BadFolder(f"{path} {error}") from None
-        except OSError as error:
-            raise BadFolder(f"{path} cannot be read: {error.strerror or error}") from error
+        except (OSError, MemoryError) as error:
+            raise BadFolder(f"{path} cannot be read: {in_words(error)}") from error
+
+    def read_object(self, name: str) -> dict[str, Any]:
+        """The same of a document that must be an object. Raises BadFolder."""
+        document = self.read_json(name)
+        if not isinstance(document, dict):
+            raise BadFolder(f"{self.path / name} cannot be read: it is not a JSON object")
+        return document
 
 
 def _encodable(text: str) -> bool:

@@ -48,6 +48,9 @@ def parse(data: bytes | str, *, bytes_max: int = LINE_BYTES_MAX, bounded: bool =
         raise Malformed(f"byte {error.start + 1} is not UTF-8") from None
     except RecursionError:
         raise Malformed(TOO_DEEP) from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise Malformed(f"is not JSON ({place})") from None
     except ValueError as error:
         raise Malformed(f"is not JSON: {one_line(str(error), 120)}") from None
     if text.count("[") + text.count("{") > DEPTH_MAX and too_deep(found):

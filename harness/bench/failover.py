@@ -208,13 +208,16 @@ def measure(
     store: Path,
     observer: Observer,
     *,
+    begin: Callable[[Cell], None] = lambda _: None,
     watch: Callable[[Cell], None] = lambda _: None,
 ) -> FailoverResult:
-    """Run the plan; run folders go under `store`. `watch` is told after every block."""
+    """Run the plan; run folders go under `store`. `begin` is told before every block, `watch` after
+    it."""
     result = FailoverResult(plan=plan)
     try:
         for block in plan.blocks():
             cell = result.cell(block)
+            begin(cell)
             interrupted = _run_block(plan.at(block.point), cell, block, store, observer)
             watch(cell)
             if interrupted:
@@ -239,11 +242,13 @@ def _run_block(
 
     def drive() -> Probe:
         probe = Probe(probing, record.event)
+        observer.follow(lambda: f"{len(probe.failures)} of {block.count} failures")
         with busy(plan.busy) if block.failure == HEALTHY else nullcontext():
             runtime.drive(probe)
         return probe
 
     probe = carry_out(config, schedule, runtime, record, observer, drive)
+    observer.say("judging the history")
     verdict = record.judge()
     cell.verdicts.append(verdict.outcome)
     cell.reasons += verdict.reasons

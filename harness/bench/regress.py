@@ -36,8 +36,10 @@ def regressions(
             ].get("p50")
             for cell in baseline["cells"]
         }
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"the baseline is no result of failover: {error!r}") from None
+    except (TypeError, KeyError, AttributeError):
+        raise UsageError(
+            "the baseline is not a result of failover", remedy="name an earlier failover.json"
+        ) from None
     found = []
     for key, cell in result.cells.items():
         before, now = earlier.get(key), cell.summary().quantiles.get(50)

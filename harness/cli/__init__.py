@@ -13,14 +13,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import click
 
 from harness import __version__
 from harness.errors import HarnessError, UsageError
-from histories.errors import HistoryError
+from histories.errors import HistoryError, in_words
 
+PROGRAM: Final = "antipaxos"
 USAGE = UsageError.exit_code
 INTERRUPTED = 130
 CLOSED = 74
@@ -116,11 +119,38 @@ COMMANDS: Final = {
         "doctor",
         "Look at this machine: the engine, the image, the checker, and try each kind of fault.",
     ),
+    "list": Where(
+        "listing",
+        "list_command",
+        "List what there is: targets, faults, shapes, workloads, models, formats, settings, "
+        "mutants.",
+    ),
+    "completion": Where(
+        "completion",
+        "completion_command",
+        "Print the script that makes SHELL complete commands, options, targets and faults.",
+    ),
     "clean": Where(
         "clean", "clean", "Remove containers, networks and volumes that runs left behind."
     ),
 }
 """In the order in which a person meets them, not by the alphabet."""
+
+
+@contextmanager
+def _starting(where: Where) -> Iterator[None]:
+    """On a terminal: a line while a command is imported, which takes a moment on a busy machine."""
+    shown = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    shown = shown and f"harness.cli.{where.module}" not in sys.modules
+    if shown:
+        sys.stderr.write("\x1b[2mstarting …\x1b[0m\r")
+        sys.stderr.flush()
+    try:
+        yield
+    finally:
+        if shown:
+            sys.stderr.write("\x1b[2K")
+            sys.stderr.flush()
 
 
 class _LazyGroup(click.Group):
@@ -133,7 +163,8 @@ class _LazyGroup(click.Group):
         where = COMMANDS.get(cmd_name)
         if where is None:
             return None
-        found = getattr(importlib.import_module(f"harness.cli.{where.module}"), where.name)
+        with _starting(where):
+            found = getattr(importlib.import_module(f"harness.cli.{where.module}"), where.name)
         assert isinstance(found, click.Command)
         return found
 
@@ -180,35 +211,56 @@ def _main(arguments: list[str] | None) -> None:
     # The library ends the process with 1 when the output is closed: for us that is a verdict.
     importlib.import_module("rich.console").Console.on_broken_pipe = _raise_broken_pipe
     try:
-        code = cli.main(args=arguments, standalone_mode=False)
+        code = cli.main(args=arguments, standalone_mode=False, prog_name=PROGRAM)
         sys.exit(code if isinstance(code, int) else 0)
     except BrokenPipeError:
         raise
     except click.UsageError as error:
-        error.show()
-        sys.exit(USAGE)
+        sys.exit(_wrong_usage(error))
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _complain(error.format_message())
+        sys.exit(error.exit_code if error.exit_code >= USAGE else USAGE)
     except HarnessError as error:
-        errors = _console()
-        errors.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        errors.print(error.message, markup=False)
-        if error.remedy:
-            errors.print(f"→ {error.remedy}", markup=False)
+        _complain(error.message, error.remedy)
         sys.exit(error.exit_code)
     except HistoryError as error:
-        _console().print(str(error), markup=False)
+        _complain(str(error))
         sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
-        _console().print("interrupted; nothing is left running")
+        _complain("interrupted; nothing is left running", label="")
         sys.exit(INTERRUPTED)
     except Exception as error:  # a bug of ours must not look like a verdict
         if _is_fault_error(error):
-            _console().print(str(error), markup=False)
+            _complain(str(error))
             sys.exit(USAGE)
-        _console().print_exception()
+        if isinstance(error, OSError) and error.filename is not None:
+            _complain(f"{error.filename}: {in_words(error)}")
+        elif isinstance(error, MemoryError):
+            _complain(in_words(error))
+        else:
+            _console().print_exception()
+            _complain("this is a bug of antipaxos: the lines above say where")
         sys.exit(HarnessError.exit_code)
+
+
+def _wrong_usage(error: click.UsageError) -> int:
+    """Says what was wrong with the command line; the exit code."""
+    if not error.message.strip() or type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # nothing was asked: the help
+        return USAGE
+    command = error.ctx.command_path if error.ctx is not None else "antipaxos"
+    message = error.format_message()
+    _complain(message[:1].lower() + message[1:], f"{command} --help")
+    return USAGE
+
+
+def _complain(message: str, remedy: str = "", *, label: str = "error: ") -> None:
+    """One sentence on standard error, and what to do next."""
+    console = _console()
+    console.print(f"[bold red]{label}[/]", end="")
+    console.print(message, markup=False)
+    if remedy:
+        console.print(f"→ {remedy}", markup=False)
 
 
 def _raise_broken_pipe(_: Any) -> None:

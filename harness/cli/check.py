@@ -16,12 +16,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.evidence import COLOURS, show_verdict
+from harness.cli.options import Number
 from harness.errors import UsageError
 from histories.checker import EXIT_CODES, Verdict, judged_operations
 from histories.checker import check as judge
 from histories.checker.certificate import BadCertificate, verify
 from histories.checker.notes import NIL_READS
-from histories.errors import HistoryError
+from histories.errors import HistoryError, in_words
 from histories.formats import jepsen
 from histories.formats.native import History
 from histories.models import MODELS, model_named
@@ -33,6 +34,7 @@ WORST = ("valid", "unknown", "not a history", "invalid")
 """Outcomes, the worst last: what several histories come to."""
 
 NOT_A_HISTORY = UsageError.exit_code
+_SECONDS = Number(1e-9, 1e9)
 _UNITS = {"": 10**6, "K": 10**3, "M": 10**6, "G": 10**9}
 _Result = TypeVar("_Result")
 
@@ -153,7 +155,7 @@ independent_option = click.option(
 )
 @click.option(
     "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_SECONDS,
     metavar="S",
     help="Give up after this many seconds, with the verdict unknown.",
 )
@@ -219,7 +221,7 @@ def _check_all(paths: tuple[Path, ...], request: Request, as_json: bool) -> None
         try:
             judged = _judged(path, request)
         except (HistoryError, OSError, BadCertificate) as error:
-            judged = _unreadable(path, str(error))
+            judged = _unreadable(path, _said(error))
         found.append(judged)
         if not as_json and judged.outcome != "valid":
             console.print(f"[bold]{escape(str(path))}[/]", highlight=False, soft_wrap=True)
@@ -252,7 +254,13 @@ def guarded(work: Callable[..., _Result], *arguments: Any) -> _Result:
     try:
         return work(*arguments)
     except (HistoryError, OSError, BadCertificate) as error:
-        raise CheckFailed(str(error)) from None
+        raise CheckFailed(_said(error)) from None
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the history'} cannot be read or written: {in_words(error)}"
+    return str(error)
 
 
 def _unreadable(path: Path, message: str) -> Judged:
@@ -284,7 +292,7 @@ def _value(text: str | None) -> Any:
     except ValueError as error:
         if text.lstrip()[:1] in ("{", "[", '"'):
             raise click.BadParameter(
-                f"{text!r} begins like JSON and is not: {error}", param_hint="--initial"
+                f"{text!r} begins like JSON, but {in_words(error)}", param_hint="--initial"
             ) from None
         return text
     except RecursionError:

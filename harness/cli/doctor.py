@@ -14,7 +14,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from harness.errors import HarnessError
+from harness.cli.interpreter import describe, is_slow_build
+from harness.errors import EngineError, HarnessError
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import ensure_image
@@ -44,7 +45,7 @@ def doctor(as_json: bool, quick: bool) -> int:
 
     Starts an agent and asks it what it can do here; then a cluster of three nodes, into which every
     kind of fault is injected, verified, and healed. Exits with 0 when real containers can be used,
-    else with 1: the simulator works everywhere.
+    else with 69: the simulator works everywhere.
     """
     console = Console(stderr=as_json)
     findings: list[Finding] = []
@@ -64,7 +65,7 @@ def doctor(as_json: bool, quick: bool) -> int:
         click.echo(json.dumps(said))
     else:
         _show(console, findings, trials)
-    return 0 if ok else 1
+    return 0 if ok else EngineError.exit_code
 
 
 def _show(console: Console, findings: Sequence[Finding], trials: Sequence[Trial]) -> None:
@@ -111,7 +112,7 @@ def _machine() -> Iterator[Finding]:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{os.cpu_count()} cores, {memory_gb:.0f} GB, {platform.platform()}"
     yield Finding("machine", None, machine)
-    yield Finding("python", None, platform.python_version())
+    yield Finding("python", False if is_slow_build() else None, describe(), needed=False)
     yield Finding("checker", None, which_kernel())
     yield Finding("simulator", True, "needs nothing")
 

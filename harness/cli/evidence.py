@@ -40,20 +40,28 @@ def show_verdict(console: Console, verdict: Verdict, outcome: str | None = None)
         if part.evidence is not None:
             where = "" if part.key is None else f"key {part.key}: "
             _say(console, f"\n{_plain(where + part.evidence.anomaly)}", style="bold")
-            show_evidence(console, part.evidence)
+            show_evidence(console, part.evidence, told=verdict.sentence)
         for line in part.weaker:
             _say(console, f"  {_plain(line)}")
     _say(
         console,
-        f"{verdict.operations} operations, {len(verdict.partitions)} keys, model {verdict.model}, "
-        f"{verdict.seconds:.3f} s ({verdict.checker})",
+        f"{verdict.operations} operations, {_keys(len(verdict.partitions))}, "
+        f"model {verdict.model}, {verdict.seconds:.3f} s ({verdict.checker})",
         style="dim",
     )
 
 
-def show_evidence(console: Console, evidence: Evidence, rows_max: int = 30) -> None:
-    """Print the sentence, and the operations that cannot be ordered as a table."""
-    _say(console, f"  {_plain(evidence.sentence)}")
+def _keys(count: int) -> str:
+    return "1 key" if count == 1 else f"{count} keys"
+
+
+def show_evidence(
+    console: Console, evidence: Evidence, rows_max: int = 30, *, told: str = ""
+) -> None:
+    """Print the sentence, unless it was `told` already, and the operations that cannot be ordered
+    as a table."""
+    if evidence.sentence not in told:
+        _say(console, f"  {_plain(evidence.sentence)}")
     table = Table("client", "operation", "outcome", "called", "returned", box=None)
     for op in evidence.operations[:rows_max]:
         table.add_row(*(_plain(cell) for cell in _row(op)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ from harness.bench.files import write_files
 from harness.bench.plan import HEALTHY, SWEPT_FIELDS, FailoverPlan, Sweep
 from harness.bench.regress import Regression, regressions
 from harness.bench.stats import summarise
-from harness.cli.display import Silent
-from harness.cli.options import Duration, Names, Setting
+from harness.cli.display import RunDisplay
+from harness.cli.files import require_writable
+from harness.cli.options import NODES, RATE, SEED, Duration, Names, Setting, Whole
+from harness.errors import UsageError
 from harness.report.text import STYLES
 from harness.runtimes import RUNTIMES
+from histories.errors import in_words
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 REGRESSED = 65
@@ -64,10 +69,12 @@ class SweptSetting(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help=f"Failures, comma-separated: {', '.join((*FAILURES, *GROUPS))}.",
 )
-@click.option("--failures", type=int, default=100, show_default=True, help="Of each kind.")
-@click.option("--nodes", type=int, default=5, show_default=True, help="Size of each cluster.")
 @click.option(
-    "--rate", type=float, default=500.0, show_default=True, help="Operations a second of the probe."
+    "--failures", type=Whole(1, 100_000), default=100, show_default=True, help="Of each kind."
+)
+@click.option("--nodes", type=NODES, default=5, show_default=True, help="Size of each cluster.")
+@click.option(
+    "--rate", type=RATE, default=500.0, show_default=True, help="Operations a second of the probe."
 )
 @click.option(
     "--election-timeout",
@@ -105,7 +112,7 @@ class SweptSetting(click.ParamType):  # type: ignore[type-arg]
     help="A setting of the targets; repeatable.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Draws when failures come, and keys."
+    "--seed", type=SEED, default=0, show_default=True, help="Draws when failures come, and keys."
 )
 @click.option("--on", default="docker", show_default=True, help=f"{' or '.join(RUNTIMES)}.")
 @click.option(
@@ -172,11 +179,10 @@ def failover_command(
         on=on,
     )
     allowed = _percent(regress)
-    errors = Console(stderr=True, highlight=False)
-    out.mkdir(parents=True, exist_ok=True)
-    result = measure(plan, out / "runs", Silent(errors), watch=lambda cell: _progress(cell, errors))
-    write_files(result, out)
-    found = regressions(result, json.loads(baseline.read_text()), allowed) if baseline else []
+    earlier = _read_baseline(baseline) if baseline is not None else None
+    require_writable(out, "--out")
+    result = _measure(plan, out, live=not as_json)
+    found = regressions(result, earlier, allowed) if earlier is not None else []
     if as_json:
         click.echo(json.dumps(result.to_json() | {"regressions": [r.sentence for r in found]}))
     elif as_markdown:
@@ -185,6 +191,21 @@ def failover_command(
         show(result, found, out, Console(highlight=False))
     code = EXIT_CODES[result.outcome]
     return code or (REGRESSED if found else 0)
+
+
+def _measure(plan: FailoverPlan, out: Path, *, live: bool) -> FailoverResult:
+    with RunDisplay(Console(stderr=True, highlight=False), live=live) as display:
+        watch = _Watch(plan, display)
+        result = measure(plan, out / "runs", display, begin=watch.begin, watch=watch.done)
+        write_files(result, out)
+    return result
+
+
+def _read_baseline(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read: {in_words(error)}") from None
 
 
 def _percent(text: str) -> float:
@@ -197,16 +218,27 @@ def _percent(text: str) -> float:
     return value / 100
 
 
-def _progress(cell: Cell, console: Console) -> None:
-    p50 = cell.summary().quantiles.get(50)
-    shown = "-" if p50 is None else f"{p50.value:.0f} ms"
-    if cell.failure == HEALTHY:
-        shown = f"{sum(h.elections for h in cell.healthy)} elections"
-        console.print(f"{cell.name}: {sum(h.us for h in cell.healthy) / 1e6:.0f} s, {shown}")
-        return
-    console.print(
-        f"{cell.name}: {len(cell.observations)} failures, median window {shown}", style="dim"
-    )
+class _Watch:
+    """What is told of every block, before and after."""
+
+    def __init__(self, plan: FailoverPlan, display: RunDisplay) -> None:
+        self._display = display
+        self._blocks = len(list(plan.blocks()))
+        self._begun = 0
+
+    def begin(self, cell: Cell) -> None:
+        self._begun += 1
+        self._display.title = f"block {self._begun} of {self._blocks}, {cell.name}"
+
+    def done(self, cell: Cell) -> None:
+        if cell.failure == HEALTHY:
+            healthy_s = sum(h.us for h in cell.healthy) / 1e6
+            elections = sum(h.elections for h in cell.healthy)
+            self._display.keep(f"{cell.name}: {healthy_s:.0f} s, {elections} elections")
+            return
+        p50 = cell.summary().quantiles.get(50)
+        shown = "-" if p50 is None else f"{p50.value:.0f} ms"
+        self._display.keep(f"{cell.name}: {len(cell.observations)} failures, median window {shown}")
 
 
 def show(result: FailoverResult, found: list[Regression], out: Path, console: Console) -> None:
@@ -218,15 +250,28 @@ def show(result: FailoverResult, found: list[Regression], out: Path, console: Co
         words = Text(f"{cell.name}: {cell.outcome}", style=STYLES[cell.outcome])
         console.print(words, f"- {cell.reasons[0] if cell.reasons else ''}", markup=False)
     for heads, rows, title in tables(result):
-        table = Table(title=title, box=None)
-        for name in heads:
-            table.add_column(name, justify="left" if name == heads[0] else "right")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+        console.print(_table(title, heads, rows))
     for regression in found:
         console.print(regression.sentence, style="bold red")
-    console.print(f"written: {out}/failover.json, windows.csv, *.hlog, failover.html")
+    console.print(
+        Text(
+            f"written: {shlex.quote(str(out))}/ failover.json, windows.csv, *.hlog, failover.html"
+        ),
+        soft_wrap=True,
+    )
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """For 80 columns: only the names of cells are folded."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in heads:
+        if name == heads[0]:
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def markdown(result: FailoverResult) -> str:

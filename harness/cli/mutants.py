@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from harness.cli.display import Ticker
+from harness.cli.files import require_writable
+from harness.cli.options import FIRST_SEED, JOBS, SEEDS, Whole
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
 from harness.search.executors import executor_for
@@ -27,16 +30,24 @@ from harness.search.mutation import (
 )
 from node_image.mutants import MUTANTS
 
+NOT_RIGHT = 65
+"""A planted bug was not found, or a correct protocol was flagged. No verdict on a history, so not
+below 64; sysexits calls it EX_DATAERR."""
+
 
 @click.command()
 @click.argument("protocols", nargs=-1)
 @click.option(
-    "--seeds", type=int, default=1000, show_default=True, help="At most so many seeds a start."
+    "--seeds", type=SEEDS, default=1000, show_default=True, help="At most so many seeds a start."
 )
-@click.option("--starts", type=int, default=STARTS, show_default=True, help="Starting points.")
-@click.option("--from", "first", type=int, default=0, show_default=True, help="The first seed.")
+@click.option(
+    "--starts", type=Whole(1, 1000), default=STARTS, show_default=True, help="Starting points."
+)
+@click.option(
+    "--from", "first", type=FIRST_SEED, default=0, show_default=True, help="The first seed."
+)
 @click.option("--mutant", "only", multiple=True, help="Only this planted bug; repeatable.")
-@click.option("--jobs", type=int, default=1, show_default=True, help="Processes (simulator only).")
+@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Processes (simulator only).")
 @click.option("--dask", "address", default=None, help="A Dask scheduler, for the trials.")
 @click.option("--on", default="sim", show_default=True, help=f"{' or '.join(RUNTIMES)}.")
 @click.option(
@@ -65,40 +76,41 @@ def mutants(
     """Plant every known bug of PROTOCOLS (default: all), and count the runs until each is seen.
 
     Beside them the correct protocols go through as many seeds, where nothing may be seen. Exits
-    with 0 when every bug was found from every start and nothing else was, with 1 otherwise.
+    with 0 when every bug was found from every start and nothing else was, with 65 otherwise.
     """
-    if seeds < 1 or starts < 1 or jobs < 1:
-        raise UsageError("--seeds, --starts and --jobs must be at least 1")
     for name, choices in ((on, RUNTIMES), *((mutant, tuple(MUTANTS)) for mutant in only)):
         if name not in choices:
             raise UnknownChoice("runtime or mutant", name, choices)
     work = tasks(protocols, seeds, starts=starts, first=first, on=on)
     work = [task for task in work if not only or task.mutant in only]
-    progress = Console(stderr=True, highlight=False)
-    trial = (
-        try_seeds
-        if on == "sim"
-        else DockerTrials(store, lambda text: progress.print(text, style="dim"))
-    )
+    errors = Console(stderr=True, highlight=False)
+    ticker = Ticker(errors, "planting bugs", live=not as_json)
+    ticker.text = f"0 of {len(work)} trials"
+    trial = try_seeds if on == "sim" else DockerTrials(store, ticker.print)
     if address is not None and on != "sim":
         raise UsageError("--dask is for simulated trials", remedy="leave out --on docker")
+    if on != "sim":
+        require_writable(store, "--store")
     done: list[Trial] = []
     started = time.monotonic()
-    with executor_for(jobs if on == "sim" else 1, address) as executor:
+    with executor_for(jobs if on == "sim" else 1, address) as executor, ticker:
         try:
             for one in run_trials(work, executor=executor, trial=trial):
                 done.append(one)
-                progress.print(_line(one, len(done), len(work)), markup=False)
+                ticker.text = f"{len(done)} of {len(work)} trials"
+                ticker.print(_line(one, len(done), len(work)), style="")
         except KeyboardInterrupt:
-            progress.print("interrupted: what was found so far", style="yellow")
+            ticker.print("interrupted: what was found so far", style="yellow")
     scores = by_mutant(done)
     if as_json:
         click.echo(json.dumps({"seeds": seeds, "scores": [score.to_json() for score in scores]}))
     elif markdown:
         click.echo(markdown_table(scores))
     else:
-        Console(highlight=False).print(table_of(scores, time.monotonic() - started))
-    return 0 if scores and all(score.is_right for score in scores) else 1
+        console = Console(highlight=False)
+        for line in lines_of(scores, time.monotonic() - started):
+            console.print(line, soft_wrap=True)
+    return 0 if scores and all(score.is_right for score in scores) else NOT_RIGHT
 
 
 def _line(trial: Trial, number: int, total: int) -> str:
@@ -133,13 +145,28 @@ def _row(score: Score) -> tuple[str, ...]:
     )
 
 
-def table_of(scores: list[Score], seconds: float) -> Table:
-    """For a terminal."""
-    table = Table(*HEAD, box=None, title=f"mutation score, {seconds:.0f} s", title_justify="left")
+def lines_of(scores: list[Score], seconds: float) -> Iterator[Text]:
+    """For a terminal of 80 columns. Commands have lines of their own, to be copied."""
+    yield Text(f"mutation score, {seconds:.0f} s", style="bold")
+    protocol = ""
     for score in scores:
+        if score.protocol != protocol:
+            protocol = score.protocol
+            yield Text(f"\n{protocol}", style="bold")
+            yield Text(f"  {'bug':<10}{'found':>7}{'runs':>14}{'s':>8}  by", style="dim")
+        _, bug, found, runs, seconds_each, *detectors, needs, again = _row(score)
+        by = ", ".join(
+            f"{name} {count}"
+            for name, count in zip(DETECTORS, detectors, strict=True)
+            if count != "-"
+        )
         style = "" if score.is_right else "bold red"
-        table.add_row(*(Text(cell, style=style) for cell in _row(score)))
-    return table
+        line = f"  {bug:<10}{found:>7}{runs:>14}{seconds_each:>8}  {by or '-'}"
+        yield Text(line, style=style)
+        if needs != "-":
+            yield Text(f"    needs {needs}", style="dim")
+        if again != "-":
+            yield Text(f"    {again}")
 
 
 def markdown_table(scores: list[Score]) -> str:

@@ -1,12 +1,29 @@
-"""Kinds of option values: durations such as 30s, lists such as partition,kill, settings a=b."""
+"""Kinds of option values: numbers within bounds, durations such as 30s, lists such as
+partition,kill, settings a=b.
+
+What is refused is refused in one sentence that names the option (click does), the value, and what
+is allowed.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import Any
+from typing import Any, Final
 
 import click
+
+from harness.run.limits import (
+    CONCURRENCY_MAX,
+    JOBS_MAX,
+    KEYS_MAX,
+    NODES_MAX,
+    RATE_MAX,
+    RATE_MIN,
+    SEEDS_MAX,
+    TIME_MAX_US,
+)
 
 _UNITS = {
     "us": 1,
@@ -18,22 +35,72 @@ _UNITS = {
 }
 
 
+class Whole(click.ParamType):  # type: ignore[type-arg]
+    """A whole number from `least` to `most`."""
+
+    name = "integer"
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).strip()
+        number = int(text) if re.fullmatch(r"[+-]?\d{1,30}", text) else None
+        if number is None or not self.least <= number <= self.most:
+            allowed = f"from {self.least:,} to {self.most:,}"
+            self.fail(f"{text!r} is not a whole number {allowed}", param, ctx)
+        return number
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]
+    """A finite number from `least` to `most`."""
+
+    name = "number"
+
+    def __init__(self, least: float, most: float) -> None:
+        self.least, self.most = least, most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not self.least <= number <= self.most:  # false of nan, too
+            allowed = f"from {self.least:g} to {self.most:,.15g}"
+            self.fail(f"{str(value)!r} is not a number {allowed}", param, ctx)
+        return number
+
+
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """ "30s", "500ms", "2m" or plain seconds; the value is microseconds."""
+    """ "30s", "500ms", "2m" or plain seconds, at most seven days; the value is microseconds."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h)?", str(value).strip())
-        if match is None:
-            self.fail(f"{value!r} is no duration; write 30s, 500ms or 2m", param, ctx)
-        number, unit = match.groups()
-        micros = round(float(number) * _UNITS[unit or "s"])
-        if micros <= 0:
-            self.fail("a duration must be longer than nothing", param, ctx)
+        match = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)\s*(us|ms|s|m|min|h)?", str(value).strip())
+        micros = round(float(match[1]) * _UNITS[match[2] or "s"]) if match else 0
+        if not 1 <= micros <= TIME_MAX_US:
+            self.fail(
+                f"{str(value)!r} is not a duration from 1us to 168h, such as 500ms, 30s or 2m",
+                param,
+                ctx,
+            )
         return micros
+
+
+NODES: Final = Whole(1, NODES_MAX)
+LEARNERS: Final = Whole(0, NODES_MAX)
+CONCURRENCY: Final = Whole(1, CONCURRENCY_MAX)
+KEYS: Final = Whole(1, KEYS_MAX)
+RATE: Final = Number(RATE_MIN, RATE_MAX)
+JOBS: Final = Whole(1, JOBS_MAX)
+SEEDS: Final = Whole(1, SEEDS_MAX)
+SEED: Final = Whole(-(2**63), 2**63 - 1)
+FIRST_SEED: Final = Whole(0, SEEDS_MAX)
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]

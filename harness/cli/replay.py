@@ -9,9 +9,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from harness.cli.display import Silent
+from harness.cli.display import RunDisplay, Ticker
+from harness.cli.files import require_writable
+from harness.cli.options import Whole
 from harness.cli.summary import STYLES, add_reports
-from harness.errors import UnknownChoice, UsageError
+from harness.errors import UnknownChoice
 from harness.reproduce.replay import (
     Attempt,
     Recorded,
@@ -32,7 +34,7 @@ TIMINGS = 50
 @click.option("--on", default=None, help=f"{' or '.join(RUNTIMES)}; default: where it was made.")
 @click.option(
     "--times",
-    type=int,
+    type=Whole(1, 1_000_000),
     default=None,
     help=f"How often (Docker: 1), or how many timings to try in the simulator ({TIMINGS}).",
 )
@@ -57,11 +59,10 @@ def replay_command(
     """
     if on is not None and on not in RUNTIMES:
         raise UnknownChoice("runtime", on, RUNTIMES)
-    if times is not None and times < 1:
-        raise UsageError(f"--times must be at least 1, not {times}")
+    require_writable(store, "--store")
     recorded = load(folder)
     console = Console(stderr=as_json, highlight=False)
-    result = _replay(recorded, on or recorded.config.on, times, store, console)
+    result = _replay(recorded, on or recorded.config.on, times, store, live=not as_json)
     add_reports((attempt.folder for attempt in result.attempts), console)
     if as_json:
         click.echo(json.dumps(result.to_json()))
@@ -71,17 +72,35 @@ def replay_command(
 
 
 def _replay(
-    recorded: Recorded, on: str, times: int | None, store: Path, console: Console
+    recorded: Recorded, on: str, times: int | None, store: Path, *, live: bool
 ) -> ReplayResult:
-    def watch(attempt: Attempt) -> None:
-        again = "again" if attempt.same else "not so"
-        console.print(f"{attempt.number}: {attempt.outcome}, {again}", style="dim")
-
+    errors = Console(stderr=True, highlight=False)
     if on == "docker":
-        return replay_real(recorded, times or 1, store, Silent(console), watch=watch)
-    if recorded.config.on == "sim" and times is None:
-        return replay_simulated(recorded, store=store)
-    return replay_timings(recorded, times or TIMINGS, store=store)
+        return _replay_real(recorded, times or 1, store, RunDisplay(errors, live=live))
+    with Ticker(errors, "simulating the run again", live=live) as ticker:
+        if recorded.config.on == "sim" and times is None:
+            return replay_simulated(recorded, store=store)
+        asked = times or TIMINGS
+        alike = 0
+
+        def watch(attempt: Attempt) -> None:
+            nonlocal alike
+            alike += attempt.same
+            ticker.text = f"{attempt.number} of {asked} timings, {alike} ended as recorded"
+
+        return replay_timings(recorded, asked, store=store, watch=watch)
+
+
+def _replay_real(recorded: Recorded, times: int, store: Path, display: RunDisplay) -> ReplayResult:
+    def begin(number: int) -> None:
+        display.title = f"replay {number} of {times}" if times > 1 else ""
+
+    def watch(attempt: Attempt) -> None:
+        same = "as recorded" if attempt.same else "not as recorded"
+        display.keep(f"replay {attempt.number}: {attempt.outcome}, {same}")
+
+    with display:
+        return replay_real(recorded, times, store, display, begin=begin, watch=watch)
 
 
 def show(result: ReplayResult, console: Console) -> None:

@@ -13,32 +13,49 @@ from rich.console import Console
 
 from faults.kinds import KINDS
 from faults.shapes import DRAWN_SHAPES
-from harness.cli.display import LiveDisplay, Silent
-from harness.cli.options import Duration, Names, Setting
+from harness.cli.display import RunDisplay
+from harness.cli.files import require_writable
+from harness.cli.names import complete_names, faults_help
+from harness.cli.options import (
+    CONCURRENCY,
+    KEYS,
+    LEARNERS,
+    NODES,
+    RATE,
+    SEED,
+    Duration,
+    Names,
+    Setting,
+)
 from harness.cli.summary import add_reports, show
 from harness.errors import UsageError
 from harness.run.config import RunConfig, default_of
 from harness.run.engine import execute, with_schedule
 from harness.runtimes import RUNTIMES
 from harness.runtimes.docker.engine import is_available
-from harness.targets import settings_of
+from harness.targets import settings_of, targets
 from harness.workloads import WORKLOADS
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", shell_complete=complete_names(targets))
 @click.option(
-    "--nodes", type=int, default=default_of("nodes"), show_default=True, help="Size of the cluster."
+    "--nodes",
+    type=NODES,
+    default=default_of("nodes"),
+    show_default=True,
+    help="Size of the cluster.",
 )
 @click.option(
     "--learners",
-    type=int,
+    type=LEARNERS,
     default=0,
     show_default=True,
     help="How many of the nodes follow without a vote.",
 )
 @click.option(
     "--workload",
+    shell_complete=complete_names(lambda: WORKLOADS),
     default=default_of("workload"),
     show_default=True,
     help=f"What clients do: {', '.join(WORKLOADS)}.",
@@ -48,7 +65,8 @@ from harness.workloads import WORKLOADS
     type=Names(),
     default="partition,kill,pause,clock",
     show_default=True,
-    help=f"Kinds of faults, comma-separated, or none: {', '.join(KINDS)}.",
+    shell_complete=complete_names(lambda: KINDS),
+    help=f"Kinds of faults, comma-separated, or none: {faults_help()}.",
 )
 @click.option(
     "--schedule",
@@ -86,29 +104,31 @@ from harness.workloads import WORKLOADS
 )
 @click.option(
     "--concurrency",
-    type=int,
+    type=CONCURRENCY,
     default=default_of("concurrency"),
     show_default=True,
     help="Clients that may wait for an answer at once.",
 )
 @click.option(
     "--rate",
-    type=float,
+    type=RATE,
     default=default_of("rate"),
     show_default=True,
     help="Operations a second, of all clients together; arrivals do not wait for answers.",
 )
 @click.option(
     "--keys",
-    type=int,
+    type=KEYS,
     default=default_of("keys"),
     show_default=True,
     help="Keys that the operations are spread over.",
 )
 @click.option(
-    "--seed", type=int, default=None, help="Draws faults and operations; default: random."
+    "--seed", type=SEED, default=None, help="Draws faults and operations; default: random."
 )
-@click.option("--mutant", default=None, help="Plant this bug in every node (M5, B6, M3, M8, ...).")
+@click.option(
+    "--mutant", default=None, help="Plant this bug in every node; antipaxos list mutants TARGET."
+)
 @click.option(
     "--transport",
     default="tcp",
@@ -121,7 +141,8 @@ from harness.workloads import WORKLOADS
     type=Setting(),
     multiple=True,
     metavar="NAME=VALUE",
-    help="A setting of the cluster, such as reads=quorum or snapshot_every=500; repeatable.",
+    help="A setting of the target, such as reads=quorum or snapshot_every=500; repeatable; "
+    "antipaxos list settings TARGET.",
 )
 @click.option(
     "--attempt-timeout",
@@ -173,31 +194,32 @@ def run(
 
     Exit codes: 0 valid, 1 invalid, 2 unknown; 64 and above: wrong usage, or the harness failed.
     """
+    require_writable(store, "--store")
     errors = Console(stderr=True)
-    if on is None and not is_available():
-        errors.print("no Docker engine answers: running in the simulator (--on sim)")
-        on = "sim"
     if schedule_file is not None and _was_given("faults"):
         raise UsageError("--faults and --schedule both say which faults come: give one of them")
-    config = RunConfig.of(
-        **options,
-        seed=secrets.randbelow(2**31) if seed is None else seed,
-        on=on or "docker",
-        settings=settings_of(options["target"], dict(settings)),
-    )
-    schedule = None
-    if schedule_file is not None:
-        config, schedule = with_schedule(config, schedule_file)
-    for remark in config.remarks():
-        errors.print(f"note: {remark}")
-    console = Console(stderr=as_json)
-    observer = Silent(errors) if as_json else LiveDisplay(console)
-    result = execute(config, store, observer, schedule=schedule)
-    add_reports([result.folder.path], errors)
+    with RunDisplay(errors, live=not as_json) as display:
+        if on is None and not is_available():
+            display.say("note: no Docker engine answers: running in the simulator (--on sim)")
+            on = "sim"
+        config = RunConfig.of(
+            **options,
+            seed=secrets.randbelow(2**31) if seed is None else seed,
+            on=on or "docker",
+            settings=settings_of(options["target"], dict(settings)),
+        )
+        schedule = None
+        if schedule_file is not None:
+            config, schedule = with_schedule(config, schedule_file)
+        for remark in config.remarks():
+            display.say(f"note: {remark}")
+        result = execute(config, store, display, schedule=schedule)
+        display.say("writing the page")
+        add_reports([result.folder.path], errors)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:
-        show(result.folder, console)
+        show(result.folder, Console())
     return result.verdict.exit_code
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.text import Text
 
+from harness.cli.display import Ticker
+from harness.cli.files import require_writable
+from harness.cli.options import Number
 from harness.cli.summary import add_reports
 from harness.errors import UsageError
-from harness.reproduce.replay import Attempt, load, replay_timings
+from harness.reproduce.replay import Attempt, Recorded, load, replay_timings
 from harness.reproduce.shrink import Candidate, ShrinkResult, Size, shrink
 from harness.reproduce.story import tell
 from harness.run.simulation import judge_fully, simulate, write_folder
 
 STORY = "story.txt"
 TIMINGS = 50
+TIMINGS_SHARE = 0.5
+"""So much of the limit may go into the search for a simulated timing of a run from Docker."""
 
 
 @click.command(name="shrink")
@@ -26,7 +31,7 @@ TIMINGS = 50
 @click.option(
     "--limit",
     "limit_s",
-    type=float,
+    type=Number(0.1, 7 * 24 * 3600),
     default=60.0,
     show_default=True,
     help="Seconds to spend.",
@@ -48,28 +53,20 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
 
     Exit codes: 1 (the smallest run fails, as it should), others when there is nothing to shrink.
     """
-    if limit_s <= 0:
-        raise UsageError(f"--limit must be above 0 seconds, not {limit_s:g}")
-    console = Console(stderr=as_json, highlight=False)
-    name = folder.name or folder.resolve().name
+    require_writable(store, "--store")
+    errors = Console(stderr=True, highlight=False)
     started = time.monotonic()
-    start = _starting_point(folder, started + limit_s, console)
-    last = [""]
-
-    def watch(what: str, size: Size) -> None:
-        line = f"{what:<11} {size.describe()}"
-        if line != last[0]:
-            last[0] = line
-            console.print(Text(line, style="dim"))
-
-    left_s = max(limit_s - (time.monotonic() - started), 0.1)
-    result = shrink(start.config, start.schedule, limit_s=left_s, watch=watch)
-    run = simulate(*result.smallest, traced=True)
-    judge_fully(run)
-    written = write_folder(run, store, f"shrunk-{name}")
-    story = tell(written.path).text()
-    (written.path / STORY).write_text(story, encoding="utf-8")
-    add_reports([written.path], console)
+    with Ticker(errors, "shrinking", live=not as_json) as ticker:
+        recorded = load(folder)
+        start = _starting_point(recorded, started + limit_s * TIMINGS_SHARE, ticker)
+        result = _shrink(start, limit_s - (time.monotonic() - started), ticker)
+        ticker.text = "writing the smallest run"
+        run = simulate(*result.smallest, traced=True)
+        judge_fully(run)
+        written = write_folder(run, store, f"shrunk-{recorded.folder.path.resolve().name}")
+        story = tell(written.path).text()
+        (written.path / STORY).write_text(story, encoding="utf-8")
+        add_reports([written.path], errors)
     if as_json:
         click.echo(
             json.dumps(
@@ -78,39 +75,58 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
             )
         )
     else:
-        _show(result, story, written.path, console)
+        _show(result, story, written.path, Console(highlight=False))
     return 1
 
 
-def _starting_point(folder: Path, deadline: float, console: Console) -> Candidate:
+def _shrink(start: Candidate, limit_s: float, ticker: Ticker) -> ShrinkResult:
+    best = [""]
+
+    def watch(what: str, size: Size) -> None:
+        if size.describe() != best[0]:
+            best[0] = size.describe()
+            ticker.print(f"{what:<11} {best[0]}")
+
+    def tell_tried(number: int) -> None:
+        smallest = f"; smallest so far: {best[0]}" if best[0] else ""
+        ticker.text = f"run {number}{smallest}"
+
+    return shrink(start.config, start.schedule, limit_s=limit_s, watch=watch, tell=tell_tried)
+
+
+def _starting_point(recorded: Recorded, until_s: float, ticker: Ticker) -> Candidate:
     """The recorded run, or for one from Docker a timing of the simulator that fails alike, if one
-    is found before the deadline."""
-    recorded = load(folder)
+    is found before `until_s` (a moment of time.monotonic())."""
     if recorded.outcome == "valid":
-        raise UsageError(f"{folder} did not fail: there is nothing to shrink")
+        raise UsageError(f"{recorded.folder.path} did not fail: there is nothing to shrink")
     if recorded.config.on == "sim":
         return Candidate(recorded.config, recorded.schedule)
+    ticker.text = f"looking for a simulated timing that fails alike: 1 of {TIMINGS}"
 
     def watch(attempt: Attempt) -> None:
-        line = f"timing      {attempt.number}: {'fails alike' if fails(attempt) else 'does not'}"
-        console.print(Text(line, style="dim"))
+        number = attempt.number + 1
+        ticker.text = f"looking for a simulated timing that fails alike: {number} of {TIMINGS}"
 
     def fails(attempt: Attempt) -> bool:
         return attempt.same and attempt.outcome == "invalid"
 
-    timings = replay_timings(
-        recorded,
-        TIMINGS,
-        watch=watch,
-        enough=lambda attempt: fails(attempt) or time.monotonic() > deadline,
-    )
-    last = timings.attempts[-1]
-    if fails(last):
-        config = recorded.config.changed(on="sim", world={"seed": last.world_seed})
+    timings = replay_timings(recorded, TIMINGS, watch=watch, enough=fails, until_s=until_s)
+    tried = timings.attempts
+    if tried and fails(tried[-1]):
+        ticker.print(f"timing {tried[-1].number} fails alike")
+        config = recorded.config.changed(on="sim", world={"seed": tried[-1].world_seed})
         return Candidate(config, recorded.schedule)
+    path = shlex.quote(str(recorded.folder.path))
+    if len(tried) < TIMINGS:
+        whole = f"{len(tried)} whole simulations" if tried else "not one whole simulation"
+        raise UsageError(
+            f"the limit is too short: {whole} of {path} fitted into it, and none failed as the "
+            "run did",
+            remedy="give it more: --limit SECONDS",
+        )
     raise UsageError(
-        f"none of {last.number} simulated timings of {folder} fails as the run did",
-        remedy="look for one: antipaxos replay FOLDER --on sim --times 1000",
+        f"none of {TIMINGS} simulated timings of {path} fails as the run did",
+        remedy=f"look for one: antipaxos replay {path} --on sim --times 1000",
     )
 
 
@@ -121,5 +137,6 @@ def _show(result: ShrinkResult, story: str, path: Path, console: Console) -> Non
     console.print(f"after    {result.after.describe()}")
     complete = "" if result.complete else "; the time was up: there may be less"
     console.print(f"tried    {result.tried} runs in {result.seconds:.1f} s{complete}")
-    console.print(f"folder   {path}", markup=False, soft_wrap=True)
-    console.print(f"replay   antipaxos replay {path}", markup=False, soft_wrap=True)
+    quoted = shlex.quote(str(path))
+    console.print(f"folder   {quoted}", markup=False, soft_wrap=True)
+    console.print(f"replay   antipaxos replay {quoted}", markup=False, soft_wrap=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import shlex
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,11 +14,11 @@ from pathlib import Path
 from types import FrameType
 
 import click
-from rich.console import Console
-from rich.live import Live
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.display import Progress
 from harness.errors import UsageError
 from harness.report.text import STYLES
 from harness.search.executors import local_executor
@@ -39,8 +39,6 @@ from harness.suite.plan import Suite, example, read_suite
 from harness.suite.running import Places, carry_out, estimate
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
-TELL_EVERY_S = 60.0
-REFRESH_PER_S = 2
 
 
 @click.command(name="suite")
@@ -81,9 +79,13 @@ def suite_command(
         return 0
     with locked(suite.store), _terminated_in_order():
         running = resume(suite) if go_on else begin(suite, _name(suite, night))
-        with _places(running, address) as places, _Display(console, running) as display:
+        errors = Console(stderr=True, highlight=False)
+        with (
+            _places(running, address) as places,
+            _Display(errors, running, live=not as_json) as display,
+        ):
             carry_out(running, display.watch, places=places)
-        morning = finish(running, lambda text: console.print(f"{text} ...", style="dim"))
+            morning = finish(running, display.say)
     if as_json:
         click.echo(json.dumps(morning.summary | {"folder": str(running.folder)}))
     else:
@@ -141,7 +143,7 @@ def _init(path: Path) -> int:
     if path.exists():
         raise UsageError(f"{path} is there already", remedy="name another file")
     path.write_text(example(), encoding="utf-8")
-    click.echo(f"{path} is written; try: antipaxos suite {path} --dry-run")
+    click.echo(f"{path} is written; try: antipaxos suite {shlex.quote(str(path))} --dry-run")
     return 0
 
 
@@ -174,59 +176,64 @@ def _each(cell: Cell | FailoverCell) -> str:
 
 
 class _Display:
-    """A table that renews itself on a terminal; on anything else a line now and then."""
+    """A table that renews itself on a terminal; elsewhere a line now and then."""
 
-    def __init__(self, console: Console, night: Night) -> None:
-        self._console = console
+    def __init__(self, console: Console, night: Night, *, live: bool) -> None:
         self._night = night
-        self._live: Live | None = None
-        self._told = time.monotonic()
+        self._finishing = ""
         self._planned: Counter[str] = Counter()
         for job in night.jobs:
             self._planned[job.cell] += job.count
         self._done: Counter[tuple[str, str]] = Counter()
         for result in night.results.values():
             self._count(result)
+        self._progress = Progress(console, self._draw, self._line, live=live)
 
     def _count(self, result: JobResult) -> None:
         for part in result.parts:
             self._done[part.cell, part.outcome] += part.runs
 
     def __enter__(self) -> _Display:
-        if self._console.is_terminal:
-            self._live = Live(
-                get_renderable=self._table,
-                console=self._console,
-                refresh_per_second=REFRESH_PER_S,
-                transient=True,
-            )
-            self._live.start()
-        else:
-            left = sum(job.count for job in self._night.left)
-            self._console.print(f"{self._night.name}: {left} runs to do in {self._night.folder}")
+        self._progress.__enter__()
+        left = sum(job.count for job in self._night.left)
+        self._progress.print(f"{self._night.name}: {left} runs to do in {self._night.folder}")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._progress.__exit__()
 
     def watch(self, result: JobResult) -> None:
         self._count(result)
         for part in result.parts:
             if part.outcome != "valid":
                 words = f": {first_line(part.sentence)[:150]}" if part.sentence else ""
-                outcome = (part.outcome, STYLES.get(part.outcome, "bold yellow"))
-                line = Text.assemble(outcome, f" {part.cell} seed {part.seed}{words}")
-                self._console.print(line, soft_wrap=True)
-        if self._live is None and time.monotonic() - self._told > TELL_EVERY_S:
-            self._told = time.monotonic()
-            done = sum(self._done.values())
-            self._console.print(f"{done} of {sum(self._planned.values())} runs done", style="dim")
+                line = f"{part.outcome} {part.cell} seed {part.seed}{words}"
+                self._progress.print(line, STYLES.get(part.outcome, "bold yellow"))
 
-    def _table(self) -> Table:
+    def say(self, text: str) -> None:
+        """What is done with the findings, after the runs."""
+        self._finishing = text
+        self._progress.print(f"{text} ...")
+
+    def _line(self) -> str:
+        if self._finishing:
+            return f"{self._finishing} ..."
+        outcomes: Counter[str] = Counter()
+        for (_, outcome), count in list(self._done.items()):
+            outcomes[outcome] += count
+        found = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        done, planned = sum(outcomes.values()), sum(self._planned.values())
+        return f"{done} of {planned} runs done" + (f": {found}" if found else "")
+
+    def _draw(self) -> RenderableType:
+        if self._finishing:
+            return Text(self._line(), style="dim")
         table = Table(box=None)
         for name in ("cell", "done", "of", "valid", "invalid", "unknown", "error"):
-            table.add_column(name, justify="left" if name == "cell" else "right")
+            if name == "cell":
+                table.add_column(name, overflow="fold")
+            else:
+                table.add_column(name, justify="right", no_wrap=True)
         for cell in self._night.cells:
             counts = [self._done[cell, o] for o in ("valid", "invalid", "unknown", "error")]
             numbers = [sum(counts), self._planned[cell], *counts]

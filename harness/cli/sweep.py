@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from harness.cli.options import Duration, Names, Setting
+from harness.cli.display import Ticker
+from harness.cli.files import require_writable
+from harness.cli.names import complete_names
+from harness.cli.options import (
+    CONCURRENCY,
+    FIRST_SEED,
+    JOBS,
+    KEYS,
+    LEARNERS,
+    NODES,
+    RATE,
+    SEEDS,
+    Duration,
+    Names,
+    Setting,
+    Whole,
+)
 from harness.cli.summary import STYLES, add_reports
-from harness.errors import UsageError
 from harness.run.config import HEALS
 from harness.search.coverage import REACHED
 from harness.search.executors import executor_for
 from harness.search.swarm import MIX, SweepPlan
 from harness.search.sweep import SeedResult, SweepResult, sweep
-from harness.targets import settings_of
+from harness.targets import settings_of, targets
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
-TELL_EVERY_S = 60.0
-"""Where there is no bar (a log, a pipe), standard error hears so often how far it is."""
 SEEDS_SHOWN = 8
 
 
 @click.command(name="sweep")
-@click.argument("protocol")
-@click.option("--seeds", type=int, default=1000, show_default=True, help="How many.")
-@click.option("--from", "first", type=int, default=0, show_default=True, help="The first seed.")
-@click.option("--jobs", type=int, default=1, show_default=True, help="Processes to use.")
+@click.argument("protocol", shell_complete=complete_names(targets))
+@click.option("--seeds", type=SEEDS, default=1000, show_default=True, help="How many.")
+@click.option(
+    "--from", "first", type=FIRST_SEED, default=0, show_default=True, help="The first seed."
+)
+@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Processes to use.")
 @click.option("--dask", "address", default=None, help="A Dask scheduler: its workers do the seeds.")
-@click.option("--mutant", default=None, help="Plant this bug in every node (M1, B5, ...).")
+@click.option("--mutant", default=None, help="Plant this bug in every node.")
 @click.option(
     "--time",
     "time_us",
@@ -44,11 +58,13 @@ SEEDS_SHOWN = 8
     help="How long each seed's chaos lasts, in virtual time.",
 )
 @click.option("--stop-at-first", is_flag=True, help="Stop at the first seed that fails.")
-@click.option("--nodes", type=int, default=None, help="Size of the cluster; default: drawn.")
-@click.option("--learners", type=int, default=None, help="How many of them have no vote.")
-@click.option("--concurrency", type=int, default=None, help="Clients at once; default: drawn.")
-@click.option("--rate", type=float, default=None, help="Operations a second; default: drawn.")
-@click.option("--keys", type=int, default=None, help="Keys; default: drawn.")
+@click.option("--nodes", type=NODES, default=None, help="Size of the cluster; default: drawn.")
+@click.option("--learners", type=LEARNERS, default=None, help="How many of them have no vote.")
+@click.option(
+    "--concurrency", type=CONCURRENCY, default=None, help="Clients at once; default: drawn."
+)
+@click.option("--rate", type=RATE, default=None, help="Operations a second; default: drawn.")
+@click.option("--keys", type=KEYS, default=None, help="Keys; default: drawn.")
 @click.option(
     "--faults",
     type=Names(),
@@ -73,7 +89,11 @@ SEEDS_SHOWN = 8
     help="Where the folders of failing runs go.",
 )
 @click.option(
-    "--keep", type=int, default=3, show_default=True, help="Folders to keep of each group."
+    "--keep",
+    type=Whole(0, 10_000),
+    default=3,
+    show_default=True,
+    help="Folders to keep of each group.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print what every seed draws.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
@@ -103,17 +123,17 @@ def sweep_command(
 
     Exit codes: 0 no seed failed, 1 some did, 2 something was left undecided.
     """
-    for name, value in (("seeds", seeds), ("jobs", jobs)):
-        if value < 1:
-            raise UsageError(f"--{name} must be at least 1, not {value}")
-    if first < 0 or keep < 0:
-        raise UsageError("--from and --keep must not be negative")
+    if keep:
+        require_writable(store, "--store")
     fixed = {name: value for name, value in chosen.items() if value is not None}
     if settings:
         fixed["settings"] = settings_of(protocol, dict(settings))
     plan = SweepPlan(protocol=protocol, mutant=mutant, fixed=fixed)
     console = Console(stderr=as_json, highlight=False)
-    with executor_for(jobs, address) as executor, Bar(console, seeds, verbose=verbose) as bar:
+    errors = Console(stderr=True, highlight=False)
+    ticker = Ticker(errors, f"sweeping {protocol}", live=not as_json)
+    watch = _Watch(ticker, console, verbose=verbose)
+    with executor_for(jobs, address) as executor, ticker:
         result = sweep(
             plan,
             range(first, first + seeds),
@@ -121,7 +141,7 @@ def sweep_command(
             stop_at_first=stop_at_first,
             store=store if keep else None,
             keep=keep,
-            watch=bar.watch,
+            watch=watch,
         )
     add_reports((path for group in result.groups.values() for path in group.folders), console)
     if as_json:
@@ -131,53 +151,21 @@ def sweep_command(
     return EXIT_CODES[result.outcome]
 
 
-class Bar:
-    """The live bar: seeds done, seeds a second, failures; failures are printed as they come."""
+class _Watch:
+    """What is told while the seeds are done: how far it is; failures as they come."""
 
-    def __init__(self, console: Console, seeds: int, *, verbose: bool) -> None:
-        self._console = console
-        self._verbose = verbose
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[failed]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("seeds", total=seeds, rate="", failed="")
+    def __init__(self, ticker: Ticker, console: Console, *, verbose: bool) -> None:
+        self._ticker, self._console, self._verbose = ticker, console, verbose
         self._groups = 0
-        self._told_s = 0.0
 
-    def __enter__(self) -> Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def watch(self, result: SweepResult, one: SeedResult) -> None:
-        seconds = max(result.seconds, 1e-9)
+    def __call__(self, result: SweepResult, one: SeedResult) -> None:
+        rate = result.done / max(result.seconds, 1e-9)
         failed = result.invalid + result.unknown
-        self._progress.update(
-            self._task,
-            completed=result.done,
-            rate=f"{result.done / seconds:.1f} seeds/s, "
-            f"{result.simulated_us / 1e6 / seconds:.0f} simulated s/s",
-            failed=f"[red]{failed} failed[/red]" if failed else "[green]none failed[/green]",
+        left_s = (result.asked - result.done) / rate
+        self._ticker.text = (
+            f"{result.done:,} of {result.asked:,} seeds, {rate:.1f} seeds/s, "
+            f"{failed or 'none'} failed, {left_s:.0f} s left"
         )
-        if not self._console.is_terminal and result.seconds - self._told_s >= TELL_EVERY_S:
-            self._told_s = result.seconds
-            rate = f"{result.done / seconds:.1f} seeds/s"
-            click.echo(f"{result.done} of {result.asked} seeds, {rate}, {failed} failed", err=True)
         if self._verbose:
             self._console.print(f"seed {one.seed}: {one.outcome}; {one.mix}", markup=False)
         if len(result.groups) > self._groups:
@@ -200,8 +188,9 @@ def show(result: SweepResult, console: Console) -> None:
         console.print(Text(f"  seeds     {seeds}{more}"), soft_wrap=True)
         console.print(Text(f"  drawn     {group.mix}", style="dim"), soft_wrap=True)
         for path in group.folders[:1]:
-            console.print(f"  replay    antipaxos replay {path}", markup=False, soft_wrap=True)
-            console.print(f"  shrink    antipaxos shrink {path}", markup=False, soft_wrap=True)
+            quoted = shlex.quote(str(path))
+            console.print(f"  replay    antipaxos replay {quoted}", markup=False, soft_wrap=True)
+            console.print(f"  shrink    antipaxos shrink {quoted}", markup=False, soft_wrap=True)
     console.print()
     data = result.to_json()
     mutant = f" with {result.plan.mutant}" if result.plan.mutant else ""

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from histories.events import Json
+from histories.events import Event, Json
 from histories.folder import RunFolder
+from histories.sessions import named_by_process, processes_of
 
 RECORDS_MAX: Final = 40
 
 
 def disagreements(
-    folder: RunFolder, agreement: dict[str, Any] | None, zero_ns: int
+    folder: RunFolder,
+    agreement: dict[str, Any] | None,
+    zero_ns: int,
+    events: Sequence[Event] = (),
 ) -> list[dict[str, Json]]:
     """The findings, each with the records of its slot: {kind, sentence, records}; a record says
-    node, at_us, slot, ballot, words, and client and seq of its first command."""
+    node, at_us, slot, ballot, words, and client (its session) and seq of its first command.
+    `events` tell which process each session is: texts name these."""
     findings = (agreement or {}).get("findings")
     if not isinstance(findings, list):
         return []
     wanted = {str(f.get("slot")) for f in findings if isinstance(f, dict)} - {"None"}
     by_slot: dict[str, list[dict[str, Json]]] = {slot: [] for slot in wanted}
+    names = processes_of(events) if wanted else {}
     for record in _records(folder, zero_ns) if wanted else ():
+        record["words"] = named_by_process(str(record["words"]), names)
         records = by_slot.get(str(record["slot"]))
         if records is not None and len(records) < RECORDS_MAX:
             records.append(record)

@@ -4,6 +4,7 @@ in their order, how far an order of them gets, what replicas decided differently
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any, Final
 
 from rich.console import Console
@@ -117,7 +118,9 @@ def diagram(operations: list[dict[str, Any]]) -> list[str]:
 
 
 def _findings(data: RunData, console: Console) -> None:
-    found = disagreements(data.folder, data.verdict.get("agreement"), data.logs.zero_ns)
+    found = disagreements(
+        data.folder, data.verdict.get("agreement"), data.logs.zero_ns, data.events
+    )
     for finding in found[:FINDINGS_MAX]:
         kind = one_line(finding["kind"].replace("-", " "), 60)
         console.print(Text(f"\nreplicas: {kind}", style="bold"))
@@ -139,7 +142,7 @@ def _story(data: RunData, console: Console) -> None:
         for line in lines:
             console.print(Text(printable(line["text"])), soft_wrap=True)
     elif data.outcome == "invalid" and data.settings.get("on") == "sim":
-        command = f"antipaxos shrink {data.folder.path}"
+        command = f"antipaxos shrink {shlex.quote(str(data.folder.path))}"
         console.print("\nFor a story of few operations and faults:", style="dim")
         console.print(Text(f"  {command}"), soft_wrap=True)
 

@@ -157,7 +157,7 @@ def bundle(data: RunData, *, live: bool = False) -> dict[str, Json]:
         "marks": data.logs.marks(),
         "failing": failing,
         "disagreements": disagreements(
-            data.folder, data.verdict.get("agreement"), data.logs.zero_ns
+            data.folder, data.verdict.get("agreement"), data.logs.zero_ns, data.events
         ),
         "availability": availability(data),
         "coverage": coverage(

@@ -7,7 +7,6 @@ found in a message by the names of its fields, a command by its client and seque
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,15 +14,13 @@ from typing import Any, Final
 from harness.reproduce.recorded_run import RecordedRun
 from harness.reproduce.wording import is_command
 from histories.events import NEMESIS, Event
+from histories.sessions import NAMED_COMMAND, processes_of
 
 SLOT_FIELDS: Final = ("slot", "id", "txn", "upto", "match", "last", "commit", "applied")
 BALLOT_FIELDS: Final = ("ballot", "promised", "voted", "term")
 UNANSWERED_MAX: Final = 3
 COMMANDS_MAX: Final = 40
 """The most disputed commands that are followed; where all are disputed, none is."""
-
-NAMED_COMMAND: Final = re.compile(r"\(client (\d{1,9}), command (\d{1,9})\)")
-"""How findings about agreement name a command: by its session, as nodes know it."""
 
 CommandId = tuple[int, int]
 
@@ -88,11 +85,13 @@ def focus_of(run: RecordedRun) -> Focus:
     focus = Focus()
     for evidence in _evidence(run.verdict):
         _add_operations(focus, run, evidence)
+    session_of = {process: session for session, process in processes_of(run.events).items()}
     for finding in _findings(run.verdict)[:1]:  # the others mostly follow from the first
         if (slot := finding.get("slot")) is not None:
             focus.slots.add(slot)
         sentence = str(finding.get("sentence"))
-        focus.commands |= {(int(c), int(s)) for c, s in NAMED_COMMAND.findall(sentence)}
+        named = [(int(c), int(s)) for c, s in NAMED_COMMAND.findall(sentence)]
+        focus.commands |= {(session_of[c], s) for c, s in named if c in session_of}
         if finding.get("kind") == "lost-write":
             _add_acknowledged(focus, run, sentence)
     focus.crashes = {(note.node, note.at_us) for note in run.notes if note.event == "crash"}

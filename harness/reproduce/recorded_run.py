@@ -80,11 +80,9 @@ def read_run(path: Path | str) -> RecordedRun:
     try:
         folder = RunFolder.open(path)
         events = tuple(read(folder.history).events)
-        verdict = folder.read_json("verdict.json") if folder.verdict.exists() else {}
+        verdict = folder.read_object("verdict.json") if folder.verdict.exists() else {}
     except HistoryError as error:
         raise UsageError(str(error)) from None
-    if not isinstance(verdict, dict):
-        raise UsageError(f"{folder.verdict} is not the verdict of a run")
     messages, not_recorded = _messages(folder.messages)
     processes = tuple(_node_events(folder.processes))
     decided = tuple(_decided(folder))

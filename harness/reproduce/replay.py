@@ -20,16 +20,18 @@ from faults.description import FaultError
 from faults.schedule import Schedule, schedule_from_json
 from harness.errors import HarnessError, UsageError
 from harness.run.config import RunConfig
+from harness.run.observer import Observer
 from harness.run.simulation import (
     SimulatedRun,
     Symptom,
+    TimeIsUp,
     judge_fully,
     simulate,
     symptoms_of,
     write_folder,
 )
 from harness.run.verdict import RunVerdict, crashes_of
-from histories.errors import HistoryError
+from histories.errors import HistoryError, in_words
 from histories.folder import RunFolder
 from histories.recorder import event_line
 
@@ -107,22 +109,24 @@ def load(path: Path | str) -> Recorded:
     by another version, or edited into something that makes no sense."""
     try:
         folder = RunFolder.open(path)
-        run = folder.read_json("run.json")
-        config = RunConfig.from_json(run["config"])
+        run = folder.read_object("run.json")
+        config = RunConfig.from_json(run.get("config"))
         schedule = schedule_from_json(folder.read_json("schedule.json"))
-        verdict = folder.read_json("verdict.json") if folder.verdict.exists() else {}
+        verdict = folder.read_object("verdict.json") if folder.verdict.exists() else {}
     except HarnessError as error:
         raise UsageError(f"{path}: {error.message}", remedy=error.remedy) from None
-    except (HistoryError, FaultError) as error:
-        raise UsageError(f"{path}: {error}") from None
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"{path} cannot be replayed: run.json lacks {error}") from None
+    except HistoryError as error:  # names the file
+        raise UsageError(str(error)) from None
+    except FaultError as error:
+        raise UsageError(f"{path}/schedule.json: {error}") from None
     return Recorded(folder, config, schedule, verdict)
 
 
 def failing_detectors(verdict: dict[str, Any]) -> set[str]:
     """Which detectors objected, as a verdict.json says."""
-    detectors = verdict.get("detectors", {})
+    detectors = verdict.get("detectors")
+    if not isinstance(detectors, dict):
+        return set()
     return {name for name, outcome in detectors.items() if outcome == "invalid"}
 
 
@@ -155,8 +159,8 @@ def first_difference(run: SimulatedRun, history: Path) -> str | None:
     """The first line in which a replay differs from the recorded history; None where none does."""
     try:
         recorded = history.read_text("utf-8").splitlines()
-    except OSError as error:
-        return f"{history} cannot be read: {error.strerror or error}"
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{history} cannot be read: {in_words(error)}"
     lines = [event_line(event) for event in run.events]
     for number, (then, now) in enumerate(zip(recorded, lines, strict=False), 1):
         if then != now:
@@ -173,14 +177,18 @@ def replay_timings(
     store: Path | None = None,
     watch: Callable[[Attempt], None] = lambda _: None,
     enough: Callable[[Attempt], bool] = lambda _: False,
+    until_s: float | None = None,
 ) -> ReplayResult:
     """The schedule of any run in the simulator, under `times` different timings of its world, or
-    fewer, when one of them is `enough`."""
+    fewer, when one of them is `enough`, or at `until_s` (a moment of time.monotonic())."""
     result = ReplayResult(recorded, "sim")
     for number in range(1, times + 1):
         world = dict(recorded.config.world) | {"seed": number}
         config = recorded.config.changed(on="sim", world=world)
-        run = simulate(config, recorded.schedule)
+        try:
+            run = simulate(config, recorded.schedule, until_s=until_s)
+        except TimeIsUp:
+            break
         judge_fully(run)
         keep = store if result.reproduced == 0 else None
         attempt = _attempt(number, run, recorded, keep)
@@ -209,8 +217,9 @@ def replay_real(
     recorded: Recorded,
     times: int,
     store: Path,
-    observer: Any,
+    observer: Observer,
     *,
+    begin: Callable[[int], None] = lambda _: None,
     watch: Callable[[Attempt], None] = lambda _: None,
 ) -> ReplayResult:
     """Any run again in real containers, `times` times. Raises UnsupportedFault for a fault that
@@ -220,6 +229,7 @@ def replay_real(
     result = ReplayResult(recorded, "docker")
     config = recorded.config.changed(on="docker", world={})
     for number in range(1, times + 1):
+        begin(number)
         run = execute(config, store, observer, schedule=recorded.schedule)
         same = fails_alike(recorded, run.verdict, False)
         symptoms: tuple[Symptom, ...] = symptoms_of(run.verdict)

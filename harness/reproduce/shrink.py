@@ -30,7 +30,7 @@ from faults.description import Fault
 from faults.schedule import Schedule
 from harness.errors import UsageError
 from harness.run.config import RunConfig
-from harness.run.simulation import SimulatedRun, simulate, simulate_and_judge
+from harness.run.simulation import SimulatedRun, TimeIsUp, simulate, simulate_and_judge
 from harness.runtimes.sim.config import WorldConfig
 
 T = TypeVar("T")
@@ -39,6 +39,11 @@ CONSTANT_TIMINGS: Final = 12
 """So many timings of the world a candidate may try: the more, the smaller it is."""
 LAST_TIMINGS: Final = 200
 """So many in the end, for each fault that is left."""
+FIRST_SHARE: Final = 0.2
+"""So much of the limit may go into the run as it is."""
+AFTERWARDS: Final = 1 / FIRST_SHARE - 1
+"""Simulating a run with its messages, judging it in full, writing its folder, story and page takes
+about so many times as long as simulating and judging it."""
 SHORTEST_US: Final = 1_000
 
 
@@ -92,12 +97,16 @@ def shrink(
     *,
     limit_s: float = 60.0,
     watch: Callable[[str, Size], None] = lambda _, __: None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> ShrinkResult:
-    """Make a failing run small. `watch` is told of every step that helped: the pass, the size.
+    """Make a failing run small. `watch` is told of every step that helped: the pass, the size;
+    `tell` of every run that is tried: its number.
 
-    Raises UsageError when the run does not fail in the simulator.
+    `limit_s` includes the time that the caller needs to simulate the smallest run once more, with
+    its messages, and to write its folder. Raises UsageError when the run does not fail in the
+    simulator, or is too large for the limit.
     """
-    shrinker = _Shrinker(config, schedule, limit_s, watch)
+    shrinker = _Shrinker(config, schedule, limit_s, watch, tell)
     return shrinker.run()
 
 
@@ -107,17 +116,20 @@ class _Shrinker:
     schedule: Schedule
     limit_s: float
     watch: Callable[[str, Size], None]
+    tell: Callable[[int], None]
     best: Candidate = field(init=False)
     size: Size = field(init=False)
     detector: str = field(init=False, default="")
     tried: int = field(init=False, default=0)
     deadline: float = field(init=False, default=0.0)
+    best_s: float = field(init=False, default=0.0)
+    """How long it takes to simulate and judge the best."""
 
     def run(self) -> ShrinkResult:
         started = time.monotonic()
         self.deadline = started + self.limit_s
         self.best = Candidate(self.config, self.schedule)
-        run = simulate_and_judge(*self.best)
+        run = self._first(started)
         if not run.symptoms:
             raise UsageError(
                 "the run does not fail in the simulator: there is nothing to shrink",
@@ -145,13 +157,34 @@ class _Shrinker:
             helped = False
             for name, one_pass in passes:
                 for candidate in one_pass():
-                    if time.monotonic() > self.deadline:
+                    if self._is_up():
                         return False
                     if self._fails(candidate):
                         helped = True
                         self.watch(name, self.size)
             if not helped and not self._one_fault_less():
-                return time.monotonic() <= self.deadline
+                return not self._is_up()
+
+    def _first(self, started: float) -> SimulatedRun:
+        """The run as it is. Raises UsageError where the limit leaves no time for more than that."""
+        try:
+            run = simulate_and_judge(*self.best, until_s=started + self.limit_s * FIRST_SHARE)
+        except TimeIsUp as late:
+            raise UsageError(
+                f"the limit of {self.limit_s:.3g} s is too short: {self.limit_s * FIRST_SHARE:.3g} "
+                f"s of it went into the first {late.at_us / 1e6:.1f} s of the run alone",
+                remedy="give it more: --limit SECONDS",
+            ) from None
+        self.best_s = time.monotonic() - started
+        return run
+
+    def _is_up(self) -> bool:
+        return time.monotonic() > self._until_s
+
+    @property
+    def _until_s(self) -> float:
+        """When to stop: the caller still simulates the best once more, writes it and tells it."""
+        return self.deadline - AFTERWARDS * self.best_s
 
     def _one_fault_less(self) -> bool:
         """Nothing helps any more: now that a run costs little, look for each fault that is left
@@ -176,14 +209,20 @@ class _Shrinker:
         if candidate == self.best:
             return False
         for timing in range(timings or self._worth(candidate)):
-            if time.monotonic() > self.deadline:
+            if self._is_up():
                 return False
             attempt = _with_timing(candidate, timing)
             self.tried += 1
-            run = simulate_and_judge(*attempt)
+            self.tell(self.tried)
+            began = time.monotonic()
+            try:
+                run = simulate_and_judge(*attempt, until_s=self._until_s)
+            except TimeIsUp:
+                return False
             size, symptoms = size_of(run), run.symptoms
             if any(s.detector == self.detector for s in symptoms):
                 self.best, self.size = attempt, size
+                self.best_s = time.monotonic() - began
                 return True
         return False
 

@@ -13,14 +13,13 @@ nodes and the clients believed when the run was over.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.reproduce import wording
-from harness.reproduce.focus import NAMED_COMMAND, Focus, command_of, focus_of
+from harness.reproduce.focus import Focus, focus_of
 from harness.reproduce.recorded_run import RecordedRun, read_run
 from harness.reproduce.story_lines import CLIENTS, FAULTS, MESSAGES, NODES, Line, lines_of
 from histories.events import NEMESIS
@@ -122,20 +121,7 @@ def _ending(run: RecordedRun, focus: Focus) -> Iterator[str]:
             yield wording.clean(text)
     yield from _clients(run, focus)
     for reason in run.verdict.get("reasons", [])[:3]:
-        yield wording.clean(f"verdict: {_with_processes(str(reason), run)}", 400)
-
-
-def _with_processes(sentence: str, run: RecordedRun) -> str:
-    """Findings about agreement name clients by their sessions; a story, by their processes."""
-    process_of = {
-        command[0]: event.process for event in run.events if (command := command_of(event))
-    }
-
-    def renamed(match: re.Match[str]) -> str:
-        client = process_of.get(int(match[1]), match[1])
-        return f"(client {client}, command {match[2]})"
-
-    return NAMED_COMMAND.sub(renamed, sentence)
+        yield wording.clean(f"verdict: {reason}", 400)
 
 
 def _belief(state: dict[str, Any], focus: Focus) -> str:

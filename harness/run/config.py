@@ -26,17 +26,21 @@ from typing import Any, Final
 from faults.kinds import KINDS
 from faults.shapes import DRAWN_SHAPES, SHAPES
 from harness.errors import UnknownChoice, UsageError
+from harness.run.field_types import check_types
+from harness.run.limits import (
+    CONCURRENCY_MAX,
+    KEYS_MAX,
+    NODES_MAX,
+    RATE_MAX,
+    RATE_MIN,
+    TIME_MAX_US,
+)
 from harness.runtimes import RUNTIMES, check_world
 from harness.targets import target_named
 from harness.targets.interface import ClusterSpec, Target, check_capable
 from harness.workloads import WORKLOADS
 
 HEALS: Final = ("all", "quorum")
-NODES_MAX: Final = 64
-CONCURRENCY_MAX: Final = 100_000
-KEYS_MAX: Final = 1_000_000
-RATE_MAX: Final = 1_000_000.0
-TIME_MAX_US: Final = 7 * 24 * 3_600_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,27 +122,33 @@ class RunConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> RunConfig:
+    def from_json(cls, data: Any) -> RunConfig:
         """The inverse of `to_json`; also reads the flat form of folders of format 1. Raises
-        UsageError for fields that this version does not know."""
+        UsageError for fields that this version does not know, and for what is no configuration."""
+        if not isinstance(data, dict):
+            raise UsageError("the run's configuration must be an object")
         flat: dict[str, Any] = {}
+        nested = _is_nested(data)
         for name, value in data.items():
-            if not _is_nested(data):
-                flat[_OLD_NAMES.get(name, name)] = value
-            elif name in _PARTS and isinstance(value, dict):
+            if not nested:
+                flat[_OLD_NAMES.get(str(name)) or str(name)] = value
+            elif name in _PARTS:
+                if not isinstance(value, dict):
+                    raise UsageError(f"{name} of the run's configuration must be an object")
                 flat |= value
             else:
-                flat[name] = value
+                flat[str(name)] = value
         tuples = ("kinds", "shapes", "only")
-        flat |= {n: tuple(flat[n]) for n in tuples if flat.get(n) is not None}
-        try:
-            return cls.of(**flat)
-        except TypeError as error:
-            raise UsageError(f"the run's configuration: {error}") from None
+        flat |= {n: tuple(flat[n]) for n in tuples if isinstance(flat.get(n), list)}
+        if "target" not in flat:
+            raise UsageError("the run's configuration names no target")
+        return cls.of(**flat)
 
     # ------------------------------------------------------------------ validation
 
     def __post_init__(self) -> None:
+        for part in (self, self.cluster, self.traffic, self.faults):
+            check_types(part)
         self._check_names()
         self._check_numbers()
         check_capable(
@@ -174,8 +184,6 @@ class RunConfig:
             ("liveness timeout", self.liveness_timeout_us, 1, TIME_MAX_US),
             ("gap between faults", 1 if gap_us is None else gap_us, 1, TIME_MAX_US),
         ):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise UsageError(f"{name} must be a whole number, not {value!r}")
             if not least <= value <= most:
                 raise UsageError(f"{name} must be {least} to {most}, not {value}")
         if self.cluster.learners >= self.cluster.nodes:
@@ -186,10 +194,9 @@ class RunConfig:
             )
         if not (math.isfinite(traffic.key_skew) and 0 <= traffic.key_skew <= 10):
             raise UsageError(f"key skew must be 0 to 10, not {traffic.key_skew}")
-        if not 0 < traffic.rate <= RATE_MAX:
+        if not RATE_MIN <= traffic.rate <= RATE_MAX:
             raise UsageError(
-                f"rate must be above 0 and at most {RATE_MAX:g} operations a second, "
-                f"not {traffic.rate}"
+                f"rate must be {RATE_MIN:g} to {RATE_MAX:g} operations a second, not {traffic.rate}"
             )
 
     # ------------------------------------------------------------------ what follows from it
@@ -254,6 +261,8 @@ def _grouped(options: dict[str, Any], base: RunConfig | None = None) -> dict[str
         if name in _OWN or isinstance(value, _PARTS.get(name, ())):
             own[name] = value
         elif name == "faults":
+            if not isinstance(value, list | tuple):
+                raise UsageError(f"faults must be a list of kinds, not {value!r}")
             parts.setdefault("faults", {})["kinds"] = tuple(value)
         elif name in _PART_OF:
             parts.setdefault(_PART_OF[name], {})[name] = value

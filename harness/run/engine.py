@@ -34,6 +34,7 @@ from harness.run.record import FolderRecord, Record
 from harness.run.verdict import RunVerdict
 from harness.runtimes.interface import Runtime
 from harness.workloads import WORKLOADS
+from histories.errors import in_words
 from histories.events import Event
 from histories.folder import RunFolder
 
@@ -95,7 +96,7 @@ def with_schedule(config: RunConfig, path: Path) -> tuple[RunConfig, Schedule]:
     try:
         schedule = read_schedule(path, nodes, config.seed, duration_us=config.time_us)
     except OSError as error:
-        raise UsageError(f"the schedule cannot be read: {error}") from None
+        raise UsageError(f"{path} cannot be read: {in_words(error)}") from None
     except BadFault as error:
         raise UsageError(str(error)) from None
     kinds = tuple(dict.fromkeys([*schedule.kinds(), *prepared_for(schedule.faults)]))
@@ -178,6 +179,7 @@ def carry_out(
             with interrupts.told_to(runtime.interrupt):
                 driven = drive()
             with interrupts.shielded():
+                observer.stop()
                 observer.say("collecting the nodes' logs")
                 record.collect(runtime)
             done = True
@@ -188,6 +190,7 @@ def carry_out(
                     record.close()
                 finally:
                     if close or not done:
+                        observer.say("removing what was started")
                         runtime.close()
     return driven
 

@@ -45,9 +45,7 @@ class Expected:
     @classmethod
     def of(cls, folder: RunFolder) -> Expected:
         """From the folder's run.json. Raises BadFolder where that is there and cannot be read."""
-        document = folder.read_json(folder.run.name) if folder.run.exists() else {}
-        if not isinstance(document, dict):
-            document = {}
+        document = folder.read_object(folder.run.name) if folder.run.exists() else {}
         config, expected = _mapping(document.get("config")), document.get("expected")
         model, collected = document.get("model"), document.get("collected")
         asked = _mapping(expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from harness.run.conductor import Conductor
 from harness.run.online_check import OnlineCheck
 from harness.runtimes.interface import Runtime
@@ -15,6 +17,9 @@ class Observer:
 
     def say(self, text: str) -> None:
         """Something takes a while: "building ..."."""
+
+    def follow(self, text: Callable[[], str]) -> None:
+        """Something goes on of which `text` says how far it is, as often as it is asked."""
 
     def watch(
         self, conductor: Conductor, runtime: Runtime, online_check: OnlineCheck | None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import platform
 import secrets
+import shlex
 import time
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,7 @@ from harness.run.expected import fingerprints
 from harness.run.verdict import RunVerdict, judge_folder
 from harness.runtimes.interface import Runtime
 from harness.workloads import WORKLOADS
-from histories.errors import HistoryError
+from histories.errors import HistoryError, in_words
 from histories.events import Event
 from histories.folder import RunFolder
 from histories.recorder import HistoryWriter
@@ -74,7 +75,7 @@ class FolderRecord:
             self._writer = HistoryWriter(self.folder.history)
         except (HistoryError, OSError) as error:
             raise HarnessError(
-                f"the run cannot be recorded: {error}",
+                f"the run cannot be recorded: {in_words(error)}",
                 remedy="choose a folder that can be written: --store",
             ) from error
 
@@ -118,9 +119,9 @@ class FolderRecord:
 
     def _full(self, error: OSError) -> HarnessError:
         return HarnessError(
-            f"the run cannot be recorded: {error.strerror or error}",
+            f"the run cannot be recorded: {in_words(error)}",
             remedy=f"free the disk of {self.folder.path}; what was written can be judged: "
-            f"antipaxos check {self.folder.path}",
+            f"antipaxos check {shlex.quote(str(self.folder.path))}",
         )
 
     def _write_run(self, versions: dict[str, str], **more: Any) -> None:

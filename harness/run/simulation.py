@@ -8,6 +8,7 @@ checked, replayed and shrunk like any other.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,19 +76,45 @@ class SimulatedRun:
         return self.runtime.world.now_us
 
 
+class TimeIsUp(Exception):
+    """A simulation was given up at its deadline. `at_us`: how far it had come, in virtual time."""
+
+    def __init__(self, at_us: int) -> None:
+        super().__init__(at_us)
+        self.at_us = at_us
+
+
+class _RecordUntil(MemoryRecord):
+    """Gives the run up when an event comes after `until_s`, a moment of time.monotonic()."""
+
+    def __init__(self, until_s: float) -> None:
+        super().__init__()
+        self._until_s = until_s
+        self.event = self._in_time
+
+    def _in_time(self, event: Event) -> None:
+        if time.monotonic() > self._until_s:
+            raise TimeIsUp(event.time // 1000)
+        self.events.append(event)
+
+
 def simulate_and_judge(
-    config: RunConfig, schedule: Schedule, *, traced: bool = False
+    config: RunConfig, schedule: Schedule, *, traced: bool = False, until_s: float | None = None
 ) -> SimulatedRun:
-    """Simulate a run and judge it. Raises UnsupportedFault for a fault that cannot be simulated."""
-    run = simulate(config, schedule, traced=traced)
+    """Simulate a run and judge it. Raises UnsupportedFault for a fault that cannot be simulated,
+    and TimeIsUp."""
+    run = simulate(config, schedule, traced=traced, until_s=until_s)
     judge(run)
     return run
 
 
-def simulate(config: RunConfig, schedule: Schedule, *, traced: bool = False) -> SimulatedRun:
-    """Simulate a run, and leave the judging."""
+def simulate(
+    config: RunConfig, schedule: Schedule, *, traced: bool = False, until_s: float | None = None
+) -> SimulatedRun:
+    """Simulate a run, and leave the judging. Raises TimeIsUp where the run is not over at `until_s`
+    (a moment of time.monotonic())."""
     runtime = SimRuntime(config, traced=traced)
-    record = MemoryRecord()
+    record = MemoryRecord() if until_s is None else _RecordUntil(until_s)
     conductor = perform(config, schedule, runtime, record, Observer(), close=False)
     arrivals = conductor.arrivals
     conductor.release()

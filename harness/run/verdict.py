@@ -24,11 +24,11 @@ from harness.run.node_findings import client_findings, node_findings
 from histories.agreement import AgreementVerdict, check_folder
 from histories.availability import Availability, measure
 from histories.checker import EXIT_CODES, Verdict, check
-from histories.errors import BadFolder, BadHistory
+from histories.errors import BadFolder, BadHistory, in_words
 from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.formats.native import History, read
-from histories.text import one_line, quoted
+from histories.text import one_line
 from histories.untrusted import Malformed, read_document
 
 WORDS_MAX: Final = 1_000
@@ -140,8 +140,10 @@ def crashes_of(folder: RunFolder) -> list[str]:
         return [str(crash["describe"]) for crash in read_document(path)]
     except Malformed as error:
         raise BadFolder(f"{path} {error}") from None
-    except (OSError, TypeError, KeyError, IndexError) as error:
-        raise BadFolder(f"{path} cannot be read: {quoted(error)}") from None
+    except OSError as error:
+        raise BadFolder(f"{path} cannot be read: {in_words(error)}") from None
+    except (TypeError, KeyError, IndexError):
+        raise BadFolder(f"{path} cannot be read: it is not a list of crashes") from None
 
 
 def combine(

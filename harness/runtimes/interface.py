@@ -125,6 +125,10 @@ class Runtime(Protocol):
         from a signal handler, or from another thread."""
         ...
 
+    def now_us(self) -> int:
+        """The moment on this runtime's clock, which is the history's. Safe from any thread."""
+        ...
+
     def versions(self) -> dict[str, str]:
         """What this runtime adds to the versions that `run.json` records."""
         ...

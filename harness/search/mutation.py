@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from faults.schedule import Schedule
 from harness.errors import UnknownChoice
 from harness.run.config import RunConfig
+from harness.run.engine import again
 from harness.run.observer import Observer
 from harness.run.simulation import simulate_and_judge
 from harness.search.executors import Executor, local_executor
@@ -111,16 +112,12 @@ class Score:
     def again(self) -> str:
         """The command that shows the first find again."""
         trial = self.found[0] if self.found else None
-        if trial is None:
+        if trial is None or trial.seed is None:
             return ""
         mutant = f" --mutant {self.mutant}" if self.mutant else ""
         if trial.task.on == "sim":
             return f"antipaxos sweep {self.protocol}{mutant} --from {trial.seed} --seeds 1"
-        faults = ",".join(DOCKER_FAULTS)
-        return (
-            f"antipaxos run {self.protocol}{mutant} --seed {trial.seed} --time 10s "
-            f"--faults {faults} --fault-gap 1s --allow-all"
-        )
+        return again(docker_config(trial.task, trial.seed))
 
 
 def tasks(

@@ -8,6 +8,7 @@ which costs a fraction of a second and is bit for bit the same.
 
 from __future__ import annotations
 
+import shlex
 import time
 import traceback
 from collections import Counter
@@ -67,7 +68,7 @@ class Group:
             "mix": self.mix,
             "also": self.also,
             "folders": [str(path) for path in self.folders],
-            "replay": [f"antipaxos replay {path}" for path in self.folders[:1]],
+            "replay": [f"antipaxos replay {shlex.quote(str(path))}" for path in self.folders[:1]],
         }
 
 

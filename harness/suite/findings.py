@@ -8,6 +8,7 @@ taken for one finding; the first run of each is confirmed and, where it can be, 
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,9 +67,10 @@ class Finding:
         folder = self.shrunk or self.folder
         if not folder:
             return ""
+        quoted = shlex.quote(str(folder))
         if self.detector == "failover":
-            return f"antipaxos check {folder}" if self.results[0].outcome != "valid" else ""
-        return f"antipaxos replay {folder}"
+            return f"antipaxos check {quoted}" if self.results[0].outcome != "valid" else ""
+        return f"antipaxos replay {quoted}"
 
     def to_json(self) -> dict[str, Any]:
         document = asdict(self)

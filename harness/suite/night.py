@@ -29,6 +29,7 @@ from harness.reproduce.replay import load
 from harness.suite.index import RESULTS, SUMMARY, Index, lines_of, nights_in
 from harness.suite.jobs import Job, JobResult
 from harness.suite.plan import Suite
+from histories.errors import in_words
 
 RUNS: Final = "runs"
 PLAN: Final = "plan.json"
@@ -218,7 +219,7 @@ def resume(suite: Suite) -> Night:
         swept = {str(cell): int(done) for cell, done in plan.get("swept", {}).items()}
         done = [JobResult.from_json(line) for line in lines_of(folder / RESULTS)]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{folder} cannot be resumed: {error}") from None
+        raise UsageError(f"{folder} cannot be resumed: {in_words(error)}") from None
     jobs += blocks_of(suite, swept)
     night = Night(suite, folder.name, folder, jobs, swept=swept)
     night.results = {result.identity: result for result in done}

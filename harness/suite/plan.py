@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import HarnessError, UsageError
+from harness.run.limits import JOBS_MAX
 from harness.runtimes import RUNTIMES
 from harness.search.swarm import SweepPlan
 from harness.suite.cells import SWARM, Cell, FailoverCell
 from harness.suite.jobs import Job
 from harness.suite.lines import Lines
 from harness.targets import target_named
+from histories.errors import in_words
 
 CELL_KEYS: Final = (
     "name",
@@ -116,10 +118,8 @@ def read_suite(path: Path) -> Suite:
     """The suite in a file. Raises BadSuite."""
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadSuite(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise BadSuite(f"{path} is not a text file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSuite(f"{path} cannot be read: {in_words(error)}") from None
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -140,7 +140,7 @@ class _Reader:
         top = self._section(document, "suite")
         self._known("[suite]", top, ("name", "store", "budget", "jobs", "docker_jobs"))
         budget_us = self._duration(top, "budget", None)
-        jobs = self._whole(top, "jobs", 1, 1, 256)
+        jobs = self._whole(top, "jobs", 1, 1, JOBS_MAX)
         docker_jobs = self._whole(top, "docker_jobs", 1, 1, 64)
         cells: list[Cell | FailoverCell] = []
         for table in self._tables(document, "failover"):

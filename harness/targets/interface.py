@@ -112,6 +112,7 @@ class Capabilities:
     learners: bool = False
     mutants: tuple[str, ...] = ()
     transports: tuple[str, ...] = ("tcp",)
+    settings: Mapping[str, str] = field(default_factory=dict)
     decided_logs: bool = False
     state_digests: bool = False
     counters: bool = False

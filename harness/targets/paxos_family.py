@@ -44,6 +44,8 @@ SETTINGS: Final = tuple(
     f.name for f in dataclasses.fields(ClusterConfig) if f.name not in ("nodes", "learners")
 )
 
+SETTING_MAX: Final = 10**12
+
 OPTIONS: Final[dict[str, tuple[str, ...]]] = {
     "basic-paxos": ("backoff",),
     "flexible-paxos": ("q1", "q2", "grid_rows", "thrifty"),
@@ -76,6 +78,7 @@ class PaxosTarget:
             learners=protocol.takes_learners,
             mutants=tuple(IMPLEMENTATIONS.get(self.name, {})),
             transports=("tcp", "udp"),
+            settings=_defaults(self.name),
             decided_logs=True,
             state_digests=True,
             counters=True,
@@ -158,10 +161,37 @@ def cluster_config(protocol: str, cluster: ClusterSpec) -> ClusterConfig:
     unknown += sorted(set(options) - set(OPTIONS.get(protocol, ())))
     if unknown:
         raise _unknown_setting(protocol, unknown)
+    _check_numbers(settings)
     try:
         return ClusterConfig(nodes=cluster.node_ids(), learners=cluster.learner_ids(), **settings)
     except (TypeError, ValueError) as error:
         raise UsageError(f"cluster settings: {error}") from None
+
+
+def _defaults(protocol: str) -> dict[str, str]:
+    """Every setting of a protocol, and its default in words."""
+    reads = PROTOCOLS[protocol].read_modes
+    found = dict.fromkeys(OPTIONS.get(protocol, ()), "the protocol's own")
+    for field in dataclasses.fields(ClusterConfig):
+        if field.name in SETTINGS and field.name != "options":
+            found[field.name] = str(field.default)
+    others = ", ".join(mode for mode in reads if mode != found["reads"])
+    found["reads"] = f"{found['reads']} (or {others})" if others else found["reads"]
+    return found
+
+
+def _check_numbers(settings: Mapping[str, Any]) -> None:
+    """Raises UsageError for a number that is none, or out of range."""
+    for field in dataclasses.fields(ClusterConfig):
+        value = settings.get(field.name, field.default)
+        least = 0 if field.default == 0 or field.name == "clock_drift_max_us" else 1
+        if isinstance(field.default, int) and (
+            type(value) is not int or not least <= value <= SETTING_MAX
+        ):
+            raise UsageError(
+                f"the setting {field.name} must be a whole number from {least} to "
+                f"{SETTING_MAX:,}, not {value!r}"
+            )
 
 
 def _draw_quorums(draw: Draw, voters: int) -> dict[str, Any]:

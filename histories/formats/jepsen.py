@@ -195,7 +195,7 @@ def _json_records(text: str) -> Iterator[tuple[Record, int]]:
     try:
         found = json.loads(text, object_pairs_hook=checked_members, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise BadHistory(f"is not JSON: {error.msg}", line=error.lineno) from None
+        raise BadHistory(f"is not JSON (column {error.colno})", line=error.lineno) from None
     except ValueError as error:
         raise BadHistory(f"is not JSON: {error}", line=1) from None
     if not isinstance(found, list):

@@ -127,6 +127,8 @@ def _object(line: bytes) -> dict[str, Any]:
         raise BadHistory(f"byte {error.start + 1} of the line is not UTF-8") from None
     except RecursionError:
         raise BadHistory(TOO_DEEP) from None
+    except json.JSONDecodeError as error:
+        raise BadHistory(f"is not JSON (column {error.colno})") from None
     except ValueError as error:
         raise BadHistory(f"is not JSON: {error}") from None
     if not isinstance(found, dict):

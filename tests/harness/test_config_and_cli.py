@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click import Context
 from click.testing import CliRunner
@@ -17,6 +19,7 @@ from harness.cli.options import Duration, Names, Setting
 from harness.errors import UsageError
 from harness.run.config import RunConfig
 from harness.run.engine import again, schedule_for
+from harness.run.limits import JOBS_MAX
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,13 @@ def test_lists_and_settings() -> None:
         ["run", "multi-paxos", "--time", "soon"],
         ["run", "multi-paxos", "--seed", "seven"],
         ["run", "multi-paxos", "--on", "sim", "--faults", "none,kill"],
-        ["run", "multi-paxos", "--on", "sim", "--rate", "inf"],
+        ["run", "multi-paxos", "--on", "sim", "--set", "snapshot_every=x"],
+        ["run", "multi-paxos", "--on", "sim", "--store", "pyproject.toml"],
+        ["sweep", "multi-paxos", "--store", "/proc/nothing"],
+        ["failover", "raft", "--on", "sim", "--out", "pyproject.toml"],
+        ["failover", "raft", "--on", "sim", "--baseline", "pyproject.toml"],
+        ["shrink", "x", "--limit", "nan"],
+        ["replay", "x", "--times", "0"],
         ["check", "--initial", "{", "pyproject.toml"],
         ["check", "--initial", '["a"', "pyproject.toml"],
         ["run"],
@@ -129,6 +138,94 @@ def test_wrong_usage_has_its_own_exit_code(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == UsageError.exit_code
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        *(("--rate", value, "from 0.001 to 100,000") for value in ("inf", "nan", "0", "-1", "1e9")),
+        ("--keys", "100000000", "from 1 to 10,000"),
+        ("--concurrency", "100000000", "from 1 to 100,000"),
+        ("--nodes", "0", "from 1 to 64"),
+        ("--nodes", "100", "from 1 to 64"),
+        ("--nodes", "3.5", "from 1 to 64"),
+        *(("--time", value, "from 1us to 168h") for value in ("0", "1y", "inf", "9" * 30 + "h")),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_a_value_out_of_range_is_refused_in_a_sentence(
+    command: str, option: str, value: str, allowed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "multi-paxos", option, value])
+    assert ended.value.code == UsageError.exit_code
+    told = capsys.readouterr().err.splitlines()
+    assert option in told[0] and repr(value) in told[0] and allowed in told[0]
+    assert told[1:] == [f"→ antipaxos {command} --help"]
+
+
+def test_jobs_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("sweep", "mutants"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "multi-paxos", "--jobs", "5000"])
+        assert ended.value.code == UsageError.exit_code
+        assert f"from 1 to {JOBS_MAX}" in capsys.readouterr().err
+
+
+NONSENSE = ("[]", "{", '{"config": 3}', "[" * 200_000, "\xff")
+
+
+@pytest.mark.parametrize("text", NONSENSE)
+@pytest.mark.parametrize("name", ["run.json", "schedule.json", "verdict.json", "history.jsonl"])
+@pytest.mark.parametrize("command", ["check", "replay", "shrink", "show", "explain"])
+def test_a_document_of_a_run_that_is_nonsense_is_refused_in_words(
+    command: str, name: str, text: str, simulated: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(simulated, folder)
+    (folder / name).write_bytes(text.encode("latin-1"))
+    arguments = [command, str(folder)]
+    if command in ("replay", "shrink"):
+        arguments += ["--store", str(tmp_path / "runs")]
+    done = CliRunner().invoke(click.Command("x", callback=lambda: main(arguments)))
+    said = done.output
+    assert done.exit_code in (0, 1, 2, 64), said
+    if name == "run.json":
+        assert done.exit_code == 64 and name in said
+    for word in ("Traceback", "Errno", "codec", "Expecting", "NoneType", "attribute", "recursion"):
+        assert word not in said
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short simulated run."""
+    store = tmp_path_factory.mktemp("runs")
+    options = ["--on", "sim", "--nodes", "3", "--time", "1s", "--seed", "1", "--store", str(store)]
+    with pytest.raises(SystemExit):
+        main(["run", "multi-paxos", *options])
+    (folder,) = store.iterdir()
+    return folder
+
+
+def test_a_configuration_of_wrong_types_is_refused_by_name() -> None:
+    good = RunConfig.of(target="multi-paxos").to_json()
+    for part, name, value in (
+        ("traffic", "rate", "x"),
+        ("traffic", "keys", [1]),
+        ("cluster", "nodes", "3"),
+        ("cluster", "mutant", 5),
+        ("faults", "kinds", 5),
+        ("faults", "allow_all", "no"),
+    ):
+        changed = good | {part: good[part] | {name: value}}
+        with pytest.raises(UsageError, match=name):
+            RunConfig.from_json(changed)
+    for part in ("traffic", "cluster", "faults", "world"):
+        with pytest.raises(UsageError, match=part):
+            RunConfig.from_json(good | {part: 5})
+    for document in (None, [], 5, {}):
+        with pytest.raises(UsageError, match="configuration"):
+            RunConfig.from_json(document)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -18,6 +18,7 @@ from harness.reproduce.replay import load
 from harness.reproduce.story import LINES_MAX, tell, tell_run
 from harness.run.simulation import SimulatedRun, simulate, simulate_and_judge, write_folder
 from harness.search.swarm import SweepPlan, draw
+from histories.agreement import DecidedRecord, check_agreement
 from histories.events import Event
 from node_image.mutants import PROTOCOLS
 from tests.sim.runs import SECOND, messages, run
@@ -159,10 +160,16 @@ def test_an_exception_is_shown_with_the_message_that_caused_it() -> None:
 
 
 def test_clients_have_one_name_in_a_story() -> None:
-    """Findings name the session under which nodes know a client, histories its process."""
+    """Nodes know a client by its session; findings and stories name its process."""
     told = {"client": 3, "seq": 45}
     event = Event(0, 0, 2, "invoke", "read", key="k8", extra=told)
-    sentence = "slot 7 was decided twice: node 1 has read k8 (client 3, command 45)"
+    decided = {
+        1: [DecidedRecord(7, (1, 1), ((3, 45, "read", "k8", None),))],
+        2: [DecidedRecord(7, (2, 2), ((9, 1, "read", "k8", None),))],
+    }
+    (finding,) = check_agreement(decided, [event]).findings
+    sentence = finding.sentence
+    assert "(client 2, command 45)" in sentence and "(session 9, command 1)" in sentence
     run = dataclasses.replace(
         recorded([sent(100, 1, 2, "Accept")], events=(event,)), verdict={"reasons": [sentence]}
     )

@@ -23,6 +23,7 @@ from click.testing import CliRunner
 
 from harness.cli.suite import suite_command
 from harness.errors import UsageError
+from harness.run.limits import JOBS_MAX
 from harness.suite.apart import run_job_apart
 from harness.suite.cells import Cell
 from harness.suite.findings import Finding, gather, place
@@ -100,7 +101,7 @@ def test_the_example_is_a_valid_suite(tmp_path: Path) -> None:
         (('name = "correct"', 'on = "moon"'), "no runtime 'moon'; there are docker, sim"),
         (('name = "correct"', 'faults = ["kill,flood"]'), "line 6: .*no fault 'flood'; there are"),
         (("[suite]", "[suite"), "nightly.toml"),
-        (('name = "small"', "jobs = 0"), "jobs must be a whole number, 1 to 256"),
+        (('name = "small"', "jobs = 0"), f"jobs must be a whole number, 1 to {JOBS_MAX}"),
         (('name = "correct"', 'on = "docker"\nfaults = ["swarm"]'), "the swarm's mix is for"),
         (('name = "correct"', 'on = "docker"\nfaults = ["kill"]\nsweep = 5'), "a sweep over the"),
         (("[findings]", '[[failover]]\ntargets = ["rift"]\n[findings]'), "no target 'rift'"),

@@ -39,7 +39,7 @@ LEAN: Final = ("doc", "man", "locale", "info")
 
 
 class Image(NamedTuple):
-    """The name of a run's image, and of the base that was asked for."""
+    """The name of a run's image, and of the base that it was built on."""
 
     name: str
     base: str
@@ -90,7 +90,24 @@ def ensure_image(api: docker.APIClient, say: Callable[[str], None]) -> Image:
         say(f"building {name} on {base}")
         sources = {path: file.read_bytes() for path, file in _sources()}
         _build(api, name, sources, {"BASE": base})
-    return Image(name, asked)
+    return Image(name, _base_of(api, name, asked))
+
+
+def _base_of(api: docker.APIClient, name: str, asked: str) -> str:
+    """The base that an image was built on, by its layers, whatever was there when it was built."""
+    layers = _layers(api, name)
+    for base in (asked, BUILT_BASE):
+        if _exists(api, base):
+            below = _layers(api, base)
+            if below and layers[: len(below)] == below:
+                return base
+    return f"a base that is not here any more ({asked} was asked for)"
+
+
+def _layers(api: docker.APIClient, name: str) -> list[str]:
+    with engine_errors(f"looking at {name}"):
+        found = api.inspect_image(name)  # type: ignore[no-untyped-call]
+    return list((found.get("RootFS") or {}).get("Layers") or ())
 
 
 def _sources() -> Iterator[tuple[str, Path]]:

@@ -111,6 +111,7 @@ class DockerRuntime:
 
     def open(self) -> None:
         """Raises EngineError or StartError; then nothing is left behind after `close`."""
+        self._say("looking for the image")
         agent_image = self._images.own()
         self._node_image = self._target.image(self._images)
         self._engine = PodEngine(
@@ -122,9 +123,12 @@ class DockerRuntime:
             environment=node_environment(self.config.faults.kinds),
         )
         self._zero_ns = time.monotonic_ns()
+        self._say("starting a reaper")
         self._reaper = Reaper(self._api, self.run_id, agent_image)
         if (problem := self._reaper.start()) is not None:
-            self._say(f"no reaper ({problem}): after kill -9, antipaxos clean removes what is left")
+            self._say(
+                f"note: no reaper ({problem}): after kill -9, antipaxos clean removes what is left"
+            )
         self._run(self._open())
         self._ready_s = int(time.time())
 
@@ -179,7 +183,7 @@ class DockerRuntime:
 
         def answered(response: Response) -> None:
             if not conductor.done:
-                conductor.answered(call, response, self._now_us())
+                conductor.answered(call, response, self.now_us())
                 self._after()
 
         self._clients.by_node[node].send(request, answered)
@@ -187,7 +191,7 @@ class DockerRuntime:
     def wake(self, at_us: int) -> None:
         if self._wake_handle is not None:
             self._wake_handle.cancel()
-        delay_s = max(0.0, (at_us - self._now_us()) / 1e6)
+        delay_s = max(0.0, (at_us - self.now_us()) / 1e6)
         self._wake_handle = self._loop.call_later(delay_s, self._woke)
 
     def inject(self, fault: Fault) -> None:
@@ -250,15 +254,19 @@ class DockerRuntime:
     # ------------------------------------------------------------------ opening
 
     async def _open(self) -> None:
+        self._say("making a network")
         await self._threads([self._engine.create_network])
         nodes = self.config.cluster.node_ids()
+        self._say(f"starting {len(nodes)} agents")
         pods = await self._threads([partial(self._engine.create_agent, n) for n in nodes])
         self._pods = {pod.node: pod for pod in pods}
         self._agents = {pod.node: Agent(pod.node, pod.agent_id) for pod in pods}
         await asyncio.gather(*(self._start_agent(pod) for pod in pods))
+        self._say(f"starting {len(nodes)} nodes")
         await self._threads([partial(self._create_node, p) for p in pods])
         await asyncio.gather(*(self._open_disk(pod) for pod in pods))
         await self._threads([partial(self._engine.start_node, p) for p in pods])
+        self._say("waiting until every node answers")
         self._clients.open(self._pods, self._told_leader)
         await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
         offsets = await asyncio.gather(*(a.clock_offset_ns() for a in self._agents.values()))
@@ -299,7 +307,7 @@ class DockerRuntime:
         self._told_term = term
         if self._is_driving and not self._conductor.done:
             self._note_leader(term, leader)
-            self._conductor.leader_told(leader, self._now_us())
+            self._conductor.leader_told(leader, self.now_us())
             self._after()
 
     async def _await_ready(self, pod: Pod) -> None:
@@ -334,7 +342,7 @@ class DockerRuntime:
         poll = loop.create_task(self._poll())
         try:
             self._is_driving = True
-            self._conductor.begin(self, self._now_us())
+            self._conductor.begin(self, self.now_us())
             await finished.wait()
         finally:
             poll.cancel()
@@ -345,19 +353,19 @@ class DockerRuntime:
         if self._failure is not None:
             raise self._failure
         if (finding := self._clients.finding()) is not None:
-            self._conductor.noticed(finding, self._now_us())
+            self._conductor.noticed(finding, self.now_us())
 
     def _interrupted(self) -> None:
         if self._conductor.is_interrupted:
             self._fail(KeyboardInterrupt())  # asked twice: stop at once
             return
-        self._conductor.interrupt(self._now_us())
+        self._conductor.interrupt(self.now_us())
         self._loop.call_later(GRACE_S, self._fail, KeyboardInterrupt())
         self._after()
 
     def _woke(self) -> None:
         self._wake_handle = None
-        self._conductor.woke(self._now_us())
+        self._conductor.woke(self.now_us())
         self._after()
 
     async def _carry_out(self, fault: Fault, what: str) -> None:
@@ -372,7 +380,7 @@ class DockerRuntime:
     def _told(self, fault: Fault, what: str, report: FaultReport) -> None:
         if what == "heal" and not isinstance(fault, DiskDamage):
             self._faults.pop(fault.id, None)  # a damaged node may refuse to start ever after
-        self._conductor.fault_done(fault, what, report, self._now_us())
+        self._conductor.fault_done(fault, what, report, self.now_us())
         self._after()
 
     # ------------------------------------------------------------------ unexpected events
@@ -410,7 +418,7 @@ class DockerRuntime:
             "log": lines[-LOG_MAX:],
         }
         if not self._conductor.done:
-            self._conductor.noticed(finding, self._now_us())
+            self._conductor.noticed(finding, self.now_us())
             self._after()
 
     async def _ask_leader(self) -> tuple[tuple[int, ...], int] | None:
@@ -435,7 +443,7 @@ class DockerRuntime:
         self._leader = node
         if (term, node) != self._led and not self._conductor.done:
             self._led = (term, node)
-            self._conductor.led(node, term, self._now_us())
+            self._conductor.led(node, term, self.now_us())
 
     async def _ask_clock(self, node: int) -> OwnClocks | None:
         asked_ns = time.monotonic_ns()
@@ -482,7 +490,7 @@ class DockerRuntime:
 
     # ------------------------------------------------------------------ small things
 
-    def _now_us(self) -> int:
+    def now_us(self) -> int:
         return (time.monotonic_ns() - self._zero_ns) // 1000
 
     def _after(self) -> None:

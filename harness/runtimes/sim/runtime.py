@@ -67,6 +67,9 @@ class SimRuntime:
         KeyboardInterrupt."""
         raise KeyboardInterrupt
 
+    def now_us(self) -> int:
+        return self.world.now_us
+
     def versions(self) -> dict[str, str]:
         return {"simulator": "1", "implementation": platform.python_implementation()}
 

@@ -203,8 +203,8 @@ def _connect(address: str) -> Client:
         ) from None
     try:
         return Client(address, timeout=CONNECT_TIMEOUT_S)  # type: ignore[no-untyped-call]
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError):
         raise HarnessError(
-            f"no Dask scheduler answers at {address}: {type(error).__name__}",
+            f"no Dask scheduler answers at {address!r}",
             remedy="start one with: dask scheduler",
         ) from None

@@ -55,7 +55,13 @@ class Etcd:
     client_port: ClassVar[int] = CLIENT_PORT
     artifacts: ClassVar[Mapping[str, str]] = {}
     capabilities: ClassVar[Capabilities] = Capabilities(
-        reads=READS, observes_mismatch=True, timing=_timing
+        reads=READS,
+        observes_mismatch=True,
+        timing=_timing,
+        settings={
+            "reads": f"{READS[0]} (or {READS[1]})",
+            **{name: str(value) for name, value in NUMBERS.items()},
+        },
     )
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:

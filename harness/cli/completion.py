@@ -1,0 +1,29 @@
+"""`antipaxos completion`: what a shell needs to complete our commands, options and names."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from harness.cli import PROGRAM, cli
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(name="completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion_command(shell: str) -> None:
+    """Print the script that makes SHELL complete commands, options, targets and faults.
+
+    \b
+    bash:  eval "$(antipaxos completion bash)"        in ~/.bashrc
+    zsh:   eval "$(antipaxos completion zsh)"         in ~/.zshrc
+    fish:  antipaxos completion fish | source         in ~/.config/fish/config.fish
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    variable = f"_{PROGRAM.upper()}_COMPLETE"
+    click.echo(kind(cli, {}, PROGRAM, variable).source())
+
+
+__all__ = ["completion_command"]

@@ -1,0 +1,165 @@
+"""`antipaxos list`: what there is to choose from."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from faults.kinds import KINDS
+from faults.shapes import SHAPES
+from harness.errors import UnknownChoice, UsageError
+from harness.runtimes import RUNTIMES
+from harness.search.swarm import MIX
+from harness.targets import target_named, targets
+from harness.workloads import WORKLOADS
+from histories.models import MODELS
+from histories.reader import FORMATS
+from node_image.mutants import MUTANTS
+
+
+class Entry(NamedTuple):
+    """A line of a list: how it is called where it is chosen, and what else is to be said."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+class Kind(NamedTuple):
+    """A list: the option or argument that takes its names, what its columns say, its lines.
+    `of_target`: the lines are those of one target."""
+
+    where: str
+    columns: tuple[str, ...]
+    entries: Callable[..., Iterator[Entry]]
+    of_target: bool = False
+
+
+def _summary(documented: Any) -> str:
+    """The first sentence of a docstring, in one line."""
+    text = " ".join((documented.__doc__ or "").split()).replace("`", "")
+    return re.split(r"(?<=[^.])\.(?: |$)|; ", text)[0]
+
+
+def _targets() -> Iterator[Entry]:
+    for name, target in targets().items():
+        runs_on = "docker, sim" if target.capabilities.simulated else "docker"
+        yield Entry(name, (runs_on, target.summary))
+
+
+def _faults() -> Iterator[Entry]:
+    for name, kind in KINDS.items():
+        places = ["yes" if runtime in kind.runtimes else "-" for runtime in RUNTIMES]
+        yield Entry(name, (*places, "yes" if name in MIX else "-", _summary(kind.fault)))
+
+
+def _workloads() -> Iterator[Entry]:
+    for name, workload in WORKLOADS.items():
+        yield Entry(name, (workload.model, _summary(workload)))
+
+
+def _models() -> Iterator[Entry]:
+    for name in MODELS:
+        module = importlib.import_module(f"histories.models.{name.replace('-', '_')}")
+        yield Entry(name, (_summary(module).removeprefix(f"{name}: "),))
+
+
+def _settings(target: str) -> Iterator[Entry]:
+    for name, default in target_named(target).capabilities.settings.items():
+        yield Entry(name, (default,))
+
+
+def _mutants(target: str) -> Iterator[Entry]:
+    for name in target_named(target).capabilities.mutants:
+        mutant = MUTANTS[name]
+        needs = ", ".join(f"{key}={value}" for key, value in mutant.needs.items())
+        change = f"{mutant.change} (needs {needs})" if needs else mutant.change
+        yield Entry(name, (change, mutant.shows))
+
+
+def _names(names: tuple[str, ...]) -> Callable[[], Iterator[Entry]]:
+    return lambda: (Entry(name, ()) for name in names)
+
+
+KINDS_OF_LISTS: Final = {
+    "targets": Kind("antipaxos run TARGET", ("runs on", "what it is"), _targets),
+    "faults": Kind("--faults", (*RUNTIMES, "swarm", "what it does"), _faults),
+    "shapes": Kind("--shapes", (), _names(SHAPES)),
+    "workloads": Kind("--workload", ("model", "what clients do"), _workloads),
+    "models": Kind("antipaxos check --model", ("what it is",), _models),
+    "formats": Kind("antipaxos check --format", (), _names(FORMATS)),
+    "settings": Kind("--set NAME=VALUE", ("default",), _settings, of_target=True),
+    "mutants": Kind("--mutant", ("what is changed", "what it shows"), _mutants, of_target=True),
+}
+
+
+@click.command(name="list")
+@click.argument("what", required=False, metavar="[WHAT]")
+@click.argument("target", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def list_command(*, what: str | None, target: str | None, as_json: bool) -> None:
+    """List what there is: targets, faults, shapes, workloads, models, formats, settings, mutants.
+
+    \b
+    antipaxos list                      # what can be listed
+    antipaxos list faults               # where each kind of fault works
+    antipaxos list settings raft        # what --set takes
+    antipaxos list mutants multi-paxos  # what --mutant takes
+    """
+    if what is None:
+        _overview(as_json)
+        return
+    kind = KINDS_OF_LISTS.get(what)
+    if kind is None:
+        raise UnknownChoice("list", what, KINDS_OF_LISTS)
+    if kind.of_target and target is None:
+        raise UsageError(
+            f"say of which target: antipaxos list {what} TARGET",
+            remedy=f"there are: {', '.join(targets())}",
+        )
+    if target is not None and not kind.of_target:
+        raise UsageError(f"antipaxos list {what} takes no target")
+    entries = list(kind.entries(target) if kind.of_target else kind.entries())
+    if as_json:
+        columns = ("name", *kind.columns)
+        rows = [dict(zip(columns, (e.name, *e.words), strict=True)) for e in entries]
+        click.echo(json.dumps({what: rows}))
+        return
+    _show(kind, entries, what)
+
+
+def _overview(as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"lists": list(KINDS_OF_LISTS)}))
+        return
+    for name, kind in KINDS_OF_LISTS.items():
+        command = f"antipaxos list {name}{' TARGET' if kind.of_target else ''}"
+        click.echo(f"{command:<32}{kind.where}")
+
+
+def _show(kind: Kind, entries: list[Entry], what: str) -> None:
+    console = Console(highlight=False)
+    if not entries:
+        console.print(f"no {what}")
+        return
+    if not kind.columns:
+        for entry in entries:
+            click.echo(entry.name)
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column(kind.where, no_wrap=True)
+    for name in kind.columns:
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        table.add_row(entry.name, *(Text(words) for words in entry.words))
+    console.print(table)
+
+
+__all__ = ["list_command"]
