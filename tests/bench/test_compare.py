@@ -19,11 +19,13 @@ from harness.bench.compare import (
     regions,
     survival,
 )
+from harness.bench.compare.clusters import simulate
 from harness.bench.compare.columns import COLUMNS
 from harness.bench.compare.latency import fit
 from harness.bench.compare.result import Figure, Section
+from harness.bench.compare.script import Program, Script, Sleep
 from harness.bench.compare.settings import Settings
-from harness.bench.compare.table import Comparison, compare
+from harness.bench.compare.table import Comparison, cells_named, compare
 from harness.bench.compare.text import WIDTH, lines_of
 from harness.bench.compare.theory import EXPECTED, Expectation
 from harness.cli.compare import compare_command
@@ -240,6 +242,23 @@ def test_what_five_nodes_survive() -> None:
     assert not section.disagreements()
 
 
+# ------------------------------------------------------------------------------- programs
+
+
+def test_what_a_program_raises_ends_the_run_and_is_raised_again() -> None:
+    settings = Settings(nodes=3, delay_us=10_000, protocols=("raft",))
+
+    def program(_: Script) -> Program:
+        yield Sleep(1)
+        raise ValueError("no")
+
+    def waits(_: Script) -> Program:
+        yield Sleep(10**12)
+
+    with pytest.raises(ValueError, match="no"):
+        simulate(settings, settings.columns[0], program, waits, link_us=10_000)
+
+
 # ------------------------------------------------------------------------------- what it comes to
 
 
@@ -311,8 +330,15 @@ def test_what_makes_no_sense_is_refused_in_a_sentence() -> None:
         Settings(protocols=("paxos",))
     with pytest.raises(UnknownChoice, match="no cell 'speed'"):
         compare(SMALL, ("speed",))
+    with pytest.raises(UsageError, match="livelock is measured in the simulator only"):
+        compare(Settings(on="docker"), ("livelock",))
     with pytest.raises(UnknownChoice, match="no runtime 'cloud'"):
         Settings(on="cloud")
+
+
+def test_containers_are_asked_for_the_cells_that_they_can_measure() -> None:
+    assert cells_named((), "docker") == ("latency", "cost", "survival")
+    assert cells_named(("cost", "latency")) == ("latency", "cost")
 
 
 def test_the_command_refuses_a_negative_delay() -> None:

@@ -16,36 +16,36 @@ from harness.bench.compare.script import Answered, Ask, Part, Program, Script, S
 from harness.bench.compare.settings import Settings
 from harness.run.config import RunConfig
 from harness.runtimes.sim.runtime import SimRuntime
-from harness.targets import settings_of
+from harness.targets import settings_of, target_named
 from harness.workloads import Operation
 
 FSYNC_US: Final = 2_000
 ELECTION_US_MIN: Final = 1_000_000
-ELECTION_DELAYS: Final = 400
-RETRY_DELAYS: Final = 25
+ELECTION_DELAYS: Final = {"sim": 400, "docker": 40}
+"""Real time is dear: in containers time-outs are nearer to a round trip."""
 WARM_UP_ELECTIONS: Final = 10
 
 
-def election_us(link_us: int) -> int:
+def election_us(settings: Settings, link_us: int) -> int:
     """The shortest election time-out: at least so many one-way delays."""
-    return max(ELECTION_US_MIN, ELECTION_DELAYS * link_us)
+    return max(ELECTION_US_MIN, ELECTION_DELAYS[settings.on] * link_us)
 
 
-def heartbeat_us(link_us: int) -> int:
-    return election_us(link_us) // 10
+def heartbeat_us(settings: Settings, link_us: int) -> int:
+    return election_us(settings, link_us) // 10
 
 
-def patience_us(link_us: int) -> int:
+def patience_us(settings: Settings, link_us: int) -> int:
     """How long a client waits for one answer: less than an election takes."""
-    return election_us(link_us) // 2
+    return election_us(settings, link_us) // 2
 
 
-def timing(column: Column, link_us: int) -> dict[str, Any]:
+def timing(settings: Settings, column: Column, link_us: int) -> dict[str, Any]:
     """The settings that make every time-out long for links of this delay."""
-    capabilities = RunConfig.of(target=column.target, on="sim").system.capabilities
+    capabilities = target_named(column.target).capabilities
     assert capabilities.timing is not None, f"{column.target} takes no election time-out"
-    retry_us = max(election_us(link_us) // 4, RETRY_DELAYS * link_us)
-    return capabilities.timing(election_us(link_us)) | {"retry_us": retry_us}
+    shortest_us = election_us(settings, link_us)
+    return capabilities.timing(shortest_us) | {"retry_us": shortest_us // 4}
 
 
 def fixed_world(link_us: int, fsync_us: int = FSYNC_US) -> dict[str, int]:
@@ -70,7 +70,6 @@ def simulate(
     *programs: Callable[[Script], Program],
     link_us: int,
     traced: bool = False,
-    nodes: int | None = None,
     seed: int | None = None,
     world: dict[str, int] | None = None,
     transport: str = "tcp",
@@ -79,11 +78,10 @@ def simulate(
 ) -> SimRuntime:
     """Run the programs on a fresh cluster, and return it as they left it. `more` are settings of
     the target beside the column's own; `before` may change the cluster before it starts."""
-    nodes = settings.nodes if nodes is None else nodes
-    given = timing(column, link_us) | column.options(nodes) | more
+    given = timing(settings, column, link_us) | column.options(settings.nodes) | more
     config = RunConfig.of(
         target=column.target,
-        nodes=nodes,
+        nodes=settings.nodes,
         transport=transport,
         on="sim",
         seed=settings.seed if seed is None else seed,
@@ -94,7 +92,10 @@ def simulate(
     runtime = SimRuntime(config, traced=traced)
     before(runtime)
     runtime.open()
-    runtime.drive(Script(*programs))
+    script = Script(*programs)
+    runtime.drive(script)
+    if script.failure is not None:
+        raise script.failure
     if runtime.crashes:
         raise AssertionError(runtime.crashes[0].describe())
     return runtime
@@ -108,14 +109,14 @@ def read(key: str) -> Operation:
     return Operation("read", key, None)
 
 
-def settle(script: Script, column: Column, nodes: int, link_us: int) -> Part:
+def settle(script: Script, settings: Settings, column: Column, link_us: int) -> Part:
     """Wait until the cluster serves writes and has come to rest. The `node` of what is returned is
     the one that a client of this protocol asks from now on."""
-    everyone = tuple(range(1, nodes + 1))
-    limit_us = WARM_UP_ELECTIONS * election_us(link_us)
-    ask = Ask(1, 1, write("warm-up", 0), patience_us(link_us))
+    everyone = tuple(range(1, settings.nodes + 1))
+    limit_us = WARM_UP_ELECTIONS * election_us(settings, link_us)
+    ask = Ask(1, 1, write("warm-up", 0), patience_us(settings, link_us))
     answer = yield from ask_until(script, ask, everyone, within_us=limit_us)
-    yield Sleep(10 * heartbeat_us(link_us))
+    yield Sleep(10 * heartbeat_us(settings, link_us))
     return answer._replace(node=whom_to_ask(script, column, everyone, answer))
 
 

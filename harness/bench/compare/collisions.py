@@ -56,10 +56,9 @@ TEXT: Final = (
     "In Fast Paxos two proposers race for the next slot, whatever their keys: the acceptors' "
     "votes are split, and where no value can reach three quarters any more the coordinator "
     "starts a classic round. The loser is proposed again in a later slot, alone, so the share of "
-    "fast slots does not fall to nothing; the loser's client has waited for three attempts. "
-    "(When more than 40 of a hundred slots collide, which pairs alone do not reach, the "
-    "coordinator closes the fast rounds for a while, and everything goes through it as in Multi- "
-    "Paxos.)",
+    "fast slots does not fall to nothing; the loser's client waits for some seven delays. (When "
+    "more than 40 of a hundred slots collide, which pairs do not reach here, the coordinator "
+    "closes the fast rounds for a while, and everything goes through it as in Multi-Paxos.)",
     "In EPaxos only commands that interfere meet. Each is still decided in one round trip if its "
     "quorum saw it first, and in two if not; but a client is answered when its command is "
     "executed, and one that depends on another waits until that one is decided as well. So the "
@@ -119,23 +118,13 @@ def run_of(
     """So many commands, that share of them in pairs."""
     link_us = settings.delay_us
     found = Run()
+    patience = patience_us(settings, link_us)
     clusters: list[SimRuntime] = []
     asked: dict[tuple[int, int], int] = {}
     """When each command was asked, by its client and value."""
 
-    def command(client: int, node: int, key: str, number: int) -> Callable[[Script], Program]:
-        def program(script: Script) -> Program:
-            asked[client, number] = script.now_us
-            answer: Answered = yield Ask(client, node, write(key, number), patience_us(link_us))
-            if answer.ok:
-                found.answers_us.append(answer.latency_us)
-            else:
-                found.missing += 1
-
-        return program
-
     def rounds(script: Script) -> Program:
-        yield from settle(script, column, settings.nodes, link_us)
+        yield from settle(script, settings, column, link_us)
         before = paths(clusters[0], column)
         random = Random(f"{settings.seed}:{column.target}:{share}:{same_key}")
         sent = 0
@@ -145,9 +134,10 @@ def run_of(
             for place, node in enumerate(nodes):
                 key = "contested" if same_key or not place else "another"
                 client = FIRST_CLIENT + 2 * sent + place
-                script.spawn(command(client, node, f"{key}{sent}", sent))
+                ask = Ask(client, node, write(f"{key}{sent}", sent), patience)
+                script.spawn(_asking(ask, found, asked))
             sent += len(nodes)
-            yield Sleep(REST_DELAYS * link_us + random.randrange(heartbeat_us(link_us)))
+            yield Sleep(REST_DELAYS * link_us + random.randrange(heartbeat_us(settings, link_us)))
         after = paths(clusters[0], column)
         found.fast, found.slow = after[0] - before[0], after[1] - before[1]
 
@@ -164,6 +154,20 @@ def run_of(
     if column.target == "epaxos":
         found.commits_us = _commits_us(clusters[0], asked)
     return found
+
+
+def _asking(ask: Ask, found: Run, asked: dict[tuple[int, int], int]) -> Callable[[Script], Program]:
+    """One command of a client of its own; notes when it was asked, and how it went."""
+
+    def program(script: Script) -> Program:
+        asked[ask.client, ask.operation.value] = script.now_us
+        answer: Answered = yield ask
+        if answer.ok:
+            found.answers_us.append(answer.latency_us)
+        else:
+            found.missing += 1
+
+    return program
 
 
 def paths(runtime: SimRuntime, column: Column) -> tuple[int, int]:

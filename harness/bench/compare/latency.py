@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Final, NamedTuple
 
 from harness.bench.compare.clusters import (
@@ -23,10 +22,10 @@ from harness.bench.compare.clusters import (
     patience_us,
     read,
     settle,
-    simulate,
     write,
 )
 from harness.bench.compare.columns import Column
+from harness.bench.compare.containers import perform
 from harness.bench.compare.result import Figure, Row, Section
 from harness.bench.compare.script import Ask, Program, Script, Sleep
 from harness.bench.compare.settings import Settings
@@ -34,6 +33,8 @@ from harness.bench.compare.theory import expected
 from harness.workloads import Operation
 
 REPEATS: Final = 5
+DELAYS: Final = (0.5, 1, 2)
+"""In the delay that was asked for."""
 CLIENT: Final = 2
 TOLERANCE_DELAYS: Final = 0.25
 
@@ -74,8 +75,8 @@ def fit(points: Sequence[tuple[float, float]]) -> Line:
 
 def delays_of(settings: Settings) -> tuple[int, int, int]:
     """The three one-way delays, in microseconds: half, once and twice what was asked for."""
-    delay_us = settings.delay_us
-    return delay_us // 2, delay_us, 2 * delay_us
+    half, once, twice = (int(times * settings.delay_us) for times in DELAYS)
+    return half, once, twice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +120,14 @@ KINDS: Final = (
 def measure(settings: Settings) -> Section:
     """The cell."""
     lines = {
-        (kind.row, column.target): line_of(settings, column, kind)
+        (kind.row, column.target): line
         for column in settings.columns
-        for kind in KINDS
-        if kind.applies(column)
+        for group in groups(column)
+        for kind, line in lines_of(settings, column, group).items()
     }
     rows = [_row(settings, kind, lines) for kind in KINDS]
-    rows.append(_fsyncs(settings, lines))
+    if settings.on == "sim":
+        rows.append(_fsyncs(settings, lines))
     return Section(
         id="latency",
         title="Latency in one-way delays",
@@ -134,52 +136,72 @@ def measure(settings: Settings) -> Section:
     )
 
 
-def line_of(settings: Settings, column: Column, kind: Kind) -> Line:
-    """Latency over delay, of one kind of operation of one protocol."""
-    points = [
-        (float(link_us), latency_us)
-        for link_us in delays_of(settings)
-        for latency_us in latencies_us(settings, column, kind, link_us)
-    ]
-    return fit(points)
+def groups(column: Column) -> list[list[Kind]]:
+    """The kinds of operations of this protocol, by what can be timed on one cluster: with the same
+    reads, and clients' links alike."""
+    found: dict[tuple[str, bool], list[Kind]] = {}
+    for kind in KINDS:
+        if kind.applies(column):
+            found.setdefault((kind.reads, _is_away(column, kind)), []).append(kind)
+    return list(found.values())
 
 
-def latencies_us(settings: Settings, column: Column, kind: Kind, link_us: int) -> list[float]:
-    """The median latency under one delay (as a list of one, empty if nothing was answered)."""
-    found: list[int] = []
+def _is_away(column: Column, kind: Kind) -> bool:
+    """Whether the client is one delay from the node that it asks: a leader is never the one that it
+    stands beside."""
+    return column.leads or not kind.beside
+
+
+def lines_of(settings: Settings, column: Column, group: list[Kind]) -> dict[Kind, Line | None]:
+    """Latency over delay, of each kind of a group; None for one that was not answered under some
+    delay."""
+    points: dict[Kind, list[tuple[float, float]]] = {kind: [] for kind in group}
+    for link_us in delays_of(settings):
+        for kind, latency_us in latencies_us(settings, column, group, link_us).items():
+            points[kind].append((float(link_us), latency_us))
+    return {kind: fit(p) if len(p) == len(DELAYS) else None for kind, p in points.items()}
+
+
+def latencies_us(
+    settings: Settings, column: Column, group: list[Kind], link_us: int
+) -> dict[Kind, int]:
+    """The least latency of each kind under one delay: that of an operation that nothing disturbed.
+    A kind that was never answered is missing."""
+    found: dict[Kind, list[int]] = {kind: [] for kind in group}
+    away = _is_away(column, group[0])
+    distance_us = link_us if away else 0
 
     def client(script: Script) -> Program:
-        settled = yield from settle(script, column, settings.nodes, link_us)
-        distance_us = _distance_us(column, kind, link_us)
+        settled = yield from settle(script, settings, column, link_us)
         for number in range(REPEATS):
-            ask = Ask(
-                CLIENT, settled.node, kind.operation(number), patience_us(link_us), distance_us
-            )
-            answer = yield ask
-            if answer.ok:
-                found.append(answer.latency_us)
-            yield Sleep(_pause_us(number, link_us))
+            for kind in group:
+                answer = yield Ask(
+                    CLIENT,
+                    settled.node,
+                    kind.operation(number),
+                    patience_us(settings, link_us),
+                    distance_us,
+                    delayed=settings.on != "sim",
+                )
+                if answer.ok:
+                    found[kind].append(answer.latency_us)
+                yield Sleep(_pause_us(settings, number, link_us))
 
-    simulate(settings, column, client, link_us=link_us, reads=kind.reads)
-    return [median(found)] if found else []
+    perform(settings, column, client, link_us=link_us, clients=away, reads=group[0].reads)
+    return {kind: min(latencies) for kind, latencies in found.items() if latencies}
 
 
-def _pause_us(number: int, link_us: int) -> int:
+def _pause_us(settings: Settings, number: int, link_us: int) -> int:
     """Until the next operation: at another moment between two heartbeats every time, since a read
     by quorum that comes while a round of heartbeats is under way waits for the next one."""
-    beat_us = heartbeat_us(link_us)
+    beat_us = heartbeat_us(settings, link_us)
     return 5 * beat_us + (2 * number + 1) * beat_us // (2 * REPEATS)
 
 
-def _distance_us(column: Column, kind: Kind, link_us: int) -> int:
-    """Between the client and the node that it asks: a leader is never the one that it is beside."""
-    return 0 if kind.beside and not column.leads else link_us
-
-
-def _row(settings: Settings, kind: Kind, lines: dict[tuple[str, str], Line]) -> Row:
+def _row(settings: Settings, kind: Kind, lines: dict[tuple[str, str], Line | None]) -> Row:
     figures = {
         target: Figure(
-            measured=round(line.slope, 2),
+            measured=None if line is None else round(line.slope, 2),
             expected=expected(kind.row, target, settings.nodes),
             tolerance=TOLERANCE_DELAYS,
         )
@@ -189,11 +211,11 @@ def _row(settings: Settings, kind: Kind, lines: dict[tuple[str, str], Line]) -> 
     return Row(id=kind.row, label=kind.label, unit="one-way delays", figures=figures, digits=1)
 
 
-def _fsyncs(settings: Settings, lines: dict[tuple[str, str], Line]) -> Row:
+def _fsyncs(settings: Settings, lines: dict[tuple[str, str], Line | None]) -> Row:
     """The intercept of a write, in fsyncs: in the simulator nothing else is in it."""
     figures = {
         target: Figure(
-            measured=round(line.intercept_us / FSYNC_US, 2),
+            measured=None if line is None else round(line.intercept_us / FSYNC_US, 2),
             expected=expected("latency.fsyncs", target, settings.nodes),
             tolerance=TOLERANCE_DELAYS,
         )

@@ -44,10 +44,11 @@ TEXT: Final = (
     "A proposer that is alone needs one ballot. With randomised exponential back-off a few more "
     "decide; without, the proposers go on refusing each other, and the more there are the more "
     "slots are still undecided at the limit.",
-    "No back-off makes it certain. Fischer, Lynch and Paterson proved that no deterministic "
-    "protocol can promise a decision in an asynchronous system, and their proof is an adversary "
-    "that chooses which message arrives next. The same adversary against this implementation, "
-    "with back-off on: it loses no message and stops no node, it only lets the requests for "
+    "Back-off makes a decision likely, not certain. Fischer, Lynch and Paterson proved that no "
+    "deterministic protocol can promise a decision in an asynchronous system, and their proof is "
+    "an adversary that chooses which message arrives next. Here is such an adversary against "
+    "this implementation, with back-off on (which does not help: the adversary sees who waits "
+    "and for how long). It loses no message and stops no node, it only lets the requests for "
     "votes wait until the acceptors have promised a higher ballot. It keeps the slot undecided "
     "for as many ballots as it likes. When it stops, the slot is decided at once. What saves "
     "real clusters is that their networks are no adversaries, and that a leader (Multi-Paxos, "
@@ -130,8 +131,8 @@ def _duel(
     def referee(script: Script) -> Program:
         for number in range(WARM_UPS * proposers):
             warm = number % proposers + 1
-            yield Ask(warm, warm, write(f"k{warm}", number), patience_us(link_us))
-            yield Sleep(heartbeat_us(link_us))
+            yield Ask(warm, warm, write(f"k{warm}", number), patience_us(settings, link_us))
+            yield Sleep(heartbeat_us(settings, link_us))
         slots, ballots, began_us = _decided(clusters[0]), _ballots(clusters[0]), script.now_us
         for number in range(1, proposers + 1):
             script.spawn(proposer(number))

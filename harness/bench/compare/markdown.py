@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from harness.bench.compare.text import cell
+from harness.bench.compare.text import cell, shown
 from harness.bench.compare.theory import PAPERS
 
 INTRODUCTION: Final = """\
@@ -16,8 +16,12 @@ Made by `{command}`: every figure was measured on a running cluster of {nodes} n
 table. A dash: the protocol cannot do that. The sources of all expected values are at the end.
 
 The simulator runs the same protocol code as the containers, under virtual time, and the same
-command gives the same page. `--out` writes JSON, CSV and an HTML page with the curves; `--cells`
-and `--protocols` measure a part; `--nodes` and `--delay` another cluster.
+command gives the same page. `--on docker` measures latency, cost and survival in containers, with
+the links between nodes and to clients delayed by the agents; the other cells need moments or
+schedules that only the simulator has. In containers the least of five latencies counts under each
+delay; what else the machine does shows in them, and a loaded one gives no whole numbers. `--out`
+writes JSON, CSV and an HTML page with the curves; `--cells` and `--protocols` measure a part;
+`--nodes` and `--delay` another cluster.
 
 Flexible Paxos is measured with a Phase 2 quorum of one acceptor fewer than a majority, and a
 Phase 1 quorum to go with it (of five: two decide, four elect); all others have their defaults.
@@ -28,8 +32,7 @@ def markdown(document: dict[str, Any], command: str) -> str:
     """The page for this result; `command` is what made it."""
     where = "in the simulator" if document["on"] == "sim" else "in containers"
     parts = [INTRODUCTION.format(**(document | {"command": command, "on": where}))]
-    protocols = document["protocols"]
-    parts += [_section(section, protocols) for section in document["sections"]]
+    parts += [_section(s, shown(s, document["protocols"])) for s in document["sections"]]
     parts.append(_sources(document))
     return "\n".join(parts)
 

@@ -93,7 +93,7 @@ def phase2(settings: Settings, column: Column) -> dict[int, int]:
     found: dict[int, int] = {}
 
     def client(script: Script) -> Program:
-        settled: Answered = yield from settle(script, column, settings.nodes, link_us)
+        settled: Answered = yield from settle(script, settings, column, link_us)
         stays = {settled.node, script.world.leader() or settled.node}
         goes = [node for node in cluster if node not in stays]
         for cut in range(len(cluster)):
@@ -105,7 +105,7 @@ def phase2(settings: Settings, column: Column) -> dict[int, int]:
                     return
                 stays.discard(last)
                 yield Inject(cut_off(f"c{cut}", (last,), cluster))
-            patience_us = election_us(link_us) * 3 // 4
+            patience_us = election_us(settings, link_us) * 3 // 4
             answer = yield Ask(CLIENT, settled.node, write(f"k{cut}", cut), patience_us)
             if not answer.ok:
                 return
@@ -148,7 +148,7 @@ def _elects(settings: Settings, column: Column, size: int) -> bool:
     def watch(script: Script) -> Program:
         yield Inject(_all_but_the_first(settings, size))
         for _ in range(10 * ELECTIONS):
-            yield Sleep(heartbeat_us(link_us))
+            yield Sleep(heartbeat_us(settings, link_us))
             leaders.append(script.world.leader())
             if leaders[-1] is not None:
                 return
@@ -162,7 +162,7 @@ def _asks_for_votes(settings: Settings, column: Column, size: int) -> bool:
 
     def client(script: Script) -> Program:
         yield Inject(_all_but_the_first(settings, size))
-        yield Ask(CLIENT, 1, write("k", 1), election_us(settings.delay_us) * 3 // 4)
+        yield Ask(CLIENT, 1, write("k", 1), election_us(settings, settings.delay_us) * 3 // 4)
 
     runtime = simulate(settings, column, client, link_us=settings.delay_us, traced=True)
     return bool(_sent_by(runtime, 1, "Accept"))
@@ -177,7 +177,7 @@ def _recovers(settings: Settings, column: Column, size: int) -> bool:
         yield Sleep(FSYNC_US + link_us // 2)
         yield Inject(killed("owner", owner))
         yield Inject(cut_off("cut", cluster[size:-1], cluster))
-        yield Sleep(ELECTIONS * election_us(link_us))
+        yield Sleep(ELECTIONS * election_us(settings, link_us))
 
     def asks(script: Script) -> Program:
         yield Ask(CLIENT, owner, write("k", 1), link_us)

@@ -195,7 +195,7 @@ def _run_on(
     right: list[bool] = []
 
     def program(script: Script) -> Program:
-        settled = yield from settle(script, column, settings.nodes, LINK_US)
+        settled = yield from settle(script, settings, column, LINK_US)
         right.append(wanted is None or place[settled.node] == wanted)
         if right[0]:
             yield from work(script, place, settled)
@@ -233,10 +233,12 @@ def latencies_us(settings: Settings, column: Column) -> dict[str, float | None]:
             node, distance_us = _whom(column, place, region, settled.node)
             for number in range(REPEATS):
                 operation = write(f"{region}{number}", number)
-                answer = yield Ask(client, node, operation, patience_us(LINK_US), distance_us)
+                answer = yield Ask(
+                    client, node, operation, patience_us(settings, LINK_US), distance_us
+                )
                 if answer.ok:
                     found[region].append(answer.latency_us)
-                yield Sleep(heartbeat_us(LINK_US))
+                yield Sleep(heartbeat_us(settings, LINK_US))
 
     on_map(settings, column, work)
     return {region: median(values) if values else None for region, values in found.items()}
@@ -253,7 +255,9 @@ def loaded_us(settings: Settings, column: Column, share: int) -> list[int]:
             for count in range(COMMANDS_EACH):
                 hot = random.random() * 100 < share
                 operation = write("hot" if hot else f"own{number}", count)
-                answer = yield Ask(number, node, operation, patience_us(LINK_US), distance_us)
+                answer = yield Ask(
+                    number, node, operation, patience_us(settings, LINK_US), distance_us
+                )
                 if answer.ok:
                     found.append(answer.latency_us)
 

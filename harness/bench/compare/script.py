@@ -30,7 +30,9 @@ RETRY_US: Final = 20_000
 
 
 class Ask(NamedTuple):
-    """`client` is any number from 1; `again` repeats the client's last operation."""
+    """`client` is any number from 1; `again` repeats the client's last operation. `distance_us` is
+    waited before the request is sent, and after its answer has come unless `delayed` says that the
+    network delays answers."""
 
     client: int
     node: int
@@ -38,6 +40,7 @@ class Ask(NamedTuple):
     timeout_us: int
     distance_us: int = 0
     again: bool = False
+    delayed: bool = False
 
 
 class Sleep(NamedTuple):
@@ -93,6 +96,8 @@ class Script:
     def __init__(self, *programs: Callable[[Script], Program]) -> None:
         self.done = False
         self.is_interrupted = False
+        self.failure: Exception | None = None
+        """What a program raised: it ends the script, and whoever drives it raises it again."""
         self.now_us = 0
         self.world: World
         self._made = programs
@@ -118,7 +123,7 @@ class Script:
         self.now_us = now_us
         waiting = self._waiting.get(call)
         if waiting is not None:
-            distance_us = waiting.ask.distance_us
+            distance_us = 0 if waiting.ask.delayed else waiting.ask.distance_us
             self._at(now_us + distance_us, lambda: self._end(call, response))
             self._run_due()
 
@@ -164,6 +169,10 @@ class Script:
         except StopIteration:
             self._running -= 1
             self.done = self.done or self._running == 0
+            return
+        except Exception as error:  # a runtime's event loop would swallow it, and wait for ever
+            self.failure = error
+            self.done = True
             return
         if isinstance(step, Sleep):
             self._at(self.now_us + step.us, lambda: self._resume(program, None))

@@ -17,10 +17,10 @@ from harness.bench.compare.clusters import (
     patience_us,
     read,
     settle,
-    simulate,
     write,
 )
 from harness.bench.compare.columns import Column
+from harness.bench.compare.containers import perform
 from harness.bench.compare.cuts import killed
 from harness.bench.compare.result import Figure, Row, Section
 from harness.bench.compare.script import (
@@ -97,7 +97,7 @@ def deaths_survived(settings: Settings, column: Column, *, spared: bool) -> tupl
     found = {"write": 0, "read": 0}
 
     def client(script: Script) -> Program:
-        settled: Answered = yield from settle(script, column, settings.nodes, link_us)
+        settled: Answered = yield from settle(script, settings, column, link_us)
         alive, alive_for = list(cluster), {"write": True, "read": True}
         leader = script.world.leader() or settled.node
         for dead in range(1, settings.nodes):
@@ -106,8 +106,8 @@ def deaths_survived(settings: Settings, column: Column, *, spared: bool) -> tupl
             alive.remove(victim)
             for what, operation in (("write", write("k", dead)), ("read", read("warm-up"))):
                 if alive_for[what]:
-                    ask = Ask(CLIENT, alive[0], operation, patience_us(link_us))
-                    limit_us = ELECTIONS * election_us(link_us)
+                    ask = Ask(CLIENT, alive[0], operation, patience_us(settings, link_us))
+                    limit_us = ELECTIONS * election_us(settings, link_us)
                     answer = yield from ask_until(script, ask, alive, within_us=limit_us)
                     alive_for[what] = answer.ok
                     found[what] += answer.ok
@@ -115,7 +115,7 @@ def deaths_survived(settings: Settings, column: Column, *, spared: bool) -> tupl
             if not any(alive_for.values()):
                 return
 
-    simulate(settings, column, client, link_us=link_us)
+    perform(settings, column, client, link_us=link_us)
     return found["write"], found["read"]
 
 
@@ -147,20 +147,20 @@ def interruption(settings: Settings, column: Column) -> float | None:
     found: list[float] = []
 
     def client(script: Script) -> Program:
-        settled: Answered = yield from settle(script, column, settings.nodes, link_us)
+        settled: Answered = yield from settle(script, settings, column, link_us)
         yield Ask(CLIENT, settled.node, write("k", 1), FSYNC_US + link_us + link_us // 2)
         yield Inject(killed("dead", settled.node))
         died_us = script.now_us
         others = [n for n in range(1, settings.nodes + 1) if n != settled.node]
         served_us = died_us
         for operation in (read("k"), write("k", 2)):
-            ask = Ask(CLIENT + 1, others[0], operation, patience_us(link_us))
-            limit_us = ELECTIONS * election_us(link_us)
+            ask = Ask(CLIENT + 1, others[0], operation, patience_us(settings, link_us))
+            limit_us = ELECTIONS * election_us(settings, link_us)
             answer = yield from ask_until(script, ask, others, within_us=limit_us)
             if not answer.ok:
                 return
             served_us = script.now_us
-        found.append((served_us - died_us) / election_us(link_us))
+        found.append((served_us - died_us) / election_us(settings, link_us))
 
-    simulate(settings, column, client, link_us=link_us)
+    perform(settings, column, client, link_us=link_us)
     return round(found[0], 2) if found else None

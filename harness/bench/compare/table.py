@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness.bench.compare import collisions, cost, latency, livelock, quorums, regions, survival
 from harness.bench.compare.result import Section
 from harness.bench.compare.settings import Settings
-from harness.errors import UnknownChoice
+from harness.errors import UnknownChoice, UsageError
 
 CELLS: Final[Mapping[str, Callable[[Settings], Section]]] = {
     "latency": latency.measure,
@@ -21,6 +21,13 @@ CELLS: Final[Mapping[str, Callable[[Settings], Section]]] = {
     "survival": survival.measure,
 }
 """By name, in the order of the table."""
+SIMULATED_ONLY: Final[Mapping[str, str]] = {
+    "quorums": "acceptors are cut off before their first message",
+    "livelock": "proposers begin at the same moment, and an adversary orders the messages",
+    "collisions": "two clients ask at the same moment, which is microseconds apart in containers",
+    "regions": "every link has a delay of its own, and each of many trials takes minutes",
+}
+"""The cells that are not measured in containers, and why."""
 
 
 @dataclass(kw_only=True)
@@ -52,12 +59,22 @@ class Comparison:
         }
 
 
-def cells_named(names: tuple[str, ...]) -> tuple[str, ...]:
-    """These cells, in the table's order; all where none is named. Raises UnknownChoice."""
+def cells_named(names: tuple[str, ...], on: str = "sim") -> tuple[str, ...]:
+    """These cells, in the table's order; where none is named all that can be measured there. Raises
+    UnknownChoice, or UsageError for one that only the simulator can measure."""
     for name in names:
         if name not in CELLS:
             raise UnknownChoice("cell", name, CELLS)
-    return tuple(name for name in CELLS if not names or name in names)
+        if on != "sim" and name in SIMULATED_ONLY:
+            raise UsageError(
+                f"the cell {name} is measured in the simulator only: {SIMULATED_ONLY[name]}",
+                remedy=f"leave --on {on} or the cell out",
+            )
+    return tuple(
+        name
+        for name in CELLS
+        if name in names or (not names and (on == "sim" or name not in SIMULATED_ONLY))
+    )
 
 
 def compare(
@@ -67,7 +84,7 @@ def compare(
 ) -> Comparison:
     """Measure the cells; `watch` is told the name of each as it begins. Raises UnknownChoice."""
     result = Comparison(settings=settings)
-    for name in cells_named(cells):
+    for name in cells_named(cells, settings.on):
         watch(name)
         result.sections.append(CELLS[name](settings))
     return result

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 WIDTH: Final = 80
 CELL: Final = 8
+COLUMNS_MAX: Final = 7
 NONE: Final = "-"
 
 
@@ -43,15 +44,20 @@ def lines_of(document: dict[str, Any]) -> list[str]:
         f"{document['on']}; measured/theory, ≠ where they disagree"
     ]
     for section in document["sections"]:
-        found += ["", *section_lines(section, document["protocols"])]
+        found += ["", *section_lines(section, shown(section, document["protocols"]))]
     return found
+
+
+def shown(section: dict[str, Any], protocols: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The protocols of which this section says something."""
+    return [p for p in protocols if any(p["target"] in r["figures"] for r in section["rows"])]
 
 
 def section_lines(section: dict[str, Any], protocols: list[dict[str, Any]]) -> list[str]:
     """The rows of one section, then why some disagree, then its details."""
     found = []
     if section["rows"]:
-        label = WIDTH - CELL * len(protocols)
+        label = WIDTH - CELL * COLUMNS_MAX
         heads = "".join(f"{p['head']:>{CELL}}" for p in protocols)
         found += [section["title"], f"{'':<{label}}{heads}"]
         for row in section["rows"]:

@@ -10,7 +10,7 @@
   });
 
   // spec: {title, height, series: [{label, colour, points, dash, width}], x: 'time' | (value) => text,
-  //        y: (value) => text, log, view, bands: (context, box) => void, splits}
+  //        xLabel, y: (value) => text, log, view, bands: (context, box) => void, splits}
   // Returns {set(data), node}; data is [xs, ys, …] with null where there is no value.
   A.plot = (host, spec) => {
     const node = A.el('figure', { class: 'plot' }, A.el('figcaption', {}, spec.title));
@@ -35,7 +35,7 @@
           axis(colours, { size: 64, space: spec.log ? 24 : 32, values: (u, splits) => splits.map((v) => (v === null ? '' : spec.log && !isDecade(v) ? '' : spec.y(v))) }),
         ],
         series: [
-          { label: isTime ? 'at' : 'quantile', value: (u, v) => (v === null ? '' : isTime ? A.moment(v, 1000) : spec.x(v)) },
+          { label: isTime ? 'at' : spec.xLabel ?? 'quantile', value: (u, v) => (v === null ? '' : isTime ? A.moment(v, 1000) : spec.x(v)) },
           ...spec.series.map((s) => ({
             label: s.label, stroke: colours[s.colour] || s.colour, width: s.points ? 0 : s.width ?? 1.6, dash: s.dash,
             paths: s.points ? () => null : s.step ? uPlot.paths.stepped({ align: 1 }) : undefined, spanGaps: Boolean(s.spanGaps),

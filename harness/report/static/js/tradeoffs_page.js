@@ -3,7 +3,6 @@
   'use strict';
   const A = (globalThis.antipaxos ??= {});
   const result = JSON.parse(A.byId('bundle').textContent);
-  const protocols = result.protocols;
 
   const number = (value, digits) => (value === null ? '∞' : String(Number(value.toFixed(digits))));
   const measured = (row, p) => row.figures[p.target];
@@ -28,6 +27,7 @@
       ` marks a disagreement (${result.disagreements} of them); its reason stands below the table, and the source of every expected value shows when you point at it.`));
 
   for (const section of result.sections) {
+    const protocols = result.protocols.filter((p) => section.rows.some((r) => r.figures[p.target]));
     const card = A.el('div', { class: 'card' });
     const block = A.el('section', { id: section.id }, A.el('h2', {}, section.title), section.text.map((t) => A.el('p', {}, t)));
     A.byId('sections-host').append(block);
@@ -52,14 +52,14 @@
         const xs = curve.rows.map((r) => r[0]);
         const lines = curve.head.slice(1);
         A.plot(host, {
-          title: curve.title, x: (v) => plain(v), y: (v) => plain(v), height: 240, splits: () => xs, log: curve.curve === 'log',
+          title: curve.title, x: (v) => plain(v), y: (v) => plain(v), height: 240, splits: () => xs, xLabel: curve.head[0], log: curve.curve === 'log',
           series: lines.map((label, i) => ({ label, colour: `plot${(i % 6) + 1}`, spanGaps: true, dash: i >= 6 ? [6, 4] : undefined })),
         }).set([xs, ...lines.map((_, i) => curve.rows.map((r) => r[i + 1]))]);
       }
     }
     for (const detail of section.details) {
       const table = A.el('div', { class: 'card' });
-      block.append(A.el('h3', {}, detail.title), table);
+      block.append(A.el('details', { open: !detail.curve }, A.el('summary', {}, detail.title), table));
       A.table(table, detail.head.map((name, i) => ({
         name, text: (r) => plain(r[i]), sort: (r) => r[i] ?? '', numeric: detail.rows.some((r) => typeof r[i] === 'number'),
       })), { rows: detail.rows });
