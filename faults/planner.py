@@ -44,6 +44,8 @@ CALM_US_MAX: Final = SECOND
 RECOVERY_US_MAX: Final = 500 * MS
 """The time for a restarted node to be up; until then no other fault of the group affects it. In a
 short run a tenth of the time, so that there is time for more than one fault."""
+STRENGTH_MAX: Final = 1_000
+PLANNED_MAX: Final = 5_000
 TRIES: Final = 60
 TRIES_IN_SLOT: Final = 10
 PARTITIONS_MAX: Final = 2
@@ -112,8 +114,8 @@ def _checked(
     for kind, strength in strengths.items():
         if kind not in KINDS:
             raise BadFault(f"no fault kind {kind!r}; there are {', '.join(KINDS)}")
-        if strength < 0:
-            raise BadFault(f"the weight of {kind} is {strength}; give 0 or more")
+        if not 0 <= strength <= STRENGTH_MAX:
+            raise BadFault(f"the weight of {kind} is {strength}; give 0 to {STRENGTH_MAX}")
     if duration_us <= 0:
         raise BadFault(f"faults need more than {duration_us} us")
     if gap_us is not None and gap_us <= 0:
@@ -142,6 +144,11 @@ def _mix(
     chosen = [k for k in strengths if every_kind or draw.chance(60)] or [draw.pick(list(strengths))]
     weights = {k: strengths[k] * KINDS[k].generator.weight * draw.between(1, 4) for k in chosen}
     count = max(len(chosen), duration_us // mean_us)
+    if count > PLANNED_MAX:
+        raise BadFault(
+            f"a fault every {mean_us / 1e6:g} s for {duration_us / 1e6:g} s would be {count}, and "
+            f"at most {PLANNED_MAX} are drawn: give a longer gap between faults"
+        )
     more = [draw.weighted(weights) for _ in range(count - len(chosen))]
     return draw.some(chosen, len(chosen)) + more
 

@@ -31,7 +31,8 @@ import dataclasses
 import itertools
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ from faults.schedule import Schedule
 TIME_FIELDS: Final = ("at", "for", "every", "from", "until", "times")
 UNITS_US: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
 REPEATS_MAX: Final = 10_000
+WORDS_MAX: Final = 600
 FILE_BYTES_MAX: Final = 1 << 20
 GROUPS: Final = ("leader", "all", "any", "one", "half", "minority", "majority")
 """What may stand for nodes, beside n1, n2, ... ; all but the first three are drawn by the seed."""
@@ -81,8 +83,10 @@ def parse_schedule(
     """The same of a text."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadSchedule(f"{name}: {error}") from None
+    except ValueError as error:  # not only TOMLDecodeError: a number of too many digits
+        raise BadSchedule(f"{name}: {_short(str(error))}") from None
+    except RecursionError:
+        raise BadSchedule(f"{name}: its values are nested too deeply") from None
     return _Reader(name, text, nodes, seed).read(data, duration_us)
 
 
@@ -292,12 +296,12 @@ class _Reader:
         return [f for f in drawn if not any(_contradict(f, other) for other in written)]
 
     def _refuse_contradictions(self, faults: Sequence[Fault]) -> None:
-        for a, b in itertools.combinations(faults, 2):
+        for a, b in _overlapping(faults):
             if said := _contradict(a, b):
-                raise BadSchedule(f"{self._name}: {said}")
-        identities = [fault.id for fault in faults]
-        if twice := sorted({i for i in identities if identities.count(i) > 1}):
-            raise BadSchedule(f"{self._name}: two faults have the id {twice[0]!r}")
+                raise BadSchedule(f"{self._name}: {_short(said)}")
+        times = Counter(fault.id for fault in faults)
+        if twice := sorted(identity for identity in times if times[identity] > 1):
+            raise BadSchedule(f"{self._name}: two faults have the id {_short(repr(twice[0]))}")
 
     # ------------------------------------------------------------------ complaints
 
@@ -309,7 +313,7 @@ class _Reader:
             raise self._wrong(said, number, unknown[0])
 
     def _wrong(self, said: str, number: int, key: str) -> BadSchedule:
-        return BadSchedule(f"{self._name}, line {self._line(number, key)}: {said}")
+        return BadSchedule(f"{self._name}, line {self._line(number, key)}: {_short(said)}")
 
     def _line(self, number: int, key: str) -> int:
         """The line of `key` in the `number`-th [[fault]] (0: outside of them), else of its head."""
@@ -325,6 +329,11 @@ class _Reader:
         return first
 
 
+def _short(text: str) -> str:
+    """A complaint may quote what the file says, and that may be long."""
+    return text if len(text) <= WORDS_MAX else text[: WORDS_MAX - 1] + "…"
+
+
 def _own_fields(kind: str) -> dict[str, dataclasses.Field[Any]]:
     """The fields that only this kind has, by the names that they have in a file."""
     common = {field.name for field in dataclasses.fields(Fault)} | {"links", "cut"}
@@ -337,6 +346,20 @@ def _own_fields(kind: str) -> dict[str, dataclasses.Field[Any]]:
 
 def _has_field(kind: str, name: str) -> bool:
     return any(field.name == name for field in dataclasses.fields(KINDS[kind].fault))
+
+
+def _overlapping(faults: Sequence[Fault]) -> Iterator[tuple[Fault, Fault]]:
+    """The pairs of faults that are there at one moment: only these can contradict each other, and
+    of many short ones there are few."""
+    active: list[Fault] = []
+    for fault in sorted(faults, key=lambda one: one.start_us):
+        active = [one for one in active if _end_us(one) > fault.start_us]
+        yield from ((one, fault) for one in active)
+        active.append(fault)
+
+
+def _end_us(fault: Fault) -> int:
+    return max(step.end_us for step in (fault, *fault.steps()))
 
 
 def _contradict(a: Fault, b: Fault) -> str | None:

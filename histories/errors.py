@@ -16,6 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from histories.text import one_line
+
+MESSAGE_MAX: Final = 500
+"""Messages quote what stands in a file, and that may be long."""
+
 
 class HistoryError(Exception):
     """Base of every error of this package that a caller may want to catch."""
@@ -25,6 +30,7 @@ class BadHistory(HistoryError):
     """A line that cannot be part of a history. `line` counts from 1; 0 means the file itself."""
 
     def __init__(self, message: str, *, path: Path | str | None = None, line: int = 0) -> None:
+        message = one_line(message, MESSAGE_MAX)
         self.path, self.line, self.message = path, line, message
         place = str(path) if path is not None else "the history"
         if line:

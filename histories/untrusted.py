@@ -90,6 +90,51 @@ def lines(
             yield line
 
 
+def objects(
+    path: Path, *, line_max: int = LINE_BYTES_MAX, file_max: int = FILE_BYTES_MAX
+) -> Iterator[tuple[dict[str, Any] | None, bytes]]:
+    """For showing: every line of a file, and the object that it holds, None where it holds none.
+    Of a line that is too long the beginning is given; a file that is too large ends there. Integers
+    fit into 64 bits. Raises OSError."""
+    total = 0
+    with path.open("rb") as file:
+        while total < file_max and (line := file.readline(line_max)):
+            rest = line
+            while not rest.endswith(b"\n") and (rest := file.readline(line_max)):
+                total += len(rest)
+            total += len(line)
+            try:
+                yield parse_object(line, bounded=True), line
+            except Malformed:
+                if line.strip():
+                    yield None, line
+
+
+class LineSplitter:
+    """Makes lines of what a stream brings, piece by piece. Linear in what comes, whatever the
+    pieces are, and never holds more than `line_max` bytes and one piece."""
+
+    def __init__(self, line_max: int = LINE_BYTES_MAX) -> None:
+        self._line_max = line_max
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def lines(self, data: bytes) -> list[bytes]:
+        """The lines that end in `data`, without their newlines. Raises Malformed where one is too
+        long; nothing that comes after that is a line."""
+        *whole, rest = data.split(b"\n")
+        if whole:
+            whole[0] = b"".join([*self._pieces, whole[0]])
+            self._pieces, self._size = [], 0
+        self._size += len(rest)
+        if self._size > self._line_max or any(len(line) > self._line_max for line in whole):
+            self._pieces, self._size = [], 0
+            raise Malformed(f"a line is longer than {self._line_max} bytes")
+        if rest:
+            self._pieces.append(rest)
+        return whole
+
+
 def finite(text: str) -> float:
     """For `parse_float`."""
     number = float(text)

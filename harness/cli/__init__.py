@@ -22,6 +22,7 @@ import click
 from harness import __version__
 from harness.errors import HarnessError, UsageError
 from histories.errors import HistoryError, in_words
+from histories.text import printable
 
 PROGRAM: Final = "antipaxos"
 USAGE = UsageError.exit_code
@@ -221,17 +222,17 @@ def _main(arguments: list[str] | None) -> None:
         _complain(error.format_message())
         sys.exit(error.exit_code if error.exit_code >= USAGE else USAGE)
     except HarnessError as error:
-        _complain(error.message, error.remedy)
+        _complain(printable(error.message), printable(error.remedy))
         sys.exit(error.exit_code)
     except HistoryError as error:
-        _complain(str(error))
+        _complain(printable(str(error)))
         sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
         _complain("interrupted; nothing is left running", label="")
         sys.exit(INTERRUPTED)
     except Exception as error:  # a bug of ours must not look like a verdict
         if _is_fault_error(error):
-            _complain(str(error))
+            _complain(printable(str(error)))
             sys.exit(USAGE)
         if isinstance(error, OSError) and error.filename is not None:
             _complain(f"{error.filename}: {in_words(error)}")

@@ -10,6 +10,7 @@ from harness.cli.check import Judged, Request
 from harness.cli.evidence import show_agreement, show_verdict
 from harness.run.verdict import RunVerdict, judge_folder
 from histories.folder import RunFolder
+from histories.text import printable
 
 
 def judged_folder(path: Path, request: Request) -> Judged:
@@ -31,4 +32,4 @@ def _show_run(console: Console, run: RunVerdict) -> None:
     console.print(f"detectors: {detectors}", highlight=False)
     for reason in run.reasons:
         if reason != run.linearizability.sentence:
-            console.print(f"  {reason}", highlight=False, markup=False)
+            console.print(printable(f"  {reason}"), highlight=False, markup=False)

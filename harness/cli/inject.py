@@ -21,6 +21,7 @@ from harness.errors import UsageError
 from harness.inject import wanted
 from harness.inject.session import Session
 from harness.runtimes.interface import FaultReport
+from histories.text import printable
 
 Fields = dict[str, Any]
 
@@ -192,7 +193,7 @@ def _printer(console: Console, as_json: bool) -> Callable[[str, Fault, FaultRepo
         mark = "[green]✓[/]" if report.verified else "[red]✗[/]"
         console.print(f"{mark} {what} {fault.kind}", highlight=False)
         if report.problem:
-            console.print(f"  {report.problem}", highlight=False, markup=False)
+            console.print(printable(f"  {report.problem}"), highlight=False, markup=False)
         console.print(
             f"  {json.dumps(report.evidence)}", style="dim", highlight=False, markup=False
         )

@@ -11,6 +11,7 @@ from harness.report.page import report_after_run
 from harness.report.run_report import load
 from harness.report.text import STYLES, show_run
 from histories.folder import RunFolder
+from histories.text import printable
 
 __all__ = ["STYLES", "add_reports", "show"]
 
@@ -25,4 +26,4 @@ def add_reports(folders: Iterable[Path | None], console: Console) -> None:
     """Write report.html into runs' folders; what cannot be written is said, and no more."""
     for path in folders:
         if path is not None and (problem := report_after_run(RunFolder(path))):
-            console.print(problem, markup=False)
+            console.print(printable(problem), markup=False)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.sessions import named_by_process, processes_of
+from histories.untrusted import objects
 
 RECORDS_MAX: Final = 40
 
@@ -46,14 +47,9 @@ def disagreements(
 
 def _records(folder: RunFolder, zero_ns: int) -> Iterator[dict[str, Json]]:
     for node, path in folder.decided_files():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for text in file:
-                try:
-                    line = json.loads(text)
-                except (ValueError, RecursionError):
-                    continue
-                if isinstance(line, dict) and isinstance(line.get("time"), int):
-                    yield _record(node, line, zero_ns)
+        for line, _ in objects(path):
+            if line is not None and isinstance(line.get("time"), int):
+                yield _record(node, line, zero_ns)
 
 
 def _record(node: int, line: dict[str, Any], zero_ns: int) -> dict[str, Json]:

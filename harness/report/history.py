@@ -7,11 +7,11 @@ line it is. What is accepted here is checked as far as the page relies on it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 from histories.events import NEMESIS, TYPES, Event
+from histories.untrusted import LINE_BYTES_MAX, parse_object
 
 KNOWN: Final = frozenset(
     ("index", "time", "process", "type", "f", "key", "value", "node", "error", "observed")
@@ -34,12 +34,12 @@ def read_events(path: Path) -> tuple[list[Event], list[str]]:
 
 def _read(file: Any, events: list[Event]) -> str:
     """Append events; what stopped it, "" at the end."""
-    loads = json.loads
-    last_ns = 0
-    for number, line in enumerate(file, 1):
+    last_ns, number = 0, 0
+    while line := file.readline(LINE_BYTES_MAX + 1):
+        number += 1
         try:
-            event = _event(loads(line), number, last_ns)
-        except (ValueError, RecursionError, TypeError, AttributeError) as error:
+            event = _event(parse_object(line), number, last_ns)
+        except (ValueError, TypeError) as error:
             if not line.strip():
                 continue
             if not line.endswith(b"\n"):
@@ -51,7 +51,7 @@ def _read(file: Any, events: list[Event]) -> str:
 
 
 def _event(line: dict[str, Any], number: int, last_ns: int) -> Event:
-    """One event. Raises ValueError, TypeError or AttributeError for what is none."""
+    """One event. Raises ValueError or TypeError for what is none."""
     get = line.get
     time_ns, process, kind, f = get("time", last_ns), get("process"), get("type"), get("f")
     if time_ns.__class__ is not int or not last_ns <= time_ns < TIME_MAX_NS:

@@ -6,7 +6,6 @@ not followed.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from harness.report.page import PARTS, REPORT, STYLES, render
 from harness.report.settings import flat_settings
 from histories.events import Json
 from histories.folder import HISTORY, RUN, VERDICT
+from histories.untrusted import Malformed, read_document
 
 DEPTH_MAX: Final = 4
 DOCUMENT_BYTES_MAX: Final = 64_000_000
@@ -127,10 +127,8 @@ def _document(path: Path, root: Path) -> dict[str, Any]:
     try:
         if not path.resolve().is_relative_to(root.resolve()):
             return {}
-        if path.stat().st_size > DOCUMENT_BYTES_MAX:
-            return {}
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found = read_document(path, bytes_max=DOCUMENT_BYTES_MAX)
+    except (OSError, Malformed):
         return {}
     return found if isinstance(found, dict) else {}
 

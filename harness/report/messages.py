@@ -16,6 +16,7 @@ from typing import Any, Final
 from harness.report.columns import Names, Texts, encode_numbers
 from histories.events import Json
 from histories.folder import RunFolder
+from histories.untrusted import objects
 
 STORY: Final = "story.txt"
 MESSAGES_MAX: Final = 500_000
@@ -61,15 +62,10 @@ def read_messages(folder: RunFolder) -> list[Message]:
 
 
 def _messages(path: Path) -> Iterator[Message]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):
-                continue
-            message = _message(line) if isinstance(line, dict) else None
-            if message is not None:
-                yield message
+    for line, _ in objects(path):
+        message = None if line is None else _message(line)
+        if message is not None:
+            yield message
 
 
 def _message(line: dict[str, Any]) -> Message | None:

@@ -21,6 +21,7 @@ from harness.report.columns import Encoded, Names, Texts, encode_numbers
 from harness.report.fault_bands import FaultBand
 from histories.events import NEMESIS, Event, Json
 from histories.folder import RunFolder
+from histories.untrusted import Malformed, objects, read_document
 
 LINES_MAX: Final = 200_000
 """Of all nodes together; a node in a loop of errors must not make the page too large to open."""
@@ -193,19 +194,16 @@ def _log_files(folder: RunFolder) -> Iterator[tuple[int, Path]]:
 
 
 def _lines(path: Path, logs: NodeLogs) -> Iterator[dict[str, Json]]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
-            if not text.strip():
-                continue
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):
-                line = None
-            if isinstance(line, dict):
-                yield line
-            else:  # not JSON: a traceback on standard output, a torn line
-                logs.unreadable += 1
-                yield {"event": "text", "line": text.rstrip("\n")}
+    for line, data in objects(path):
+        if line is not None:
+            yield line
+        else:  # not JSON: a traceback on standard output, a torn line
+            logs.unreadable += 1
+            yield {"event": "text", "line": data[:TEXT_MAX].decode(errors="replace").rstrip("\n")}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _words(about: dict[str, Json]) -> str:
@@ -225,8 +223,8 @@ def _clocks(
 ) -> Clocks:
     path = folder.nodes / CLOCK
     try:
-        document: Any = json.loads(path.read_bytes()) if path.is_file() else None
-    except (OSError, ValueError):
+        document: Any = read_document(path) if path.is_file() else None
+    except (OSError, Malformed):
         document = None
     if isinstance(document, dict):
         zeros = (document.get("zero_ns"), document.get("zero_wall_ns"))
@@ -243,13 +241,18 @@ def _aligned_zero_ns(folder: RunFolder, events: list[Event]) -> int | None:
     called: dict[tuple[Any, Any], int] = {}
     for event in events:
         if event.type == "invoke" and event.process != NEMESIS and event.extra:
-            called[event.extra.get("client"), event.extra.get("seq")] = event.time
+            name = (event.extra.get("client"), event.extra.get("seq"))
+            if all(type(part) is int for part in name):
+                called[name] = event.time
     zeros = [
         line["time"] - called[command[0], command[1]]
         for _, path in folder.decided_files()
         for line in _lines(path, NodeLogs())
         if isinstance(line.get("time"), int)
-        for command in line.get("commands", ())
-        if isinstance(command, list) and len(command) > 1 and (command[0], command[1]) in called
+        for command in _listed(line.get("commands"))
+        if isinstance(command, list)
+        and len(command) > 1
+        and all(type(part) is int for part in command[:2])
+        and (command[0], command[1]) in called
     ]
     return min(zeros, default=None)

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeGuard
 from harness.report.columns import Names, Texts, encode_numbers
 from histories.events import Json
 from histories.folder import RunFolder
+from histories.untrusted import objects
 
 WRITES_MAX: Final = 500_000
 TEXT_MAX: Final = 600
@@ -66,14 +67,7 @@ def _is_count(value: Any) -> TypeGuard[int]:
 
 
 def _lines(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    with folder.processes.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(line, dict):
-                yield line
+    yield from (line for line, _ in objects(folder.processes) if line is not None)
 
 
 def _words(line: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ bounded in size. A folder without messages is read too; it has a shorter story.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from histories.errors import HistoryError
 from histories.events import Event
 from histories.folder import RunFolder
 from histories.formats.native import read
+from histories.untrusted import Malformed, parse_object
 
 LINES_MAX: Final = 2_000_000
 LINE_MAX: Final = 4_000_000
@@ -188,10 +188,9 @@ def _lines(path: Path, *, strict: bool = True) -> Iterator[dict[str, Any]]:
 
 def _object(data: bytes) -> dict[str, Any] | None:
     try:
-        line = json.loads(data)
-    except (ValueError, RecursionError):
+        return parse_object(data, bounded=True)
+    except Malformed:
         return None
-    return line if isinstance(line, dict) else None
 
 
 def _required(line: dict[str, Any], name: str, kind: type[T]) -> T:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from histories.errors import BadFolder
 from histories.events import Json
 from histories.folder import RunFolder
+from histories.text import quoted
 
 DECIDED: Final = "decided.jsonl"
 STATES: Final = "states.jsonl"
@@ -32,7 +34,8 @@ class Missing(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Expected:
     """What run.json says. `collected` is None where the run was cut off before it had collected;
-    `is_recorded` is False for folders of format 1, which say nothing of this."""
+    `is_recorded` is False for folders of format 1, which say nothing of this. `problem`: why it is
+    not known what there should be, in a sentence."""
 
     model: str = "kv"
     decided_logs: bool = True
@@ -40,25 +43,48 @@ class Expected:
     nodes: tuple[int, ...] = ()
     keeps_faults: bool = False
     is_recorded: bool = False
+    problem: str = ""
     collected: Mapping[str, Json] | None = field(default=None)
 
     @classmethod
     def of(cls, folder: RunFolder) -> Expected:
         """From the folder's run.json. Raises BadFolder where that is there and cannot be read."""
-        document = folder.read_object(folder.run.name) if folder.run.exists() else {}
+        if not folder.run.exists():
+            return cls(problem="run.json is missing, which says what was to be recorded")
+        document = folder.read_object(folder.run.name)
+        model = document.get("model", "kv")
+        if not isinstance(model, str):
+            raise BadFolder(f"{folder.run} names the model {quoted(model)}")
         config, expected = _mapping(document.get("config")), document.get("expected")
-        model, collected = document.get("model"), document.get("collected")
+        known = cls(model=model, keeps_faults=config.get("heal") == "quorum")
+        if document.get("format") == 1 and expected is None:
+            return known
+        wrong = _what_is_wrong(expected, document.get("collected"))
+        if wrong:
+            return replace(known, problem=f"run.json does not say what was recorded: {wrong}")
         asked = _mapping(expected)
-        nodes = asked.get("nodes", ())
-        return cls(
-            model=model if isinstance(model, str) else "kv",
-            decided_logs=bool(asked.get("decided_logs", True)),
-            state_digests=bool(asked.get("state_digests", False)),
-            nodes=tuple(n for n in nodes if type(n) is int) if isinstance(nodes, list) else (),
-            keeps_faults=config.get("heal") == "quorum",
-            is_recorded=isinstance(expected, dict),
-            collected=collected if isinstance(collected, dict) else None,
+        return replace(
+            known,
+            decided_logs=asked.get("decided_logs", True),
+            state_digests=asked.get("state_digests", False),
+            nodes=tuple(asked.get("nodes", ())),
+            is_recorded=True,
+            collected=document.get("collected"),
         )
+
+
+def _what_is_wrong(expected: Json, collected: Json) -> str:
+    if not isinstance(expected, dict):
+        return f"expected is {quoted(expected)}"
+    for name in ("decided_logs", "state_digests"):
+        if not isinstance(expected.get(name, True), bool):
+            return f"{name} is {quoted(expected[name])}"
+    nodes = expected.get("nodes", [])
+    if not isinstance(nodes, list) or not all(type(n) is int for n in nodes):
+        return f"nodes are {quoted(nodes)}"
+    if collected is not None and not isinstance(collected, dict):
+        return f"collected is {quoted(collected)}"
+    return ""
 
 
 def fingerprints(nodes: Path) -> dict[str, Json]:
@@ -75,6 +101,8 @@ def fingerprints(nodes: Path) -> dict[str, Json]:
 
 def missing_evidence(folder: RunFolder, expected: Expected) -> list[Missing]:
     """What was to be recorded and is not there, or is not what was recorded."""
+    if expected.problem:
+        return [Missing(expected.problem, OTHER)]
     if not expected.is_recorded:
         return []
     if expected.collected is None:

@@ -23,10 +23,12 @@ from harness.workloads import WORKLOADS
 from histories.checker import LiveChecker, PartitionVerdict, Progress
 from histories.errors import HistoryError
 from histories.events import Event
+from histories.text import one_line
 
 EVENTS_MAX: Final = 2_000_000
 """Further events are not judged: events are kept in memory for the evidence, half a kilobyte
 each."""
+WORDS_MAX: Final = 1_000
 STEP_EVENTS: Final = 250
 PAUSE_S: Final = 0.1
 
@@ -49,7 +51,8 @@ def in_words(violation: PartitionVerdict) -> str:
     """One sentence, with the key."""
     where = "" if violation.key is None else f"key {violation.key}: "
     evidence = violation.evidence
-    return where + (evidence.sentence if evidence else "no order explains what clients saw")
+    found = evidence.sentence if evidence else "no order explains what clients saw"
+    return one_line(where + found, WORDS_MAX)
 
 
 class InlineCheck:

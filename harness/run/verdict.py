@@ -32,6 +32,8 @@ from histories.text import one_line
 from histories.untrusted import Malformed, read_document
 
 WORDS_MAX: Final = 1_000
+SENTENCE_MAX: Final = 4_000
+"""Of reasons and notes, which quote what nodes and files say."""
 CRASHES: Final = "crashes.json"
 """A file beside the nodes' logs, where a simulated protocol raised an exception."""
 
@@ -127,7 +129,7 @@ def judge_folder(
         agreement,
         crashes_of(folder),
         expected=expected,
-        missing=[*(problem.sentence for problem in missing), *unreadable],
+        missing=[*(problem.sentence for problem in missing), *unreadable, *history.notes],
     )
 
 
@@ -178,10 +180,13 @@ def combine(
         availability=availability,
         faults=faults,
         crashes=tuple(crashes),
-        reasons=invalid + doubtful,
+        reasons=[one_line(reason, SENTENCE_MAX) for reason in invalid + doubtful],
         notes=[
-            *_notes(history, agreement, liveness, expected),
-            *(finding.sentence for finding in clients if not finding.failed),
+            one_line(note, SENTENCE_MAX)
+            for note in [
+                *_notes(history, agreement, liveness, expected),
+                *(finding.sentence for finding in clients if not finding.failed),
+            ]
         ],
     )
 
@@ -214,7 +219,7 @@ def _notes(
     liveness: Liveness,
     expected: Expected,
 ) -> list[str]:
-    notes = list(history.notes)
+    notes: list[str] = []
     if agreement is None and not expected.decided_logs:
         notes.append("the target has no decided logs: agreement was not judged")
     elif agreement is not None:

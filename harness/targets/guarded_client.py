@@ -19,7 +19,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Collection, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Final
 
 from harness.targets.guard import in_words
@@ -161,9 +161,11 @@ class GuardedClient:
 
     async def _bounded(self, call: Callable[[], Any], limit_s: float, what: str) -> Any:
         """The result of a coroutine of the client's; None where it raises or takes too long."""
-        token = _acting.set(self.node)
+        context = copy_context()
+        context.run(_acting.set, self.node)
         try:
-            return await asyncio.wait_for(call(), limit_s)
+            result = context.run(lambda: asyncio.ensure_future(call()))
+            return await asyncio.wait_for(result, limit_s)
         except OSError as error:
             if isinstance(error, TimeoutError) and what != "status":
                 self._problems.add(self.node, FAILURES, f"{what} took longer than {limit_s:g} s")
@@ -174,8 +176,6 @@ class GuardedClient:
             self._problems.add(self.node, FAILURES, f"{what} raised CancelledError")
         except Exception as error:
             self._failed(error)
-        finally:
-            _acting.reset(token)
         return None
 
     def _failed(self, error: BaseException) -> None:

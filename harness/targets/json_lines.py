@@ -22,12 +22,15 @@ from harness.targets.interface import (
     Request,
     Response,
 )
+from histories.text import one_line
+from histories.untrusted import INTEGER_MAX, LINE_BYTES_MAX, LineSplitter, Malformed, parse_object
 
 CONNECT_TIMEOUT_S: Final = 1.0
 T = TypeVar("T")
-LINE_MAX: Final = 4 * 1024 * 1024
+LINE_MAX: Final = LINE_BYTES_MAX
 """A longer line is no answer: the connection is dropped."""
 TEXT_MAX: Final = 200
+TERM_PARTS_MAX: Final = 8
 
 Callback = Callable[[dict[str, Any] | None], None]
 """Gets the node's answer, or None when the connection broke first."""
@@ -44,7 +47,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self, owner: JsonLinesClient) -> None:
         self._owner = owner
-        self._buffer = b""
+        self._splitter = LineSplitter(LINE_MAX)
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,12 +55,15 @@ class _Wire(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        try:
+            lines = self._splitter.lines(data)
+        except Malformed:
+            self._owner.problems += 1
+            if self._transport is not None:
+                self._transport.abort()
+            return
         for line in lines:
             self._owner.line(line)
-        if len(self._buffer) > LINE_MAX and self._transport is not None:
-            self._owner.problems += 1
-            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.lost(self)
@@ -142,13 +148,13 @@ class JsonLinesClient:
 
     def line(self, line: bytes) -> None:
         try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
+            message = parse_object(line)
+        except Malformed:
             self.problems += 1
             return
-        if isinstance(message, dict) and "id" not in message and self._tell(message):
+        if "id" not in message and self._tell(message):
             return
-        identity = message.get("id") if isinstance(message, dict) else None
+        identity = message.get("id")
         callback = self._waiting.pop(identity, None) if type(identity) is int else None
         if callback is None:
             self.problems += 1
@@ -180,7 +186,7 @@ class JsonLinesClient:
             self.problems += 1
             return Response("bad-answer")
         return Response(
-            error if error is None else error[:TEXT_MAX],
+            None if error is None else one_line(error, TEXT_MAX),
             message.get("value"),
             leader if type(leader) is int else None,
             self._definite.get(error, False) if error else False,
@@ -251,7 +257,7 @@ def _status_of(answer: dict[str, Any] | None, node: int) -> NodeStatus | None:
     clocks = type(wall_us) is int and type(monotonic_ns) is int
     return NodeStatus(
         node=node,
-        role=role[:TEXT_MAX] if isinstance(role, str) else "unknown",
+        role=one_line(role, TEXT_MAX) if isinstance(role, str) else "unknown",
         term=term,
         wall_ns=wall_us * 1000 if clocks and isinstance(wall_us, int) else None,
         monotonic_ns=monotonic_ns if clocks else None,
@@ -260,7 +266,11 @@ def _status_of(answer: dict[str, Any] | None, node: int) -> NodeStatus | None:
 
 
 def _is_term(ballot: Any) -> TypeGuard[list[int]]:
-    return isinstance(ballot, list) and all(type(part) is int for part in ballot)
+    return (
+        isinstance(ballot, list)
+        and len(ballot) <= TERM_PARTS_MAX
+        and all(type(part) is int and 0 <= part < INTEGER_MAX for part in ballot)
+    )
 
 
 class WatchingClient(JsonLinesClient):

@@ -142,7 +142,7 @@ def check_history(
         if operation:
             return None
         raise BadHistory(message, path=history.path, line=line) from None
-    except (TypeError, OverflowError):
+    except (TypeError, OverflowError, UnicodeEncodeError):  # the last: half of a surrogate pair
         return None
     if "stopped" in raw:
         return unread(raw["stopped"], raw["events"], model, raw["read_seconds"])
@@ -303,7 +303,7 @@ class Live:
             if operation:
                 return False
             raise BadHistory(message, line=line) from None
-        except (TypeError, OverflowError):
+        except (TypeError, OverflowError, UnicodeEncodeError):
             return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from harness.run.engine import execute
 from harness.run.expected import fingerprints
 from harness.run.fault_reports import faults_of
 from harness.run.verdict import RunVerdict, judge_folder
-from histories.errors import HistoryError
+from histories.errors import BadFolder, HistoryError
 from histories.events import Event
 from histories.folder import RunFolder
 from histories.recorder import HistoryWriter
@@ -22,7 +23,8 @@ from tests.harness.scripted import ScriptedWorld, play
 
 def record(store: Path, events: list[Event]) -> RunFolder:
     folder = RunFolder.create(store, "run")
-    folder.write_run({"seed": 0, "model": "kv"})
+    expected = {"decided_logs": False, "nodes": [1, 2, 3]}
+    folder.write_run({"seed": 0, "model": "kv", "expected": expected, "collected": {}})
     with HistoryWriter(folder.history) as writer:
         writer.extend(events)
     return folder
@@ -211,3 +213,40 @@ def test_a_decided_log_that_is_none_leaves_the_rest_judged(tmp_path: Path) -> No
     assert verdict.linearizability.outcome == "valid"
     [reason] = [r for r in verdict.reasons if "n2.decided.jsonl" in r]
     assert len(reason) < 400 and reason.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"expected": None}, "expected is None"),
+        ({"expected": {"decided_logs": 0}}, "decided_logs is 0"),
+        ({"expected": {"nodes": [[1]]}}, r"nodes are \[\[1\]\]"),
+        ({"collected": [1]}, r"collected is \[1\]"),
+        ({"collected": None}, "were not collected"),
+    ],
+)
+def test_a_run_that_does_not_say_what_was_recorded_is_no_pass(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    folder = record(tmp_path, play()[2])
+    folder.write_json("run.json", folder.read_json("run.json") | change)
+    verdict = judge_folder(folder, time_limit_s=30)
+    assert verdict.outcome == "unknown" and verdict.linearizability.outcome == "valid"
+    assert re.search(words, " ".join(verdict.reasons))
+
+
+def test_neither_is_one_without_its_description_or_with_a_torn_end(tmp_path: Path) -> None:
+    folder = record(tmp_path, play()[2])
+    with folder.history.open("ab") as file:
+        file.write(b'{"index":')
+    assert any("cut off in the middle" in reason for reason in judge_folder(folder).reasons)
+    folder.run.unlink()
+    assert "run.json is missing" in " ".join(judge_folder(folder).reasons)
+
+
+@pytest.mark.parametrize("text", ['{"format": 2, "model": [1]}', "[]", "5", '{"format": true}'])
+def test_a_description_of_the_wrong_types_is_refused(tmp_path: Path, text: str) -> None:
+    folder = record(tmp_path, play()[2])
+    folder.run.write_text(text)
+    with pytest.raises(BadFolder):
+        judge_folder(RunFolder.open(folder.path))

@@ -17,6 +17,8 @@ from typing import Any
 import docker
 
 from harness.errors import HarnessError, StartError
+from histories.text import one_line, quoted
+from histories.untrusted import LINE_BYTES_MAX, LineSplitter, Malformed, parse_object
 
 HEADER = struct.Struct(">BxxxL")
 """The engine's frame around what a container without a terminal prints: stream, length."""
@@ -24,6 +26,8 @@ STDOUT = 1
 CALL_TIMEOUT_S = 20.0
 HELLO_TIMEOUT_S = 30.0
 CLOCK_ROUNDS = 5
+PIECE_BYTES = 1 << 16
+ERRORS_MAX = 2000
 CLOCK_TOLERANCE_NS = 1_000_000
 
 
@@ -38,6 +42,8 @@ class Agent:
         self.node = node
         self.container = container
         self.greeting: dict[str, Any] = {}
+        self.problems = 0
+        """Lines that it sent that are no answers."""
         self.lost: str | None = None
         """Why the agent answers no more, in words; None while it does."""
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -91,8 +97,8 @@ class Agent:
             self._calls.pop(identity, None)
         if not result.get("ok"):
             raise AgentError(
-                f"n{self.node}: {do}: {result.get('error', 'failed')}",
-                remedy=str(result.get("remedy", "")),
+                f"n{self.node}: {do}: {one_line(str(result.get('error', 'failed')), ERRORS_MAX)}",
+                remedy=one_line(str(result.get("remedy", "")), ERRORS_MAX),
             )
         return result
 
@@ -105,9 +111,11 @@ class Agent:
         best = (0, 1 << 62)
         for _ in range(CLOCK_ROUNDS):
             asked_ns = time.monotonic_ns()
-            answer = await self.call("status")
+            done_ns = (await self.call("status")).get("done_ns")
+            if type(done_ns) is not int:
+                raise StartError(f"the agent of n{self.node} does not say what time it is")
             half_ns = (time.monotonic_ns() - asked_ns) // 2
-            best = min(best, (answer["done_ns"] - asked_ns - half_ns, half_ns), key=lambda b: b[1])
+            best = min(best, (done_ns - asked_ns - half_ns, half_ns), key=lambda b: b[1])
         offset_ns, uncertainty_ns = best
         if abs(offset_ns) > uncertainty_ns + CLOCK_TOLERANCE_NS:
             raise StartError(
@@ -133,33 +141,40 @@ class Agent:
 
     async def _read(self) -> None:
         """Undo the engine's framing, pass each line to the call that it answers."""
-        buffer = b""
+        splitter = LineSplitter(LINE_BYTES_MAX)
         errors = b""
         try:
             while True:
-                stream, size = HEADER.unpack(await self._reader.readexactly(HEADER.size))
-                data = await self._reader.readexactly(size)
-                if stream != STDOUT:
-                    errors = (errors + data)[-2000:]
-                    continue
-                *lines, buffer = (buffer + data).split(b"\n")
-                for line in lines:
-                    self._answer(line)
+                stream, left = HEADER.unpack(await self._reader.readexactly(HEADER.size))
+                while left:
+                    data = await self._reader.readexactly(min(left, PIECE_BYTES))
+                    left -= len(data)
+                    if stream != STDOUT:
+                        errors = (errors + data)[-ERRORS_MAX:]
+                        continue
+                    for line in splitter.lines(data):
+                        self._answer(line)
+        except Malformed as error:
+            self._fail(f"it sent no answers: {error}")
         except (asyncio.IncompleteReadError, OSError):
             words = errors.decode(errors="replace").strip() or "its stream closed"
-            self._fail(words)
+            self._fail(one_line(words, ERRORS_MAX))
 
     def _answer(self, line: bytes) -> None:
         try:
-            message = json.loads(line)
-        except ValueError:
+            message = parse_object(line, bounded=True)
+            if "hello" in message:
+                if not self._hello.done():
+                    self._hello.set_result(_checked_greeting(message))
+                return
+        except Malformed:
+            self.problems += 1
             return
-        if "hello" in message:
-            if not self._hello.done():
-                self._hello.set_result(message)
-            return
-        waiting = self._calls.get(message.get("id"))
-        if waiting is not None and not waiting.done():
+        identity = message.get("id")
+        waiting = self._calls.get(identity) if type(identity) is int else None
+        if waiting is None:
+            self.problems += 1
+        elif not waiting.done():
             waiting.set_result(message)
 
     def _fail(self, words: str) -> None:
@@ -169,3 +184,14 @@ class Agent:
         for waiting in self._calls.values():
             if not waiting.done():
                 waiting.set_result({"ok": False, "error": f"the agent is gone: {words}"})
+
+
+def _checked_greeting(message: dict[str, Any]) -> dict[str, Any]:
+    """What `can` says of each capability has the form that others rely on. Raises Malformed."""
+    can = message.get("can", {})
+    if not isinstance(can, dict) or not all(isinstance(one, dict) for one in can.values()):
+        raise Malformed(f"says that it can {quoted(can)}")
+    for one in can.values():
+        one["ok"] = one.get("ok") is True
+        one["error"] = one_line(str(one.get("error", "")), ERRORS_MAX)
+    return message

@@ -25,6 +25,10 @@ from harness.runtimes.docker.injectors.resources import Resources
 from harness.runtimes.docker.injectors.triggers import Triggers
 from harness.runtimes.docker.pods import Pod, PodEngine
 from harness.runtimes.interface import FaultReport
+from histories.text import quoted
+
+WRONG_SHAPE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+"""What code raises that takes apart an answer of another form."""
 
 
 def handlers_for(cluster: Cluster, network: Network | None = None) -> Handlers:
@@ -103,3 +107,6 @@ class Nemesis:
             return await act(fault)
         except HarnessError as error:
             return FaultReport({}, verified=False, problem=f"{what}: {error}")
+        except WRONG_SHAPE as error:
+            words = f"an answer of an agent is not what it should be: {quoted(error, 200)}"
+            return FaultReport({}, verified=False, problem=f"{what}: {words}")

@@ -7,6 +7,7 @@ restart of the node; and the node may be any image: it needs no tools and no pri
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 import tempfile
 import time
@@ -25,6 +26,8 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponenti
 from harness.errors import StartError
 from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, engine_host, labels
 from harness.targets.interface import NodeSpec
+from histories.text import printable
+from histories.untrusted import FILE_BYTES_MAX
 
 AGENT_CAPABILITIES: Final = (
     "NET_ADMIN",
@@ -50,9 +53,10 @@ BACKING: Final = "/antipaxos-disk"
 AGENT_COMMAND: Final = ("python3", "-m", "faults.agent")
 LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
 EXIT_TIMEOUT_S: Final = 10.0
-FILE_MAX: Final = 512 * 1024 * 1024
-TAR_OVERHEAD: Final = 64 * 1024
+FILE_MAX: Final = FILE_BYTES_MAX
 """Larger files of a node are not collected."""
+TAR_OVERHEAD: Final = 64 * 1024
+LAST_LINES_MAX: Final = 64 * 1024
 
 
 def cgroup_parent() -> str | None:
@@ -203,35 +207,48 @@ class PodEngine:
         return not waiting(self.is_running, pod)
 
     def last_lines(self, container: str, count: int = 12) -> str:
+        """The last lines that a container has printed, fit for a terminal."""
         try:
-            return self.api.logs(container, tail=count).decode(errors="replace").strip()
+            printed = self.api.logs(container, tail=count)[-LAST_LINES_MAX:]
         except (APIError, OSError):
             return "(no log)"
+        return printable(printed.decode(errors="replace").strip())
 
-    def logs(self, container: str, *, stdout: bool = True) -> bytes | None:
-        """What a container has printed; None when it is not there."""
+    def copy_logs(self, container: str, path: Path, *, stdout: bool = True) -> bool:
+        """What a container has printed, into a file; False when it is not there. The engine keeps
+        the last part of it (LOGS)."""
         try:
-            return bytes(self.api.logs(container, stdout=stdout))
+            pieces = self.api.logs(container, stdout=stdout, stream=True)
         except APIError:
-            return None
+            return False
+        with path.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+        return True
 
-    def read_file(self, container: str, path: str) -> bytes | None:
-        """One file out of a container, running or not; None when it is not there, or too large."""
+    def copy_file(self, container: str, source: str, path: Path) -> bool:
+        """One file out of a container, running or not, into a file here. False when it is not
+        there, is no ordinary file, or is too large."""
         try:
-            stream, about = self.api.get_archive(container, path)
+            stream, about = self.api.get_archive(container, source)
             if about.get("size", 0) > FILE_MAX:
-                return None
+                return False
             with tempfile.TemporaryFile() as archive:
                 for piece in stream:
                     archive.write(piece)
                     if archive.tell() > FILE_MAX + TAR_OVERHEAD:
-                        return None
+                        return False
                 archive.seek(0)
                 with tarfile.open(fileobj=archive) as tar:
-                    member = tar.extractfile(tar.getmembers()[0])
-                    return member.read() if member else None
-        except (APIError, tarfile.TarError, IndexError):
-            return None
+                    member = tar.next()
+                    content = tar.extractfile(member) if member and member.isreg() else None
+                    if content is None:
+                        return False
+                    with path.open("wb") as file:
+                        shutil.copyfileobj(content, file)
+            return True
+        except (APIError, tarfile.TarError):
+            return False
 
 
 def remove_labelled(

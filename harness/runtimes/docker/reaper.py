@@ -8,7 +8,6 @@ there is no reaper: that is said, and `antipaxos clean` removes what a killed co
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from typing import Any, Final
@@ -19,6 +18,8 @@ from docker.errors import DockerException
 from faults.agent.reaper import SOCKET
 from harness.runtimes.docker.agents import HEADER
 from harness.runtimes.docker.engine import LABEL, labels
+from histories.text import quoted
+from histories.untrusted import parse_object
 
 START_TIMEOUT_S: Final = 15.0
 MESSAGE_MAX: Final = 4096
@@ -86,9 +87,9 @@ class Reaper:
         assert self._stream is not None
         self._stream.settimeout(START_TIMEOUT_S)
         self._api.start(self._container)
-        hello = json.loads(_first_message(self._stream))
+        hello = parse_object(_first_message(self._stream))
         if hello.get("hello") != "reaper":
-            raise ValueError(f"it said {hello}")
+            raise ValueError(f"it said {quoted(hello)}")
 
 
 def engine_socket() -> str:

@@ -470,16 +470,14 @@ class DockerRuntime:
         name = f"n{pod.node}"
         status = await self._clients.by_node[pod.node].status(2.0)
         _write_status(folder / f"{name}.status.json", status)
-        wanted: dict[str, Callable[[], bytes | None]] = {
-            "log.jsonl": partial(self._engine.logs, pod.node_id),
-            "agent.log": partial(self._engine.logs, pod.agent_id, stdout=False),
+        wanted: dict[str, Callable[[Path], bool]] = {
+            "log.jsonl": partial(self._engine.copy_logs, pod.node_id),
+            "agent.log": partial(self._engine.copy_logs, pod.agent_id, stdout=False),
         }
         for path, suffix in self._target.artifacts.items():
-            wanted[suffix] = partial(self._engine.read_file, pod.node_id, path)
-        for suffix, fetch in wanted.items():
-            found = await asyncio.to_thread(fetch)
-            if found is not None:  # what is missing is noticed by the verdict
-                (folder / f"{name}.{suffix}").write_bytes(found)
+            wanted[suffix] = partial(self._engine.copy_file, pod.node_id, path)
+        for suffix, fetch in wanted.items():  # what is missing is noticed by the verdict
+            await asyncio.to_thread(fetch, folder / f"{name}.{suffix}")
 
     async def _close(self) -> None:
         await asyncio.gather(

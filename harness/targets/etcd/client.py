@@ -22,6 +22,8 @@ from harness.targets.interface import (
     Request,
     Response,
 )
+from histories.text import one_line
+from histories.untrusted import parse
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -119,19 +121,19 @@ class EtcdClient:
         except grpc.aio.AioRpcError as error:
             response = self._failed(error.code().name, str(error.details()))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            response = Response(f"bad-answer: {type(error).__name__}: {error}"[:TEXT_MAX])
+            response = Response(one_line(f"bad-answer: {type(error).__name__}: {error}", TEXT_MAX))
         answered(response)
 
     def _failed(self, code: str, details: str) -> Response:
         """What a call's error says of its effect."""
         if details.startswith("etcdserver:"):
-            return Response(details[:TEXT_MAX], definite=details in DEFINITE)
+            return Response(one_line(details, TEXT_MAX), definite=details in DEFINITE)
         if code == "UNAVAILABLE":
             self.is_open = False
             return REFUSED if details.startswith(NEVER_SENT) else DISCONNECTED
         if code == "DEADLINE_EXCEEDED":
             return Response("timeout")
-        return Response(f"{code.lower()}: {details}"[:TEXT_MAX])
+        return Response(one_line(f"{code.lower()}: {details}", TEXT_MAX))
 
     async def _execute(self, request: Request) -> Response:
         key = request.key.encode()
@@ -201,4 +203,4 @@ def _encoded(value: Any) -> bytes:
 
 def _value(answer: Any) -> Any:
     """What a range of one key found; None where the key is not there."""
-    return json.loads(answer.kvs[0].value) if answer.kvs else None
+    return parse(answer.kvs[0].value) if answer.kvs else None
