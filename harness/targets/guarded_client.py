@@ -23,7 +23,15 @@ from contextvars import ContextVar, copy_context
 from typing import Any, Final
 
 from harness.targets.guard import in_words
-from harness.targets.interface import Answered, NodeClient, NodeStatus, Request, Response
+from harness.targets.interface import (
+    Answered,
+    LeaderTold,
+    NodeClient,
+    NodeStatus,
+    Request,
+    Response,
+    WatchesLeader,
+)
 from histories.operations import DEPTH_MAX
 from histories.text import one_line, quoted
 from histories.untrusted import INTEGER_MAX
@@ -138,6 +146,27 @@ class GuardedClient:
             self.is_sending = False
             _acting.reset(token)
 
+    def watch_leader(self, told: LeaderTold) -> None:
+        """Have `told` called when the node says by itself who leads, if it is one that does."""
+
+        def checked(leader: Any, term: Any) -> None:
+            if not (type(leader) is int and leader in self._nodes and _is_term(term)):
+                self._bad_answer(f"it says that {quoted(leader)} leads in {quoted(term)}")
+                return
+            try:
+                told(leader, term)
+            except Exception as error:  # ours, as in `_Answer.give`
+                self.broke(error)
+
+        def tell(leader: Any, term: Any) -> None:
+            self.loop.call_soon_threadsafe(checked, leader, term)
+
+        try:
+            if isinstance(self._inner, WatchesLeader):
+                self._inner.watch_leader(tell)
+        except Exception as error:
+            self._failed(error)
+
     async def status(self, timeout_s: float) -> NodeStatus | None:
         grace_s = timeout_s + STATUS_GRACE_S
         found = await self._bounded(lambda: self._inner.status(timeout_s), grace_s, "status")
@@ -213,13 +242,12 @@ class GuardedClient:
             self._problems.add(self.node, FAILURES, words)
             return None
         term, clocks, raw = status.term, (status.wall_ns, status.monotonic_ns), status.raw
-        is_term = isinstance(term, tuple) and len(term) <= TERM_PARTS_MAX
         has_clocks = all(_is_count(clock) for clock in clocks)
         is_raw = isinstance(raw, Mapping) and what_is_wrong(dict(raw)) is None
         return NodeStatus(
             node=self.node,
             role=one_line(status.role, ROLE_MAX) if isinstance(status.role, str) else "unknown",
-            term=term if is_term and all(_is_count(part) for part in term) else (),
+            term=term if _is_term(term) else (),
             wall_ns=status.wall_ns if has_clocks else None,
             monotonic_ns=status.monotonic_ns if has_clocks else None,
             raw=raw if is_raw else {},
@@ -294,6 +322,11 @@ def _wrong_inside(value: Any) -> str | None:
             return f"a value of more than {ITEMS_MAX} items"
         waiting.extend((item, depth + 1) for item in items)
     return None
+
+
+def _is_term(term: Any) -> bool:
+    is_short = isinstance(term, tuple) and len(term) <= TERM_PARTS_MAX
+    return is_short and all(_is_count(part) for part in term)
 
 
 def _is_count(value: Any) -> bool:

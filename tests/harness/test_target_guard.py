@@ -184,6 +184,23 @@ def test_an_answer_never_comes_while_the_request_is_being_sent(tmp_path: Path, f
     asyncio.run(ask())
 
 
+def test_who_leads_is_told_where_a_node_of_the_run_is_named() -> None:
+    class Watching:
+        def watch_leader(self, told: Any) -> None:
+            for leader, term in ((2, (5, 2)), (9, (6,)), ([2], (6,)), (2, "6"), (2, (-1,))):
+                told(leader, term)
+
+    async def check() -> None:
+        problems, said = ClientProblems(), list[Any]()
+        client = GuardedClient(Watching(), 1, (1, 2), problems)  # type: ignore[arg-type]
+        client.watch_leader(lambda *what: said.append(what))
+        assert not said
+        await asyncio.sleep(0)
+        assert said == [(2, (5, 2))] and problems.to_json()[0]["count"] == 4
+
+    asyncio.run(check())
+
+
 def test_what_is_right_is_handed_on_as_it_is(tmp_path: Path) -> None:
     async def check() -> None:
         client = GuardedClient(SimpleNamespace(), 1, (1, 2), ClientProblems())  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ from harness.targets.guarded_client import (
     name_tasks,
 )
 from harness.targets.hang import LOOK_S, Hang, HangGuard
-from harness.targets.interface import LeaderTold, WatchesLeader
+from harness.targets.interface import LeaderTold
 
 OURS: Final = tuple(str(Path(harness.__file__).parent / name) for name in ("run", "runtimes"))
 T = TypeVar("T")
@@ -59,9 +59,7 @@ class Clients:
         cluster, host = self._config.cluster, engine_host().reach
         for node, pod in pods.items():
             inner = self._config.system.client(node, host, pod.client_port, cluster)
-            if isinstance(inner, WatchesLeader):
-                inner.watch_leader(told)
-            self.by_node[node] = GuardedClient(
+            self.by_node[node] = client = GuardedClient(
                 inner,
                 node,
                 cluster.node_ids(),
@@ -69,6 +67,7 @@ class Clients:
                 path=self._path,
                 broke=self._fail,
             )
+            client.watch_leader(told)
 
     def require(self, node: int) -> None:
         """Raises TargetError where this node's client itself has failed already."""
