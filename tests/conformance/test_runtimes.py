@@ -19,6 +19,7 @@ from harness.runtimes.docker.runtime import DockerRuntime
 from harness.runtimes.interface import FaultReport, Response, Runtime, World
 from harness.runtimes.sim.runtime import SimRuntime
 from histories.agreement import check_agreement, read_decided
+from histories.replica_states import compare, read_states
 from node_image.protocols.interface import Command
 from tests.conformance.script import Ask, Heal, Inject, Script, ScriptedConductor, Sleep
 
@@ -37,7 +38,8 @@ FACTORIES: dict[str, Callable[[RunConfig], Runtime]] = {
 def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
     """A runtime with a ready cluster of three; closed in any case."""
     on = str(request.param)
-    config = RunConfig.of(target="multi-paxos", nodes=3, seed=5, on=on)
+    settings = {"snapshot_every": 4}
+    config = RunConfig.of(target="multi-paxos", nodes=3, seed=5, on=on, settings=settings)
     made = FACTORIES[on](config)
     try:
         made.open()
@@ -237,6 +239,8 @@ def test_what_the_nodes_decided_is_collected_and_agrees(runtime: Runtime, tmp_pa
     written = {c[4] for log in decided.values() for d in log for c in d.commands if c[2] == "write"}
     assert written == {1, 2, 3, 4, 5}
     assert all((tmp_path / f"n{n}.log.jsonl").read_text().strip() for n in NODES)
+    states = {n: list(read_states(tmp_path / f"n{n}.states.jsonl", notes)) for n in NODES}
+    assert not notes and all(states.values()) and not compare(states).divergences
 
 
 def test_closing_twice_is_safe_and_versions_are_strings(runtime: Runtime) -> None:

@@ -18,7 +18,7 @@ from histories.recorder import event_line
 
 HASH_A_FEW = """
 import hashlib
-from harness.run.simulation import simulate_and_judge
+from harness.run.simulation import simulate_and_judge, states_of
 from harness.search.swarm import SweepPlan, draw
 from histories.recorder import event_line
 plan = SweepPlan(protocol="multi-paxos", fixed={"time_us": 4_000_000})
@@ -29,6 +29,9 @@ for seed in range(6):
         digest.update(event_line(event).encode())
     for node, decided in run.runtime.decided().items():
         digest.update(repr((node, decided)).encode())
+    states = states_of(run.runtime)
+    assert any(states.values())
+    digest.update(repr(states).encode())
 print(digest.hexdigest())
 """
 
@@ -62,7 +65,7 @@ def other_interpreters() -> dict[str, str]:
     return found
 
 
-def test_histories_and_logs_are_the_same_under_two_hash_seeds() -> None:
+def test_histories_logs_and_states_are_the_same_under_two_hash_seeds() -> None:
     assert digest(sys.executable, "1") == digest(sys.executable, "4242")
 
 
