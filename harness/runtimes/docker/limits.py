@@ -6,14 +6,17 @@ Functions block; call them from worker threads. `container` is a name or an id.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import docker
+from docker.errors import APIError
 
 from harness.runtimes.docker.engine import engine_errors
 
 PERIOD_US: Final = 100_000
+ENDING_S: Final = 10.0
+"""How long an engine may take to see that a container has ended."""
 NO_LIMIT: Final = 1 << 50
 """An engine cannot take a memory limit back, only raise it: more than any machine has."""
 
@@ -22,7 +25,9 @@ def limit_cpu(api: docker.APIClient, container: str, quota_us: int) -> int:
     """Let the container use `quota_us` in each PERIOD_US (-1: as much as there is); when that was
     in effect, on CLOCK_MONOTONIC in ns."""
     with engine_errors("limiting a container's processor time"):
-        api.update_container(container, cpu_period=PERIOD_US, cpu_quota=quota_us)
+        _until_ended(
+            lambda: api.update_container(container, cpu_period=PERIOD_US, cpu_quota=quota_us)
+        )
     return time.monotonic_ns()
 
 
@@ -34,7 +39,7 @@ def limit_memory(api: docker.APIClient, container: str, limit: int) -> int:
     """Limit the container's memory to this many bytes, without swap; returns when that was in
     effect."""
     with engine_errors("limiting a container's memory"):
-        api.update_container(container, mem_limit=limit, memswap_limit=limit)
+        _until_ended(lambda: api.update_container(container, mem_limit=limit, memswap_limit=limit))
     return time.monotonic_ns()
 
 
@@ -58,3 +63,17 @@ def state(api: docker.APIClient, container: str) -> Mapping[str, Any]:
 def _host_config(api: docker.APIClient, container: str) -> Mapping[str, Any]:
     with engine_errors("looking at a container"):
         return dict(api.inspect_container(container)["HostConfig"])
+
+
+def _until_ended(update: Callable[[], object]) -> None:
+    """Again while the container is just ending: then the engine takes it to run and its kernel
+    part does not, and what is asked for once it has ended counts from its next start."""
+    deadline = time.monotonic() + ENDING_S
+    while True:
+        try:
+            update()
+            return
+        except APIError as error:
+            if "stopped container" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
