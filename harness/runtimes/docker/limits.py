@@ -15,6 +15,7 @@ from docker.errors import APIError
 from harness.runtimes.docker.engine import engine_errors
 
 PERIOD_US: Final = 100_000
+ENDING_WORDS: Final = ("stopped container", "not running")
 ENDING_S: Final = 10.0
 """How long an engine may take to see that a container has ended."""
 NO_LIMIT: Final = 1 << 50
@@ -74,6 +75,7 @@ def _until_ended(update: Callable[[], object]) -> None:
             update()
             return
         except APIError as error:
-            if "stopped container" not in str(error) or time.monotonic() > deadline:
+            ending = any(words in str(error) for words in ENDING_WORDS)
+            if not ending or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
