@@ -32,14 +32,16 @@ class Containers:
     def __init__(self, runtime: DockerRuntime) -> None:
         self._runtime = runtime
 
-    def drive(self, *programs: Callable[[Script], Program]) -> None:
-        """Run the programs to their end. May be called again, with others."""
+    def drive(self, *programs: Callable[[Script], Program]) -> int:
+        """Run the programs to their end; when that was, on the cluster's clock. May be called
+        again, with others."""
         script = Script(*programs)
         self._runtime.drive(script)
         if script.is_interrupted:
             raise KeyboardInterrupt
         if script.failure is not None:
             raise script.failure
+        return script.now_us
 
     def counters(self) -> Counter[str]:
         """What all nodes have counted so far, together: messages sent by type as "sent.Accept",
@@ -100,13 +102,16 @@ def perform(
     *programs: Callable[[Script], Program],
     link_us: int,
     clients: bool = False,
+    delayed: bool = True,
     **more: Any,
 ) -> None:
-    """Run the programs on a fresh cluster with links of this delay, wherever `settings` says.
-    `clients`: in containers, the answers to clients are delayed as well."""
+    """Run the programs on a fresh cluster with links of this delay, wherever `settings` says. In
+    containers: `clients`, the answers to clients are delayed as well; not `delayed`, nothing is,
+    for what does not depend on it."""
     if settings.on == "sim":
         simulate(settings, column, *programs, link_us=link_us, **more)
         return
     with containers(settings, column, link_us=link_us, **more) as cluster:
-        cluster.delay(link_us, clients=clients)
+        if delayed:
+            cluster.delay(link_us, clients=clients)
         cluster.drive(*programs)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from harness.bench.compare.clusters import election_us, heartbeat_us, read, settle, simulate, write
 from harness.bench.compare.columns import Column
@@ -116,16 +116,18 @@ def cost_of(settings: Settings, column: Column, kind: Kind) -> Cost:
     """Count one kind of operation of one protocol."""
     count = _simulated if settings.on == "sim" else _contained
     before, between, after = count(settings, column, kind)
-    busy, idle = between - before, after - between
-    messages = {
-        name: (busy[name] - idle[name]) / OPERATIONS
-        for name in sorted({*busy, *idle} - {FSYNCS})
-        if busy[name] != idle[name]
+    busy, idle = between.counts - before.counts, after.counts - between.counts
+    longer = (between.at_us - before.at_us) / (after.at_us - between.at_us)
+    each = {
+        name: round((busy[name] - longer * idle[name]) / OPERATIONS, 2)
+        for name in sorted({*busy, *idle})
     }
-    beats = OPERATIONS * BEATS_EACH
-    background = {n: count / beats for n, count in sorted(idle.items()) if n != FSYNCS}
-    fsyncs = (busy[FSYNCS] - idle[FSYNCS]) / OPERATIONS
-    return Cost(messages=messages, fsyncs=fsyncs, background=background)
+    beats = (after.at_us - between.at_us) / heartbeat_us(settings, settings.delay_us)
+    return Cost(
+        messages={name: number for name, number in each.items() if number and name != FSYNCS},
+        fsyncs=each.get(FSYNCS, 0),
+        background={n: round(idle[n] / beats, 2) for n in sorted(idle) if n != FSYNCS},
+    )
 
 
 def _asks(settings: Settings, column: Column, kind: Kind, node: int) -> Callable[[Script], Program]:
@@ -148,23 +150,30 @@ def spacing_us(settings: Settings) -> int:
     return BEATS_EACH * heartbeat_us(settings, settings.delay_us)
 
 
-Counts: TypeAlias = tuple[Counter[str], Counter[str], Counter[str]]
-"""What had been counted before the operations, after them, and after as long without any: messages
-by type, and FSYNCS."""
+class Counted(NamedTuple):
+    """What had been counted so far at some moment: messages by type, and FSYNCS."""
+
+    counts: Counter[str]
+    at_us: int
+
+
+Counts: TypeAlias = tuple[Counted, Counted, Counted]
+"""Before the operations, after them, and after as long without any (in containers about as long:
+what is taken off is in proportion)."""
 
 
 def _simulated(settings: Settings, column: Column, kind: Kind) -> Counts:
     link_us = settings.delay_us
     clusters: list[SimRuntime] = []
-    found: list[Counter[str]] = []
+    found: list[Counted] = []
 
     def client(script: Script) -> Program:
         settled = yield from settle(script, settings, column, link_us)
-        found.append(_counted(clusters[0]))
+        found.append(Counted(_counted(clusters[0]), script.now_us))
         yield from _asks(settings, column, kind, settled.node)(script)
-        found.append(_counted(clusters[0]))
+        found.append(Counted(_counted(clusters[0]), script.now_us))
         yield Sleep(OPERATIONS * spacing_us(settings))
-        found.append(_counted(clusters[0]))
+        found.append(Counted(_counted(clusters[0]), script.now_us))
 
     simulate(
         settings,
@@ -200,12 +209,12 @@ def _contained(settings: Settings, column: Column, kind: Kind) -> Counts:
 
     with containers(settings, column, link_us=link_us, reads=kind.reads) as cluster:
         cluster.delay(link_us, clients=False)
-        cluster.drive(settling)
-        before = _told(cluster)
-        cluster.drive(_asks(settings, column, kind, asked[0]))
-        between = _told(cluster)
-        cluster.drive(idling)
-        return before, between, _told(cluster)
+        settled_us = cluster.drive(settling)
+        before = Counted(_told(cluster), settled_us)
+        asked_us = cluster.drive(_asks(settings, column, kind, asked[0]))
+        between = Counted(_told(cluster), asked_us)
+        idled_us = cluster.drive(idling)
+        return before, between, Counted(_told(cluster), idled_us)
 
 
 def _told(cluster: Containers) -> Counter[str]:

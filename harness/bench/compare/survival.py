@@ -115,7 +115,7 @@ def deaths_survived(settings: Settings, column: Column, *, spared: bool) -> tupl
             if not any(alive_for.values()):
                 return
 
-    perform(settings, column, client, link_us=link_us)
+    perform(settings, column, client, link_us=link_us, delayed=False)
     return found["write"], found["read"]
 
 
