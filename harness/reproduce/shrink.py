@@ -41,6 +41,8 @@ LAST_TIMINGS: Final = 200
 """So many in the end, for each fault that is left."""
 FIRST_SHARE: Final = 0.2
 """So much of the limit may go into the run as it is."""
+FIRST_MIN_S: Final = 2.0
+"""But at least this: limits of less than ten seconds may be exceeded."""
 AFTERWARDS: Final = 1 / FIRST_SHARE - 1
 """Simulating a run with its messages, judging it in full, writing its folder, story and page takes
 about so many times as long as simulating and judging it."""
@@ -167,12 +169,13 @@ class _Shrinker:
 
     def _first(self, started: float) -> SimulatedRun:
         """The run as it is. Raises UsageError where the limit leaves no time for more than that."""
+        share_s = max(self.limit_s * FIRST_SHARE, FIRST_MIN_S)
         try:
-            run = simulate_and_judge(*self.best, until_s=started + self.limit_s * FIRST_SHARE)
+            run = simulate_and_judge(*self.best, until_s=started + share_s)
         except TimeIsUp as late:
             raise UsageError(
-                f"the limit of {self.limit_s:.3g} s is too short: {self.limit_s * FIRST_SHARE:.3g} "
-                f"s of it went into the first {late.at_us / 1e6:.1f} s of the run alone",
+                f"the limit of {self.limit_s:.3g} s is too short: {share_s:.3g} s went into the "
+                f"first {late.at_us / 1e6:.1f} s of the run alone",
                 remedy="give it more: --limit SECONDS",
             ) from None
         self.best_s = time.monotonic() - started
