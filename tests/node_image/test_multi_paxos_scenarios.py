@@ -198,7 +198,7 @@ def vote_replaced_by_a_lower_one(stage: Stage) -> None:
     stage.hold(m.Accept, (3, 4))
     stage.hold(m.Heartbeat, *((3, n) for n in (2, 4)))
     stage.wait_on(2, 4, 5)
-    stage.stand(3)
+    stage.become_candidate(3)
     stage.world.run_until(lambda: stage.leads(3))
     stage.hold(m.Commit, *((3, n) for n in (2, 4)))
     stage.ask(3, client=3)
