@@ -53,11 +53,11 @@ shrink = "0s"
 """
 LOAD = 'time = "10s"'
 SOAK = """
-time = "300s"
-rate = 2
+time = "900s"
+rate = 1
 nodes = 3
 [cells.settings]
-heartbeat_us = 500_000
+heartbeat_us = 2_000_000
 election_min_us = 5_000_000
 election_max_us = 10_000_000
 lease_us = 3_750_000
@@ -203,7 +203,7 @@ def soak(store: Path, hours: float, nights: int, docker_runs: int) -> None:
     """Nights in one process until so much has been simulated."""
     more = DOCKER.format(runs=docker_runs) if docker_runs else ""
     per_night_s = hours * 3600 / nights
-    done_s, each_s = 0.0, 330.0
+    done_s, each_s = 0.0, 930.0
     print("night  simulated s  seconds  RSS MB  files  children  store MB  left in the engine")
     for number in range(1, nights + 1):
         fresh = max(1, round(per_night_s / each_s / 2))
