@@ -52,7 +52,7 @@ confirm = 0
 shrink = "0s"
 """
 LOAD = 'time = "10s"'
-SOAK = """
+LIGHT = """
 time = "900s"
 rate = 1
 nodes = 3
@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0, help="simulated, in all")
     parser.add_argument("--nights", type=int, default=8)
     parser.add_argument("--docker", type=int, default=0, help="runs in containers, each night")
+    parser.add_argument("--light", action="store_true", help="long runs with little traffic")
     parser.add_argument("--store", type=Path, default=Path("nights"), help="of the pictures")
     parser.add_argument("--night", default="", help="of the pictures")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
@@ -100,7 +101,7 @@ def main() -> None:
         elif options.what == "overhead":
             overhead(store, options.seeds)
         else:
-            soak(store, options.hours, options.nights, options.docker)
+            soak(store, options.hours, options.nights, options.docker, light=options.light)
 
 
 @contextmanager
@@ -199,16 +200,17 @@ class Sample(NamedTuple):
     engine: int
 
 
-def soak(store: Path, hours: float, nights: int, docker_runs: int) -> None:
+def soak(store: Path, hours: float, nights: int, docker_runs: int, *, light: bool) -> None:
     """Nights in one process until so much has been simulated."""
     more = DOCKER.format(runs=docker_runs) if docker_runs else ""
+    load, guess_s = (LIGHT, 930.0) if light else (LOAD, 20.0)
     per_night_s = hours * 3600 / nights
-    done_s, each_s = 0.0, 930.0
+    done_s, each_s = 0.0, guess_s
     print("night  simulated s  seconds  RSS MB  files  children  store MB  left in the engine")
     for number in range(1, nights + 1):
         fresh = max(1, round(per_night_s / each_s / 2))
         started = time.monotonic()
-        night, _ = night_of(store, f"{number:02}", fresh=fresh, load=SOAK, more=more)
+        night, _ = night_of(store, f"{number:02}", fresh=fresh, load=load, more=more)
         finish(night, lambda _: None)
         seconds = time.monotonic() - started
         done_s += simulated_s(night)
