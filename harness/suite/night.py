@@ -208,7 +208,8 @@ def add_to_corpus(store: Path, folder: Path, signature: str) -> None:
 
 
 def resume(suite: Suite) -> Night:
-    """The latest night that is not finished. Raises UsageError where there is none."""
+    """The latest night that is not finished; what the harness could not do is to be run again.
+    Raises UsageError where there is none."""
     open_ones = [n for n in nights_in(suite.store) if not (n / SUMMARY).exists()]
     if not open_ones:
         raise UsageError(f"no night in {suite.store} was interrupted", remedy="leave out --resume")
@@ -222,7 +223,8 @@ def resume(suite: Suite) -> Night:
         raise UsageError(f"{folder} cannot be resumed: {in_words(error)}") from None
     jobs += blocks_of(suite, swept)
     night = Night(suite, folder.name, folder, jobs, swept=swept)
-    night.results = {result.identity: result for result in done}
+    latest = {result.identity: result for result in done}
+    night.results = {name: one for name, one in latest.items() if one.outcome != "error"}
     night.started_s = float(plan.get("started_s", night.started_s))
     night.seconds = night.busy_s()
     return night

@@ -3,6 +3,7 @@ simulated."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -189,6 +190,16 @@ def test_an_interrupted_night_is_resumed(tmp_path: Path) -> None:
     finish(again, lambda _: None)
     with pytest.raises(UsageError, match="no night"):
         resume(one)
+
+
+def test_what_the_harness_could_not_do_is_run_again_when_a_night_is_resumed(tmp_path: Path) -> None:
+    one = suite(tmp_path)
+    night = begin(one, "2026-01-01")
+    carry_out(night)
+    failing = dataclasses.replace(next(iter(night.results.values())), outcome="error")
+    with (night.folder / "results.jsonl").open("a") as file:
+        file.write(json.dumps(failing.to_json()) + "\n")
+    assert [job.identity for job in resume(one).left] == [failing.identity]
 
 
 def test_a_torn_last_result_is_run_again(tmp_path: Path) -> None:
