@@ -1,6 +1,6 @@
-"""Schedules that a person writes, in TOML.
+"""Schedules written by hand, in TOML.
 
-    duration = "30s"                # of the chaos; may be left out where the run says it
+    duration = "30s"                # of the chaos; may be left out where the run sets it
 
     [[fault]]
     kind = "partition"              # any kind of `faults.kinds`
@@ -16,13 +16,13 @@
     at = "1s"
     for = "10s"
 
-    [random]                        # beside them, what the seed draws
+    [random]                        # in addition, faults drawn by the seed
     mix = { partition = 3, kill = 1 }
     every = "3s"
 
-What is left to chance here (which node, which half) is drawn from the run's seed when the file is
-read, so what is recorded is an ordinary schedule. Whatever makes no sense is refused with the line
-and the choices.
+What the file leaves open (which node, which half) is drawn from the run's seed when the file is
+read, so the recorded schedule is an ordinary one. Errors are reported with the line and the
+choices.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ REPEATS_MAX: Final = 10_000
 WORDS_MAX: Final = 600
 FILE_BYTES_MAX: Final = 1 << 20
 GROUPS: Final = ("leader", "all", "any", "one", "half", "minority", "majority")
-"""What may stand for nodes, beside n1, n2, ... ; all but the first three are drawn by the seed."""
+"""Names for groups of nodes, besides n1, n2, ...; all but the first three are drawn by the seed."""
 
 
 class BadSchedule(BadFault):
@@ -60,9 +60,9 @@ def read_schedule(
     path: Path, nodes: Sequence[int], seed: int, *, duration_us: int | None = None
 ) -> Schedule:
     """The schedule of a file, for a cluster of these nodes. `duration_us` is used where the file
-    says nothing. Raises BadSchedule; OSError where the file cannot be read."""
+    has none. Raises BadSchedule; OSError where the file cannot be read."""
     if path.stat().st_size > FILE_BYTES_MAX:
-        raise BadSchedule(f"{path} is larger than {FILE_BYTES_MAX} bytes: that is no schedule")
+        raise BadSchedule(f"{path} is larger than {FILE_BYTES_MAX} bytes: it is not a schedule")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -80,7 +80,7 @@ def parse_schedule(
     duration_us: int | None = None,
     name: str = "the schedule",
 ) -> Schedule:
-    """The same of a text."""
+    """The same for a text."""
     try:
         data = tomllib.loads(text)
     except ValueError as error:  # not only TOMLDecodeError: a number of too many digits
@@ -91,7 +91,7 @@ def parse_schedule(
 
 
 class _Reader:
-    """One file. `_where` finds the line of what is wrong."""
+    """One file. `_line` finds the line of an error."""
 
     def __init__(self, name: str, text: str, nodes: Sequence[int], seed: int) -> None:
         self._name = name
@@ -142,10 +142,13 @@ class _Reader:
                     f"{duration_us / 1e6:g} s"
                 )
                 raise self._wrong(said, number, "for")
-            whom = self._whom(entry, number, draw)
+            target = self._target(entry, number, draw)
             try:
                 fault = KINDS[kind].fault(
-                    id=identity if count == 1 else f"{identity}@{count}", **times, **whom, **fields
+                    id=identity if count == 1 else f"{identity}@{count}",
+                    **times,
+                    **target,
+                    **fields,
                 )
             except (BadFault, TypeError) as error:
                 raise self._wrong(self._plain(kind, error), number, "") from None
@@ -173,7 +176,7 @@ class _Reader:
         return fields
 
     def _plain(self, kind: str, error: Exception) -> str:
-        """A complaint of the description itself."""
+        """The error of a description, without the names of its classes."""
         if isinstance(error, TypeError):
             return f"a {kind} fault {str(error).partition('() ')[2] or error}"
         return str(error)
@@ -182,17 +185,19 @@ class _Reader:
 
     def _starts(self, entry: Mapping[str, Any], number: int, duration_us: int) -> list[int]:
         if ("at" in entry) == ("every" in entry):
-            said = 'say when: at = "5s", at = ["5s", "9s"], or every = "8s"'
+            said = 'it has no time: give at = "5s", at = ["5s", "9s"], or every = "8s"'
             raise self._wrong(said, number, "at" if "at" in entry else "kind")
         if "at" in entry:
             if extra := [n for n in ("from", "until", "times") if n in entry]:
-                raise self._wrong(f"{extra[0]} goes with every, not with at", number, extra[0])
+                raise self._wrong(
+                    f"{extra[0]} may be given with every, not with at", number, extra[0]
+                )
             at = entry["at"]
             times = at if isinstance(at, list) else [at]
             return [self._time({"at": one}, "at", number) for one in times]
         every_us = self._time(entry, "every", number)
         if every_us <= 0:
-            raise self._wrong("every must be longer than nothing", number, "every")
+            raise self._wrong("every must be longer than 0", number, "every")
         from_us = self._time(entry, "from", number) if "from" in entry else 0
         until_us = self._time(entry, "until", number) if "until" in entry else duration_us
         times_max = entry.get("times", REPEATS_MAX)
@@ -218,9 +223,9 @@ class _Reader:
             raise self._wrong(f"{name} is {value!r}; it must not be negative", number, name)
         return -micros if found[1] == "-" else micros
 
-    # ------------------------------------------------------------------ whom
+    # ------------------------------------------------------------------ target
 
-    def _whom(self, entry: Mapping[str, Any], number: int, draw: Draw) -> dict[str, Any]:
+    def _target(self, entry: Mapping[str, Any], number: int, draw: Draw) -> dict[str, Any]:
         if "links" in entry:
             if "nodes" in entry:
                 raise self._wrong("give nodes or links, not both", number, "links")
@@ -230,13 +235,13 @@ class _Reader:
                 return {"nodes": touched, "shape": "links", "cut": tuple(sorted(set(links)))}
             return {"nodes": touched, "links": links}
         if "nodes" not in entry:
-            raise self._wrong(f"whom? {self._choices()}", number, "kind")
+            raise self._wrong(f"it has neither nodes nor links; {self._choices()}", number, "kind")
         value = entry["nodes"]
         if isinstance(value, str) and value in GROUPS:
             return {"nodes": self._group(value, draw)}
         listed = value if isinstance(value, list) else [value]
         if not listed:
-            raise self._wrong(f"whom? {self._choices()}", number, "nodes")
+            raise self._wrong(f"nodes is empty; {self._choices()}", number, "nodes")
         return {"nodes": tuple(dict.fromkeys(self._node(one, number) for one in listed))}
 
     def _group(self, name: str, draw: Draw) -> tuple[Node, ...]:
@@ -261,10 +266,10 @@ class _Reader:
         for one in value if isinstance(value, list) else [value]:
             ends = str(one).split(">")
             if len(ends) != 2:
-                raise self._wrong(f'{one!r} is no link; write "n1>n2"', number, "links")
+                raise self._wrong(f'{one!r} is not a link; write "n1>n2"', number, "links")
             source, target = (self._node(end.strip(), number) for end in ends)
             if isinstance(source, str) or isinstance(target, str) or source == target:
-                raise self._wrong(f"{one!r} is no link between two nodes", number, "links")
+                raise self._wrong(f"{one!r} is not a link between two nodes", number, "links")
             links.append((source, target))
         return tuple(links)
 
@@ -275,7 +280,7 @@ class _Reader:
     # ------------------------------------------------------------------ the whole
 
     def _random(self, entry: Any, written: Sequence[Fault], duration_us: int) -> list[Fault]:
-        """What the seed draws beside what is written; what would contradict that is left out."""
+        """The additional faults that the seed draws, without those that contradict written ones."""
         if entry is None:
             return []
         if not isinstance(entry, Mapping):
@@ -316,7 +321,8 @@ class _Reader:
         return BadSchedule(f"{self._name}, line {self._line(number, key)}: {_short(said)}")
 
     def _line(self, number: int, key: str) -> int:
-        """The line of `key` in the `number`-th [[fault]] (0: outside of them), else of its head."""
+        """The line of `key` in the `number`-th [[fault]] (0: outside of them), else of its
+        header."""
         heads = [i for i, line in enumerate(self._lines, 1) if re.match(r"\s*\[\[\s*fault", line)]
         if number and number <= len(heads):
             first = heads[number - 1]
@@ -335,7 +341,7 @@ def _short(text: str) -> str:
 
 
 def _own_fields(kind: str) -> dict[str, dataclasses.Field[Any]]:
-    """The fields that only this kind has, by the names that they have in a file."""
+    """The fields that only this kind has, by their names in a file."""
     common = {field.name for field in dataclasses.fields(Fault)} | {"links", "cut"}
     return {
         field.name.removesuffix("_us"): field
@@ -363,8 +369,8 @@ def _end_us(fault: Fault) -> int:
 
 
 def _contradict(a: Fault, b: Fault) -> str | None:
-    """Why two faults cannot both be there, in words; None if they can. A node's process is in one
-    state at a time; links, and clocks but for strobes, add up what several faults do to them."""
+    """Why two faults cannot both be active, in words; None if they can. A node's process is in one
+    state at a time; effects on links, and on clocks except strobes, add up."""
     groups = {KINDS[fault.kind].generator.group for fault in (a, b)}
     both_strobe = isinstance(a, Strobe) and isinstance(b, Strobe)
     if groups != {PROCESS} and not both_strobe:

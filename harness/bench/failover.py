@@ -1,8 +1,8 @@
 """Leader failover: the runs of a plan, and what was measured.
 
 Each block is a run of its own: a fresh cluster, a warm-up that is not counted, some failures or a
-time in which nothing fails, and a recorded history that is judged like any other. A target whose
-history is not valid has no figures worth reading: its verdict stands on top of the result.
+period without failures, and a recorded history that is judged like any other. Figures of a target
+whose history is not valid are not meaningful: its verdict is shown above the result.
 """
 
 from __future__ import annotations
@@ -211,8 +211,8 @@ def measure(
     begin: Callable[[Cell], None] = lambda _: None,
     watch: Callable[[Cell], None] = lambda _: None,
 ) -> FailoverResult:
-    """Run the plan; run folders go under `store`. `begin` is told before every block, `watch` after
-    it."""
+    """Run the plan; run folders go under `store`. `begin` is called before every block, `watch`
+    after it."""
     result = FailoverResult(plan=plan)
     try:
         for block in plan.blocks():
@@ -283,7 +283,7 @@ def _healthy(
 
 
 def _observe(cell: Cell, probe: Probe, config: ProbeConfig, events: Sequence[NodeEvent]) -> None:
-    """Windows and phases of a block's failures. Those that an interruption cut off are left out."""
+    """Windows and phases of a block's failures, without those that were interrupted."""
     samples = sorted(probe.samples, key=lambda s: s.intended_us)
     last_us = max((s.end_us for s in samples), default=0)
     bounds = [*(failure.asked_us for failure in probe.failures), last_us]

@@ -1,7 +1,7 @@
 """Comparison with an earlier result, by intervals: for nightly use.
 
-A median has regressed when the whole of its interval lies above what is allowed of the whole of the
-earlier one: noise in either does not make a regression.
+A median has regressed when its whole interval is above the allowed increase of the whole earlier
+one: noise in either does not make a regression.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ below 64; sysexits calls it EX_DATAERR."""
 @click.command()
 @click.argument("protocols", nargs=-1)
 @click.option(
-    "--seeds", type=SEEDS, default=1000, show_default=True, help="At most so many seeds a start."
+    "--seeds", type=SEEDS, default=1000, show_default=True, help="The most seeds per start."
 )
 @click.option(
     "--starts", type=Whole(1, 1000), default=STARTS, show_default=True, help="Starting points."
@@ -118,7 +118,7 @@ def _line(trial: Trial, number: int, total: int) -> str:
     if trial.problem:
         said = f"not done, {trial.problem}"
     elif trial.seed is None:
-        said = f"silent over {trial.runs} seeds"
+        said = f"not found in {trial.runs} seeds"
     else:
         said = f"seed {trial.seed}, run {trial.runs}: {', '.join(trial.detectors)}"
     return f"[{number}/{total}] {name}: {said} ({trial.seconds:.1f} s)"
@@ -132,7 +132,7 @@ def _row(score: Score) -> tuple[str, ...]:
     detectors = [str(data["detectors"][d] or "-") for d in DETECTORS]
     needed = ", ".join(f"{kind} {count}" for kind, count in data["needed"].items())
     total = sum(trial.runs for trial in score.trials)
-    runs = f"{total:,} silent" if not score.found else f"{data['runs_median']:g}"
+    runs = f"{total:,} not found" if not score.found else f"{data['runs_median']:g}"
     return (
         score.protocol,
         score.mutant or "(correct)",

@@ -20,9 +20,9 @@ def disagreements(
     zero_ns: int,
     events: Sequence[Event] = (),
 ) -> list[dict[str, Json]]:
-    """The findings, each with the records of its slot: {kind, sentence, records}; a record says
+    """The findings, each with the records of its slot: {kind, sentence, records}; a record states
     node, at_us, slot, ballot, words, and client (its session) and seq of its first command.
-    `events` tell which process each session is: texts name these."""
+    `events` determine which process each session is: texts name these."""
     findings = (agreement or {}).get("findings")
     if not isinstance(findings, list):
         return []

@@ -36,16 +36,16 @@ from harness.runtimes.sim.config import WorldConfig
 T = TypeVar("T")
 TIMINGS: Final = (3, 8)
 CONSTANT_TIMINGS: Final = 12
-"""So many timings of the world a candidate may try: the more, the smaller it is."""
+"""The number of timings that a candidate may try: the more, the smaller it is."""
 LAST_TIMINGS: Final = 200
-"""So many in the end, for each fault that is left."""
+"""The number at the end, for each fault that is left."""
 FIRST_SHARE: Final = 0.2
-"""So much of the limit may go into the run as it is."""
+"""The share of the limit that the original run may take."""
 FIRST_MIN_S: Final = 2.0
 """But at least this: limits of less than ten seconds may be exceeded."""
 AFTERWARDS: Final = 1 / FIRST_SHARE - 1
 """Simulating a run with its messages, judging it in full, writing its folder, story and page takes
-about so many times as long as simulating and judging it."""
+about this many times as long as simulating and judging it."""
 SHORTEST_US: Final = 1_000
 
 
@@ -101,8 +101,8 @@ def shrink(
     watch: Callable[[str, Size], None] = lambda _, __: None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> ShrinkResult:
-    """Make a failing run small. `watch` is told of every step that helped: the pass, the size;
-    `tell` of every run that is tried: its number.
+    """Make a failing run small. `watch` is called after every step that helped: the pass, the
+    size; `tell` with the number of every run that is tried.
 
     `limit_s` includes the time that the caller needs to simulate the smallest run once more, with
     its messages, and to write its folder. Raises UsageError when the run does not fail in the

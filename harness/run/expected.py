@@ -1,8 +1,8 @@
-"""What a run was to leave in its folder, and what of that is not there.
+"""The files that a run should leave in its folder, and which of them are missing.
 
-`run.json` says before the run what is expected of it (`expected`), and after the nodes' files have
-been collected which they are, with sizes and digests (`collected`). Whoever judges the folder later
-compares: evidence that is missing, cut short or changed makes the verdict unknown, by name.
+`run.json` lists before the run what is expected of it (`expected`), and after the nodes' files have
+been collected their sizes and digests (`collected`). Judging the folder compares them: evidence
+that is missing, truncated or changed makes the verdict unknown, by name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OTHER: Final = "other"
 
 
 class Missing(NamedTuple):
-    """One thing that is not as it was to be. `what` is DECIDED, STATES or OTHER."""
+    """One thing that is missing or changed. `what` is DECIDED, STATES or OTHER."""
 
     sentence: str
     what: str
@@ -33,9 +33,9 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What run.json says. `collected` is None where the run was cut off before it had collected;
-    `is_recorded` is False for folders of format 1, which say nothing of this. `problem`: why it is
-    not known what there should be, in a sentence."""
+    """The expectations in run.json. `collected` is None where the run was cut off before the files
+    were collected; `is_recorded` is False for folders of format 1, which do not have them.
+    `problem`: why the expectations are unknown, in a sentence."""
 
     model: str = "kv"
     decided_logs: bool = True
@@ -48,7 +48,7 @@ class Expected:
 
     @classmethod
     def of(cls, folder: RunFolder) -> Expected:
-        """From the folder's run.json. Raises BadFolder where that is there and cannot be read."""
+        """From the folder's run.json. Raises BadFolder where that exists and cannot be read."""
         if not folder.run.exists():
             return cls(problem="run.json is missing, which says what was to be recorded")
         document = folder.read_object(folder.run.name)
@@ -100,7 +100,7 @@ def fingerprints(nodes: Path) -> dict[str, Json]:
 
 
 def missing_evidence(folder: RunFolder, expected: Expected) -> list[Missing]:
-    """What was to be recorded and is not there, or is not what was recorded."""
+    """The evidence that is missing or changed."""
     if expected.problem:
         return [Missing(expected.problem, OTHER)]
     if not expected.is_recorded:

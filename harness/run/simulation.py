@@ -1,6 +1,6 @@
-"""One simulated run, whole, in memory: what a sweep does ten times a second.
+"""One complete simulated run in memory: a sweep makes several of them a second.
 
-The same configuration, schedule, conductor and judges as any run; only nothing is written. A run
+The same configuration, schedule, conductor and detectors as any run; only nothing is written. A run
 that fails is written afterwards, from memory, as the folder of an ordinary run, and can then be
 checked, replayed and shrunk like any other.
 """
@@ -35,7 +35,7 @@ from histories.replica_states import StateDigest, compare
 
 
 class Symptom(NamedTuple):
-    """What went wrong, short enough to group by: which detector, and the shape of its evidence."""
+    """A failure, short enough to group by: the detector, and the kind of its evidence."""
 
     detector: str
     kind: str
@@ -46,7 +46,8 @@ class Symptom(NamedTuple):
 
 @dataclass
 class SimulatedRun:
-    """A run that has been simulated. `verdict` is None where a witness proved it valid at once."""
+    """A run that has been simulated. `verdict` is None where the log certificate proved it
+    valid."""
 
     config: RunConfig
     schedule: Schedule
@@ -54,7 +55,7 @@ class SimulatedRun:
     stats: Stats
     events: list[Event]
     arrivals: int = 0
-    """How many operations arrived during the chaos, asked or not."""
+    """How many operations arrived during the chaos, sent or not."""
     verdict: RunVerdict | None = None
     symptoms: tuple[Symptom, ...] = ()
     sentence: str = ""
@@ -111,8 +112,8 @@ def simulate_and_judge(
 def simulate(
     config: RunConfig, schedule: Schedule, *, traced: bool = False, until_s: float | None = None
 ) -> SimulatedRun:
-    """Simulate a run, and leave the judging. Raises TimeIsUp where the run is not over at `until_s`
-    (a moment of time.monotonic())."""
+    """Simulate a run without judging it. Raises TimeIsUp where the run is not over at `until_s`
+    (a time of time.monotonic())."""
     runtime = SimRuntime(config, traced=traced)
     record = MemoryRecord() if until_s is None else _RecordUntil(until_s)
     conductor = perform(config, schedule, runtime, record, Observer(), close=False)
@@ -122,8 +123,8 @@ def simulate(
 
 
 def judge(run: SimulatedRun) -> None:
-    """Put the verdict in, with its symptoms. The detectors are asked only where the replicas' log
-    is no proof, or their states differ."""
+    """Set the verdict and its symptoms. The detectors run only where the replicas' log is no proof,
+    or their states differ."""
     stats, runtime = run.stats, run.runtime
     clean = not (run.crashes or stats.not_live or stats.unverified or stats.interrupted)
     if clean and stats.outcomes["ok"]:
@@ -135,7 +136,7 @@ def judge(run: SimulatedRun) -> None:
 
 
 def judge_fully(run: SimulatedRun) -> None:
-    """Ask every detector, as for any run."""
+    """Run every detector, as for any run."""
     limit_s = run.config.check_limit_s
     model = WORKLOADS[run.config.traffic.workload].model
     run.verdict = combine(
@@ -164,7 +165,7 @@ def decided_with_lives(runtime: SimRuntime) -> dict[int, list[DecidedRecord]]:
 
 
 def states_of(runtime: SimRuntime) -> dict[int, list[StateDigest]]:
-    """What each node told of its state."""
+    """The state digests of each node."""
     return {
         n: [StateDigest(slot, digest, life) for _, life, (slot, digest) in node.digests]
         for n, node in runtime.world.nodes.items()
@@ -176,7 +177,7 @@ def _plain(command: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def symptoms_of(verdict: RunVerdict, crashes: Sequence[NodeCrash] = ()) -> tuple[Symptom, ...]:
-    """What went wrong, most telling first: each detector that objects, and to what."""
+    """The failures, the most specific first: each detector that fired, and on what."""
     found = [Symptom("crash", f"{crash.error.split(':')[0]} in {crash.where}") for crash in crashes]
     if verdict.agreement is not None:
         found += [Symptom("agreement", finding.kind) for finding in verdict.agreement.findings]
@@ -194,7 +195,7 @@ def symptoms_of(verdict: RunVerdict, crashes: Sequence[NodeCrash] = ()) -> tuple
 
 
 def sentence_of(run: SimulatedRun) -> str:
-    """What went wrong, in a sentence."""
+    """The failure, in a sentence."""
     if run.crashes:
         return run.crashes[0].describe()
     if run.verdict is None or run.verdict.outcome == "valid":
@@ -203,7 +204,7 @@ def sentence_of(run: SimulatedRun) -> str:
 
 
 def write_folder(run: SimulatedRun, store: Path, name: str) -> RunFolder:
-    """The folder of this run, as if it had been recorded while it went. Raises HarnessError."""
+    """Write the folder of this run, as if it had been recorded during it. Raises HarnessError."""
     if run.verdict is None:
         judge_fully(run)
     record = FolderRecord(store, name=name, run_id=name)

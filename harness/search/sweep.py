@@ -213,7 +213,7 @@ def sweep(
 
     executor: where seeds are run; by default `jobs` processes of this machine.
     store: where the first `keep` failing runs of each group are written; None: nowhere. watch is
-    told after every seed. Raises UsageError where the plan makes no sense.
+    called after every seed. Raises UsageError where the plan makes no sense.
     """
     plan.check()
     executor = executor or local_executor(jobs)

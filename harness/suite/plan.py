@@ -1,6 +1,6 @@
 """The file of a suite: what it may say, and how a matrix becomes jobs.
 
-A wrong file is refused with the table and key, the line where it stands, and the choices.
+A wrong file is refused with the table and key, the line, and the choices.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def read_suite(path: Path) -> Suite:
 
 
 class _Reader:
-    """Reads the tables; knows the file, to say where something stands."""
+    """Reads the tables; knows the file, to name the line of an error."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
@@ -365,7 +365,7 @@ class _Reader:
                 raise self._wrong(name, f"{where} has no {name!r}; there are {', '.join(known)}")
 
     def _wrong(self, word: str, message: str) -> BadSuite:
-        """The error, with the line of the table being read in which the word stands."""
+        """The error, with the line of the table being read that contains the word."""
         number = self._lines.of(word)
         where = f"{self._path}, line {number}" if number else str(self._path)
         return BadSuite(f"{where}: {message}")

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from faults.description import Fault
 from harness.run.conductor import Stats
-from harness.runtimes.interface import FaultReport, Response, World
+from harness.runtimes.interface import FaultReport, World
+from harness.targets.interface import Response
 from node_image.protocols.interface import Command
 
 ANSWER_TIMEOUT_US = 400_000

@@ -16,8 +16,9 @@ from faults.kinds.partition import Partition
 from faults.kinds.pause import Pause
 from harness.run.config import RunConfig
 from harness.runtimes.docker.runtime import DockerRuntime
-from harness.runtimes.interface import FaultReport, Response, Runtime, World
+from harness.runtimes.interface import FaultReport, Runtime, World
 from harness.runtimes.sim.runtime import SimRuntime
+from harness.targets.interface import Response
 from histories.agreement import check_agreement, read_decided
 from histories.replica_states import compare, read_states
 from node_image.protocols.interface import Command

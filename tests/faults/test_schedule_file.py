@@ -1,4 +1,4 @@
-"""Schedules that a person writes: what they mean, and how they are refused."""
+"""Schedules written by hand: how they are read, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_links_stand_in_place_of_nodes() -> None:
     assert schedule_from_json(schedule.to_json()) == schedule
 
 
-def test_chance_is_the_seeds_and_sizes_are_what_they_say() -> None:
+def test_the_seed_draws_groups_of_the_named_sizes() -> None:
     text = """
     [[fault]]
     kind = "pause"
@@ -132,7 +132,7 @@ def test_aimed_faults_take_their_fields() -> None:
     assert (aimed.count, aimed.hold_us, aimed.message) == (3, 150_000, "Accept")
 
 
-def test_the_random_part_keeps_out_of_the_way_of_what_is_written() -> None:
+def test_the_random_part_does_not_contradict_written_faults() -> None:
     text = KILL + '[random]\nmix = { kill = 1, loss = 1 }\nevery = "1s"'
     for seed in range(40):
         schedule = parse_schedule(text, FIVE, seed, duration_us=20 * SECOND)
@@ -159,10 +159,10 @@ def test_the_random_part_keeps_out_of_the_way_of_what_is_written() -> None:
         (KILL.replace('"2s"', '"2 weeks"'), "line 6: for is '2 weeks'"),
         (KILL.replace('"2s"', '"9s"'), "line 6: this kill ends at 10 s, and the schedule at 9 s"),
         (KILL + 'colour = "red"', "line 7: a kill fault has no 'colour'; there are kind, id"),
-        (KILL.replace('at = "1s"', ""), "line 3: say when"),
-        (KILL + 'every = "1s"', "line 5: say when"),
-        (KILL.replace('nodes = "n1"', ""), "line 3: whom\\? nodes may be"),
-        (KILL.replace('"n1"', "[]"), "line 4: whom\\? nodes may be"),
+        (KILL.replace('at = "1s"', ""), "line 3: it has no time"),
+        (KILL + 'every = "1s"', "line 5: it has no time"),
+        (KILL.replace('nodes = "n1"', ""), "line 3: it has neither nodes nor links; nodes may be"),
+        (KILL.replace('"n1"', "[]"), "line 4: nodes is empty; nodes may be"),
         (KILL + 'links = ["n1>n2"]', "a kill fault has no 'links'"),
         (
             KILL.replace('"kill"', '"delay"') + 'delay = "-5ms"',
@@ -189,7 +189,7 @@ def test_the_random_part_keeps_out_of_the_way_of_what_is_written() -> None:
         (
             KILL.replace('"kill"', '"loss"').replace('nodes = "n1"', 'links = "n1-n2"')
             + "percent = 3",
-            "line 4: 'n1-n2' is no link; write \"n1>n2\"",
+            "line 4: 'n1-n2' is not a link; write \"n1>n2\"",
         ),
         (
             KILL.replace('"kill"', '"partition"') + 'shape = "star"',
@@ -207,11 +207,11 @@ def test_the_random_part_keeps_out_of_the_way_of_what_is_written() -> None:
         ("fault = 3", "line 1: write each fault as"),
     ],
 )
-def test_nonsense_is_refused_with_its_line_and_the_choices(text: str, words: str) -> None:
+def test_invalid_input_is_refused_with_its_line_and_the_choices(text: str, words: str) -> None:
     with pytest.raises(BadSchedule, match=words):
         parse_schedule(text, FIVE, 1, duration_us=9 * SECOND)
 
 
-def test_a_schedule_without_a_length_is_refused() -> None:
+def test_a_schedule_without_a_duration_is_refused() -> None:
     with pytest.raises(BadSchedule, match="say how long it lasts"):
         parse_schedule(KILL, FIVE, 1)

@@ -64,7 +64,9 @@ class ScriptedWorld:
     def wake(self, at_us: int) -> None:
         self._wake_count += 1
         mine = self._wake_count
-        self.at(at_us, lambda: mine == self._wake_count and self.conductor.woke(self.now_us))
+        self.at(
+            at_us, lambda: self.conductor.woke(self.now_us) if mine == self._wake_count else None
+        )
 
     def inject(self, fault: Fault) -> None:
         self._carry_out(fault, "inject")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import docker
 import pytest
+from docker.errors import DockerException
 
 from harness.cli import main
 from harness.errors import EngineError
@@ -13,9 +15,9 @@ from harness.runtimes.docker import engine
 
 def _refuse(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     def client(**_: object) -> None:
-        raise engine.DockerException(text)
+        raise DockerException(text)
 
-    monkeypatch.setattr(engine.docker, "APIClient", client)
+    monkeypatch.setattr(docker, "APIClient", client)
     monkeypatch.setattr(engine, "_context_host", lambda: None)
     monkeypatch.delenv("DOCKER_HOST", raising=False)
 

@@ -162,9 +162,9 @@ def test_an_object_is_not_a_list(kernel: bool) -> None:
         for model in ("set", "log"):
             with pytest.raises(UnknownOperation, match="event 2: what read answers must be a list"):
                 outcome(kernel, model, ("read", None, answer))
-    for answer in (None, []):
-        assert outcome(kernel, "set", ("read", None, answer)) == "valid"
-        assert outcome(kernel, "log", ("read", None, answer)) == "valid"
+    for empty in (None, []):
+        assert outcome(kernel, "set", ("read", None, empty)) == "valid"
+        assert outcome(kernel, "log", ("read", None, empty)) == "valid"
     with pytest.raises(UnknownOperation):
         outcome(kernel, "log", ("append", 1, None), ("read", None, {"a": 1}))
 

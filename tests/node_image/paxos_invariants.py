@@ -58,7 +58,7 @@ class BookedInterleaving(Interleaving):
 
     def _act(self, node: int, effect: Any, *, synced: bool) -> None:
         super()._act(node, effect, synced=synced)
-        records = ()
+        records: tuple[Any, ...] = ()
         if isinstance(effect, Persist):
             records = (effect.record,)
         elif isinstance(effect, Checkpoint):

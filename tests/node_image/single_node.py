@@ -14,6 +14,7 @@ from node_image.protocols import paxos_messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.context import Context
 from node_image.protocols.interface import Broadcast, ClusterConfig, Command, Decided, Reply, Send
+from node_image.protocols.slot_log import Vote
 from node_image.state_machine import KeyValue
 
 
@@ -102,10 +103,10 @@ class Driven:
         self.effects = asked
         return self.sent(m.Prepare)[-1].ballot
 
-    def promise(self, sender: int, ballot: Ballot, *votes: m.Vote, upto: int = 0) -> list[Any]:
+    def promise(self, sender: int, ballot: Ballot, *votes: Vote, upto: int = 0) -> list[Any]:
         return self.receive(sender, m.Promise(ballot, upto, votes))
 
-    def lead(self, *votes: m.Vote) -> Ballot:
+    def lead(self, *votes: Vote) -> Ballot:
         """Become leader; the first other acceptor reports these votes."""
         ballot = self.become_candidate()
         for other in self.config.voters:

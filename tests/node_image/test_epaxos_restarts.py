@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from harness.run.simulation import simulate_and_judge
-from harness.search.swarm import draw
-from harness.search.sweep import SweepPlan
+from harness.search.swarm import SweepPlan, draw
 from node_image.mutants import protocol_class
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.epaxos_messages import InstanceId

@@ -224,6 +224,7 @@ def test_a_leader_that_cannot_receive_steps_down() -> None:
     world = make_world(nodes=5)
     world.run_until(lambda: world.leader() is not None)
     leader = world.leader()
+    assert leader is not None
     world.network.cut = {(n, leader) for n in range(1, 6) if n != leader}
     world.run(3_000_000)
     assert world.hosts[leader].process.context.role != "leader"

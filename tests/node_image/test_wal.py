@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node_image.server import wal as module
+from node_image.server.log_format import HEADER
 from node_image.server.wal import MAGIC, CorruptLog, WriteAheadLog, scan
 
 
@@ -112,7 +112,7 @@ def test_a_changed_byte_in_a_synced_group_is_detected(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     whole = _whole(tmp_path_factory)
-    last_group = whole.index(b"four") - module.HEADER.size
+    last_group = whole.index(b"four") - HEADER.size
     where = data.draw(st.integers(0, last_group - 1))
     change = data.draw(st.integers(1, 255))
     damaged = bytearray(whole)
@@ -127,7 +127,7 @@ def test_a_changed_byte_in_the_last_group_loses_that_group_at_most(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     whole = _whole(tmp_path_factory)
-    last_group = whole.index(b"four") - module.HEADER.size
+    last_group = whole.index(b"four") - HEADER.size
     where = data.draw(st.integers(last_group, len(whole) - 1))
     damaged = bytearray(whole)
     damaged[where] ^= data.draw(st.integers(1, 255))

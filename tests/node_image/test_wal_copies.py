@@ -14,6 +14,7 @@ from faults.agent.disk.store import Store
 from node_image.mutants import protocol_class
 from node_image.server import log_files
 from node_image.server.log_files import BLOCK, START
+from node_image.server.log_format import HEADER
 from node_image.server.wal import CorruptLog, WriteAheadLog
 
 PAYLOADS = [b"record %d " % number * 40 for number in range(30)]
@@ -166,7 +167,7 @@ def test_the_planted_bugs_lose_what_the_correct_node_keeps(tmp_path: Path, mutan
 
 def test_the_planted_bug_that_trusts_a_clean_end(tmp_path: Path) -> None:
     written(tmp_path)
-    size = log_files.HEADER.size + len(PAYLOADS[-1])
+    size = HEADER.size + len(PAYLOADS[-1])
     os.truncate(tmp_path / "wal", (tmp_path / "wal").stat().st_size - size)
     log = opened(tmp_path, "D3")
     assert log.recovered.payloads == PAYLOADS[:-1]
