@@ -57,8 +57,8 @@ def fuzz(name: str, seed: int, first: int, count: int, folder: Path) -> dict[str
     findings: list[dict[str, Any]] = []
     kinds: Counter[str] = Counter()
     slowest_s, began = 0.0, time.monotonic()
-    for number in LIMITS:
-        signal.signal(number, _hung)
+    for limit in LIMITS:
+        signal.signal(limit, _hung)
     done = 0
     try:
         for number in range(first, first + count):
