@@ -3,7 +3,8 @@
 What every protocol with a leader shares, whatever it calls its election and its log. "Ballot" is
 what the leader was elected in: a Paxos ballot, a Raft term.
 
-The leader sends numbered rounds of heartbeats. A round that a Phase 2 quorum has acknowledged
+The leader sends numbered rounds of heartbeats, one every `heartbeat_us` (a setting: `ClusterConfig`
+in `interface`). A round that a Phase 2 quorum has acknowledged
 confirms that no node had been elected above its ballot when the round was sent: every quorum that
 elects would have included one of those who acknowledged. Without such a round for
 `election_max_us` the leader steps down; its messages may still arrive, and would keep the others

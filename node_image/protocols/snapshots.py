@@ -1,4 +1,7 @@
-"""When a replica of a log replaces what its disk holds by a snapshot (in Paxos and Raft)."""
+"""When a replica of a log replaces what its disk holds by a snapshot (in Paxos and Raft).
+
+A snapshot from another node is requested and installed in `catch_up`.
+"""
 
 from __future__ import annotations
 
