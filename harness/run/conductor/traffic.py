@@ -173,19 +173,6 @@ class Traffic:
         if slot.operation_id and slot.attempt == attempt:
             self._attempt_now(slot, node, now_us)
 
-    def told(self, leader: int, now_us: int) -> None:
-        """A node says who leads. Every other client listens; the rest finds out for itself, so that
-        there are clients to whom a deposed leader could still give a wrong answer."""
-        self.leader_guess = leader
-        for slot in self._slots:
-            if slot.client.process % 2 == 0:
-                under_way, in_flight = slot.operation_id != 0, slot.current_call != 0
-                attempt = slot.client.leader_is(
-                    leader, now_us, under_way=under_way, in_flight=in_flight
-                )
-                if attempt is not None:
-                    self._attempt_now(slot, attempt.node, now_us)
-
     def _attempt_now(self, slot: Slot, node: int, now_us: int) -> None:
         slot.attempt += 1
         self._call_count += 1
