@@ -103,7 +103,7 @@ class Conductor:
         self._arm()
 
     def leader_told(self, leader: int, now_us: int) -> None:
-        """Clients of a chaos run find out for themselves: so there are some to whom a deposed leader
+        """Clients of a chaos run find out for themselves: so some ask a deposed leader, which
         could give a wrong answer."""
 
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
