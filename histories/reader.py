@@ -5,7 +5,7 @@
     jepsen-json   one JSON array of operations
     jepsen-txt    Jepsen's history.txt, separated by tabs
     jepsen-log    the lines of Jepsen's logs, old and new
-    jepsen-binary test.jepsen (formats/jepsen_binary.py)
+    jepsen-binary test.jepsen: refused, with what to give instead (formats/store.py)
 
 "auto" detects the format from the first line with content. A folder is a run's, or one of Jepsen's
 store (formats/store.py).
