@@ -194,7 +194,6 @@ def run(
 
     Exit codes: 0 valid, 1 invalid, 2 unknown; 64 and above: wrong usage, or the harness failed.
     """
-    require_writable(store, "--store")
     errors = Console(stderr=True)
     if schedule_file is not None and _was_given("faults"):
         raise UsageError("--faults and --schedule both say which faults come: give one of them")
@@ -211,6 +210,7 @@ def run(
         schedule = None
         if schedule_file is not None:
             config, schedule = with_schedule(config, schedule_file)
+        require_writable(store, "--store")
         for remark in config.remarks():
             display.say(f"note: {remark}")
         result = execute(config, store, display, schedule=schedule)

@@ -47,3 +47,11 @@ def test_an_engine_that_refuses_is_not_replaced_by_the_simulator(
     assert ended.value.code == EngineError.exit_code
     assert "--on sim" in capsys.readouterr().err
     assert not list((tmp_path / "runs").glob("*")), "the store stays empty"
+
+
+def test_ssh_without_its_package_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    _refuse(monkeypatch, "Install paramiko package to enable ssh:// support")
+    monkeypatch.setenv("DOCKER_HOST", "ssh://user@build-1")
+    with pytest.raises(EngineError, match="ssh://user@build-1 is reached over SSH") as refused:
+        engine.is_available()
+    assert "pip install paramiko" in refused.value.remedy

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import docker
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
+from docker.utils import kwargs_from_env
 
 from harness.errors import EngineError
 
@@ -41,6 +42,7 @@ def connect() -> docker.APIClient:
     try:
         api = docker.APIClient(
             base_url=_base_url(),
+            tls=kwargs_from_env().get("tls") or False,
             version="auto",
             timeout=API_TIMEOUT_S,
             num_pools=32,
@@ -99,6 +101,12 @@ def _context_host() -> str | None:
 
 def _explain(error: Exception) -> EngineError:
     text = str(error)
+    if "paramiko" in text:
+        return EngineError(
+            f"the engine at {_base_url()} is reached over SSH, which needs the package paramiko",
+            remedy="pip install paramiko, run antipaxos on the engine's machine, or run in the "
+            "simulator: --on sim",
+        )
     if "PermissionError" in text or "Permission denied" in text:
         return EngineError(
             "this user may not use the Docker engine's socket",

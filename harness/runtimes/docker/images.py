@@ -123,6 +123,8 @@ def _dockerfile() -> Path:
     candidates = (
         Path(node_image.__file__).parent.parent / "Dockerfile",
         Path(sys.prefix) / "share" / "antipaxos" / "Dockerfile",
+        # pip install --target DIR
+        Path(node_image.__file__).parent.parent / "share" / "antipaxos" / "Dockerfile",
     )
     for path in candidates:
         if path.is_file():
