@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 import tomllib
 from collections import Counter
@@ -45,6 +46,7 @@ from faults.schedule import Schedule
 
 TIME_FIELDS: Final = ("at", "for", "every", "from", "until", "times")
 UNITS_US: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
+TIME_US_MAX: Final = 366 * 24 * UNITS_US["h"]
 REPEATS_MAX: Final = 10_000
 WORDS_MAX: Final = 600
 FILE_BYTES_MAX: Final = 1 << 20
@@ -168,6 +170,9 @@ class _Reader:
                     raise self._wrong(f"a {kind} fault needs {name}", number, "kind")
                 continue
             value = entry[name]
+            if not all(map(_is_plain, value if isinstance(value, list) else [value])):
+                said = f"{name} is {value!r}; write a text, a number, or a list of these"
+                raise self._wrong(said, number, name)
             if field.name.endswith("_us"):
                 value = self._time(entry, name, number, signed=True)
             elif field.name == "release":
@@ -218,7 +223,10 @@ class _Reader:
         if not isinstance(value, str) or found is None or found[3] not in UNITS_US:
             said = f'{name} is {value!r}; write a time such as "30s", "500ms" or "2min"'
             raise self._wrong(said, number, name)
-        micros = round(float(found[2]) * UNITS_US[found[3]])
+        amount = float(found[2]) * UNITS_US[found[3]]
+        if amount > TIME_US_MAX:
+            raise self._wrong(f"{name} is {value!r}; that is longer than a year", number, name)
+        micros = round(amount)
         if found[1] == "-" and not signed:
             raise self._wrong(f"{name} is {value!r}; it must not be negative", number, name)
         return -micros if found[1] == "-" else micros
@@ -333,6 +341,10 @@ class _Reader:
             if key and re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}\b", self._lines[i - 1]):
                 return i
         return first
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _short(text: str) -> str:

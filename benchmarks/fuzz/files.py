@@ -242,6 +242,8 @@ def _naive_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _naive_event(line: dict[str, Any]) -> Event:
+    # Both may be left out by the rules of the format, and nothing here depends on them.
+    line = {"index": 0, "time": 0} | line
     known = {field: line[field] for field in Event._fields if field in line}
     extra = {name: line[name] for name in line if name not in known}
     event = Event(**known)._replace(has_observed="observed" in line, extra=extra or None)

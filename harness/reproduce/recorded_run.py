@@ -155,10 +155,18 @@ def _decided(folder: RunFolder) -> Iterator[DecidedSlot]:
                 and isinstance(time, int)
                 and isinstance(ballot, list)
                 and isinstance(commands, list)
-                and all(isinstance(c, list) and len(c) == 5 for c in commands)
+                and all(_is_command(c) for c in commands)
             ):
                 value = tuple(tuple(command) for command in commands)
                 yield DecidedSlot(time // 1000, node, slot, tuple(ballot), value)
+
+
+def _is_command(command: Any) -> bool:
+    return (
+        isinstance(command, list)
+        and len(command) == 5
+        and all(type(part) is int for part in command[:2])
+    )
 
 
 def _per_node(nodes: Path, ending: str) -> list[tuple[int, Path]]:

@@ -215,3 +215,29 @@ def test_invalid_input_is_refused_with_its_line_and_the_choices(text: str, words
 def test_a_schedule_without_a_duration_is_refused() -> None:
     with pytest.raises(BadSchedule, match="say how long it lasts"):
         parse_schedule(KILL, FIVE, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('at = "1e9999s"', "write a time"),
+        (f'at = "{"9" * 400}s"', "longer than a year"),
+        ("percent = nan", "write a text, a number"),
+        ("percent = [[1]]", "write a text, a number"),
+    ],
+)
+def test_values_that_no_schedule_can_hold_are_refused(line: str, words: str) -> None:
+    text = f'duration = "30s"\n[[fault]]\nkind = "loss"\nnodes = "n1"\nfor = "1s"\n{line}\n'
+    if "at =" not in line:
+        text += 'at = "1s"\n'
+    elif "percent" not in line:
+        text += "percent = 5\n"
+    with pytest.raises(BadSchedule, match=words) as caught:
+        parse_schedule(text, range(1, 6), 1)
+    assert len(str(caught.value)) < 1_000
+
+
+def test_brackets_without_end_and_weights_without_bound_are_refused() -> None:
+    for text in (f"a = {'[' * 5000}", f"[random]\nmix = {{ kill = {1 << 62} }}"):
+        with pytest.raises(BadSchedule):
+            parse_schedule(text, range(1, 6), 1, duration_us=30_000_000)
