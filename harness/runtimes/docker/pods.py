@@ -218,7 +218,7 @@ class PodEngine:
         """What a container has printed, into a file; False when it is not there. The engine keeps
         the last part of it (LOGS)."""
         try:
-            pieces = self.api.logs(container, stdout=stdout, stream=True)
+            pieces = self.api.logs(container, stdout=stdout, stream=True, follow=False)
         except APIError:
             return False
         with path.open("wb") as file:
