@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR = 16, 18, 20, 22
+RTM_DELROUTE: Final = 25
+RT_TABLE_MAIN, RT_SCOPE_NOWHERE = 254, 255
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 NLM_F_DUMP: Final = 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
@@ -38,6 +40,7 @@ TX_DROPPED_AT: Final = 7 * 8  # of struct rtnl_link_stats64
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _IFINFO = struct.Struct("=BxHiII")  # family, hardware type, index, flags, changed flags
 _IFADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
+_ROUTE = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, protocol, scope, type, flags
 
 
 class NetlinkError(OSError):
@@ -102,6 +105,12 @@ def prepare_tap(index: int, queue_length: int) -> Message:
         + attribute(IFLA_AF_SPEC | NESTED, attribute(socket.AF_INET6 | NESTED, inet6))
     )
     return Message(RTM_NEWLINK, 0, body)
+
+
+def delete_default_route(family: int) -> Message:
+    """The first default route of this family. The kernel says ESRCH where there is none."""
+    body = _ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, RT_SCOPE_NOWHERE, 0, 0)
+    return Message(RTM_DELROUTE, 0, body)
 
 
 class Netlink:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import time
-from typing import Any
+from typing import Any, Final
 
 from faults.agent.errors import AgentError, BadRequest
 from faults.agent.groups import addresses_of
@@ -17,11 +19,14 @@ from faults.agent.measure import (
     SIZE_MAX,
     Measurer,
 )
-from faults.agent.netlink import Netlink
+from faults.agent.netlink import Netlink, NetlinkError, delete_default_route
 from faults.agent.probe import LISTEN_MS_MAX, Prober, wanted_peers
 from faults.agent.request import Answer, Request, nonce_of, number
 from faults.agent.shaping import Shaper
 from faults.agent.synchronized_start import Wait
+
+ROUTES_MAX: Final = 16
+NO_SUCH_ROUTE: Final = (errno.ESRCH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 
 
 class Network:
@@ -65,6 +70,23 @@ class Network:
         them."""
         self.shaper.prepare()
         return {"done_ns": time.monotonic_ns()}
+
+    def close_network(self) -> Answer:
+        """Takes the routes out of the pod's own networks away; `removed`: how many there were."""
+        netlink, removed = Netlink(), 0
+        try:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                while removed < ROUTES_MAX:
+                    try:
+                        netlink.ask(delete_default_route(family))
+                    except NetlinkError as error:
+                        if error.errno in NO_SUCH_ROUTE:
+                            break
+                        raise
+                    removed += 1
+        finally:
+            netlink.close()
+        return {"done_ns": time.monotonic_ns(), "removed": removed}
 
     def addresses(self) -> Answer:
         """By interface: its hardware address and its IP addresses."""

@@ -70,6 +70,7 @@ LANES: Final = {
     "measure_links": "measuring",
     "collect_links": "measuring",
     "addresses": "looking",
+    "close_network": "network",
     "probe_process": "looking",
     "probe_clock": "looking",
     "probe_disk": "disk-probing",
@@ -104,6 +105,10 @@ class Operations:
 
     def prepare_shaping(self, request: Request) -> Answer:
         return self.network.prepare_shaping()
+
+    def close_network(self, request: Request) -> Answer:
+        """No route leads out of the pod's networks: see `Network.close_network`."""
+        return self.network.close_network()
 
     def addresses(self, request: Request) -> Answer:
         return self.network.addresses()

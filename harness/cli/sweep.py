@@ -203,6 +203,8 @@ def show(result: SweepResult, console: Console) -> None:
     )
     for line in reached_lines(result):
         console.print(Text(line, style="dim"), soft_wrap=True)
+    if result.store_problem is not None:
+        console.print(Text(f"not all folders were written: {result.store_problem}", style="red"))
     if result.interrupted:
         console.print(f"interrupted after {result.done} of {result.asked} seeds", style="yellow")
     words = f"{result.invalid} failed, {result.unknown} undecided"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import platform
 import secrets
 import shlex
+import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
@@ -53,6 +54,21 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(3)}"
 
 
+def require_writable(store: Path) -> None:
+    """Raises HarnessError where nothing can be written into this folder, which is made if need be:
+    better before an hour of seeds than after."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store) as file:
+            file.write(bytes(64 * 1024))
+            file.flush()
+    except OSError as error:
+        raise HarnessError(
+            f"nothing can be written into {store}: {error.strerror or error}",
+            remedy="choose a folder that can be written: --store",
+        ) from error
+
+
 class FolderRecord:
     """Records into a new folder under `store`. Raises HarnessError where it cannot be written."""
 
@@ -84,21 +100,21 @@ class FolderRecord:
         try:
             self._write_run(versions)
         except OSError as error:
-            raise self._full(error) from error
+            raise self.full(error) from error
 
     def event(self, event: Event) -> None:
         assert self._writer is not None
         try:
             self._writer.append(event)
         except OSError as error:
-            raise self._full(error) from error
+            raise self.full(error) from error
 
     def collect(self, runtime: Runtime) -> None:
         try:
             runtime.collect(self.folder.nodes)
             self._write_run(self._versions, collected=fingerprints(self.folder.nodes))
         except OSError as error:
-            raise self._full(error) from error
+            raise self.full(error) from error
 
     def close(self) -> None:
         if self._writer is not None:
@@ -106,7 +122,7 @@ class FolderRecord:
             try:
                 writer.close()
             except OSError as error:
-                raise self._full(error) from error
+                raise self.full(error) from error
 
     def judge(self) -> RunVerdict:
         """The verdict from the folder, which is written there too."""
@@ -114,10 +130,11 @@ class FolderRecord:
         try:
             self.folder.write_json("verdict.json", verdict.to_json())
         except OSError as error:
-            raise self._full(error) from error
+            raise self.full(error) from error
         return verdict
 
-    def _full(self, error: OSError) -> HarnessError:
+    def full(self, error: OSError) -> HarnessError:
+        """What is raised where the folder cannot be written any more."""
         return HarnessError(
             f"the run cannot be recorded: {in_words(error)}",
             remedy=f"free the disk of {self.folder.path}; what was written can be judged: "

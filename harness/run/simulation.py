@@ -215,6 +215,9 @@ def write_folder(run: SimulatedRun, store: Path, name: str) -> RunFolder:
     record.close()
     record.collect(run.runtime)
     assert run.verdict is not None
-    record.folder.write_json("verdict.json", run.verdict.to_json())
+    try:
+        record.folder.write_json("verdict.json", run.verdict.to_json())
+    except OSError as error:
+        raise record.full(error) from error
     folder: RunFolder = record.folder
     return folder

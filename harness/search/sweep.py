@@ -22,6 +22,7 @@ from faults.description import FaultError
 from faults.schedule import Schedule
 from harness.errors import HarnessError
 from harness.run.config import RunConfig
+from harness.run.record import require_writable
 from harness.run.simulation import Symptom, simulate_and_judge, write_folder
 from harness.search.bounded import time_limit, without_collector
 from harness.search.coverage import REACHED, reached
@@ -93,6 +94,8 @@ class SweepResult:
     """How often each of `coverage.REACHED` happened, in all seeds."""
     seeds_reaching: Counter[str] = field(default_factory=Counter)
     """In how many seeds it did."""
+    store_problem: str | None = None
+    """Why the folder of some failing seed could not be written, in a sentence."""
 
     @property
     def outcome(self) -> str:
@@ -125,6 +128,15 @@ class SweepResult:
             group.also[str(other)] = group.also.get(str(other), 0) + 1
         return group
 
+    def keep(self, group: Group, seed: int, store: Path) -> None:
+        """Write the folder of a failing seed. Where that fails the sweep goes on without folders:
+        what it finds can be found again by its seed."""
+        if self.store_problem is None:
+            try:
+                group.folders.append(_write(self.plan, seed, store))
+            except HarnessError as error:
+                self.store_problem = f"seed {seed}: {error.message}"
+
     def to_json(self) -> dict[str, Any]:
         simulated_s = self.simulated_us / 1e6
         seconds = self.seconds or 1e-9
@@ -138,6 +150,7 @@ class SweepResult:
             "invalid": self.invalid,
             "unknown": self.unknown,
             "interrupted": self.interrupted,
+            "store_problem": self.store_problem,
             "operations": self.operations,
             "faults": self.faults,
             "seconds": round(self.seconds, 3),
@@ -216,6 +229,8 @@ def sweep(
     called after every seed. Raises UsageError where the plan makes no sense.
     """
     plan.check()
+    if store is not None:
+        require_writable(store)
     executor = executor or local_executor(jobs)
     result = SweepResult(plan, seeds.start, len(seeds))
     started = time.monotonic()
@@ -225,7 +240,7 @@ def sweep(
                 group = result.add(one)
                 result.seconds = time.monotonic() - started
                 if group is not None and store is not None and group.wants(one, keep):
-                    group.folders.append(_write(plan, one.seed, store))
+                    result.keep(group, one.seed, store)
                 watch(result, one)
                 if stop_at_first and group is not None:
                     result.stopped = True

@@ -131,13 +131,22 @@ class Capabilities:
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
     """One node's container. `data` is where its volume is mounted: what is on it survives a kill
-    and a restart of the node."""
+    and a restart of the node.
+
+    Everything else that the node can see is read-only, unless `read_only` is False; `scratch` are
+    folders of temporary files in memory, empty after every start. `memory` (bytes) and `pids`
+    (processes and threads) limit what a node that runs wild can take from the machine.
+    """
 
     command: tuple[str, ...]
     entrypoint: tuple[str, ...] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     data: str = "/data"
     user: str | None = None
+    read_only: bool = True
+    scratch: tuple[str, ...] = ("/tmp", "/run")
+    memory: int = 2 << 30
+    pids: int = 2048
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,9 @@ DISK_DEVICE: Final = "/dev/fuse"
 BACKING: Final = "/antipaxos-disk"
 """Where the node's volume is in the agent's container, in such runs."""
 AGENT_COMMAND: Final = ("python3", "-m", "faults.agent")
+AGENT_MEMORY: Final = 1 << 30
+AGENT_PIDS: Final = 512
+SCRATCH: Final = {"/tmp": "", "/run": ""}
 LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
 EXIT_TIMEOUT_S: Final = 10.0
 FILE_MAX: Final = FILE_BYTES_MAX
@@ -126,8 +129,12 @@ class PodEngine:
             devices=[f"{device}:{device}:rwm" for device in devices],
             binds=[f"{volume}:{BACKING}"] if self.disk else [],
             log_config=LOGS,
+            mem_limit=AGENT_MEMORY,
             network_mode=self.network,
+            pids_limit=AGENT_PIDS,
+            read_only=True,
             security_opt=security,
+            tmpfs=SCRATCH,
         )
         with engine_errors(f"making the agent of n{node}"):
             self.api.create_volume(volume, labels=labels(self.run_id, "data", node))
@@ -175,6 +182,10 @@ class PodEngine:
                 security_opt=["no-new-privileges"],
                 log_config=LOGS,
                 binds=[f"{pod.volume}:{spec.data}"],
+                mem_limit=spec.memory,
+                pids_limit=spec.pids,
+                read_only=spec.read_only,
+                tmpfs=dict.fromkeys(spec.scratch, ""),
             )
             made = self.api.create_container(
                 image,
