@@ -26,7 +26,7 @@ from faults.agent.shaping import Shaper
 from faults.agent.synchronized_start import Wait
 
 ROUTES_MAX: Final = 16
-NO_SUCH_ROUTE: Final = (errno.ESRCH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
+NO_SUCH_ROUTE: Final = (errno.ENOENT, errno.ESRCH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 
 
 class Network:
