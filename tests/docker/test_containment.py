@@ -45,8 +45,8 @@ def runtime() -> Iterator[DockerRuntime]:
         made.close()
 
 
-def executed(api: docker.APIClient, container: str, program: str, user: str = "0:0") -> str:
-    made = api.exec_create(container, ["python3", "-c", program], user=user)
+def executed(api: docker.APIClient, container: str, program: str) -> str:
+    made = api.exec_create(container, ["python3", "-c", program], user="10001:10001")
     return str(api.exec_start(made["Id"]).decode())
 
 
