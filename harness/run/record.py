@@ -13,7 +13,6 @@ from __future__ import annotations
 import platform
 import secrets
 import shlex
-import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
@@ -52,21 +51,6 @@ class Record(Protocol):
 def new_run_id() -> str:
     """Time and a few random digits: names containers and networks, too."""
     return f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(3)}"
-
-
-def require_writable(store: Path) -> None:
-    """Raises HarnessError where nothing can be written into this folder, which is made if need be:
-    better before an hour of seeds than after."""
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=store) as file:
-            file.write(bytes(64 * 1024))
-            file.flush()
-    except OSError as error:
-        raise HarnessError(
-            f"nothing can be written into {store}: {error.strerror or error}",
-            remedy="choose a folder that can be written: --store",
-        ) from error
 
 
 class FolderRecord:

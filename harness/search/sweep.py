@@ -22,7 +22,6 @@ from faults.description import FaultError
 from faults.schedule import Schedule
 from harness.errors import HarnessError
 from harness.run.config import RunConfig
-from harness.run.record import require_writable
 from harness.run.simulation import Symptom, simulate_and_judge, write_folder
 from harness.search.bounded import time_limit, without_collector
 from harness.search.coverage import REACHED, reached
@@ -229,8 +228,6 @@ def sweep(
     called after every seed. Raises UsageError where the plan makes no sense.
     """
     plan.check()
-    if store is not None:
-        require_writable(store)
     executor = executor or local_executor(jobs)
     result = SweepResult(plan, seeds.start, len(seeds))
     started = time.monotonic()
