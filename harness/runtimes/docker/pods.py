@@ -53,7 +53,8 @@ BACKING: Final = "/antipaxos-disk"
 AGENT_COMMAND: Final = ("python3", "-m", "faults.agent")
 AGENT_MEMORY: Final = 1 << 30
 AGENT_PIDS: Final = 512
-SCRATCH: Final = {"/tmp": "", "/run": ""}
+SCRATCH: Final = "mode=1777,size=256m"
+"""Options of the folders of temporary files: any user may write, as in /tmp."""
 LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
 EXIT_TIMEOUT_S: Final = 10.0
 FILE_MAX: Final = FILE_BYTES_MAX
@@ -134,7 +135,7 @@ class PodEngine:
             pids_limit=AGENT_PIDS,
             read_only=True,
             security_opt=security,
-            tmpfs=SCRATCH,
+            tmpfs={"/tmp": SCRATCH, "/run": SCRATCH},
         )
         with engine_errors(f"making the agent of n{node}"):
             self.api.create_volume(volume, labels=labels(self.run_id, "data", node))
@@ -185,7 +186,7 @@ class PodEngine:
                 mem_limit=spec.memory,
                 pids_limit=spec.pids,
                 read_only=spec.read_only,
-                tmpfs=dict.fromkeys(spec.scratch, ""),
+                tmpfs=dict.fromkeys(spec.scratch, SCRATCH),
             )
             made = self.api.create_container(
                 image,
