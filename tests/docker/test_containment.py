@@ -71,19 +71,19 @@ def test_a_full_disk_ends_the_run_in_a_sentence(api: docker.APIClient, tmp_path:
     store.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "none", str(store)], check=True)
     try:
-        words = ["run", "multi-paxos", "--nodes", "3", "--time", "60s", "--rate", "1000"]
+        words = ["run", "multi-paxos", "--nodes", "3", "--time", "10m", "--rate", "1000"]
         before = time.monotonic()
         done = subprocess.run(
             [*ANTIPAXOS, *words, "--faults", "none", "--store", str(store), "--json"],
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=400,
         )
         assert done.returncode == 71, done.stderr
         assert "No space left on device" in done.stderr and "--store" not in done.stdout
         assert "Traceback" not in done.stderr and "Exception" not in done.stderr
-        assert time.monotonic() - before < 60, "it ended when the disk was full, not the run"
+        assert time.monotonic() - before < 390, "it ended when the disk was full, not the run"
         assert not leftovers(api, store)
         checked = subprocess.run(
             [*ANTIPAXOS, "check", str(next(store.iterdir()))],
