@@ -84,6 +84,8 @@ class JsonLinesClient:
         self._transport: asyncio.Transport | None = None
         self._wire: _Wire | None = None
         self._waiting: dict[int, Callback] = {}
+        self._given_up: set[int] = set()
+        """Questions that are not waited for any more; their answers may still come."""
         self._count = 0
         self._connecting: asyncio.Task[bool] | None = None
         self._outbox: list[bytes] = []
@@ -122,7 +124,8 @@ class JsonLinesClient:
         try:
             return await asyncio.wait_for(answer, timeout_s)
         except TimeoutError:
-            self._waiting.pop(identity, None)
+            if self._waiting.pop(identity, None) is not None:
+                self._given_up.add(identity)
             return None
 
     async def connect(self) -> bool:
@@ -156,10 +159,12 @@ class JsonLinesClient:
             return
         identity = message.get("id")
         callback = self._waiting.pop(identity, None) if type(identity) is int else None
-        if callback is None:
-            self.problems += 1
-        else:
+        if callback is not None:
             callback(message)
+        elif type(identity) is int and identity in self._given_up:
+            self._given_up.remove(identity)
+        else:
+            self.problems += 1
 
     def _tell(self, message: dict[str, Any]) -> bool:
         """Pass on who leads; False where the message does not say so."""
@@ -175,6 +180,7 @@ class JsonLinesClient:
             return
         self._transport = self._wire = None
         waiting, self._waiting = self._waiting, {}
+        self._given_up.clear()
         for callback in waiting.values():
             callback(None)
 

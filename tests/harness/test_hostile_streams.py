@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -64,6 +64,21 @@ def test_a_line_that_is_no_answer_is_counted_and_the_operation_is_open(line: byt
     answers, client, problems = asyncio.run(told(line + b"\n"))
     assert answers == [DISCONNECTED] and client.problems == 1
     assert problems[0]["kind"] == "answers" and problems[0]["node"] == 1
+
+
+def test_an_answer_after_its_question_was_given_up_is_no_offence() -> None:
+    """A node that was paused answers late; it must not be called broken for that."""
+
+    async def body() -> None:
+        client = JsonLinesClient(1, "127.0.0.1", 1, {})
+        client._transport = cast(asyncio.Transport, SimpleNamespace(write=lambda _: None))
+        assert await client.ask("status", 0.01) is None
+        client.line(b'{"id":1}')
+        assert client.problems == 0
+        client.line(b'{"id":1}')  # twice is one too many
+        assert client.problems == 1
+
+    asyncio.run(body())
 
 
 @pytest.mark.parametrize(
