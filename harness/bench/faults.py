@@ -52,6 +52,9 @@ class LeaderFailure:
         return made.resolve(leader, nodes)
 
 
+TRANSFER: Final = "transfer"
+
+
 def _cut(shape: str) -> dict[str, Any]:
     return {"shape": shape}
 
@@ -75,6 +78,9 @@ FAILURES: Final[dict[str, LeaderFailure]] = {
     ),
     "follower-kill": LeaderFailure(
         kind="kill", summary="SIGKILL to a follower: the control", of="follower"
+    ),
+    TRANSFER: LeaderFailure(
+        kind=TRANSFER, summary="no failure: the leader is asked to hand over; the least possible"
     ),
     "quorum-loss": LeaderFailure(
         kind="partition",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from harness.bench.faults import failure_named
+from harness.bench.faults import TRANSFER, failure_named
 from harness.bench.probe import ProbeConfig
 from harness.errors import UsageError
 from harness.run.config import RunConfig
@@ -82,7 +82,8 @@ class FailoverPlan:
             failure_named(name)
         for _, plan in self.points():
             for target in self.targets:
-                plan.config(target, HEALTHY, 0)
+                for name in self.failures:
+                    plan.config(target, name, 0)
 
     def points(self) -> list[tuple[str, FailoverPlan]]:
         """The plan for each value of the swept setting, by the value's text; one, with an empty
@@ -107,10 +108,15 @@ class FailoverPlan:
 
     def config(self, target: str, failure: str, block: int) -> RunConfig:
         """The run of one block."""
-        kinds = () if failure == HEALTHY else (failure_named(failure).kind,)
+        kinds = () if failure in (HEALTHY, TRANSFER) else (failure_named(failure).kind,)
         settings = dict(self.settings)
         base = RunConfig.of(target=target, on=self.on)
-        timing = base.system.capabilities.timing
+        able = base.system.capabilities
+        if failure == TRANSFER and able.transfer_leadership is None:
+            raise UsageError(
+                f"{target} cannot be asked to hand over leadership: leave out {TRANSFER}"
+            )
+        timing = able.timing
         if timing is not None:
             settings = timing(self.election_us) | settings
         return RunConfig.of(
@@ -141,6 +147,7 @@ class FailoverPlan:
             seed=config.seed,
             sessions=able.sessions,
             has_leader=able.leader,
+            transfer=able.transfer_leadership if block.failure == TRANSFER else None,
         )
 
     def blocks(self) -> Iterator[Block]:

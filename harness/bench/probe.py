@@ -35,7 +35,7 @@ from harness.run.clients import Attempt, Client, Outcome
 from harness.run.conductor.recorder import EventRecorder
 from harness.run.conductor.timers import NEVER, Timers
 from harness.runtimes.interface import FaultReport, World
-from harness.targets.interface import Response
+from harness.targets.interface import Request, Response
 from harness.workloads import Operation
 from histories.events import Event
 
@@ -65,6 +65,9 @@ class ProbeConfig:
     """The length of the period without failures at the start, in which elections are counted."""
     keys: int = 64
     has_leader: bool = True
+    transfer: Callable[[int, int, int], Request] | None = None
+    """Where nothing fails and the leader is asked to hand over: makes the request, of a client, its
+    sequence number and the successor."""
     seed: int = 0
     sessions: bool = True
 
@@ -144,6 +147,9 @@ class Probe:
         """When an operation was last seen not to be answered in time."""
         self._fault: Fault | None = None
         self._before: Fault | None = None
+        self._administrator: int | None = None
+        self._transfer_call = 0
+        self._is_handed_over = False
 
     @property
     def failures(self) -> list[Failure]:
@@ -164,6 +170,9 @@ class Probe:
         self._arm()
 
     def answered(self, call: int, response: Response, now_us: int) -> None:
+        if call == self._transfer_call and response.error is not None:
+            failure = self.books.failures[-1]
+            failure.problem = failure.problem or f"the leader did not hand over: {response.error}"
         flight, node = self._calls.pop(call, (None, 0))
         if flight is None or flight.done or flight.call != call:
             return
@@ -329,6 +338,8 @@ class Probe:
         elif self._state == "holding":
             failure = self.books.failures[-1]
             back = good_us >= SUSTAINED_US and now_us - (failure.struck_us or 0) >= SUSTAINED_US
+            self._is_handed_over |= self._world.leader() not in (None, failure.leader)
+            back = back and (self._config.transfer is None or self._is_handed_over)
             if back or now_us - self._since_us > self._config.hold_max_us:
                 failure.recovered = back
                 self._heal(now_us)
@@ -373,6 +384,10 @@ class Probe:
         if self._config.has_leader:
             leader = self._world.leader() or leader
         number = len(self.books.failures) + 1
+        if self._config.transfer is not None:
+            self.books.failures.append(Failure(number, leader, now_us, struck_us=now_us))
+            self._hand_over(self._config.transfer, leader, number, now_us)
+            return
         failure, nodes = self._config.failure, self._config.nodes
         self._fault = failure.fault(f"f{number:04d}", leader, nodes)
         self._before = failure.preparation(f"f{number:04d}", leader, nodes)
@@ -381,6 +396,20 @@ class Probe:
             self._strike(now_us)
         else:
             self._ask("inject", self._before, now_us)
+
+    def _hand_over(
+        self, make: Callable[[int, int, int], Request], leader: int, number: int, now_us: int
+    ) -> None:
+        """Ask the leader to hand over to another node. It is proven when that node leads."""
+        if self._administrator is None:
+            self._administrator = self._processes
+            self._processes += 1
+        self._leader, self._is_handed_over = leader, False
+        self._call_count += 1
+        self._transfer_call = self._call_count
+        self._enter("holding", now_us)
+        request = make(self._administrator + 1, number, self._other())
+        self._world.request(self._transfer_call, leader, request)
 
     def _prepared(self, what: str, now_us: int) -> None:
         """The hub is cut off: after a while its log is behind, and the failure begins."""
@@ -409,8 +438,14 @@ class Probe:
         self._bad_us = max(self._bad_us, failure.struck_us or now_us)
 
     def _heal(self, now_us: int) -> None:
-        assert self._fault is not None
-        self.books.failures[-1].ended_us = now_us
+        failure = self.books.failures[-1]
+        failure.ended_us = now_us
+        if self._fault is None:
+            if not self._is_handed_over:
+                failure.problem = failure.problem or "leadership stayed where it was"
+            failure.healed_us = now_us
+            self._enter("calm", now_us)
+            return
         self._enter("healing", now_us)
         self._ask("heal", self._fault, now_us)
 

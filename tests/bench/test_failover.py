@@ -209,6 +209,19 @@ def test_a_swept_setting_has_a_cell_for_each_value(tmp_path: Path) -> None:
     assert plan.at("lease").settings == {"reads": "lease"}
 
 
+def test_a_graceful_transfer_costs_less_than_a_pause(tmp_path: Path) -> None:
+    result = simulated(
+        tmp_path, targets=("raft", "multi-paxos"), failures=("transfer", "pause"), count=4
+    )
+    for target in ("raft", "multi-paxos"):
+        asked, paused = (result.cells[target, name, ""] for name in ("transfer", "pause"))
+        assert len(asked.proven) == 4 and asked.outcome == "valid"
+        assert all(o.recovered for o in asked.proven)
+        assert asked.summary().quantiles[50].value < 100 < paused.summary().quantiles[50].value
+    with pytest.raises(UsageError, match="cannot be asked to hand over"):
+        FailoverPlan(targets=("epaxos",), failures=("transfer",), on="sim")
+
+
 def test_without_a_leader_failures_hit_any_node(tmp_path: Path) -> None:
     result = simulated(tmp_path, targets=("epaxos", "basic-paxos"), count=6, rate=100.0)
     for cell in result.cells.values():
@@ -269,7 +282,7 @@ def test_a_regression_is_one_beyond_both_intervals() -> None:
     (found,) = regressions(slower, base, 0.2)
     assert "raft kill" in found.sentence and "more than 20% longer" in found.sentence
     assert not regressions(noisy, base, 0.2)
-    with pytest.raises(UsageError, match="no result of failover"):
+    with pytest.raises(UsageError, match="not a result of failover"):
         regressions(slower, {"cells": [{}]}, 0.2)
 
 
