@@ -11,7 +11,7 @@ when.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -91,6 +91,12 @@ class ScriptedConductor:
 
     def leader_told(self, leader: int, now_us: int) -> None:
         """Scripts ask the world who leads."""
+
+    def led(self, node: int, term: Sequence[int], now_us: int) -> None:
+        """Scripts look at nodes' logs for that."""
+
+    def noticed(self, finding: dict[str, Any], now_us: int) -> None:
+        """Scripts do what is noticed themselves."""
 
     def interrupt(self, now_us: int) -> None:
         self.done = True
