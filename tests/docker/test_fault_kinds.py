@@ -145,12 +145,12 @@ def test_links_that_lose_delay_duplicate_and_reorder_packets(tmp_path: Path) -> 
             Corrupt(id="corrupt", start_us=at + 4 * SECOND, nodes=(2,), percent=30, **slot),
             Rate(id="rate", start_us=at + 6 * SECOND, nodes=(3,), kbps=512, **slot),
             Duplicate(id="copy", start_us=at + 8 * SECOND, nodes=(1,), percent=30,
-                      spread_us=50 * MS, duration_us=2 * SECOND),
+                      spread_us=50 * MS, duration_us=5 * SECOND),
             Reorder(id="disorder", start_us=at + 8 * SECOND, nodes=(2,), percent=30,
-                    window_us=50 * MS, duration_us=2 * SECOND),
+                    window_us=50 * MS, duration_us=5 * SECOND),
             Partition(id="cut", start_us=at + 9 * SECOND, nodes=(3,), shape="one-way-in", **slot),
         ],
-        11_500 * MS,
+        14_500 * MS,
     )  # fmt: skip
     assert result.verdict.outcome == "valid", result.verdict.reasons
     faults = found(result)
