@@ -269,7 +269,8 @@ class DockerRuntime:
         self._say("waiting until every node answers")
         self._clients.open(self._pods, self._told_leader)
         await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
-        await asyncio.gather(*(a.call("close_network") for a in self._agents.values()))
+        if self._engine.host.is_here:  # else this machine is outside of the pods' network
+            await asyncio.gather(*(a.call("close_network") for a in self._agents.values()))
         offsets = await asyncio.gather(*(a.clock_offset_ns() for a in self._agents.values()))
         self._clock_uncertainty_ns = max(uncertainty for _, uncertainty in offsets)
         await asyncio.gather(*(self._await_ready(pod) for pod in pods))

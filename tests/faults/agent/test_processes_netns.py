@@ -123,7 +123,7 @@ def test_awaiting_a_node_sees_it_start_and_fails_without_one(agent: Agent) -> No
 
 
 def test_a_wait_does_not_delay_a_kill(agent: Agent) -> None:
-    waiting = agent.send("await_process", timeout_s=1)
+    waiting = agent.send("await_process", timeout_s=5)
     listening = agent.send("probe_links", peers={"2": "10.98.0.9"}, nonce=1, listen_ms=500)
     kill = agent.send("kill")
     assert [agent.read()["id"] for _ in range(3)] == [kill, listening, waiting]
