@@ -256,7 +256,10 @@ class Probe:
         return Client(process, config.nodes, self._random, guess, sessions=config.sessions)
 
     def _other(self) -> int:
-        others = [node for node in self._config.nodes if node != self._leader]
+        left_out = {self._leader}
+        if self._state in ("failing", "holding"):
+            left_out.add(self.books.failures[-1].leader)
+        others = [node for node in self._config.nodes if node not in left_out]
         return others[self._random.randrange(len(others))] if others else self._leader
 
     def _send(self, flight: _Flight, node: int, now_us: int) -> None:
