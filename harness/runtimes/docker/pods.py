@@ -205,7 +205,12 @@ class PodEngine:
             self.api.start(pod.node_id)
 
     def is_running(self, pod: Pod) -> bool:
-        state = self.api.inspect_container(pod.node_id)["State"]
+        """A container that somebody has removed does not run."""
+        with engine_errors(f"looking at n{pod.node}"):
+            try:
+                state = self.api.inspect_container(pod.node_id)["State"]
+            except NotFound:
+                return False
         return bool(state["Running"])
 
     def await_exit(self, pod: Pod) -> bool:
