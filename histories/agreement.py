@@ -30,14 +30,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from histories.errors import BadHistory
 from histories.events import Event, Json
 from histories.folder import RunFolder
 from histories.operations import freeze
 from histories.replica_states import Divergence, StateDigest, compare, read_states
 from histories.sessions import named_by_process, processes_of
 from histories.text import QUOTED_MAX, one_line, quoted
-from histories.untrusted import INTEGER_MAX, Malformed, lines, parse_object
+from histories.untrusted import INTEGER_MAX, Malformed, records
 
 Slot: TypeAlias = int | str
 Name: TypeAlias = tuple[int, int]
@@ -184,22 +183,7 @@ def read_decided(path: Path, notes: list[str]) -> Iterator[DecidedRecord]:
 
     Raises BadHistory for a line that is not a decided record, with file and line.
     """
-    number = 1
-    try:
-        for line in lines(path):
-            try:
-                record = _checked(parse_object(line))
-            except Malformed:
-                if line.endswith(b"\n") or not line.startswith(b"{"):
-                    raise
-                notes.append(f"{path.name}: line {number} is cut off in the middle")
-                return
-            yield record
-            number += 1
-    except Malformed as error:
-        raise BadHistory(f"is not a decided slot: {error}", path=path, line=number) from None
-    except OSError as error:
-        raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from None
+    return records(path, _checked, notes, wrong="is not a decided slot")
 
 
 def _checked(record: dict[str, Any]) -> DecidedRecord:

@@ -17,9 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from histories.errors import BadHistory
 from histories.text import quoted
-from histories.untrusted import INTEGER_MAX, Malformed, lines, parse_object
+from histories.untrusted import INTEGER_MAX, Malformed, records
 
 LINE_BYTES_MAX: Final = 4_096
 DIGEST: Final = re.compile("[0-9a-f]{1,64}")
@@ -90,22 +89,7 @@ def read_states(path: Path, notes: list[str]) -> Iterator[StateDigest]:
 
     Raises BadHistory for a line that tells no digest, with file and line.
     """
-    number = 1
-    try:
-        for line in lines(path, line_max=LINE_BYTES_MAX):
-            try:
-                told = _told(parse_object(line))
-            except Malformed:
-                if line.endswith(b"\n") or not line.startswith(b"{"):
-                    raise
-                notes.append(f"{path.name}: line {number} is cut off in the middle")
-                return
-            yield told
-            number += 1
-    except Malformed as error:
-        raise BadHistory(f"tells no digest of a state: {error}", path=path, line=number) from None
-    except OSError as error:
-        raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from None
+    return records(path, _told, notes, wrong="tells no digest of a state", line_max=LINE_BYTES_MAX)
 
 
 def _told(record: dict[str, Any]) -> StateDigest:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
+from histories.errors import BadHistory
 from histories.events import Json
 from histories.operations import DEPTH_MAX, TOO_DEEP, too_deep
 from histories.text import one_line
@@ -25,6 +26,7 @@ FILE_BYTES_MAX: Final = 512 << 20
 DOCUMENT_BYTES_MAX: Final = 64 << 20
 """A document that is read whole (run.json, verdict.json, schedule.json)."""
 INTEGER_MAX: Final = 1 << 63
+R = TypeVar("R")
 
 
 class Malformed(ValueError):
@@ -88,6 +90,35 @@ def lines(
             if total > file_max:
                 raise Malformed(f"the file is larger than {file_max} bytes")
             yield line
+
+
+def records(
+    path: Path,
+    checked: Callable[[dict[str, Any]], R],
+    notes: list[str],
+    *,
+    wrong: str,
+    line_max: int = LINE_BYTES_MAX,
+) -> Iterator[R]:
+    """What `checked` makes of each line of a file that a node wrote, read as they are asked for. A
+    torn last line is noted. Raises BadHistory, with file and line, for what `checked` calls
+    Malformed: `wrong` says what such a line is not."""
+    number = 1
+    try:
+        for line in lines(path, line_max=line_max):
+            try:
+                record = checked(parse_object(line))
+            except Malformed:
+                if line.endswith(b"\n") or not line.startswith(b"{"):
+                    raise
+                notes.append(f"{path.name}: line {number} is cut off in the middle")
+                return
+            yield record
+            number += 1
+    except Malformed as error:
+        raise BadHistory(f"{wrong}: {error}", path=path, line=number) from None
+    except OSError as error:
+        raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from None
 
 
 def objects(

@@ -29,7 +29,7 @@ from types import FrameType
 from typing import Any
 
 from benchmarks.fuzz.files import Folders, Histories, Schedules
-from benchmarks.fuzz.live import Agents, Replies
+from benchmarks.fuzz.live import InLoop, agents, replies
 from benchmarks.fuzz.subject import Subject, Wrong
 from benchmarks.machine import describe
 
@@ -37,8 +37,8 @@ INPUT_LIMIT_CPU_S, INPUT_LIMIT_S = 5, 120
 LIMITS = (signal.SIGPROF, signal.SIGALRM)
 SHOWN_MAX = 5
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {
-    "replies": lambda _: Replies(),
-    "agents": lambda _: Agents(),
+    "replies": lambda _: InLoop("replies", replies),
+    "agents": lambda _: InLoop("agents", agents),
     "schedules": lambda _: Schedules(),
     "histories": Histories,
     "folders": Folders,

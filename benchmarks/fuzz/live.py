@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from benchmarks.fuzz.mutations import mutated
@@ -43,48 +44,52 @@ class _Transport:
     def abort(self) -> None: ...
 
 
-class Replies:
-    """Lines of a node, through the client of our own nodes and the guard of every client."""
+class InLoop:
+    """A subject that takes its inputs inside of an event loop of its own."""
 
-    name = "replies"
-
-    def __init__(self) -> None:
+    def __init__(
+        self, name: str, take: Callable[[random.Random], Coroutine[Any, Any, str]]
+    ) -> None:
+        self.name = name
+        self._take = take
         self._loop = asyncio.new_event_loop()
 
     def one(self, draw: random.Random) -> str:
-        return self._loop.run_until_complete(self._one(draw))
+        return self._loop.run_until_complete(self._take(draw))
 
     def close(self) -> None:
         self._loop.close()
 
-    async def _one(self, draw: random.Random) -> str:
-        client = JsonLinesClient(1, "127.0.0.1", 1, {"mismatch": True, "not-leader": True})
-        wire, transport = _Wire(client), _Transport()
-        client._wire, client._transport = wire, transport  # type: ignore[assignment]
-        wire._transport = transport  # type: ignore[assignment]
-        problems = ClientProblems()
-        guarded = GuardedClient(client, 1, NODES, problems)
-        answers: list[Response] = []
-        guarded.send(Request(1, 1, "read", "k", None), answers.append)
-        status = None
-        if draw.random() < 0.2:
-            status = asyncio.ensure_future(guarded.status(5))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        lines = [{"id": 1, **draw.choice(ANSWERS)}, {"id": 2, **STATUS}]
-        draw.shuffle(lines)
-        data = mutated(draw, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
-        at = draw.randrange(len(data) + 1)
-        wire.data_received(data[:at])
-        wire.data_received(data[at:])
-        client.lost(wire)
+
+async def replies(draw: random.Random) -> str:
+    """Lines of a node, through the client of our own nodes and the guard of every client."""
+    client = JsonLinesClient(1, "127.0.0.1", 1, {"mismatch": True, "not-leader": True})
+    wire, transport = _Wire(client), _Transport()
+    client._wire, client._transport = wire, transport  # type: ignore[assignment]
+    wire._transport = transport  # type: ignore[assignment]
+    problems = ClientProblems()
+    guarded = GuardedClient(client, 1, NODES, problems)
+    answers: list[Response] = []
+    guarded.send(Request(1, 1, "read", "k", None), answers.append)
+    status = None
+    if draw.random() < 0.2:
+        status = asyncio.ensure_future(guarded.status(5))
         await asyncio.sleep(0)
-        require(len(answers) == 1, f"{len(answers)} answers to one request")
-        _check_response(answers[0])
-        if status is not None:
-            _check_status(await status)
-        guarded.count()
-        return "bad" if problems.to_json() else "good"
+        await asyncio.sleep(0)
+    lines = [{"id": 1, **draw.choice(ANSWERS)}, {"id": 2, **STATUS}]
+    draw.shuffle(lines)
+    data = mutated(draw, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    at = draw.randrange(len(data) + 1)
+    wire.data_received(data[:at])
+    wire.data_received(data[at:])
+    client.lost(wire)
+    await asyncio.sleep(0)
+    require(len(answers) == 1, f"{len(answers)} answers to one request")
+    _check_response(answers[0])
+    if status is not None:
+        _check_status(await status)
+    guarded.count()
+    return "bad" if problems.to_json() else "good"
 
 
 def _check_response(response: Response) -> None:
@@ -128,44 +133,31 @@ class _Writer:
     def close(self) -> None: ...
 
 
-class Agents:
+async def agents(draw: random.Random) -> str:
     """An agent's stream, with the engine's framing around it."""
-
-    name = "agents"
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-
-    def one(self, draw: random.Random) -> str:
-        return self._loop.run_until_complete(self._one(draw))
-
-    def close(self) -> None:
-        self._loop.close()
-
-    async def _one(self, draw: random.Random) -> str:
-        agent = Agent(1, "0123456789ab")
-        agent._hello = asyncio.get_running_loop().create_future()
-        agent._reader, agent._writer = asyncio.StreamReader(), _Writer()  # type: ignore[assignment]
-        reading = asyncio.ensure_future(agent._read())
-        call = asyncio.ensure_future(agent.call("status"))
-        await asyncio.sleep(0)
-        lines = [HELLO, {"id": 1, **draw.choice(RESULTS)}]
-        payload = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-        framed = b""
-        mangled = draw.random()
-        if mangled < 0.7:
-            payload = mutated(draw, payload)
-        while payload:
-            piece, payload = payload[: (n := draw.randint(1, 400))], payload[n:]
-            framed += HEADER.pack(draw.choice((1, 1, 1, 2)), len(piece)) + piece
-        if mangled >= 0.7:
-            framed = mutated(draw, framed)
-        agent._reader.feed_data(framed)
-        agent._reader.feed_eof()
-        await reading
-        require(agent.lost is not None and agent.lost.isprintable(), f"lost: {agent.lost!r}")
-        outcome = await _of_call(call)
-        return "good" if await _of_hello(agent) and outcome else "bad"
+    agent = Agent(1, "0123456789ab")
+    agent._hello = asyncio.get_running_loop().create_future()
+    agent._reader, agent._writer = asyncio.StreamReader(), _Writer()  # type: ignore[assignment]
+    reading = asyncio.ensure_future(agent._read())
+    call = asyncio.ensure_future(agent.call("status"))
+    await asyncio.sleep(0)
+    lines = [HELLO, {"id": 1, **draw.choice(RESULTS)}]
+    payload = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    framed = b""
+    mangled = draw.random()
+    if mangled < 0.7:
+        payload = mutated(draw, payload)
+    while payload:
+        piece, payload = payload[: (n := draw.randint(1, 400))], payload[n:]
+        framed += HEADER.pack(draw.choice((1, 1, 1, 2)), len(piece)) + piece
+    if mangled >= 0.7:
+        framed = mutated(draw, framed)
+    agent._reader.feed_data(framed)
+    agent._reader.feed_eof()
+    await reading
+    require(agent.lost is not None and agent.lost.isprintable(), f"lost: {agent.lost!r}")
+    outcome = await _of_call(call)
+    return "good" if await _of_hello(agent) and outcome else "bad"
 
 
 async def _of_call(call: asyncio.Future[Any]) -> bool:

@@ -46,7 +46,7 @@ def test_an_engine_that_refuses_is_not_replaced_by_the_simulator(
         main(["run", "multi-paxos", "--time", "1s", "--store", str(tmp_path / "runs")])
     assert ended.value.code == EngineError.exit_code
     assert "--on sim" in capsys.readouterr().err
-    assert not list((tmp_path / "runs").glob("*")), "the store stays empty"
+    assert not (tmp_path / "runs").exists()
 
 
 def test_ssh_without_its_package_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

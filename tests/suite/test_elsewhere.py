@@ -15,11 +15,12 @@ import pytest
 from harness.search.executors.dask import DaskExecutor
 from harness.suite import elsewhere
 from harness.suite.elsewhere import Delivery, packed, parcel_of, received, unpack
-from harness.suite.jobs import Job, JobResult
+from harness.suite.jobs import JobResult
 from harness.suite.night import begin
 from harness.suite.plan import read_suite
 from harness.suite.running import Places, carry_out
 from histories.folder import RunFolder
+from tests.suite.jobs import job
 
 distributed = pytest.importorskip("distributed")
 
@@ -150,19 +151,6 @@ def test_a_worker_of_another_version_that_joins_later_is_refused() -> None:
 
     with pytest.raises(WrongVersion, match=r"a worker runs antipaxos .*, and this is 99\.9"):
         _SameVersion(where, "99.9")(0)
-
-
-def job(**changes: Any) -> Job:
-    settings: dict[str, Any] = {
-        "cell": "c",
-        "target": "raft",
-        "mutant": None,
-        "on": "sim",
-        "seed": 1,
-        "swarm": False,
-        "fixed": {"time_us": 500_000, "nodes": 3},
-    }
-    return Job(**(settings | changes))
 
 
 def test_folders_travel_whole_and_stay_inside(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_su
 from harness.suite.running import carry_out
 from harness.suite.work import run_job
 from histories.folder import RunFolder
+from tests.suite.jobs import job
 
 MANY = f"seeds = {list(range(24))}"
 SMALL = f"""
@@ -245,19 +246,6 @@ def test_accepted_failures_have_a_date_at_which_that_ends() -> None:
     other = finding("raft:agreement:y")
     place(other, None, accepted, datetime.date(2026, 1, 1))
     assert other.status == "new"
-
-
-def job(**changes: Any) -> Job:
-    settings: dict[str, Any] = {
-        "cell": "c",
-        "target": "raft",
-        "mutant": None,
-        "on": "sim",
-        "seed": 1,
-        "swarm": False,
-        "fixed": {"time_us": 500_000, "nodes": 3},
-    }
-    return Job(**(settings | changes))
 
 
 def test_a_job_may_run_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -13,16 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
-from harness.bench.compare.clusters import election_us, heartbeat_us, read, settle, simulate, write
+from harness.bench.compare.clusters import election_us, heartbeat_us, settle, simulate
 from harness.bench.compare.columns import Column
 from harness.bench.compare.containers import Containers, containers
+from harness.bench.compare.operations import Kind, fresh_write, same_read
 from harness.bench.compare.result import Detail, Figure, Row, Section
 from harness.bench.compare.script import Ask, Program, Script, Sleep
 from harness.bench.compare.settings import Settings
 from harness.bench.compare.theory import expected
 from harness.errors import HarnessError
 from harness.runtimes.sim.runtime import SimRuntime
-from harness.workloads import Operation
 
 OPERATIONS: Final = 10
 BEATS_EACH: Final = 5
@@ -60,36 +60,12 @@ class Cost:
         return sum(self.messages.values())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """One kind of operation whose cost is counted. `reads`: how the cluster answers reads."""
-
-    row: str
-    label: str
-    operation: Callable[[int], Operation]
-    reads: str = "log"
-
-    def applies(self, column: Column) -> bool:
-        local = column.target == "two-phase-commit"
-        if self.row in ("cost.read-local", "cost.read-log"):
-            return local == (self.row == "cost.read-local")
-        return self.reads in column.reads
-
-
-def _write(number: int) -> Operation:
-    return write(f"k{number}", number)
-
-
-def _read(_: int) -> Operation:
-    return read("k0")
-
-
 KINDS: Final = (
-    Kind(row="cost.write", label="messages, write", operation=_write),
-    Kind(row="cost.read-log", label="messages, read by log", operation=_read),
-    Kind(row="cost.read-quorum", label="messages, by quorum", operation=_read, reads="quorum"),
-    Kind(row="cost.read-lease", label="messages, by lease", operation=_read, reads="lease"),
-    Kind(row="cost.read-local", label="messages, own copy", operation=_read),
+    Kind(row="cost.write", label="messages, write", operation=fresh_write),
+    Kind(row="cost.read-log", label="messages, read by log", operation=same_read),
+    Kind(row="cost.read-quorum", label="messages, by quorum", operation=same_read, reads="quorum"),
+    Kind(row="cost.read-lease", label="messages, by lease", operation=same_read, reads="lease"),
+    Kind(row="cost.read-local", label="messages, own copy", operation=same_read),
 )
 
 

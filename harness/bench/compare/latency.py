@@ -12,25 +12,22 @@ at one that does not lead, and is one delay from all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from harness.bench.compare.clusters import (
     FSYNC_US,
     heartbeat_us,
     patience_us,
-    read,
     settle,
-    write,
 )
 from harness.bench.compare.columns import Column
 from harness.bench.compare.containers import perform
+from harness.bench.compare.operations import Kind, fresh_write, same_read
 from harness.bench.compare.result import Figure, Row, Section
 from harness.bench.compare.script import Ask, Program, Script, Sleep
 from harness.bench.compare.settings import Settings
 from harness.bench.compare.theory import expected
-from harness.workloads import Operation
 
 REPEATS: Final = 5
 DELAYS: Final = (0.5, 1, 2)
@@ -79,41 +76,15 @@ def delays_of(settings: Settings) -> tuple[int, int, int]:
     return half, once, twice
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """One kind of operation. `reads`: how the cluster answers reads; `beside`: the client is
-    at the node that it prefers, and not one delay from all nodes."""
-
-    row: str
-    label: str
-    operation: Callable[[int], Operation]
-    reads: str = "log"
-    beside: bool = False
-
-    def applies(self, column: Column) -> bool:
-        local = column.target == "two-phase-commit"
-        if self.row == "latency.read-local":
-            return local
-        if self.row == "latency.read-log":
-            return not local
-        return self.reads in column.reads
-
-
-def _write(number: int) -> Operation:
-    return write(f"k{number}", number)
-
-
-def _read(_: int) -> Operation:
-    return read("k0")
-
-
 KINDS: Final = (
-    Kind(row="latency.write", label="write, client 1 away", operation=_write),
-    Kind(row="latency.write-beside", label="write, beside a node", operation=_write, beside=True),
-    Kind(row="latency.read-log", label="read, by the log", operation=_read),
-    Kind(row="latency.read-quorum", label="read, by quorum", operation=_read, reads="quorum"),
-    Kind(row="latency.read-lease", label="read, by lease", operation=_read, reads="lease"),
-    Kind(row="latency.read-local", label="read, own copy", operation=_read),
+    Kind(row="latency.write", label="write, client 1 away", operation=fresh_write),
+    Kind(
+        row="latency.write-beside", label="write, beside a node", operation=fresh_write, beside=True
+    ),
+    Kind(row="latency.read-log", label="read, by the log", operation=same_read),
+    Kind(row="latency.read-quorum", label="read, by quorum", operation=same_read, reads="quorum"),
+    Kind(row="latency.read-lease", label="read, by lease", operation=same_read, reads="lease"),
+    Kind(row="latency.read-local", label="read, own copy", operation=same_read),
 )
 
 

@@ -22,8 +22,8 @@ MODULES = (
 TIMEOUT_S = 560
 MS = 1000
 SLOW = 250 * MS
-"""How much later than asked the emulated machine may deliver the quickest of 30 datagrams; how much
-the others are late depends on what else the machine that emulates has to do."""
+"""How much later than asked the emulated machine may deliver half of the datagrams, where the machine
+that emulates it has nothing else to do."""
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,15 @@ def test_netem_is_found_and_used(found: Any) -> None:
 
 def test_delays_and_their_change_in_place(found: Any) -> None:
     for name, asked in (("delay", 300 * MS), ("longer", 600 * MS)):
-        assert asked - MS <= delay(found, name, "min") < asked + SLOW
+        assert asked - MS <= delay(found, name, "min") <= delay(found, name, "p50") < asked + SLOW
 
 
 def test_distributions(found: Any) -> None:
     assert delay(found, "normal", "min") < 500 * MS < delay(found, "normal", "p90")
-    assert delay(found, "normal", "deviation") > 50 * MS
+    assert 400 * MS < delay(found, "normal", "p50") < 600 * MS + SLOW
+    assert 50 * MS < delay(found, "normal", "deviation") < 200 * MS
     assert 299 * MS <= delay(found, "uniform", "min") < 500 * MS
-    assert delay(found, "uniform", "deviation") > 60 * MS
+    assert 60 * MS < delay(found, "uniform", "deviation") < 200 * MS
 
 
 def test_parameters_that_are_left_out_are_reset(found: Any) -> None:
