@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.bench.failover import Cell, FailoverResult, measure
-from harness.bench.faults import FAILURES, GROUPS
-from harness.bench.files import write_files
-from harness.bench.plan import HEALTHY, SWEPT_FIELDS, FailoverPlan, Sweep
-from harness.bench.regress import Regression, regressions
+from harness.bench.failover.failures import FAILURES, GROUPS
+from harness.bench.failover.files import write_files
+from harness.bench.failover.measure import measure
+from harness.bench.failover.plan import HEALTHY, SWEPT_FIELDS, FailoverPlan, Sweep
+from harness.bench.failover.regress import Regression, regressions
+from harness.bench.failover.result import Cell, FailoverResult
 from harness.bench.stats import summarise
 from harness.cli.display import RunDisplay
 from harness.cli.files import require_writable
@@ -237,7 +238,7 @@ class _Watch:
             self._display.keep(f"{cell.name}: {healthy_s:.0f} s, {elections} elections")
             return
         p50 = cell.summary().quantiles.get(50)
-        shown = "-" if p50 is None else f"{p50.value:.0f} ms"
+        shown = "-" if p50 is None else f"{_window(cell, p50.value)} ms"
         self._display.keep(f"{cell.name}: {len(cell.observations)} failures, median window {shown}")
 
 
@@ -328,13 +329,26 @@ def _windows(cell: Cell) -> list[str]:
         cell.name,
         str(summary.count),
         f"{summary.count - summary.missing}",
-        _ms(p50.value if p50 else None),
-        f"{_ms(p50.low)} to {_ms(p50.high)}" if p50 else "-",
-        _ms(p90.value if p90 else None),
-        _ms(summary.most),
-        f"{p50.value * 1000 / cell.election_us:.2f}" if p50 and p50.value != float("inf") else "-",
+        _window(cell, p50.value if p50 else None),
+        f"{_window(cell, p50.low)} to {_window(cell, p50.high)}" if p50 else "-",
+        _window(cell, p90.value if p90 else None),
+        _window(cell, summary.most),
+        _in_timeouts(cell, p50.value if p50 else None),
         _ms(summarise(blocked).quantiles[50].value) if blocked else "-",
     ]
+
+
+def _window(cell: Cell, value: float | None) -> str:
+    """Where nothing took longer than counts as served, no more is known than that."""
+    return f"<{cell.in_time_us / 1000:g}" if value == 0 else _ms(value)
+
+
+def _in_timeouts(cell: Cell, value: float | None) -> str:
+    if value is None or value == float("inf"):
+        return "-"
+    if value == 0:
+        return f"<{cell.in_time_us / cell.election_us:.2f}"
+    return f"{value * 1000 / cell.election_us:.2f}"
 
 
 def _phases(cell: Cell) -> list[str]:

@@ -3,7 +3,7 @@
 A measurement is compared with the first one of the same row and parameters in the store, or with
 that of the night which the suite names: against the night before, a median could creep away by a
 little each night. It has become longer when the whole of its 95 % interval lies above what is
-allowed of the earlier one's (`harness.bench.regress`).
+allowed of the earlier one's (`harness.bench.failover.regress`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from harness.bench import regress
-from harness.bench.failover import Cell
-from harness.bench.files import finite
-from harness.bench.plan import FailoverPlan
+from harness.bench.failover import regress
+from harness.bench.failover.files import finite
+from harness.bench.failover.plan import FailoverPlan
+from harness.bench.failover.result import Cell
 from harness.suite.cells import FailoverCell
 from harness.suite.findings import Finding
 from harness.suite.index import Index

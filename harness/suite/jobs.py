@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from faults.schedule import Schedule
-from harness.bench.plan import FailoverPlan
+from harness.bench.failover.plan import FailoverPlan
 from harness.reproduce.replay import load
 from harness.run.config import RunConfig
 from harness.run.engine import schedule_for

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
-from harness.bench.plan import HOLD_TIMEOUTS
+from harness.bench.failover.plan import HOLD_TIMEOUTS
 from harness.errors import HarnessError
 from harness.search.executors import Executor, Outcome, local_executor
 from harness.suite.apart import run_job_apart

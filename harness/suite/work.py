@@ -15,9 +15,9 @@ from typing import Any, Final
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from faults.description import FaultError
-from harness.bench.failover import measure
-from harness.bench.faults import failure_named
-from harness.bench.files import write_files
+from harness.bench.failover.failures import failure_named
+from harness.bench.failover.files import write_files
+from harness.bench.failover.measure import measure
 from harness.errors import EngineError, HarnessError, StartError
 from harness.run.engine import execute
 from harness.run.fault_reports import faults_of

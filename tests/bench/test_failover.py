@@ -11,13 +11,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness.bench.failover import Cell, FailoverResult, measure
-from harness.bench.faults import FAILURES
-from harness.bench.plan import HEALTHY, FailoverPlan, Sweep
-from harness.bench.probe import Failure, Sample
-from harness.bench.regress import regressions
+from harness.bench.failover.failures import FAILURES
+from harness.bench.failover.measure import measure
+from harness.bench.failover.plan import HEALTHY, FailoverPlan, Sweep
+from harness.bench.failover.probe import Failure, Sample
+from harness.bench.failover.regress import regressions
+from harness.bench.failover.result import Cell, FailoverResult
+from harness.bench.failover.windows import (
+    NodeEvent,
+    elections_in,
+    phases_of,
+    rate_back_us,
+    windows_of,
+)
 from harness.bench.stats import bootstrap, carries, quantile, summarise
-from harness.bench.windows import NodeEvent, elections_in, phases_of, rate_back_us, windows_of
 from harness.cli.failover import failover_command
 from harness.errors import UnknownChoice, UsageError
 from harness.run.observer import Observer
@@ -298,6 +305,7 @@ def test_the_command_writes_the_files_it_names(tmp_path: Path) -> None:
     swept = [*words, "--sweep", "nodes=3,5", "--healthy", "2s", "--rate", "100", "--markdown"]
     table = CliRunner().invoke(failover_command, swept, standalone_mode=False)
     assert table.return_value == 0, table.output
+    assert "| <100 | <100 to <100 | - | <100 | <0.10 |" in table.output  # followers notice at once
     assert table.output.count("| raft kill 3 |") == 2 and "| raft 5 | 2 |" in table.output
     again = CliRunner().invoke(
         failover_command,

@@ -13,8 +13,8 @@ from harness.workloads import Operation
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """One kind of operation. `row` is its row of the table, such as "cost.read-log"; `reads`: how
-    the cluster answers reads; `beside`: the client is at the node that it prefers, and not one delay
-    from all nodes."""
+    the cluster answers reads; `beside`: the client is at the node that it prefers, and not one
+    delay from all nodes."""
 
     row: str
     label: str

@@ -22,8 +22,8 @@ MODULES = (
 TIMEOUT_S = 560
 MS = 1000
 SLOW = 250 * MS
-"""How much later than asked the emulated machine may deliver half of the datagrams, where the machine
-that emulates it has nothing else to do."""
+"""How much later than asked the emulated machine may deliver half of the datagrams, where the
+machine that emulates it has nothing else to do."""
 
 
 @pytest.fixture(scope="module")

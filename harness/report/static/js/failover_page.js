@@ -12,6 +12,8 @@
     A.el('p', {}, A.verdictBadge(result.verdict), ` ${result.nodes} nodes, election time-out ${result.election_timeout_ms} ms, ${result.rate} operations a second, ${result.count} failures of each kind`),
     ...result.cells.filter((c) => c.verdict !== 'valid').map((c) => A.el('p', { class: 'sentence' }, `${name(c)}: ${c.verdict}. ${c.reasons[0] ?? ''}`)));
 
+  // A window of 0: nothing took longer than counts as served.
+  const span = (c, v) => (v === 0 ? `<${c.in_time_ms} ms` : ms(v));
   const quantile = (cell, q) => cell.window_ms.quantiles[q];
   A.table(A.byId('windows-host'), [
     { name: 'target', text: (c) => c.target },
@@ -19,10 +21,10 @@
     ...(result.sweep ? [{ name: result.sweep, text: (c) => c.point }] : []),
     { name: 'failures', text: (c) => String(c.proven), numeric: true },
     { name: 'service back', text: (c) => String(c.recovered), numeric: true },
-    { name: 'min', text: (c) => ms(c.window_ms.min), numeric: true },
-    { name: 'p50 (95 % interval)', text: (c) => { const q = quantile(c, 'p50'); return q ? `${ms(q.value)} (${ms(q.low)} to ${ms(q.high)})` : '–'; }, numeric: true },
-    { name: 'p90', text: (c) => ms(quantile(c, 'p90')?.value), numeric: true },
-    { name: 'max', text: (c) => ms(c.window_ms.max), numeric: true },
+    { name: 'min', text: (c) => span(c, c.window_ms.min), numeric: true },
+    { name: 'p50 (95 % interval)', text: (c) => { const q = quantile(c, 'p50'); return q ? `${span(c, q.value)} (${span(c, q.low)} to ${span(c, q.high)})` : '–'; }, numeric: true },
+    { name: 'p90', text: (c) => span(c, quantile(c, 'p90')?.value), numeric: true },
+    { name: 'max', text: (c) => span(c, c.window_ms.max), numeric: true },
     { name: 'p50 in time-outs', text: (c) => { const q = quantile(c, 'p50'); return q && q.value !== null ? (q.value / c.election_timeout_ms).toFixed(2) : '–'; }, numeric: true },
     { name: 'outcome unknown', text: (c) => String(c.indefinite), numeric: true },
     { name: 'blocked p50, healing included', text: (c) => ms(c.blocked_ms?.quantiles.p50?.value), numeric: true },
@@ -49,7 +51,7 @@
   const classes = Object.keys(cells[0]?.windows_ms ?? {});
   A.table(A.byId('classes-host'), [
     { name: '', text: name },
-    ...classes.map((k) => ({ name: k, text: (c) => ms(c.windows_ms[k].quantiles.p50?.value), numeric: true })),
+    ...classes.map((k) => ({ name: k, text: (c) => span(c, c.windows_ms[k].quantiles.p50?.value), numeric: true })),
   ], { rows: cells });
 
   const sum = (c, field) => String(c.healthy.reduce((total, h) => total + h[field], 0));

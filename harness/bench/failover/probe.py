@@ -30,7 +30,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from faults.description import Fault
-from harness.bench.faults import LeaderFailure
+from harness.bench.failover.failures import LeaderFailure
 from harness.run.clients import Attempt, Client, Outcome
 from harness.run.conductor.recorder import EventRecorder
 from harness.run.conductor.timers import NEVER, Timers

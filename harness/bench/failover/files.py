@@ -15,8 +15,8 @@ import math
 from pathlib import Path
 from typing import Any, Final
 
-from harness.bench.failover import Cell, FailoverResult
-from harness.bench.windows import CLASSES, Phases
+from harness.bench.failover.result import Cell, FailoverResult
+from harness.bench.failover.windows import CLASSES, Phases
 from harness.report.page import PARTS, STYLES, render
 
 HIGHEST_US: Final = 3_600_000_000

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from harness.bench.faults import TRANSFER, failure_named
-from harness.bench.probe import ProbeConfig
+from harness.bench.failover.failures import TRANSFER, failure_named
+from harness.bench.failover.probe import ProbeConfig
 from harness.errors import UsageError
 from harness.run.config import RunConfig
 from harness.targets import settings_of
@@ -140,7 +140,7 @@ class FailoverPlan:
             interval_us=max(1, round(1e6 / self.rate)),
             attempt_timeout_us=_attempt_timeout_us(self.election_us, sessions=able.sessions),
             operation_timeout_us=max(200_000, self.election_us),
-            in_time_us=max(20_000, min(100_000, self.election_us // 3)),
+            in_time_us=self.in_time_us,
             hold_max_us=HOLD_TIMEOUTS * self.election_us,
             spread_us=max(1, self.election_us // 10),
             healthy_us=block.healthy_us,
@@ -149,6 +149,11 @@ class FailoverPlan:
             has_leader=able.leader,
             transfer=able.transfer_leadership if block.failure == TRANSFER else None,
         )
+
+    @property
+    def in_time_us(self) -> int:
+        """How long an operation may take that counts as served: no shorter window can be seen."""
+        return max(20_000, min(100_000, self.election_us // 3))
 
     def blocks(self) -> Iterator[Block]:
         """In the order of running."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from harness.bench.probe import GROUPS, Failure, Sample
+from harness.bench.failover.probe import GROUPS, Failure, Sample
 
 CLASSES: Final = tuple(f"{f}/{group}" for f in ("read", "write") for group in GROUPS)
 RATE_SHARE: Final = 0.9

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from harness.bench.failover import FailoverResult
+from harness.bench.failover.result import FailoverResult
 from harness.errors import UsageError
 
 
