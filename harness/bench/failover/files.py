@@ -39,7 +39,7 @@ def page(document: dict[str, Any]) -> str:
         "failover.html",
         title="Leader failover",
         scripts=(*PARTS, "js/failover_page.js"),
-        styles=STYLES,
+        styles=(*STYLES, "css/index.css"),
         data=document,
     )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
@@ -19,12 +18,12 @@ from typing import Any, Final, TypeVar
 
 from faults.description import Fault, UnsupportedFault
 from faults.kinds import kinds_of
-from faults.kinds.disk_damage import DiskDamage
 from harness.errors import StartError, UsageError
 from harness.run.config import RunConfig
 from harness.run.interrupts import GRACE_S
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.clients import Clients
+from harness.runtimes.docker.collecting import collect
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injectors import OwnClocks
@@ -37,6 +36,7 @@ from harness.runtimes.docker.pods import (
     remove_labelled,
 )
 from harness.runtimes.docker.reaper import Reaper
+from harness.runtimes.docker.unexpected import UnexpectedEvents
 from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
 from harness.runtimes.interface import Driven, FaultReport
 from harness.targets.interface import NodeSpec, NodeStatus, Request, Response
@@ -44,23 +44,6 @@ from harness.targets.interface import NodeSpec, NodeStatus, Request, Response
 READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.2
 STATUS_TIMEOUT_S: Final = 2.0
-ENDS_NODES: Final = frozenset(
-    (
-        *("kill", "stop", "crash-loop", "rolling", "amnesia", "power", "memory", "aimed"),
-        *("disk-full", "disk-damage"),
-    )
-)
-"""Kinds of faults that end a node's processes."""
-WORDS: Final = {
-    "die": "ended",
-    "kill": "was sent a signal",
-    "pause": "was paused",
-    "unpause": "was resumed",
-    "destroy": "was removed",
-    "restart": "was restarted",
-}
-"""What the engine's events come to, in words."""
-LOG_MAX: Final = 2_000
 T = TypeVar("T")
 
 
@@ -100,10 +83,7 @@ class DockerRuntime:
         self._is_driving = False
         self._reaper: Reaper | None = None
         self._watch: EngineWatch | None = None
-        self._faults: dict[str, Fault] = {}
-        """The faults that are being injected, are active, or are being healed."""
-        self._touched: set[int] = set()
-        """Nodes whose containers another program has changed through the engine."""
+        self._unexpected: UnexpectedEvents
         self._clock_uncertainty_ns = 0
         self._ready_s = 0
 
@@ -139,7 +119,7 @@ class DockerRuntime:
         self._run(self._drive())
 
     def collect(self, folder: Path) -> None:
-        """Writes n1.log.jsonl, n1.decided.jsonl, n1.status.json and n1.agent.log per node."""
+        """See `harness.runtimes.docker.collecting`."""
         self._run(self._collect(folder))
 
     def close(self) -> None:
@@ -195,7 +175,7 @@ class DockerRuntime:
         self._wake_handle = self._loop.call_later(delay_s, self._woke)
 
     def inject(self, fault: Fault) -> None:
-        self._faults[fault.id] = fault
+        self._unexpected.began(fault)
         self._spawn(self._carry_out(fault, "inject"))
 
     def heal(self, fault: Fault) -> None:
@@ -261,6 +241,7 @@ class DockerRuntime:
         pods = await self._threads([partial(self._engine.create_agent, n) for n in nodes])
         self._pods = {pod.node: pod for pod in pods}
         self._agents = {pod.node: Agent(pod.node, pod.agent_id) for pod in pods}
+        self._unexpected = UnexpectedEvents(self._engine, self._pods)
         await asyncio.gather(*(self._start_agent(pod) for pod in pods))
         self._say(f"starting {len(nodes)} nodes")
         await self._threads([partial(self._create_node, p) for p in pods])
@@ -380,8 +361,8 @@ class DockerRuntime:
         self._told(fault, what, report)
 
     def _told(self, fault: Fault, what: str, report: FaultReport) -> None:
-        if what == "heal" and not isinstance(fault, DiskDamage):
-            self._faults.pop(fault.id, None)  # a damaged node may refuse to start ever after
+        if what == "heal":
+            self._unexpected.ended(fault)
         self._conductor.fault_done(fault, what, report, self.now_us())
         self._after()
 
@@ -392,33 +373,11 @@ class DockerRuntime:
             self._loop.call_soon_threadsafe(self._container_event, event)
 
     def _container_event(self, event: ContainerEvent) -> None:
-        """Something happened to a container. What a fault of the schedule does is expected."""
-        node, action = event.node, event.action
-        if action in ("kill", "pause", "unpause", "destroy", "restart"):
-            self._touched.add(node)
-        elif action != "die" or self._is_held_down(node):
-            return
-        self._spawn(self._notice(event, outside=node in self._touched))
+        if self._unexpected.is_unexpected(event):
+            self._spawn(self._notice(event))
 
-    def _is_held_down(self, node: int) -> bool:
-        """Whether some fault of the schedule may have ended this node's processes."""
-        return any(
-            fault.kind in ENDS_NODES and (node in fault.nodes or not fault.nodes)
-            for fault in self._faults.values()
-        )
-
-    async def _notice(self, event: ContainerEvent, *, outside: bool) -> None:
-        pod = self._pods[event.node]
-        container = pod.node_id if event.role == "node" else pod.agent_id
-        lines = await asyncio.to_thread(self._engine.last_lines, container)
-        finding = {
-            "node": event.node,
-            "role": event.role,
-            "what": WORDS[event.action],
-            "by": "outside" if outside or event.role == "agent" else "itself",
-            "exit_code": event.exit_code,
-            "log": lines[-LOG_MAX:],
-        }
+    async def _notice(self, event: ContainerEvent) -> None:
+        finding = await asyncio.to_thread(self._unexpected.finding, event)
         if not self._conductor.done:
             self._conductor.noticed(finding, self.now_us())
             self._after()
@@ -462,24 +421,11 @@ class DockerRuntime:
     # ------------------------------------------------------------------ collecting and closing
 
     async def _collect(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        wall_ns = time.time_ns() - (time.monotonic_ns() - self._zero_ns)
-        clock = {"zero_ns": self._zero_ns, "zero_wall_ns": wall_ns}
-        (folder / "clock.json").write_text(json.dumps(clock) + "\n")
-        await asyncio.gather(*(self._collect_node(pod, folder) for pod in self._pods.values()))
-
-    async def _collect_node(self, pod: Pod, folder: Path) -> None:
-        name = f"n{pod.node}"
-        status = await self._clients.by_node[pod.node].status(2.0)
-        _write_status(folder / f"{name}.status.json", status)
-        wanted: dict[str, Callable[[Path], bool]] = {
-            "log.jsonl": partial(self._engine.copy_logs, pod.node_id),
-            "agent.log": partial(self._engine.copy_logs, pod.agent_id, stdout=False),
-        }
-        for path, suffix in self._target.artifacts.items():
-            wanted[suffix] = partial(self._engine.copy_file, pod.node_id, path)
-        for suffix, fetch in wanted.items():  # what is missing is noticed by the verdict
-            await asyncio.to_thread(fetch, folder / f"{name}.{suffix}")
+        asked = [client.status(STATUS_TIMEOUT_S) for client in self._clients.by_node.values()]
+        statuses = dict(zip(self._clients.by_node, await asyncio.gather(*asked), strict=True))
+        await collect(
+            folder, self._engine, self._pods, statuses, self._target.artifacts, self._zero_ns
+        )
 
     async def _close(self) -> None:
         await asyncio.gather(
@@ -527,16 +473,11 @@ class DockerRuntime:
         return self._clients.run(work)
 
 
-def _write_status(path: Path, status: NodeStatus | None) -> None:
-    raw = None if status is None else dict(status.raw)
-    path.write_text(json.dumps(raw, indent=1, default=str) + "\n", encoding="utf-8")
-
-
 def _require_supported(config: RunConfig) -> None:
     able = kinds_of("docker")
     if unable := [kind for kind in config.faults.kinds if kind not in able]:
         raise UsageError(
-            f"containers cannot have these faults yet: {', '.join(unable)}",
+            f"containers cannot have these faults: {', '.join(unable)}",
             remedy=f"they can have {', '.join(able)}; the simulator has all: --on sim",
         )
 

@@ -25,7 +25,7 @@
     { name: 'p50 (95 % interval)', text: (c) => { const q = quantile(c, 'p50'); return q ? `${span(c, q.value)} (${span(c, q.low)} to ${span(c, q.high)})` : '–'; }, numeric: true },
     { name: 'p90', text: (c) => span(c, quantile(c, 'p90')?.value), numeric: true },
     { name: 'max', text: (c) => span(c, c.window_ms.max), numeric: true },
-    { name: 'p50 in time-outs', text: (c) => { const q = quantile(c, 'p50'); return q && q.value !== null ? (q.value / c.election_timeout_ms).toFixed(2) : '–'; }, numeric: true },
+    { name: 'p50 in time-outs', text: (c) => { const q = quantile(c, 'p50'); return q && q.value !== null ? (q.value === 0 ? `<${(c.in_time_ms / c.election_timeout_ms).toFixed(2)}` : (q.value / c.election_timeout_ms).toFixed(2)) : '–'; }, numeric: true },
     { name: 'outcome unknown', text: (c) => String(c.indefinite), numeric: true },
     { name: 'blocked p50, healing included', text: (c) => ms(c.blocked_ms?.quantiles.p50?.value), numeric: true },
   ], { rows: cells });

@@ -1,0 +1,82 @@
+"""What happens to a run's containers that no fault of its schedule does: findings for the history.
+
+A node's process that ends is expected while a fault that may end it is being injected, is active or
+is being healed; else it ended by itself. A signal, a pause, a removal through the engine is another
+program's doing, since faults act through the agents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from faults.description import Fault
+from faults.kinds.disk_damage import DiskDamage
+from harness.runtimes.docker.pods import Pod, PodEngine
+from harness.runtimes.docker.watch import ContainerEvent
+
+ENDS_NODES: Final = frozenset(
+    (
+        *("kill", "stop", "crash-loop", "rolling", "amnesia", "power", "memory", "aimed"),
+        *("disk-full", "disk-damage"),
+    )
+)
+"""Kinds of faults that end a node's processes."""
+WORDS: Final = {
+    "die": "ended",
+    "kill": "was sent a signal",
+    "pause": "was paused",
+    "unpause": "was resumed",
+    "destroy": "was removed",
+    "restart": "was restarted",
+}
+"""What the engine's events come to, in words."""
+LOG_MAX: Final = 2_000
+
+
+class UnexpectedEvents:
+    """`began` and `ended` for every fault; `is_unexpected` for every event of the engine."""
+
+    def __init__(self, engine: PodEngine, pods: Mapping[int, Pod]) -> None:
+        self._engine = engine
+        self._pods = pods
+        self._faults: dict[str, Fault] = {}
+        """The faults that are being injected, are active, or are being healed."""
+        self._touched: set[int] = set()
+        """Nodes whose containers another program has changed through the engine."""
+
+    def began(self, fault: Fault) -> None:
+        """It is going to be injected."""
+        self._faults[fault.id] = fault
+
+    def ended(self, fault: Fault) -> None:
+        """It was healed. A damaged node may refuse to start ever after."""
+        if not isinstance(fault, DiskDamage):
+            self._faults.pop(fault.id, None)
+
+    def is_unexpected(self, event: ContainerEvent) -> bool:
+        """Whether no fault explains the event."""
+        if event.action in ("kill", "pause", "unpause", "destroy", "restart"):
+            self._touched.add(event.node)
+            return True
+        return event.action == "die" and not self._is_held_down(event.node)
+
+    def finding(self, event: ContainerEvent) -> dict[str, Any]:
+        """The event for the history, with the last lines of the container's log. Blocks."""
+        pod = self._pods[event.node]
+        container = pod.node_id if event.role == "node" else pod.agent_id
+        outside = event.node in self._touched or event.role == "agent"
+        return {
+            "node": event.node,
+            "role": event.role,
+            "what": WORDS[event.action],
+            "by": "outside" if outside else "itself",
+            "exit_code": event.exit_code,
+            "log": self._engine.last_lines(container)[-LOG_MAX:],
+        }
+
+    def _is_held_down(self, node: int) -> bool:
+        return any(
+            fault.kind in ENDS_NODES and (node in fault.nodes or not fault.nodes)
+            for fault in self._faults.values()
+        )
