@@ -379,10 +379,13 @@ class FastPaxos(Replica):
         for vote in entries:
             path = "fast" if vote.slot not in self.tally.votes else "classic"
             self._ctx.count(f"path.{path}")
-            self.tally.votes.pop(vote.slot, None)
             tally = self.slots.tallies.get(vote.slot)
             if tally is not None:
                 self.mode.measure(tally)
+        # Also of slots that are not announced: a snapshot may have taken their entries already, and
+        # four that count as open keep the queue waiting.
+        for slot in [slot for slot in self.tally.votes if slot <= applied]:
+            del self.tally.votes[slot]
 
     def _on_catch_up(self, sender: NodeId, message: m.CatchUp, now_us: int) -> None:
         self.catch_up.on_catch_up(sender, message)
