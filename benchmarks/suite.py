@@ -29,10 +29,10 @@ from typing import NamedTuple
 
 from benchmarks.machine import describe
 from harness.search.executors import local_executor
-from harness.suite.morning import finish
+from harness.suite.execution import Executors, carry_out
+from harness.suite.finish import finish
 from harness.suite.night import Night, begin
 from harness.suite.plan import read_suite
-from harness.suite.running import Places, carry_out
 
 PLAN = """
 [suite]
@@ -127,7 +127,7 @@ def night_of(
     path.write_text(text)
     night = begin(read_suite(path), name)
     started = time.monotonic()
-    carry_out(night, places=Places(simulated=local_executor(jobs)))
+    carry_out(night, executors=Executors(simulated=local_executor(jobs)))
     return night, time.monotonic() - started
 
 
@@ -172,13 +172,13 @@ def overhead(store: Path, seeds: int) -> None:
     night, seconds = night_of(store, "one", jobs=2, seeds=seeds)
     carried = time.monotonic()
     finish(night, lambda _: None)
-    morning_s = time.monotonic() - carried
+    finish_s = time.monotonic() - carried
     own, workers = (resource.getrusage(who) for who in _WHO)
     own_s = own.ru_utime + own.ru_stime - before.ru_utime - before.ru_stime
     workers_s = workers.ru_utime + workers.ru_stime
     busy_s = sum(result.seconds for _, result in night.pairs())
     idle = 1 - busy_s / (2 * seconds)
-    print(f"{len(night.results)} runs in {seconds:.1f} s, and {morning_s:.2f} s for the morning")
+    print(f"{len(night.results)} runs in {seconds:.1f} s, and {finish_s:.2f} s for the morning")
     print(
         f"processor time: {own_s:.2f} s of the suite's process, {workers_s:.2f} s of its workers: "
         f"{own_s / workers_s:.1%}"

@@ -35,7 +35,7 @@ class StateDigest(NamedTuple):
     life: int = 0
 
 
-class Told(NamedTuple):
+class ReplicaDigest(NamedTuple):
     """Who said it."""
 
     node: int
@@ -50,8 +50,8 @@ class Divergence(NamedTuple):
     """Two states of one slot."""
 
     slot: int | str
-    one: Told
-    other: Told
+    one: ReplicaDigest
+    other: ReplicaDigest
 
     @property
     def sentence(self) -> str:
@@ -69,10 +69,10 @@ class Compared(NamedTuple):
 
 def compare(states: Mapping[int, Iterable[StateDigest]]) -> Compared:
     """Compare what the nodes told, by node."""
-    by_slot: dict[int | str, list[Told]] = {}
+    by_slot: dict[int | str, list[ReplicaDigest]] = {}
     for node in sorted(states):
         for slot, digest, life in states[node]:
-            by_slot.setdefault(slot, []).append(Told(node, life, digest))
+            by_slot.setdefault(slot, []).append(ReplicaDigest(node, life, digest))
     found: dict[tuple[int, int], Divergence] = {}
     compared = 0
     for slot in sorted(by_slot, key=lambda slot: slot if isinstance(slot, int) else 0):
@@ -89,10 +89,12 @@ def read_states(path: Path, notes: list[str]) -> Iterator[StateDigest]:
 
     Raises BadHistory for a line that tells no digest, with file and line.
     """
-    return records(path, _told, notes, wrong="tells no digest of a state", line_max=LINE_BYTES_MAX)
+    return records(
+        path, _digest_of, notes, wrong="tells no digest of a state", line_max=LINE_BYTES_MAX
+    )
 
 
-def _told(record: dict[str, Any]) -> StateDigest:
+def _digest_of(record: dict[str, Any]) -> StateDigest:
     slot, digest, life = record.get("slot"), record.get("digest"), record.get("life", 0)
     if type(life) is not int or not 0 <= life < INTEGER_MAX:
         raise Malformed(f"life {quoted(life)}")

@@ -23,9 +23,10 @@ from harness.errors import UsageError
 from harness.report.text import STYLES
 from harness.search.executors import local_executor
 from harness.suite.cells import Cell, FailoverCell
+from harness.suite.execution import Executors, carry_out, estimate
+from harness.suite.finish import FinishedNight, finish
 from harness.suite.index import Index
 from harness.suite.jobs import JobResult, first_line
-from harness.suite.morning import Morning, finish
 from harness.suite.night import (
     Night,
     begin,
@@ -36,7 +37,6 @@ from harness.suite.night import (
     seeds_done,
 )
 from harness.suite.plan import Suite, example, read_suite
-from harness.suite.running import Places, carry_out, estimate
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 
@@ -61,7 +61,7 @@ def suite_command(
     address: str | None,
     as_json: bool,
 ) -> int:
-    """Run the suite in FILE: many runs within a budget, and one page in the morning.
+    """Run the suite in FILE: many runs within a budget, and one page in the finished.
 
     Ctrl-C (or SIGTERM) ends the night early; --resume goes on with it.
 
@@ -81,16 +81,16 @@ def suite_command(
         running = resume(suite) if go_on else begin(suite, _name(suite, night))
         errors = Console(stderr=True, highlight=False)
         with (
-            _places(running, address) as places,
+            _executors(running, address) as executors,
             _Display(errors, running, live=not as_json) as display,
         ):
-            carry_out(running, display.watch, places=places)
-            morning = finish(running, display.say)
+            carry_out(running, display.watch, executors=executors)
+            finished = finish(running, display.say)
     if as_json:
-        click.echo(json.dumps(morning.summary | {"folder": str(running.folder)}))
+        click.echo(json.dumps(finished.summary | {"folder": str(running.folder)}))
     else:
-        show(running, morning, console)
-    return EXIT_CODES[morning.outcome]
+        show(running, finished, console)
+    return EXIT_CODES[finished.outcome]
 
 
 @contextmanager
@@ -111,11 +111,11 @@ def _terminated_in_order() -> Iterator[None]:
 
 
 @contextmanager
-def _places(night: Night, address: str | None) -> Iterator[Places]:
+def _executors(night: Night, address: str | None) -> Iterator[Executors]:
     """Where the jobs of a night run: on this machine, or on the workers of a Dask cluster, with
     runs in containers on those that have an engine, or here where none has."""
     if address is None:
-        yield Places(simulated=local_executor(night.suite.jobs))
+        yield Executors(simulated=local_executor(night.suite.jobs))
         return
     from harness.search.executors.dask import DaskExecutor  # noqa: PLC0415 (an extra)
 
@@ -126,7 +126,7 @@ def _places(night: Night, address: str | None) -> Iterator[Places]:
         if simulated.engines() and any(job.on != "sim" for job in night.left):
             engines = DaskExecutor(address, engines=True)
             closing_them.callback(engines.close)
-        yield Places(simulated=simulated, engines=engines, away=True)
+        yield Executors(simulated=simulated, engines=engines, remote=True)
 
 
 def _name(suite: Suite, night: str | None) -> str:
@@ -241,9 +241,9 @@ class _Display:
         return table
 
 
-def show(night: Night, morning: Morning, console: Console) -> None:
-    """The morning, in the terminal."""
-    for finding in morning.findings:
+def show(night: Night, finished: FinishedNight, console: Console) -> None:
+    """The finished, in the terminal."""
+    for finding in finished.findings:
         since = f" since {finding.since}" if finding.since else ""
         style = "dim" if finding.status == "expected" else STYLES["invalid"]
         console.print(Text(f"{finding.status}{since}: {finding.signature}", style=style))
@@ -253,11 +253,11 @@ def show(night: Night, morning: Morning, console: Console) -> None:
                 console.print(Text(f"  {words.splitlines()[0][:300]}"), soft_wrap=True)
         if finding.again:
             console.print(Text(f"  {finding.again}"), soft_wrap=True)
-    for gone in morning.gone:
+    for gone in finished.gone:
         console.print(Text(f"gone: {gone['signature']} (last in {gone['last']})"))
-    for problem in morning.problems:
+    for problem in finished.problems:
         console.print(Text(f"note: {problem}"))
-    console.print(Text(morning.summary["headline"], style=STYLES[morning.outcome]))
+    console.print(Text(finished.summary["headline"], style=STYLES[finished.outcome]))
     if night.interrupted:
         console.print("interrupted; antipaxos suite --resume goes on")
     console.print(Text(f"page: {night.folder / 'night.html'}"), soft_wrap=True)

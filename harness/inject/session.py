@@ -58,7 +58,7 @@ KINDS: Final = (
     "memory",
 )
 """The kinds that can be injected into an existing container."""
-EVERYBODY: Final = "*"
+ALL_PEERS: Final = "*"
 T = TypeVar("T")
 
 
@@ -160,7 +160,7 @@ class Session:
             self._say(f"joining {container.name}")
             identity = self._create_agent(image, container)
             self._pods[number] = Pod(
-                node=number, agent_id=identity, gateway=EVERYBODY, node_id=container.identity
+                node=number, agent_id=identity, gateway=ALL_PEERS, node_id=container.identity
             )
         if any(container.networks for container in self.containers):
             witness = self._create_witness(image)

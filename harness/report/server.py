@@ -53,7 +53,7 @@ HEADERS: Final = {
 
 def application(root: Path, port: int) -> ASGIApp:
     """The application, for an ASGI server that listens on 127.0.0.1 at this port."""
-    place = _Place(root.resolve())
+    place = _Directory(root.resolve())
     routes = [
         Route("/", place.index),
         Route("/rows", place.rows),
@@ -108,7 +108,7 @@ class _OwnPagesOnly:
         return ""
 
 
-class _Place:
+class _Directory:
     """The answers. Each runs in a thread of its own; what was made is kept while files stay."""
 
     def __init__(self, root: Path) -> None:

@@ -37,16 +37,16 @@ CLIENT_LINES_MAX: Final = 6
 
 
 class Story(NamedTuple):
-    """`lines` are drawn; `untold` counts what was left out, `ending` is the final beliefs."""
+    """`lines` are drawn; `omitted` counts what was left out, `ending` is the final beliefs."""
 
     lines: list[str]
-    untold: dict[str, int]
+    omitted: dict[str, int]
     ending: list[str]
 
     def text(self) -> str:
         """The story, to print or to keep."""
-        untold = ", ".join(f"{count} {kind}" for kind, count in self.untold.items())
-        rest = [f"not shown: {untold}"] if untold else []
+        omitted = ", ".join(f"{count} {kind}" for kind, count in self.omitted.items())
+        rest = [f"not shown: {omitted}"] if omitted else []
         return "\n".join([*self.lines, *rest, "", *self.ending]) + "\n"
 
 
@@ -66,7 +66,7 @@ def tell_run(run: RecordedRun, *, lines_max: int = LINES_MAX) -> Story:
         drawn.append("(the folder holds no messages: `antipaxos replay` records them)")
     if run.not_recorded:
         dropped["later messages that were not recorded"] += run.not_recorded
-    return Story(drawn, dict(found.untold + dropped), list(_ending(run, focus)))
+    return Story(drawn, dict(found.omitted + dropped), list(_ending(run, focus)))
 
 
 def _selected(
@@ -115,7 +115,7 @@ def _ending(run: RecordedRun, focus: Focus) -> Iterator[str]:
     if ends or slots:
         yield "in the end"
     for event in ends:
-        yield wording.clean(f"  n{event.node}  {_belief(event.about, focus)}")
+        yield wording.clean(f"  n{event.node}  {_node_view(event.about, focus)}")
     for slot in slots:
         for text in _decisions(run, slot):
             yield wording.clean(text)
@@ -124,7 +124,7 @@ def _ending(run: RecordedRun, focus: Focus) -> Iterator[str]:
         yield wording.clean(f"verdict: {reason}", 400)
 
 
-def _belief(state: dict[str, Any], focus: Focus) -> str:
+def _node_view(state: dict[str, Any], focus: Focus) -> str:
     if not state.get("up"):
         return "down"
     paused = "paused, " if state.get("paused") else ""

@@ -93,10 +93,10 @@ class Line:
 
 @dataclass
 class Lines:
-    """`told` are the lines shown, in no order; `untold` counts the messages that are in none."""
+    """`told` are the lines shown, in no order; `omitted` counts the messages that are in none."""
 
     told: list[Line] = field(default_factory=list)
-    untold: Counter[str] = field(default_factory=Counter)
+    omitted: Counter[str] = field(default_factory=Counter)
 
 
 def lines_of(run: RecordedRun, focus: Focus) -> Lines:
@@ -106,7 +106,7 @@ def lines_of(run: RecordedRun, focus: Focus) -> Lines:
     found.told += _merged_notes(_nodes(run, focus))
     restless = sorted(e.at_us for e in run.processes if e.event in ("start", "crash", "pause"))
     found.told += _folded(
-        _merged(list(_messages(run, focus, found.untold)), restless),
+        _merged(list(_messages(run, focus, found.omitted)), restless),
         [e for e in run.processes if e.event == "start"],
     )
     last_us = max(focus.moments_us, default=None)
@@ -199,7 +199,7 @@ def _merged_notes(lines: Iterator[Line]) -> list[Line]:
 # ------------------------------------------------------------------------------- messages
 
 
-def _messages(run: RecordedRun, focus: Focus, untold: Counter[str]) -> Iterator[Line]:
+def _messages(run: RecordedRun, focus: Focus, omitted: Counter[str]) -> Iterator[Line]:
     messages = run.messages or ()
     often = Counter(sent.kind for sent in messages)
     for group in _broadcasts(messages):
@@ -208,7 +208,7 @@ def _messages(run: RecordedRun, focus: Focus, untold: Counter[str]) -> Iterator[
         if any((one.target, one.arrives_us) in focus.crashes for one in group):
             tier = 1  # its receiver died of it
         if tier is None:
-            untold[sent.kind] += len(group)
+            omitted[sent.kind] += len(group)
         else:
             yield _message_line(group, tier, focus)
 

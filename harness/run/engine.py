@@ -176,7 +176,7 @@ def carry_out(
             record.begin(config, schedule)
             runtime.open()
             record.opened(runtime.versions())
-            with interrupts.told_to(runtime.interrupt):
+            with interrupts.forwarded_to(runtime.interrupt):
                 driven = drive()
             with interrupts.shielded():
                 observer.stop()

@@ -54,7 +54,7 @@ class Interrupts:
             self._shields -= 1
 
     @contextmanager
-    def told_to(self, tell: Callable[[], None]) -> Iterator[None]:
+    def forwarded_to(self, tell: Callable[[], None]) -> Iterator[None]:
         """Signals call `tell`, from between two instructions of the main thread."""
         self._told = tell
         try:

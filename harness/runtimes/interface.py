@@ -101,7 +101,7 @@ class Driven(Protocol):
         """A node leads that did not, or in another term, as far as the runtime has seen."""
         ...
 
-    def leader_told(self, leader: int, now_us: int) -> None:
+    def leader_announced(self, leader: int, now_us: int) -> None:
         """A node has told its clients that `leader` leads, in a higher term than any before."""
         ...
 

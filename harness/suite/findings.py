@@ -100,7 +100,7 @@ def gather(results: Iterable[tuple[Job, JobResult]]) -> list[Finding]:
     return list(found.values())
 
 
-def place(
+def classify(
     finding: Finding, since: str | None, expected: Sequence[Expected], today: datetime.date
 ) -> None:
     """Say whether a finding is new, known since when, or accepted."""
@@ -130,7 +130,7 @@ def confirm(finding: Finding, times: int, store: Path) -> None:
         finding.confirmed = f"could not be replayed: {error}"
 
 
-def make_small(finding: Finding, limit_s: float, store: Path) -> None:
+def shrink_finding(finding: Finding, limit_s: float, store: Path) -> None:
     """Shrink the finding's first failure, where it was simulated."""
     if finding.folder is None or limit_s <= 0 or finding.detector in ("harness", "failover"):
         return

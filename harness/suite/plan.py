@@ -20,7 +20,7 @@ from harness.runtimes import RUNTIMES
 from harness.search.swarm import SweepPlan
 from harness.suite.cells import SWARM, Cell, FailoverCell
 from harness.suite.jobs import Job
-from harness.suite.lines import Lines
+from harness.suite.toml_lines import Lines
 from harness.targets import target_named
 from histories.errors import in_words
 

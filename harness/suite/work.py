@@ -1,7 +1,7 @@
 """Carrying out one job of a suite, in this process.
 
 Simulated runs leave a folder only where they fail; runs in containers always leave one, and are
-started in processes of their own (`harness.suite.apart`).
+started in processes of their own (`harness.suite.child_process`).
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ class GuardedClient:
             words = f"it answered with the error {quoted(error)}"
             self._problems.add(self.node, FAILURES, words)
             return FAILED
-        if (wrong := what_is_wrong(value)) is not None:
+        if (wrong := invalid_reason(value)) is not None:
             return self._bad_answer(wrong)
         if leader is not None and (type(leader) is not int or leader not in self._nodes):
             self._bad_answer(f"it says that {quoted(leader)} leads, which is no node")
@@ -243,7 +243,7 @@ class GuardedClient:
             return None
         term, clocks, raw = status.term, (status.wall_ns, status.monotonic_ns), status.raw
         has_clocks = all(_is_count(clock) for clock in clocks)
-        is_raw = isinstance(raw, Mapping) and what_is_wrong(dict(raw)) is None
+        is_raw = isinstance(raw, Mapping) and invalid_reason(dict(raw)) is None
         return NodeStatus(
             node=self.node,
             role=one_line(status.role, ROLE_MAX) if isinstance(status.role, str) else "unknown",
@@ -284,7 +284,7 @@ class _Answer:
             self._client.broke(error)
 
 
-def what_is_wrong(value: Any) -> str | None:
+def invalid_reason(value: Any) -> str | None:
     """Why a history cannot hold this value, in words; None where it can."""
     kind = type(value)
     if value is None or kind is bool:
@@ -295,10 +295,10 @@ def what_is_wrong(value: Any) -> str | None:
         return None if len(value) <= TEXT_MAX else f"a text of {len(value)} characters"
     if kind is float:
         return None if math.isfinite(value) else f"the number {value}"
-    return _wrong_inside(value)
+    return _invalid_part(value)
 
 
-def _wrong_inside(value: Any) -> str | None:
+def _invalid_part(value: Any) -> str | None:
     waiting, seen = [(value, 0)], 0
     while waiting:
         found, depth = waiting.pop()
@@ -310,7 +310,7 @@ def _wrong_inside(value: Any) -> str | None:
                 return "an object whose names are no texts"
             items = list(found.values())
         elif kind in (int, str, float, bool) or found is None:
-            if (wrong := what_is_wrong(found)) is not None:
+            if (wrong := invalid_reason(found)) is not None:
                 return wrong
             continue
         else:

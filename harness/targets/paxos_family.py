@@ -121,7 +121,7 @@ class PaxosTarget:
 
     def _needs_all_voters(self, settings: Mapping[str, Any]) -> bool:
         """Of a grid a whole row and a whole column are needed."""
-        return PROTOCOLS[self.name].needs_everybody or "grid_rows" in settings.get("options", {})
+        return PROTOCOLS[self.name].needs_all_nodes or "grid_rows" in settings.get("options", {})
 
     def image(self, images: Images) -> str:
         return images.own()

@@ -64,7 +64,7 @@ def q2(protocol: Protocol) -> Protocol:
 class Q3(FastPaxos):
     """Coordinated recovery begins with the first fast votes, before those of a majority."""
 
-    def _has_heard_enough(self, tally: FastTally) -> bool:
+    def _has_enough_votes(self, tally: FastTally) -> bool:
         return True
 
 
@@ -101,7 +101,7 @@ def q6(protocol: Protocol) -> Protocol:
 class Q7(FastPaxos):
     """An acceptor takes its own fast vote for the decision when it receives the commit index."""
 
-    def _hear_commit_index(self, commit: int) -> None:
+    def _apply_commit_index(self, commit: int) -> None:
         self.storage.apply_votes(commit)
 
 

@@ -107,7 +107,7 @@ class R10(Raft):
     """Replaces its entries by those of every Append, so that a late one truncates entries that were
     acknowledged."""
 
-    def _news(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    def _new_entries(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
         return tuple(entry for entry in entries if entry.slot > self.log.applied)
 
 
@@ -128,7 +128,9 @@ class R12(Raft):
 
 def l2(protocol: Protocol) -> Protocol:
     """No pre-vote: a node that receives nothing deposes a healthy leader."""
-    return vary_part(protocol, "election", stand_if_granted=lambda self, now_us: self.stand(now_us))
+    return vary_part(
+        protocol, "election", campaign_if_granted=lambda self, now_us: self.campaign(now_us)
+    )
 
 
 RAFT: dict[str, Variation | type[Raft]] = {

@@ -13,7 +13,7 @@ from node_image.mutants.variation import Protocol, Variation, part_of, vary_part
 from node_image.protocols import two_phase_messages as m
 from node_image.protocols.interface import Broadcast, Command
 from node_image.protocols.quorums import Majority
-from node_image.protocols.two_phase_commit import Open, Owed, TwoPhaseCommit
+from node_image.protocols.two_phase_commit import Open, TwoPhaseCommit, Unconfirmed
 from node_image.protocols.two_phase_messages import Txn
 
 
@@ -41,7 +41,7 @@ class T3(TwoPhaseCommit):
     """Forgets a commit once a majority has confirmed it; a node that asks later is answered
     "aborted"."""
 
-    def _may_forget(self, owed: Owed) -> bool:
+    def _may_forget(self, owed: Unconfirmed) -> bool:
         return Majority(self._ctx.config.voters).phase2(owed.confirmed)
 
 

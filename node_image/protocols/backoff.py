@@ -33,7 +33,7 @@ class Backoff:
         self._losses = 0
         self._rival_us: int | None = None
 
-    def rival(self, now_us: int) -> None:
+    def saw_rival(self, now_us: int) -> None:
         """Somebody else is trying."""
         self._rival_us = now_us
 

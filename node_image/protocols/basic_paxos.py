@@ -72,7 +72,7 @@ from node_image.protocols.interface import (
 )
 from node_image.protocols.learned_values import LearnedValues
 from node_image.protocols.paxos_messages import CatchUp, Entries, SnapshotOffer
-from node_image.protocols.quorums import NOBODY
+from node_image.protocols.quorums import NO_VOTES
 from node_image.protocols.replica import Replica
 from node_image.protocols.slot_log import SlotLog, Vote
 
@@ -86,10 +86,10 @@ class Attempt:
     slot: int
     ballot: Ballot
     began_us: int
-    promised_by: int = NOBODY
+    promised_by: int = NO_VOTES
     best: Vote | None = None
     value: tuple[Command, ...] | None = None  # what Phase 2 proposes; None is Phase 1
-    voted_by: int = NOBODY
+    voted_by: int = NO_VOTES
 
 
 class BasicPaxos(Replica):
@@ -119,7 +119,7 @@ class BasicPaxos(Replica):
         {
             "propose": "_on_propose_timer",
             "retry": "_on_retry_timer",
-            "tell": "_on_tell_timer",
+            "tell": "_on_applied_timer",
         }
     )
 
@@ -360,14 +360,14 @@ class BasicPaxos(Replica):
         if self._ctx.is_learner:
             return False
         if self.learned.is_settled(slot):
-            self._tell_decided(sender, slot)
+            self._send_decided(sender, slot)
             return False
         if slot > self.log.applied + 1:
             self.catch_up.ask(sender, now_us)
             if not self.learned.is_in_window(slot):
                 return False
         else:
-            self.backoff.rival(now_us)
+            self.backoff.saw_rival(now_us)
         if self._refuses(slot, ballot):
             self._ctx.send(sender, m.Nack(ballot, slot, self.promises.of(slot)), False)
             return False
@@ -426,10 +426,10 @@ class BasicPaxos(Replica):
 
     # ------------------------------------------------------------------ telling, and catching up
 
-    def _tell_decided(self, to: NodeId, slot: int) -> None:
+    def _send_decided(self, to: NodeId, slot: int) -> None:
         """Answer a proposer that is behind."""
-        if not self.learned.tell(to, slot):
-            self._tell_applied(to)
+        if not self.learned.send_decided(to, slot):
+            self._send_applied(to)
 
     def _on_catch_up(self, sender: NodeId, message: CatchUp, now_us: int) -> None:
         self.catch_up.on_catch_up(sender, message)
@@ -442,14 +442,14 @@ class BasicPaxos(Replica):
         self.learned.on_snapshot_offer(sender, message)
         self._caught_up(now_us)
 
-    def _tell_applied(self, to: NodeId) -> None:
+    def _send_applied(self, to: NodeId) -> None:
         self._ctx.send(to, m.Known(self.log.applied), False)
 
-    def _on_tell_timer(self, now_us: int) -> None:
+    def _on_applied_timer(self, now_us: int) -> None:
         """Tell another node how far this one is: an announcement may have been lost."""
         if self._ctx.others:
             to = self._ctx.others[self._ctx.random.randrange(0, len(self._ctx.others))]
-            self._tell_applied(to)
+            self._send_applied(to)
         self._ctx.set_timer("tell", self._ctx.config.heartbeat_us)
 
     def _on_known(self, sender: NodeId, message: m.Known, now_us: int) -> None:

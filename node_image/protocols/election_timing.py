@@ -95,7 +95,7 @@ class ElectionTiming:
     def wait_for_leader(self, low_us: int, high_us: int) -> None:
         """Become a candidate after a random time without hearing from a leader."""
         self._draw(low_us, high_us)
-        self._ctx.set_timer("election", self._patience_us())
+        self._ctx.set_timer("election", self._current_timeout_us())
 
     def heartbeat(self, leader: NodeId, now_us: int) -> None:
         """A heartbeat has come from the leader."""
@@ -113,19 +113,19 @@ class ElectionTiming:
             least_us = max(least_us, config.lease_us)
         return min(least_us, config.election_min_us)
 
-    def _patience_us(self) -> int:
+    def _current_timeout_us(self) -> int:
         """How long a leader may be silent now: the drawn timeout, scaled where it adapts."""
         if not self._scales or not self._ctx.config.election_floor_us:
             return self.timeout_us
         return self.timeout_us * self.shortest_us() // self._ctx.config.election_min_us
 
-    def still_waits(self, now_us: int) -> bool:
+    def keep_waiting(self, now_us: int) -> bool:
         """Whether a follower whose timer fired has heard a leader meanwhile; it waits on."""
         silence_us = now_us - self.heard_us
-        patience_us = self._patience_us()
-        if self._ctx.role != FOLLOWER or self.has_lost_leader() or silence_us >= patience_us:
+        timeout_us = self._current_timeout_us()
+        if self._ctx.role != FOLLOWER or self.has_lost_leader() or silence_us >= timeout_us:
             return False
-        self._ctx.set_timer("election", patience_us - silence_us)
+        self._ctx.set_timer("election", timeout_us - silence_us)
         return True
 
     def leader_lost(self, leader: NodeId, now_us: int) -> None:
@@ -145,7 +145,7 @@ class ElectionTiming:
         """Whether nothing was heard of a leader since the connection of one was lost."""
         return self._lost_us > self.heard_us
 
-    def make_way(self, now_us: int) -> None:
+    def defer_to_candidate(self, now_us: int) -> None:
         """A promise, or a vote, is given in a new ballot: its candidate has its time now."""
         self.heard_us = now_us
         if self._ctx.role == FOLLOWER:
@@ -161,7 +161,7 @@ class ElectionTiming:
         heartbeat_us = self._ctx.config.heartbeat_us
         self._ctx.set_timer("election", heartbeat_us, 2 * heartbeat_us)
 
-    def would_welcome_leader(self, now_us: int) -> bool:
+    def would_accept_leader(self, now_us: int) -> bool:
         if self._ctx.role == LEADER:
             return False
         silence_us = now_us - self.heard_us

@@ -241,10 +241,10 @@ class EPaxos(Replica):
         self._ctx.count("slow_path")
         self.voting.propose(lead, False, lead.deps, now_us)
 
-    def _say_again(self, lead: Lead, now_us: int) -> None:
+    def _resend(self, lead: Lead, now_us: int) -> None:
         """What was lost is said again. An owner that has a majority does not wait for more."""
         if lead.stage != PRE_ACCEPTING:
-            self.recovery.say_again(lead, now_us)
+            self.recovery.resend(lead, now_us)
         elif self._ctx.quorums.phase2(lead.votes):
             self._take_slow_path(lead, now_us)
         else:
@@ -368,7 +368,7 @@ class EPaxos(Replica):
         for lead in list(self.leads.values()):
             if now_us - lead.sent_us >= config.retry_us:
                 lead.sent_us = now_us
-                self._say_again(lead, now_us)
+                self._resend(lead, now_us)
         self.recovery.recover_overdue(now_us)
         if self.store.unsaved:
             self.store.write_decisions()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from node_image.protocols.context import Context
 from node_image.protocols.epaxos_execution import InstanceExecution
 from node_image.protocols.epaxos_instances import EXECUTED, InstanceTable
-from node_image.protocols.state_digests import FEW_SLOTS, tell_of_set
+from node_image.protocols.state_digests import FEW_SLOTS, emit_set_digest
 
 
 class InstanceDigests:
@@ -32,17 +32,17 @@ class InstanceDigests:
         """Tell, at the third beat of a pause."""
         executed = self._execution.executed
         if executed == self._beats[0] and executed != self._told:
-            self.tell()
+            self.emit()
         self._beats = self._beats[1], executed
 
-    def tell(self) -> None:
+    def emit(self) -> None:
         self._told = self._execution.executed
-        tell_of_set(self._ctx, self._executed())
+        emit_set_digest(self._ctx, self._executed())
 
-    def tell_if_news(self) -> None:
+    def emit_if_changed(self) -> None:
         """A snapshot is taken."""
         if self._execution.executed - self._told >= FEW_SLOTS:
-            self.tell()
+            self.emit()
 
     def _executed(self) -> str:
         """Up to which instance of every owner all are executed, and which others are."""

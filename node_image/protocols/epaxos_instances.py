@@ -205,7 +205,7 @@ class Instance:
     def interferes(self, marks: Footprint) -> bool:
         return self.marks is not None and self.marks.interferes(marks)
 
-    def noop_for_good(self) -> bool:
+    def noop_is_final(self) -> bool:
         """Whether it is decided that nothing happens here."""
         return self.noop and self.phase >= COMMITTED
 
@@ -372,7 +372,7 @@ class InstanceTable:
         anything: its commands are not known here. 0 if there is none."""
         row, number = self.rows[place], max(self.known[place], self.done[place])
         while number < upto and (other := row.get(number + 1)) is not None:
-            if other.marks is None and not other.noop_for_good():
+            if other.marks is None and not other.noop_is_final():
                 break
             number += 1
         self.known[place] = number
@@ -389,7 +389,7 @@ class InstanceTable:
         self.rows[instance.place][instance.id.number] = instance
         if instance.marks is not None:
             self.seen.note(instance.marks, instance.place, instance.id.number)
-            if not instance.noop_for_good():
+            if not instance.noop_is_final():
                 self.open[instance.place].add(instance.marks, instance.id.number)
 
     def restart(self, base: Sequence[int], gone: Interference, dropped: Vector) -> None:

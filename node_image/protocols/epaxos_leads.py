@@ -12,7 +12,7 @@ from node_image.protocols.ballots import Ballot
 from node_image.protocols.epaxos_instances import Instance, Vector
 from node_image.protocols.epaxos_messages import Commit, InstanceId, Promise, Suspect, Validated
 from node_image.protocols.interface import Command, NodeId
-from node_image.protocols.quorums import NOBODY
+from node_image.protocols.quorums import NO_VOTES
 
 PRE_ACCEPTING: Final = "pre-accepting"
 PREPARING: Final = "preparing"
@@ -58,7 +58,7 @@ class Lead:
         self.ballot = ballot
         self.stage = stage
         self.sent_us = now_us
-        self.votes = self.agreed = NOBODY
+        self.votes = self.agreed = NO_VOTES
         self.noop = False
         self.commands: tuple[Command, ...] = ()
         self.commit: Commit | None = None
@@ -66,7 +66,7 @@ class Lead:
         self.deps: Vector = ()
         self.promises: dict[NodeId, Promise] = {}
         self.validated: dict[NodeId, Validated] = {}
-        self.in_q = NOBODY
+        self.in_q = NO_VOTES
         self.fast: set[NodeId] = set()
         self.maybe_fast = False
         self.suspects: dict[InstanceId, Suspect] = {}

@@ -155,13 +155,13 @@ class InstanceRecovery:
         lead = self._leads.get(instance.id)
         return lead is None or lead.stage in (PREPARING, VALIDATING, WAITING)
 
-    def say_again(self, lead: Lead, now_us: int) -> None:
+    def resend(self, lead: Lead, now_us: int) -> None:
         if lead.stage == PREPARING:
             self._ctx.out.append(Broadcast(Prepare(lead.ballot, lead.instance.id)))
         elif lead.stage in (VALIDATING, WAITING):
             self._ask_others(lead)
             if lead.stage == WAITING:
-                self._say_waiting(lead, now_us)
+                self._send_waiting(lead, now_us)
         elif lead.stage == ACCEPTING:
             self._ctx.out.append(Broadcast(self._voting.proposal(lead), False))
 
@@ -320,7 +320,7 @@ class InstanceRecovery:
             if number > init[place] and place != instance.place:
                 yield Suspect(InstanceId(table.nodes[place], number), True)
         for other in table.beyond(init):
-            if other is instance or other.noop_for_good() or not other.interferes(marks):
+            if other is instance or other.noop_is_final() or not other.interferes(marks):
                 continue
             decided = other.phase >= COMMITTED
             if not instance.covered_by(other.deps if decided else other.init or table.zero):
@@ -360,7 +360,7 @@ class InstanceRecovery:
                 lead.stage = WAITING
                 suspects = [list(identity) for identity in lead.suspects]
                 self._ctx.note("waiting", instance=list(lead.instance.id), suspects=suspects)
-                self._say_waiting(lead, now_us)
+                self._send_waiting(lead, now_us)
 
     def merged(self, lead: Lead) -> Vector:
         """All that interferes, as Q knew it when it remembered the commands."""
@@ -399,7 +399,7 @@ class InstanceRecovery:
             if not self._table.is_forgotten(identity)
         )
 
-    def _say_waiting(self, lead: Lead, now_us: int) -> None:
+    def _send_waiting(self, lead: Lead, now_us: int) -> None:
         """Tell the node that recovers a suspect how many acceptors recorded this instance as
         begun."""
         recorded = len(lead.fast | {lead.instance.id.owner})

@@ -191,7 +191,7 @@ class InstanceStore:
     def checkpoint(self) -> None:
         """Replace the disk by the state, the decisions held, and all that is open."""
         self.unsaved.clear()
-        self._digests.tell_if_news()
+        self._digests.emit_if_changed()
         records: list[tuple[Any, ...]] = [self._snapshot()]
         for instance in self._table.beyond(self._table.base):
             if instance.phase == COMMITTED:
@@ -239,7 +239,7 @@ class InstanceStore:
             instance.blocked = None
             table.put_back(instance)
         self._put_executed(snapshot.entries, now_us)
-        self._digests.tell()
+        self._digests.emit()
 
     def _put_executed(self, entries: Iterable[Commit], now_us: int) -> None:
         table = self._table
@@ -310,7 +310,7 @@ class InstanceStore:
     def on_catch_up(self, sender: NodeId, message: CatchUp, now_us: int) -> None:
         table = self._table
         if _exceeds(table.base, message.done):
-            self._digests.tell()
+            self._digests.emit()
             self._ctx.send(sender, self._snapshot(), False)
             return
         found: list[Commit] = []

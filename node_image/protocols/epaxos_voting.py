@@ -31,7 +31,7 @@ from node_image.protocols.epaxos_leads import ACCEPTING, COMMITTING, Lead, Leads
 from node_image.protocols.epaxos_messages import Accept, Accepted, Commit, InstanceId, Nack
 from node_image.protocols.epaxos_store import InstanceStore
 from node_image.protocols.interface import Broadcast, NodeId
-from node_image.protocols.quorums import NOBODY
+from node_image.protocols.quorums import NO_VOTES
 
 TRIES_MAX: Final = 3
 
@@ -97,7 +97,7 @@ class InstanceVoting:
     def propose(self, lead: Lead, noop: bool, deps: Vector, now_us: int) -> None:
         """Ask for votes for the lead's commands with these dependencies, or for a no-op."""
         lead.stage = ACCEPTING
-        lead.votes = NOBODY
+        lead.votes = NO_VOTES
         lead.sent_us = now_us
         lead.noop, lead.deps = noop, deps
         self._ctx.out.append(Broadcast(self.proposal(lead), False))

@@ -273,7 +273,10 @@ class FastPaxos(Replica):
     # ------------------------------------------------------------------ the fast round: acceptor
 
     def _on_any(self, sender: NodeId, message: f.Any, now_us: int) -> None:
-        if self.election.hear(sender, message.ballot, now_us) and message != self.slots.any:
+        if (
+            self.election.recognise_leader(sender, message.ballot, now_us)
+            and message != self.slots.any
+        ):
             self.slots.any = message
             self.slots.used = message.first - 1
             self._propose_queued(now_us)
@@ -283,7 +286,7 @@ class FastPaxos(Replica):
         if self._ctx.is_learner:
             return
         if self.learned.is_settled(slot):
-            self.learned.tell(sender, slot)
+            self.learned.send_decided(sender, slot)
         elif self.learned.is_in_window(slot) and self.slots.is_open(ballot, slot):
             self.acceptor.consider(sender, ballot, slot, value)
 
@@ -309,13 +312,13 @@ class FastPaxos(Replica):
     def _recover_slot(self, slot: int, tally: FastTally) -> None:
         """Go on to the slot's classic round: the fast votes of a majority are as good as promises.
         A majority, or a fast quorum may be missed."""
-        if slot in self.tally.votes or not self._has_heard_enough(tally):
+        if slot in self.tally.votes or not self._has_enough_votes(tally):
             return
         self._ctx.count("recoveries")
         counted = [(value, self.quorums.count(votes)) for value, votes in tally.values]
         self._propose(slot, self.election.pick(counted, self.quorums.count(tally.heard)))
 
-    def _has_heard_enough(self, tally: FastTally) -> bool:
+    def _has_enough_votes(self, tally: FastTally) -> bool:
         return self.quorums.phase1(tally.heard)
 
     # ------------------------------------------------------------------ the classic round
@@ -332,11 +335,11 @@ class FastPaxos(Replica):
 
     def _on_accept(self, sender: NodeId, message: m.Accept, now_us: int) -> None:
         ballot, slot, commands, _ = message
-        if not self.election.hear(sender, ballot, now_us) or self._ctx.is_learner:
+        if not self.election.recognise_leader(sender, ballot, now_us) or self._ctx.is_learner:
             return
         self.slots.use(slot)
         if self.learned.is_settled(slot):
-            self.learned.tell(sender, slot)
+            self.learned.send_decided(sender, slot)
         elif self.learned.is_in_window(slot):
             held, round_ = self.log.entries.get(slot), classic_round(ballot)
             if self.acceptor.may_vote(held, round_):
@@ -403,16 +406,16 @@ class FastPaxos(Replica):
 
     def _on_heartbeat(self, sender: NodeId, message: m.Heartbeat, now_us: int) -> None:
         ballot, commit, _, stamp = message
-        if not self.election.hear(sender, ballot, now_us):
+        if not self.election.recognise_leader(sender, ballot, now_us):
             return
         self.leadership.timing.heartbeat(sender, now_us)
-        self._hear_commit_index(commit)
+        self._apply_commit_index(commit)
         if not self._ctx.is_learner:
             self._ctx.send(sender, m.HeartbeatAck(ballot, stamp, self._voted_to()))
         if self.log.applied < commit:
             self.catch_up.ask(sender, now_us)
 
-    def _hear_commit_index(self, commit: int) -> None:
+    def _apply_commit_index(self, commit: int) -> None:
         """How far the coordinator is does not confirm one's own fast votes: wait for values."""
 
     def _voted_to(self) -> int:
@@ -465,7 +468,7 @@ class FastPaxos(Replica):
             self._ctx.broadcast(m.Accept(ballot, slot, vote.commands, self.log.applied), False)
         elif not self.slots.is_open(ballot, slot):
             return
-        elif tally is not None and self._has_heard_enough(tally):
+        elif tally is not None and self._has_enough_votes(tally):
             self._recover_slot(slot, tally)
         else:
             wanted = max(tally.values, key=lambda v: self.quorums.count(v[1]))[0] if tally else None

@@ -14,7 +14,7 @@ from node_image.protocols.fast_paxos_rounds import FastSlots, FastTally
 from node_image.protocols.interface import Broadcast
 from node_image.protocols.leadership import Leadership
 from node_image.protocols.paxos_election import OwnBallot, PaxosElection
-from node_image.protocols.quorums import NOBODY, FastMajority
+from node_image.protocols.quorums import NO_VOTES, FastMajority
 from node_image.protocols.slot_log import SlotLog
 
 CLASSIC_US: Final = 2_000_000
@@ -81,7 +81,7 @@ class FastMode:
         """Whether enough acceptors have answered lately to make a fast quorum."""
         quorums, heartbeats = self._ctx.quorums, self._leadership.heartbeats
         assert isinstance(quorums, FastMajority)
-        votes, since = NOBODY, heartbeats.stamp - SILENT_ROUNDS_MAX
+        votes, since = NO_VOTES, heartbeats.stamp - SILENT_ROUNDS_MAX
         for node, acked in heartbeats.acked.items():
             if acked > since:
                 votes = quorums.vote(votes, node)

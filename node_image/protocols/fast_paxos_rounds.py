@@ -15,7 +15,7 @@ from node_image.protocols.ballots import ZERO, Ballot
 from node_image.protocols.context import Context
 from node_image.protocols.fast_paxos_messages import Any
 from node_image.protocols.interface import Command, NodeId
-from node_image.protocols.quorums import NOBODY, FastMajority
+from node_image.protocols.quorums import NO_VOTES, FastMajority
 from node_image.protocols.slot_log import SlotLog
 
 CLOSED: Final = Any(Ballot(-1, 0), 0)
@@ -88,7 +88,7 @@ class FastSlots:
 class FastTally:
     """The fast votes for one slot: who voted, and for each value who voted for it."""
 
-    heard: int = NOBODY
+    heard: int = NO_VOTES
     values: list[tuple[Value, int]] = field(default_factory=list)
 
     def add(self, quorums: FastMajority, node: NodeId, value: Value) -> int:
@@ -99,7 +99,7 @@ class FastTally:
                 votes = quorums.vote(votes, node)  # noqa: PLW2901
                 self.values[i] = (known, votes)
                 return votes
-        self.values.append((value, quorums.vote(NOBODY, node)))
+        self.values.append((value, quorums.vote(NO_VOTES, node)))
         return self.values[-1][1]
 
     def may_be_chosen(self, quorums: FastMajority) -> bool:

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 from node_image.protocols.context import Context
 from node_image.protocols.interface import Json, NodeId
 from node_image.protocols.lease import Lease
-from node_image.protocols.quorums import NOBODY
+from node_image.protocols.quorums import NO_VOTES
 
 ROUNDS_REMEMBERED: Final = 64
 
@@ -39,7 +39,7 @@ class HeartbeatSender(Protocol):
         """The ballot, or term, that this node leads in."""
         ...
 
-    def leads_in(self) -> dict[str, Json]:
+    def note_fields(self) -> dict[str, Json]:
         """The ballot, or term, that this node leads in, for its notes."""
         ...
 
@@ -112,7 +112,7 @@ class Heartbeats:
         round_ = self._rounds.get(stamp)
         if stamp <= self.confirmed or round_ is None:
             return False
-        votes, quorums = NOBODY, self._ctx.quorums
+        votes, quorums = NO_VOTES, self._ctx.quorums
         for node, acked in self.acked.items():
             if acked >= stamp:
                 votes = quorums.vote(votes, node)

@@ -99,7 +99,7 @@ class Leadership:
             lost_quorum = why == NO_QUORUM and not self.heartbeats.has_stalled(now_us)
             self.timing.stopped_leading(lost_quorum=lost_quorum)
             ctx.count("step_downs")
-            ctx.note("step-down", **self._sender.leads_in(), why=why)
+            ctx.note("step-down", **self._sender.note_fields(), why=why)
         self.timing.wait_for_leader(ctx.config.election_min_us, ctx.config.election_max_us)
         self.queue.clear()
         self.tally.clear()

@@ -75,7 +75,7 @@ class LearnedValues:
 
     # ------------------------------------------------------------------ to and from other nodes
 
-    def tell(self, to: NodeId, slot: int) -> bool:
+    def send_decided(self, to: NodeId, slot: int) -> bool:
         """Answer a proposer that is behind with what it lacks, if that is little. Whether it is."""
         log = self._log
         few = slot > log.base and log.applied - slot < FEW_SLOTS

@@ -270,7 +270,7 @@ class MultiPaxos(Replica):
 
     def _on_accept(self, sender: NodeId, message: m.Accept, now_us: int) -> None:
         ballot, slot, commands, commit = message
-        if not self.election.hear(sender, ballot, now_us):
+        if not self.election.recognise_leader(sender, ballot, now_us):
             return
         log = self.log
         first, applied = log.prefix + 1, log.applied
@@ -301,7 +301,7 @@ class MultiPaxos(Replica):
         return slot <= self.log.prefix
 
     def _on_commit(self, sender: NodeId, message: m.Commit, now_us: int) -> None:
-        if self.election.hear(sender, message.ballot, now_us):
+        if self.election.recognise_leader(sender, message.ballot, now_us):
             self.storage.commit_to(message.commit)
 
     # ------------------------------------------------------------------ heartbeats
@@ -311,7 +311,7 @@ class MultiPaxos(Replica):
 
     def _on_heartbeat(self, sender: NodeId, message: m.Heartbeat, now_us: int) -> None:
         ballot, commit, _, stamp = message
-        if not self.election.hear(sender, ballot, now_us):
+        if not self.election.recognise_leader(sender, ballot, now_us):
             return
         self.leadership.timing.heartbeat(sender, now_us)
         self.storage.commit_to(commit)

@@ -33,7 +33,7 @@ from node_image.protocols.paxos_messages import (
     Promised,
     TimeoutNow,
 )
-from node_image.protocols.quorums import NOBODY
+from node_image.protocols.quorums import NO_VOTES
 from node_image.protocols.slot_log import SlotLog, Vote
 
 REPORTED_SLOTS_MAX: Final = 256
@@ -68,7 +68,7 @@ class OwnBallot:
     def ballot_number(self) -> tuple[int, ...]:
         return self.ballot
 
-    def leads_in(self) -> dict[str, Json]:
+    def note_fields(self) -> dict[str, Json]:
         return {"ballot": list(self.ballot)}
 
 
@@ -94,11 +94,11 @@ class PaxosElection:
         self._timing = leadership.timing
         self._lease = leadership.lease
         self.round_seen = 0
-        self._invited = False  # the leader hands over, and a lease may still forbid to begin
-        self._grants = NOBODY
+        self._is_transferee = False  # the leader hands over, and a lease may still forbid to begin
+        self._grants = NO_VOTES
         self.phase = IDLE
         self._promises: dict[NodeId, Promise] = {}
-        self._promised_by = NOBODY
+        self._promised_by = NO_VOTES
 
     @property
     def ballot(self) -> Ballot:
@@ -106,7 +106,7 @@ class PaxosElection:
 
     # ------------------------------------------------------------------ following
 
-    def hear(self, sender: NodeId, ballot: Ballot, now_us: int) -> bool:
+    def recognise_leader(self, sender: NodeId, ballot: Ballot, now_us: int) -> bool:
         """A message from a leader. False, and a refusal, when a higher ballot has been promised."""
         if ballot != self._log.promised or sender != self._ctx.leader:
             if self.refuses(ballot):
@@ -134,7 +134,7 @@ class PaxosElection:
     def step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
         self._leadership.step_down(why, now_us, leader)
         self.phase = IDLE
-        self._invited = False
+        self._is_transferee = False
 
     def answers_my_ballot(self, ballot: tuple[int, ...]) -> bool:
         """Replies to an earlier ballot do not count in this one."""
@@ -149,12 +149,12 @@ class PaxosElection:
             return
         if ctx.role == CANDIDATE and self.phase != IDLE:
             if now_us < self._timing.give_up_us:
-                self._press_on(now_us)
+                self._repeat_requests(now_us)
                 return
             self.phase = IDLE
-        if self._invited and now_us < self._timing.give_up_us:
-            self._accept_invitation(now_us)
-        elif not self._timing.still_waits(now_us):
+        if self._is_transferee and now_us < self._timing.give_up_us:
+            self._take_over(now_us)
+        elif not self._timing.keep_waiting(now_us):
             self._probe(now_us)
 
     def on_timeout_now(self, sender: NodeId, message: TimeoutNow, now_us: int) -> None:
@@ -162,19 +162,19 @@ class PaxosElection:
         leads = sender == self._ctx.leader and message.ballot == self._log.promised
         if self._ctx.role == FOLLOWER and leads:
             self.new_candidacy()
-            self._invited = True
+            self._is_transferee = True
             self._timing.begin_candidacy(now_us)
-            self._accept_invitation(now_us)
+            self._take_over(now_us)
 
-    def _accept_invitation(self, now_us: int) -> None:
+    def _take_over(self, now_us: int) -> None:
         self._timing.ask_again_later()
         self.begin_phase1(now_us)
 
     def _probe(self, now_us: int) -> None:
         """Ask whether a Phase 1 would be welcome."""
-        self._invited = False
+        self._is_transferee = False
         self.new_candidacy()
-        self._grants = self._ctx.quorums.vote(NOBODY, self._ctx.node)
+        self._grants = self._ctx.quorums.vote(NO_VOTES, self._ctx.node)
         self._ctx.count("probes")
         self._ctx.broadcast(Probe(self.ballot), False)
         self._timing.ask_again_later()
@@ -195,7 +195,7 @@ class PaxosElection:
             return
         if message.ballot < self._log.promised:
             self._ctx.send(sender, Nack(message.ballot, self._log.promised), False)
-        elif self._timing.would_welcome_leader(now_us):
+        elif self._timing.would_accept_leader(now_us):
             self._ctx.send(sender, ProbeGranted(message.ballot), False)
 
     def on_probe_granted(self, sender: NodeId, message: ProbeGranted, now_us: int) -> None:
@@ -205,7 +205,7 @@ class PaxosElection:
 
     def begin_if_granted(self, now_us: int) -> None:
         if self._grants and self._ctx.quorums.phase1(self._grants):
-            self._grants = NOBODY
+            self._grants = NO_VOTES
             self.begin_phase1(now_us)
 
     def on_nack(self, message: Nack, now_us: int) -> None:
@@ -228,10 +228,10 @@ class PaxosElection:
         ctx, ballot = self._ctx, self.ballot
         if self._lease.forbids(ctx.node, now_us):
             return
-        self._invited = False
+        self._is_transferee = False
         self.phase = PREPARING
         self._promises = {}
-        self._promised_by = NOBODY
+        self._promised_by = NO_VOTES
         self._log.promised = ballot
         self.see_round(ballot)
         self._timing.begin_candidacy(now_us)
@@ -245,7 +245,7 @@ class PaxosElection:
         self._ctx.broadcast(Prepare(self.ballot, first))
         self._ctx.send(self._ctx.node, self.report(first))
 
-    def _press_on(self, now_us: int) -> None:
+    def _repeat_requests(self, now_us: int) -> None:
         """Ask again for the promises, or the decisions, that are still missing."""
         if self.phase == PREPARING:
             self._ask_for_promises()
@@ -326,7 +326,7 @@ class PaxosElection:
             log.promised = ballot
             self.see_round(ballot)
             ctx.out.append(Persist(Promised(ballot)))
-            self._timing.make_way(now_us)
+            self._timing.defer_to_candidate(now_us)
         ctx.leader = None
         ctx.send(sender, self.report(message.first))
 

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from node_image.protocols.interface import ClusterConfig, NodeId
 
-NOBODY: Final = 0
+NO_VOTES: Final = 0
 
 
 class QuorumSystem(Protocol):
@@ -69,7 +69,7 @@ class Sizes:
             )
 
     def vote(self, votes: int, node: NodeId) -> int:
-        return votes | self._bit.get(node, NOBODY)
+        return votes | self._bit.get(node, NO_VOTES)
 
     def phase1(self, votes: int) -> bool:
         return votes.bit_count() >= self.q1
@@ -138,7 +138,7 @@ class Grid:
         self._column_masks = tuple(sum(1 << node for node in column) for column in self._columns)
 
     def vote(self, votes: int, node: NodeId) -> int:
-        return votes | self._bit.get(node, NOBODY)
+        return votes | self._bit.get(node, NO_VOTES)
 
     def phase1(self, votes: int) -> bool:
         return any(votes & row == row for row in self._row_masks)

@@ -227,7 +227,7 @@ class Raft(Replica):
     def _on_appended(self, sender: NodeId, message: m.Appended, now_us: int) -> None:
         term, ok, upto, stamp = message
         if term > self.storage.term:
-            self.election.enter(term, now_us)
+            self.election.enter_term(term, now_us)
         if self._ctx.role != LEADER or not self._answers_my_term(term):
             return
         if stamp:
@@ -284,7 +284,7 @@ class Raft(Replica):
 
     def _on_append(self, sender: NodeId, message: m.Append, now_us: int) -> None:
         term, prev_index, prev_term, entries, commit, stamp = message
-        if not self.election.hear(sender, term, now_us):
+        if not self.election.recognise_leader(sender, term, now_us):
             return
         if stamp and not self._ctx.is_learner:
             self.leadership.timing.heartbeat(sender, now_us)
@@ -292,11 +292,11 @@ class Raft(Replica):
         storage = self.storage
         if not self._matches(prev_index, prev_term):
             self._ctx.count("mismatches")
-            meeting = self._meeting_point(prev_index)
-            self._ctx.send(sender, m.Appended(storage.term, False, meeting, stamp))
+            conflict = self._conflict_index(prev_index)
+            self._ctx.send(sender, m.Appended(storage.term, False, conflict, stamp))
             return
-        if news := self._news(entries):
-            storage.append(news)
+        if new := self._new_entries(entries):
+            storage.append(new)
         upto = prev_index + len(entries)
         self._ctx.send(sender, m.Appended(storage.term, True, upto, stamp))
         storage.commit_to(min(commit, upto))
@@ -307,7 +307,7 @@ class Raft(Replica):
         committed does, without a look: a leader has every committed entry."""
         return index <= self.log.applied or self.log.term_at(index) == term
 
-    def _meeting_point(self, index: int) -> int:
+    def _conflict_index(self, index: int) -> int:
         """Where the logs may agree, if they do not at `index`: before the whole run of entries of
         the term that is wrong there, so that a leader gets by them in one step."""
         log = self.log
@@ -317,7 +317,7 @@ class Raft(Replica):
             index -= 1
         return index
 
-    def _news(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    def _new_entries(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
         """From the first one that this log lacks, or holds otherwise. An Append that came late, or
         twice, brings nothing; what follows its entries here was acknowledged, and must stay."""
         log = self.log
@@ -327,7 +327,7 @@ class Raft(Replica):
         return ()
 
     def _on_install_snapshot(self, sender: NodeId, message: m.InstallSnapshot, now_us: int) -> None:
-        if not self.election.hear(sender, message.term, now_us):
+        if not self.election.recognise_leader(sender, message.term, now_us):
             return
         if self._is_ahead(message):
             self.storage.restore(message.slot, message.slot_term, message.state)

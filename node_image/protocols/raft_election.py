@@ -27,7 +27,7 @@ from node_image.protocols import raft_messages as m
 from node_image.protocols.context import CANDIDATE, FOLLOWER, LEADER, LEARNER, Context
 from node_image.protocols.interface import NodeId
 from node_image.protocols.leadership import Leadership
-from node_image.protocols.quorums import NOBODY
+from node_image.protocols.quorums import NO_VOTES
 from node_image.protocols.raft_log import RaftLog
 from node_image.protocols.raft_storage import RaftStorage
 
@@ -35,7 +35,7 @@ from node_image.protocols.raft_storage import RaftStorage
 class RaftElection:
     """Who leads, in which term: both sides of pre-votes and votes, and following a leader.
 
-    `is_standing`: a candidate asks for votes, not only for pre-votes.
+    `is_campaigning`: a candidate asks for votes, not only for pre-votes.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class RaftElection:
         self._leadership = leadership
         self._timing = leadership.timing
         self._lease = leadership.lease
-        self.is_standing = False
-        self._invited = False  # the leader hands over, and a lease may still forbid to stand
-        self._grants = NOBODY
-        self._votes = NOBODY
+        self.is_campaigning = False
+        self._is_transferee = False  # the leader hands over, and a lease may still forbid to stand
+        self._grants = NO_VOTES
+        self._votes = NO_VOTES
 
     @property
     def term(self) -> int:
@@ -58,14 +58,14 @@ class RaftElection:
 
     # ------------------------------------------------------------------ following
 
-    def hear(self, sender: NodeId, term: int, now_us: int) -> bool:
+    def recognise_leader(self, sender: NodeId, term: int, now_us: int) -> bool:
         """A message from a leader. False, and a refusal, when its term is over."""
         ctx = self._ctx
         if self.refuses(term):
             ctx.send(sender, m.Behind(self.term), False)
             return False
         if term > self._storage.term:
-            self.enter(term, now_us)
+            self.enter_term(term, now_us)
         is_news = ctx.leader != sender
         if ctx.role in (LEADER, CANDIDATE):
             self.step_down("heard a leader", now_us, sender)
@@ -77,7 +77,7 @@ class RaftElection:
     def refuses(self, term: int) -> bool:
         return term < self._storage.term
 
-    def enter(self, term: int, now_us: int) -> None:
+    def enter_term(self, term: int, now_us: int) -> None:
         """A higher term has begun somewhere: follow, with a vote to give."""
         if self._ctx.role in (LEADER, CANDIDATE):
             self.step_down("heard a higher term", now_us)
@@ -85,12 +85,12 @@ class RaftElection:
         self._storage.set_term(term, None)
 
     def step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
-        self.is_standing = self._invited = False
+        self.is_campaigning = self._is_transferee = False
         self._leadership.step_down(why, now_us, leader)
 
     def on_behind(self, message: m.Behind, now_us: int) -> None:
         if message.term > self.term:
-            self.enter(message.term, now_us)
+            self.enter_term(message.term, now_us)
             if not self._ctx.is_learner:
                 config = self._ctx.config
                 self._timing.wait_for_leader(config.heartbeat_us, config.election_min_us)
@@ -101,11 +101,11 @@ class RaftElection:
         """Become a candidate, or go on being one."""
         if self._ctx.role in (LEADER, LEARNER):
             return
-        if self.is_standing and now_us < self._timing.give_up_us:
+        if self.is_campaigning and now_us < self._timing.give_up_us:
             self._ask_for_votes()
-        elif self._invited and now_us < self._timing.give_up_us:
-            self._accept_invitation(now_us)
-        elif not self._timing.still_waits(now_us):
+        elif self._is_transferee and now_us < self._timing.give_up_us:
+            self._take_over(now_us)
+        elif not self._timing.keep_waiting(now_us):
             self._ask_for_pre_votes(now_us)
 
     def on_timeout_now(self, sender: NodeId, message: m.TimeoutNow, now_us: int) -> None:
@@ -114,46 +114,46 @@ class RaftElection:
         if ctx.role == FOLLOWER and sender == ctx.leader and message.term == self.term:
             ctx.role = CANDIDATE
             ctx.leader = None
-            self._invited = True
+            self._is_transferee = True
             self._timing.begin_candidacy(now_us)
-            self._accept_invitation(now_us)
+            self._take_over(now_us)
 
-    def _accept_invitation(self, now_us: int) -> None:
+    def _take_over(self, now_us: int) -> None:
         self._timing.ask_again_later()
-        self.stand(now_us)
+        self.campaign(now_us)
 
     def _ask_for_pre_votes(self, now_us: int) -> None:
         ctx, log = self._ctx, self._log
-        self._invited = False
+        self._is_transferee = False
         ctx.role = CANDIDATE
         ctx.leader = None
-        self.is_standing = False
-        self._grants = ctx.quorums.vote(NOBODY, ctx.node)
+        self.is_campaigning = False
+        self._grants = ctx.quorums.vote(NO_VOTES, ctx.node)
         ctx.count("pre_votes")
         ctx.broadcast(m.PreVote(self.term + 1, log.last, log.last_term), False)
         self._timing.ask_again_later()
-        self.stand_if_granted(now_us)
+        self.campaign_if_granted(now_us)
 
     def on_pre_vote_granted(self, sender: NodeId, message: m.PreVoteGranted, now_us: int) -> None:
-        asking = self._ctx.role == CANDIDATE and not self.is_standing
+        asking = self._ctx.role == CANDIDATE and not self.is_campaigning
         if asking and message.term == self.term + 1:
             self._grants = self._ctx.quorums.vote(self._grants, sender)
-            self.stand_if_granted(now_us)
+            self.campaign_if_granted(now_us)
 
-    def stand_if_granted(self, now_us: int) -> None:
+    def campaign_if_granted(self, now_us: int) -> None:
         if self._ctx.quorums.phase1(self._grants):
-            self.stand(now_us)
+            self.campaign(now_us)
 
-    def stand(self, now_us: int) -> None:
+    def campaign(self, now_us: int) -> None:
         """Begin a term, and vote for oneself in it. The RequestVote waits until that vote is on
         disk: after a crash the node must not vote for another candidate in this term."""
-        self._grants = NOBODY
+        self._grants = NO_VOTES
         if self._lease.forbids(self._ctx.node, now_us):
             return
-        self._invited = False
-        self.is_standing = True
+        self._is_transferee = False
+        self.is_campaigning = True
         self._storage.set_term(self.new_term(), self._ctx.node)
-        self._votes = NOBODY
+        self._votes = NO_VOTES
         self._timing.begin_candidacy(now_us)
         self._ctx.count("ballots")
         self._ctx.note("election", term=self.term, last=self._log.last)
@@ -170,12 +170,12 @@ class RaftElection:
 
     def on_vote_granted(self, sender: NodeId, message: m.VoteGranted) -> bool:
         """Count a vote. True when a quorum has voted for this node, just now: it is elected."""
-        if not self.is_standing or not self.is_vote_of_this_term(message):
+        if not self.is_campaigning or not self.is_vote_of_this_term(message):
             return False
         self._votes = self._ctx.quorums.vote(self._votes, sender)
         if not self._ctx.quorums.phase1(self._votes):
             return False
-        self.is_standing = False
+        self.is_campaigning = False
         return True
 
     def is_vote_of_this_term(self, vote: m.VoteGranted) -> bool:
@@ -189,7 +189,7 @@ class RaftElection:
             return
         if message.term <= self.term:
             self._ctx.send(sender, m.Behind(self.term), False)
-        elif self._timing.would_welcome_leader(now_us) and self.is_up_to_date(message):
+        elif self._timing.would_accept_leader(now_us) and self.is_up_to_date(message):
             self._ctx.send(sender, m.PreVoteGranted(message.term), False)
 
     def on_request_vote(self, sender: NodeId, message: m.RequestVote, now_us: int) -> None:
@@ -199,11 +199,11 @@ class RaftElection:
             self._ctx.send(sender, m.Behind(self.term), False)
             return
         if message.term > self.term:
-            self.enter(message.term, now_us)
+            self.enter_term(message.term, now_us)
         if self.may_vote_for(sender) and self.is_up_to_date(message):
             if self._storage.voted_for != sender:
                 self._storage.set_term(self.term, sender)
-                self._timing.make_way(now_us)
+                self._timing.defer_to_candidate(now_us)
             self._ctx.send(sender, m.VoteGranted(message.term))
 
     def may_vote_for(self, candidate: NodeId) -> bool:

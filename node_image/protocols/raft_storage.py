@@ -140,5 +140,5 @@ class TermHeartbeats:
     def ballot_number(self) -> tuple[int, ...]:
         return (self._storage.term,)
 
-    def leads_in(self) -> dict[str, Json]:
+    def note_fields(self) -> dict[str, Json]:
         return {"term": self._storage.term}

@@ -37,7 +37,7 @@ class Replica:
     read_modes: ClassVar[tuple[str, ...]] = ("log",)
     """How reads can be answered: what `ClusterConfig.reads` may be."""
 
-    needs_everybody: ClassVar[bool] = False
+    needs_all_nodes: ClassVar[bool] = False
     """Whether one node that stays broken keeps all others from deciding anything."""
 
     has_leader: ClassVar[bool] = True

@@ -15,7 +15,7 @@ less than an element; since it depends on the state alone, replicas that agree k
 same slots. Where every slot adds to the state, the slots that are a power of two remain.
 
 Where commands that do not interfere have no order (EPaxos, two-phase commit), the state is that of
-a set of them, and the set is named instead of a slot (`tell_of_set`).
+a set of them, and the set is named instead of a slot (`emit_set_digest`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAME_MAX: Final = 1_000
 """Characters. A longer name is that of a set which no other replica has, most likely."""
 
 
-def tell_of_set(context: Context, name: int | str) -> None:
+def emit_set_digest(context: Context, name: int | str) -> None:
     """The machine's state is that of the set `name`, applied in whatever order: tell its digest,
     unless the order can be seen in it."""
     digest = context.machine.digest(in_order=False)
@@ -55,7 +55,7 @@ class StateDigests:
     def applied(self, slot: int) -> None:
         """Slot `slot` has been applied."""
         if slot == self._next_to_sent or self._is_common(slot):
-            self.tell(slot)
+            self.emit(slot)
         self.due = slot - slot % EVERY_SLOTS + EVERY_SLOTS
 
     def _is_common(self, slot: int) -> bool:
@@ -67,23 +67,23 @@ class StateDigests:
             distance *= 2
         return slot % distance == 0 or slot.bit_count() == 1
 
-    def tell(self, slot: int) -> None:
+    def emit(self, slot: int) -> None:
         self._told = slot
         self._ctx.out.append(StateDigest(slot, self._ctx.machine.digest()))
 
     def take(self, slot: int) -> Json:
         """The state, for a snapshot of `slot` that goes to the disk."""
         if self._told == 0 or slot - self._told >= FEW_SLOTS:
-            self.tell(slot)
+            self.emit(slot)
         return self._ctx.machine.snapshot()
 
     def send(self, slot: int) -> Json:
         """The state, for a snapshot of `slot` that another replica gets."""
         self._next_to_sent = self.due = slot + 1
-        self.tell(slot)
+        self.emit(slot)
         return self._ctx.machine.snapshot()
 
     def restore(self, slot: int, state: Json) -> None:
         """Take over a state, and tell the digest of what came of it."""
         self._ctx.machine.restore(state)
-        self.tell(slot)
+        self.emit(slot)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node_image.protocols.context import Context
 from node_image.protocols.interface import NodeId
-from node_image.protocols.quorums import NOBODY
+from node_image.protocols.quorums import NO_VOTES
 
 
 class Tally:
@@ -23,7 +23,7 @@ class Tally:
     def open(self, slot: int) -> None:
         """Count votes for this slot, beginning with none."""
         assert slot not in self.votes, "a leader proposes one value for a slot"
-        self.votes[slot] = NOBODY
+        self.votes[slot] = NO_VOTES
 
     def count(self, voter: NodeId, first: int, upto: int) -> None:
         """The acceptor has voted for these slots, as far as they are open."""

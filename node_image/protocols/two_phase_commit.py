@@ -57,7 +57,7 @@ from node_image.protocols.interface import (
     Status,
 )
 from node_image.protocols.proposal_queue import ProposalQueue
-from node_image.protocols.quorums import NOBODY, QuorumSystem, Sizes
+from node_image.protocols.quorums import NO_VOTES, QuorumSystem, Sizes
 from node_image.protocols.replica import Replica
 from node_image.protocols.two_phase_locks import Locks, Resource
 from node_image.protocols.two_phase_messages import Txn
@@ -74,11 +74,11 @@ class Open:
 
 
 @dataclass(slots=True)
-class Owed:
+class Unconfirmed:
     """A committed transaction that some participants have not confirmed yet."""
 
     confirmed: int
-    said_us: int
+    sent_us: int
 
 
 class TwoPhaseCommit(Replica):
@@ -88,7 +88,7 @@ class TwoPhaseCommit(Replica):
     messages: ClassVar[tuple[type, ...]] = m.MESSAGES
     records: ClassVar[tuple[type, ...]] = m.RECORDS
     vote_records: ClassVar[tuple[type, ...]] = (m.Prepared,)
-    needs_everybody: ClassVar[bool] = True
+    needs_all_nodes: ClassVar[bool] = True
     takes_learners: ClassVar[bool] = False
 
     locks_type: ClassVar[type[Locks]] = Locks
@@ -133,7 +133,7 @@ class TwoPhaseCommit(Replica):
         self.queue = ProposalQueue(context, self.clients)
         self._parked: dict[Resource, list[Command]] = {}  # commands that wait for its lock
         self._open: dict[Txn, Open] = {}
-        self._owed: dict[Txn, Owed] = {}
+        self._unconfirmed: dict[Txn, Unconfirmed] = {}
         self._unsettled: dict[Txn, None] = {}  # all of these, in order of their names
         self._retry_timer_set = False
 
@@ -168,9 +168,9 @@ class TwoPhaseCommit(Replica):
         self._ctx.out.append(Persist(m.Life(self.participant.life)))
         self._ctx.send(self._ctx.node, m.Logged(Txn(self.participant.life, 0)))
         for txn in sorted(self.participant.finished):
-            self._owe(txn, now_us)
-        if self._owed:
-            self._ctx.out.append(Broadcast(m.Commit(tuple(self._owed)), False))
+            self._await_confirmations(txn, now_us)
+        if self._unconfirmed:
+            self._ctx.out.append(Broadcast(m.Commit(tuple(self._unconfirmed)), False))
             self._retry_later()
 
     def _next_life(self) -> int:
@@ -223,7 +223,7 @@ class TwoPhaseCommit(Replica):
         self.locks.lock(txn, commands)
         self.clients.mark_proposed(commands)
         self._unsettled[txn] = None
-        self._open[txn] = Open(commands, self._ctx.quorums.vote(NOBODY, self._ctx.node), now_us)
+        self._open[txn] = Open(commands, self._ctx.quorums.vote(NO_VOTES, self._ctx.node), now_us)
         self._ctx.out.append(Broadcast(m.Prepare(txn, commands, self._first_unsettled()), False))
         self._retry_later()
         self._decide_if_unanimous(txn)
@@ -267,14 +267,14 @@ class TwoPhaseCommit(Replica):
         txn = message.txn
         if txn.number == 0:
             self._began = txn.life == self.participant.life
-            self._ctx.note("leading", life=self.participant.life, owed=len(self._owed))
+            self._ctx.note("leading", life=self.participant.life, owed=len(self._unconfirmed))
             return
         commands = self._deciding.pop(txn)
         self._ctx.count("commits")
-        self._owe(txn, now_us)
+        self._await_confirmations(txn, now_us)
         self._ctx.out.append(Broadcast(m.Commit((txn,)), False))
         self.participant.apply(txn, commands)
-        self.participant.tell_state_if_due(self.participant.commits - 1)
+        self.participant.emit_state_if_due(self.participant.commits - 1)
         self._free(txn, commands, now_us)
         self._settle_own(txn)
         self.participant.checkpoint_if_due()
@@ -304,29 +304,31 @@ class TwoPhaseCommit(Replica):
 
     # ------------------------------------------------------------------ telling participants
 
-    def _owe(self, txn: Txn, now_us: int) -> None:
+    def _await_confirmations(self, txn: Txn, now_us: int) -> None:
         """A commit that participants have to confirm."""
         self._unsettled[txn] = None
-        self._owed[txn] = Owed(self._ctx.quorums.vote(NOBODY, self._ctx.node), now_us)
+        self._unconfirmed[txn] = Unconfirmed(
+            self._ctx.quorums.vote(NO_VOTES, self._ctx.node), now_us
+        )
 
     def _on_done(self, sender: NodeId, message: m.Done, now_us: int) -> None:
         self._confirmed(sender, message.txns)
 
     def _confirmed(self, sender: NodeId, txns: tuple[Txn, ...]) -> None:
         for txn in txns:
-            owed = self._owed.get(txn)
+            owed = self._unconfirmed.get(txn)
             if owed is not None:
                 owed.confirmed = self._ctx.quorums.vote(owed.confirmed, sender)
                 self._settle_own(txn)
 
     def _settle_own(self, txn: Txn) -> None:
         """Forget a commit, once no node is left that could ask about it."""
-        if self._may_forget(self._owed[txn]):
-            del self._owed[txn]
+        if self._may_forget(self._unconfirmed[txn]):
+            del self._unconfirmed[txn]
             del self._unsettled[txn]
             self.participant.finished.pop(txn, None)
 
-    def _may_forget(self, owed: Owed) -> bool:
+    def _may_forget(self, owed: Unconfirmed) -> bool:
         return self._ctx.quorums.phase2(owed.confirmed)
 
     def _on_inquire(self, sender: NodeId, message: m.Inquire, now_us: int) -> None:
@@ -334,7 +336,7 @@ class TwoPhaseCommit(Replica):
 
     def _tell(self, participant: NodeId, txns: tuple[Txn, ...]) -> None:
         """How these ended, as far as it is decided."""
-        committed = tuple(txn for txn in txns if txn in self._owed)
+        committed = tuple(txn for txn in txns if txn in self._unconfirmed)
         aborted = tuple(txn for txn in txns if self._is_presumed_aborted(txn))
         if committed:
             self._ctx.send(participant, m.Commit(committed), False)
@@ -360,13 +362,15 @@ class TwoPhaseCommit(Replica):
             for node in self._missing(transaction.votes):
                 self._ctx.send(node, prepare, False)
         overdue = [
-            o for o in self._owed.items() if now_us - o[1].said_us >= self._ctx.config.retry_us
+            o
+            for o in self._unconfirmed.items()
+            if now_us - o[1].sent_us >= self._ctx.config.retry_us
         ]
         for node in self._ctx.others:
             silent = tuple(t for t, owed in overdue if node in self._missing(owed.confirmed))
             if silent:
                 self._ctx.send(node, m.Commit(silent), False)
-        if self._open or self._owed:
+        if self._open or self._unconfirmed:
             self._retry_later()
 
     def _has_waited_enough(self, transaction: Open, now_us: int) -> bool:

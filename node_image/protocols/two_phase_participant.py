@@ -30,7 +30,7 @@ from node_image.protocols import two_phase_messages as m
 from node_image.protocols.clients import Clients
 from node_image.protocols.context import Context
 from node_image.protocols.interface import Checkpoint, Command, Decided, NodeId, Persist
-from node_image.protocols.state_digests import tell_of_set
+from node_image.protocols.state_digests import emit_set_digest
 from node_image.protocols.two_phase_locks import Locks
 from node_image.protocols.two_phase_messages import Txn
 
@@ -103,7 +103,7 @@ class Participant:
                 raise TypeError(f"two-phase commit has no record {type(record).__name__}")
         for txn, doubt in self.in_doubt.items():
             self._locks.lock(txn, doubt.commands)
-        self._tell_state()
+        self._emit_state()
 
     def _restore(self, record: m.Snapshot) -> None:
         self._ctx.machine.restore(record.state)
@@ -166,7 +166,7 @@ class Participant:
                 self.apply(txn, doubt.commands)
                 self._locks.unlock(txn, doubt.commands, now_us)
             self._done.append(txn)
-        self.tell_state_if_due(before)
+        self.emit_state_if_due(before)
         self.checkpoint_if_due()
         if not self._done_timer_set:  # unless a vote takes it along before
             self._done_timer_set = True
@@ -180,14 +180,14 @@ class Participant:
         self._recent.append(Decided(slot, ballot, commands))
         self._clients.execute(slot, ballot, commands)
 
-    def tell_state_if_due(self, before: int) -> None:
+    def emit_state_if_due(self, before: int) -> None:
         """There were `before` commits, and now there are more."""
         if self.commits // DIGEST_EVERY_COMMITS > before // DIGEST_EVERY_COMMITS:
-            self._tell_state()
+            self._emit_state()
 
-    def _tell_state(self) -> None:
+    def _emit_state(self) -> None:
         if not self.in_doubt:
-            tell_of_set(self._ctx, self.commits)
+            emit_set_digest(self._ctx, self.commits)
 
     def on_done_timer(self, now_us: int) -> None:
         self._done_timer_set = False

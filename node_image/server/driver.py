@@ -37,7 +37,7 @@ from node_image.protocols.interface import (
 )
 from node_image.server.clients import ClientPort
 from node_image.server.codec import Codec
-from node_image.server.node_log import Account, NodeLog
+from node_image.server.node_log import DecisionLog, NodeLog
 from node_image.server.transport import Peers
 from node_image.server.wal import WriteAheadLog
 
@@ -56,7 +56,7 @@ class Driver:
         *,
         wal: WriteAheadLog,
         node_log: NodeLog,
-        account: Account,
+        account: DecisionLog,
         fail: Callable[[BaseException], None],
     ) -> None:
         self.protocol = protocol

@@ -25,7 +25,7 @@ from node_image.protocols.context import Context
 from node_image.server.clients import ClientPort
 from node_image.server.codec import CodecError
 from node_image.server.driver import Driver
-from node_image.server.node_log import Account, NodeLog
+from node_image.server.node_log import DecisionLog, NodeLog
 from node_image.server.settings import BadSettings, Settings, parse_settings
 from node_image.server.transport import Peers
 from node_image.server.wal import CorruptLog, WriteAheadLog
@@ -60,7 +60,7 @@ class Server:
         copies = int(os.environ.get(LOG_COPIES_VARIABLE, "1"))
         recovery = getattr(protocol, "log_recovery", None)
         self._wal = WriteAheadLog(settings.data, copies=copies, recovery=recovery)
-        self._account = Account(settings.data)
+        self._account = DecisionLog(settings.data)
         self._driver = Driver(
             protocol,
             settings.node,
@@ -95,7 +95,7 @@ class Server:
         client_port = await self._clients.listen(settings.host, settings.client_port)
         self._peers.connect()
         self._node_log.log("ready", peer_port=peer_port, client_port=client_port)
-        _calm_collector()
+        _tune_collector()
         await self._stop.wait()
         self._close()
         self._node_log.log("stopped", exit=self._exit)
@@ -144,7 +144,7 @@ class Server:
         self._stop.set()
 
 
-def _calm_collector() -> None:
+def _tune_collector() -> None:
     """What exists now stays; what comes later is mostly freed without the collector."""
     sys.setswitchinterval(0.0005)  # the log's thread must not wait 5 ms for its turn
     gc.collect()

@@ -83,7 +83,7 @@ class LineFile:
         os.close(self._file)
 
 
-class Account:
+class DecisionLog:
     """`decided.jsonl` and `states.jsonl`, flushed once a turn of the event loop. Lines state which
     life: one more than the last decided line there was, so lives that decide nothing do not
     count."""

@@ -39,7 +39,7 @@ SENDER: Final = struct.Struct(">H")
 
 Deliver = Callable[[NodeId, tuple[Any, ...]], None]
 Log = Callable[..., None]
-Told = Callable[[NodeId], None]
+PeerCallback = Callable[[NodeId], None]
 
 
 def tune(sock: socket.socket) -> None:
@@ -249,8 +249,8 @@ class Peers:
         log: Log,
         counters: dict[str, int],
         *,
-        lost: Told,
-        connected: Told,
+        lost: PeerCallback,
+        connected: PeerCallback,
     ) -> None:
         self.codec = codec
         self.deliver = deliver

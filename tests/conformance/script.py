@@ -89,7 +89,7 @@ class ScriptedConductor:
         self.told.append(Told(what, now_us, (fault, report)))
         self._step(report, now_us)
 
-    def leader_told(self, leader: int, now_us: int) -> None:
+    def leader_announced(self, leader: int, now_us: int) -> None:
         """Scripts ask the world who leads."""
 
     def led(self, node: int, term: Sequence[int], now_us: int) -> None:

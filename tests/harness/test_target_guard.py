@@ -26,7 +26,7 @@ from harness.targets.guarded_client import (
     FAILED,
     ClientProblems,
     GuardedClient,
-    what_is_wrong,
+    invalid_reason,
 )
 from harness.targets.interface import ClusterSpec, NodeStatus, Request, Response
 from histories.events import NEMESIS, Event
@@ -238,7 +238,7 @@ def deep(levels: int) -> list[Any]:
     ids=["inf", "nan", "names", "set", "deep", "digits", "bytes", "object", "long"],
 )
 def test_a_value_that_no_history_can_hold_is_none(value: Any) -> None:
-    assert (words := what_is_wrong(value)) and len(words) < 100
+    assert (words := invalid_reason(value)) and len(words) < 100
 
 
 def test_a_status_has_the_form_that_others_rely_on() -> None:

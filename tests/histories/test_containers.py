@@ -18,7 +18,7 @@ from histories.checker.evidence import fails_alone
 from histories.events import Event
 from histories.models import model_named
 from histories.operations import pair
-from tests.histories.making import linearizable
+from tests.histories.generating import linearizable
 
 COUNT = int(os.environ.get("ANTIPAXOS_DIFFERENTIAL", "2000"))
 PUT = {"queue": "enqueue", "stack": "push"}

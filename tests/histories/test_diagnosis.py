@@ -11,7 +11,7 @@ from histories.checker import Verdict, check
 from histories.checker.consistency_levels import is_sequential
 from histories.models import ILLEGAL, MODELS, Model, model_named
 from histories.operations import Operation
-from tests.histories.making import history, operations_of
+from tests.histories.generating import history, operations_of
 from tests.histories.test_models import OK, events
 
 SEQUENTIAL = "it is still sequentially consistent: each client could have seen one order of all"

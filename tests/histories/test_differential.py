@@ -24,7 +24,7 @@ from histories.errors import UnknownOperation
 from histories.models import MODELS, Model, model_named, validate
 from histories.models.interface import ANY
 from histories.operations import Operation
-from tests.histories.making import history, in_range, linearizable, operations_of
+from tests.histories.generating import history, in_range, linearizable, operations_of
 
 COUNT = int(os.environ.get("ANTIPAXOS_DIFFERENTIAL", "2000"))
 

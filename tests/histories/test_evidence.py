@@ -12,7 +12,7 @@ from histories.checker.evidence import fails_alone
 from histories.events import Event
 from histories.models import model_named
 from histories.operations import pair
-from tests.histories.making import history, linearizable
+from tests.histories.generating import history, linearizable
 
 KERNELS = pytest.mark.parametrize("kernel", [True, False])
 

@@ -25,7 +25,7 @@ from histories.models import model_named
 from histories.operations import freeze
 from histories.reader import FORMATS, format_of, read_history
 from histories.recorder import event_line
-from tests.histories.making import history
+from tests.histories.generating import history
 
 ROUNDS = int(os.environ.get("ANTIPAXOS_FUZZ", "2000"))
 PIECES = [

@@ -15,7 +15,7 @@ from histories.drains import drains_split
 from histories.events import Event
 from histories.formats import native
 from histories.models import MODELS, model_named
-from tests.histories.making import history, linearizable, operations_of
+from tests.histories.generating import history, linearizable, operations_of
 
 both = pytest.mark.parametrize(
     "kernel",

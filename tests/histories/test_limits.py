@@ -19,7 +19,7 @@ from histories.formats import native
 from histories.formats.jepsen import write_edn
 from histories.models import ILLEGAL, model_named
 from histories.operations import Operation, pair
-from tests.histories.making import history
+from tests.histories.generating import history
 
 needs_kernel = pytest.mark.skipif(not available(), reason="the kernel is not built here")
 

@@ -43,7 +43,7 @@ def test_rivals_are_remembered_for_a_while() -> None:
     turns = Backoff(200_000)
     assert turns.is_quiet(0)
     assert not turns.has_rivals(0)
-    turns.rival(1_000)
+    turns.saw_rival(1_000)
     assert not turns.is_quiet(1_000 + PACE_US - 1)
     assert turns.is_quiet(1_000 + PACE_US)
     assert turns.has_rivals(1_000 + MEMORY_PACES * PACE_US - 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from node_image.protocols.ballots import ZERO, Ballot, next_ballot
 from node_image.protocols.interface import ClusterConfig
-from node_image.protocols.quorums import NOBODY, Grid, Majority, QuorumSystem, Sizes, from_options
+from node_image.protocols.quorums import NO_VOTES, Grid, Majority, QuorumSystem, Sizes, from_options
 
 rounds = st.integers(0, 1_000)
 nodes = st.integers(1, 20)
@@ -31,7 +31,7 @@ def test_next_ballot_is_above_everything_seen(seen: int, other: int, node: int) 
 
 
 def votes_of(system: QuorumSystem, voters: tuple[int, ...]) -> int:
-    votes = NOBODY
+    votes = NO_VOTES
     for voter in voters:
         votes = system.vote(votes, voter)
     return votes
@@ -78,8 +78,8 @@ def test_phase2_targets_are_a_smallest_quorum(count: int, system: QuorumSystem) 
 
 def test_a_second_vote_and_a_vote_of_a_non_member_change_nothing() -> None:
     system = Majority((1, 2, 3))
-    assert system.vote(system.vote(NOBODY, 1), 1) == system.vote(NOBODY, 1)
-    assert system.vote(NOBODY, 9) == NOBODY
+    assert system.vote(system.vote(NO_VOTES, 1), 1) == system.vote(NO_VOTES, 1)
+    assert system.vote(NO_VOTES, 9) == NO_VOTES
 
 
 def test_quorums_that_may_be_disjoint_are_refused_with_the_reason() -> None:
@@ -110,4 +110,4 @@ def test_learners_are_in_no_quorum() -> None:
     config = ClusterConfig(nodes=(1, 2, 3, 4, 5), learners=(4, 5))
     system = from_options(config)
     assert (system.q1, system.q2) == (2, 2)
-    assert system.vote(NOBODY, 4) == NOBODY
+    assert system.vote(NO_VOTES, 4) == NO_VOTES

@@ -21,7 +21,7 @@ from node_image.protocols.interface import (
     Status,
 )
 from node_image.server.driver import Driver
-from node_image.server.node_log import Account, NodeLog
+from node_image.server.node_log import DecisionLog, NodeLog
 
 
 class Word(NamedTuple):
@@ -115,7 +115,7 @@ class Scene:
             1,
             wal=self.disk,  # type: ignore[arg-type]
             node_log=NodeLog(1),
-            account=Account(tmp_path),
+            account=DecisionLog(tmp_path),
             fail=self.failures.append,
         )
         self.driver.attach(self.outside, self.outside)  # type: ignore[arg-type]
@@ -229,19 +229,19 @@ def test_a_halted_node_sends_nothing_more(tmp_path: Path) -> None:
 def test_the_decided_file_loses_only_a_torn_last_line(tmp_path: Path) -> None:
     path = tmp_path / "decided.jsonl"
     path.write_bytes(b'{"slot":1}\n{"slot":2}\n{"sl')
-    Account(tmp_path).close()
+    DecisionLog(tmp_path).close()
     assert path.read_bytes() == b'{"slot":1}\n{"slot":2}\n'
     path.write_bytes(b"x" * 200_000)
-    Account(tmp_path).close()
+    DecisionLog(tmp_path).close()
     assert path.read_bytes() == b""
     path.write_bytes(b'{"slot":1}\n' + b"x" * 200_000)
-    Account(tmp_path).close()
+    DecisionLog(tmp_path).close()
     assert path.read_bytes() == b'{"slot":1}\n'
 
 
 def test_the_decided_file_records_the_life(tmp_path: Path) -> None:
     for slots in ((1, 2), (), (3,)):
-        file = Account(tmp_path)
+        file = DecisionLog(tmp_path)
         for slot in slots:
             file.decided(Decided(slot, (1, 1), (Command(1, slot, "write", "x", "v" * 100_000),)))
         file.close()

@@ -45,7 +45,7 @@ class Election:
         protocol = self.driven.protocol
         protocol.context.out = []
         if self.raft:
-            protocol.election.stand(self.driven.now)
+            protocol.election.campaign(self.driven.now)
         else:
             protocol.election.new_candidacy()
             protocol.election.begin_phase1(self.driven.now)

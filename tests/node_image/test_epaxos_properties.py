@@ -138,7 +138,7 @@ class AllEdges(EPAXOS):  # type: ignore[misc,valid-type]
                 other = self._table.rows[place].get(number)
                 if other is None:
                     return InstanceId(self._table.nodes[place], number)
-                if other.phase == EXECUTED or other.noop_for_good():
+                if other.phase == EXECUTED or other.noop_is_final():
                     continue
                 if other.marks is None:
                     return other.id

@@ -203,10 +203,10 @@ def test_a_participant_in_doubt_tells_nothing() -> None:
     process, before = world.hosts[2].process, 2 * DIGEST_EVERY_COMMITS - 1
     process.participant.in_doubt[m2.Txn(9, 9)] = Doubt((), 0)
     out = process.context.begin_event()
-    process.participant.tell_state_if_due(before)
+    process.participant.emit_state_if_due(before)
     assert out == []
     process.participant.in_doubt.clear()
-    process.participant.tell_state_if_due(before)
+    process.participant.emit_state_if_due(before)
     assert len(out) == 1
 
 

@@ -468,7 +468,7 @@ def test_disk_and_memory_stay_bounded() -> None:
         process = host.process
         assert len(host.durable) <= 2 * 20 + 10
         assert len(process.participant.finished) <= 4
-        assert not process._unsettled and not process._owed and not process.locks.held
+        assert not process._unsettled and not process._unconfirmed and not process.locks.held
 
 
 def test_broadcasts_of_the_coordinator_contain_only_durable_state() -> None:

@@ -42,7 +42,7 @@ def check_story(folder: Path) -> list[str]:
     assert len(story.text().splitlines()) <= LINES_MAX + 40
     assert all(line.isprintable() and len(line) < 500 for line in story.text().splitlines())
     arrows = [line for line in story.lines if " → n" in line]
-    assert len(arrows) >= LINES_MAX // 5 or not story.untold
+    assert len(arrows) >= LINES_MAX // 5 or not story.omitted
     assert story.ending[0] == "in the end"
     for node in run.nodes:
         assert any(line.startswith(f"  n{node}  ") for line in story.ending)
@@ -147,7 +147,7 @@ def test_clients_never_crowd_out_the_messages_in_dispute() -> None:
     story = tell_run(recorded(messages, events=events))
     assert len(story.lines) <= LINES_MAX + 1
     assert sum("Accept" in line for line in story.lines) >= 50
-    assert any(name == "lines of clients" for name in story.untold)
+    assert any(name == "lines of clients" for name in story.omitted)
 
 
 def test_an_exception_is_shown_with_the_message_that_caused_it() -> None:

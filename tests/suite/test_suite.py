@@ -25,17 +25,17 @@ from click.testing import CliRunner
 from harness.cli.suite import suite_command
 from harness.errors import UsageError
 from harness.run.limits import JOBS_MAX
-from harness.suite.apart import run_job_apart
 from harness.suite.cells import Cell
-from harness.suite.findings import Finding, gather, place
+from harness.suite.child_process import run_in_child
+from harness.suite.execution import carry_out
+from harness.suite.findings import Finding, classify, gather
+from harness.suite.finish import finish
 from harness.suite.index import Index
 from harness.suite.jobs import Job, JobResult
-from harness.suite.keep import compress, tidy
-from harness.suite.morning import finish
 from harness.suite.night import Night, begin, locked, new_name, resume
 from harness.suite.outputs import plain
 from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_suite
-from harness.suite.running import carry_out
+from harness.suite.retention import compress, tidy
 from harness.suite.work import run_job
 from histories.folder import RunFolder
 from tests.suite.jobs import job
@@ -217,8 +217,8 @@ def test_the_budget_skips_what_does_not_fit(tmp_path: Path) -> None:
     one = suite(tmp_path, SMALL.replace('name = "small"', 'name = "small"\nbudget = "1us"'))
     night = begin(one, "2026-01-01")
     carry_out(night)
-    morning = finish(night, lambda _: None)
-    assert len(night.skipped) == len(night.jobs) and morning.outcome == "unknown"
+    finished = finish(night, lambda _: None)
+    assert len(night.skipped) == len(night.jobs) and finished.outcome == "unknown"
     assert "skipped" in (night.folder / "junit.xml").read_text()
 
 
@@ -241,15 +241,15 @@ def test_accepted_failures_have_a_date_at_which_that_ends() -> None:
     accepted = [Expected(signature="raft:liveness:x", reason="r", until=datetime.date(2026, 1, 2))]
     for day, status in ((2, "expected"), (3, "overdue")):
         one = finding()
-        place(one, "2025-12-01", accepted, datetime.date(2026, 1, day))
+        classify(one, "2025-12-01", accepted, datetime.date(2026, 1, day))
         assert one.status == status and "until 2026-01-02" in one.reason
     other = finding("raft:agreement:y")
-    place(other, None, accepted, datetime.date(2026, 1, 1))
+    classify(other, None, accepted, datetime.date(2026, 1, 1))
     assert other.status == "new"
 
 
 def test_a_job_may_run_in_a_process_of_its_own(tmp_path: Path) -> None:
-    here, apart = run_job(job(), tmp_path), run_job_apart(job(), tmp_path, 60)
+    here, apart = run_job(job(), tmp_path), run_in_child(job(), tmp_path, 60)
     assert here.outcome == apart.outcome == "valid"
     assert (here.operations, here.simulated_s) == (apart.operations, apart.simulated_s)
     assert Job.from_json(json.loads(json.dumps(job().to_json()))) == job()
@@ -261,9 +261,9 @@ def test_a_failure_of_the_harness_is_an_error_and_not_a_verdict(tmp_path: Path) 
     assert result.outcome == "error" and result.symptoms[0][0] == "harness"
     (found,) = gather([(missing, result)])
     assert found.detector == "harness"
-    late = run_job_apart(job(), tmp_path, 0.01)
+    late = run_in_child(job(), tmp_path, 0.01)
     assert late.outcome == "error" and "took longer than 0.01 s" in late.sentence
-    broken = run_job_apart(job(target="no-such-target"), tmp_path, 60)
+    broken = run_in_child(job(target="no-such-target"), tmp_path, 60)
     assert broken.outcome == "error" and "no-such-target" in broken.sentence
 
 
@@ -335,9 +335,9 @@ def test_outputs_and_webhook_are_written(
     url, posted = hook
     step = tmp_path / "step.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
-    _, morning = run_night(suite(tmp_path, SMALL + f'webhook = "{url}"\n'), "2026-01-01")
-    assert not morning.problems and len(posted) == 1
-    assert {f.signature for f in morning.findings} == set(posted[0]["new"])
+    _, finished = run_night(suite(tmp_path, SMALL + f'webhook = "{url}"\n'), "2026-01-01")
+    assert not finished.problems and len(posted) == 1
+    assert {f.signature for f in finished.findings} == set(posted[0]["new"])
     assert "| finding | status | runs |" in step.read_text()
     nobody = suite(tmp_path, SMALL + 'webhook = "http://127.0.0.1:9/"\n')
     _, second = run_night(nobody, "2026-01-02")

@@ -35,7 +35,7 @@ def heartbeat_us(settings: Settings, link_us: int) -> int:
     return election_us(settings, link_us) // 10
 
 
-def patience_us(settings: Settings, link_us: int) -> int:
+def operation_timeout_us(settings: Settings, link_us: int) -> int:
     """How long a client waits for one answer: less than an election takes."""
     return election_us(settings, link_us) // 2
 
@@ -114,13 +114,13 @@ def settle(script: Script, settings: Settings, column: Column, link_us: int) -> 
     the one that a client of this protocol asks from now on."""
     everyone = tuple(range(1, settings.nodes + 1))
     limit_us = WARM_UP_ELECTIONS * election_us(settings, link_us)
-    ask = Ask(1, 1, write("warm-up", 0), patience_us(settings, link_us))
+    ask = Ask(1, 1, write("warm-up", 0), operation_timeout_us(settings, link_us))
     answer = yield from ask_until(script, ask, everyone, within_us=limit_us)
     yield Sleep(10 * heartbeat_us(settings, link_us))
-    return answer._replace(node=whom_to_ask(script, column, everyone, answer))
+    return answer._replace(node=node_to_ask(script, column, everyone, answer))
 
 
-def whom_to_ask(script: Script, column: Column, everyone: tuple[int, ...], answer: Answered) -> int:
+def node_to_ask(script: Script, column: Column, everyone: tuple[int, ...], answer: Answered) -> int:
     """The leader, for a protocol that has one; else a node that does not lead."""
     leader = script.world.leader()
     if column.leads:

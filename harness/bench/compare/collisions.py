@@ -25,7 +25,7 @@ from typing import Any, Final
 from harness.bench.compare.clusters import (
     fixed_world,
     heartbeat_us,
-    patience_us,
+    operation_timeout_us,
     settle,
     simulate,
     write,
@@ -118,7 +118,7 @@ def run_of(
     """So many commands, that share of them in pairs."""
     link_us = settings.delay_us
     found = Run()
-    patience = patience_us(settings, link_us)
+    timeout_us = operation_timeout_us(settings, link_us)
     clusters: list[SimRuntime] = []
     asked: dict[tuple[int, int], int] = {}
     """When each command was asked, by its client and value."""
@@ -134,7 +134,7 @@ def run_of(
             for place, node in enumerate(nodes):
                 key = "contested" if same_key or not place else "another"
                 client = FIRST_CLIENT + 2 * sent + place
-                ask = Ask(client, node, write(f"{key}{sent}", sent), patience)
+                ask = Ask(client, node, write(f"{key}{sent}", sent), timeout_us)
                 script.spawn(_asking(ask, found, asked))
             sent += len(nodes)
             yield Sleep(REST_DELAYS * link_us + random.randrange(heartbeat_us(settings, link_us)))

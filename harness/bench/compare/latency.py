@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from harness.bench.compare.clusters import (
     FSYNC_US,
     heartbeat_us,
-    patience_us,
+    operation_timeout_us,
     settle,
 )
 from harness.bench.compare.columns import Column
@@ -150,7 +150,7 @@ def latencies_us(
                     CLIENT,
                     settled.node,
                     kind.operation(number),
-                    patience_us(settings, link_us),
+                    operation_timeout_us(settings, link_us),
                     distance_us,
                     delayed=settings.on != "sim",
                 )

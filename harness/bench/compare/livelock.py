@@ -19,7 +19,7 @@ from harness.bench.compare import adversary
 from harness.bench.compare.clusters import (
     fixed_world,
     heartbeat_us,
-    patience_us,
+    operation_timeout_us,
     simulate,
     write,
 )
@@ -131,7 +131,9 @@ def _duel(
     def referee(script: Script) -> Program:
         for number in range(WARM_UPS * proposers):
             warm = number % proposers + 1
-            yield Ask(warm, warm, write(f"k{warm}", number), patience_us(settings, link_us))
+            yield Ask(
+                warm, warm, write(f"k{warm}", number), operation_timeout_us(settings, link_us)
+            )
             yield Sleep(heartbeat_us(settings, link_us))
         slots, ballots, began_us = _decided(clusters[0]), _ballots(clusters[0]), script.now_us
         for number in range(1, proposers + 1):

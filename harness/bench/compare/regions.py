@@ -24,7 +24,7 @@ from typing import Any, Final
 from harness.bench.compare.clusters import (
     fixed_world,
     heartbeat_us,
-    patience_us,
+    operation_timeout_us,
     settle,
     simulate,
     write,
@@ -217,7 +217,7 @@ def _run_on(
     return right[0]
 
 
-def _whom(column: Column, place: Place, region: str, leader: int) -> tuple[int, int]:
+def _node_and_distance(column: Column, place: Place, region: str, leader: int) -> tuple[int, int]:
     """The node that a client of this region asks, and the one-way delay to it."""
     own = next(node for node, at in place.items() if at == region)
     node = leader if column.leads else own
@@ -230,11 +230,11 @@ def latencies_us(settings: Settings, column: Column) -> dict[str, float | None]:
 
     def work(script: Script, place: Place, settled: Answered) -> Program:
         for client, region in enumerate(REGIONS, 2):
-            node, distance_us = _whom(column, place, region, settled.node)
+            node, distance_us = _node_and_distance(column, place, region, settled.node)
             for number in range(REPEATS):
                 operation = write(f"{region}{number}", number)
                 answer = yield Ask(
-                    client, node, operation, patience_us(settings, LINK_US), distance_us
+                    client, node, operation, operation_timeout_us(settings, LINK_US), distance_us
                 )
                 if answer.ok:
                     found[region].append(answer.latency_us)
@@ -256,7 +256,7 @@ def loaded_us(settings: Settings, column: Column, share: int) -> list[int]:
                 hot = random.random() * 100 < share
                 operation = write("hot" if hot else f"own{number}", count)
                 answer = yield Ask(
-                    number, node, operation, patience_us(settings, LINK_US), distance_us
+                    number, node, operation, operation_timeout_us(settings, LINK_US), distance_us
                 )
                 if answer.ok:
                     found.append(answer.latency_us)
@@ -266,7 +266,7 @@ def loaded_us(settings: Settings, column: Column, share: int) -> list[int]:
     def work(script: Script, place: Place, settled: Answered) -> Program:
         for number in range(CLIENTS_EACH * len(REGIONS)):
             region = REGIONS[number % len(REGIONS)]
-            node, distance_us = _whom(column, place, region, settled.node)
+            node, distance_us = _node_and_distance(column, place, region, settled.node)
             script.spawn(client(10 + number, node, distance_us))
             yield Sleep(7_000)
 

@@ -144,7 +144,7 @@ class Script:
     def led(self, node: int, term: Sequence[int], now_us: int) -> None:
         """Programs ask the world who leads."""
 
-    def leader_told(self, leader: int, now_us: int) -> None:
+    def leader_announced(self, leader: int, now_us: int) -> None:
         """Programs ask the world who leads."""
 
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:

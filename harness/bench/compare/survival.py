@@ -14,7 +14,7 @@ from typing import Final
 from harness.bench.compare.clusters import (
     FSYNC_US,
     election_us,
-    patience_us,
+    operation_timeout_us,
     read,
     settle,
     write,
@@ -106,7 +106,7 @@ def deaths_survived(settings: Settings, column: Column, *, spared: bool) -> tupl
             alive.remove(victim)
             for what, operation in (("write", write("k", dead)), ("read", read("warm-up"))):
                 if alive_for[what]:
-                    ask = Ask(CLIENT, alive[0], operation, patience_us(settings, link_us))
+                    ask = Ask(CLIENT, alive[0], operation, operation_timeout_us(settings, link_us))
                     limit_us = ELECTIONS * election_us(settings, link_us)
                     answer = yield from ask_until(script, ask, alive, within_us=limit_us)
                     alive_for[what] = answer.ok
@@ -154,7 +154,7 @@ def interruption(settings: Settings, column: Column) -> float | None:
         others = [n for n in range(1, settings.nodes + 1) if n != settled.node]
         served_us = died_us
         for operation in (read("k"), write("k", 2)):
-            ask = Ask(CLIENT + 1, others[0], operation, patience_us(settings, link_us))
+            ask = Ask(CLIENT + 1, others[0], operation, operation_timeout_us(settings, link_us))
             limit_us = ELECTIONS * election_us(settings, link_us)
             answer = yield from ask_until(script, ask, others, within_us=limit_us)
             if not answer.ok:

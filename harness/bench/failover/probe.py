@@ -197,7 +197,7 @@ class Probe:
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
         self._recorder.finding(finding, now_us)
 
-    def leader_told(self, leader: int, now_us: int) -> None:
+    def leader_announced(self, leader: int, now_us: int) -> None:
         """A node says who leads: everything under way elsewhere asks there."""
         self._leader = leader
         for client in self._free:

@@ -102,7 +102,7 @@ class Conductor:
         self._nemesis.carried_out(fault, what, report, now_us)
         self._arm()
 
-    def leader_told(self, leader: int, now_us: int) -> None:
+    def leader_announced(self, leader: int, now_us: int) -> None:
         """Clients of a chaos run find out for themselves: so some ask a deposed leader, which
         could give a wrong answer."""
 

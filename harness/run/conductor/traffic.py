@@ -68,7 +68,7 @@ class Traffic:
         self._ended = ended
         self.world: World
         self._attempts: deque[tuple[int, Slot, int]] = deque()
-        self._patience: deque[tuple[int, Slot, int]] = deque()
+        self._timeouts: deque[tuple[int, Slot, int]] = deque()
         self._calls: dict[int, tuple[Slot, int]] = {}
         self._call_count = 0
         self._operation_count = 0
@@ -133,7 +133,7 @@ class Traffic:
             finale
         ):  # it tests whether the cluster answers at all: its clients have a longer time-out
             timeout_us = max(timeout_us, self._config.liveness_timeout_us)
-        self._patience.append((now_us + timeout_us, slot, slot.operation_id))
+        self._timeouts.append((now_us + timeout_us, slot, slot.operation_id))
         self._attempt_now(slot, attempt.node, now_us)
 
     def answered(self, call: int, response: Response, now_us: int) -> None:
@@ -188,13 +188,13 @@ class Traffic:
 
     def due_us(self) -> int:
         """When the next relevant deadline is due."""
-        attempts, patience = self._attempts, self._patience
+        attempts, timeouts = self._attempts, self._timeouts
         while attempts and attempts[0][1].current_call != attempts[0][2]:
             attempts.popleft()
-        while patience and patience[0][1].operation_id != patience[0][2]:
-            patience.popleft()
+        while timeouts and timeouts[0][1].operation_id != timeouts[0][2]:
+            timeouts.popleft()
         due_us = attempts[0][0] if attempts else NEVER
-        return patience[0][0] if patience and patience[0][0] < due_us else due_us
+        return timeouts[0][0] if timeouts and timeouts[0][0] < due_us else due_us
 
     def expire(self, now_us: int) -> None:
         """Operations that have waited too long ask another node, or give up."""
@@ -203,8 +203,8 @@ class Traffic:
             if slot.current_call == call:
                 slot.current_call = 0  # a late answer is still accepted, see `answered`
                 self._go_on(slot, slot.client.timed_out(now_us), now_us)
-        while self._patience and self._patience[0][0] <= now_us:
-            _, slot, operation_id = self._patience.popleft()
+        while self._timeouts and self._timeouts[0][0] <= now_us:
+            _, slot, operation_id = self._timeouts.popleft()
             if slot.operation_id == operation_id:
                 in_flight = slot.current_call != 0
                 self._complete(slot, slot.client.give_up(in_flight=in_flight), now_us)
@@ -219,7 +219,7 @@ class Traffic:
     def forget(self) -> None:
         """Drop all deadlines."""
         self._attempts.clear()
-        self._patience.clear()
+        self._timeouts.clear()
 
     # ------------------------------------------------------------------ ends
 

@@ -16,7 +16,7 @@ from harness.errors import HarnessError, UsageError
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.injectors import Cluster, Handler, Handlers
 from harness.runtimes.docker.injectors.clocks import Clocks
-from harness.runtimes.docker.injectors.cluster import AskClock, AskLeader, nobody_says
+from harness.runtimes.docker.injectors.cluster import AskClock, AskLeader, no_known_leader
 from harness.runtimes.docker.injectors.data import Data
 from harness.runtimes.docker.injectors.disks import Disks
 from harness.runtimes.docker.injectors.network import Network
@@ -55,7 +55,7 @@ class Nemesis:
         agents: dict[int, Agent],
         ask_clock: AskClock,
         zero_ns: Callable[[], int],
-        ask_leader: AskLeader = nobody_says,
+        ask_leader: AskLeader = no_known_leader,
     ) -> None:
         cluster = Cluster(engine, pods, agents, ask_clock, zero_ns, ask_leader)
         self._agents = agents

@@ -290,7 +290,7 @@ class DockerRuntime:
         self._told_term = term
         if self._is_driving and not self._conductor.done:
             self._note_leader(term, leader)
-            self._conductor.leader_told(leader, self.now_us())
+            self._conductor.leader_announced(leader, self.now_us())
             self._after()
 
     async def _await_ready(self, pod: Pod) -> None:

@@ -198,7 +198,7 @@ class World:
                     if node.timers.get(payload) == now_us:
                         self._timer(node, payload, turn)
                 else:
-                    self._other_turn(conductor, turn)
+                    self._carry_out_other(conductor, turn)
         finally:
             if turn is not None:
                 self._turn = turn
@@ -218,7 +218,7 @@ class World:
         elif node.paused:
             self.processes.stash[node.id].append(turn)
 
-    def _other_turn(self, conductor: Driven, entry: Entry) -> None:  # noqa: PLR0912
+    def _carry_out_other(self, conductor: Driven, entry: Entry) -> None:  # noqa: PLR0912
         """The turns that are neither a message nor a timer."""
         now_us, _, what, node, payload, _ = entry
         if what == ANSWER:
@@ -240,7 +240,7 @@ class World:
             leader, term = payload
             if term > self._told:
                 self._told = term
-                conductor.leader_told(leader, now_us)
+                conductor.leader_announced(leader, now_us)
         elif what == FAULT_REPORT:
             fault, done, report = payload
             conductor.fault_done(fault, done, report, now_us)

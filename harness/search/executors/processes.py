@@ -38,7 +38,7 @@ class Processes:
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item]
     ) -> Generator[Outcome[Item, Result], None, None]:
-        crew: _Crew[Item, Result] = _Crew(work, self.jobs)
+        crew: _WorkerPool[Item, Result] = _WorkerPool(work, self.jobs)
         try:
             yield from crew.outcomes(items)
         finally:
@@ -107,7 +107,7 @@ class _Worker(Generic[Item]):
         self.process.close()
 
 
-class _Crew(Generic[Item, Result]):
+class _WorkerPool(Generic[Item, Result]):
     """The workers of one `map`, and the outcomes that wait for their turn."""
 
     def __init__(self, work: Callable[[Item], Result], jobs: int) -> None:
@@ -122,7 +122,7 @@ class _Crew(Generic[Item, Result]):
     def outcomes(self, items: Iterable[Item]) -> Iterator[Outcome[Item, Result]]:
         source = iter(items)
         while True:
-            self._hand_out(source)
+            self._dispatch(source)
             busy = [worker for worker in self._workers if worker.task is not None]
             if not busy:
                 return
@@ -137,14 +137,14 @@ class _Crew(Generic[Item, Result]):
                     raise outcome.error
                 yield outcome
 
-    def _hand_out(self, source: Iterator[Item]) -> None:
+    def _dispatch(self, source: Iterator[Item]) -> None:
         """Give every worker that is idle an item, as long as there are any."""
         idle = [worker for worker in self._workers if worker.task is None]
         while idle or len(self._workers) < self._jobs:
             task = self._task(source)
             if task is None:
                 return
-            worker = idle.pop() if idle else self._hire()
+            worker = idle.pop() if idle else self._start_worker()
             worker.give(task)
 
     def _task(self, source: Iterator[Item]) -> _Task[Item] | None:
@@ -157,7 +157,7 @@ class _Crew(Generic[Item, Result]):
             return _Task(self._given - 1, item, 1)
         return None
 
-    def _hire(self) -> _Worker[Item]:
+    def _start_worker(self) -> _Worker[Item]:
         worker = _Worker(self._work, self._workers)
         self._workers.append(worker)
         return worker

@@ -28,7 +28,7 @@ AskLeader: TypeAlias = Callable[[], Awaitable[tuple[tuple[int, ...], int] | None
 """The leader that the nodes report: (term, node); None where no node reports one."""
 
 
-async def nobody_says() -> None:
+async def no_known_leader() -> None:
     """Where the target's leader cannot be asked for."""
 
 
@@ -41,7 +41,7 @@ class Cluster:
     agents: dict[int, Agent]
     ask_clock: AskClock
     zero_ns: Callable[[], int]
-    ask_leader: AskLeader = nobody_says
+    ask_leader: AskLeader = no_known_leader
     locks: dict[int, asyncio.Lock] = field(default_factory=dict)
     """Per node, held while its processes or their clocks are changed."""
     holds: dict[int, set[str]] = field(default_factory=dict)

@@ -12,13 +12,13 @@ import pytest
 from harness.errors import HarnessError
 from harness.suite import cells
 from harness.suite.cells import FailoverCell
+from harness.suite.execution import Budget, carry_out, estimate
 from harness.suite.failovers import longer
+from harness.suite.finish import FinishedNight, coverage_of, finish
 from harness.suite.index import INDEX, Index
 from harness.suite.jobs import JobResult
-from harness.suite.morning import Morning, coverage_of, finish
 from harness.suite.night import Night, begin, resume, seeds_done
 from harness.suite.plan import Suite, read_suite
-from harness.suite.running import Budget, carry_out, estimate
 
 SWEEP = """
 [suite]
@@ -69,7 +69,7 @@ def stopped_after(night: Night, count: int) -> Any:
     return stop
 
 
-def done(night: Night) -> Morning:
+def done(night: Night) -> FinishedNight:
     return finish(night, lambda _: None)
 
 
@@ -122,24 +122,24 @@ def interval(value: float | None, low: float, high: float | None) -> dict[str, f
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Suite, Night, Morning]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Suite, Night, FinishedNight]:
     one = suite(tmp_path_factory.mktemp("failover"), FAILOVER)
     night = begin(one, "2026-01-01")
     carry_out(night)
     return one, night, done(night)
 
 
-def test_failover_is_measured_first_and_kept(measured: tuple[Suite, Night, Morning]) -> None:
-    one, night, morning = measured
+def test_failover_is_measured_first_and_kept(measured: tuple[Suite, Night, FinishedNight]) -> None:
+    one, night, finished = measured
     assert next(iter(night.results)).startswith("failover / multi-paxos / pause / sim / 3 nodes#")
-    (row,) = morning.summary["failovers"]
+    (row,) = finished.summary["failovers"]
     assert row["proven"] == row["recovered"] == 4 and Path(row["page"]).is_file()
     median = row["median_ms"]
     assert 0 < median["low"] <= median["value"] <= median["high"]
     (kept,) = Index(one.store).failovers()
     assert (kept["night"], kept["median"]) == ("2026-01-01", median["value"])
     assert "failovers" in (one.store / "nights.html").read_text()
-    assert morning.outcome == "valid"
+    assert finished.outcome == "valid"
     assert estimate(one, night.jobs)["seconds"] > 0
 
 
@@ -148,7 +148,7 @@ def test_failover_is_measured_first_and_kept(measured: tuple[Suite, Night, Morni
     [(1.1, 0), (2.0, 1), (None, 1)],
 )
 def test_a_median_that_became_longer_is_a_finding(
-    measured: tuple[Suite, Night, Morning], factor: float | None, found: int
+    measured: tuple[Suite, Night, FinishedNight], factor: float | None, found: int
 ) -> None:
     one, night, _ = measured
     later = Night(one, "2026-01-02", night.folder, night.jobs, results=dict(night.results))
@@ -172,7 +172,7 @@ def test_a_median_that_became_longer_is_a_finding(
 
 
 def test_measurements_with_other_parameters_are_not_compared(
-    measured: tuple[Suite, Night, Morning],
+    measured: tuple[Suite, Night, FinishedNight],
 ) -> None:
     one, night, _ = measured
     (cell,) = [c for c in one.cells if isinstance(c, FailoverCell)]
@@ -185,10 +185,10 @@ def test_measurements_with_other_parameters_are_not_compared(
     assert index.failover_baseline(cell.label, row["parameters"], night.started, None) is None
 
 
-def test_what_never_happened_is_said(measured: tuple[Suite, Night, Morning]) -> None:
-    _, night, morning = measured
+def test_what_never_happened_is_said(measured: tuple[Suite, Night, FinishedNight]) -> None:
+    _, night, finished = measured
     covered = coverage_of(night.pairs())
-    assert covered == morning.summary["coverage"]
+    assert covered == finished.summary["coverage"]
     assert covered["multi-paxos"]["fault"] == {"pause": 4}
     assert covered["raft"]["state"]["values decided"] > 0
     assert 0 in covered["raft"]["fault"].values() and 0 in covered["raft"]["state"].values()

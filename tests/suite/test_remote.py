@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from harness.search.executors.dask import DaskExecutor
-from harness.suite import elsewhere
-from harness.suite.elsewhere import Delivery, packed, parcel_of, received, unpack
+from harness.suite import remote
+from harness.suite.execution import Executors, carry_out
 from harness.suite.jobs import JobResult
 from harness.suite.night import begin
 from harness.suite.plan import read_suite
-from harness.suite.running import Places, carry_out
+from harness.suite.remote import RemoteResult, packed, received, remote_job, unpack
 from histories.folder import RunFolder
 from tests.suite.jobs import job
 
@@ -78,7 +78,9 @@ def night_of(tmp_path: Path, text: str, cluster: Any, watch: Any = lambda _: Non
     simulated = DaskExecutor(cluster.scheduler_address)
     engines = DaskExecutor(cluster.scheduler_address, engines=True)
     try:
-        carry_out(night, watch, places=Places(simulated=simulated, engines=engines, away=True))
+        carry_out(
+            night, watch, executors=Executors(simulated=simulated, engines=engines, remote=True)
+        )
     finally:
         simulated.close()
         engines.close()
@@ -108,7 +110,7 @@ def test_a_night_over_workers_of_which_one_is_killed(tmp_path: Path, cluster: An
 def test_runs_in_containers_go_to_the_worker_that_has_an_engine(
     tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.suite.running.run_job_apart", None)  # never on this machine
+    monkeypatch.setattr("harness.suite.execution.run_in_child", None)  # never on this machine
     night = night_of(tmp_path, SIMULATED.replace("seeds = [0", "seeds = [20") + REAL, cluster)
     (real,) = [result for job, result in night.pairs() if job.on == "docker"]
     assert real.outcome == "valid", real
@@ -162,7 +164,7 @@ def test_folders_travel_whole_and_stay_inside(tmp_path: Path) -> None:
     assert data is not None and packed(tmp_path / "nothing") is None
     unpack(data, tmp_path / "copy")
     assert (tmp_path / "copy" / "nodes" / "n1.log").read_bytes() == b"\x00\xff"
-    parcel = parcel_of(job(recorded=str(source)))
+    parcel = remote_job(job(recorded=str(source)))
     assert parcel.recorded == data
 
 
@@ -173,11 +175,11 @@ def test_a_folder_that_cannot_be_unpacked_is_an_error(
         identity="c#1", cell="c", seed=1, outcome="invalid", seconds=1.0, folder="/there/run"
     )
     for data in (b"no archive", _archive(tmp_path)):
-        monkeypatch.setattr(elsewhere, "FOLDER_BYTES_MAX", 10)
-        got = received(job(), Delivery(result, data), tmp_path)
+        monkeypatch.setattr(remote, "FOLDER_BYTES_MAX", 10)
+        got = received(job(), RemoteResult(result, data), tmp_path)
         assert got.outcome == "error" and "cannot be unpacked" in got.sentence
-    away = received(job(), Delivery(result), tmp_path)
-    assert away.outcome == "invalid" and away.folder is None
+    result = received(job(), RemoteResult(result), tmp_path)
+    assert result.outcome == "invalid" and result.folder is None
 
 
 def _archive(tmp_path: Path) -> bytes:

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from harness.suite.apart import run_job_apart
+from harness.suite.child_process import run_in_child
 from harness.suite.jobs import Job, JobResult, failed
 from harness.suite.work import run_job
 
@@ -22,48 +22,48 @@ FOLDER_BYTES_MAX: Final = 512_000_000
 """A folder that is larger, unpacked, stays away."""
 
 
-class Parcel(NamedTuple):
+class RemoteJob(NamedTuple):
     """A job, with the recorded folder that it runs again, if any."""
 
     job: Job
     recorded: bytes | None = None
 
 
-class Delivery(NamedTuple):
+class RemoteResult(NamedTuple):
     """A result, with the run's folder where the run failed."""
 
     result: JobResult
     folder: bytes | None = None
 
 
-def parcel_of(job: Job) -> Parcel:
+def remote_job(job: Job) -> RemoteJob:
     """What is sent away for a job."""
-    return Parcel(job, None if job.recorded is None else packed(Path(job.recorded)))
+    return RemoteJob(job, None if job.recorded is None else packed(Path(job.recorded)))
 
 
-def carry_out(parcel: Parcel) -> Delivery:
+def run_remotely(remote: RemoteJob) -> RemoteResult:
     """Run a job on this machine for the suite on another. Runs on a worker."""
-    job = parcel.job
+    job = remote.job
     with tempfile.TemporaryDirectory(prefix="antipaxos-") as name:
         place = Path(name)
-        if parcel.recorded is not None:
-            unpack(parcel.recorded, place / "recorded")
+        if remote.recorded is not None:
+            unpack(remote.recorded, place / "recorded")
             job = dataclasses.replace(job, recorded=str(place / "recorded"))
-        run = run_job if job.on == "sim" else run_job_apart
+        run = run_job if job.on == "sim" else run_in_child
         result = run(job, place / "runs")
         if result.folder is None or result.outcome == "valid":
-            return Delivery(dataclasses.replace(result, folder=None))
-        return Delivery(result, packed(Path(result.folder)))
+            return RemoteResult(dataclasses.replace(result, folder=None))
+        return RemoteResult(result, packed(Path(result.folder)))
 
 
-def received(job: Job, delivery: Delivery, store: Path) -> JobResult:
+def received(job: Job, remote: RemoteResult, store: Path) -> JobResult:
     """The result with its folder under `store`."""
-    result = delivery.result
-    if delivery.folder is None or result.folder is None:
+    result = remote.result
+    if remote.folder is None or result.folder is None:
         return dataclasses.replace(result, folder=None)
     folder = store / Path(result.folder).name
     try:
-        unpack(delivery.folder, folder)
+        unpack(remote.folder, folder)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         return failed(job, f"the folder of the run cannot be unpacked: {error}", result.seconds)
     return dataclasses.replace(result, folder=str(folder))

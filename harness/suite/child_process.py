@@ -1,6 +1,6 @@
 """A job in a process of its own: one in containers that goes wrong takes nothing with it.
 
-    python -m harness.suite.apart     a job on its input, its result on its output
+    python -m harness.suite.child_process     a job on its input, its result on its output
 
 The process ends when the one that started it has ended, however that was: it then removes its
 containers, and the same run may begin again when the night is resumed.
@@ -30,14 +30,14 @@ FAILURE_TIMEOUTS: Final = 50
 LOOK_EVERY_S: Final = 1.0
 
 
-def run_job_apart(job: Job, store: Path, within_s: float | None = None) -> JobResult:
+def run_in_child(job: Job, store: Path, within_s: float | None = None) -> JobResult:
     """Run a job in a process of its own, for at most `within_s` seconds (by default what a run of
     its length may take); then it is interrupted (it removes its containers), and at last killed
     (the reaper does)."""
     started = time.monotonic()
     allowed_s, is_late = within_s or limit_s(job), False
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.suite.apart"],
+        [sys.executable, "-m", "harness.suite.child_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -16,10 +16,9 @@ from harness.report.page import write_report
 from harness.search.coverage import REACHED
 from harness.search.swarm import MIX
 from harness.suite.failovers import longer, rows_of
-from harness.suite.findings import Finding, confirm, gather, make_small, place
+from harness.suite.findings import Finding, classify, confirm, gather, shrink_finding
 from harness.suite.index import SUMMARY, Index
 from harness.suite.jobs import Job, JobResult
-from harness.suite.keep import tidy
 from harness.suite.night import RUNS, Night, add_to_corpus
 from harness.suite.outputs import (
     headline,
@@ -29,12 +28,13 @@ from harness.suite.outputs import (
     write_step_summary,
 )
 from harness.suite.pages import write_night_page, write_nights_page
+from harness.suite.retention import tidy
 from histories.errors import HistoryError
 from histories.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Morning:
+class FinishedNight:
     """A finished night. `problems`: what could not be reported, in sentences."""
 
     findings: list[Finding]
@@ -47,18 +47,18 @@ class Morning:
         return str(self.summary["outcome"])
 
 
-def finish(night: Night, say: Callable[[str], None]) -> Morning:
+def finish(night: Night, say: Callable[[str], None]) -> FinishedNight:
     """Confirm, shrink, compare with earlier nights, write everything, notify, and remove old
     runs."""
     suite, index = night.suite, Index(night.suite.store)
     findings = [*gather(night.pairs()), *longer(night, index)]
     today = datetime.datetime.now(tz=datetime.UTC).date()
     for finding in findings:
-        place(finding, index.first_seen(finding.signature, night.started), suite.expected, today)
+        classify(finding, index.first_seen(finding.signature, night.started), suite.expected, today)
         if not night.interrupted:
             say(f"confirming {finding.signature}")
             confirm(finding, suite.confirm, night.folder / RUNS)
-            make_small(finding, suite.shrink_us / 1e6, night.folder / RUNS)
+            shrink_finding(finding, suite.shrink_us / 1e6, night.folder / RUNS)
             folder = finding.shrunk or finding.folder
             if folder is not None and finding.detector not in ("harness", "failover"):
                 _write_report(Path(folder))
@@ -70,12 +70,12 @@ def finish(night: Night, say: Callable[[str], None]) -> Morning:
         text = json.dumps(summary, indent=1) + "\n"
         (night.folder / SUMMARY).write_text(text, encoding="utf-8")
         index.add(night.folder)
-    problems = _tell(night, findings)
+    problems = _write_outputs(night, findings)
     write_night_page(night, summary, night.folder / "night.html")
     write_nights_page(index, suite.store / "nights.html")
     if not night.interrupted:
         tidy(suite.store, suite.keep, sparing=night.folder)
-    return Morning(findings=findings, gone=gone, problems=problems, summary=summary)
+    return FinishedNight(findings=findings, gone=gone, problems=problems, summary=summary)
 
 
 def outcome_of(night: Night, findings: list[Finding]) -> str:
@@ -172,7 +172,7 @@ def _cell(label: str, results: list[JobResult], planned: int) -> dict[str, Any]:
     }
 
 
-def _tell(night: Night, findings: list[Finding]) -> list[str]:
+def _write_outputs(night: Night, findings: list[Finding]) -> list[str]:
     tell, problems = night.suite.tell, []
     steps: dict[str, Callable[[Path], None]] = {
         "junit": lambda path: write_junit(night, findings, path),

@@ -1,4 +1,4 @@
-"""Operations of each model, and the possible answers of an object in some state: for `making.py`.
+"""Operations of each model, and the answers an object may give in a state (see `generating.py`).
 
 `questions` gives operations to choose from; `answers` gives candidates, of which the model itself
 decides which are correct. Wrong answers are other candidates, and values of other kinds.

@@ -15,7 +15,13 @@ from histories.drains import QUEUES, drains_split
 from histories.events import Event
 from histories.models import ILLEGAL, MODELS, Model, model_named
 from histories.operations import Operation, freeze, pair, thaw
-from tests.histories.asking import JUNK, answering, candidates, questions, right_answer
+from tests.histories.generated_operations import (
+    JUNK,
+    answering,
+    candidates,
+    questions,
+    right_answer,
+)
 
 
 def operations_of(name: str, events: list[Event]) -> list[Operation]:

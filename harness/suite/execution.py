@@ -22,13 +22,12 @@ from typing import Any, Final, Protocol
 from harness.bench.failover.plan import HOLD_TIMEOUTS
 from harness.errors import HarnessError
 from harness.search.executors import Executor, Outcome, local_executor
-from harness.suite.apart import run_job_apart
-from harness.suite.elsewhere import Delivery, Parcel, parcel_of, received
-from harness.suite.elsewhere import carry_out as carry_out_elsewhere
+from harness.suite.child_process import run_in_child
 from harness.suite.index import RESULTS, Index
 from harness.suite.jobs import Job, JobResult, failed
 from harness.suite.night import RUNS, Night
 from harness.suite.plan import Suite
+from harness.suite.remote import RemoteJob, RemoteResult, received, remote_job, run_remotely
 from harness.suite.work import run_job
 
 WAIT_S: Final = 0.2
@@ -43,13 +42,13 @@ class Engines(Executor, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class Executors:
     """Where jobs run: by default simulations in processes of this machine, and containers on its
-    engine. `away`: the executor's workers share no folder with this process."""
+    engine. `remote`: the executor's workers share no folder with this process."""
 
     simulated: Executor
     engines: Engines | None = None
-    away: bool = False
+    remote: bool = False
 
 
 class Budget:
@@ -84,12 +83,14 @@ class Budget:
         return (job for job in jobs if self.allows(job))
 
 
-def carry_out(night: Night, watch: Give = lambda _: None, *, places: Places | None = None) -> None:
+def carry_out(
+    night: Night, watch: Give = lambda _: None, *, executors: Executors | None = None
+) -> None:
     """Run what is left of the night. Ctrl-C ends it early: what is done stays done.
 
     Raises HarnessError where the workers of a cluster cannot be used."""
     started = time.monotonic()
-    places = places or Places(simulated=local_executor(night.suite.jobs))
+    executors = executors or Executors(simulated=local_executor(night.suite.jobs))
     budget = Budget(night)
     done: queue.Queue[JobResult] = queue.Queue()
     left = night.left
@@ -105,15 +106,15 @@ def carry_out(night: Night, watch: Give = lambda _: None, *, places: Places | No
             file.flush()
             watch(result)
 
-        alone = places.engines is None
+        alone = executors.engines is None
         outside = real if alone else [*measured, *real]
-        containers = _containers(night, outside, budget, places, done.put)
+        containers = _containers(night, outside, budget, executors, done.put)
         try:
             if alone:
                 for job in budget.affordable(measured):
-                    take(run_job_apart(job, night.folder / RUNS))
+                    take(run_in_child(job, night.folder / RUNS))
             containers.start()
-            for result in _simulate(night, budget.affordable(simulated), places):
+            for result in _simulate(night, budget.affordable(simulated), executors):
                 take(result)
                 _drain(done, take)
             while containers.are_working() or not done.empty():
@@ -128,20 +129,20 @@ def carry_out(night: Night, watch: Give = lambda _: None, *, places: Places | No
         raise containers.error
 
 
-def _simulate(night: Night, jobs: Iterator[Job], places: Places) -> Iterator[JobResult]:
-    if places.away:
-        parcels = (parcel_of(job) for job in jobs)
-        with closing(places.simulated.map(carry_out_elsewhere, parcels)) as deliveries:
-            for delivery in deliveries:
-                yield _received(night, delivery)
+def _simulate(night: Night, jobs: Iterator[Job], executors: Executors) -> Iterator[JobResult]:
+    if executors.remote:
+        remote_jobs = (remote_job(job) for job in jobs)
+        with closing(executors.simulated.map(run_remotely, remote_jobs)) as results:
+            for remote in results:
+                yield _received(night, remote)
         return
     work = partial(run_job, store=night.folder / RUNS)
-    with closing(places.simulated.map(work, jobs)) as outcomes:
+    with closing(executors.simulated.map(work, jobs)) as outcomes:
         for outcome in outcomes:
             yield outcome.result or _lost(outcome.item, outcome.lost)
 
 
-def _received(night: Night, outcome: Outcome[Parcel, Delivery]) -> JobResult:
+def _received(night: Night, outcome: Outcome[RemoteJob, RemoteResult]) -> JobResult:
     if outcome.result is None:
         return _lost(outcome.item.job, outcome.lost)
     return received(outcome.item.job, outcome.result, night.folder / RUNS)
@@ -164,7 +165,7 @@ def _drain(done: queue.Queue[JobResult], take: Give, wait_s: float = 0.0) -> Non
 # ------------------------------------------------------------------------------- in containers
 
 
-class _Here:
+class _LocalContainers:
     """Threads that take jobs in containers one after the other, each in a process of its own."""
 
     error: HarnessError | None = None
@@ -197,10 +198,10 @@ class _Here:
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            self._give(run_job_apart(job, self._store))
+            self._give(run_in_child(job, self._store))
 
 
-class _Away:
+class _RemoteContainers:
     """A thread that waits for the workers of a cluster that have an engine."""
 
     def __init__(self, night: Night, jobs: Iterator[Job], engines: Engines, give: Give) -> None:
@@ -224,21 +225,21 @@ class _Away:
             self._thread.join()
 
     def _work(self) -> None:
-        parcels = (parcel_of(job) for job in self._jobs)
+        remote_jobs = (remote_job(job) for job in self._jobs)
         try:
-            for outcome in self._engines.map(carry_out_elsewhere, parcels):
+            for outcome in self._engines.map(run_remotely, remote_jobs):
                 self._give(_received(self._night, outcome))
         except HarnessError as error:
             self.error = error
 
 
 def _containers(
-    night: Night, jobs: list[Job], budget: Budget, places: Places, give: Give
-) -> _Here | _Away:
+    night: Night, jobs: list[Job], budget: Budget, executors: Executors, give: Give
+) -> _LocalContainers | _RemoteContainers:
     affordable = budget.affordable(jobs)
-    if places.engines is not None and jobs:
-        return _Away(night, affordable, places.engines, give)
-    return _Here(night, affordable, min(night.suite.docker_jobs, len(jobs)), give)
+    if executors.engines is not None and jobs:
+        return _RemoteContainers(night, affordable, executors.engines, give)
+    return _LocalContainers(night, affordable, min(night.suite.docker_jobs, len(jobs)), give)
 
 
 def estimate(suite: Suite, jobs: list[Job]) -> dict[str, Any]:
