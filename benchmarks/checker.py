@@ -3,17 +3,17 @@
     python -m benchmarks.checker [--quick] [--growth] [--runs 3] [--folder DIR]
     python -m benchmarks.checker --repeated | --peers [--limit 10]
 
-Every cell is a separate history (see generated_histories.py), written once to the folder and judged
-several times, each time in a fresh process. The minimum is printed, with the median beside it,
-since other work on the machine can only add time. `total` is from the file to the verdict, `check`
-what is left when the file has been read; `cpu` is the processor time of all threads, which other
-work disturbs least; `peak` is the largest resident size of the process beyond what it had before
-the check. `of json` is the ratio of `cpu` to what the standard library's JSON parser takes for the
-lines of the file alone.
+Every cell is a separate history (see generated_histories.py). It is written once to the folder, and
+judged several times, each time in a fresh process. The table shows the minimum, since other work on
+the machine can only add time, and the median beside it. `total` is from the file to the verdict,
+`check` what is left when the file has been read, and `cpu` the processor time of all threads, which
+other work disturbs least. `peak` is the largest resident size of the process beyond what it had
+before the check. `of json` is the ratio of `cpu` to the time that the standard library's JSON
+parser takes for the lines of the file alone.
 
 `--repeated` are histories whose values are drawn from five, `--peers` those of other checkers'
-tests (in the folder that ANTIPAXOS_PEER_HISTORIES names); both beside Porcupine, see
-against_porcupine.py.
+tests (in the folder that ANTIPAXOS_PEER_HISTORIES names); both beside Porcupine (see
+against_porcupine.py).
 """
 
 from __future__ import annotations
@@ -150,9 +150,14 @@ def main() -> None:
 
 def _beside(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) cases = against_porcupine.repeated(folder) if options.repeated else
-        against_porcupine.peers(folder) porcupine = against_porcupine.built(folder) if porcupine is
-        None:
+        folder = Path(scratch)
+        cases = (
+            against_porcupine.repeated(folder)
+            if options.repeated
+            else against_porcupine.peers(folder)
+        )
+        porcupine = against_porcupine.built(folder)
+        if porcupine is None:
             print("without Porcupine: no Go, or no source where ANTIPAXOS_PORCUPINE says")
         rows = against_porcupine.compare(cases, porcupine, options.runs, options.limit)
     if options.json:
