@@ -120,7 +120,7 @@ def night_of(
     load: str = LOAD,
     more: str = "",
 ) -> tuple[Night, float]:
-    """Run a night without its morning; the night, and how long it took in seconds."""
+    """Run a night without finishing it. Returns the night, and how long it took in seconds."""
     path = store / "suite.toml"
     listed = list(range(seeds))
     text = PLAN.format(name="bench", jobs=jobs, seeds=listed, fresh=fresh, load=load, more=more)
@@ -178,7 +178,7 @@ def overhead(store: Path, seeds: int) -> None:
     workers_s = workers.ru_utime + workers.ru_stime
     busy_s = sum(result.seconds for _, result in night.pairs())
     idle = 1 - busy_s / (2 * seconds)
-    print(f"{len(night.results)} runs in {seconds:.1f} s, and {finish_s:.2f} s for the morning")
+    print(f"{len(night.results)} runs in {seconds:.1f} s, and {finish_s:.2f} s to finish")
     print(
         f"processor time: {own_s:.2f} s of the suite's process, {workers_s:.2f} s of its workers: "
         f"{own_s / workers_s:.1%}"

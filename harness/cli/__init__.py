@@ -93,7 +93,7 @@ COMMANDS: Final = {
     "suite": Where(
         "suite",
         "suite_command",
-        "Run the suite in FILE: many runs within a budget, and one page in the morning.",
+        "Run the suite in FILE: many runs within a budget, and one summary page.",
     ),
     "failover": Where(
         "failover",

@@ -61,7 +61,7 @@ def suite_command(
     address: str | None,
     as_json: bool,
 ) -> int:
-    """Run the suite in FILE: many runs within a budget, and one page in the finished.
+    """Run the suite in FILE: many runs within a budget, and one summary page.
 
     Ctrl-C (or SIGTERM) ends the night early; --resume goes on with it.
 
@@ -242,7 +242,7 @@ class _Display:
 
 
 def show(night: Night, finished: FinishedNight, console: Console) -> None:
-    """The finished, in the terminal."""
+    """Print the summary of a finished night."""
     for finding in finished.findings:
         since = f" since {finding.since}" if finding.since else ""
         style = "dim" if finding.status == "expected" else STYLES["invalid"]
