@@ -1,4 +1,4 @@
-"""Nightly suites: a plan in TOML, carried out within its budget, and one report for the whole night.
+"""Nightly suites: a plan in TOML, carried out within its budget, and one report for the night.
 
 plan           reads the file, and refuses what is wrong
 toml_lines     finds the line of a table or key, for error messages
