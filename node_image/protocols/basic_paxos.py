@@ -1,13 +1,13 @@
-"""Basic Paxos: one instance after the other, each from the beginning, and no leader.
+"""Basic Paxos: one instance per slot, each with both phases, and no leader.
 
 The single-decree synod (Lamport, "The Part-Time Parliament", 1998; "Paxos Made Simple", 2001). One
-instance decides one value; here slot after slot has an instance of its own, and the value of slot s
-is the s-th thing that the replicated state machine does. Nodes have three roles:
+instance decides one value. Here every slot of the log has its own instance, and the replicated
+state machine applies the values in the order of slots. Nodes have three roles:
 
     acceptor   remembers, on disk and for each slot, the highest ballot that it has promised, and
                its last vote: a ballot and a value
     proposer   any node with a client's command, for the first slot that it does not know to be
-               decided: no node is distinguished, and several may try at once
+               decided; several nodes may propose at once
     learner    finds out what is decided, and applies it in the order of slots
 
 For one slot:
@@ -16,32 +16,33 @@ For one slot:
               asks for promises. An acceptor promises to refuse lower ballots, and reports its vote.
     Phase 2   with promises of a quorum the proposer asks for votes: for the reported value of the
               highest ballot if any was reported, for its own only if none was. An acceptor votes
-              unless it has promised a higher ballot; a vote is a promise, too.
-    Decided   when a quorum has voted in one ballot. Any two quorums share an acceptor: it voted
-              before it promised a later ballot, and reported that, or it never will. Hence every
-              later ballot proposes the same value.
+              unless it has promised a higher ballot; a vote implies a promise.
+    Decided   when a quorum has voted in one ballot. Any two quorums share an acceptor. If it
+              voted before it promised a later ballot, it reported that vote; if not, it never
+              votes in the earlier ballot. Hence every later ballot proposes the same value.
 
-That is two round trips for every decision, where Multi-Paxos needs one: its leader runs Phase 1
-once for all slots (put `multi_paxos` beside this file: the difference is what a ballot is for). The
-proposer whose instance was decided with another node's value goes on to the next slot.
+Every decision takes two round trips, where Multi-Paxos needs one: its leader runs Phase 1 once for
+all slots. (Compare `multi_paxos`: the difference is the scope of a ballot.) If an instance decides
+another node's value, the proposer continues with the next slot.
 
   * **Duels.** Two proposers can preempt each other forever: each new ballot invalidates the
-    other's Phase 2. That termination cannot be guaranteed is the theorem of Fischer, Lynch and
-    Paterson; that a proposer succeeds in practice is due to randomised exponential back-off
-    (`backoff`). The option `backoff` (true) switches it off: still safe, but under load nothing may
-    be decided.
+    other's Phase 2. Termination cannot be guaranteed (the theorem of Fischer, Lynch and Paterson);
+    in practice a proposer succeeds because of randomised exponential back-off (`backoff`). The
+    option `backoff` (default true) can switch it off: the protocol remains safe, but under load
+    nothing may be decided.
   * A value is a tuple of commands: all that waited at the proposer, up to `batch_max` (1 gives the
-    textbook's one command an instance). Losing a duel makes the next batch larger.
+    textbook's one command per instance). Losing a duel makes the next batch larger.
   * An acceptor asked about a slot that it knows to be decided answers with the decision. Silence,
     or "no vote", would let the slot be decided again, differently.
-  * A decision is announced by its ballot alone: a node that voted in that ballot has the value,
-    since a ballot has one proposer and the proposer one value. Who did not asks. Now and then every
-    node tells another how far it is, for those who missed an announcement.
-  * Promises and votes leave the node when they are on disk (the barrier of `interface`), and so
-    does a proposer's Prepare: its own promise makes sure that it never uses the ballot twice.
+  * A decision is announced by its ballot alone. A node that voted in that ballot has the value,
+    since a ballot has one proposer, and the proposer one value. A node that did not vote asks for
+    it. Every node also sends another one its applied slot from time to time, for nodes that missed
+    an announcement.
+  * Promises and votes are sent when they are on disk (the barrier of `interface`), and so is a
+    proposer's Prepare: its own promise ensures that it never uses the ballot twice.
 
-Its parts: promises, votes and recovery (`basic_paxos_storage`, `slot_log`), decided values in any
-order (`learned_values`), catching up (`catch_up`), back-off (`backoff`). There is no leader.
+Its parts: promises, votes and recovery (`basic_paxos_storage`, `slot_log`), values decided in any
+order (`learned_values`), catching up (`catch_up`), back-off (`backoff`).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ PROPOSER: Final = "proposer"
 
 @dataclass(slots=True)
 class Attempt:
-    """This proposer's try at one slot: in one ballot, first Phase 1, then Phase 2."""
+    """This proposer's attempt at one slot, in one ballot: Phase 1, then Phase 2."""
 
     slot: int
     ballot: Ballot
@@ -131,9 +132,9 @@ class BasicPaxos(Replica):
         self.catch_up = CatchingUp(context, self.log, self.storage)
         self.learned = LearnedValues(context, self.log, self.storage, self.catch_up)
         self.backoff = Backoff(context.config.retry_us)
-        self._queue: deque[tuple[int, Command]] = deque()  # with the time when it came
+        self._queue: deque[tuple[int, Command]] = deque()  # with the arrival time
         self._attempt: Attempt | None = None
-        self._round_seen = 0  # in the slot that is next
+        self._round_seen = 0  # in the next slot
         self._backing_off = False
 
     # ------------------------------------------------------------------ starting
@@ -159,13 +160,13 @@ class BasicPaxos(Replica):
         return out
 
     def _read(self, command: Command) -> bool:
-        """Answer a read without deciding it? Never: what this node has applied may be old."""
+        """Reads are never answered from the local state: it may be stale."""
         return False
 
     # ------------------------------------------------------------------ the proposer: when
 
     def _begin_when_quiet(self, now_us: int) -> None:
-        """Start an attempt, unless one is under way, here or (as far as is heard) elsewhere."""
+        """Start an attempt, unless one is in progress here, or was seen at another node."""
         if self._attempt is not None or self._backing_off or not self._has_work(now_us):
             return
         if self._backs_off() and not self.backoff.is_quiet(now_us):
@@ -174,8 +175,8 @@ class BasicPaxos(Replica):
             self._begin(now_us)
 
     def _has_work(self, now_us: int) -> bool:
-        """Whether a command still waits. Those that were decided meanwhile leave the queue, and
-        so do those whose clients must have gone elsewhere: else old ones could fill it forever.
+        """Whether a command still waits. Removes commands that have been decided, and those
+        whose clients must have timed out: otherwise stale commands could fill the queue forever.
         """
         queue, waiting = self._queue, self.clients.waiting
         limit_us = self._ctx.config.election_max_us
@@ -189,7 +190,7 @@ class BasicPaxos(Replica):
         return False
 
     def _give_up(self, command: Command) -> None:
-        """Not decided in time; if it was proposed once, it is unknown whether it ever will be."""
+        """It was not decided in time. If it was ever proposed, its outcome is unknown."""
         was_proposed = self.clients.waiting.pop((command.client, command.seq)) == PROPOSED
         self._ctx.count("given_up")
         self._ctx.answer(command, Answer("interrupted" if was_proposed else "overloaded"))
@@ -198,18 +199,18 @@ class BasicPaxos(Replica):
         return bool(self._ctx.config.options.get("backoff", True))
 
     def _back_off(self, least_us: int = 0) -> None:
-        """Wait a random time, and `least_us` besides."""
+        """Wait `least_us` and a random time."""
         self._backing_off = True
         self._ctx.set_timer("propose", least_us, least_us + self.backoff.window_us())
 
     def _on_propose_timer(self, now_us: int) -> None:
-        """The wait is over. Another node's attempt is not waited for again: it may never end."""
+        """The wait is over. Do not wait for another node's attempt again: it may never end."""
         self._backing_off = False
         if self._attempt is None and self._has_work(now_us):
             self._begin(now_us)
 
     def _lose(self, now_us: int) -> None:
-        """Another node has a higher ballot in this slot: leave it to that node for a while."""
+        """Another node has a higher ballot in this slot: give it time to finish."""
         self._attempt = None
         self.backoff.refused(now_us)
         self._ctx.count("ballots.lost")
@@ -223,7 +224,7 @@ class BasicPaxos(Replica):
     # ------------------------------------------------------------------ the proposer: Phase 1
 
     def _begin(self, now_us: int) -> None:
-        """Promise a ballot of one's own to oneself, and ask all others to.
+        """Choose a new ballot, promise it locally, and ask all others to promise it.
 
         The Prepare waits until that promise is durable: after a crash the node must not use this
         ballot a second time.
@@ -265,7 +266,7 @@ class BasicPaxos(Replica):
     # ------------------------------------------------------------------ the proposer: Phase 2
 
     def _propose(self, attempt: Attempt) -> None:
-        """Ask for votes; vote oneself, unless one has promised a higher ballot meanwhile."""
+        """Ask for votes; vote too, unless this node has promised a higher ballot meanwhile."""
         value = attempt.value = self._value(attempt.best)
         slot, ballot = attempt.slot, attempt.ballot
         self.clients.mark_proposed(value)
@@ -275,14 +276,14 @@ class BasicPaxos(Replica):
             self._ctx.send(self._ctx.node, m.Accepted(ballot, slot))
 
     def _value(self, best: Vote | None) -> tuple[Command, ...]:
-        """What may have been chosen already; the own clients' commands only if that is nothing."""
+        """The value that may have been chosen already; else commands of this node's clients."""
         if best is None:
             return self._batch()
         self._ctx.count("values.adopted")
         return best.commands
 
     def _batch(self) -> tuple[Command, ...]:
-        """The first commands that wait here. They stay in the queue until they are applied."""
+        """The first queued commands. They stay in the queue until they are applied."""
         waiting, batch = self.clients.waiting, []
         for _, command in self._queue:
             if command[:2] in waiting:
@@ -321,7 +322,7 @@ class BasicPaxos(Replica):
         self._lose(now_us)
 
     def _on_retry_timer(self, now_us: int) -> None:
-        """Something was lost: ask again, in the same ballot, for what was asked last."""
+        """A message may be lost: repeat the last request, in the same ballot."""
         attempt = self._attempt
         if attempt is None:
             return
@@ -356,7 +357,7 @@ class BasicPaxos(Replica):
         self._ctx.send(sender, m.Accepted(ballot, slot))
 
     def _takes_part(self, sender: NodeId, ballot: Ballot, slot: int, now_us: int) -> bool:
-        """Whether this acceptor may promise or vote; if not, the proposer is sent the reason."""
+        """Whether this acceptor may promise or vote. If not, the proposer is sent the reason."""
         if self._ctx.is_learner:
             return False
         if self.learned.is_settled(slot):
@@ -387,7 +388,7 @@ class BasicPaxos(Replica):
         return () if vote is None else (vote,)
 
     def _vote(self, slot: int, ballot: Ballot, commands: tuple[Command, ...]) -> None:
-        """Vote, durably. A vote in a ballot that was never promised here promises it."""
+        """Vote, durably. A vote implies a promise of its ballot."""
         vote = Vote(ballot, slot, commands, self.log.applied)
         self.log.put(vote)
         self.promises.raise_to(slot, ballot)
@@ -411,7 +412,7 @@ class BasicPaxos(Replica):
         return vote.ballot == ballot
 
     def _caught_up(self, now_us: int) -> None:
-        """Something was decided: what was attempted in those slots is over."""
+        """Slots were decided: attempts in them are over."""
         applied, attempt = self.log.applied, self._attempt
         if self.promises.forget(applied):
             self._round_seen = 0
@@ -424,7 +425,7 @@ class BasicPaxos(Replica):
         elif self._attempt is None and self._has_work(now_us):
             self._begin(now_us)
 
-    # ------------------------------------------------------------------ telling, and catching up
+    # ------------------------------------------------------------------ catching up
 
     def _send_decided(self, to: NodeId, slot: int) -> None:
         """Answer a proposer that is behind."""
@@ -446,7 +447,7 @@ class BasicPaxos(Replica):
         self._ctx.send(to, m.Known(self.log.applied), False)
 
     def _on_applied_timer(self, now_us: int) -> None:
-        """Tell another node how far this one is: an announcement may have been lost."""
+        """Send another node the applied slot: an announcement may have been lost."""
         if self._ctx.others:
             to = self._ctx.others[self._ctx.random.randrange(0, len(self._ctx.others))]
             self._send_applied(to)
@@ -457,7 +458,7 @@ class BasicPaxos(Replica):
             self.catch_up.ask(sender, now_us)
 
     def status(self) -> Status:
-        """What this node is doing; there is no leader to name."""
+        """This node's role; there is no leader."""
         attempt, applied = self._attempt, self.log.applied
         role = PROPOSER if attempt is not None else self._ctx.role
         ballot = attempt.ballot if attempt else self.promises.of(applied + 1)

@@ -1,8 +1,8 @@
 """The messages of Basic Paxos about one instance, and the records on disk.
 
-Every message of the two phases names its instance, the slot, and its ballot there: ballots of
-different slots have nothing to do with one another. `ballot` is the sender's, or the one that is
-answered. How decided slots travel (`CatchUp`, `Entries`, `SnapshotOffer`) is shared:
+Every message of the two phases names its instance (the slot) and its ballot in that slot; ballots
+of different slots are independent. `ballot` is the sender's, or that of the request that is
+answered. The messages for decided slots (`CatchUp`, `Entries`, `SnapshotOffer`) are those of
 `paxos_messages`.
 """
 
@@ -78,7 +78,7 @@ class Learn(NamedTuple):
 
 
 class Known(NamedTuple):
-    """I have applied everything up to this slot: ask me, if you lack some of it."""
+    """The sender has applied everything up to this slot, and can send it."""
 
     applied: int
 

@@ -1,7 +1,7 @@
 """Basic Paxos' durable state: promises and votes of every slot that is not yet decided.
 
-In Multi-Paxos one promise holds for all slots, and `log_storage` writes that one. Here each slot is
-an instance of its own, with its own promise.
+In Multi-Paxos one promise holds for all slots, and `log_storage` writes it. Here each slot is a
+separate instance with its own promise.
 """
 
 from __future__ import annotations

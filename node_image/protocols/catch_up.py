@@ -1,9 +1,9 @@
 """Catching up: a replica that lacks decided slots asks a node that has them.
 
-What is decided reaches a replica in one of three ways: it applies its own votes once their
-ballot's leader says that they are decided (`log_storage`), it reads its own disk after a crash, or
-it asks: `CatchUp` is answered with a piece of the log, or with a snapshot where the log does not go
-back so far.
+A replica learns decided values in one of three ways: it applies its own votes once the leader of
+their ballot announces that they are decided (`log_storage`), it reads its disk after a crash, or it
+asks another node. `CatchUp` is answered with a part of the log, or with a snapshot if the log does
+not reach back far enough.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PIECE_SLOTS: Final = 256
 
 
 class CatchingUp:
-    """Asks for decided slots, takes them in, and answers those who ask."""
+    """Requests, receives and sends decided slots."""
 
     __slots__ = ("_asked_us", "_ctx", "_log", "_storage")
 
@@ -35,7 +35,7 @@ class CatchingUp:
     # ------------------------------------------------------------------ asking
 
     def ask(self, of: NodeId, now_us: int) -> None:
-        """Ask for what is missing, unless asked very recently: the answer may be on its way."""
+        """Ask for missing slots, unless a recent request may still be answered."""
         if now_us - self._asked_us >= self._ctx.config.retry_us:
             self.ask_at_once(of, now_us)
 
@@ -44,14 +44,14 @@ class CatchingUp:
         self._ctx.send(of, CatchUp(self._log.applied + 1), False)
 
     def on_entries(self, sender: NodeId, message: Entries, now_us: int) -> None:
-        """Take in decided slots, and ask for more while they come."""
+        """Apply decided slots, and ask for more while they arrive."""
         before = self._log.applied
         self.learn(message.entries)
         if before < self._log.applied < message.upto:
             self.ask_at_once(sender, now_us)
 
     def learn(self, entries: Sequence[Vote]) -> None:
-        """Write down and apply decided values that another node sent."""
+        """Persist and apply decided values that another node sent."""
         log = self._log
         before = log.applied
         news = tuple(vote for vote in entries if vote.slot > before)

@@ -1,8 +1,8 @@
-"""The clients that wait at one node, from the arrival of a command to its answer.
+"""The clients that wait at a node, from the arrival of a command to its answer.
 
-A command that this node has taken waits in `waiting` until it is applied, or until the node stops
-working on it. A command that was never proposed is refused definitely; one that was proposed may
-still be decided by another node, and is answered "interrupted".
+A command that this node has accepted is in `waiting` until it is applied, or until the node stops
+working on it. In the latter case a command that was never proposed gets a definite refusal; one
+that was proposed may still be decided by another node, and is answered "interrupted".
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from node_image.protocols.context import Context
 from node_image.protocols.interface import Answer, Command, Decided, NodeId, Reply, make
 
 PROPOSED: Final = -1
-"""In place of the time since when a client waits: its command may be decided by now."""
+"""Instead of an arrival time: the command has been proposed, and may be decided."""
 
 
 class Clients:
-    """Who waits here, and for what; and the execution that answers them."""
+    """The waiting clients, and the execution of commands that answers them."""
 
     __slots__ = ("_ctx", "waiting")
 
@@ -28,8 +28,8 @@ class Clients:
         """(client, seq) -> since when in microseconds, or PROPOSED."""
 
     def take(self, command: Command, now_us: int) -> bool:
-        """Note that a client waits for this command. False when it need not be proposed: it is
-        under way already (then its one answer goes to the client), or the queue is full."""
+        """Note that a client waits for this command. False if it need not be proposed: it is in
+        progress already (and its answer will go to the client), or the queue is full."""
         key = (command.client, command.seq)
         if key in self.waiting:
             return False
@@ -40,15 +40,15 @@ class Clients:
         return True
 
     def take_back(self, command: Command) -> int | None:
-        """The client of this command does not wait any more. Since when it waited (or PROPOSED);
-        None if it did not."""
+        """The client of this command no longer waits. Returns its arrival time (or PROPOSED), or
+        None if it was not waiting."""
         return self.waiting.pop((command.client, command.seq), None)
 
     def wanted(self, commands: tuple[Command, ...], now_us: int) -> tuple[Command, ...]:
         """Of commands that leave the queue, those that are to be proposed. The others have waited
-        here for longer than a follower waits for a leader, and are refused: their clients have
-        given up, or soon will. If they were proposed in their turn, all commands behind them would
-        be served too late as well, and an overload would never end."""
+        longer than a follower waits for a leader, and are refused: their clients have given up, or
+        soon will. Proposing them would delay all commands behind them beyond that limit as well,
+        and an overload would never end."""
         waiting, since_us = self.waiting, now_us - self._ctx.config.election_max_us
         stale = [c for c in commands if 0 <= waiting.get(c[:2], PROPOSED) < since_us]
         if not stale:
@@ -60,14 +60,14 @@ class Clients:
         return tuple([c for c in commands if c not in stale])
 
     def mark_proposed(self, commands: Iterable[Command]) -> None:
-        """From now on these may be decided whatever this node does."""
+        """From now on these may be decided, whatever this node does."""
         waiting = self.waiting
         for client, seq, *_ in commands:
             if (client, seq) in waiting:
                 waiting[client, seq] = PROPOSED
 
     def release(self, leader: NodeId | None) -> None:
-        """This node stops working on commands: tell every client that waits what is true."""
+        """This node stops working on commands: answer every waiting client accordingly."""
         for (client, seq), since_us in self.waiting.items():
             proposed = since_us == PROPOSED
             answer = Answer("interrupted", None, leader) if proposed else refusal(leader)
@@ -79,7 +79,7 @@ class Clients:
     ) -> None:
         """Apply one decided value, and answer those of its clients that wait here.
 
-        The answer needs no barrier: what is decided is on the disks of a quorum already.
+        The answer needs no barrier: a decided value is already on the disks of a quorum.
         """
         ctx, waiting = self._ctx, self.waiting
         out, apply = ctx.out, ctx.machine.apply
@@ -93,5 +93,5 @@ class Clients:
 
 
 def refusal(leader: NodeId | None) -> Answer:
-    """The definite refusal of a node that does not lead, with a hint where it has one."""
+    """The definite refusal of a node that is not the leader, with the leader if known."""
     return Answer("unavailable" if leader is None else "not-leader", None, leader)

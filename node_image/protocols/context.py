@@ -1,7 +1,7 @@
-"""What all parts of one node share: who the node is, its role, and where its effects go.
+"""What all parts of a node share: its identity, its role, and the list of effects.
 
-A protocol consists of parts with names (its log, its election, its lease, ...). Each part is given
-the one `Context` of its node, and appends effects to `out` while an event is handled.
+A protocol consists of named parts (its log, its election, its lease, ...). All parts share the
+`Context` of their node, and append effects to `out` while an event is handled.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Context:
         self.out: list[Effect] = []
 
     def begin_event(self) -> list[Effect]:
-        """An event begins: the list that its effects will be in."""
+        """An event begins. Returns the list that will hold its effects."""
         out: list[Effect] = []
         self.out = out
         return out
@@ -102,12 +102,12 @@ class Context:
         self.out.append(Reply(command.client, command.seq, answer, False))
 
     def set_timer(self, name: str, low_us: int, high_us: int | None = None) -> None:
-        """Set a timer, to a random delay between the two if there are two."""
+        """Set a timer; with two delays, to a random one between them."""
         delay = low_us if high_us is None else self.random.randrange(low_us, high_us + 1)
         self.out.append(SetTimer(name, delay))
 
     def follow(self, leader: NodeId, ballot: tuple[int, ...]) -> None:
-        """`leader` leads in this ballot, and may be this node itself: let clients know."""
+        """`leader` (perhaps this node) leads in this ballot: notify clients."""
         self.leader = leader
         self.out.append(LeaderKnown(leader, tuple(ballot)))
 

@@ -1,36 +1,36 @@
-"""How long a node waits for a leader, and a candidate for votes: Multi-Paxos and Raft alike.
+"""How long a node waits for a leader, and a candidate for votes, in Multi-Paxos and Raft.
 
 A node that hears from no leader becomes a candidate after a random time, drawn from
-`election_min_us` to `election_max_us` so that seldom two do at once (Ongaro and Ousterhout, "In
-Search of an Understandable Consensus Algorithm", 2014, section 5.2). It matters for liveness alone.
-Three rules
-prevent that a node which receives messages late is always the first candidate, so that no node is
-elected, or none that stays leader:
+`election_min_us` to `election_max_us` so that two rarely do so at once (Ongaro and Ousterhout, "In
+Search of an Understandable Consensus Algorithm", 2014, section 5.2). Timeouts affect liveness only.
+Without the following three rules, a node that receives messages late could always be the first
+candidate, so that no node is elected, or none remains leader:
 
-  * The timeout is drawn for every election, by the candidate as well as by those that promise or
-    vote for it: else the node that drew the shortest once would always be first.
-  * A candidate that asks again in the same ballot, or term, does not extend the others' timeouts.
-  * A leader that stepped down without a quorum has a longer timeout the next time, up to four
-    times: it was the first to notice, and would be the first candidate, again and again, while
-    those that a quorum could follow still hear its late heartbeats.
+  * Timeouts are drawn anew for every election, by the candidate and by the nodes that promise to it
+    or vote for it. Otherwise the node that once drew the shortest would always be first.
+  * A candidate that repeats its request in the same ballot, or term, does not extend the timeouts
+    of the others.
+  * A leader that stepped down because it lost its quorum has a longer timeout next time, up to four
+    times as long. It is the first to notice the loss, so it would be the first candidate again and
+    again, while nodes that a quorum could follow still receive its late heartbeats.
 
-Sweeps found all of them to be needed, in Raft and in Multi-Paxos, where a few nodes outside of the
-healed quorum heard every vote, or every acknowledgement, late.
+Sweeps showed that all three are needed, in Raft and in Multi-Paxos, in runs where a few nodes
+outside of the healed quorum received every vote, or every acknowledgement, late.
 
-**Measured heartbeats.** Where `election_floor_us` is set, timeouts follow the heartbeats: all are
-scaled down so that the shortest is a few times the longest gap of late (`heartbeat_gaps`), but not
-less than the floor, and never more than was configured. A leader that granted leases is tolerated
-for at least as long as they last, since no other node could be elected before.
+**Adaptive timeouts.** If `election_floor_us` is set, timeouts adapt to the heartbeats. They are
+scaled down so that the shortest is a few times the longest recent gap (`heartbeat_gaps`), but at
+least the floor, and never more than configured. With leases a leader is tolerated for at least as
+long as they last, since no other node could be elected before.
 
-**Own stalls.** A leader that was paused, or got no processor, finds on waking that no quorum has
-answered for too long. It steps down like any other, but without the longer timeout: its links are
-not to blame.
+**Own stalls.** A leader that was paused, or did not get the processor, notices on waking that no
+quorum has answered for too long. It steps down, but without the longer timeout, since its links are
+not the cause.
 
-**Lost connections.** When the leader's process dies its kernel closes its connections, and the
-followers need not wait for silence: one after the other, within about a heartbeat, they ask whether
-they would be elected, in the order of the cluster after the leader, so that they do not compete.
-The answer is still that of a quorum that has lost the leader as well, each on a connection of its
-own. A leader that lives connects again at once, and its heartbeat ends the doubt.
+**Lost connections.** When the leader's process dies, its kernel closes its connections, and
+followers need not wait for a timeout. Within about a heartbeat they ask in turn whether they would
+be elected, in the order of node numbers after the leader, so that they do not compete. A quorum
+must agree, of nodes that have each lost their own connection to the leader. A leader that is alive
+reconnects at once, and its next heartbeat stops the election.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from node_image.protocols.heartbeat_gaps import HeartbeatGaps
 from node_image.protocols.interface import NodeId
 
 LOST_QUORUM_MAX: Final = 3
-"""The most times that the timeout is prolonged after leading was given up without a quorum."""
+"""How many times the timeout is prolonged, at most, after stepping down without a quorum."""
 GAPS: Final = 3
 """An adaptive timeout is at least this many times the longest recent gap between heartbeats."""
 TURNS_MIN: Final = 4
-"""A heartbeat's time is shared among the followers of a lost leader, and by at least this many."""
+"""After a lost connection the heartbeat period is divided into at least this many turns."""
 
 
 class ElectionTiming:
     """One node's election timeout. Times are microseconds of its own clock.
 
-    `heard_us`: when a leader was heard, or a new candidate was given a promise or a vote.
+    `heard_us`: when the leader was last heard from, or a new candidate got a promise or a vote.
     `timeout_us`: how long the node waits for a leader, drawn for each election. `give_up_us`: when
     a candidate stops waiting for votes.
     """
@@ -76,7 +76,7 @@ class ElectionTiming:
         self.timeout_us = context.config.election_max_us
         self.give_up_us = 0
         self._lost_us = -1  # when the leader's connection was lost
-        self._lost_quorum = 0  # times in a row that leading ended for want of a quorum
+        self._lost_quorum = 0  # how often in a row this node lost its quorum as leader
 
     def start(self, *, first_time: bool) -> None:
         """The node has started; in its first life it cannot disturb a leader."""
@@ -98,12 +98,12 @@ class ElectionTiming:
         self._ctx.set_timer("election", self._current_timeout_us())
 
     def heartbeat(self, leader: NodeId, now_us: int) -> None:
-        """A heartbeat has come from the leader."""
+        """A heartbeat has arrived from the leader."""
         if self._ctx.config.election_floor_us:
             self._gaps.heard(leader, now_us)
 
     def shortest_us(self) -> int:
-        """The shortest silence of a leader after which a new one would be accepted."""
+        """The shortest silence of the leader after which a new one would be accepted."""
         config = self._ctx.config
         longest_us = self._gaps.longest_us()
         if not config.election_floor_us or longest_us is None:
@@ -114,13 +114,14 @@ class ElectionTiming:
         return min(least_us, config.election_min_us)
 
     def _current_timeout_us(self) -> int:
-        """How long a leader may be silent now: the drawn timeout, scaled where it adapts."""
+        """How long the leader may be silent: the drawn timeout, scaled if it adapts."""
         if not self._scales or not self._ctx.config.election_floor_us:
             return self.timeout_us
         return self.timeout_us * self.shortest_us() // self._ctx.config.election_min_us
 
     def keep_waiting(self, now_us: int) -> bool:
-        """Whether a follower whose timer fired has heard a leader meanwhile; it waits on."""
+        """The timer fired. Set it again, and return True, if the leader was heard from
+        meanwhile."""
         silence_us = now_us - self.heard_us
         timeout_us = self._current_timeout_us()
         if self._ctx.role != FOLLOWER or self.has_lost_leader() or silence_us >= timeout_us:
@@ -129,7 +130,7 @@ class ElectionTiming:
         return True
 
     def leader_lost(self, leader: NodeId, now_us: int) -> None:
-        """The leader's connection is lost: become a candidate soon, in turn, unless it is heard."""
+        """The leader's connection is lost: become a candidate soon, in turn, unless it returns."""
         self._lost_us = now_us
         self.heard_us = min(self.heard_us, now_us - 1)
         config = self._ctx.config
@@ -142,22 +143,22 @@ class ElectionTiming:
             )
 
     def has_lost_leader(self) -> bool:
-        """Whether nothing was heard of a leader since the connection of one was lost."""
+        """Whether no leader was heard from since the leader's connection was lost."""
         return self._lost_us > self.heard_us
 
     def defer_to_candidate(self, now_us: int) -> None:
-        """A promise, or a vote, is given in a new ballot: its candidate has its time now."""
+        """This node promised to, or voted for, a new candidate: give it time to win."""
         self.heard_us = now_us
         if self._ctx.role == FOLLOWER:
             self.wait_for_leader(self._ctx.config.election_min_us, self._ctx.config.election_max_us)
 
     def begin_candidacy(self, now_us: int) -> None:
-        """Wait for votes, until they have had their time to come."""
+        """Start waiting for votes; `give_up_us` is the limit."""
         config = self._ctx.config
         self.give_up_us = now_us + self._draw(config.election_min_us, config.election_max_us)
 
     def ask_again_later(self) -> None:
-        """A candidate repeats its question before it gives up."""
+        """Set the timer after which a candidate repeats its request."""
         heartbeat_us = self._ctx.config.heartbeat_us
         self._ctx.set_timer("election", heartbeat_us, 2 * heartbeat_us)
 
@@ -172,6 +173,6 @@ class ElectionTiming:
 
 
 def _comes_before(one: NodeId, other: NodeId, leader: NodeId) -> bool:
-    """Whether `one` comes before `other` when nodes are counted upwards from after the leader, and
-    on from the lowest."""
+    """Whether `one` comes before `other` in the order of numbers after the leader's, wrapping
+    around to the lowest."""
     return one != leader and (one < leader, one) < (other < leader, other)
