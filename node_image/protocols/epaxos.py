@@ -1,51 +1,52 @@
-"""EPaxos: every replica decides its clients' commands, and only those that interfere are ordered.
+"""EPaxos: every replica proposes its clients' commands, and only interfering ones are ordered.
 
 The setting (Moraru, Andersen, Kaminsky, "There is more consensus in Egalitarian parliaments", SOSP
-2013). There is no leader and no log. Each node owns a row of instances, and a client may ask any
-node: it becomes the command's owner, and brings it through one of its instances. What is decided
-there is the command *and its dependencies*: the instances known to hold commands that interfere.
+2013). There is no leader and no log. Each node owns a sequence of instances. A client may ask any
+node, which becomes the owner of the command and proposes it in one of its instances. An instance
+decides the command *and its dependencies*: the instances known to hold commands that interfere.
 
-    PreAccept    the owner sends the command, and the dependencies `init` that it knows
-    PreAccepted  every acceptor adds those that it knows in addition, records and returns them
+    PreAccept    the owner sends the command, and `init`, the dependencies that it knows
+    PreAccepted  every acceptor adds the dependencies that it knows, records and returns them
 
-    fast path    a fast quorum (the owner included) added nothing: decided, after one round trip
-    slow path    an acceptor added something: the owner proposes the union of what a majority
-                 answered, in an ordinary Phase 2 (`epaxos_voting`); decided after two
+    fast path    a fast quorum (including the owner) added none: decided after one round trip
+    slow path    an acceptor added some: the owner proposes the union of a majority's answers in an
+                 ordinary Phase 2 (`epaxos_voting`); decided after two round trips
 
 With f = (n - 1) / 2 failures a majority is n - f; a fast quorum is n - e, where e is at most
 (n - f + 1) / 2 and at most f: two of three, three of five, five of seven. Everything keeps this
-**invariant: of two decided instances that interfere, at least one depends on the other.** For each
-of the two was recorded by a majority, those share an acceptor, and that one recorded one of them
-first, and so reported it as a dependency of the other.
+**invariant: of two decided instances that interfere, at least one depends on the other.** Each of
+the two was recorded by a majority, the majorities share an acceptor, and this acceptor recorded one
+of them first, and reported it as a dependency of the other.
 
-Execution follows from it (`epaxos_execution`): a graph that is the same everywhere, component by
-component. A client is answered when its command is executed, so it may hold reads and
-compare-and-sets; reads do not interfere with reads, and go through the protocol like the rest.
-What one client asks interferes too, whatever its keys: the session table remembers the last
-command of each client, so their order can be seen.
+Execution relies on this (`epaxos_execution`): the graph is the same on all replicas, and is
+executed component by component. A client is answered when its command is executed, so commands may
+be reads and compare-and-sets. Reads do not interfere with reads; otherwise they are treated like
+other commands. Commands of one client interfere too, whatever their keys: the session table
+remembers the last command of each client, so their order is visible.
 
-**Which EPaxos this is.** The protocol as published had three faults that were found later, all in
-what happens after a failure: one ballot variable where two are needed (Sutra 2019), recovery rules
-that are incomplete (Tollman, Park, Ousterhout, "EPaxos revisited", NSDI 2021, discuss where they
-are subtle; Ryabinin, Gotsman, Sutra 2025 show what is wrong and prove what is right), and
-a fast path taken when the answers agree with one another instead of with what the owner sent.
-Here the fast path compares with `init`, and the recovery is that of the last of these papers, with
-differences that its top explains (`epaxos_recovery`). A sequence number to break cycles is
-not needed, see `epaxos_execution`.
+**Which EPaxos this is.** The published protocol had three errors that were found later, all in the
+handling of failures: one ballot variable where two are needed (Sutra 2019); incomplete recovery
+rules (Tollman, Park, Ousterhout, "EPaxos revisited", NSDI 2021, discuss the subtle points;
+Ryabinin, Gotsman, Sutra 2025 show the error and prove correct rules); and a fast path that is taken
+when the answers agree with one another, instead of with what the owner sent. Here the fast path
+compares with `init`, and the recovery is that of the last of these papers, with the differences
+explained in `epaxos_recovery`. No sequence number is needed to break cycles (`epaxos_execution`).
 
-Engineering, each piece of which can be got wrong:
+Engineering points, each of which is easy to get wrong:
 
-  * A fast decision is on the owner's disk before it is announced: see `epaxos_recovery`.
-  * The owner's PreAccept is its vote, and leaves when it is on the owner's disk. Else an owner that
-    crashed would begin another command in an instance that others know already.
-  * Dependencies that are never finished would block everything behind them: a node that sees an
+  * A fast decision is on the owner's disk before it is announced (`epaxos_recovery`).
+  * The owner's PreAccept is its vote, and is sent when it is on the owner's disk. Otherwise, after
+    a crash, the owner could begin another command in an instance that other nodes already know.
+  * A dependency that is never decided would block everything behind it. So a node that sees an
     instance open for too long recovers it, whether it waits for it or not.
-  * An owner whose instance was recovered as a no-op, because no node asked had its commands,
-    begins them again in a new one, as long as their clients wait. Sessions keep that harmless.
-  * A batch of commands shares an instance only while many are open: it interferes with more.
+  * An instance may be recovered as a no-op because no node of the quorum had its commands. Its
+    owner proposes them again in a new instance as long as their clients wait; sessions make this
+    safe.
+  * Commands share an instance only while many instances are open, since a batch interferes with
+    more commands.
   * Checkpoints, forgetting, and catching up without a log: `epaxos_store`.
 
-Options: `fast_quorum`, a number of nodes: more than the smallest allowed makes the fast path rarer.
+Options: `fast_quorum`, a number of nodes. More than the minimum makes the fast path less frequent.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ class EPaxos(Replica):
         return out
 
     def _next_number(self) -> int:
-        """An instance is the owner's to begin once only: numbers are never used again."""
+        """The number of the next own instance. Numbers are never reused."""
         return self.table.top[self._place] + 1
 
     # ------------------------------------------------------------------ clients
@@ -187,7 +188,7 @@ class EPaxos(Replica):
     # ------------------------------------------------------------------ the owner
 
     def _begin(self, commands: tuple[Command, ...], now_us: int) -> None:
-        """Begin an instance: record it, durably, and ask all others to."""
+        """Begin an instance: record it, durably, and ask all others to record it."""
         table = self.table
         marks = self.table.marks(commands)
         instance = table.obtain(InstanceId(self._ctx.node, self._next_number()), now_us)
@@ -221,8 +222,8 @@ class EPaxos(Replica):
             self._take_slow_path(lead, now_us)
 
     def _commit_fast(self, lead: Lead, now_us: int) -> None:
-        """Decided; but not announced, not even to this node's own execution, before it is on the
-        disk. A recovery goes by the owner's word, and the owner, after a restart, by its disk."""
+        """Decided, but neither announced nor executed before it is on disk: a recovery relies on
+        the owner's answer, and after a restart the owner relies on its disk."""
         identity = lead.instance.id
         lead.stage, lead.deps = COMMITTING, lead.init
         lead.commit = m.Commit(identity, ZERO, False, lead.commands, lead.deps)
@@ -231,7 +232,7 @@ class EPaxos(Replica):
         self._ctx.send(self._ctx.node, lead.commit)
 
     def _agrees(self, deps: Vector, init: Vector) -> bool:
-        """Whether this acceptor knew of nothing that the owner had not."""
+        """Whether this acceptor added no dependency."""
         return deps == init
 
     def _union(self, one: Vector, other: Vector) -> Vector:
@@ -242,7 +243,7 @@ class EPaxos(Replica):
         self.voting.propose(lead, False, lead.deps, now_us)
 
     def _resend(self, lead: Lead, now_us: int) -> None:
-        """What was lost is said again. An owner that has a majority does not wait for more."""
+        """Repeat what may have been lost. An owner that has a majority does not wait for more."""
         if lead.stage != PRE_ACCEPTING:
             self.recovery.resend(lead, now_us)
         elif self._ctx.quorums.phase2(lead.votes):
@@ -262,7 +263,7 @@ class EPaxos(Replica):
         self.store.checkpoint_if_due()
 
     def _learn_commit(self, commit: m.Commit, now_us: int) -> None:
-        """An instance is decided: it is executed when it can be, and what waits for it goes on."""
+        """An instance is decided: execute it, and what waits for it, as far as possible."""
         instance = self.voting.learn_commit(commit, now_us)
         if instance is None:
             return
@@ -275,7 +276,7 @@ class EPaxos(Replica):
             self._begin_queued(now_us)
 
     def _begin_again(self, instance: Instance) -> None:
-        """The own instance was decided as a no-op: its commands are still to be done."""
+        """An own instance was decided as a no-op: propose its commands again."""
         self._ctx.count("begun_again")
         waiting = self.clients.waiting
         self.queue.commands.extend(c for c in instance.commands if (c.client, c.seq) in waiting)
@@ -289,8 +290,9 @@ class EPaxos(Replica):
         self.store.checkpoint_if_due()
 
     def _on_snapshot(self, sender: NodeId, message: m.Snapshot, now_us: int) -> None:
-        """What this node was leading may be settled in the state that it takes over, and so may
-        what its clients wait for: this node has not seen the answers, they have to ask again."""
+        """The installed state may include instances that this node was leading, and commands that
+        its clients wait for. This node has not seen their results, so these clients have to
+        retry."""
         if not self.store.install(sender, message, now_us):
             return
         self.clients.release(None)
@@ -321,7 +323,7 @@ class EPaxos(Replica):
             self._ctx.out.append(Send(sender, m.PreAccepted(message.id, instance.deps)))
 
     def _record(self, instance: Instance, message: m.PreAccept) -> None:
-        """Record the command, durably, with all that it interferes with here."""
+        """Record the command, durably, with all instances that it interferes with here."""
         marks = self.table.marks(message.commands)
         instance.deps = self.table.interfering(instance, marks, message.deps)
         instance.phase = PRE_ACCEPTED
@@ -355,13 +357,13 @@ class EPaxos(Replica):
     def _on_forgotten(self, sender: NodeId, message: m.Forgotten, now_us: int) -> None:
         self.recovery.on_forgotten(sender, message, now_us)
 
-    # ------------------------------------------------------------------ once in a while
+    # ------------------------------------------------------------------ periodic
 
     def _on_beat(self, sender: NodeId, message: m.Beat, now_us: int) -> None:
         self.store.on_beat(sender, message, now_us)
 
     def _on_beat_timer(self, now_us: int) -> None:
-        """Tell the others how far this node is; resend what was lost; recover what is late."""
+        """Announce how far this node has executed, resend lost messages, recover late instances."""
         config = self._ctx.config
         self._ctx.set_timer("beat", config.heartbeat_us)
         self.store.beat()
@@ -373,7 +375,7 @@ class EPaxos(Replica):
         if self.store.unsaved:
             self.store.write_decisions()
 
-    # ------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------ status
 
     def status(self) -> Status:
         leader = None if self._ctx.is_learner else self._ctx.node

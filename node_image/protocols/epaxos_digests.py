@@ -1,9 +1,9 @@
-"""When an EPaxos replica tells the digest of its state, and of which instances that is the state.
+"""When an EPaxos replica emits a digest of its state, and for which set of instances.
 
-Replicas execute instances in different orders where these do not interfere, and hardly ever hold
-the same set while commands come in. So a digest is told when there is a pause: nothing was executed
-for two beats. And of a snapshot, which brings two replicas, or two lives of one, to the same set:
-when it is sent or restored, and when it is taken, unless the state was told a moment before.
+Replicas execute instances that do not interfere in different orders, and rarely have executed the
+same set while commands arrive. So a digest is emitted in a pause, when nothing was executed for two
+beats. It is also emitted for a snapshot, which brings two replicas, or two lives of one replica, to
+the same set: when it is sent or restored, and when it is taken, unless a digest was just emitted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from node_image.protocols.state_digests import FEW_SLOTS, emit_set_digest
 
 
 class InstanceDigests:
-    """Tells them. What the machine holds is what the table says is executed."""
+    """Emits digests. The state is that of all executed instances of the table."""
 
     __slots__ = ("_beats", "_ctx", "_execution", "_table", "_told")
 
@@ -29,7 +29,7 @@ class InstanceDigests:
         self._told = 0
 
     def beat(self) -> None:
-        """Tell, at the third beat of a pause."""
+        """Emit a digest at the third beat of a pause."""
         executed = self._execution.executed
         if executed == self._beats[0] and executed != self._told:
             self.emit()
@@ -45,7 +45,7 @@ class InstanceDigests:
             self.emit()
 
     def _executed(self) -> str:
-        """Up to which instance of every owner all are executed, and which others are."""
+        """For every owner: the instance up to which all are executed, and the others that are."""
         table = self._table
         others = [i.id for i in table.beyond(table.done) if i.phase == EXECUTED]
         done = ",".join(map(str, table.done))

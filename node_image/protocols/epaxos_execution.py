@@ -1,30 +1,31 @@
-"""In which order committed instances are executed: the graph of dependencies, and its components.
+"""The order in which committed instances are executed: the dependency graph and its components.
 
-What is committed is a set of commands for every instance, and what it depends on; the protocol
-keeps one invariant about them (see `epaxos`): **of two instances that interfere, at least one
-depends on the other.** So the graph of committed instances, with an edge from each to those that it
-depends on and interferes with, is the same everywhere, and everywhere is executed the same way:
-a strongly connected component at a time, those it depends on first (Tarjan, "Depth-first search and
-linear graph algorithms", 1972), and the instances of one component in a fixed total order. An
-instance waits until everything that it reaches is committed.
+For every instance its commands and its dependencies are committed, and the protocol keeps one
+invariant (see `epaxos`): **of two instances that interfere, at least one depends on the other.** So
+the graph of committed instances, with an edge from each one to those that it depends on and
+interferes with, is the same on all replicas, and all execute it in the same way: one strongly
+connected component at a time, after the components that it depends on (Tarjan, "Depth-first search
+and linear graph algorithms", 1972), and the instances of a component in a fixed total order. An
+instance waits until all instances reachable from it are committed.
 
-A dependency means "all of that owner's instances up to this one", and so names many that do not
-interfere. These are left out of the graph, and need not even be committed: it is enough to know
-their commands, because an instance decides its owner's commands or a no-op, and nothing else.
-Neither are there edges to all that do interfere: an owner's instance depends on its earlier ones
-that interfere with it, so an edge to the last of them is enough (`OpenInstances`).
+A dependency means "all of that owner's instances up to this one", so it includes instances that do
+not interfere. These are not in the graph, and need not be committed: it is enough to know their
+commands, because an instance decides either its owner's commands or a no-op. Edges to all
+interfering instances are not needed either: an owner's instance depends on its earlier interfering
+instances, so an edge to the last of them is enough (`OpenInstances`).
 
-**The order within a component** is that of `rank`: how much an instance depends on, then owner and
-number. No sequence number has to be agreed on for this. The one of the original paper keeps the
-order of real time where an owner answers as soon as an instance is committed; here a client is
-answered when its command is executed. By then all that its instance reaches is committed, so a
-command that is proposed afterwards cannot be in its component, and depends on it (the argument is
-that of Atlas: Enes et al., "State-machine replication for planet-scale systems", EuroSys 2020).
+**The order within a component** is by `rank` (the number of instances that an instance depends on),
+then by owner and number. This needs no agreed sequence number. In the original paper the sequence
+number preserves the real-time order, because an owner answers as soon as an instance is committed.
+Here a client is answered when its command is executed. By then everything reachable from its
+instance is committed, so a command proposed afterwards cannot be in its component, and depends on
+it (the argument is from Atlas: Enes et al., "State-machine replication for planet-scale systems",
+EuroSys 2020).
 
-**Waiting.** An instance that cannot be executed waits for one other, its blocker, found on the way;
-so does everything that was on the way to it. When the blocker is committed, or its commands become
-known, those who wait for it look again. A blocked instance stops every search that meets it, so a
-long queue behind a dead owner's instance costs nothing while it grows.
+**Waiting.** An instance that cannot be executed waits for one blocker that the search has found,
+and so do all instances on the path to it. When the blocker is committed, or its commands become
+known, the waiting instances are searched again. A search stops at any blocked instance, so a long
+queue behind a dead owner's instance costs nothing while it grows.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ from node_image.protocols.interface import (
 )
 
 Edges: TypeAlias = "list[Instance] | InstanceId"
-"""Where an instance leads; or, instead, what it has to wait for."""
+"""The edges of an instance, or the instance that it has to wait for."""
 
 
 class InstanceExecution:
-    """Executes committed instances, in an order that is the same everywhere.
+    """Executes committed instances, in the same order on all replicas.
 
     `waiters`: by blocker, the committed instances that wait for it. `history`: the executed
     instances that are still held, in the order of execution. `executed`: how many there were.
@@ -69,7 +70,7 @@ class InstanceExecution:
     # ------------------------------------------------------------------ what can be executed now
 
     def settled(self, instance: Instance) -> None:
-        """The instance is committed, or its commands have become known: go on from there."""
+        """The instance is committed, or its commands became known: continue what waited for it."""
         waiting = self.waiters.pop(instance.id, None)
         if waiting is None:
             self.execute_from((instance,))
@@ -84,7 +85,7 @@ class InstanceExecution:
                 self._explore(root)
 
     def _explore(self, root: Instance) -> None:
-        """Execute `root` and all that it reaches, component by component; stop at a blocker."""
+        """Execute `root` and everything reachable from it, by component; stop at a blocker."""
         edges = self.edges_of(root)
         if isinstance(edges, InstanceId):
             self._wait_for(edges, [root])
@@ -117,8 +118,8 @@ class InstanceExecution:
                     self._execute_component(stack, node)
 
     def edges_of(self, instance: Instance) -> Edges:
-        """What `instance` depends on and interferes with, and is not executed: of every owner the
-        last, from which all earlier ones are reached."""
+        """The unexecuted instances that `instance` depends on and interferes with: of every owner
+        the last, from which all earlier ones are reachable."""
         marks = instance.marks
         if instance.noop or marks is None:
             return []
@@ -139,7 +140,7 @@ class InstanceExecution:
         return found
 
     def _wait_for(self, blocker: InstanceId, instances: list[Instance]) -> None:
-        """All these lead to `blocker`; a search that reaches them need not go further."""
+        """All of these reach `blocker`; a search stops at them."""
         waiting = self.waiters.setdefault(blocker, [])
         for instance in instances:
             instance.index = instance.low = 0
@@ -152,7 +153,7 @@ class InstanceExecution:
     # ------------------------------------------------------------------ executing
 
     def _execute_component(self, stack: list[Instance], root: Instance) -> None:
-        """The top of the stack, down to `root`, is a component, and depends on nothing open."""
+        """The stack from `root` to the top is a component that depends on nothing open."""
         component = [stack.pop()]
         while component[-1] is not root:
             component.append(stack.pop())
@@ -164,7 +165,7 @@ class InstanceExecution:
             self._execute_instance(instance)
 
     def in_order(self, component: list[Instance]) -> list[Instance]:
-        """A total order: no two instances have the same owner and number."""
+        """The total order: no two instances have the same owner and number."""
         return sorted(component, key=lambda i: (self.rank(i), i.id))
 
     def rank(self, instance: Instance) -> int:
@@ -174,7 +175,7 @@ class InstanceExecution:
         self._table.mark_executed(instance)
         self.executed += 1
         self.history.append(instance)
-        if instance.announced:  # executed once before, in a state that a snapshot has replaced
+        if instance.announced:  # executed before, in a state that a snapshot replaced
             for command in instance.commands if not instance.noop else ():
                 self._ctx.machine.apply(command)
             return

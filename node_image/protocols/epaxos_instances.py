@@ -1,6 +1,6 @@
-"""The instances that one EPaxos replica knows, and which of them interfere.
+"""The instances that an EPaxos replica knows, and which of them interfere.
 
-Every node owns a row of instances, numbered from 1. Of each row a replica knows
+Every node owns a row of instances, numbered from 1. For each row a replica keeps
 
     base            done                  top
      |  executed, held  |  some executed, some open, some unknown  |
@@ -9,15 +9,15 @@ Every node owns a row of instances, numbered from 1. Of each row a replica knows
 Instances up to `base` are executed and forgotten: the state machine holds their effects. All up to
 `done` are executed. `top` is the highest that any node has mentioned.
 
-**Dependencies** are a tuple with one number for each owner, "all of its instances up to this one".
-So they stay small however many commands interfere; what they name besides is harmless, since in
-the end only instances that interfere are put in order (`epaxos_execution`).
+**Dependencies** are a tuple with one number for each owner: "all of its instances up to this one".
+So their size does not depend on how many commands interfere. Instances that they include without
+interference are harmless, since only interfering instances are ordered (`epaxos_execution`).
 
-**Interference.** Two commands interfere when their order can be seen: both touch one key and one of
-them changes it, or both belong to one client's session (which remembers the last command that it
-applied). A command leaves a footprint of tokens that it reads or writes: keys, as strings, and
-sessions, as numbers. `Interference` remembers for each token the last instance of each owner, and
-`OpenInstances` all that are still to be executed.
+**Interference.** Two commands interfere if their order is visible: both access one key and one of
+them changes it, or both belong to one client's session (which remembers the last command that was
+applied). The footprint of a command is the set of tokens that it reads or writes: keys, as strings,
+and sessions, as numbers. `Interference` keeps for each token the last instance of each owner, and
+`OpenInstances` all instances that are not executed yet.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from node_image.protocols.epaxos_messages import Commit, InstanceId, InstanceVot
 from node_image.protocols.interface import Command, Json, NodeId
 
 UNSEEN: Final = 0
-"""Nothing is recorded here, except perhaps a promise, or the content of a Validate."""
+"""Nothing is recorded, except perhaps a promise, or the content of a Validate."""
 PRE_ACCEPTED: Final = 1
 ACCEPTED: Final = 2
 COMMITTED: Final = 3
@@ -44,7 +44,7 @@ READS: Final = frozenset(("read", "noop"))
 
 
 class Footprint(NamedTuple):
-    """What some commands touch, in order, and the same as sets."""
+    """The tokens that some commands access, in order, and the same as sets."""
 
     writes: tuple[Token, ...]
     reads: tuple[Token, ...]
@@ -86,7 +86,7 @@ def _footprint_of_one(command: Command) -> Footprint:
 
 
 class Interference:
-    """For every token, the last instance of every owner that wrote it, and that read it."""
+    """For every token the last instance of every owner that wrote it, and that read it."""
 
     __slots__ = ("_reads", "_writes", "_zero")
 
@@ -105,7 +105,7 @@ class Interference:
                 row[place] = max(row[place], number)
 
     def before(self, marks: Footprint, deps: Sequence[int]) -> list[int]:
-        """`deps`, raised to all that was noted and interferes with this footprint."""
+        """`deps`, raised to include all noted instances that interfere with this footprint."""
         found = list(deps)
         for token in marks.writes:
             _raise(found, self._writes.get(token))
@@ -153,12 +153,11 @@ def _raise(found: list[int], row: Sequence[int] | None) -> None:
 class Instance:
     """One instance, as this replica knows it.
 
-    `commands` are the owner's, () while unknown: an instance decides them or a no-op, nothing else.
-    `init` are the dependencies they began with. `deps` and `noop` are what was recorded (phase
-    PRE_ACCEPTED), voted for in ballot `voted` (ACCEPTED), or decided. Nothing here happens in a
-    ballot below `promised`. `since_us` and `due_us`: since when it is open, and when this replica
-    would recover it. `saved`: its commands are on this disk. The rest is for execution: see
-    `epaxos_execution`.
+    `commands` are the owner's, () while unknown: an instance decides these or a no-op. `init` are
+    the owner's initial dependencies. `deps` and `noop` are what was recorded (phase PRE_ACCEPTED),
+    voted for in ballot `voted` (ACCEPTED), or decided. Messages of a ballot below `promised` are
+    refused. `since_us` is when it was opened, `due_us` when this replica would recover it. `saved`:
+    its commands are on this disk. The other fields belong to `epaxos_execution`.
     """
 
     __slots__ = (
@@ -199,14 +198,14 @@ class Instance:
         self.index = self.low = 0
 
     def covered_by(self, deps: Sequence[int]) -> bool:
-        """Whether something with these dependencies comes after this instance."""
+        """Whether these dependencies include this instance."""
         return deps[self.place] >= self.id.number
 
     def interferes(self, marks: Footprint) -> bool:
         return self.marks is not None and self.marks.interferes(marks)
 
     def noop_is_final(self) -> bool:
-        """Whether it is decided that nothing happens here."""
+        """Whether it is decided as a no-op."""
         return self.noop and self.phase >= COMMITTED
 
     def as_vote(self) -> InstanceVote:
@@ -227,7 +226,7 @@ class Instance:
 
 
 class OpenInstances:
-    """Of one owner: which instances, not executed yet, write and read each token, in order."""
+    """The unexecuted instances of one owner that write, and that read, each token, in order."""
 
     __slots__ = ("_reads", "_writes")
 
@@ -250,9 +249,10 @@ class OpenInstances:
                         del index[token]
 
     def before(self, marks: Footprint, upto: int) -> dict[int, None]:
-        """Of those up to this number that interfere with these marks, the last: for every token
-        the last that writes it, and, for a writer, those that have read it since. All others come
-        before these, because an owner's instance depends on its earlier ones that interfere."""
+        """Of the instances up to this number that interfere with these marks, the last ones: for
+        every token the last that writes it, and, for a writer, those that read it after that. All
+        others come before these, since an owner's instance depends on its earlier interfering
+        ones."""
         found: dict[int, None] = {}
         for token in marks.writes:
             last = self._last_write(token, upto)
@@ -278,7 +278,7 @@ class OpenInstances:
 
 
 class InstanceTable:
-    """All rows. Plain data; the protocol decides when to move the marks."""
+    """All rows. Plain data: the protocol moves the marks."""
 
     __slots__ = (
         "base",
@@ -307,16 +307,16 @@ class InstanceTable:
         self.top = [0] * self.width
         self.open = tuple(OpenInstances() for _ in nodes)
         self.known = [0] * self.width
-        """Up to here the commands of all instances are known, or will not be needed."""
+        """Up to here the commands of all instances are known, or are not needed."""
         self.seen = Interference(self.width)
-        """Everything that was ever known here."""
+        """Everything that was ever recorded here."""
         self.gone = Interference(self.width)
-        """What is forgotten: all that is left of it, besides the state machine's state."""
+        """Of forgotten instances: what remains, besides their effects in the state machine."""
         self.dropped = self.zero
-        """Up to here even that may have been dropped, so all of it counts as interfering."""
+        """Up to here even that may have been dropped, so every instance counts as interfering."""
 
     def marks(self, commands: Sequence[Command]) -> Footprint:
-        """What the order of these commands can be seen by."""
+        """The footprint of these commands."""
         return footprint(commands)
 
     def get(self, identity: InstanceId) -> Instance | None:
@@ -332,7 +332,7 @@ class InstanceTable:
         return instance is not None and instance.phase == EXECUTED
 
     def obtain(self, identity: InstanceId, now_us: int) -> Instance:
-        """The instance, made if it was unknown. Not for one that is forgotten."""
+        """The instance, created if unknown. It must not be a forgotten one."""
         place = self.places[identity.owner]
         row, number = self.rows[place], identity.number
         instance = row.get(number)
@@ -344,7 +344,7 @@ class InstanceTable:
     def learn_commands(
         self, instance: Instance, commands: tuple[Command, ...], init: Vector, marks: Footprint
     ) -> None:
-        """From now on whatever interferes with these commands depends on them."""
+        """From now on instances that interfere with these commands depend on them."""
         if instance.marks is None:
             self.open[instance.place].add(marks, instance.id.number)
         instance.commands = commands
@@ -354,22 +354,22 @@ class InstanceTable:
         self.seen.note(marks, instance.place, instance.id.number)
 
     def interfering(self, instance: Instance, marks: Footprint, deps: Sequence[int]) -> Vector:
-        """`deps`, raised to what interferes here, or may have; but not to later instances of the
-        same owner, which began, one and all, with this one among what they depend on."""
+        """`deps`, raised to include what interferes, or may interfere, here; except later instances
+        of the same owner, all of which have this one among their initial dependencies."""
         found = self.seen.before(marks, deps)
         _raise(found, self.dropped)
         found[instance.place] = min(found[instance.place], instance.id.number - 1)
         return tuple(found)
 
     def drop(self, stable: Vector) -> None:
-        """Nothing will be executed again up to there, anywhere: it needs no order any more."""
+        """No replica will execute instances up to there again: they need no order any more."""
         self.seen.drop_up_to(stable)
         self.gone.drop_up_to(stable)
         self.dropped = tuple(map(max, self.dropped, stable))
 
     def first_unknown(self, place: int, upto: int) -> int:
-        """The first instance of the owner, up to this one, that may turn out to interfere with
-        anything: its commands are not known here. 0 if there is none."""
+        """The first instance of the owner, up to this one, whose commands are unknown here, so that
+        it may interfere with anything. 0 if there is none."""
         row, number = self.rows[place], max(self.known[place], self.done[place])
         while number < upto and (other := row.get(number + 1)) is not None:
             if other.marks is None and not other.noop_is_final():
@@ -379,12 +379,12 @@ class InstanceTable:
         return number + 1 if number < upto else 0
 
     def close(self, instance: Instance) -> None:
-        """It is executed, or a no-op: nothing waits for it any more."""
+        """It is executed, or a no-op: no instance waits for it any more."""
         if instance.marks is not None:
             self.open[instance.place].remove(instance.marks, instance.id.number)
 
     def put_back(self, instance: Instance) -> None:
-        """Hold an instance that is not executed in the state that has been restored."""
+        """Keep an instance that is not executed in the restored state."""
         instance.phase = min(instance.phase, COMMITTED)
         self.rows[instance.place][instance.id.number] = instance
         if instance.marks is not None:
@@ -393,7 +393,7 @@ class InstanceTable:
                 self.open[instance.place].add(instance.marks, instance.id.number)
 
     def restart(self, base: Sequence[int], gone: Interference, dropped: Vector) -> None:
-        """Hold nothing but what is left of the instances up to `base`."""
+        """Forget all instances; keep what remains of those up to `base`."""
         self.rows = tuple({} for _ in self.nodes)
         self.open = tuple(OpenInstances() for _ in self.nodes)
         self.base, self.done, self.known = list(base), list(base), list(base)
@@ -412,7 +412,7 @@ class InstanceTable:
         self.done[place] = number - 1
 
     def beyond(self, marks: Sequence[int]) -> Iterator[Instance]:
-        """The instances held that come after these marks, row by row, in order."""
+        """The instances held after these marks, row by row, in order."""
         for place, row in enumerate(self.rows):
             for number in range(max(marks[place], self.base[place]) + 1, self.top[place] + 1):
                 if (instance := row.get(number)) is not None:

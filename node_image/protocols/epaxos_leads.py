@@ -1,7 +1,7 @@
-"""The instances that one EPaxos node is bringing to a decision, as the owner or in a recovery.
+"""The instances that an EPaxos node leads: as their owner, or to recover them.
 
-A `Lead` is what the node remembers of such an instance. It is not durable: a node that restarts
-leads nothing.
+A `Lead` is the node's state for such an instance. It is not durable: after a restart a node leads
+nothing.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ VALIDATING: Final = "validating"
 WAITING: Final = "waiting"
 ACCEPTING: Final = "accepting"
 COMMITTING: Final = "committing"
-"""Decided on the fast path, but not announced, because it is not on the owner's disk yet."""
+"""Decided on the fast path, but not yet announced: it is not on the owner's disk yet."""
 
 
 class Lead:
-    """An instance that this node brings to a decision, in one ballot.
+    """An instance that this node leads, in one ballot.
 
-    `votes` are of the current stage, `agreed` those of them that added no dependency. `deps` grows
-    to all dependencies reported; `init`, `commands` and `noop` are what is proposed. `commit` is a
-    fast decision that waits for the disk, in the stage COMMITTING. The other fields belong to a
-    recovery, see `epaxos_recovery`: `in_q` are those who have validated, `fast` those of them that
-    recorded the instance as begun.
+    `votes` are those of the current stage, `agreed` those of them that added no dependency. `deps`
+    grows to include all reported dependencies; `init`, `commands` and `noop` are what is proposed.
+    `commit` is a fast decision that waits for the disk, in the stage COMMITTING. The other fields
+    belong to a recovery (`epaxos_recovery`): `in_q` are the nodes that have validated, `fast` those
+    of them that recorded the instance with its initial dependencies.
     """
 
     __slots__ = (

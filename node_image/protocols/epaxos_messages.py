@@ -1,7 +1,7 @@
 """The messages of EPaxos, and the records on disk.
 
-Every message is a NamedTuple of JSON-able fields. `id` names the instance that it is about. A tuple
-of dependencies holds one number for each node of the cluster, in the order of the configuration:
+Every message is a NamedTuple of JSON-able fields. `id` is the instance that it is about. A tuple of
+dependencies holds one number for each node of the cluster, in the order of the configuration:
 "all instances of that node up to this one". An empty tuple of commands or dependencies means
 "not known", except where `noop` is set: a no-op has neither.
 """
@@ -25,7 +25,7 @@ class InstanceId(NamedTuple):
 
 
 class PreAccept(NamedTuple):
-    """From the owner, in ballot zero: these commands, after those that I know to interfere."""
+    """From the owner, in ballot zero: the commands, and the dependencies that the owner knows."""
 
     id: InstanceId
     commands: tuple[Command, ...]
@@ -33,7 +33,7 @@ class PreAccept(NamedTuple):
 
 
 class PreAccepted(NamedTuple):
-    """Recorded, durably; `deps` are the owner's, and those that this acceptor knows besides."""
+    """Recorded, durably; `deps` are the owner's, and those that this acceptor added."""
 
     id: InstanceId
     deps: tuple[int, ...]
@@ -41,7 +41,7 @@ class PreAccepted(NamedTuple):
 
 class Accept(NamedTuple):
     """Phase 2a, from the owner (ballot zero) or from the node that recovers the instance. `init`
-    are the dependencies that the owner began with, where they are known."""
+    are the owner's initial dependencies, if known."""
 
     ballot: Ballot
     id: InstanceId
@@ -59,7 +59,7 @@ class Accepted(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """Decided. On disk: decided, and known here."""
+    """Decided. On disk: decided, and learned here."""
 
     id: InstanceId
     ballot: Ballot
@@ -79,8 +79,8 @@ class Prepare(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """Phase 1b. `voted` is the ballot of the vote that is reported, if `phase` is a vote at all.
-    `leads` is said by the owner: I still lead this instance, and have not committed it."""
+    """Phase 1b. `voted` is the ballot of the reported vote, if `phase` is a vote. `leads`, set by
+    the owner only: it still leads this instance, and has not committed it."""
 
     ballot: Ballot
     id: InstanceId
@@ -94,15 +94,15 @@ class Promise(NamedTuple):
 
 
 class Nack(NamedTuple):
-    """Your ballot is refused: `promised` is higher."""
+    """The ballot is refused: `promised` is higher."""
 
     id: InstanceId
     promised: Ballot
 
 
 class Validate(NamedTuple):
-    """These commands, which their owner began with dependencies `init`: remember them, and say
-    what you know that interferes with them."""
+    """Record these commands, with the owner's initial dependencies `init`, and report what
+    interferes with them."""
 
     ballot: Ballot
     id: InstanceId
@@ -111,16 +111,16 @@ class Validate(NamedTuple):
 
 
 class Suspect(NamedTuple):
-    """An instance that interferes, where neither is in what the other depends on. `decided`: it is
-    committed like that; else it may yet be."""
+    """An interfering instance, such that neither depends on the other. `decided`: it is committed
+    like that; otherwise it may still be."""
 
     id: InstanceId
     decided: bool
 
 
 class Validated(NamedTuple):
-    """Remembered, durably. `deps` is `init` with what interferes here; `suspects` contradict
-    the instance having been committed with `init` alone."""
+    """Recorded, durably. `deps` is `init` with what interferes here; `suspects` are evidence
+    against the instance having been committed with `init` alone."""
 
     ballot: Ballot
     id: InstanceId
@@ -129,8 +129,8 @@ class Validated(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """My recovery of `id` waits for others: `votes` acceptors, its owner included, recorded it
-    with the dependencies `init` that it began with."""
+    """The sender's recovery of `id` waits for others: `votes` acceptors, including its owner,
+    recorded it with its initial dependencies `init`."""
 
     id: InstanceId
     init: tuple[int, ...]
@@ -138,7 +138,7 @@ class Waiting(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """I have executed this instance, and hold no record of it any more: catch up with me."""
+    """The sender has executed and forgotten this instance: catch up from it."""
 
     id: InstanceId
 
@@ -147,13 +147,13 @@ class Forgotten(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """Once in a while: of every owner I have executed all instances up to `done`."""
+    """Sent periodically: the sender has executed all instances up to `done`, for every owner."""
 
     done: tuple[int, ...]
 
 
 class Stable(NamedTuple):
-    """On my disk is a state that has executed all instances up to `base`."""
+    """The sender's disk holds a state with all instances up to `base` executed."""
 
     base: tuple[int, ...]
 
@@ -165,17 +165,17 @@ class CatchUp(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Some of what you lack; there is `more`."""
+    """Some of the missing instances; `more`: there are more."""
 
     more: bool
     entries: tuple[Commit, ...]
 
 
 class Snapshot(NamedTuple):
-    """The state after all instances up to `base`, and after those in `entries`; as an offer to a
-    node that was away, and on disk. `writes` and `reads` are, for what was forgotten, pairs of a
-    token and the last instances that touched it (see `epaxos_instances.Interference`); up to
-    `dropped` these may be missing."""
+    """The state after all instances up to `base`, and those in `entries`; sent to a node that fell
+    behind, and kept on disk. `writes` and `reads` are, for forgotten instances, pairs of a token
+    and the last instances that accessed it (see `epaxos_instances.Interference`); up to `dropped`
+    they may be incomplete."""
 
     state: Json
     base: tuple[int, ...]
@@ -189,7 +189,7 @@ class Snapshot(NamedTuple):
 
 
 class InstanceVote(NamedTuple):
-    """All that this acceptor has promised and recorded for an instance that is still open."""
+    """This acceptor's promise and record for an open instance."""
 
     id: InstanceId
     phase: int
@@ -202,7 +202,7 @@ class InstanceVote(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """Decided, with commands that an earlier record holds."""
+    """Decided, with the commands of an earlier record."""
 
     id: InstanceId
     ballot: Ballot
