@@ -1,57 +1,58 @@
-"""Recovery: what becomes of an instance whose owner does not bring it to a decision.
+"""Recovery: how an instance is decided when its owner does not decide it.
 
 Any replica may recover any instance that stays open for too long. It takes a ballot above the
-owner's, and has promises from a majority Q, each with what the acceptor has. Any majority will do:
-Q is the set of nodes that have answered all questions so far, and more may join it while it waits
-(a node that promised first may be slow or gone when it is asked again). Then, in this order:
+owner's, and collects promises, each with the acceptor's record, from a majority Q. Any majority
+will do: Q is the set of nodes that have answered all requests so far, and more may join it while
+the recovery waits (a node that promised early may be slow or down when it is asked again). Then, in
+this order:
 
-    1. a node knows the decision: it is the decision
+    1. a node knows the decision: adopt it
     2. a node has voted in a Phase 2: the vote of the highest ballot, as always in Paxos
-    3. no node in Q has the commands: they cannot have been committed; a no-op
-    4. the commands are known, and may have been committed by the owner on the fast path, or not
+    3. no node in Q has the commands: they cannot have been committed; propose a no-op
+    4. the commands are known, and the owner may have committed them on the fast path, or not
 
-The fourth case is what is hard about EPaxos. A fast path needs n - e acceptors (the fast quorum)
-that recorded the instance with exactly the dependencies `init` that the owner began with; call
-those in Q that did R. **It was surely not taken** when Q holds the owner, who leads the instance
-still and says so, or when |R| < |Q| - e. Else it may have been, and only `init` can have been
-committed. But to propose `init` without knowing is wrong: an instance that interferes, and that is
-not in `init`, may have been committed without this one. The original asks a quorum to
-"TryPreAccept", and its rules were found to be incomplete. Here the rules are those of EPaxos*
-(Ryabinin, Gotsman, Sutra, "Making Democracy Work: Fixing and Simplifying Egalitarian Paxos",
-2025), derived here for dependencies as vectors, and for owners that restart:
+The fourth case is the difficult part of EPaxos. A fast path needs n - e acceptors (the fast quorum)
+that recorded the instance with exactly the owner's initial dependencies `init`; let R be those in
+Q. **It was certainly not taken** if |R| < |Q| - e, or if the owner is in Q and reports that it
+still leads the instance. Otherwise it may have been taken, and only `init` can have been committed.
+But proposing `init` without further checks is wrong: an interfering instance that is not in `init`
+may have been committed without a dependency on this one. The original protocol asks a quorum to
+"TryPreAccept", with rules that were found to be incomplete. The rules used here are those of
+EPaxos* (Ryabinin, Gotsman, Sutra, "Making Democracy Work: Fixing and Simplifying Egalitarian
+Paxos", 2025), adapted to dependencies as vectors, and to owners that restart.
 
-All of Q are asked to **validate**: to record the commands, so that whatever they receive from now
-on depends on them, and to report what interferes: their dependencies, and the
-*suspects*, instances such that neither is among what the other began with (or was decided with).
-Two instances like that cannot both have been committed with what they began with: their fast
-quorums share an acceptor, which recorded one of them first, and added it to the other. So:
+All nodes in Q are asked to **validate**: to record the commands, so that whatever they receive from
+now on depends on them, and to report what interferes: their dependencies, and the *suspects*. These
+are instances such that neither is among the other's initial (or decided) dependencies. Two such
+instances cannot both have been committed with their initial dependencies: their fast quorums share
+an acceptor, which recorded one of them first, and added it to the other. So:
 
-    no suspects                          `init` is safe: any node that commits something that
-                                         interferes asks an acceptor in Q, which adds this one
-    a suspect is committed, without      the fast path was not taken, or the invariant would be
-    depending on this one                broken already
-    all e acceptors that a fast quorum   the suspect's owner would be in this one's fast quorum, so
-    can spare are in Q, and a suspect's  it recorded this one before it began the suspect; but then
-    owner is outside of Q                the suspect would depend on it: not taken
-    a node recovers a suspect, and       none of these can be in this one's fast quorum, and it
-    more than e acceptors recorded it    cannot spare more than e: not taken
-    with what it began with
+    no suspects                          `init` is safe: a node that commits an interfering
+                                         instance asks an acceptor in Q, which adds this one
+    a suspect is committed, without      the fast path was not taken: otherwise the invariant
+    depending on this one                would already be violated
+    all e acceptors that a fast quorum   not taken: the suspect's owner would be in this one's
+    can spare are in Q, and a suspect's  fast quorum, and would have recorded this one before it
+    owner is outside of Q                began the suspect, which would then depend on it
+    another node recovers a suspect,     not taken: none of these acceptors can be in this one's
+    and more than e acceptors recorded   fast quorum, which cannot spare more than e
+    it with its initial dependencies
 
-and while none of these holds the recovery **waits** until each suspect is decided: as a no-op, or
-depending on this one, or not; one of the first two lines then applies. Two recoveries that wait for
-each other learn of it from `Waiting`, the last line. Where the fast path was surely not taken, the
-commands are proposed with all dependencies that Q reported when it remembered them: this
-is a Phase 1 of the owner's kind, run again, and as safe.
+While none of these applies, the recovery **waits** until each suspect is decided: as a no-op, or
+with or without a dependency on this one. Then one of the first two lines applies. Two recoveries
+that wait for each other detect this through `Waiting` (the last line). If the fast path was
+certainly not taken, the commands are proposed with all dependencies that Q reported when it
+recorded them. This repeats the owner's Phase 1, and is as safe.
 
-The owner's own word ("I have not committed it") outlives a restart, because a decision on the fast
-path is on the owner's disk before it is announced: what is not there was not committed, and
-never will be, in ballot zero. Without that, two restarted owners whose instances interfere would
-stay undecidable while e acceptors are down. The price is one more write before a fast decision is
-told; it shares the disk's next barrier with whatever else waits for one.
+The owner's statement that it has not committed an instance remains true after a restart, because a
+fast-path decision is on the owner's disk before it is announced: what is not there was not
+committed, and never will be, in ballot zero. Without this rule two restarted owners whose instances
+interfere would remain undecidable while e acceptors are down. The cost is one more write before a
+fast decision is announced; it shares the disk's next barrier with other writes.
 
-Duels: a node that promises a ballot to another gives that node time, once, however often it asks:
-one that can send but receives nothing must not keep all others waiting. Every node's timeout is
-random.
+Duels: a node that promises a ballot to another node gives that node time to finish, but only once,
+however often it asks: a node that can send but receives nothing must not delay all others. Timeouts
+are random.
 """
 
 from __future__ import annotations
@@ -94,13 +95,13 @@ from node_image.protocols.epaxos_voting import InstanceVoting
 from node_image.protocols.interface import Broadcast, Command, NodeId
 
 SCAN: Final = 256
-"""So many instances of each owner, after those executed, are watched; later ones must wait."""
+"""How many instances of each owner, after the executed ones, are watched at a time."""
 
 
 class InstanceRecovery:
     """Recovers instances that stay open: both sides of Prepare, Validate and Waiting.
 
-    `spare`: how many acceptors a fast quorum can do without (the e above).
+    `spare`: how many acceptors a fast quorum can spare (the e above).
     """
 
     def __init__(
@@ -121,18 +122,18 @@ class InstanceRecovery:
         self._voting = voting
         self.spare = spare
 
-    # ------------------------------------------------------------------ who is overdue
+    # ------------------------------------------------------------------ overdue instances
 
     def recover_overdue(self, now_us: int) -> None:
-        """Start the recovery of what stays open for too long."""
+        """Start to recover instances that have been open for too long."""
         if not self._ctx.is_learner:
             for instance in self._open_instances(now_us):
                 if self.is_overdue(instance, now_us):
                     self._recover(instance, now_us)
 
     def _open_instances(self, now_us: int) -> Iterable[Instance]:
-        """Of every owner those after the executed ones, the unheard-of among them too: they were
-        begun, or never will be, and something beyond them is waiting."""
+        """For every owner the instances after the executed ones, including unknown ones: a later
+        instance waits until they are decided, even if only as no-ops."""
         table = self._table
         found: list[Instance] = []
         for place, row in enumerate(table.rows):
@@ -148,7 +149,7 @@ class InstanceRecovery:
     def is_overdue(self, instance: Instance, now_us: int) -> bool:
         if instance.due_us == 0:
             self._voting.give_time(instance, instance.since_us)
-            if instance.id.owner == self._ctx.node:  # of an earlier life: no other node recovers it
+            if instance.id.owner == self._ctx.node:  # of an earlier life: recover it soon
                 instance.due_us = instance.since_us + self._ctx.config.retry_us
         if now_us < instance.due_us:
             return False
@@ -168,7 +169,7 @@ class InstanceRecovery:
     # ------------------------------------------------------------------ Phase 1
 
     def _recover(self, instance: Instance, now_us: int) -> None:
-        """Promise a new ballot to oneself, durably, and ask all others to."""
+        """Promise a new ballot locally, durably, and ask all others to promise it."""
         ballot = self._voting.new_ballot(instance)
         self._leads.pop(instance.id, None)
         self._voting.promise(instance, ballot)
@@ -216,7 +217,7 @@ class InstanceRecovery:
         )
 
     def on_nack(self, sender: NodeId, message: Nack, now_us: int) -> None:
-        """Another node has a higher ballot: leave the instance to it for a while."""
+        """Another node has a higher ballot: give it time to finish."""
         lead = self._leads.get(message.id)
         if lead is None or message.promised <= lead.ballot or lead.stage == COMMITTING:
             return
@@ -245,7 +246,7 @@ class InstanceRecovery:
                 self._ctx.send(sender, self._validation(lead), False)
 
     def _conclude(self, lead: Lead, now_us: int) -> None:
-        """A majority has promised: which of the four cases is it?"""
+        """A majority has promised: determine which of the four cases applies."""
         votes = [p for p in lead.promises.values() if p.phase == ACCEPTED]
         if votes:
             vote = self.highest(votes)
@@ -264,11 +265,11 @@ class InstanceRecovery:
             self._ctx.send(node, self._validation(lead), False)
 
     def highest(self, votes: list[Promise]) -> Promise:
-        """The only value that may have been chosen in Phase 2: that of the highest ballot."""
+        """The only value that may have been chosen in a Phase 2: that of the highest ballot."""
         return max(votes, key=lambda vote: vote.voted)
 
     def known_commands(self, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
-        """The owner's commands and their initial dependencies, from any node that has them."""
+        """The owner's commands and initial dependencies, from any node that has them."""
         for promise in lead.promises.values():
             if promise.commands:
                 return promise.commands, promise.init
@@ -286,7 +287,7 @@ class InstanceRecovery:
         return Validate(lead.ballot, lead.instance.id, lead.commands, lead.init)
 
     def _ask_others(self, lead: Lead) -> None:
-        """Ask the nodes that are not in Q yet, in case one that is needed in it is gone."""
+        """Ask nodes that are not in Q yet, in case a node in Q is down."""
         for node in self._ctx.config.voters:
             if node not in lead.promises:
                 self._ctx.send(node, Prepare(lead.ballot, lead.instance.id), False)
@@ -313,7 +314,7 @@ class InstanceRecovery:
             self._execution.settled(instance)
 
     def suspects(self, instance: Instance, init: Vector) -> Iterable[Suspect]:
-        """Instances known here that interfere, where neither began with the other."""
+        """Interfering instances known here such that neither initially depends on the other."""
         table, marks = self._table, instance.marks
         assert marks is not None
         for place, number in enumerate(table.gone.before(marks, init)):
@@ -344,7 +345,7 @@ class InstanceRecovery:
         if self._ctx.quorums.phase1(lead.in_q):
             self._judge(lead, now_us)
 
-    # ------------------------------------------------------------------ judgement
+    # ------------------------------------------------------------------ conclusion
 
     def _judge(self, lead: Lead, now_us: int) -> None:
         """All of Q have validated: propose, or wait for the suspects, and for more to join Q."""
@@ -363,7 +364,7 @@ class InstanceRecovery:
                 self._send_waiting(lead, now_us)
 
     def merged(self, lead: Lead) -> Vector:
-        """All that interferes, as Q knew it when it remembered the commands."""
+        """All dependencies that Q reported when it recorded the commands."""
         deps = lead.init
         for validated in lead.validated.values():
             deps = tuple(map(max, deps, validated.deps))
@@ -386,7 +387,7 @@ class InstanceRecovery:
         return False
 
     def _forgot_interference(self, lead: Lead) -> bool:
-        """Whether something that interferes, beyond `init`, is executed here and forgotten. It was
+        """Whether an interfering instance, not in `init`, was executed and forgotten here. It was
         executed without this instance, so it does not depend on it."""
         gone = self._table.gone.before(self._table.marks(lead.commands), lead.init)
         gone[lead.instance.place] = 0
@@ -400,16 +401,16 @@ class InstanceRecovery:
         )
 
     def _send_waiting(self, lead: Lead, now_us: int) -> None:
-        """Tell the node that recovers a suspect how many acceptors recorded this instance as
-        begun."""
+        """Tell the node that recovers a suspect how many acceptors recorded this instance with its
+        initial dependencies."""
         recorded = len(lead.fast | {lead.instance.id.owner})
         message = Waiting(lead.instance.id, lead.init, recorded)
         self._ctx.out.append(Broadcast(message, False))
         self.on_waiting(self._ctx.node, message, now_us)
 
     def on_waiting(self, sender: NodeId, message: Waiting, now_us: int) -> None:
-        """More than e acceptors recorded a suspect without the instance that is recovered here:
-        too few are left for that one's fast quorum."""
+        """If more than e acceptors recorded a suspect without the instance that is recovered here,
+        too few are left for the latter's fast quorum."""
         if message.votes <= self.spare:
             return
         for lead in self._leads.values():
@@ -427,5 +428,5 @@ class InstanceRecovery:
 
 
 def _as_begun(promise: Promise, init: Vector) -> bool:
-    """Recorded in ballot zero, and nothing added to the dependencies that the owner began with."""
+    """Whether it was recorded in ballot zero, with exactly the owner's initial dependencies."""
     return promise.phase == PRE_ACCEPTED and promise.deps == init

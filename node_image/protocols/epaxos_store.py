@@ -1,28 +1,29 @@
-"""An EPaxos replica's memory: what it writes down, checkpoints, and catching up with the others.
+"""An EPaxos replica's durable state, its checkpoints, and catching up with other replicas.
 
-On disk is, for every instance that is not in the checkpoint, the last `InstanceVote`: all that
-this acceptor has promised and recorded, written before the message that states it leaves. An
-owner's fast decision is there, too, before it is announced: no vote shows that it was taken. Other
-decisions are not needed on disk for safety, since a quorum's votes are there; they are written all
-the same, with the next record that has to be, so that a restart need not ask for each of them.
+For every instance that is not in the checkpoint, the disk holds the last `InstanceVote`: the
+acceptor's promise and record, written before any message that states them is sent. An owner's fast
+decision is also on disk before it is announced, since no vote shows that the fast path was taken.
+Other decisions are not needed on disk for safety, since a quorum's votes are there. They are
+written with the next record that has to be, so that a restarted replica need not ask for each of
+them.
 
-There is no log that could be truncated at its beginning, but something close to it: of every owner
-a replica has executed all instances up to some number. Every `snapshot_every` executions a
-checkpoint replaces the disk's content by the state machine's state, the decisions held, and the
-votes that are open; and the older executed instances are forgotten. What remains of them is with
-which keys they interfered, so that whatever comes later still depends on them: a replica that was
-away has not executed them. That goes too, once every replica has said that its disk holds their
-effects (`Stable`). But replicas drop it at different times, and a recovery relies on what acceptors
-report as interfering: one that has dropped an instance must not appear never to have received it.
-So an acceptor adds all that it may have dropped to the dependencies that it reports; and an owner
-begins with all that it knows to be on every disk, which is as much, mostly, so that this costs no
-fast path. **A forgotten instance is never answered as an unknown one**: its recovery is answered
-`Forgotten`.
+There is no log to truncate, but something similar: for every owner a replica has executed all
+instances up to some number. Every `snapshot_every` executions a checkpoint replaces the content of
+the disk by the state machine's state, the decisions held, and the open votes, and older executed
+instances are forgotten. The keys with which they interfered are kept, so that later instances still
+depend on them: a replica that was down has not executed them. These are dropped once every replica
+has announced that its disk holds their effects (`Stable`). But replicas drop them at different
+times, and a recovery relies on what acceptors report as interfering, so an acceptor that dropped an
+instance must not appear never to have received it. Therefore an acceptor adds everything that it
+may have dropped to the dependencies that it reports. An owner includes in `init` everything that it
+knows to be on every disk, which is usually as much, so fast paths are not lost. **A forgotten
+instance is never treated as an unknown one**: a request to recover it is answered with `Forgotten`.
 
-A `Beat` states how far a replica has executed. A replica that sees that another was further ahead a
-while ago asks for what it lacks, and gets commits, or, when they are forgotten, a snapshot.
+A `Beat` announces how far a replica has executed. A replica that still lacks what another one had
+executed a while ago asks for it, and gets commits, or, if these are forgotten, a snapshot.
 Snapshots are not prefixes of one another: what the receiver has executed and the sender has not is
-executed again, on top of the sender's state, and comes out the same, because both follow one graph.
+executed again on top of the sender's state, with the same result, because both follow the same
+graph.
 """
 
 from __future__ import annotations
@@ -63,14 +64,14 @@ from node_image.protocols.interface import (
 )
 
 PIECE_ENTRIES: Final = 256
-"""The most decisions in one message."""
+"""The maximum number of decisions in one message."""
 
 
 class InstanceStore:
     """The durable form, checkpoints and catching up.
 
-    `unsaved`: decisions that are not written yet. `everywhere`: up to here every replica's disk
-    holds the effects.
+    `unsaved`: decisions that are not written yet. `everywhere`: up to here the effects are on every
+    replica's disk.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class InstanceStore:
     # ------------------------------------------------------------------ writing
 
     def write(self, instance: Instance) -> None:
-        """Write down this open instance's promise and vote, and what was decided meanwhile."""
+        """Write this open instance's promise and vote, and decisions that are not written yet."""
         self._ctx.out.append(Persist(instance.as_vote()))
         instance.saved = bool(instance.commands)
         if self.unsaved:
@@ -152,7 +153,7 @@ class InstanceStore:
                 self.fill(instance, record)
 
     def fill(self, instance: Instance, commit: Commit) -> None:
-        """The instance is decided, and this is its decision."""
+        """Store an instance's decision."""
         _, instance.voted, instance.noop, commands, instance.deps = commit
         instance.phase = COMMITTED
         if not instance.noop:
@@ -163,7 +164,7 @@ class InstanceStore:
     def learn_commands(
         self, instance: Instance, commands: tuple[Command, ...], init: Vector
     ) -> None:
-        """Remember what an instance is about, if that is news."""
+        """Store an instance's commands, if they were unknown."""
         if commands and instance.marks is None:
             self._table.learn_commands(instance, commands, init, self._table.marks(commands))
         elif init and not instance.init:
@@ -179,7 +180,7 @@ class InstanceStore:
             self.checkpoint()
 
     def _forget_old(self) -> None:
-        """Forget executed instances, but for the last half of a checkpoint's distance."""
+        """Forget executed instances, except the last half of a checkpoint interval."""
         table, history = self._table, self._execution.history
         while len(history) > self._ctx.config.snapshot_every // 2:
             history.popleft()
@@ -189,7 +190,7 @@ class InstanceStore:
         table.forget(base)
 
     def checkpoint(self) -> None:
-        """Replace the disk by the state, the decisions held, and all that is open."""
+        """Replace the content of the disk by the state, the decisions held, and the open votes."""
         self.unsaved.clear()
         self._digests.emit_if_changed()
         records: list[tuple[Any, ...]] = [self._snapshot()]
@@ -198,7 +199,7 @@ class InstanceStore:
                 records.append(instance.as_commit())
             elif instance.phase < COMMITTED:
                 records.append(instance.as_vote())
-        leads = self._leads.values()  # own decisions that are announced once they are on the disk
+        leads = self._leads.values()  # own decisions, announced once they are on disk
         records.extend(lead.commit for lead in leads if lead.commit is not None)
         self._ctx.out.append(Checkpoint(tuple(records)))
         base = tuple(self._table.base)
@@ -215,7 +216,7 @@ class InstanceStore:
         self.everywhere = tuple(map(min, zip(*self._stable.values(), strict=True)))
 
     def drop_what_all_have(self) -> None:
-        """What every disk's state contains is never executed again: it needs no order."""
+        """Instances whose effects are on every disk are never executed again: drop them."""
         self._table.drop(self.everywhere)
 
     def _snapshot(self) -> Snapshot:
@@ -226,7 +227,7 @@ class InstanceStore:
         return Snapshot(state, base, writes, reads, table.dropped, entries)
 
     def _restore(self, snapshot: Snapshot, now_us: int) -> None:
-        """Become what the snapshot describes, and keep what is held beyond it."""
+        """Install the snapshot, and keep what is held beyond it."""
         table = self._table
         kept = [i for i in table.beyond(snapshot.base) if i.phase != EXECUTED]
         again = [i for i in table.beyond(snapshot.base) if i.phase == EXECUTED]
@@ -254,14 +255,14 @@ class InstanceStore:
     # ------------------------------------------------------------------ catching up: asking
 
     def on_beat(self, sender: NodeId, message: Beat, now_us: int) -> None:
-        """Ask for what `sender` had executed a beat ago already, and this node still has not."""
+        """Ask for what `sender` had executed one beat ago, and this node still has not."""
         earlier = self._heard.get(sender)
         self._heard[sender] = message.done
         if earlier is not None and _exceeds(earlier, self._table.done):
             self.ask_catch_up(sender, now_us)
 
     def ask_catch_up(self, of: NodeId, now_us: int) -> None:
-        """Ask for what is missing, unless asked very recently: the answer may be on its way."""
+        """Ask for missing instances, unless a recent request may still be answered."""
         if now_us - self._asked_us >= self._ctx.config.retry_us:
             self._asked_us = now_us
             self._reached = list(self._table.done)
@@ -280,9 +281,9 @@ class InstanceStore:
         self._ctx.send(sender, CatchUp(tuple(self._reached)), False)
 
     def install(self, sender: NodeId, message: Snapshot, now_us: int) -> bool:
-        """Take over another node's state, if it has something that this node cannot get otherwise,
-        and nothing is lost: what this node has executed is in it, or is still held here. Whether it
-        has been; `installed` must follow."""
+        """Install another node's state, if this node needs it, and nothing is lost: what this node
+        has executed is in it, or is still held here. Returns whether it was installed; then
+        `installed` must be called."""
         if not _exceeds(message.base, self._table.done) or not self._keeps_all(message):
             return False
         self._restore(message, now_us)
@@ -290,13 +291,13 @@ class InstanceStore:
         return True
 
     def installed(self) -> None:
-        """Go on from the state that has been taken over, and write it down."""
+        """Continue from the installed state, and write it to disk."""
         self._checkpointed = self._execution.executed
         self._execution.execute_from(list(self._table.beyond(self._table.done)))
         self.checkpoint()
 
     def _keeps_all(self, snapshot: Snapshot) -> bool:
-        """Whether all that is forgotten here is in the snapshot."""
+        """Whether the snapshot includes everything that is forgotten here."""
         held = {entry.id for entry in snapshot.entries}
         table = self._table
         return all(
@@ -326,7 +327,7 @@ class InstanceStore:
         self._digests.beat()
         self._ctx.out.append(Broadcast(Beat(tuple(self._table.done)), False))
 
-    # ------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------ status
 
     def decided_log(self, start: int) -> Iterator[Decided]:
         """The instances executed that are still held, in the order of execution, without the
@@ -337,5 +338,5 @@ class InstanceStore:
 
 
 def _exceeds(one: Sequence[int], other: Sequence[int]) -> bool:
-    """Whether `one` is further than `other` for some owner."""
+    """Whether `one` is greater than `other` for some owner."""
     return any(map(int.__gt__, one, other))

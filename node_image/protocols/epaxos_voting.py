@@ -1,16 +1,16 @@
-"""Each EPaxos instance is an instance of Paxos: Phase 2, decisions, and the ballots' rules.
+"""Each EPaxos instance is a Paxos instance: Phase 2, decisions, and the rules for ballots.
 
-The value of an instance is a command (or a batch of them) *and its dependencies*; or a no-op. The
-owner proposes in ballot zero, which is its own and needs no Phase 1; a node that recovers the
-instance takes a higher one. Two numbers are kept for every instance, and they are not the same:
+The value of an instance is a command (or a batch) *and its dependencies*, or a no-op. The owner
+proposes in ballot zero, which only it uses, and which needs no Phase 1; a node that recovers the
+instance takes a higher ballot. Every instance keeps two ballots, which must not be confused:
 
-    promised   nothing is done here in a ballot below it. Phase 1 raises it
-    voted      the ballot in which the recorded value was voted for. Phase 2 sets it
+    promised   messages of lower ballots are refused. Raised by Phase 1
+    voted      the ballot in which the recorded value was voted for. Set by Phase 2
 
-The original implementation had one variable for both, so that a recovery's Phase 1 made an old vote
-look like a vote in the new ballot (Sutra, "On the correctness of Egalitarian Paxos", 2019).
+The original implementation used one variable for both, so that a recovery's Phase 1 made an old
+vote look like a vote in the new ballot (Sutra, "On the correctness of Egalitarian Paxos", 2019).
 
-Which instances this node brings to a decision, and how far each is: `epaxos_leads`.
+Which instances this node leads, and how far each one is: `epaxos_leads`.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class InstanceVoting:
         self._execution = execution
         self._store = store
 
-    # ------------------------------------------------------------------ the ballots' rules
+    # ------------------------------------------------------------------ ballots
 
     def new_ballot(self, instance: Instance) -> Ballot:
         return next_ballot(instance.promised.round, self._ctx.node)
 
     def refuses(self, instance: Instance, ballot: Ballot) -> bool:
-        """An acceptor does nothing in a ballot below the one that it has promised."""
+        """An acceptor refuses ballots below the one that it has promised."""
         return ballot < instance.promised
 
     def answers(self, lead: Lead | None, ballot: Ballot) -> bool:
@@ -67,7 +67,7 @@ class InstanceVoting:
         return lead is not None and lead.ballot == ballot
 
     def promise(self, instance: Instance, ballot: Ballot) -> None:
-        """Raise the promise; the vote stays what it was, in the ballot in which it was given."""
+        """Raise the promise. The vote, and the ballot of the vote, do not change."""
         if ballot > instance.promised:
             instance.promised = ballot
             lead = self._leads.get(instance.id)
@@ -75,27 +75,27 @@ class InstanceVoting:
                 self.abandon(lead)
 
     def abandon(self, lead: Lead) -> None:
-        """Another node leads this instance now."""
+        """Stop leading: another node leads this instance now."""
         del self._leads[lead.instance.id]
         if lead.ballot == ZERO:
             self._ctx.count("usurped")
 
     def give_time(self, instance: Instance, now_us: int) -> None:
-        """The node that leads the instance now gets time to finish before this node takes over, and
-        more time the more nodes have tried. A recovery takes three round trips; this ends duels
-        over slow links."""
+        """Give the node that leads the instance time to finish before this node takes over; the
+        more ballots were tried, the more time. A recovery takes three round trips, so without this
+        duels over slow links would not end."""
         low_us, high_us = self._ctx.config.election_min_us, self._ctx.config.election_max_us
         timeout_us = self._ctx.random.randrange(low_us, high_us + 1)
         instance.due_us = now_us + timeout_us * self.tries(instance)
 
     def tries(self, instance: Instance) -> int:
-        """By how much the timeout is multiplied: 1, and up to TRIES_MAX with the ballots taken."""
+        """The factor of the timeout: 1, growing with the ballots tried up to TRIES_MAX."""
         return min(1 + instance.promised.round // 2, TRIES_MAX)
 
     # ------------------------------------------------------------------ Phase 2: the proposer
 
     def propose(self, lead: Lead, noop: bool, deps: Vector, now_us: int) -> None:
-        """Ask for votes for the lead's commands with these dependencies, or for a no-op."""
+        """Ask for votes: for the lead's commands with these dependencies, or for a no-op."""
         lead.stage = ACCEPTING
         lead.votes = NO_VOTES
         lead.sent_us = now_us
@@ -110,7 +110,7 @@ class InstanceVoting:
         return Accept(lead.ballot, lead.instance.id, False, lead.commands, lead.init, lead.deps)
 
     def on_accepted(self, sender: NodeId, message: Accepted) -> Commit | None:
-        """Count a vote. The decision, if what this node proposed is chosen, just now."""
+        """Count a vote. Returns the decision if this vote completes a quorum."""
         lead = self._leads.get(message.id)
         if lead is None or lead.stage != ACCEPTING or not self.answers(lead, message.ballot):
             return None
@@ -118,7 +118,7 @@ class InstanceVoting:
         return self.announce(lead) if self._ctx.quorums.phase2(lead.votes) else None
 
     def announce(self, lead: Lead) -> Commit:
-        """What this lead proposed is chosen: announce it."""
+        """The proposal of this lead is chosen: announce it."""
         commands = () if lead.noop else lead.commands
         commit = Commit(lead.instance.id, lead.ballot, lead.noop, commands, lead.deps)
         self._ctx.out.append(Broadcast(commit, False))
@@ -140,8 +140,8 @@ class InstanceVoting:
             self._ctx.send(sender, Accepted(message.ballot, message.id))
 
     def vote(self, instance: Instance, proposal: Accept) -> None:
-        """Vote, durably. The owner's commands are kept, also with a vote for a no-op:
-        they may still be decided."""
+        """Vote, durably. The owner's commands are kept even with a vote for a no-op: they may still
+        be decided."""
         self.promise(instance, proposal.ballot)
         known = instance.marks is not None
         instance.phase, instance.voted = ACCEPTED, proposal.ballot
@@ -152,8 +152,8 @@ class InstanceVoting:
             self._execution.settled(instance)
 
     def open_instance(self, sender: NodeId, identity: InstanceId, now_us: int) -> Instance | None:
-        """The instance that a message is about, if it is still open here; otherwise the
-        sender is notified."""
+        """The instance that a message is about, if it is open here; otherwise the sender is
+        notified."""
         if self.is_gone(identity) or self._is_committing(identity):
             return None
         instance = self._table.obtain(identity, now_us)
@@ -164,19 +164,19 @@ class InstanceVoting:
         return instance
 
     def is_gone(self, identity: InstanceId) -> bool:
-        """What is executed and forgotten must not look as if it had never been."""
+        """Whether it is executed and forgotten: it must not appear as unknown."""
         return self._table.is_forgotten(identity)
 
     def _is_committing(self, identity: InstanceId) -> bool:
-        """Whether the owner, this node, has decided it, and will announce it once it is durable."""
+        """Whether this node, its owner, has decided it, and waits for the disk to announce it."""
         lead = self._leads.get(identity)
         return lead is not None and lead.stage == COMMITTING
 
     # ------------------------------------------------------------------ decisions
 
     def learn_commit(self, commit: Commit, now_us: int) -> Instance | None:
-        """An instance is decided: nothing more happens in it, but that it is executed. None if that
-        is no news."""
+        """An instance is decided: close it, except for its execution. None if that was known
+        already."""
         if self._table.is_forgotten(commit.id):
             return None
         instance = self._table.obtain(commit.id, now_us)
@@ -190,7 +190,7 @@ class InstanceVoting:
         return instance
 
     def abandon_settled(self) -> None:
-        """A snapshot may have settled what this node was still leading."""
+        """A snapshot may have decided instances that this node was leading."""
         for lead in list(self._leads.values()):
             held = self._table.get(lead.instance.id)
             if held is not lead.instance or held.phase >= COMMITTED:
