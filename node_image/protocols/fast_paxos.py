@@ -1,49 +1,51 @@
-"""Fast Paxos: clients' values go straight to the acceptors, and the coordinator only resolves
+"""Fast Paxos: values go directly from any node to the acceptors; the coordinator resolves
 conflicts.
 
 Lamport, "Fast Paxos" (2006). In Multi-Paxos a command travels from the node that a client asked to
 the leader, to the acceptors, and back. In a *fast* round the leader, here the *coordinator*, is
-left out: it tells the acceptors once to vote for whatever value comes first (`Any`), and from then
-on every node sends its clients' values to all acceptors itself. Two message delays instead of
-three, and a price: two proposers may race for one slot, and split the votes.
+bypassed: it tells the acceptors once to vote for whichever value arrives first (`Any`), and from
+then on every node sends its clients' values directly to all acceptors. That takes two message
+delays instead of three, but two proposers may compete for one slot, and split the votes.
 
-A ballot is a coordinator's, as in Multi-Paxos: Phase 1 for all open slots at once. Within it every
-slot has two rounds, one right after the other with nothing in between:
+A ballot belongs to a coordinator, as in Multi-Paxos, with one Phase 1 for all open slots. In a
+ballot every slot has two consecutive rounds:
 
-    fast      for the slots that `Any` has opened: an acceptor votes for the first value proposed to
-              it by any node, once; a value is chosen by a *fast* quorum, three quarters of all
+    fast      in the slots that `Any` has opened: an acceptor votes once, for the first value that
+    any
+              node proposes to it; a *fast* quorum (three quarters of all) chooses
     classic   the coordinator proposes one value; a majority chooses
 
-and no acceptor votes in the fast round of a slot after the classic one. The slots before the first
-that `Any` opened have classic rounds only: the coordinator proposes there as in Multi-Paxos.
+An acceptor never votes in the fast round of a slot after the classic one. Slots before the first
+that `Any` opened have classic rounds only: there the coordinator proposes as in Multi-Paxos.
 
-What a coordinator may propose depends on what may have been chosen. If the votes of a majority are
-known, and k is the highest round among them, then: if k is classic, only its value. If k is fast,
-several values may have votes in k; v may have been chosen only if some fast quorum R could have
-voted for it, that is, if all of R that answered did (observation O4 of the paper). Counting: the
-votes for v, and all acceptors that did not answer, make up a fast quorum. Any two fast quorums and
-a majority share an acceptor, so no two values pass that test: propose the one that does, else any.
+What a coordinator may propose depends on what may have been chosen. Let the votes of a majority be
+known, and let k be the highest round among them. If k is classic, only its value may have been
+chosen. If k is fast, several values may have votes in k. A value v may have been chosen only if
+some fast quorum R could have voted for it, that is, if all members of R that answered voted for v
+(observation O4 of the paper). This holds if the votes for v, and the acceptors that did not answer,
+together form a fast quorum. Any two fast quorums and a majority share an acceptor, so at most one
+value passes this test: the coordinator proposes that one, or any value if there is none.
 
-  * **Collisions.** The coordinator sees the fast votes. When no value can reach a fast quorum any
-    more it goes on to the slot's classic round at once, without a new Phase 1: the fast votes of a
-    majority contain all that promises would (*coordinated recovery*). The losers are proposed
-    again, in later slots, by the nodes whose clients wait for them. A command that ends up in two
-    slots is applied once: sessions see to it.
-  * **Losses.** A slot that is not decided for a while gets the same treatment, or the coordinator
-    proposes in it itself: the value it knows of, or a no-op for a hole.
-  * **Fallback.** Under contention, or when too few acceptors answer to make a fast quorum, the
-    coordinator takes a new ballot and leaves its fast rounds closed for a while. Nodes then forward
-    commands to it, and it proposes them one after the other: Multi-Paxos.
-  * **Learning.** Fast votes go to the coordinator and to the proposer, who so learns of its own
-    value after two delays. All others learn decisions from the coordinator, with their values:
-    one's own fast vote may have been for another. (That is `learned_values`.)
-  * Reads go through the log: a value may be decided, and its client answered, before the
-    coordinator learns of it, so no confirmation of its leadership makes its state fresh.
+  * **Collisions.** The coordinator receives the fast votes. When no value can reach a fast quorum
+    any more, it starts the slot's classic round at once, without a new Phase 1: the fast votes of a
+    majority contain what promises would report (*coordinated recovery*). The losing values are
+    proposed again in later slots, by the nodes whose clients wait for them. A command that is
+    decided in two slots is applied once, because of its session.
+  * **Losses.** A slot that is not decided for a while is recovered in the same way, or the
+    coordinator proposes in it: a value that it has seen, or a no-op.
+  * **Fallback.** Under contention, or if too few acceptors answer for a fast quorum, the
+    coordinator takes a new ballot and keeps its fast rounds closed for a while. Then nodes forward
+    commands to the coordinator, which proposes them as in Multi-Paxos.
+  * **Learning.** Fast votes are sent to the coordinator and to the proposer, which learns its own
+    value after two delays. All others learn decisions from the coordinator, together with the
+    values, since their own fast vote may have been for another value (`learned_values`).
+  * Reads go through the log. A value may be decided, and its client answered, before the
+    coordinator learns of it, so confirming its leadership does not make its state current.
 
-Compare `multi_paxos`. The same are the acceptor's memory, elections and Phase 1, what
-a leader has, and catching up. Different are the acceptor's votes (`fast_paxos_acceptor`), what a
-new coordinator may propose (`fast_paxos_election`), who proposes (`fast_paxos_proposer`), and when
-fast rounds are open (`fast_paxos_mode`)."""
+Compare `multi_paxos`. The acceptor's state, elections and Phase 1, the leader's parts and catching
+up are the same. The differences are the acceptor's votes (`fast_paxos_acceptor`), what a new
+coordinator may propose (`fast_paxos_election`), who proposes (`fast_paxos_proposer`), and when fast
+rounds are open (`fast_paxos_mode`)."""
 
 from __future__ import annotations
 
@@ -88,7 +90,7 @@ NUDGE_SLOTS: Final = 64
 
 
 class FastPaxos(Replica):
-    """One node of a Fast Paxos cluster: proposer, acceptor, learner, perhaps coordinator."""
+    """One node of a Fast Paxos cluster: proposer, acceptor, learner, and possibly coordinator."""
 
     name: ClassVar[str] = "fast-paxos"
     transfers_leadership: ClassVar[bool] = True
@@ -154,7 +156,7 @@ class FastPaxos(Replica):
         self.mode = FastMode(
             context, self.log, self.slots, self.own, self.leadership, self.election
         )
-        self._announced = 0  # up to here the others have been sent what is decided
+        self._announced = 0  # up to here decisions were sent to the others
         self._nudged_to = 0
         self._nudge_us = NUDGE_US_MIN
 
@@ -182,7 +184,7 @@ class FastPaxos(Replica):
         return out
 
     def _propose_queued(self, now_us: int) -> None:
-        """Propose what is queued: fast if that is open, else through the coordinator."""
+        """Propose queued commands: in fast rounds if these are open, else by the coordinator."""
         self.proposer.enter_ballot()
         queue = self.leadership.queue
         if not queue.commands:
@@ -197,8 +199,8 @@ class FastPaxos(Replica):
             self.proposer.forward(self._ctx.leader)
 
     def _hand_over(self) -> None:
-        """Let the successor begin at once: slots are open all the time, and Phase 1 brings them to
-        their end; commands are with the nodes whose clients asked."""
+        """Let the successor begin at once: there are always open slots, and its Phase 1 completes
+        them; commands are queued at the nodes whose clients sent them."""
         successor = self.leadership.transfer.successor
         if successor is not None:
             self._ctx.send(successor, m.TimeoutNow(self.own.ballot), False)
@@ -252,7 +254,7 @@ class FastPaxos(Replica):
             self.election.ask_best_informed(now_us)
 
     def _lead(self, now_us: int) -> None:
-        """Phase 1 is done: bring every open slot to its end, and then serve clients."""
+        """Phase 1 is complete: finish every open slot, then serve clients."""
         log, reported = self.log, self.election.open_slots()
         self._announced = log.applied
         self.leadership.begin(now_us)
@@ -310,8 +312,8 @@ class FastPaxos(Replica):
             self._recover_slot(slot, tally)
 
     def _recover_slot(self, slot: int, tally: FastTally) -> None:
-        """Go on to the slot's classic round: the fast votes of a majority are as good as promises.
-        A majority, or a fast quorum may be missed."""
+        """Start the slot's classic round. The fast votes of a majority serve as promises; with
+        fewer a fast quorum could be missed."""
         if slot in self.tally.votes or not self._has_enough_votes(tally):
             return
         self._ctx.count("recoveries")
@@ -324,7 +326,7 @@ class FastPaxos(Replica):
     # ------------------------------------------------------------------ the classic round
 
     def _propose(self, slot: int, commands: Value) -> None:
-        """The coordinator's own value for a slot: in its classic round."""
+        """Propose the coordinator's value for a slot, in its classic round."""
         ballot, applied = self.own.ballot, self.log.applied
         self._ctx.count("proposals.classic")
         self.slots.use(slot)
@@ -362,7 +364,7 @@ class FastPaxos(Replica):
     # ------------------------------------------------------------------ learning
 
     def _caught_up(self, now_us: int) -> None:
-        """Something may have been decided: the coordinator tells, losers are proposed again."""
+        """Slots may have been decided: announce them, and propose losing values again."""
         if self.election.is_won():
             self._lead(now_us)
         slots, applied = self.slots, self.log.applied
@@ -375,7 +377,7 @@ class FastPaxos(Replica):
         self._propose_queued(now_us)
 
     def _announce(self, applied: int) -> None:
-        """Send all nodes the values that were decided, and count how they were."""
+        """Send the decided values to all nodes, and count the paths on which they were decided."""
         entries = tuple(self.log.held(self._announced + 1, applied))
         self._announced = applied
         self._ctx.out.append(Broadcast(m.Entries(applied, entries), False))
@@ -385,8 +387,8 @@ class FastPaxos(Replica):
             tally = self.slots.tallies.get(vote.slot)
             if tally is not None:
                 self.mode.measure(tally)
-        # Also of slots that are not announced: a snapshot may have taken their entries already, and
-        # four that count as open keep the queue waiting.
+        # This includes slots that are not announced because a snapshot already covers them: four
+        # slots that count as open would block the queue.
         for slot in [slot for slot in self.tally.votes if slot <= applied]:
             del self.tally.votes[slot]
 
@@ -416,11 +418,11 @@ class FastPaxos(Replica):
             self.catch_up.ask(sender, now_us)
 
     def _apply_commit_index(self, commit: int) -> None:
-        """How far the coordinator is does not confirm one's own fast votes: wait for values."""
+        """Ignored: the commit index does not confirm this node's fast votes. Wait for values."""
 
     def _voted_to(self) -> int:
-        """Up to here this acceptor has the coordinator's own values: classic votes of its ballot.
-        A lost Accepted is made good by that; a fast vote may have been for another value."""
+        """Up to here this acceptor has only classic votes of the current ballot. Reporting them
+        replaces lost Accepted messages; a fast vote may have been for another value."""
         entries, slot = self.log.entries, self.log.applied
         round_ = classic_round(self.log.promised)
         while (vote := entries.get(slot + 1)) is not None and vote.ballot == round_:
@@ -447,10 +449,10 @@ class FastPaxos(Replica):
         if self._ctx.role == LEADER and self.mode.is_open() and self.mode.should_close():
             self.mode.close(now_us)
 
-    # ------------------------------------------------------------------ the coordinator: losses
+    # ------------------------------------------------------------------ the coordinator: retries
 
     def _on_nudge_timer(self, now_us: int) -> None:
-        """Bring slots forward that were open at the last look already, and are still."""
+        """Retry slots that were open when the timer last fired, and still are."""
         if self._ctx.role != LEADER:
             return
         self.proposer.enter_ballot()
@@ -474,7 +476,7 @@ class FastPaxos(Replica):
             wanted = max(tally.values, key=lambda v: self.quorums.count(v[1]))[0] if tally else None
             self.proposer.propose_to_all(slot, wanted or (NOOP,))
 
-    # ------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------ status
 
     def status(self) -> Status:
         """This node's role and its view of the cluster."""

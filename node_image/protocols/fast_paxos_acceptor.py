@@ -1,4 +1,4 @@
-"""Fast Paxos' acceptor: it votes once in a round, for whatever value reaches it first."""
+"""Fast Paxos' acceptor: it votes once in a round, for the first value that it receives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FastPaxosStorage(LogStorage):
 
 
 class FastAcceptor:
-    """Votes, in fast and classic rounds. (Promises are the same as in Multi-Paxos.)"""
+    """Votes in fast and classic rounds. Promises are the same as in Multi-Paxos."""
 
     __slots__ = ("_ctx", "_log", "_slots")
 
@@ -31,8 +31,8 @@ class FastAcceptor:
         self._slots = slots
 
     def consider(self, proposer: int, ballot: Ballot, slot: int, value: Value) -> None:
-        """Vote for the value in the slot's fast round if it is the first; tell the proposer, and
-        the coordinator, which value has this acceptor's vote."""
+        """Vote for the value in the slot's fast round if it is the first. Report to the proposer
+        and the coordinator which value has this acceptor's vote."""
         round_ = fast_round(ballot)
         self._slots.use(slot)
         held = self._log.entries.get(slot)

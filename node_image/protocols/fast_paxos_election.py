@@ -1,4 +1,4 @@
-"""Fast Paxos' elections: those of Multi-Paxos, but votes of a fast round prove less.
+"""Fast Paxos' elections: those of Multi-Paxos, except that fast votes are weaker evidence.
 
 What a coordinator may propose after Phase 1 is explained in `fast_paxos` (observation O4).
 """
@@ -16,7 +16,7 @@ from node_image.protocols.slot_log import SlotLog, Vote
 
 
 class CoordinatorBallot(OwnBallot):
-    """Heartbeats take the `Any` of the ballot along, for those who missed it, or forgot."""
+    """Heartbeats carry the `Any` of the ballot, for nodes that missed it, or restarted."""
 
     __slots__ = ("_slots",)
 
@@ -31,7 +31,7 @@ class CoordinatorBallot(OwnBallot):
 
 
 class FastPaxosElection(PaxosElection):
-    """What may have been chosen, when votes may be those of a fast round."""
+    """What may have been chosen, where votes may be from a fast round."""
 
     _promisers = 0
 
@@ -44,7 +44,7 @@ class FastPaxosElection(PaxosElection):
         return super().open_slots()
 
     def may_be_chosen(self, votes: Sequence[Vote]) -> Vote:
-        """After Phase 1: the value of the highest round, if that is classic; else see `pick`."""
+        """After Phase 1: the value of the highest round, if that is classic; otherwise `pick`."""
         highest = max(votes, key=lambda vote: vote.ballot)
         if not is_fast(highest.ballot):
             return highest
@@ -56,7 +56,7 @@ class FastPaxosElection(PaxosElection):
         return highest._replace(commands=self.pick(counted, self._promisers))
 
     def pick(self, counted: Sequence[tuple[Value, int]], heard: int) -> Value:
-        """The only value that may have been chosen in the fast round; if there is none, any."""
+        """The only value that may have been chosen in the fast round, or any if there is none."""
         quorums = self._ctx.quorums
         assert isinstance(quorums, FastMajority)
         return pick(quorums, counted, heard)

@@ -1,8 +1,8 @@
 """The messages of Fast Paxos beyond those of Multi-Paxos (`paxos_messages`).
 
-`ballot` is always a coordinator's ballot, which holds two rounds for each slot (`fast_paxos`): a
-`Propose` and a `FastAccepted` belong to its fast round, an `Accept` and an `Accepted` to its
-classic one. Decided slots are announced with their values, as `Entries`.
+`ballot` is always a coordinator's ballot, which has two rounds for each slot (`fast_paxos`):
+`Propose` and `FastAccepted` belong to the fast round, `Accept` and `Accepted` to the classic one.
+Decided slots are announced with their values, as `Entries`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from node_image.protocols.interface import Command
 
 
 class Any(NamedTuple):
-    """Phase 2a of the fast round, for all slots from `first` on: vote for what is proposed first,
-    whichever node proposes it."""
+    """Phase 2a of the fast round, for all slots from `first` on: vote for the first value that any
+    node proposes."""
 
     ballot: Ballot
     first: int
@@ -39,7 +39,7 @@ class FastAccepted(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """Commands for the coordinator to propose: no fast round is open."""
+    """Commands that the coordinator should propose, since no fast round is open."""
 
     commands: tuple[Command, ...]
 

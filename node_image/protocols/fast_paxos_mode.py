@@ -1,7 +1,7 @@
 """When a Fast Paxos coordinator opens fast rounds, and when it closes them again.
 
-Fast rounds pay while proposers seldom collide and enough acceptors answer to make a fast quorum.
-Otherwise the coordinator takes a new ballot, and leaves its fast rounds closed for a while.
+Fast rounds are worthwhile while proposers rarely collide, and enough acceptors answer for a fast
+quorum. Otherwise the coordinator takes a new ballot, and keeps its fast rounds closed for a while.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from node_image.protocols.quorums import NO_VOTES, FastMajority
 from node_image.protocols.slot_log import SlotLog
 
 CLASSIC_US: Final = 2_000_000
-"""How long the coordinator keeps fast rounds closed once it has closed them."""
+"""How long the coordinator keeps fast rounds closed."""
 CONTENTION_MAX: Final = 40
-"""Of a hundred recent slots so many may collide: beyond that, classic rounds are faster."""
+"""How many of a hundred recent slots may collide; with more, classic rounds are faster."""
 CONTENTION_MEMORY: Final = 16
 SILENT_ROUNDS_MAX: Final = 3
-"""An acceptor that has acknowledged none of so many rounds of heartbeats is not counted on."""
+"""An acceptor that did not acknowledge this many rounds of heartbeats counts as down."""
 
 
 class FastMode:
@@ -78,7 +78,7 @@ class FastMode:
         return not self._can_be_fast() or self.contention > CONTENTION_MAX
 
     def _can_be_fast(self) -> bool:
-        """Whether enough acceptors have answered lately to make a fast quorum."""
+        """Whether enough acceptors have answered recently for a fast quorum."""
         quorums, heartbeats = self._ctx.quorums, self._leadership.heartbeats
         assert isinstance(quorums, FastMajority)
         votes, since = NO_VOTES, heartbeats.stamp - SILENT_ROUNDS_MAX
@@ -88,7 +88,7 @@ class FastMode:
         return quorums.fast(votes)
 
     def open(self) -> None:
-        """From the first slot on that has no classic proposal any node may propose."""
+        """Open all slots after those with classic proposals: any node may propose there."""
         slots, ballot = self._slots, self._own.ballot
         slots.any = Any(ballot, max(slots.used, self._log.last) + 1)
         self._ctx.count("fast.opened")
@@ -96,7 +96,7 @@ class FastMode:
         self._ctx.out.append(Broadcast(slots.any, False))
 
     def close(self, now_us: int) -> None:
-        """Take a new ballot: in it no acceptor votes for what the coordinator has not proposed."""
+        """Take a new ballot, in which acceptors vote only for what the coordinator proposes."""
         self._ctx.count("fast.closed")
         self._ctx.note("fast-closed", ballot=list(self._own.ballot), contention=self.contention)
         self._classic_until_us = now_us + CLASSIC_US

@@ -1,17 +1,17 @@
-"""Fast Paxos' proposer: every node, for the clients that wait at it.
+"""Fast Paxos' proposer: every node proposes for the clients that wait at it.
 
-A command that a client asked for is, at any time, in one of three places: in the queue; in flight,
-proposed by this node in the fast round of some slot; or forwarded to the coordinator, while no fast
-round is open. It is over when it is applied, in whichever slot. Until then:
+A client's command is always in one of three states: queued; in flight, that is, proposed by this
+node in the fast round of some slot; or forwarded to the coordinator, if no fast round is open. It
+is done when it is applied, in whichever slot. Until then:
 
-  * the slot was decided with another value: the command goes back to the queue;
-  * a new ballot: what was in flight may be lost, or may be decided yet: back to the queue, too. A
-    command that is decided twice is applied once, thanks to its session;
-  * nothing happens for a while: the proposal is sent again for the same slot, the forwarded command
-    is forwarded again; in the end the client gets an error, and asks another node.
+  * If the slot is decided with another value, the command returns to the queue.
+  * In a new ballot, commands in flight may be lost, or may still be decided: they return to the
+    queue. A command that is decided twice is applied once, because of its session.
+  * If nothing happens for a while, the proposal is repeated for the same slot, or the command is
+    forwarded again. In the end the client gets an error, and asks another node.
 
-A proposer takes the first slot that it does not know to be used. Two that do so at once collide:
-the acceptors vote for whichever value reaches them first (`fast_paxos`).
+A proposer takes the first slot that it does not know to be used. If two proposers take the same
+slot, they collide: each acceptor votes for the value that it receives first (`fast_paxos`).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from node_image.protocols.proposal_queue import ProposalQueue, next_batch
 from node_image.protocols.slot_log import SlotLog
 
 FORWARD_RETRIES: Final = 5
-"""A forwarded command that has not been sent again for so many retries is wanted no more."""
+"""A forwarded command that was not repeated for this many retry periods is dropped."""
 
 
 class ForwardedQueue(ProposalQueue):
-    """The queue, with the commands in it that other nodes forwarded.
+    """The queue, including commands that other nodes forwarded.
 
-    `asked_us`: for the commands of others, when they were last asked for (coordinator).
+    `asked_us`: for forwarded commands, when they were last forwarded (coordinator only).
     """
 
     __slots__ = ("asked_us",)
@@ -51,12 +51,12 @@ class ForwardedQueue(ProposalQueue):
         self.asked_us.clear()
 
     def remove(self, names: Collection[tuple[int, int]]) -> None:
-        """Take these commands, by client and seq, out of the queue."""
+        """Remove these commands, by client and seq, from the queue."""
         self.commands = deque(c for c in self.commands if c[:2] not in names)
 
     def forget_stale(self, since_us: int) -> None:
-        """Drop what others have stopped asking for: their clients have given up. A coordinator
-        that served those first would be late for the ones that wait."""
+        """Drop commands that other nodes no longer forward: their clients have given up. Serving
+        them first would delay the clients that still wait."""
         stale = {name for name, asked_us in self.asked_us.items() if asked_us < since_us}
         if stale:
             self.remove(stale)
@@ -65,7 +65,7 @@ class ForwardedQueue(ProposalQueue):
 
 
 class FastLeadership(Leadership):
-    """What a coordinator has: its queue also holds what other nodes forward to it."""
+    """A coordinator's parts: its queue also holds commands that other nodes forward."""
 
     queue_type = ForwardedQueue
     queue: ForwardedQueue
@@ -102,13 +102,13 @@ class FastProposer:
         self._acceptor = acceptor
         self._leadership = leadership
         self._queue = leadership.queue
-        self._arrivals: dict[tuple[int, int], tuple[int, Command]] = {}  # when they came
+        self._arrivals: dict[tuple[int, int], tuple[int, Command]] = {}  # with arrival times
         self._retry_timer_set = False
 
-    # ------------------------------------------------------------------ commands come in
+    # ------------------------------------------------------------------ incoming commands
 
     def take(self, command: Command, now_us: int) -> bool:
-        """A client asks. Whether its command is to be proposed."""
+        """A client's command arrives. Returns whether it is to be proposed."""
         if not self._clients.take(command, now_us):
             return False
         self._arrivals[command.client, command.seq] = (now_us, command)
@@ -119,7 +119,7 @@ class FastProposer:
         return True
 
     def on_forward(self, message: f.Forward, now_us: int) -> bool:
-        """Another node forwards commands. Whether this node takes them."""
+        """Another node forwards commands. Returns whether this node accepts them."""
         if self._ctx.role not in (LEADER, CANDIDATE):
             return False
         under_way = self._under_way()
@@ -128,8 +128,8 @@ class FastProposer:
         return True
 
     def _under_way(self) -> set[tuple[int, int]]:
-        """Commands that are queued here, or proposed by this node and not decided: what is sent
-        once more needs no second place. A slow coordinator's queue would grow for ever."""
+        """Commands that are queued here, or proposed by this node and not decided. If these arrive
+        again they are not queued twice: a slow coordinator's queue would grow without bound."""
         found = {command[:2] for command in self._queue.commands}
         for value in self._slots.in_flight.values():
             found.update(command[:2] for command in value)
@@ -139,16 +139,16 @@ class FastProposer:
         return found
 
     def queue_again(self, value: Value) -> None:
-        """These were not decided where they were proposed: propose those that still wait."""
+        """These were not decided where they were proposed: queue those that clients wait for."""
         waiting = self._clients.waiting
         self._queue.commands.extend(c for c in value if c[:2] in waiting)
 
     def enter_ballot(self) -> None:
-        """In a new ballot nothing is proposed or counted yet; what was under way may be lost."""
+        """In a new ballot nothing is proposed or counted yet: queue again what was in flight."""
         for value in self._slots.enter_ballot():
             self.queue_again(value)
 
-    # ------------------------------------------------------------------ commands go out
+    # ------------------------------------------------------------------ proposing
 
     def propose_fast(self) -> None:
         """Send queued commands to all acceptors, in the fast rounds of the next slots."""
@@ -167,16 +167,16 @@ class FastProposer:
         self._acceptor.consider(self._ctx.node, promised, slot, value)
 
     def forward(self, coordinator: int) -> None:
-        """Send all queued commands to the coordinator, who proposes them."""
+        """Send all queued commands to the coordinator, which proposes them."""
         commands = tuple(self._queue.commands)
         self._queue.commands.clear()
         self._clients.mark_proposed(commands)
         self._ctx.send(coordinator, f.Forward(commands), False)
 
-    # ------------------------------------------------------------------ commands that are late
+    # ------------------------------------------------------------------ retries
 
     def repeat(self, now_us: int) -> None:
-        """Propose again what may have been lost; give up what waits for too long."""
+        """Propose again what may have been lost; give up what has waited too long."""
         self.enter_ballot()
         self._drop_old_clients(now_us)
         for slot, value in self._slots.in_flight.items():
@@ -205,7 +205,7 @@ class FastProposer:
         self._queue.remove(gone)
 
     def _forward_again(self, now_us: int) -> None:
-        """What is neither queued nor in flight was forwarded, and then perhaps lost."""
+        """Forward again commands that are neither queued nor in flight: they may be lost."""
         here = self._under_way()
         for key, (came_us, command) in self._arrivals.items():
             if key not in here and now_us - came_us >= self._ctx.config.retry_us:

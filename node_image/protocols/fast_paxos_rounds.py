@@ -1,8 +1,8 @@
-"""The two rounds of a Fast Paxos ballot, which slots' fast rounds are open, and what votes say.
+"""The two rounds of a Fast Paxos ballot, the open fast rounds, and the counting of fast votes.
 
-A coordinator's ballot holds, for every slot, a fast round and a classic one right above it: no
-other ballot's round lies between them. That is what lets fast votes count as promises for the
-classic round. In a vote stands the round, in messages the ballot.
+A coordinator's ballot has, for every slot, a fast round, and a classic round directly above it: no
+other ballot's round lies between them. Therefore fast votes can serve as promises for the classic
+round. Votes state the round, messages the ballot.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from node_image.protocols.quorums import NO_VOTES, FastMajority
 from node_image.protocols.slot_log import SlotLog
 
 CLOSED: Final = Any(Ballot(-1, 0), 0)
-"""Before the first `Any`: no ballot is as low as this."""
+"""Before the first `Any`: lower than every ballot."""
 
 Value = tuple[Command, ...]
 
 
 def fast_round(ballot: Ballot) -> Ballot:
-    """The fast round of a coordinator's ballot, as it stands in votes."""
+    """The fast round of a coordinator's ballot, as stated in votes."""
     return Ballot(ballot.round, 2 * ballot.node)
 
 
 def classic_round(ballot: Ballot) -> Ballot:
-    """The classic round of a coordinator's ballot: right above the fast one."""
+    """The classic round of a coordinator's ballot: directly above the fast one."""
     return Ballot(ballot.round, 2 * ballot.node + 1)
 
 
@@ -44,11 +44,11 @@ def ballot_of(round_: Ballot) -> Ballot:
 
 
 class FastSlots:
-    """What one node knows of the fast rounds: which slots are open, which are used.
+    """A node's view of the fast rounds: which slots are open, and which are used.
 
-    `any` says which slots are open, in which ballot; `used` is the last slot that is known to be
-    used; `in_flight` are this node's own values in fast rounds, by slot; `tallies` the fast votes
-    that it has heard of. The last two belong to the ballot `counted_in`.
+    `any` states which slots are open, in which ballot; `used` is the last slot known to be used;
+    `in_flight` are this node's values in fast rounds, by slot; `tallies` the fast votes that it has
+    received. The last two belong to the ballot `counted_in`.
     """
 
     __slots__ = ("_ctx", "_log", "any", "counted_in", "in_flight", "tallies", "used")
@@ -63,7 +63,7 @@ class FastSlots:
         self.tallies: dict[int, FastTally] = {}
 
     def next(self) -> int:
-        """The first slot that no node is known to propose in."""
+        """The first slot in which no node is known to have proposed."""
         return max(self.used, self._log.applied, self.any.first - 1) + 1
 
     def is_open(self, ballot: Ballot, slot: int) -> bool:
@@ -74,8 +74,8 @@ class FastSlots:
         self.used = max(self.used, slot)
 
     def enter_ballot(self) -> list[Value]:
-        """In a new ballot nothing is proposed or counted yet. The own values that were in flight in
-        the last one: they may be lost."""
+        """In a new ballot nothing is proposed or counted yet. Returns this node's values that were
+        in flight in the last one, and may be lost."""
         if self.counted_in == self._log.promised:
             return []
         self.counted_in = self._log.promised
@@ -92,7 +92,7 @@ class FastTally:
     values: list[tuple[Value, int]] = field(default_factory=list)
 
     def add(self, quorums: FastMajority, node: NodeId, value: Value) -> int:
-        """Count a vote; the votes that `value` has now."""
+        """Count a vote. Returns the votes for `value`."""
         self.heard = quorums.vote(self.heard, node)
         for i, (known, votes) in enumerate(self.values):
             if known == value:
@@ -103,14 +103,14 @@ class FastTally:
         return self.values[-1][1]
 
     def may_be_chosen(self, quorums: FastMajority) -> bool:
-        """Whether some value still may have, or get, a fast quorum."""
+        """Whether some value may have, or still get, a fast quorum."""
         heard = quorums.count(self.heard)
         return any(quorums.may_be_fast(quorums.count(v), heard) for _, v in self.values)
 
 
 def pick(quorums: FastMajority, counted: Sequence[tuple[Value, int]], heard: int) -> Value:
-    """Of the values voted for in a fast round, by `heard` acceptors, the one that may have been
-    chosen (observation O4); if there is none, the one that most want."""
+    """Of the values voted for in a fast round by `heard` acceptors, the one that may have been
+    chosen (observation O4); if there is none, the one with the most votes."""
     for value, count in counted:
         if quorums.may_be_fast(count, heard):
             return value

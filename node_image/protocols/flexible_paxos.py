@@ -2,16 +2,16 @@
 
 Howard, Malkhi and Spiegelman ("Flexible Paxos: Quorum intersection revisited", 2016) observed that
 the proof of Paxos never lets two Phase 1 quorums meet, nor two Phase 2 quorums: only a Phase 1
-quorum has to meet every Phase 2 quorum. Phase 2 runs for every command and Phase 1 once a leader,
-so it pays to make Phase 2 quorums small, and to pay for it when a leader dies: with five acceptors
-and Q1 = 4, Q2 = 2 a command needs one vote besides the leader's own, but after two failures no new
-leader can be elected.
+quorum has to meet every Phase 2 quorum. Phase 2 runs for every command, and Phase 1 once for every
+leader, so small Phase 2 quorums are worthwhile; the cost is a larger Phase 1 quorum when a leader
+dies. With five acceptors and Q1 = 4, Q2 = 2 a command needs one vote besides the leader's, but
+after two failures no new leader can be elected.
 
-Options: `q1` and `q2` (one alone implies the other), or `grid_rows` (a Phase 1 quorum is a row of
-the grid, a Phase 2 quorum a column); and `thrifty`: proposals go to one Phase 2 quorum only, those
-who acknowledged most lately, and the others learn what was decided by catching up. That saves
-messages while all is well; a proposal that meets a failure waits for the next heartbeat, whose
-answers make the leader send it to every node that lacks it.
+Options: `q1` and `q2` (one of them implies the other), or `grid_rows` (a Phase 1 quorum is a row of
+the grid, a Phase 2 quorum a column). With `thrifty`, proposals are sent only to one Phase 2 quorum,
+the nodes with the most recent acknowledgements, and the others learn decisions by catching up. This
+saves messages in the absence of failures. After a failure a proposal waits for the next heartbeat,
+whose answers make the leader send it to every node that lacks it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FlexiblePaxos(MultiPaxos):
                 self._ctx.out.append(Send(node, accept, False))
 
     def _thrifty_targets(self) -> tuple[NodeId, ...]:
-        """A Phase 2 quorum of this node and those whose acknowledgements are freshest."""
+        """A Phase 2 quorum: this node, and those with the most recent acknowledgements."""
         own, acked = self._ctx.node, self.leadership.heartbeats.acked
         freshest = sorted(acked, key=lambda n: (n != own, -acked[n], n))
         return self._ctx.quorums.phase2_targets(freshest)
