@@ -1,10 +1,10 @@
-"""How regularly heartbeats have come lately: what an adaptive election timeout follows.
+"""The recent gaps between heartbeats, on which an adaptive election timeout is based.
 
-A follower measures the time between two heartbeats of the same leader, as they arrive: whatever
-delays them, the network, the leader's machine or its own, is in it. The longest of the last one to
-two periods counts, not a mean with a deviation: stalls of a loaded machine are rare and long, and
-a timeout that follows a mean forgets them between two of them. (Dynatune, 2025, follows mean and
-deviation of round trips; the idea to detect by measured intervals is from there.)
+A follower measures the time between the arrivals of two heartbeats of the same leader. This
+includes all delays: of the network, of the leader's machine, and of its own. The maximum of the
+last one to two periods is used, not a mean and deviation: stalls of a loaded machine are rare and
+long, and a mean forgets them in between. (Dynatune, 2025, uses mean and deviation of round trips;
+the idea of adapting the timeout to measured intervals is from there.)
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class HeartbeatGaps:
         self._heard_us = 0
         self._began_us: int | None = None  # when the current period began
         self._longest_us = 0  # in the current period
-        self._before_us: int | None = None  # in the one before
+        self._before_us: int | None = None  # in the previous period
 
     def heard(self, leader: NodeId, now_us: int) -> None:
-        """A heartbeat has come. Between those of two leaders lies an election, which is no gap."""
+        """A heartbeat has arrived. The time between heartbeats of two leaders is not a gap."""
         if self._began_us is None:
             self._began_us = now_us
         elif leader == self._leader:
@@ -41,5 +41,5 @@ class HeartbeatGaps:
         self._leader, self._heard_us = leader, now_us
 
     def longest_us(self) -> int | None:
-        """The longest gap of late; None until a whole period has been measured."""
+        """The longest recent gap; None until a whole period has been measured."""
         return None if self._before_us is None else max(self._before_us, self._longest_us)

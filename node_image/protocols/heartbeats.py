@@ -1,15 +1,14 @@
-"""A leader's rounds of heartbeats: how it finds out that it still leads.
+"""A leader's rounds of heartbeats: how it confirms that it still leads.
 
-What every protocol with a leader shares, whatever it calls its election and its log. "Ballot" is
-what the leader was elected in: a Paxos ballot, a Raft term.
+All protocols with a leader share this part. "Ballot" means what the leader was elected in: a Paxos
+ballot, or a Raft term.
 
-The leader sends numbered rounds of heartbeats, one every `heartbeat_us` (a setting: `ClusterConfig`
-in `interface`). A round that a Phase 2 quorum has acknowledged
-confirms that no node had been elected above its ballot when the round was sent: every quorum that
-elects would have included one of those who acknowledged. Without such a round for
-`election_max_us` the leader steps down; its messages may still arrive, and would keep the others
-from electing a new one. Confirmed rounds are also what reads (`reads`) and leases (`lease`) rest
-on.
+The leader sends numbered rounds of heartbeats, one every `heartbeat_us` (a field of `ClusterConfig`
+in `interface`). If a Phase 2 quorum acknowledges a round, no node had been elected in a higher
+ballot when the round was sent: every quorum that elects would have included one of the nodes that
+acknowledged it. If no round is confirmed for `election_max_us`, the leader steps down: otherwise
+its messages, which may still arrive, would keep the others from electing a new leader. Reads
+(`reads`) and leases (`lease`) are also based on confirmed rounds.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ ROUNDS_REMEMBERED: Final = 64
 
 
 class HeartbeatSender(Protocol):
-    """What a protocol's heartbeats look like."""
+    """How a protocol sends heartbeats."""
 
     def last_proposed(self) -> int:
         """The last slot that this leader has proposed."""
@@ -40,12 +39,12 @@ class HeartbeatSender(Protocol):
         ...
 
     def note_fields(self) -> dict[str, Json]:
-        """The ballot, or term, that this node leads in, for its notes."""
+        """The ballot, or term, that this node leads in, as fields of a note."""
         ...
 
 
 class Round(NamedTuple):
-    """A round of heartbeats: when it was sent, and which slots had been proposed by then."""
+    """A round of heartbeats: when it was sent, and the last slot proposed by then."""
 
     sent_us: int
     lease_clock_us: int
@@ -53,7 +52,7 @@ class Round(NamedTuple):
 
 
 class Heartbeats:
-    """The rounds that this leader has sent, and who has acknowledged up to which.
+    """The rounds that this leader has sent, and up to which each acceptor has acknowledged them.
 
     `stamp` numbers the last round sent, `confirmed` the last one that a quorum acknowledged;
     `acked` is the last that each acceptor acknowledged.
@@ -78,17 +77,17 @@ class Heartbeats:
         self.reset(0)
 
     def reset(self, now_us: int) -> None:
-        """A new leader begins: no round is sent, and none is missing before `election_max_us`."""
+        """A new leader begins: no round is sent; the timeout `election_max_us` starts now."""
         self.stamp = 0
         self.confirmed = 0
         self._rounds: dict[int, Round] = {}
         self.acked = dict.fromkeys(self._ctx.config.voters, 0)
         self._contact_us = now_us
-        self._late_us = 0  # how late this node itself has been since then
+        self._late_us = 0  # by how much this node's own timers were late since then
         self._lease.reset()
 
     def begin(self, now_us: int) -> bool:
-        """Send a round. Whether it is confirmed at once: by this node alone."""
+        """Send a round. Returns whether this node alone confirms it."""
         self.stamp += 1
         last = self._sender.last_proposed()
         self._rounds[self.stamp] = Round(now_us, self._lease.clock_us(now_us), last)
@@ -97,15 +96,15 @@ class Heartbeats:
         return self.acknowledge(self._ctx.node, self.stamp)
 
     def is_under_way(self) -> bool:
-        """Whether a round is sent and not confirmed."""
+        """Whether a round was sent and is not confirmed."""
         return self.stamp != self.confirmed
 
     def round(self, stamp: int) -> Round | None:
         return self._rounds.get(stamp)
 
     def acknowledge(self, voter: NodeId, stamp: int) -> bool:
-        """Count an acknowledgement. Whether a Phase 2 quorum confirms the round, and with it all
-        rounds before, just now."""
+        """Count an acknowledgement. Returns whether it completes a Phase 2 quorum, which confirms
+        the round and all earlier ones."""
         if stamp <= self.acked.get(voter, stamp):
             return False
         self.acked[voter] = stamp
@@ -126,11 +125,11 @@ class Heartbeats:
         return True
 
     def late(self, by_us: int) -> None:
-        """This node woke later than it wanted to, by so much."""
+        """This node's timer fired late, by this much."""
         self._late_us += max(0, by_us)
 
     def has_stalled(self, now_us: int) -> bool:
-        """Whether a quorum is missed only because this node itself did nothing for a while."""
+        """Whether the quorum is missing only because this node itself was stalled."""
         silence_us = now_us - self._contact_us
         return silence_us - self._late_us <= self._ctx.config.election_max_us
 

@@ -1,38 +1,38 @@
-"""The interface between a protocol and what runs it.
+"""The interface between a protocol and its driver.
 
-A protocol is a pure state machine. It has six entry points, one for each thing that can happen to
-a node, and every one of them returns the effects for the driver to carry out, in order:
+A protocol is a pure state machine. It has six entry points, one for each kind of event. Each of
+them returns the effects, which the driver executes in order:
 
-    start(disk, now_us)             the node starts; `disk` holds the records that survived
-    receive(sender, message, now_us) a message of another node (or of itself, see below) came in
-    request(command, now_us)        a client asks this node
-    wake(timer, now_us)             a timer that the protocol had set has fired
-    peer_lost(peer, now_us)         the other end has closed the connection over which a peer's
-                                    messages come, as the kernel does when the process dies
-    peer_connected(peer, now_us)    a new connection to a peer is there
+    start(disk, now_us)              the node starts; `disk` holds the records that survived
+    receive(sender, message, now_us) a message arrived from another node, or from itself (see below)
+    request(command, now_us)         a client's command arrived
+    wake(timer, now_us)              a timer that the protocol had set has fired
+    peer_lost(peer, now_us)          a peer has closed the connection on which its messages arrive;
+                                     the kernel does this when the process dies
+    peer_connected(peer, now_us)     there is a new connection to a peer
 
     -> list of effects: Send, Broadcast, Persist, Checkpoint, Reply, SetTimer, CancelTimer,
        Decided, StateDigest, LeaderKnown, Note
 
-There is no entry point for "the disk has finished": **the durable-state rule** takes its
-place. `Persist` and `Checkpoint` raise a barrier. Every later `Send`, `Broadcast` and `Reply` with
-`after_sync=True` (the default), of this step *and of all later steps*, leaves the node only when
-everything persisted before it is on the disk. `after_sync=False` leaves at once: for messages that
-promise nothing about this node's own durable state (a leader's Accept, a heartbeat). A node counts
-its own vote by sending it to itself: `Send(to=self, ...)` behind the barrier comes back through
-`receive` once the vote is durable, or never, when the node crashes first. One rule, written once in
-each driver, and no protocol can forget to wait.
+There is no event for the completion of a disk write; **the durable-state rule** replaces it.
+`Persist` and `Checkpoint` raise a barrier. Every later `Send`, `Broadcast` and `Reply` with
+`after_sync=True` (the default), of this step *and of all later steps*, is sent only when everything
+persisted before it is on disk. With `after_sync=False` it is sent at once: this is for messages
+that promise nothing about this node's durable state (a leader's Accept, a heartbeat). A node counts
+its own vote by sending it to itself: `Send(to=self, ...)` behind the barrier is delivered through
+`receive` once the vote is durable, or never, if the node crashes first. The rule is implemented
+once in each driver, so a protocol cannot forget to wait.
 
-Time is integer microseconds of a clock that is monotonic on this node but has no meaning between
-nodes. Randomness and the wall clock come in through the constructor. A crash forgets the object;
-`start` on a fresh one gets what the disk still holds: of all records persisted, a prefix that
-includes at least everything whose barrier had passed.
+Times are integer microseconds of a clock that is monotonic on this node; clocks of different nodes
+are unrelated. Randomness and the wall clock are passed to the constructor. In a crash the object is
+lost. `start` of a new one gets the records that the disk still holds: a prefix of all persisted
+records that includes at least everything whose barrier had passed.
 
-Timers are named; setting one that is set moves it. Timers do not survive a crash.
+Timers are named; setting a timer that is set replaces it. Timers do not survive a crash.
 
-What is said of connections is a hint, for liveness alone. A closed connection is no proof of a
-death: a middlebox resets it, or one link is restarted. Nor is every death told: a machine without
-power closes nothing, a paused process neither, and over a cut link nothing is heard of it.
+Connection events are hints, for liveness only. A closed connection does not prove that a node died:
+a middlebox may have reset it, or one link was restarted. Not every failure closes a connection: a
+power cut or a paused process does not, and nothing arrives over a cut link.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ NodeId: TypeAlias = int
 
 
 make: Final = tuple.__new__
-"""`make(Send, (to, message, True))` is `Send(to, message, True)` at a third of its price: for the
-few places through which every command goes, and for no other. All fields must be given."""
+"""`make(Send, (to, message, True))` is the same as `Send(to, message, True)`, in a third of the
+time. It is for the few places that every command passes through. All fields must be given."""
 
 
-# ----------------------------------------------------------------------------- what clients ask
+# ----------------------------------------------------------------------------- clients
 
 
 class Command(NamedTuple):
     """One operation of a client on the replicated state machine.
 
-    `client` and `seq` name it: a retry carries the same pair and is applied once.
+    `client` and `seq` identify it: a retry has the same pair, and is applied once.
     `client` 0 is the cluster itself (no-ops).
     """
 
@@ -73,15 +73,16 @@ class Command(NamedTuple):
 NOOP = Command(0, 0, "noop", "", None)
 
 TRANSFER: Final = "transfer-leadership"
-"""The `f` of a request that a leader hands over to the node whose number is its `value`; it is
-answered when that node has been notified, and reaches no state machine."""
+"""The `f` of a request to transfer leadership to the node whose number is its `value`. It is
+answered when that node has been notified, and is not applied to the state machine."""
 
 
 class Answer(NamedTuple):
-    """What a node tells a client about one command.
+    """A node's answer to one command.
 
     `error` is None for success, else one of ERRORS. `value` is what a read returned, or, for
-    `mismatch`, the value that the compare-and-set saw. `leader` is the node's belief, if any.
+    `mismatch`, the value that the compare-and-set saw. `leader` is the leader that the node knows,
+    if any.
     """
 
     error: str | None = None
@@ -90,22 +91,22 @@ class Answer(NamedTuple):
 
 
 DEFINITE_ERRORS: dict[str, bool] = {
-    "mismatch": True,  # applied, and the compare-and-set did not match: the final answer
+    "mismatch": True,  # applied; the compare-and-set did not match
     "not-leader": True,  # this node did nothing with this attempt; ask `leader`
     "unavailable": True,  # this node did nothing with this attempt, and knows no leader
-    "overloaded": True,  # this node refused this attempt: its queue is full, or too slow
+    "overloaded": True,  # this node refused this attempt: its queue is full or too slow
     "unsupported": True,  # the state machine does not know this operation
     "interrupted": False,  # taken, then leadership was lost: it may or may not be applied
 }
-"""Every error a node may answer with, and whether it is definite: True says that *this attempt*
-has had no effect (or, for a mismatch, that its effect is known)."""
+"""Every error that a node may answer with, and whether it is definite: True means that *this
+attempt* had no effect (or, for a mismatch, that its effect is known)."""
 
 
 # ----------------------------------------------------------------------------- effects
 
 
 class Send(NamedTuple):
-    """Send one message; to oneself it comes back through `receive` (never lost, if no crash)."""
+    """Send one message. To itself: it is delivered through `receive`, unless the node crashes."""
 
     to: NodeId
     message: tuple[Any, ...]
@@ -113,7 +114,7 @@ class Send(NamedTuple):
 
 
 class Broadcast(NamedTuple):
-    """Send one message to every other node of the cluster, learners included, not to oneself."""
+    """Send one message to every other node of the cluster, including learners."""
 
     message: tuple[Any, ...]
     after_sync: bool = True
@@ -126,13 +127,13 @@ class Persist(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Replace all that the disk holds by these records, atomically, and raise the barrier."""
+    """Replace the content of the disk by these records, atomically, and raise the barrier."""
 
     records: tuple[tuple[Any, ...], ...]
 
 
 class Reply(NamedTuple):
-    """Answer the client's command (client, seq), if it still waits at this node."""
+    """Answer the command (client, seq), if its client still waits at this node."""
 
     client: int
     seq: int
@@ -152,9 +153,9 @@ class CancelTimer(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """This node has learned that `slot` is decided, and applies it now: the agreement detector's
-    raw material. `commands` is the decided value. Emitted in the order of application, once per
-    slot and life of the node; after a restart slots may be emitted again from a snapshot on.
+    """This node has learned that `slot` is decided, and applies it now. The agreement detector
+    compares these. `commands` is the decided value. Emitted in the order of application, once per
+    slot and life of the node; after a restart, slots after the snapshot may be emitted again.
     `slot` is an int for logs; EPaxos uses "owner.instance" strings.
     """
 
@@ -165,23 +166,23 @@ class Decided(NamedTuple):
 
 class StateDigest(NamedTuple):
     """A digest of the whole state machine with everything up to `slot` applied, and nothing else:
-    two replicas that report different digests of one slot have diverged. Where what is applied is
-    no prefix of a log, `slot` names the set of what is."""
+    two replicas that report different digests of one slot have diverged. Where the applied commands
+    are not a prefix of a log, `slot` identifies their set."""
 
     slot: int | str
     digest: str
 
 
 class LeaderKnown(NamedTuple):
-    """This node has found out who leads, in which ballot (or term): for the clients that have asked
-    to be told, and would else find out by time-outs and refusals."""
+    """This node has learned who leads, in which ballot (or term). Clients that subscribed to this
+    are notified; others find out by timeouts and refusals."""
 
     leader: NodeId
     ballot: tuple[int, ...]
 
 
 class Note(NamedTuple):
-    """Something worth a line in the node's log: an election, a ballot, a step-down, a snapshot.
+    """A line for the node's log: an election, a ballot, a step-down, a snapshot.
     `about` holds only JSON values."""
 
     what: str
@@ -203,7 +204,7 @@ Effect: TypeAlias = (
 )
 
 
-# ----------------------------------------------------------------------------- what protocols get
+# ----------------------------------------------------------------------------- environment
 
 
 class Randomness(Protocol):
@@ -222,23 +223,23 @@ class StateMachine(Protocol):
     def restore(self, snapshot: Json) -> None: ...
 
     def size(self) -> int:
-        """How many elements the state holds: what a digest costs grows with it. A function of the
-        state alone."""
+        """How many elements the state holds; the cost of a digest grows with it. Depends on the
+        state only."""
         ...
 
     def digest(self, *, in_order: bool = True) -> str:
-        """A digest of all that `snapshot` holds, the same in every process. `in_order`: the order
-        of what was active when is part of it; without, equal sets of commands have equal digests,
-        and where that order has left a trace in the state there is none: ""."""
+        """A digest of everything that `snapshot` holds, the same in every process. `in_order`: the
+        order of activity is part of it. Without, equal sets of commands have equal digests; if the
+        order has affected the state, the result is "" (no digest)."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """The settings that every node of a cluster gets when it starts. Times are microseconds.
+    """The settings of every node of a cluster. Times are microseconds.
 
-    `election_floor_us`: election timeouts may shrink to this where heartbeats come regularly
-    (`election_timing`); 0: they never do, and are at least `election_min_us`.
+    `election_floor_us`: election timeouts may shrink to this if heartbeats are regular
+    (`election_timing`); 0: they never shrink below `election_min_us`.
 
     Raises ValueError for a configuration that cannot work, with the reason.
     """
@@ -288,7 +289,7 @@ class ClusterConfig:
 
 
 class Status(NamedTuple):
-    """A node's report of itself: for people, for the live display, for aiming faults."""
+    """A node's report of its state: for users, for the live display, and for targeting faults."""
 
     role: str
     leader: NodeId | None
@@ -298,11 +299,10 @@ class Status(NamedTuple):
 
 
 class ConsensusProtocol(Protocol):
-    """One node's protocol, made from a `context.Context`: `start` it, feed it; see the top of this
-    file.
+    """One node's protocol, made from a `context.Context`. The top of this file describes its use.
 
-    `messages` and `records` list every NamedTuple class that it sends or persists: the codec of the
-    server is made from their annotations. `counters` grow only: messages by type, ballots, paths.
+    `messages` and `records` list every NamedTuple class that it sends or persists; the server's
+    codec is made from their annotations. `counters` only grow: messages by type, ballots, paths.
     """
 
     name: ClassVar[str]
@@ -325,5 +325,6 @@ class ConsensusProtocol(Protocol):
     def status(self) -> Status: ...
 
     def decided_log(self, start: int = 0) -> Iterable[Decided]:
-        """The decided slots still held, from `start` on (older ones are in the snapshot)."""
+        """The decided slots that are still held, from `start` on; older ones are in the
+        snapshot."""
         ...

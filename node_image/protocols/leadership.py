@@ -1,8 +1,8 @@
-"""Following and leading, as Multi-Paxos, Fast Paxos and Raft do it alike.
+"""Following and leading: what Multi-Paxos, Fast Paxos and Raft have in common.
 
 A leader queues its clients' commands, sends heartbeats, and serves reads. A node that stops leading
-answers every waiting client with what is certain about its command, and waits for a new leader. The
-protocols differ in how a leader is elected and how its log is replicated.
+answers every waiting client with what is known about its command, and waits for a new leader. The
+protocols differ in how a leader is elected, and how its log is replicated.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from node_image.protocols.tally import Tally
 from node_image.protocols.transfer import Transfer
 
 NO_QUORUM: Final = "no quorum answers"
-"""Why a leader steps down that has received no acknowledgements for too long."""
+"""Why a leader steps down if it has received no acknowledgements for too long."""
 
 
 class Leadership:
-    """What a node has as a leader, or while it waits for one.
+    """A node's parts for leading, and for waiting for a leader.
 
-    `queue` holds commands that wait for a slot, `tally` the votes for open slots. The types of
-    parts can be exchanged by subclasses: a mutant does.
+    `queue` holds commands that wait for a slot, `tally` the votes for open slots. Subclasses (such
+    as mutants) can replace the types of the parts.
     """
 
     timing_type: type[ElectionTiming] = ElectionTiming
@@ -55,8 +55,8 @@ class Leadership:
         self._next_round_us = 0
 
     def take(self, command: Command, now_us: int) -> bool:
-        """A client asks. True when there is something to do: its command is queued, or leadership
-        is to be handed over. Else the client is answered, or waits for a read."""
+        """A client's command arrives. True if there is work to do: the command was queued, or
+        leadership is to be transferred. Otherwise it was answered, or it is a read that waits."""
         if self._ctx.role != LEADER:
             self._ctx.answer(command, refusal(self._ctx.leader))
         elif command.f == TRANSFER:
@@ -70,7 +70,7 @@ class Leadership:
 
     def start(self, now_us: int, *, first_time: bool) -> None:
         """The node has recovered from its disk: wait for a leader. A lease granted before the
-        crash still holds."""
+        crash is still valid."""
         self.timing.heard_us = now_us
         self.lease.grant(None, now_us)
         if not self._ctx.is_learner:
@@ -86,7 +86,7 @@ class Leadership:
         self.tally.clear()
 
     def step_down(self, why: str, now_us: int, leader: NodeId | None = None) -> None:
-        """Stop leading, or being a candidate, and become a follower; `leader` is the new leader, if
+        """Stop leading, or the candidacy, and become a follower; `leader` is the new leader, if
         known."""
         ctx = self._ctx
         was = ctx.role
@@ -113,13 +113,13 @@ class Leadership:
             self.timing.leader_lost(peer, now_us)
 
     def on_peer_connected(self, now_us: int) -> None:
-        """A node that lost its connection to this leader, which still leads, hears from it at
-        once."""
+        """If this node leads, send a heartbeat at once: the peer may have lost its connection, and
+        be about to start an election."""
         if self._ctx.role == LEADER:
             self.reads.begin_round(now_us)
 
     def on_heartbeat_timer(self, now_us: int) -> None:
-        """Send the next round, or step down when no quorum has answered for too long."""
+        """Send the next round, or step down if no quorum has answered for too long."""
         if self._ctx.role != LEADER:
             return
         self.heartbeats.late(now_us - self._next_round_us)
@@ -131,19 +131,19 @@ class Leadership:
             self.begin_round(now_us)
 
     def is_ready_to_hand_over(self) -> bool:
-        """Whether a successor waits, and nothing that this leader proposed is open."""
+        """Whether there is a successor, and none of this leader's proposals is open."""
         transfer = self.transfer
         return transfer.successor is not None and not transfer.is_offered and not self.tally.votes
 
     def on_transfer_timer(self, now_us: int) -> None:
-        """The successor has not taken over in time: go on leading."""
+        """The successor has not taken over in time: continue to lead."""
         if self._ctx.role == LEADER and self.transfer.successor is not None:
             self._ctx.note("transfer-failed", to=self.transfer.successor)
             self.transfer.give_up()
             self.begin_round(now_us)
 
     def begin_round(self, now_us: int) -> None:
-        """Send a round of heartbeats, and the next one after `heartbeat_us`."""
+        """Send a round of heartbeats, and schedule the next one after `heartbeat_us`."""
         self.reads.begin_round(now_us)
         self._set_heartbeat_timer(now_us)
 

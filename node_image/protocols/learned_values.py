@@ -1,14 +1,14 @@
-"""Learned values: decided one by one, in any order, and applied in the order of slots.
+"""Values that are learned one by one, in any order, and applied in the order of slots.
 
-Under a leader (`log_storage`) what is decided is a prefix of what was voted for in its ballot.
-Where every slot has its own ballots, or a value may be chosen without the coordinator, that is not
-so: a replica learns "slot 7 holds v" by itself, perhaps before slot 6, and perhaps having voted
-there for something else. This part keeps such values until their turn.
+With a leader (`log_storage`) the decided values are a prefix of the votes in its ballot. This is
+not the case where every slot has its own ballots, or a value may be chosen without the coordinator:
+a replica learns "slot 7 holds v" separately, perhaps before slot 6, and perhaps after it has voted
+there for another value. This part keeps such values until all earlier slots are decided.
 
-On disk a decision costs nothing where this replica voted for the value: its next vote states, in
+A decision needs no disk write if this replica voted for the value: its next vote states, in
 `commit`, how far it had applied. Only a decided value that it did not vote for is written, as
-`Chosen`. So the rule of `log_storage` holds: in the order of the records, whatever is below a
-`commit` is there as it was decided.
+`Chosen`. So the rule of `log_storage` holds: replaying the records in order, every slot up to a
+`commit` holds its decided value.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from node_image.protocols.paxos_messages import Chosen, Entries, SnapshotOffer
 from node_image.protocols.slot_log import SlotLog, Vote
 
 WINDOW_SLOTS: Final = 4_096
-"""A replica keeps nothing further ahead of what it has applied: its memory is bounded."""
+"""How far ahead of the applied slot a replica keeps values: this bounds its memory."""
 FEW_SLOTS: Final = 8
-"""So many decided slots are sent unasked to a proposer that lacks them."""
+"""A proposer that is at most this many slots behind is sent them without asking."""
 
 
 class LearnedValues:
-    """The decided values that wait for their turn, and how they come from other nodes."""
+    """The decided values that wait to be applied, and their exchange between nodes."""
 
     __slots__ = ("_catch_up", "_ctx", "_log", "_storage", "waiting")
 
@@ -44,14 +44,14 @@ class LearnedValues:
         self.waiting: dict[int, Vote] = {}
 
     def is_settled(self, slot: int) -> bool:
-        """Whether this slot is decided and applied here: no vote on it is needed again."""
+        """Whether this slot is decided and applied here: it needs no more votes."""
         return slot <= self._log.applied
 
     def is_in_window(self, slot: int) -> bool:
         return self._log.applied < slot <= self._log.applied + WINDOW_SLOTS
 
     def learn(self, votes: Iterable[Vote]) -> None:
-        """These values are decided: apply what has its turn now."""
+        """These values are decided: apply as many as possible in order."""
         for vote in votes:
             if self.is_in_window(vote.slot):
                 self.waiting[vote.slot] = vote
@@ -69,14 +69,14 @@ class LearnedValues:
         self._storage.checkpoint_if_due()
 
     def _has_voted_for(self, decided: Vote) -> bool:
-        """Whether the value is on this disk already, as a vote."""
+        """Whether the value is already on this node's disk, as a vote."""
         held = self._log.entries.get(decided.slot)
         return held is not None and held.commands == decided.commands
 
-    # ------------------------------------------------------------------ to and from other nodes
+    # ------------------------------------------------------------------ messages
 
     def send_decided(self, to: NodeId, slot: int) -> bool:
-        """Answer a proposer that is behind with what it lacks, if that is little. Whether it is."""
+        """Send a proposer the decided slots that it lacks, if they are few; returns whether."""
         log = self._log
         few = slot > log.base and log.applied - slot < FEW_SLOTS
         if few:
@@ -88,7 +88,7 @@ class LearnedValues:
         before = self._log.applied
         self.learn(message.entries)
         if self._log.applied < message.upto:
-            if self._log.applied > before:  # it goes on: ask for more at once
+            if self._log.applied > before:  # there was progress: ask for more at once
                 self._catch_up.ask_at_once(sender, now_us)
             else:
                 self._catch_up.ask(sender, now_us)

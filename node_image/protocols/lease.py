@@ -1,10 +1,10 @@
-"""Leases: for a while, acceptors refuse all nodes but the leader, and the leader may rely on it.
+"""Leases: acceptors refuse all other candidates for a while, so the leader can answer reads.
 
-With `reads="lease"` every acknowledgement of a heartbeat also promises to refuse other ballots for
-`lease_us` on the acceptor's clock. The leader counts from the *sending* of a round that a quorum
-acknowledged, and shortens the span by `clock_drift_max_us`; until that runs out no other node can
-be elected, so the leader answers reads from its own state (`reads`). After a crash an acceptor
-refuses all nodes for `lease_us`, since it does not remember to which one it granted.
+With `reads="lease"` an acknowledgement of a heartbeat is also a promise to refuse other ballots for
+`lease_us` on the acceptor's clock. For the leader the lease starts when it *sent* a round that a
+quorum acknowledged, and is shorter by `clock_drift_max_us`. Until it expires no other node can be
+elected, so the leader answers reads from its own state (`reads`). After a crash an acceptor refuses
+all nodes for `lease_us`, since it does not know to which node it granted a lease.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from node_image.protocols.interface import NodeId
 
 
 class Lease:
-    """The lease that this node has as a leader, and the one that it has granted as an acceptor.
+    """The lease that this node holds as a leader, and the one that it granted as an acceptor.
 
-    Raises ValueError for a lease that could never be held.
+    Raises ValueError for a lease that is not longer than the clock drift allowed for.
     """
 
     __slots__ = ("_ctx", "_granted_until_us", "_held_until_us", "_holder", "is_used")
@@ -34,7 +34,7 @@ class Lease:
         self._held_until_us: int | None = None
 
     def clock_us(self, now_us: int) -> int:
-        """The clock that leases are measured on: monotonic."""
+        """The clock of leases: monotonic."""
         return now_us
 
     # ------------------------------------------------------------------ the leader
@@ -59,7 +59,7 @@ class Lease:
             self._granted_until_us = self.clock_us(now_us) + self._ctx.config.lease_us
 
     def forbids(self, candidate: NodeId, now_us: int) -> bool:
-        """Whether a lease granted to another node keeps this candidate from being elected."""
+        """Whether a lease granted to another node forbids to elect this candidate."""
         if not self.is_used or candidate == self._holder:
             return False
         return self.clock_us(now_us) < self._granted_until_us

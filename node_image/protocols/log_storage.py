@@ -1,13 +1,13 @@
-"""The durable form of a log of slots: what is written, recovery, execution in order, snapshots.
+"""The durable form of a log of slots: writing, recovery, execution in order, snapshots.
 
-On disk stand the votes, in the order in which they were given, with how far each voter knew the
-decisions then; and, as `Chosen`, what was learned from others (`catch_up`). Replaying them
-therefore repeats what the replica knew, and "slot s is decided" is never read together with a vote
-that was not the decided one: a slot that is decided is not voted on again.
+The disk holds the votes in the order in which they were given, each with the last slot known to be
+decided at that time, and, as `Chosen`, the values learned from others (`catch_up`). Replaying the
+records reproduces what the replica knew. A decided slot never has a vote for another value, because
+decided slots are not voted on again.
 
-Every `snapshot_every` slots a checkpoint replaces the disk's content by a snapshot and the votes
-after it. The last decided slots are kept in memory a while longer, for the other nodes that missed
-them: most absences are short.
+Every `snapshot_every` slots a checkpoint replaces the content of the disk by a snapshot and the
+votes after it. The last decided slots are kept in memory for a while, for other nodes that missed
+them: most outages are short.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class LogStorage:
             log.put(vote)
 
     def ballot_of(self, vote: Vote) -> Ballot:
-        """The ballot that a vote has promised."""
+        """The ballot that a vote promises."""
         return vote.ballot
 
     def recover_other(self, record: tuple[Any, ...]) -> None:
-        """A record that only some protocol has."""
+        """A record type that only some protocols have."""
         raise TypeError(f"no record {type(record).__name__} belongs to this protocol")
 
     def restore(self, slot: int, state: Any) -> None:
@@ -80,7 +80,7 @@ class LogStorage:
     # ------------------------------------------------------------------ applying
 
     def apply(self, slot: int) -> None:
-        """Slot `slot`, the next one, is decided: apply it."""
+        """Apply the next slot, `slot`, which is decided."""
         log = self._log
         assert slot == log.applied + 1, "slots are applied in order, each once"
         vote = log.entries[slot]
@@ -96,7 +96,7 @@ class LogStorage:
             self.apply(log.applied + 1)
 
     def apply_entries(self, entries: Iterable[Vote]) -> None:
-        """Take decided values from elsewhere: those that come next, in order."""
+        """Apply decided values from another node, as far as they are next in order."""
         log = self._log
         for vote in entries:
             if vote.slot == log.applied + 1:
@@ -106,7 +106,7 @@ class LogStorage:
     def commit_to(self, commit: int) -> None:
         """The leader of the promised ballot states that the slots up to `commit` are decided.
 
-        Its values are the votes given in its own ballot: hence `prefix`.
+        Its values are the votes of its own ballot: therefore the limit is `prefix`.
         """
         log = self._log
         if log.applied < commit:
@@ -116,7 +116,7 @@ class LogStorage:
     # ------------------------------------------------------------------ checkpoints
 
     def state_to_send(self) -> Json:
-        """What is applied, for a snapshot of slot `applied` that another node gets."""
+        """The applied state, for a snapshot of slot `applied` for another node."""
         return self._digests.send(self._log.applied)
 
     def checkpoint_if_due(self) -> None:
@@ -125,17 +125,17 @@ class LogStorage:
             self._log.forget(self._snapshots.may_forget(self._log.applied))
 
     def checkpoint(self, state: Any) -> None:
-        """Replace the disk by a snapshot of what is applied, and all that is still open."""
+        """Replace the content of the disk by a snapshot, and the records of open slots."""
         log = self._log
         votes = () if self._ctx.is_learner else tuple(log.open())
         records = (Snapshot(log.applied, state), *self.open_promises(), *votes)
         self._snapshots.write(log.applied, records)
 
     def open_promises(self) -> Iterator[tuple[Any, ...]]:
-        """The promises that must outlive a checkpoint, as records."""
+        """The promises that a checkpoint must keep, as records."""
         yield Promised(self._log.promised)
 
-    # ------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------ status
 
     def decided_log(self, start: int) -> Iterator[Decided]:
         """The decided slots that are still held, from `start` on."""
