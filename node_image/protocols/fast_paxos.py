@@ -11,8 +11,7 @@ A ballot belongs to a coordinator, as in Multi-Paxos, with one Phase 1 for all o
 ballot every slot has two consecutive rounds:
 
     fast      in the slots that `Any` has opened: an acceptor votes once, for the first value that
-    any
-              node proposes to it; a *fast* quorum (three quarters of all) chooses
+              it receives from any node; a *fast* quorum (three quarters of all) chooses
     classic   the coordinator proposes one value; a majority chooses
 
 An acceptor never votes in the fast round of a slot after the classic one. Slots before the first

@@ -1,43 +1,44 @@
-"""Multi-Paxos: one decided command after the other, from a chain of Paxos instances.
+"""Multi-Paxos: a log of commands, decided by a sequence of Paxos instances under one leader.
 
-The setting (Lamport, "The Part-Time Parliament", 1998; "Paxos Made Simple", 2001). Every slot of a
-log is decided by its own instance of Paxos. Nodes have three roles:
+The setting (Lamport, "The Part-Time Parliament", 1998; "Paxos Made Simple", 2001). Every slot of
+the log is decided by its own instance of Paxos. Nodes have three roles:
 
     acceptor   remembers, on disk, the highest ballot it has promised, and for each slot its last
                vote: a ballot and a value
-    proposer   owns ballots (see `ballots`), and in one ballot proposes one value a slot
+    proposer   owns ballots (see `ballots`), and in one ballot proposes one value per slot
     learner    finds out what is decided, and applies it in the order of slots
 
 A value is *chosen* for a slot when a Phase 2 quorum of acceptors has voted for it in one ballot.
-Everything follows from keeping one invariant: **when a value is proposed in ballot b for a slot,
-no other value is or ever will be chosen for that slot in a ballot below b.** Two phases keep it:
+Safety follows from one invariant: **when a value is proposed in ballot b for a slot, no other value
+is or ever will be chosen for that slot in a ballot below b.** Two phases maintain it:
 
-    Phase 1   the proposer asks the acceptors to promise ballot b, that is, to refuse all below it,
-              and to report their votes. With promises from a Phase 1 quorum, nothing below b can be
-              chosen any more without the proposer knowing: the quorums share an acceptor, which has
-              either voted before it promised, and reported that, or never will.
-    Phase 2   the proposer proposes, for each slot, the reported vote of the highest ballot; where
-              none was reported it is free, and proposes what its clients want.
+    Phase 1   the proposer asks the acceptors to promise ballot b, that is, to refuse lower ballots,
+              and to report their votes. After promises from a Phase 1 quorum, nothing below b can
+              be chosen without the proposer knowing it: every Phase 2 quorum shares an acceptor
+              with this quorum, which either voted before it promised, and reported it, or never
+              will.
+    Phase 2   for each slot the proposer proposes the reported vote of the highest ballot; if there
+              is none, it is free to propose a command of its clients.
 
-What makes it *Multi*-Paxos: Phase 1 runs once, for all slots that are not yet decided, and holds
-until another proposer's Phase 1 does (`Prepare.first` to infinity). While a leader lasts, a command
-costs one round trip. The rest is engineering, and each part of it is easy to get wrong:
+*Multi*-Paxos runs Phase 1 once for all slots that are not yet decided (`Prepare.first` to
+infinity), and it remains valid until another proposer's Phase 1. While a leader lasts, a command
+takes one round trip. The other parts are engineering, and easy to get wrong:
 
-  * Slots are proposed in parallel, so a dead leader may leave holes: a new leader fills those with
+  * Slots are proposed in parallel, so a dead leader may leave holes. A new leader fills them with
     no-ops, because nothing after a hole can be applied.
-  * Acceptors that have decided a slot report it as decided, or, when it is in their snapshot, how
-    far they have applied; the new leader catches up before it proposes. Without that report a
-    decided slot would look like one without a vote, and be given to another command.
-  * Acceptors acknowledge up to the first hole, never past it: an acknowledgement covers every
-    slot up to its own. A lost one is recovered by the answers to heartbeats.
+  * Acceptors report slots that they know to be decided, or, if these are in their snapshot, how far
+    they have applied. A new leader catches up before it proposes. Without this report a decided
+    slot would appear to have no vote, and could be given to another command.
+  * An acknowledgement covers every slot up to its own, so acceptors acknowledge only up to the
+    first hole. A lost acknowledgement is replaced by the answer to a heartbeat.
   * A slot holds a tuple of commands: `proposal_queue` determines how many.
-  * A vote, a promise, or a proposer's use of a new ballot leaves the node when it is on disk: that
-    is the barrier of `interface`. A proposal does not wait: it promises nothing about that disk.
+  * A vote, a promise, and the first use of a new ballot are sent when they are on disk (the barrier
+    of `interface`). A proposal does not wait, since it promises nothing about the disk.
 
-Its parts: the acceptor's memory (`slot_log`), its durable form and recovery (`log_storage`),
-catching up (`catch_up`), the election and Phase 1 (`paxos_election`), and what a leader has
-(`leadership`): heartbeats, lease, reads past the log, queue, tally of votes. This file is Phase 2.
-Quorums of other sizes than majorities: `flexible_paxos`.
+Its parts: the acceptor's state (`slot_log`), its durable form and recovery (`log_storage`),
+catching up (`catch_up`), the election and Phase 1 (`paxos_election`), and the leader's parts
+(`leadership`): heartbeats, lease, reads without the log, queue, tally of votes. This file is Phase
+2. For quorums other than majorities see `flexible_paxos`.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ from node_image.protocols.replica import Replica
 from node_image.protocols.slot_log import SlotLog, Vote
 
 COMMIT_DELAY_US: Final = 20_000
-"""A decision that no Accept has carried to the others by then gets a message of its own."""
+"""After this time a decision that no Accept has announced is sent as a separate message."""
 WINDOW_SLOTS: Final = 4_096
-"""An acceptor keeps no vote further ahead of what it has applied: its memory is bounded."""
+"""How far ahead of the applied slot an acceptor keeps votes: this bounds its memory."""
 
 
 class MultiPaxos(Replica):
@@ -124,7 +125,7 @@ class MultiPaxos(Replica):
             context, self.log, self.own, self.leadership, self.catch_up
         )
         self.tally = self.leadership.tally
-        self._announced = 0  # up to here the others have been sent the decisions
+        self._announced = 0  # up to here decisions were sent to the others
         self._commit_timer_set = False
 
     # ------------------------------------------------------------------ starting, and clients
@@ -142,7 +143,7 @@ class MultiPaxos(Replica):
         return out
 
     def _propose_queued(self, now_us: int) -> None:
-        """Give queued commands slots, as many as may be open at a time."""
+        """Propose queued commands, as long as another slot may be open."""
         queue, votes = self.leadership.queue, self.tally.votes
         if self.leadership.transfer.successor is not None:
             self._hand_over()
@@ -152,7 +153,7 @@ class MultiPaxos(Replica):
             self._propose(self.log.last + 1, commands)
 
     def _hand_over(self) -> None:
-        """Let the successor begin as soon as nothing is open. It hears first of all decisions."""
+        """Let the successor begin as soon as nothing is open, after sending it all decisions."""
         if self.leadership.is_ready_to_hand_over():
             out, successor = self._ctx.out, self.leadership.transfer.successor
             assert successor is not None, "a node waits for leadership"
@@ -202,7 +203,7 @@ class MultiPaxos(Replica):
             self.election.ask_best_informed(now_us)
 
     def _lead(self, now_us: int) -> None:
-        """Phase 1 is done: bring every open slot to its end, and then serve clients."""
+        """Phase 1 is complete: finish every open slot, then serve clients."""
         log, reported = self.log, self.election.open_slots()
         self._announced = log.applied
         self.leadership.begin(now_us)
@@ -219,7 +220,7 @@ class MultiPaxos(Replica):
     # ------------------------------------------------------------------ Phase 2: the proposer
 
     def _propose(self, slot: int, commands: tuple[Command, ...]) -> None:
-        """Propose a value for a slot, and vote for it oneself, once that vote is on disk."""
+        """Propose a value for a slot. The leader's own vote counts once it is on disk."""
         ctx, log, ballot = self._ctx, self.log, self.own.ballot
         applied = log.applied
         vote = Vote(ballot, slot, commands, applied)
@@ -239,7 +240,7 @@ class MultiPaxos(Replica):
 
     def _count_votes(self, sender: NodeId, first: int, upto: int, now_us: int) -> None:
         if not self.tally.votes:
-            return  # a vote more than was needed: as common as one that is
+            return  # not needed, which is common: the slot is decided already
         following = self.log.applied + 1
         self.tally.count(sender, first if first > following else following, upto)
         self._advance(now_us)
@@ -286,18 +287,18 @@ class MultiPaxos(Replica):
             self.storage.commit_to(commit)
 
     def _vote(self, vote: Vote) -> None:
-        """Vote, durably. A learner only keeps the value, until it learns that it is decided."""
+        """Vote, durably. A learner only stores the value until it learns that it is decided."""
         self.log.add(vote)
         if not self._ctx.is_learner:
             self._ctx.out.append(make(Persist, (vote,)))
 
     def _acknowledges(self) -> bool:
-        """Learners follow the log and vote on nothing."""
+        """Learners follow the log and do not vote."""
         return not self._ctx.is_learner
 
     def _covers(self, slot: int) -> bool:
-        """Whether every slot up to this one has this acceptor's vote: acknowledge nothing beyond a
-        hole."""
+        """Whether this acceptor has voted for every slot up to this one. It must not acknowledge
+        anything after a hole."""
         return slot <= self.log.prefix
 
     def _on_commit(self, sender: NodeId, message: m.Commit, now_us: int) -> None:
@@ -322,11 +323,11 @@ class MultiPaxos(Replica):
             self.catch_up.ask(sender, now_us)
 
     def _voted_to(self) -> int:
-        """Up to here this acceptor has, without a hole, votes in the promised ballot."""
+        """Up to here this acceptor has votes in the promised ballot, without a hole."""
         return self.log.prefix
 
     def _on_heartbeat_ack(self, sender: NodeId, message: m.HeartbeatAck, now_us: int) -> None:
-        """A round is acknowledged, and with it all votes so far: resend what was lost."""
+        """An acknowledged round also acknowledges all votes so far: resend what was lost."""
         ballot, stamp, upto = message
         if self._ctx.role != LEADER or not self.election.answers_my_ballot(ballot):
             return
@@ -338,7 +339,7 @@ class MultiPaxos(Replica):
             self._resend(sender, upto, round_.last)
 
     def _resend(self, to: NodeId, upto: int, last: int) -> None:
-        """Send the open proposals again that an acceptor lacks; decided ones it asks for."""
+        """Resend the open proposals that an acceptor lacks; it asks for decided slots itself."""
         log = self.log
         first = max(upto, log.applied) + 1
         for vote in log.held(first, min(last, first + self._ctx.config.pipeline_max)):
@@ -352,7 +353,7 @@ class MultiPaxos(Replica):
 
     def _on_entries(self, sender: NodeId, message: m.Entries, now_us: int) -> None:
         if self._ctx.role == LEADER:
-            return  # late: a leader decides by counting, and by nothing else
+            return  # late: a leader learns decisions only by counting votes
         self.catch_up.on_entries(sender, message, now_us)
         if self.election.is_won():
             self._lead(now_us)

@@ -1,16 +1,16 @@
-"""The election of a stable leader, and Phase 1, of Multi-Paxos and Fast Paxos.
+"""Leader election and Phase 1 of Multi-Paxos and Fast Paxos.
 
-**Phase 1** is what safety rests on (`multi_paxos` explains it); it is safe with any number of
-proposers. The rest of this file is about there being one, most of the time.
+**Phase 1** provides safety (see `multi_paxos`), with any number of proposers. The rest of this file
+aims at having a single proposer most of the time, for liveness.
 
-**Probes.** A follower that hears from no leader for a random time asks first, without raising
-any promise (`Probe`). An acceptor that heard from a leader lately does not answer. Only with
-a Phase 1 quorum of grants does the candidate go on to Phase 1. So a node that receives nothing but
-can be heard (a one-way cut), and one that sees only part of the cluster (a bridge), cannot disturb
-a leader who has a quorum. Promising counts as hearing from a leader, refusals make a candidate wait
-for a random time, and so duels end.
+**Probes.** A follower that hears from no leader for a random time first asks, without raising any
+promise, whether it would get promises (`Probe`). An acceptor that recently heard from a leader does
+not answer. Only with grants from a Phase 1 quorum does the candidate begin Phase 1. So a node that
+receives nothing but can send (a one-way cut), or that sees only part of the cluster (a bridge),
+cannot disturb a leader that has a quorum. A promise counts as hearing from a leader, and a refused
+candidate waits for a random time, so duels end.
 
-How long nodes wait: `election_timing`. What a leader has: `leadership`.
+How long nodes wait: `election_timing`. The leader's parts: `leadership`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from node_image.protocols.quorums import NO_VOTES
 from node_image.protocols.slot_log import SlotLog, Vote
 
 REPORTED_SLOTS_MAX: Final = 256
-"""More decided slots than this are not reported in a promise: the new leader catches up first."""
+"""If more slots are decided, a promise does not report them; the new leader catches up first."""
 
 IDLE: Final = "idle"
 PREPARING: Final = "preparing"
 CATCHING_UP: Final = "catching-up"
-"""A quorum has promised, and a node in it knows of more decisions than this node."""
+"""A quorum has promised, and a node in it knows more decisions than this node."""
 
 Value = tuple[Command, ...]
 
@@ -61,7 +61,7 @@ class OwnBallot:
         return self._log.last
 
     def send_heartbeat(self, stamp: int, last: int) -> None:
-        """Heartbeats carry the commit index along."""
+        """Heartbeats carry the commit index."""
         heartbeat = Heartbeat(self.ballot, self._log.applied, last, stamp)
         self._ctx.out.append(Broadcast(heartbeat, False))
 
@@ -73,9 +73,9 @@ class OwnBallot:
 
 
 class PaxosElection:
-    """Who leads, in which ballot: both sides of Probe and Phase 1, and following a leader.
+    """Who leads, in which ballot: both sides of Probe and Phase 1, and recognising a leader.
 
-    `phase` is how far this node's own Phase 1 is; `promises` are those that it has.
+    `phase` is the progress of this node's own Phase 1.
     """
 
     def __init__(
@@ -94,7 +94,9 @@ class PaxosElection:
         self._timing = leadership.timing
         self._lease = leadership.lease
         self.round_seen = 0
-        self._is_transferee = False  # the leader hands over, and a lease may still forbid to begin
+        self._is_transferee = (
+            False  # the leader transfers leadership to this node; a lease may still delay it
+        )
         self._grants = NO_VOTES
         self.phase = IDLE
         self._promises: dict[NodeId, Promise] = {}
@@ -107,7 +109,8 @@ class PaxosElection:
     # ------------------------------------------------------------------ following
 
     def recognise_leader(self, sender: NodeId, ballot: Ballot, now_us: int) -> bool:
-        """A message from a leader. False, and a refusal, when a higher ballot has been promised."""
+        """A message from a leader arrived: follow it, or refuse it (False) if its ballot is too
+        low."""
         if ballot != self._log.promised or sender != self._ctx.leader:
             if self.refuses(ballot):
                 self._ctx.send(sender, Nack(ballot, self._log.promised), False)
@@ -143,7 +146,7 @@ class PaxosElection:
     # ------------------------------------------------------------------ the candidate: probes
 
     def on_election_timer(self, now_us: int) -> None:
-        """Become a candidate, or go on being one."""
+        """Become a candidate, or continue the candidacy."""
         ctx = self._ctx
         if ctx.role in (LEADER, LEARNER):
             return
@@ -158,7 +161,7 @@ class PaxosElection:
             self._probe(now_us)
 
     def on_timeout_now(self, sender: NodeId, message: TimeoutNow, now_us: int) -> None:
-        """The leader hands over: no need to ask whether a Phase 1 would be welcome."""
+        """The leader transfers leadership: begin Phase 1 without a probe."""
         leads = sender == self._ctx.leader and message.ballot == self._log.promised
         if self._ctx.role == FOLLOWER and leads:
             self.new_candidacy()
@@ -171,7 +174,7 @@ class PaxosElection:
         self.begin_phase1(now_us)
 
     def _probe(self, now_us: int) -> None:
-        """Ask whether a Phase 1 would be welcome."""
+        """Ask the acceptors whether they would promise."""
         self._is_transferee = False
         self.new_candidacy()
         self._grants = self._ctx.quorums.vote(NO_VOTES, self._ctx.node)
@@ -209,7 +212,7 @@ class PaxosElection:
             self.begin_phase1(now_us)
 
     def on_nack(self, message: Nack, now_us: int) -> None:
-        """A higher ballot is about. Step down; try again later, a random time from now."""
+        """There is a higher ballot. Step down, and try again after a random time."""
         self.see_round(message.promised)
         if message.ballot != self.ballot or self._ctx.role not in (CANDIDATE, LEADER):
             return
@@ -220,7 +223,7 @@ class PaxosElection:
     # ------------------------------------------------------------------ Phase 1: the candidate
 
     def begin_phase1(self, now_us: int) -> None:
-        """Promise the new ballot to oneself, and ask all others to.
+        """Promise the new ballot locally, and ask all others to promise it.
 
         The Prepare waits until that promise is durable: after a crash the node must not use this
         ballot a second time.
@@ -246,7 +249,7 @@ class PaxosElection:
         self._ctx.send(self._ctx.node, self.report(first))
 
     def _repeat_requests(self, now_us: int) -> None:
-        """Ask again for the promises, or the decisions, that are still missing."""
+        """Repeat the requests for missing promises, or missing decisions."""
         if self.phase == PREPARING:
             self._ask_for_promises()
         else:
@@ -254,8 +257,8 @@ class PaxosElection:
         self._timing.ask_again_later()
 
     def on_promise(self, sender: NodeId, message: Promise) -> bool:
-        """Count a promise. True when a quorum has promised, just now: then this node is to learn
-        what any of them knows to be decided (`reported_decisions`), and to lead."""
+        """Count a promise. True if it completes a quorum: then this node learns the decisions that
+        these nodes know (`reported_decisions`), and leads."""
         if self.phase != PREPARING or not self.answers_my_ballot(message.ballot):
             return False
         self._promises[sender] = message
@@ -263,7 +266,7 @@ class PaxosElection:
         return self._ctx.quorums.phase1(self._promised_by)
 
     def reported_decisions(self) -> list[list[Vote]]:
-        """What those who promised know to be decided, one after the other."""
+        """The decided slots in the promises, one list for each promise."""
         self.phase = CATCHING_UP
         return [
             [vote for vote in promise.entries if vote.slot <= promise.upto]
@@ -271,7 +274,7 @@ class PaxosElection:
         ]
 
     def ask_best_informed(self, now_us: int) -> None:
-        """Ask for the decisions that this node lacks and a node that promised has."""
+        """Ask the node that promised and knows most for the decisions that this node lacks."""
         self._catch_up.ask(self._best_informed(), now_us)
 
     def _best_informed(self) -> NodeId:
@@ -281,15 +284,15 @@ class PaxosElection:
         return self.phase == CATCHING_UP
 
     def is_won(self) -> bool:
-        """Whether a quorum has promised, and everything that any of them knows to be decided is
+        """Whether a quorum has promised, and all slots that any of them knows to be decided are
         applied here."""
         if self.phase != CATCHING_UP:
             return False
         return self._log.applied >= self._promises[self._best_informed()].upto
 
     def open_slots(self) -> dict[int, list[Vote]]:
-        """The votes that the promises reported for slots that are still open, by slot. The election
-        is over."""
+        """Ends the election. Returns the votes that the promises reported for open slots, by
+        slot."""
         self.phase = IDLE
         reported: dict[int, list[Vote]] = {}
         for promise in self._promises.values():
@@ -300,8 +303,8 @@ class PaxosElection:
         return reported
 
     def value_for(self, votes: Sequence[Vote]) -> Value | None:
-        """What the new leader proposes for an open slot: what may have been chosen; if that is
-        nothing, whatever closes the hole."""
+        """What the new leader proposes for an open slot: the value that may have been chosen, or a
+        value that closes the hole if there is none."""
         return self.may_be_chosen(votes).commands if votes else self.hole_value()
 
     def may_be_chosen(self, votes: Sequence[Vote]) -> Vote:
@@ -331,7 +334,7 @@ class PaxosElection:
         ctx.send(sender, self.report(message.first))
 
     def report(self, first: int) -> Promise:
-        """The promise, with what is decided, and the votes for what is not."""
+        """The promise, with decided slots, and the votes for open slots."""
         log = self._log
         few = first > log.base and log.applied - first < REPORTED_SLOTS_MAX
         start = first if few else log.applied + 1

@@ -1,7 +1,7 @@
 """The messages of Multi-Paxos, and the records on disk.
 
 Every message is a NamedTuple of JSON-able fields; the codec of the server is made from their
-annotations. `ballot` is the sender's, or the one that is answered; slots count from 1.
+annotations. `ballot` is the sender's, or that of the request that is answered; slots count from 1.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from node_image.protocols.slot_log import Vote
 
 
 class Probe(NamedTuple):
-    """Would you promise this ballot? Asked before any promise is raised."""
+    """Would the receiver promise this ballot? Sent before any promise is raised."""
 
     ballot: Ballot
 
 
 class ProbeGranted(NamedTuple):
-    """I would: I have not heard from a leader for a while."""
+    """It would: the sender has not heard from a leader for a while."""
 
     ballot: Ballot
 
@@ -35,9 +35,9 @@ class Prepare(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """Phase 1b: promised. Slots up to `upto` are decided; `entries` are the votes of the slots
-    asked for, and those up to `upto` among them are the decided values. When decided slots that
-    were asked for are missing from `entries`, there are too many to report: catch up first."""
+    """Phase 1b: promised. Slots up to `upto` are decided; `entries` are the votes for the requested
+    slots, of which those up to `upto` are the decided values. If requested decided slots are
+    missing from `entries`, they are too many to report: catch up first."""
 
     ballot: Ballot
     upto: int
@@ -52,7 +52,7 @@ class Nack(NamedTuple):
 
 
 class TimeoutNow(NamedTuple):
-    """The leader of `ballot` hands over: begin Phase 1 at once."""
+    """The leader of `ballot` transfers leadership: begin Phase 1 at once."""
 
     ballot: Ballot
 
@@ -84,11 +84,11 @@ class Commit(NamedTuple):
     commit: int
 
 
-# ------------------------------------------------------------------ the leader's rounds
+# ------------------------------------------------------------------ heartbeats
 
 
 class Heartbeat(NamedTuple):
-    """The leader's round number `stamp`: it is alive, `commit` is decided, `last` is proposed."""
+    """Round `stamp` of the leader: slots up to `commit` are decided, up to `last` proposed."""
 
     ballot: Ballot
     commit: int
@@ -97,7 +97,7 @@ class Heartbeat(NamedTuple):
 
 
 class HeartbeatAck(NamedTuple):
-    """`ballot` is still the highest here; votes without a hole up to `upto`."""
+    """`ballot` is still the highest promised; there are votes without a hole up to `upto`."""
 
     ballot: Ballot
     stamp: int
@@ -108,20 +108,20 @@ class HeartbeatAck(NamedTuple):
 
 
 class CatchUp(NamedTuple):
-    """Send what is decided from slot `first` on."""
+    """Request for the decided slots from `first` on."""
 
     first: int
 
 
 class Entries(NamedTuple):
-    """Decided slots, in order without a hole; the sender knows more, up to `upto`."""
+    """Decided slots, in order without a hole; the sender has decided slots up to `upto`."""
 
     upto: int
     entries: tuple[Vote, ...]
 
 
 class SnapshotOffer(NamedTuple):
-    """The whole state after `slot`: the slots asked for are no longer held one by one."""
+    """The whole state after `slot`: the requested slots are no longer in the sender's log."""
 
     slot: int
     state: Json
@@ -137,7 +137,7 @@ class Promised(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """Decided slots that were learned from another node, after those up to `commit`."""
+    """Decided slots that were learned from another node, following those up to `commit`."""
 
     commit: int
     entries: tuple[Vote, ...]

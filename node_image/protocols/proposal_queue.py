@@ -1,8 +1,8 @@
 """Commands that wait to be proposed, and how they share slots: batches that grow with the load.
 
-While few slots are open a command gets one of its own at once: waiting for others would only cost
-it time. Beyond that, commands wait, and share a slot when one of the open ones is decided, or when
-there are enough of them to fill one.
+While few slots are open, a command is proposed at once in a slot of its own: waiting for others
+would only add latency. When more are open, commands wait until an open slot is decided, or until
+there are enough to fill a batch, and then share a slot.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from node_image.protocols.context import Context
 from node_image.protocols.interface import ClusterConfig, Command
 
 EAGER_SLOTS: Final = 4
-"""While fewer slots than this are open, a command gets one of its own at once."""
+"""While fewer slots than this are open, a command is proposed at once in its own slot."""
 
 
 class ProposalQueue:
-    """The commands that this node has taken from its clients and not yet proposed, in order."""
+    """The commands that this node has accepted and not yet proposed, in order."""
 
     __slots__ = ("_clients", "_config", "commands")
 
@@ -29,8 +29,9 @@ class ProposalQueue:
         self.commands: deque[Command] = deque()
 
     def next_batch(self, open_slots: int, now_us: int) -> tuple[Command, ...]:
-        """Take what the next slot should hold; nothing when it is better to wait. `open_slots`:
-        how many are proposed and not decided. Commands whose clients have given up are refused."""
+        """Remove and return the commands for the next slot; none if it is better to wait.
+        `open_slots`: how many are proposed and not decided. Commands whose clients have given up
+        are refused."""
         commands = self.commands
         while commands and (batch := next_batch(commands, open_slots, self._config)):
             if wanted := self._clients.wanted(batch, now_us):
@@ -44,7 +45,7 @@ class ProposalQueue:
 def next_batch(
     queue: deque[Command], open_slots: int, config: ClusterConfig
 ) -> tuple[Command, ...]:
-    """Take from the queue what the next slot should hold; nothing when it is better to wait."""
+    """Remove and return the commands for the next slot; none if it is better to wait."""
     waiting = len(queue)
     full = waiting >= config.batch_max
     if open_slots >= (config.pipeline_max if full else EAGER_SLOTS):

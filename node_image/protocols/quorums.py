@@ -1,14 +1,13 @@
-"""Quorum systems: which sets of acceptors may act for all of them.
+"""Quorum systems: which sets of acceptors may elect a leader, or decide a value.
 
-Paxos needs one thing of its quorums: every quorum that completes a Phase 1 shares an acceptor with
-every quorum that completes a Phase 2. Majorities are one way to get that, and more than is needed:
-Flexible Paxos (Howard, Malkhi, Spiegelman 2016) takes any sizes with Q1 + Q2 > N, or a grid, where
-a Phase 1 quorum is a row and a Phase 2 quorum a column.
+Paxos requires that every Phase 1 quorum shares an acceptor with every Phase 2 quorum. Majorities
+satisfy this, but are not necessary: Flexible Paxos (Howard, Malkhi, Spiegelman 2016) uses any sizes
+with Q1 + Q2 > N, or a grid, where a Phase 1 quorum is a row and a Phase 2 quorum is a column.
 
-A set of acceptors is an integer with one bit a node: two of them are one `|` apart, copying costs
-nothing, and there is no iteration order that a run could come to depend on. A vote of a node that
-is no acceptor (a learner) changes nothing, and neither does a second vote of the same acceptor:
-`vote` is the only place where a vote is counted.
+A set of acceptors is an integer with one bit per node. Sets are joined with `|` and cheap to copy,
+and there is no iteration order on which a run could depend. Votes are counted only in `vote`; the
+vote of a node that is not an acceptor (a learner), or a second vote of the same acceptor, has no
+effect.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ class QuorumSystem(Protocol):
         ...
 
     def phase1(self, votes: int) -> bool:
-        """Whether these acceptors may elect: they meet every Phase 2 quorum."""
+        """Whether these acceptors form a Phase 1 quorum: they meet every Phase 2 quorum."""
         ...
 
     def phase2(self, votes: int) -> bool:
-        """Whether these acceptors may decide: they meet every Phase 1 quorum."""
+        """Whether these acceptors form a Phase 2 quorum: they meet every Phase 1 quorum."""
         ...
 
     def phase2_targets(self, preferred: Sequence[NodeId]) -> tuple[NodeId, ...]:
-        """The fewest acceptors, the preferred first, that form a Phase 2 quorum."""
+        """A smallest Phase 2 quorum, with preferred acceptors first."""
         ...
 
 
 class Sizes:
-    """Any `q1` acceptors elect, any `q2` decide.
+    """Any `q1` acceptors are a Phase 1 quorum, any `q2` a Phase 2 quorum.
 
-    Raises ValueError when two such quorums could miss each other.
+    Raises ValueError if two such quorums could be disjoint.
     """
 
     def __init__(self, voters: Sequence[NodeId], q1: int, q2: int) -> None:
@@ -82,7 +81,7 @@ class Sizes:
 
 
 class Majority(Sizes):
-    """More than half of the acceptors elect, and more than half decide."""
+    """More than half of the acceptors, in both phases."""
 
     def __init__(self, voters: Sequence[NodeId]) -> None:
         majority = len(voters) // 2 + 1
@@ -90,7 +89,7 @@ class Majority(Sizes):
 
 
 class FastMajority(Majority):
-    """Majorities for classic rounds, and for fast ones at least three quarters of the acceptors.
+    """Majorities for classic rounds, and at least three quarters of the acceptors for fast ones.
 
     Any two fast quorums and a classic one share an acceptor: 2 * ceil(3N/4) + (N // 2 + 1) > 2N.
     """
@@ -109,7 +108,7 @@ class FastMajority(Majority):
         return votes.bit_count()
 
     def fast(self, votes: int) -> bool:
-        """Whether these acceptors decide in a fast round."""
+        """Whether these acceptors form a fast quorum."""
         return self.count(votes) >= self.fast_size
 
     def may_be_fast(self, count: int, heard: int) -> bool:
@@ -119,10 +118,10 @@ class FastMajority(Majority):
 
 
 class Grid:
-    """Acceptors in rows and columns: a whole row elects, a whole column decides.
+    """Acceptors in rows and columns: a row is a Phase 1 quorum, a column a Phase 2 quorum.
 
     A row and a column always share an acceptor. With r rows of c acceptors Phase 1 needs c of
-    r * c, and Phase 2 only r. Raises ValueError when the acceptors do not fill the rows.
+    r * c acceptors, and Phase 2 only r. Raises ValueError if the acceptors do not fill the rows.
     """
 
     def __init__(self, voters: Sequence[NodeId], rows: int) -> None:
@@ -152,15 +151,15 @@ class Grid:
         return min(self._columns, key=lambda column: max(rank.get(n, last) for n in column))
 
     def transposed(self) -> Grid:
-        """The same acceptors with rows and columns in each other's place."""
+        """The same acceptors with rows and columns exchanged."""
         return Grid([node for column in self._columns for node in column], self.q1)
 
 
 def from_options(config: ClusterConfig) -> QuorumSystem:
     """The quorum system that the options `q1` and `q2`, or `grid_rows`, ask for; else majorities.
 
-    Given one size only, the other is the smallest that still intersects. Raises ValueError for
-    sizes that do not.
+    With one size only, the other is the smallest that still intersects. Raises ValueError for sizes
+    that do not intersect.
     """
     voters, options = config.voters, config.options
     if "grid_rows" in options:
