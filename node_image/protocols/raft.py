@@ -1,42 +1,44 @@
-"""Raft: a log that one leader a term writes, and all others copy.
+"""Raft: a log that is written by one leader in each term, and replicated by all others.
 
 The setting (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", 2014;
-Ongaro's thesis of the same year, cited by its sections). Raft decides what Multi-Paxos decides, a
-log of commands, and puts the difficulty elsewhere. In Paxos' terms: a term is a
-ballot; an entry in a log is a vote for it; an election is a Phase 1 whose promises report nothing;
-AppendEntries is a Phase 2 for a slot *and all before it*.
+Ongaro's thesis of the same year, cited by its sections). Raft solves the same problem as
+Multi-Paxos, a replicated log of commands, in a different way. In terms of Paxos: a term is a
+ballot; an entry in a log is a vote for it; an election is a Phase 1 whose promises report no votes;
+AppendEntries is a Phase 2 for a slot *and all slots before it*.
 
-Three rules make that safe:
+Three rules make this safe:
 
-    election restriction   no node is elected whose log is older than that of any of a majority
-                           (`raft_election`): so a leader has all that is committed
-    log matching           a follower takes an entry only after one on which its log agrees with the
-                           leader's, and drops whatever of its own contradicts it (`raft_log`):
-                           so to hold an entry is to hold the leader's log up to it
+    election restriction   a candidate is elected only if its log is at least as up-to-date as those
+                           of a majority (`raft_election`): so a leader has all committed entries
+    log matching           a follower accepts an entry only if its log agrees with the leader's on
+                           the entry before, and removes its own conflicting entries (`raft_log`):
+                           so a node that holds an entry has the leader's log up to it
     commitment             an entry **of the leader's own term** is committed when a majority holds
-                           it, and everything before it is committed with it
+                           it, together with all entries before it
 
-The third is the subtle one (section 5.4.2, Figure 8). A Paxos leader proposes an old value again in
-its own ballot; a Raft leader leaves an old entry its old term, and copies it as it is. Then a
-majority that holds an old entry proves nothing: a node outside of it may hold an entry of a later
-term, win the next election with it, and replace what the majority holds. Only when an entry of the
-leader's own term is on top is that node excluded. So a leader begins its term with an entry of
-its own, a no-op: else what it inherited stays open until some client writes.
+The third rule is subtle (section 5.4.2, Figure 8). A Paxos leader proposes an old value again in
+its own ballot; a Raft leader replicates an old entry unchanged, with its old term. So an old entry
+held by a majority is not necessarily committed: a node outside of the majority may hold an entry of
+a later term, win the next election with it, and replace what the majority holds. An entry of the
+leader's own term, once a majority holds it, prevents such a node from being elected. Therefore a
+leader begins its term with a no-op: otherwise inherited entries would remain uncommitted until some
+client writes.
 
-The rest is engineering, as in `multi_paxos`, and deliberately the same where it can be: entries are
+The rest is engineering, and deliberately the same as in `multi_paxos` where possible: entries are
 sent at once and in parallel (in batches: `proposal_queue`), an Append does not wait for the
-leader's own disk, a follower's answer waits for its own. The consistency check makes holes
-impossible, so lost messages and absent nodes are handled in the same way: a follower that lacks
-the entry before an Append reports how far its log may agree, and the leader sends it what follows,
-or, where that is gone, a snapshot. A heartbeat is an Append without entries; it shows to a follower
-what it missed.
+leader's disk, a follower's answer waits for the follower's disk. The consistency check makes holes
+impossible, so lost messages and nodes that were down are handled in the same way: a follower that
+lacks the entry before an Append reports up to where its log may agree, and the leader sends the
+entries that follow, or a snapshot if it no longer has them. A heartbeat is an Append without
+entries, so it also reveals missing entries.
 
-Learners (non-voters) copy and acknowledge like all others, and do not count in any quorum.
+Learners (non-voters) replicate and acknowledge like all others, but count in no quorum.
 
-Put `multi_paxos` beside this file. What a leader has is the same part (`leadership`): heartbeats,
-lease, queue, tally, and reads past the log ("quorum" is what the thesis calls ReadIndex, 6.4).
-Terms and votes are in `raft_election`, the durable state in `raft_storage`; this file is
-replication, the leader's half and the follower's."""
+Compare `multi_paxos`. The leader's parts are the same (`leadership`): heartbeats, lease, queue,
+tally, and reads without the log ("quorum" is ReadIndex in the thesis, 6.4). Terms and votes are in
+`raft_election`, the durable state is in `raft_storage`; this file is replication, by the leader and
+by the follower.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +67,12 @@ from node_image.protocols.reads import READ_MODES
 from node_image.protocols.replica import Replica
 
 PIECE_ENTRIES: Final = 256
-"""At most so many entries travel in one message to a follower that fell behind."""
+"""The maximum number of entries in one message to a follower that fell behind."""
 
 
 class Repair(NamedTuple):
-    """What a follower that fell behind was sent: after which index, up to where, and when."""
+    """What was sent to a follower that fell behind: the indices `after` < i <= `through`, and
+    when."""
 
     after: int
     through: int
@@ -77,7 +80,7 @@ class Repair(NamedTuple):
 
 
 class Raft(Replica):
-    """One node of a Raft cluster: the leader's half of replication, and the follower's."""
+    """One node of a Raft cluster: replication, by the leader and by the follower."""
 
     name: ClassVar[str] = "raft"
     transfers_leadership: ClassVar[bool] = True
@@ -119,7 +122,7 @@ class Raft(Replica):
         self.leadership = self.leadership_type(context, self.clients, self.log, heartbeats)
         self.election = self.election_type(context, self.log, self.storage, self.leadership)
         self.tally = self.leadership.tally
-        self._match: dict[NodeId, int] = {}  # leader: up to where a follower's log is its own
+        self._match: dict[NodeId, int] = {}  # leader: up to where a follower's log matches
         self._repairs: dict[NodeId, Repair] = {}
         self._held_by_quorum = 0
 
@@ -138,7 +141,7 @@ class Raft(Replica):
         return out
 
     def _propose_queued(self, now_us: int) -> None:
-        """Make entries of queued commands, as many as may be open at a time."""
+        """Append queued commands, as long as another entry may be open."""
         queue, votes = self.leadership.queue, self.tally.votes
         if self.leadership.transfer.successor is not None:
             self._hand_over()
@@ -148,7 +151,7 @@ class Raft(Replica):
             self._propose(commands)
 
     def _hand_over(self) -> None:
-        """Let the successor begin as soon as nothing is open, and its log is this one."""
+        """Let the successor begin as soon as nothing is open, and its log is up to date."""
         successor = self.leadership.transfer.successor
         if successor is None or not self.leadership.is_ready_to_hand_over():
             return
@@ -191,7 +194,7 @@ class Raft(Replica):
             self._lead(now_us)
 
     def _lead(self, now_us: int) -> None:
-        """Elected. Whatever the log holds is to be kept; what of it is committed will show."""
+        """Elected. All entries of the log are kept; which are committed is not known yet."""
         log = self.log
         self.leadership.begin(now_us)
         self._match.clear()
@@ -205,15 +208,15 @@ class Raft(Replica):
         self.leadership.begin_round(now_us)
 
     def _open_term(self) -> None:
-        """An entry of the own term, under which everything inherited is committed. Until it is, a
-        new leader does not know what is committed, and answers no reads."""
+        """Append a no-op of the new term, with which all inherited entries are committed. Until
+        then the leader does not know what is committed, and answers no reads."""
         self.leadership.reads.recovered_slot = self.log.last + 1
         self._propose((NOOP,))
 
     # ------------------------------------------------------------------ replication: the leader
 
     def _propose(self, commands: tuple[Command, ...]) -> None:
-        """Append an entry here, durably, and everywhere."""
+        """Append an entry, durably, and send it to all other nodes."""
         out, log, term = self._ctx.out, self.log, self.storage.term
         prev_index, prev_term = log.last, log.last_term
         entries = (Entry(term, prev_index + 1, commands),)
@@ -238,11 +241,11 @@ class Raft(Replica):
             self._repair(sender, upto, now_us)
 
     def _answers_my_term(self, term: int) -> bool:
-        """What a log held in an earlier term, another leader may have replaced since."""
+        """Answers of an earlier term do not count: entries may have been replaced since."""
         return term == self.storage.term
 
     def _holds(self, follower: NodeId, upto: int, now_us: int) -> None:
-        """A follower's log is this one up to there."""
+        """A follower's log matches this one up to `upto`."""
         known = self._match.get(follower, 0)
         upto = min(upto, self.log.last)
         if upto > known:
@@ -259,7 +262,7 @@ class Raft(Replica):
                 self._send_from(follower, upto, now_us)
 
     def _advance(self, now_us: int) -> None:
-        """Commit what may be; use the room in the pipeline."""
+        """Commit what a quorum holds, and refill the pipeline."""
         upto = self._held_by_quorum
         while self.tally.close_if_chosen(upto + 1):
             upto += 1
@@ -274,7 +277,7 @@ class Raft(Replica):
             self.leadership.reads.serve(now_us)
 
     def _may_commit(self, index: int) -> bool:
-        """Copies count for an entry of the own term only; with it all before are committed."""
+        """Only entries of the leader's own term are committed by counting copies."""
         return self.log.term_at(index) == self.storage.term
 
     def _on_heartbeat_timer(self, now_us: int) -> None:
@@ -303,13 +306,13 @@ class Raft(Replica):
         storage.checkpoint_if_due()
 
     def _matches(self, index: int, term: int) -> bool:
-        """The consistency check: whether this log agrees with the leader's up to `index`. What is
-        committed does, without a look: a leader has every committed entry."""
+        """The consistency check: whether this log agrees with the leader's up to `index`. Committed
+        entries always agree, since a leader has every committed entry."""
         return index <= self.log.applied or self.log.term_at(index) == term
 
     def _conflict_index(self, index: int) -> int:
-        """Where the logs may agree, if they do not at `index`: before the whole run of entries of
-        the term that is wrong there, so that a leader gets by them in one step."""
+        """Up to where the logs may agree, if they do not at `index`: before all entries of the
+        conflicting term, so that the leader skips that term in one step."""
         log = self.log
         index = min(index, log.last + 1)
         wrong = log.term_at(index)
@@ -318,8 +321,9 @@ class Raft(Replica):
         return index
 
     def _new_entries(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-        """From the first one that this log lacks, or holds otherwise. An Append that came late, or
-        twice, brings nothing; what follows its entries here was acknowledged, and must stay."""
+        """The entries from the first one that this log lacks, or that conflicts. A late or
+        duplicate Append has none; what follows its entries in this log was acknowledged, and must
+        stay."""
         log = self.log
         for i, entry in enumerate(entries):
             if entry.slot > log.applied and log.term_at(entry.slot) != entry.term:
@@ -336,21 +340,21 @@ class Raft(Replica):
         self._ctx.send(sender, m.Appended(self.storage.term, True, message.slot, 0))
 
     def _is_ahead(self, snapshot: m.InstallSnapshot) -> bool:
-        """Whether a snapshot knows more than this node: a late one would take its state back."""
+        """Whether a snapshot is newer than this node's state: a late one must not replace it."""
         return self._ctx.role != LEADER and snapshot.slot > self.log.applied
 
     # ------------------------------------------------------------------ repairs
 
     def _repair(self, follower: NodeId, after: int, now_us: int) -> None:
-        """A follower's log is not this one, but may be up to `after`: send what follows. Appends
-        that were under way all fail alike, and are answered once."""
+        """A follower's log does not match, but may match up to `after`: send what follows. All
+        Appends in flight fail in the same way; only the first answer starts a repair."""
         last = self._repairs.get(follower)
         fresh_us = self._ctx.config.heartbeat_us // 2
         if last is None or last.after != after or now_us - last.sent_us >= fresh_us:
             self._send_from(follower, after, now_us)
 
     def _send_from(self, follower: NodeId, after: int, now_us: int) -> None:
-        """Send a piece of the log after `after`; a snapshot where the log no longer goes back."""
+        """Send entries after `after`, or a snapshot if the log no longer has them."""
         ctx, log, term = self._ctx, self.log, self.storage.term
         after = min(after, log.last)
         ctx.count("repairs")
@@ -366,7 +370,7 @@ class Raft(Replica):
             ctx.send(follower, append, False)
         self._repairs[follower] = Repair(after, through, now_us)
 
-    # ------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------ status
 
     def status(self) -> Status:
         """This node's role and its view of the cluster."""

@@ -1,24 +1,24 @@
-"""Raft's elections: terms, votes, and who may lead.
+"""Raft's elections: terms, votes, and the election restriction.
 
-**Terms.** Time is cut into terms, numbered upwards; each begins with an election, and has one
-leader or none. A node that receives a higher term enters it as a follower. It votes once
-in a term, for the first eligible candidate that asks, and the vote is on its disk before it
-leaves: with a majority needed, a term has one leader. (A Paxos ballot carries its proposer's number
-and belongs to one proposer from the start; a term belongs to no node until a majority grants it.)
+**Terms.** Time is divided into numbered terms. Each begins with an election, and has at most one
+leader. A node that sees a higher term enters it as a follower. It votes at most once in a term, for
+the first eligible candidate that asks, and its vote is on disk before it is sent. Since a leader
+needs a majority, a term has at most one. (A Paxos ballot contains its proposer's number, and
+belongs to that proposer from the start; a term belongs to no node until a majority grants it.)
 
-**The election restriction.** A voter refuses a candidate whose log is older than its own: whose
-last entry is of a lower term, or of the same term and at a lower index. A committed entry is in the
-logs of a majority, so every leader to come has it, and a new leader has nothing to ask for: entries
-flow from the leader only. (A Paxos proposer may be behind, and learns in Phase 1 what to propose.)
+**The election restriction.** A voter refuses a candidate whose log is less up-to-date than its own:
+whose last entry has a lower term, or the same term and a lower index. A committed entry is in the
+logs of a majority, so every later leader has it. A new leader need not ask for entries: they flow
+only from the leader. (A Paxos proposer may be behind, and learns in Phase 1 what to propose.)
 
-**Pre-vote.** A follower that hears from no leader for a random time first asks whether it would
-be elected, in a term that no node enters for that (Ongaro's thesis, 9.6). A node that heard from a
-leader lately does not answer. So a node that can send but receives nothing cannot depose a leader
-that has a majority, and one that was away does not come back with the highest term.
+**Pre-vote.** A follower that hears from no leader for a random time first asks whether it would be
+elected, without any node entering the new term (Ongaro's thesis, 9.6). A node that recently heard
+from a leader does not answer. So a node that can send but receives nothing cannot depose a leader
+that has a majority, and a node that was cut off does not return with the highest term.
 
 **Timing.** How long a follower waits for a leader, and a candidate for votes: `election_timing`.
 
-**Leases.** Where reads rest on them, a voter ignores candidates while a lease holds (`lease`).
+**Leases.** With lease reads, a voter ignores candidates while a lease is valid (`lease`).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from node_image.protocols.raft_storage import RaftStorage
 
 
 class RaftElection:
-    """Who leads, in which term: both sides of pre-votes and votes, and following a leader.
+    """Who leads, in which term: both sides of pre-votes and votes, and recognising a leader.
 
-    `is_campaigning`: a candidate asks for votes, not only for pre-votes.
+    `is_campaigning`: this candidate asks for votes, not only for pre-votes.
     """
 
     def __init__(
@@ -48,7 +48,9 @@ class RaftElection:
         self._timing = leadership.timing
         self._lease = leadership.lease
         self.is_campaigning = False
-        self._is_transferee = False  # the leader hands over, and a lease may still forbid to stand
+        self._is_transferee = (
+            False  # the leader transfers leadership to this node; a lease may still delay it
+        )
         self._grants = NO_VOTES
         self._votes = NO_VOTES
 
@@ -59,7 +61,7 @@ class RaftElection:
     # ------------------------------------------------------------------ following
 
     def recognise_leader(self, sender: NodeId, term: int, now_us: int) -> bool:
-        """A message from a leader. False, and a refusal, when its term is over."""
+        """A message from a leader arrived: follow it, or refuse it (False) if its term is over."""
         ctx = self._ctx
         if self.refuses(term):
             ctx.send(sender, m.Behind(self.term), False)
@@ -78,7 +80,7 @@ class RaftElection:
         return term < self._storage.term
 
     def enter_term(self, term: int, now_us: int) -> None:
-        """A higher term has begun somewhere: follow, with a vote to give."""
+        """Enter a higher term as a follower that has not voted."""
         if self._ctx.role in (LEADER, CANDIDATE):
             self.step_down("heard a higher term", now_us)
         self._ctx.leader = None
@@ -98,7 +100,7 @@ class RaftElection:
     # ------------------------------------------------------------------ the candidate
 
     def on_election_timer(self, now_us: int) -> None:
-        """Become a candidate, or go on being one."""
+        """Become a candidate, or continue the candidacy."""
         if self._ctx.role in (LEADER, LEARNER):
             return
         if self.is_campaigning and now_us < self._timing.give_up_us:
@@ -109,7 +111,7 @@ class RaftElection:
             self._ask_for_pre_votes(now_us)
 
     def on_timeout_now(self, sender: NodeId, message: m.TimeoutNow, now_us: int) -> None:
-        """The leader hands over: no need to ask for pre-votes."""
+        """The leader transfers leadership: ask for votes without pre-votes."""
         ctx = self._ctx
         if ctx.role == FOLLOWER and sender == ctx.leader and message.term == self.term:
             ctx.role = CANDIDATE
@@ -145,7 +147,7 @@ class RaftElection:
             self.campaign(now_us)
 
     def campaign(self, now_us: int) -> None:
-        """Begin a term, and vote for oneself in it. The RequestVote waits until that vote is on
+        """Begin a new term with a vote for this node. The RequestVote waits until that vote is on
         disk: after a crash the node must not vote for another candidate in this term."""
         self._grants = NO_VOTES
         if self._lease.forbids(self._ctx.node, now_us):
@@ -169,7 +171,7 @@ class RaftElection:
         self._timing.ask_again_later()
 
     def on_vote_granted(self, sender: NodeId, message: m.VoteGranted) -> bool:
-        """Count a vote. True when a quorum has voted for this node, just now: it is elected."""
+        """Count a vote. True if it completes a quorum: this node is elected."""
         if not self.is_campaigning or not self.is_vote_of_this_term(message):
             return False
         self._votes = self._ctx.quorums.vote(self._votes, sender)
@@ -179,7 +181,8 @@ class RaftElection:
         return True
 
     def is_vote_of_this_term(self, vote: m.VoteGranted) -> bool:
-        """A vote of an earlier term may have been followed by one for another candidate in this."""
+        """Votes of an earlier term do not count: the voter may vote for another node in this
+        one."""
         return vote.term == self.term
 
     # ------------------------------------------------------------------ the voter
@@ -207,10 +210,11 @@ class RaftElection:
             self._ctx.send(sender, m.VoteGranted(message.term))
 
     def may_vote_for(self, candidate: NodeId) -> bool:
-        """One vote a term."""
+        """One vote per term."""
         return self._storage.voted_for in (None, candidate)
 
     def is_up_to_date(self, message: m.PreVote | m.RequestVote) -> bool:
-        """The election restriction: whether the candidate's log is no older than this one."""
+        """The election restriction: whether the candidate's log is at least as up-to-date as
+        this."""
         log = self._log
         return (message.last_term, message.last_index) >= (log.last_term, log.last)

@@ -4,15 +4,15 @@
      |  committed, still held  |  open  |
     ...-----------------------------------> indices, from 1
 
-Entries up to `base` are only in the snapshot; of the last of them the term is kept, `base_term`,
-because the consistency check asks for it. Entries up to `applied` are committed, and applied. The
-open ones may still be replaced by another leader's: `put` at an index that is taken removes what
-was there and everything after it. That is why, other than a Paxos acceptor's votes, an entry on
-disk is no fact about its slot: only the log as a whole, by the term of its last entry, is.
+Entries up to `base` are only in the snapshot; the term of the last of them is kept as `base_term`
+for the consistency check. Entries up to `applied` are committed and applied. Open entries may still
+be replaced by another leader's: `put` at an index that is in use removes the entry there and all
+after it. So, unlike a Paxos acceptor's vote, an entry on disk says nothing about its slot by
+itself; only the log as a whole counts, by the term of its last entry.
 
-**Log matching.** A leader makes at most one entry for an index in its term, and a follower takes
-an entry only after one that it holds with the same index and term as the leader's. By induction
-two logs that agree on the index and the term of one entry agree on everything before it.
+**Log matching.** A leader creates at most one entry for an index in its term, and a follower
+accepts an entry only if it holds the entry before it, with the same term as the leader's. By
+induction, two logs that agree on the index and term of an entry agree on all entries before it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from node_image.protocols.interface import Command
 
 NO_TERM: Final = -1
-"""The term of an index for which nothing is held. No leader has it."""
+"""The term of an index without an entry. No leader has this term."""
 
 
 class Entry(NamedTuple):
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 class RaftLog:
-    """See the picture on top. Plain data; the protocol decides when to move the marks."""
+    """The log in the figure above. Plain data: the protocol moves the marks."""
 
     __slots__ = ("_entries", "applied", "base", "base_term", "last")
 
@@ -50,7 +50,7 @@ class RaftLog:
         return self._entries[-1].term if self._entries else self.base_term
 
     def term_at(self, index: int) -> int:
-        """The term of the entry at `index`; NO_TERM where none is held."""
+        """The term of the entry at `index`; NO_TERM if there is none."""
         place = index - self.base
         if 0 < place <= len(self._entries):
             return self._entries[place - 1].term
@@ -60,7 +60,7 @@ class RaftLog:
         return self._entries[index - self.base - 1]
 
     def put(self, entry: Entry) -> None:
-        """Append an entry, in place of the one at its index and all after that."""
+        """Append an entry, replacing the one at its index and all after it."""
         place = entry.slot - self.base - 1
         if not 0 <= place <= len(self._entries):
             raise ValueError(f"entry {entry.slot} does not fit a log of {self.base}..{self.last}")
@@ -85,7 +85,7 @@ class RaftLog:
             self.base = through
 
     def jump(self, index: int, term: int) -> None:
-        """A snapshot up to `index` has been installed. What follows it here stays, if it can."""
+        """A snapshot up to `index` was installed. Entries after it are kept if they match."""
         if self.term_at(index) == term:
             self.forget(index)
         else:

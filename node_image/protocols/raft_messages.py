@@ -1,8 +1,8 @@
 """The messages of Raft, and the records on disk.
 
 Every message is a NamedTuple of JSON-able fields; the codec of the server is made from their
-annotations. `term` is the sender's, or the one that is answered; slots, which
-Raft calls indices, count from 1.
+annotations. `term` is the sender's, or that of the request that is answered. Slots, which Raft
+calls indices, count from 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from node_image.protocols.raft_log import Entry
 
 
 class PreVote(NamedTuple):
-    """Would you vote for me in `term`, which no node need enter yet? My log ends so."""
+    """Would the receiver vote for the sender in `term`? No node enters the term for this."""
 
     term: int
     last_index: int
@@ -24,13 +24,13 @@ class PreVote(NamedTuple):
 
 
 class PreVoteGranted(NamedTuple):
-    """I would: I have not heard from a leader for a while, and your log is no older than mine."""
+    """It would: no leader was heard from for a while, and the candidate's log is up-to-date."""
 
     term: int
 
 
 class RequestVote(NamedTuple):
-    """Vote for me in `term`. My log ends so."""
+    """Request for a vote in `term`, with the last entry of the candidate's log."""
 
     term: int
     last_index: int
@@ -38,19 +38,19 @@ class RequestVote(NamedTuple):
 
 
 class VoteGranted(NamedTuple):
-    """My vote in `term` is yours, durably."""
+    """The sender has voted for the receiver in `term`, durably."""
 
     term: int
 
 
 class Behind(NamedTuple):
-    """What you said belongs to an old term: `term` is mine."""
+    """The request is of an old term: the sender is in `term`."""
 
     term: int
 
 
 class TimeoutNow(NamedTuple):
-    """The leader of `term` hands over: ask for votes at once."""
+    """The leader of `term` transfers leadership: ask for votes at once."""
 
     term: int
 
@@ -71,8 +71,8 @@ class Append(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """If `ok`, my log is yours up to `upto`, durably. If not, I lack the entry before yours, and
-    our logs may agree up to `upto`, not further."""
+    """If `ok`, the sender's log matches up to `upto`, durably. If not, it lacks the entry at
+    `prev_index`, and the logs may agree at most up to `upto`."""
 
     term: int
     ok: bool
@@ -81,7 +81,7 @@ class Appended(NamedTuple):
 
 
 class InstallSnapshot(NamedTuple):
-    """The whole state after `slot`: the entries you lack are no longer held one by one."""
+    """The whole state after `slot`: the leader's log no longer has the missing entries."""
 
     term: int
     slot: int
@@ -93,15 +93,15 @@ class InstallSnapshot(NamedTuple):
 
 
 class TermVote(NamedTuple):
-    """The term that this node is in, and the candidate it has voted for in it, if any."""
+    """This node's term, and the candidate that it voted for in this term, if any."""
 
     term: int
     voted_for: NodeId | None
 
 
 class Log(NamedTuple):
-    """Entries added to the log, in place of what stood there and after them. Those up to `commit`
-    were known to be committed when they were written."""
+    """Entries added to the log, replacing what was at their indices and after them. Those up to
+    `commit` were known to be committed at that time."""
 
     commit: int
     entries: tuple[Entry, ...]

@@ -1,13 +1,13 @@
 """A Raft node's durable state: term, vote and log; what is written, recovery, snapshots.
 
-On disk stand the term with the vote given in it, and the log. A record of the log replaces what
-stood at its indices and after them, so replaying the records in their order repeats what the log
-went through; each also states how far the node knew the log to be committed, which saves a record
-of its own for that. The paper keeps the commit index in memory only, and that is enough for safety;
-with it a node that starts again knows, and shows, what it had applied.
+The disk holds the term with the vote given in it, and the log. A log record replaces what was at
+its indices and after them, so replaying the records in order reproduces the log. Each record also
+states how far the node knew the log to be committed, so no separate record is needed for that. The
+paper keeps the commit index in memory only, which is enough for safety; with it on disk a restarted
+node knows, and reports, what it had applied.
 
-Every `snapshot_every` entries a checkpoint replaces the disk's content by a snapshot and the open
-entries. The last applied entries are kept in memory a while longer, for nodes that missed them.
+Every `snapshot_every` entries a checkpoint replaces the content of the disk by a snapshot and the
+open entries. The last applied entries are kept in memory for a while, for nodes that missed them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from node_image.protocols.state_digests import StateDigests
 class RaftStorage:
     """Writes the term and the log, reads them back, and applies what is committed.
 
-    `term` is the node's term, `voted_for` the candidate it has voted for in it.
+    `term` is the node's term, `voted_for` the candidate that it voted for in this term.
     """
 
     __slots__ = ("_clients", "_ctx", "_digests", "_log", "_snapshots", "term", "voted_for")
@@ -66,7 +66,7 @@ class RaftStorage:
     # ------------------------------------------------------------------ writing
 
     def set_term(self, term: int, voted_for: NodeId | None) -> None:
-        """Enter a term, or vote in it: on disk before any message of this node in it."""
+        """Enter a term, or vote in it; on disk before any message of this node in that term."""
         self.term = term
         self.voted_for = voted_for
         self._ctx.out.append(Persist(m.TermVote(term, voted_for)))
@@ -76,14 +76,14 @@ class RaftStorage:
             self._log.put(entry)
 
     def append(self, entries: tuple[Entry, ...]) -> None:
-        """Take entries into the log, durably."""
+        """Append entries to the log, durably."""
         self._put(entries)
         self._ctx.out.append(Persist(m.Log(self._log.applied, entries)))
 
     # ------------------------------------------------------------------ applying
 
     def commit_to(self, commit: int) -> None:
-        """Entries up to `commit` are committed: apply those that are not. It never goes back."""
+        """Entries up to `commit` are committed: apply those that are not applied yet."""
         log = self._log
         assert commit <= log.last, "nothing is committed that is not in the log"
         while log.applied < commit:
@@ -96,7 +96,7 @@ class RaftStorage:
     # ------------------------------------------------------------------ checkpoints
 
     def state_to_send(self) -> Json:
-        """What is applied, for a snapshot of index `applied` that another node gets."""
+        """The applied state, for a snapshot of index `applied` for another node."""
         return self._digests.send(self._log.applied)
 
     def checkpoint_if_due(self) -> None:
@@ -105,13 +105,13 @@ class RaftStorage:
             self._log.forget(self._snapshots.may_forget(self._log.applied))
 
     def checkpoint(self, state: Any) -> None:
-        """Replace the disk by a snapshot of what is applied, and all that is still open."""
+        """Replace the content of the disk by a snapshot, and the records of open entries."""
         log = self._log
         snapshot = m.Snapshot(log.applied, log.term_at(log.applied), state)
         records = (snapshot, m.TermVote(self.term, self.voted_for), m.Log(log.applied, log.open()))
         self._snapshots.write(log.applied, records)
 
-    # ------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------ status
 
     def decided_log(self, start: int) -> Iterator[Decided]:
         """The committed entries that are still held, from `start` on."""
