@@ -1,13 +1,13 @@
 """Reads that do not go through the log: confirmed by a quorum, or covered by a lease.
 
     "log"      every read is decided like a write
-    "quorum"   a read taken now waits until a round of heartbeats that is sent after now is
-               confirmed, and then reads the applied state, which is no older than the commit index
-               at its invocation (Raft's ReadIndex)
-    "lease"    while the leader holds a lease (`lease`) it reads at once
+    "quorum"   a read waits until a round of heartbeats sent after its arrival is confirmed, then
+               reads the applied state, which is at least as new as the commit index at its arrival
+               (Raft's ReadIndex)
+    "lease"    while the leader holds a lease (`lease`), it reads at once
 
-In the last two a new leader first waits until all that its predecessors may have decided is
-applied: its state may lack some of it.
+In the last two modes a new leader first waits until everything that its predecessors may have
+decided is applied.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ READ_MODES: Final = ("log", "quorum", "lease")
 
 
 class AppliedLog(Protocol):
-    """The part of a log that reads need: up to where it is applied."""
+    """The part of a log that reads need: the last applied slot."""
 
     @property
     def applied(self) -> int: ...
 
 
 class Reads:
-    """The reads that wait at this leader for a round to be confirmed.
+    """The reads that wait at this leader for a confirmed round.
 
-    `recovered_slot`: up to here its predecessors may have decided something.
+    `recovered_slot`: the last slot that its predecessors may have decided.
     """
 
     __slots__ = ("_clients", "_ctx", "_heartbeats", "_lease", "_log", "_waiting", "recovered_slot")
@@ -51,19 +51,19 @@ class Reads:
         self._clients = clients
         self._heartbeats = heartbeats
         self._lease = lease
-        self._waiting: list[tuple[int, Command]] = []  # with the round that each waits for
+        self._waiting: list[tuple[int, Command]] = []  # each with the round that it waits for
         self.recovered_slot = 0
 
     def clear(self) -> None:
         self._waiting = []
 
     def has_recovered(self) -> bool:
-        """Whether everything that its predecessors may have decided has been applied."""
+        """Whether everything that predecessors may have decided has been applied."""
         return self._log.applied >= self.recovered_slot
 
     def take(self, command: Command, now_us: int) -> bool:
-        """Take a read past the log: answer it, or let it wait for a round. False when it has to go
-        through the log."""
+        """Serve a read without the log: answer it, or let it wait for a round. False if it has to
+        go through the log."""
         mode = self._ctx.config.reads
         if mode == "log":
             return False
@@ -76,7 +76,7 @@ class Reads:
         return True
 
     def begin_round(self, now_us: int) -> None:
-        """Send heartbeats, numbered, and serve the reads that waited for no more."""
+        """Send a round of heartbeats; serve reads if this node alone confirms it."""
         if self._heartbeats.begin(now_us):
             self.serve(now_us)
 
@@ -86,7 +86,7 @@ class Reads:
             self.serve(now_us)
 
     def serve(self, now_us: int) -> None:
-        """Answer the reads whose round is confirmed; start the round that others wait for."""
+        """Answer the reads whose round is confirmed; start the round that the others wait for."""
         if not self._waiting or not self.has_recovered():
             return
         confirmed = self._heartbeats.confirmed

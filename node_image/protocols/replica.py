@@ -1,13 +1,13 @@
-"""How events reach a protocol: what every protocol class derives from, and nothing more.
+"""How events are dispatched: the base class of all protocols.
 
 A protocol names its handlers in two tables:
 
     on = {Prepare: "_on_prepare", ...}          message class -> method(sender, message, now_us)
     timers = {"election": "_on_election", ...}  timer name    -> method(now_us)
 
-The tables are resolved once for each class, to plain functions, so a subclass that overrides a
-method is honoured, an event costs one dictionary look-up, and no object refers to itself. What a
-protocol *has* (a log, an election, clients that wait) are parts that it owns: see `context`.
+The tables are resolved to plain functions once for each class. So a subclass can override a method,
+an event costs one dictionary lookup, and there are no reference cycles. Everything else (a log, an
+election, waiting clients) is a part that the protocol owns: see `context`.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from node_image.protocols.quorums import Majority, QuorumSystem
 
 
 class Replica:
-    """Dispatch, the clients that wait, and the protocol's status.
+    """Dispatch, the waiting clients, and the properties of a protocol.
 
-    Raises ValueError for a way of reading that the protocol does not have.
+    Raises ValueError for a read mode that the protocol does not support.
     """
 
     name: ClassVar[str] = ""
     messages: ClassVar[tuple[type, ...]] = ()
     records: ClassVar[tuple[type, ...]] = ()
     vote_records: ClassVar[tuple[type, ...]] = ()
-    """The records that hold an acceptor's promises and votes: what the B6 mutant forgets."""
+    """The records that hold an acceptor's promises and votes; the B6 mutant drops them."""
     read_modes: ClassVar[tuple[str, ...]] = ("log",)
-    """How reads can be answered: what `ClusterConfig.reads` may be."""
+    """The values that `ClusterConfig.reads` may have."""
 
     needs_all_nodes: ClassVar[bool] = False
-    """Whether one node that stays broken keeps all others from deciding anything."""
+    """Whether a single failed node prevents all others from deciding."""
 
     has_leader: ClassVar[bool] = True
-    """Whether one node at a time proposes for all."""
+    """Whether one node at a time proposes for all others."""
 
     transfers_leadership: ClassVar[bool] = False
-    """Whether a leader can be asked to hand over (`TRANSFER`)."""
+    """Whether leadership can be transferred on request (`TRANSFER`)."""
 
     takes_learners: ClassVar[bool] = True
-    """Whether it can have nodes that follow and do not vote."""
+    """Whether it supports learners: nodes that follow and do not vote."""
 
     log_recovery: ClassVar[LogRecovery] = LogRecovery()
-    """What a node makes of a log that may be damaged: for the runtime that reads it."""
+    """How the runtime recovers a log that may be damaged."""
 
     clients_type: ClassVar[type[Clients]] = Clients
 
@@ -80,7 +80,7 @@ class Replica:
 
     @staticmethod
     def quorum_system(config: ClusterConfig) -> QuorumSystem:
-        """Which sets of acceptors may act for all; majorities, unless a protocol overrides it."""
+        """The quorum system: majorities, unless a protocol overrides this."""
         return Majority(config.voters)
 
     def receive(self, sender: NodeId, message: tuple[Any, ...], now_us: int) -> list[Effect]:

@@ -1,14 +1,14 @@
-"""The log of slots that one replica holds: what it voted for, and how far it is decided.
+"""A replica's log of slots: its votes, and how far they are decided.
 
     base          applied            prefix          last
      |  decided, still held  |  voted, no hole  |  voted, with holes  |
     ...------------------------------------------------------------------> slots, from 1
 
 Slots up to `base` are only in the snapshot. Slots up to `applied` are decided, and applied in
-order. `prefix` is the end of the run of votes without a hole that were all given in one ballot,
-the one promised: it is what an acceptor may acknowledge, and, because one ballot has one proposer,
-what it may take as decided when that ballot's leader announces it. Votes beyond a hole are kept, so
-that only the hole has to be sent again.
+order. Up to `prefix` there are votes without a hole, all in the promised ballot. An acceptor may
+acknowledge slots up to `prefix`, and, because a ballot has one proposer, treat them as decided when
+the ballot's leader announces it. Votes after a hole are kept, so that only the hole has to be sent
+again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from node_image.protocols.interface import Command
 class Vote(NamedTuple):
     """An acceptor's vote for one slot, as kept in memory, on disk and in promises.
 
-    `commit` is what the voter knew to be decided when it voted: on disk that makes a record of
-    its own for each decision unnecessary.
+    `commit` is the last slot that the voter knew to be decided when it voted, so no separate record
+    of each decision is needed on disk.
     """
 
     ballot: Ballot
@@ -34,9 +34,9 @@ class Vote(NamedTuple):
 
 
 class SlotLog:
-    """What one acceptor remembers: see the picture on top. Plain data; the protocol decides when to
-    move the marks. `promised` is the highest ballot that the acceptor has promised, where one
-    promise holds for all slots."""
+    """An acceptor's state, as in the figure above. Plain data: the protocol moves the marks.
+    `promised` is the highest ballot that the acceptor has promised, where one promise holds for all
+    slots."""
 
     __slots__ = ("applied", "base", "entries", "last", "prefix", "promised")
 
@@ -49,12 +49,12 @@ class SlotLog:
         self.last = 0
 
     def put(self, vote: Vote) -> None:
-        """Keep a vote, in place of an older one for the same slot."""
+        """Store a vote, replacing an older one for the same slot."""
         self.entries[vote.slot] = vote
         self.last = max(self.last, vote.slot)
 
     def add(self, vote: Vote) -> None:
-        """Keep a vote in the promised ballot, and move `prefix` if it closes its hole."""
+        """Store a vote in the promised ballot, and move `prefix` if it closes the hole."""
         slot = vote.slot
         self.entries[slot] = vote
         if slot == self.prefix + 1:
@@ -65,7 +65,7 @@ class SlotLog:
             self.extend_prefix(vote.ballot)
 
     def extend_prefix(self, ballot: Ballot) -> None:
-        """Move `prefix` over the votes of `ballot` that follow it without a hole."""
+        """Move `prefix` past the votes of `ballot` that follow it without a hole."""
         entries, slot = self.entries, max(self.prefix, self.applied)
         while (vote := entries.get(slot + 1)) is not None and vote.ballot == ballot:
             slot += 1
@@ -94,15 +94,16 @@ class SlotLog:
         self.base = max(self.base, through)
 
     def abandon(self, after: int) -> None:
-        """Drop the votes above `after`, and propose from there: for a new leader, whose Phase 1
-        has shown that nothing was chosen there, and made sure that nothing in older ballots can.
+        """Drop the votes above `after`, so that proposals start there. For a new leader, whose
+        Phase 1 has shown that nothing was chosen there, and excluded that older ballots choose
+        anything.
         """
         for slot in [s for s in self.entries if s > after]:
             del self.entries[slot]
         self.last = after
 
     def jump(self, slot: int) -> None:
-        """A snapshot up to `slot` has been installed: everything below it is settled."""
+        """A snapshot up to `slot` was installed: all slots up to it are decided."""
         assert slot >= self.applied, "a snapshot never takes the state back"
         self.forget(slot)
         self.applied = slot

@@ -1,4 +1,4 @@
-"""When a replica of a log replaces what its disk holds by a snapshot (in Paxos and Raft).
+"""When a replica replaces the log on its disk by a snapshot (in Paxos and Raft).
 
 A snapshot from another node is requested and installed in `catch_up`.
 """
@@ -12,7 +12,7 @@ from node_image.protocols.interface import Checkpoint
 
 
 class Snapshots:
-    """`last` is the slot up to which the snapshot on disk goes."""
+    """`last` is the last slot in the snapshot on disk."""
 
     __slots__ = ("_ctx", "last")
 
@@ -24,8 +24,8 @@ class Snapshots:
         return applied - self.last >= self._ctx.config.snapshot_every
 
     def may_forget(self, applied: int) -> int:
-        """Up to here the log in memory can go, when a snapshot has just been taken: half of the
-        distance between two is kept for nodes that were away briefly."""
+        """The slot up to which the log in memory can be dropped after a snapshot: half of the
+        snapshot interval is kept for nodes that were down briefly."""
         return applied - self._ctx.config.snapshot_every // 2
 
     def write(self, slot: int, records: tuple[tuple[Any, ...], ...]) -> None:

@@ -1,21 +1,22 @@
-"""When a replica tells the digest of its state: for whoever compares replicas afterwards.
+"""When a replica emits a digest of its state, so that replicas can be compared afterwards.
 
-Logs can agree while states do not: a snapshot may lack something, a command may be applied twice.
-Digests show it wherever two replicas, or two lives of one, tell them of the same slot. So a log's
-are told of slots at which somebody else tells one, too:
+Logs can agree while states do not: a snapshot may be incomplete, or a command may be applied twice.
+Digests reveal this where two replicas, or two lives of one replica, emit them for the same slot. So
+digests are emitted for slots at which another replica emits one too:
 
-    every EVERY_SLOTS slots      all replicas get there; seldomer when the state is large
-    snapshot sent, installed     the sender and the receiver
-    the slot after that          the sender: whoever takes the snapshot for one of that slot differs
-    snapshot taken, recovered    this life, and the next one; not where snapshots are so frequent
-                                 that the state was told a few slots before
+    every EVERY_SLOTS slots      by all replicas; less often if the state is large
+    snapshot sent, installed     by the sender and the receiver
+    the slot after that          by the sender: reveals a receiver that is off by one slot
+    snapshot taken, recovered    by this life and the next one, unless snapshots are so frequent
+                                 that a digest was emitted a few slots before
 
-A digest costs time in proportion to the state. The distance grows with it, so that a slot costs
-less than an element; since it depends on the state alone, replicas that agree keep telling the
-same slots. Where every slot adds to the state, the slots that are a power of two remain.
+The cost of a digest is proportional to the size of the state. The interval grows with the size, so
+that the cost per slot stays below that of one element. It depends on the state only, so replicas
+that agree keep emitting digests of the same slots. If every slot adds to the state, the slots that
+are powers of two remain.
 
 Where commands that do not interfere have no order (EPaxos, two-phase commit), the state is that of
-a set of them, and the set is named instead of a slot (`emit_set_digest`).
+a set of commands, and the digest names the set instead of a slot (`emit_set_digest`).
 """
 
 from __future__ import annotations
@@ -28,21 +29,22 @@ from node_image.protocols.interface import Json, StateDigest
 EVERY_SLOTS: Final = 128
 FEW_SLOTS: Final = 64
 NAME_MAX: Final = 1_000
-"""Characters. A longer name is that of a set which no other replica has, most likely."""
+"""Characters. A longer name most likely identifies a set that no other replica has."""
 
 
 def emit_set_digest(context: Context, name: int | str) -> None:
-    """The machine's state is that of the set `name`, applied in whatever order: tell its digest,
-    unless the order can be seen in it."""
+    """The machine's state is that of the set `name`, applied in any order: emit its digest, unless
+    the order has affected the state."""
     digest = context.machine.digest(in_order=False)
     if digest and len(str(name)) <= NAME_MAX:
         context.out.append(StateDigest(name, digest))
 
 
 class StateDigests:
-    """Tells them. The machine's state is that of the slot that was applied last.
+    """Emits digests. The machine's state is that of the last applied slot.
 
-    `due`: the next slot after which `applied` is to be called; later ones do no harm.
+    `due`: the next slot after which `applied` has to be called; calls after other slots are
+    harmless.
     """
 
     __slots__ = ("_ctx", "_next_to_sent", "_told", "due")
@@ -59,7 +61,7 @@ class StateDigests:
         self.due = slot - slot % EVERY_SLOTS + EVERY_SLOTS
 
     def _is_common(self, slot: int) -> bool:
-        """Whether every replica tells this slot's."""
+        """Whether every replica emits a digest of this slot."""
         if slot % EVERY_SLOTS:
             return False
         distance, size = EVERY_SLOTS, self._ctx.machine.size()
@@ -72,18 +74,18 @@ class StateDigests:
         self._ctx.out.append(StateDigest(slot, self._ctx.machine.digest()))
 
     def take(self, slot: int) -> Json:
-        """The state, for a snapshot of `slot` that goes to the disk."""
+        """The state, for a snapshot of `slot` on disk."""
         if self._told == 0 or slot - self._told >= FEW_SLOTS:
             self.emit(slot)
         return self._ctx.machine.snapshot()
 
     def send(self, slot: int) -> Json:
-        """The state, for a snapshot of `slot` that another replica gets."""
+        """The state, for a snapshot of `slot` that is sent to another replica."""
         self._next_to_sent = self.due = slot + 1
         self.emit(slot)
         return self._ctx.machine.snapshot()
 
     def restore(self, slot: int, state: Json) -> None:
-        """Take over a state, and tell the digest of what came of it."""
+        """Restore a state, and emit the digest of the result."""
         self._ctx.machine.restore(state)
         self.emit(slot)

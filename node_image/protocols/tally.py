@@ -1,4 +1,4 @@
-"""Who voted for what is open: the leader's count of votes, slot by slot."""
+"""The leader's count of votes for open slots."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Tally:
         self.votes[slot] = NO_VOTES
 
     def count(self, voter: NodeId, first: int, upto: int) -> None:
-        """The acceptor has voted for these slots, as far as they are open."""
+        """The acceptor has voted for these slots; slots that are not open are ignored."""
         votes, vote = self.votes, self._ctx.quorums.vote
         for slot in range(first, upto + 1):
             if slot in votes:
                 votes[slot] = vote(votes[slot], voter)
 
     def close_if_chosen(self, slot: int) -> bool:
-        """Whether the slot was open, and a quorum has voted for it; then it is open no more."""
+        """Close the slot if it is open and a quorum has voted for it; returns whether."""
         votes = self.votes.get(slot)
         if votes is None or not self.is_chosen(votes):
             return False

@@ -1,15 +1,16 @@
-"""Handing leadership over on request: the planned end of a leader's term.
+"""Leadership transfer on request.
 
-An administrator asks the leader for it (`TRANSFER`, with the successor's number as its value), to
-take a machine out of service, or to lead near the clients. The leader proposes nothing new, waits
-until open slots are decided, and notifies the successor (`TimeoutNow`, as in Ongaro's thesis,
-3.10), which asks for votes without asking first whether they would be granted. Everything else is
-an ordinary election, and as safe: a transfer that fails leaves the old leader, or a time-out, to go
-on.
+An administrator requests it from the leader (`TRANSFER`, with the successor's number as its value),
+to take a machine out of service, or to place the leader near the clients. The leader stops
+proposing, waits until open slots are decided, and notifies the successor (`TimeoutNow`, as in
+Ongaro's thesis, 3.10), which begins an election without a pre-vote or probe. The rest is an
+ordinary election, and as safe. If the transfer fails, the old leader continues, or another election
+follows after a timeout.
 
-Commands that come meanwhile wait, and are refused when the successor is promised, with its number,
-so no client is left in doubt. Where leases are used the successor cannot be elected before the last
-one has ended; the leader takes no new ones after it has notified the successor.
+Commands that arrive meanwhile wait. When the old leader promises to, or votes for, the successor,
+they are refused with its number, so their outcome is definite. With leases the successor cannot be
+elected before the last one has expired; the leader acquires no lease after it has notified the
+successor.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from node_image.protocols.interface import Answer, Command, NodeId
 
 
 class Transfer:
-    """`successor`: the node that leadership is being handed over to, if any. `is_offered`: it has
-    been notified."""
+    """`successor`: the node that leadership is being transferred to, if any. `is_offered`: it was
+    notified."""
 
     __slots__ = ("_command", "_ctx", "is_offered", "successor")
 
@@ -31,8 +32,8 @@ class Transfer:
         self.is_offered = False
 
     def begin(self, command: Command) -> bool:
-        """The leader is asked to hand over. False where that is done, or cannot be: the answer says
-        which."""
+        """The leader is asked to transfer leadership. False if there is nothing to do, or it is not
+        possible; the answer states which."""
         ctx, successor = self._ctx, command.value
         if successor == ctx.node:
             ctx.answer(command, Answer(None, successor, ctx.node))
@@ -48,13 +49,13 @@ class Transfer:
         return True
 
     def offered(self) -> None:
-        """The successor has been notified. The answer means no more than that: it may not
-        succeed."""
+        """The successor was notified. The request is answered; whether the successor is elected is
+        still open."""
         self.is_offered = True
         self._answer(None)
 
     def give_up(self) -> None:
-        """The successor has taken over, or has not in time, or this node leads no longer."""
+        """End the transfer: it succeeded, timed out, or this node no longer leads."""
         self._answer("unavailable")
         self.successor = None
         self.is_offered = False

@@ -1,36 +1,35 @@
-"""Two-phase commit: all nodes do it, or none does; and if the coordinator does not answer, all
-wait.
+"""Two-phase commit: all nodes commit, or none does; if the coordinator is down, all wait.
 
 The setting (Gray, "Notes on Data Base Operating Systems", 1978; Mohan, Lindsay and Obermarck,
 "Transaction Management in the R* Distributed Database Management System", 1986, for presumed
-abort). A transaction is carried out by several participants. One node, the coordinator, asks them
-all whether they can commit it, and decides:
+abort). A transaction is executed by several participants. One node, the coordinator, asks all of
+them whether they can commit it, and decides:
 
-    phase 1   the coordinator sends Prepare; a participant writes the transaction down, locks what
-              it touches, and votes yes, or votes no
-    phase 2   with yes from **all** the coordinator writes down that it commits, and then announces
-              so; a single no, or a vote that does not come in time, aborts
+    phase 1   the coordinator sends Prepare; a participant logs the transaction, locks what it
+              accesses, and votes yes; or it votes no
+    phase 2   after yes votes from **all** the coordinator logs the commit, and then announces it; a
+              single no, or a missing vote, aborts
 
-Here every node holds a copy of the whole store, every write of a client (or a batch of them) is a
+Here every node holds a copy of the whole store, every write of a client (or a batch of writes) is a
 transaction on all nodes, and the first node is always the coordinator.
 
-**Atomicity** rests on who may decide when. The decision is the coordinator's record on disk, and
-nothing that depends on it leaves before it is there. A participant that has voted yes has given its
-right to abort away, durably; one that has not may still abort. So no two nodes end a transaction
-differently, whichever nodes crash and whatever is lost.
+**Atomicity.** The decision is the coordinator's log record, and nothing that depends on it is sent
+before the record is on disk. A participant that has voted yes has durably given up its right to
+abort; before that it may abort. So all nodes end a transaction in the same way, whichever nodes
+crash and whichever messages are lost.
 
-**Presumed abort.** Only commits are written down. A coordinator that is asked about a transaction
-of which it has no record answers "aborted": after a crash that is true of everything it had not yet
-decided. In turn a commit must be remembered until every participant has confirmed that it is on its
-disk (`_unsettled`); only then is no node left that could ask.
+**Presumed abort.** Only commits are logged. A coordinator that is asked about a transaction without
+a record answers "aborted": after a crash this is true for everything that it had not decided. A
+commit must be kept until every participant has confirmed that it is on its disk (`_unsettled`):
+before that a participant may ask.
 
-**Why it is here: it blocks.** Compare `multi_paxos`. Its quorum is all nodes: one participant
-that is away stops all writes. And no node replaces the coordinator: the participants in doubt hold
-their locks until it returns (`two_phase_participant`). Paxos needs no more than a majority at any
-time, because a decision there is in the votes of a quorum, where a successor finds it; here it is
-on one disk. (Gray and Lamport, "Consensus on Transaction Commit", 2006, make that precise:
-two-phase commit is Paxos Commit with a single acceptor.) What it guarantees without a fault it
-guarantees in all faults that this harness has; what it gives up is availability.
+**Why it is included: it blocks.** Compare `multi_paxos`. The quorum is all nodes: one participant
+that is down stops all writes. No node replaces the coordinator: the participants in doubt hold
+their locks until it returns (`two_phase_participant`). Paxos never needs more than a majority,
+because a decision is in the votes of a quorum, where a successor finds it; here it is on one disk.
+(Gray and Lamport, "Consensus on Transaction Commit", 2006, make this precise: two-phase commit is
+Paxos Commit with a single acceptor.) It is as safe under faults as the other protocols, but less
+available.
 
 Option: `vote_timeout_us`, how long the coordinator waits for votes (`election_max_us` by default).
 """
@@ -128,18 +127,18 @@ class TwoPhaseCommit(Replica):
         self.locks = self.locks_type(context, self.clients)
         self.participant = self.participant_type(context, self.clients, self.locks, self._deciding)
         self.is_coordinator = context.node == self.participant.coordinator
-        self._began = False  # this life is on disk
+        self._began = False  # this life of the coordinator is on disk
         self._last_number = 0
         self.queue = ProposalQueue(context, self.clients)
         self._parked: dict[Resource, list[Command]] = {}  # commands that wait for its lock
         self._open: dict[Txn, Open] = {}
         self._unconfirmed: dict[Txn, Unconfirmed] = {}
-        self._unsettled: dict[Txn, None] = {}  # all of these, in order of their names
+        self._unsettled: dict[Txn, None] = {}  # all of these, in order of their ids
         self._retry_timer_set = False
 
     @staticmethod
     def quorum_system(config: ClusterConfig) -> QuorumSystem:
-        """Only all together decide."""
+        """All nodes together are the only quorum."""
         return Sizes(config.voters, 1, len(config.voters))
 
     # ------------------------------------------------------------------ starting
@@ -161,8 +160,8 @@ class TwoPhaseCommit(Replica):
         return out
 
     def _begin_life(self, now_us: int) -> None:
-        """Resend decisions, to those that may not have received them; transactions of this life
-        begin when it is on disk."""
+        """Resend decisions to participants that may not have received them. Transactions of this
+        life begin once it is on disk."""
         self.participant.life = self._next_life()
         self._ctx.count("ballots")
         self._ctx.out.append(Persist(m.Life(self.participant.life)))
@@ -198,14 +197,14 @@ class TwoPhaseCommit(Replica):
             self._begin_queued(now_us)
 
     def _must_wait(self, key: str) -> bool:
-        """Whether a write of this key may have been committed that is not yet known here. (The
+        """Whether a write of this key may be committed without this node knowing it. (The
         coordinator is never in doubt: what it has not decided is not committed.)"""
         return not self.is_coordinator and key in self.locks.held
 
     # ------------------------------------------------------------------ phase 1
 
     def _begin_queued(self, now_us: int) -> None:
-        """Begin transactions for queued commands, except where another holds what they need."""
+        """Begin transactions for queued commands, except those that need a held lock."""
         while commands := self.queue.next_batch(len(self._open) + len(self._deciding), now_us):
             free = []
             for command in commands:
@@ -229,7 +228,7 @@ class TwoPhaseCommit(Replica):
         self._decide_if_unanimous(txn)
 
     def _first_unsettled(self) -> Txn:
-        """Below this one every outcome has been acknowledged."""
+        """The first transaction whose outcome is not acknowledged by all."""
         return next(iter(self._unsettled))
 
     def _on_vote(self, sender: NodeId, message: m.Vote, now_us: int) -> None:
@@ -258,8 +257,8 @@ class TwoPhaseCommit(Replica):
     # ------------------------------------------------------------------ phase 2
 
     def _decide(self, txn: Txn, commands: tuple[Command, ...]) -> None:
-        """Commit: that is, write it down. No node learns of it, and no client sees it, before it is
-        on disk, and the message to oneself comes back."""
+        """Commit: log the decision. No node and no client learns of it before it is on disk, when
+        the message to this node itself is delivered."""
         self._ctx.out.append(Persist(m.Committed(txn, commands, self._first_unsettled())))
         self._ctx.send(self._ctx.node, m.Logged(txn))
 
@@ -280,8 +279,8 @@ class TwoPhaseCommit(Replica):
         self.participant.checkpoint_if_due()
 
     def _abort(self, txn: Txn, now_us: int) -> None:
-        """Forget it, which makes it aborted for good, and tell those that may be in doubt. The
-        clients' attempts have had no effect, and never will: that is certain, and said."""
+        """Forget the transaction, which aborts it, and notify participants that may be in doubt.
+        The clients get a definite error: their attempts never have an effect."""
         transaction = self._open.pop(txn)
         self._ctx.count("aborts")
         del self._unsettled[txn]
@@ -296,16 +295,16 @@ class TwoPhaseCommit(Replica):
                 self._ctx.answer(command, Answer("unavailable", None, self._ctx.node))
 
     def _free(self, txn: Txn, commands: tuple[Command, ...], now_us: int) -> None:
-        """Release the locks; those who waited for them queue again."""
+        """Release the locks, and queue the commands that waited for them."""
         self.locks.unlock(txn, commands, now_us)
         for resource in self.locks.resources(commands):
             self.queue.commands.extend(self._parked.pop(resource, ()))
         self._begin_queued(now_us)
 
-    # ------------------------------------------------------------------ telling participants
+    # ------------------------------------------------------------------ confirmations
 
     def _await_confirmations(self, txn: Txn, now_us: int) -> None:
-        """A commit that participants have to confirm."""
+        """Wait for the participants to confirm a commit."""
         self._unsettled[txn] = None
         self._unconfirmed[txn] = Unconfirmed(
             self._ctx.quorums.vote(NO_VOTES, self._ctx.node), now_us
@@ -322,7 +321,7 @@ class TwoPhaseCommit(Replica):
                 self._settle_own(txn)
 
     def _settle_own(self, txn: Txn) -> None:
-        """Forget a commit, once no node is left that could ask about it."""
+        """Forget a commit once no participant can ask about it."""
         if self._may_forget(self._unconfirmed[txn]):
             del self._unconfirmed[txn]
             del self._unsettled[txn]
@@ -335,7 +334,7 @@ class TwoPhaseCommit(Replica):
         self._tell(sender, message.txns)
 
     def _tell(self, participant: NodeId, txns: tuple[Txn, ...]) -> None:
-        """How these ended, as far as it is decided."""
+        """Send the outcome of these transactions, as far as it is decided."""
         committed = tuple(txn for txn in txns if txn in self._unconfirmed)
         aborted = tuple(txn for txn in txns if self._is_presumed_aborted(txn))
         if committed:
@@ -344,7 +343,7 @@ class TwoPhaseCommit(Replica):
             self._ctx.send(participant, m.Abort(aborted), False)
 
     def _is_presumed_aborted(self, txn: Txn) -> bool:
-        """No record, no commit. (No node in doubt can ask about a settled one.)"""
+        """Without a record there is no commit. (No node in doubt can ask about a settled one.)"""
         return txn not in self._unsettled
 
     def _retry_later(self) -> None:
@@ -353,7 +352,8 @@ class TwoPhaseCommit(Replica):
             self._ctx.set_timer("retry", self._ctx.config.retry_us)
 
     def _on_retry_timer(self, now_us: int) -> None:
-        """Give up on votes that do not come; ask, and tell, those again who have not answered."""
+        """Abort transactions whose votes are late; repeat requests and decisions without an
+        answer."""
         self._retry_timer_set = False
         for txn in [t for t, o in self._open.items() if self._has_waited_enough(o, now_us)]:
             self._abort(txn, now_us)
@@ -377,7 +377,7 @@ class TwoPhaseCommit(Replica):
         return now_us - transaction.since_us >= self._vote_timeout_us
 
     def _missing(self, votes: int) -> tuple[NodeId, ...]:
-        """Whose vote is not among these."""
+        """The nodes that have not voted."""
         return tuple(n for n in self._ctx.others if self._ctx.quorums.vote(votes, n) != votes)
 
     # ------------------------------------------------------------------ the participant
@@ -397,10 +397,10 @@ class TwoPhaseCommit(Replica):
     def _on_inquire_timer(self, now_us: int) -> None:
         self.participant.on_inquire_timer(now_us)
 
-    # ------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------ status
 
     def status(self) -> Status:
-        """What this node is; "leader" is the coordinator."""
+        """This node's role; "leader" is the coordinator."""
         participant = self.participant
         role = LEADER if self.is_coordinator else FOLLOWER
         life = max(participant.life, participant.settled.life)
@@ -408,6 +408,6 @@ class TwoPhaseCommit(Replica):
         return Status(role, participant.coordinator, (life,), commits, commits)
 
     def decided_log(self, start: int = 0) -> Iterator[Decided]:
-        """The last transactions that committed, up to `snapshot_every` of them. They have no order
-        but that of each key, so `start` is not used."""
+        """The last committed transactions, up to `snapshot_every` of them. They are ordered only by
+        key, so `start` is not used."""
         return self.participant.decided_log()

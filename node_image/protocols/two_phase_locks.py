@@ -1,8 +1,8 @@
-"""The locks of one two-phase commit node, and the reads that wait for them.
+"""The locks of a two-phase commit node, and the reads that wait for them.
 
-What is locked is the key, and the client's session: the state machine remembers the last command
-of each client, so a client's commands have to be applied in one order everywhere, whatever their
-keys. No writer waits for a lock, so there is no deadlock.
+Transactions lock the key and the client's session: the state machine keeps the last command of each
+client, so all nodes must apply a client's commands in the same order, whatever their keys. Writers
+never wait for a lock, so there is no deadlock.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ class Locks:
         self._ctx = context
         self._clients = clients
         self.held: dict[Resource, Txn] = {}
-        self._blocked: dict[Resource, list[tuple[int, Command]]] = {}  # reads, since when
+        self._blocked: dict[
+            Resource, list[tuple[int, Command]]
+        ] = {}  # reads, with their arrival times
 
     def block(self, read: Command, now_us: int) -> None:
-        """A read waits until its key is released."""
+        """Let a read wait until its key is released."""
         if self._clients.take(read, now_us):
             self._ctx.count("blocked")
             self._blocked.setdefault(read.key, []).append((now_us, read))
 
     def resources(self, commands: Iterable[Command]) -> Iterator[Resource]:
-        """What these commands read or write, and must not be taken out of order on."""
+        """The resources that these commands need."""
         for command in commands:
             yield command.key
             if command.client:
@@ -46,7 +48,7 @@ class Locks:
             self.held[resource] = txn
 
     def unlock(self, txn: Txn, commands: tuple[Command, ...], now_us: int) -> None:
-        """Release what the transaction holds, and answer the reads that waited for it."""
+        """Release the transaction's locks, and answer the reads that waited for them."""
         for resource in self.resources(commands):
             if self.held.get(resource) == txn:
                 del self.held[resource]
@@ -56,10 +58,10 @@ class Locks:
                         self._ctx.answer(read, self._ctx.machine.apply(read))
 
     def first_held(self, command: Command) -> Resource | None:
-        """The first resource that this command needs and another transaction holds."""
+        """The first resource that this command needs and a transaction holds."""
         return next((r for r in self.resources((command,)) if r in self.held), None)
 
     def holders(self, commands: tuple[Command, ...]) -> tuple[Txn, ...]:
-        """The transactions that hold a lock which these commands need."""
+        """The transactions that hold locks that these commands need."""
         locks = self.held
         return tuple({locks[r]: None for r in self.resources(commands) if r in locks})

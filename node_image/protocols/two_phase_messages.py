@@ -12,9 +12,9 @@ from node_image.protocols.interface import Command, Json
 
 
 class Txn(NamedTuple):
-    """A transaction's name: in which life of the coordinator it began, and as which there.
+    """A transaction's id: the life of the coordinator in which it began, and its number there.
 
-    Names are never used twice, and grow: a life is on the coordinator's disk before its first
+    Ids increase, and are never reused: a life is on the coordinator's disk before its first
     transaction begins.
     """
 
@@ -26,7 +26,7 @@ class Txn(NamedTuple):
 
 
 class Prepare(NamedTuple):
-    """The coordinator asks: can you commit this? Every transaction below `settled` is over: it was
+    """The coordinator asks a participant to vote. Every transaction below `settled` is over: it was
     aborted, or all participants have committed it."""
 
     txn: Txn
@@ -35,8 +35,8 @@ class Prepare(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """`yes`: I can, whatever happens, and it is on my disk. Else: abort it. `done` are
-    transactions that I have committed, durably."""
+    """`yes`: the participant can commit, whatever happens, and this is on its disk. Otherwise it
+    must be aborted. `done` are transactions that the participant has committed, durably."""
 
     txn: Txn
     yes: bool
@@ -59,20 +59,20 @@ class Abort(NamedTuple):
 
 
 class Done(NamedTuple):
-    """I have committed these, durably, and shall never ask about them again."""
+    """The sender has committed these, durably, and will not ask about them again."""
 
     txns: tuple[Txn, ...]
 
 
 class Inquire(NamedTuple):
-    """I voted yes on these and do not know their outcome. What is it?"""
+    """The sender voted yes on these, and asks for their outcome."""
 
     txns: tuple[Txn, ...]
 
 
 class Logged(NamedTuple):
-    """The coordinator to itself, behind the barrier: this decision is on disk. Number 0 means
-    the life itself."""
+    """From the coordinator to itself, behind the barrier: this decision is on disk. Number 0 stands
+    for the life itself."""
 
     txn: Txn
 
@@ -81,7 +81,7 @@ class Logged(NamedTuple):
 
 
 class Life(NamedTuple):
-    """The coordinator's life that has begun."""
+    """The life of the coordinator that has begun."""
 
     number: int
 
@@ -103,8 +103,8 @@ class Committed(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The state with `commits` transactions in it. Those from `settled` on that it holds are in
-    `finished`; records of all of them are gone."""
+    """The state after `commits` transactions. Those from `settled` on that it includes are in
+    `finished`. Earlier records of all of them are dropped."""
 
     state: Json
     commits: int

@@ -1,20 +1,20 @@
-"""A participant in two-phase commit: votes, locks, and doubt.
+"""A participant in two-phase commit: votes, locks, and transactions in doubt.
 
-A participant that votes yes promises to commit if the coordinator decides so, whatever happens to
-it in between; so the commands and the promise are on its disk before the vote leaves, and the keys
-are locked. From then until it learns the outcome it is **in doubt**. It may not commit: another
-participant may have voted no. It may not abort: the coordinator may have decided, and informed
-others. It can only ask, and wait. Everything that needs the locks waits with it: that is how this
-protocol blocks, and how long it did is counted here (`in_doubt_us`, and `blocked_us` for reads that
-waited).
+A participant that votes yes promises to commit if the coordinator decides so, even after a crash.
+So the commands and the promise are on its disk before the vote is sent, and the keys are locked.
+From then until it learns the outcome it is **in doubt**. It may not commit, since another
+participant may have voted no; it may not abort, since the coordinator may have decided to commit,
+and informed others. It can only ask, and wait, and everything that needs the locks waits too. This
+is how the protocol blocks; the durations are counted (`in_doubt_us`, and `blocked_us` for reads
+that waited).
 
-A participant votes no when something that it needs is locked already (`two_phase_locks`).
+A participant votes no if a resource that it needs is already locked (`two_phase_locks`).
 
-**Reads** are answered by any node, from its own copy, if the key is not locked; else when the lock
-is released. That is linearizable. A write is acknowledged only after every node has voted yes on
-it; so at that moment every node either has it applied or has the key locked, and a read that begins
-later sees it, here or there; and a read that saw it, on a node that has already received the
-outcome, is not followed by one that does not. A value that is not yet committed is never seen.
+**Reads** are answered by any node from its own copy, at once if the key is not locked, else when
+the lock is released. This is linearizable. A write is acknowledged only after every node has voted
+yes on it. At that time every node either has applied it or has the key locked, so a later read on
+any node sees it. Likewise, if a read on a node that already knows the outcome has seen the write,
+all later reads see it. Uncommitted values are never visible.
 
 A participant never has to catch up: nothing commits without it.
 """
@@ -37,15 +37,15 @@ from node_image.protocols.two_phase_messages import Txn
 NEVER: Final = Txn(0, 0)
 """Below every transaction."""
 DIGEST_EVERY_COMMITS: Final = 32
-"""After every so many commits the digest of the state is told, if this participant is not in doubt.
-Whatever has committed anywhere, every participant has voted for; and so holds it, or is in doubt.
-Of two participants that are not in doubt one thus holds all that the other does, and the number of
-commits says which. The coordinator is never in doubt."""
+"""The digest of the state is emitted after this many commits, if this participant is not in doubt.
+Every participant has voted for every committed transaction, so it has either applied it or is in
+doubt. Of two participants that are not in doubt, one has applied everything that the other has, and
+the number of commits identifies the state. The coordinator is never in doubt."""
 
 
 @dataclass(slots=True)
 class Doubt:
-    """A transaction that this participant has voted yes on. `told`: the log has a line about it."""
+    """A transaction that this participant has voted yes on. `told`: it has been logged."""
 
     commands: tuple[Command, ...]
     since_us: int
@@ -55,9 +55,9 @@ class Doubt:
 class Participant:
     """Votes, doubt, and the durable form of it all.
 
-    `deciding` are the coordinator's decisions that are being written: a checkpoint includes them.
-    `life` and `settled` are the coordinator's: in which of its lives it is, and below which
-    transaction every outcome is known. `finished` are the transactions that ended since then.
+    `deciding` are decisions of the coordinator that are being written: a checkpoint includes them.
+    `life` is the coordinator's life, and `settled` the transaction below which all participants
+    know every outcome. `finished` are the transactions that have ended since then.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Participant:
         self.coordinator: NodeId = config.voters[0]
         self.life = 0
         self.settled = NEVER
-        self.finished: dict[Txn, None] = {}  # from `settled` on; as in all dicts: in order
+        self.finished: dict[Txn, None] = {}  # from `settled` on, in order
         self.in_doubt: dict[Txn, Doubt] = {}
         self._done: list[Txn] = []
         self._done_timer_set = self._inquire_timer_set = False
@@ -132,11 +132,11 @@ class Participant:
         self._vote(txn, yes=True)
 
     def is_over(self, txn: Txn) -> bool:
-        """A Prepare that comes late, or twice, must not be voted on again."""
+        """Whether it has ended: a late or duplicate Prepare must not be voted on again."""
         return txn < self.settled or txn in self.finished
 
     def log_vote(self, txn: Txn, commands: tuple[Command, ...]) -> None:
-        """A yes holds across a crash."""
+        """Log a yes vote: it must survive a crash."""
         self._ctx.out.append(Persist(m.Prepared(txn, commands)))
 
     def _vote(self, txn: Txn, *, yes: bool) -> None:
@@ -144,8 +144,8 @@ class Participant:
         self._done.clear()
 
     def _settle(self, settled: Txn, now_us: int) -> None:
-        """Forget what is over everywhere. What is still in doubt here, and over, was aborted: to
-        be settled as committed it would have needed this node's word."""
+        """Forget transactions that are over everywhere. One that is over, and still in doubt here,
+        was aborted: a commit would have needed this node's confirmation."""
         if settled <= self.settled:
             return
         self.settled = settled
@@ -168,7 +168,7 @@ class Participant:
             self._done.append(txn)
         self.emit_state_if_due(before)
         self.checkpoint_if_due()
-        if not self._done_timer_set:  # unless a vote takes it along before
+        if not self._done_timer_set:  # unless a vote carries it earlier
             self._done_timer_set = True
             self._ctx.set_timer("done", self._ctx.config.retry_us // 4)
 
@@ -181,7 +181,7 @@ class Participant:
         self._clients.execute(slot, ballot, commands)
 
     def emit_state_if_due(self, before: int) -> None:
-        """There were `before` commits, and now there are more."""
+        """There were `before` commits; emit a digest if one is due since then."""
         if self.commits // DIGEST_EVERY_COMMITS > before // DIGEST_EVERY_COMMITS:
             self._emit_state()
 
@@ -201,15 +201,15 @@ class Participant:
                 self.abort_here(txn, now_us)
 
     def abort_here(self, txn: Txn, now_us: int) -> None:
-        """Presumed abort: it need not be on disk. After a crash this node is in doubt again, asks
-        again, and gets the same answer: whatever the coordinator has no record of is aborted."""
+        """Presumed abort: this need not be on disk. After a crash this node is in doubt again, asks
+        again, and gets the same answer, since the coordinator has no record."""
         doubt = self.in_doubt.pop(txn)
         self._ended(txn, doubt, "abort", now_us)
         self.finished[txn] = None
         self._ctx.out.append(Decided(slot_of(txn), (txn.life,), ()))
         self._locks.unlock(txn, doubt.commands, now_us)
 
-    # ------------------------------------------------------------------ doubt
+    # ------------------------------------------------------------------ in doubt
 
     def inquire_later(self) -> None:
         if not self._inquire_timer_set:
@@ -217,7 +217,7 @@ class Participant:
             self._ctx.set_timer("inquire", self._ctx.config.retry_us)
 
     def on_inquire_timer(self, now_us: int) -> None:
-        """Ask the coordinator how those ended that have been open for long."""
+        """Ask the coordinator for the outcome of transactions in doubt."""
         self._inquire_timer_set = False
         if not self.in_doubt:
             return
@@ -259,21 +259,21 @@ class Participant:
         self._ctx.note("snapshot", commits=self.commits)
 
     def open_records(self) -> Iterator[tuple[Any, ...]]:
-        """What is not in a snapshot, and must not be forgotten; decisions that are being written
-        among it: the checkpoint takes their record's place."""
+        """Records that a checkpoint must keep besides the snapshot. These include decisions that
+        are being written: the checkpoint replaces their records."""
         for txn, commands in self._deciding.items():
             yield m.Committed(txn, commands, self.settled)
         for txn, doubt in self.in_doubt.items():
             yield m.Prepared(txn, doubt.commands)
 
-    # ------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------ status
 
     def decided_log(self) -> Iterator[Decided]:
-        """The last transactions that committed, up to `snapshot_every` of them. They have no order
-        but that of each key, so `start` is not used."""
+        """The last committed transactions, up to `snapshot_every` of them. They are ordered only by
+        key, so `start` is not used."""
         return iter(tuple(self._recent))
 
 
 def slot_of(txn: Txn) -> str:
-    """The transaction's name for the agreement detector, as "life.number"."""
+    """The transaction's id for the agreement detector, as "life.number"."""
     return f"{txn.life}.{txn.number}"
