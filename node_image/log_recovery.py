@@ -1,15 +1,15 @@
 """Reading a log that may be damaged, from two copies of it.
 
-A node that keeps two copies writes each group of records to both, and syncs both, before any
-message that depends on it is sent. So everything acknowledged is in both, at the same positions,
-and after damage of one copy it is intact in the other. Recovery takes each record, position by
-position, from a copy that has a good record there. Where neither has one, although a record of a
-later group follows, both have lost synced data: the node must not start, because it might deny a
-vote that it gave. (After Ganesan et al., "Protocol-aware recovery for consensus-based storage",
-FAST 2018: taking damage for a torn write is the mistake that loses data.)
+A node with two copies writes each group of records to both, and syncs both, before any message that
+depends on it is sent. So everything acknowledged is in both, at the same positions, and if one copy
+is damaged the other is intact. Recovery reads each record, position by position, from a copy that
+has a good record there. If neither has one, although a record of a later group follows, both have
+lost synced data. Then the node must not start, because it might deny a vote that it gave. (After
+Ganesan et al., "Protocol-aware recovery for consensus-based storage", FAST 2018: mistaking damage
+for a torn write loses data.)
 
 The copies are bytes in a container (`node_image.server.wal`) and records in the simulator
-(`harness.runtimes.sim.disk`); this is the same for both, and so are the planted bugs.
+(`harness.runtimes.sim.disk`). The recovery, and the planted bugs in it, are the same for both.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class LogCopy(Protocol):
         ...
 
     def next_good(self, position: int) -> int | None:
-        """The position of a later good record, of a group that was written after the record at
+        """The position of a later good record whose group was written after the record at
         `position` had been synced; None if there is none."""
         ...
 
     def ends_at(self, position: int) -> bool:
-        """Whether there is nothing at all from `position` on."""
+        """Whether there is nothing from `position` on."""
         ...
 
 

@@ -1,21 +1,21 @@
 """The replicated state machine: a key-value store with compare-and-set, append and sessions.
 
     read    the value, or null for a key that was never written
-    write   sets the value; answers with nothing
-    cas     value is [expected, new]: sets `new` if the key holds `expected`, else answers the error
-            "mismatch" with the value that it saw. A key never written holds null
-    append  adds the value to the end of the list under the key (null counts as the empty list)
-    noop    nothing
+    write   sets the value; returns null
+    cas     value is [expected, new]: sets `new` if the key holds `expected`; otherwise the error is
+            "mismatch", with the value found. A key that was never written holds null
+    append  appends the value to the list under the key (null counts as the empty list)
+    noop    does nothing
 
-**Sessions.** A client that got no answer asks again, with the same (client, seq); the command may
-then be decided twice, and must be applied once. For every client the machine remembers the last
-sequence number and its answer: the same number again gets the recorded answer, a smaller one is a
-late copy of something long over, and does nothing. A client therefore has one command under way at
-a time (client 0, the cluster itself, has no session). Reads change nothing and are not recorded.
-All replicas must forget the same sessions: they keep the `sessions_max` clients that were active
-last, in the order of the log.
+**Sessions.** A client without an answer retries with the same (client, seq). The command may then
+be decided twice, and must be applied once. For every client the machine keeps the last sequence
+number and its answer. The same number again gets the recorded answer; a lower one is a late
+duplicate, and is ignored. Therefore a client has at most one command in progress (client 0, the
+cluster itself, has no session). Reads change nothing and are not recorded. All replicas must evict
+the same sessions: they keep the `sessions_max` most recently active clients, in the order of the
+log.
 
-Values are never changed in place, so what a read returned stays what it was.
+Values are never modified in place, so the result of a read does not change later.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class KeyValue:
         return DONE
 
     def snapshot(self) -> Json:
-        """Everything, sessions in their order, as JSON that shares no container with the store."""
+        """The whole state, with sessions in order, as JSON that shares no container with the
+        store."""
         sessions = [
             [client, seq, answer.error, answer.value]
             for client, (seq, answer) in self._sessions.items()
@@ -100,7 +101,7 @@ class KeyValue:
         return {"values": dict(self._values), "sessions": sessions}
 
     def restore(self, snapshot: Json) -> None:
-        """Become what `snapshot` describes."""
+        """Replace the state by `snapshot`."""
         self._values = dict(snapshot["values"])
         self._sessions = {
             client: (seq, Answer(error, value))
@@ -113,9 +114,9 @@ class KeyValue:
         return len(self._values) + len(self._sessions) + sum(lists)
 
     def digest(self, *, in_order: bool = True) -> str:
-        """64 bits, in hexadecimal: BLAKE2b of the state as JSON with sorted keys. Sessions come in
-        their order, on which it depends which of them is forgotten next; or sorted by client, as
-        long as there is room for all."""
+        """64 bits, in hexadecimal: BLAKE2b of the state as JSON with sorted keys. Sessions are in
+        their order, which determines the next eviction; or sorted by client, as long as there was
+        no eviction."""
         items = list(self._sessions.items())
         if not in_order:
             if len(items) == self._sessions_max:
@@ -138,7 +139,7 @@ SUPPORTED: Final = ("read", "noop", *OPERATIONS)
 
 
 def same_json(one: Json, other: Json) -> bool:
-    """Equality as JSON has it: true is not 1, at any depth."""
+    """Equality of JSON values: true is not 1, at any depth."""
     if isinstance(one, dict | list | tuple) or isinstance(other, dict | list | tuple):
         return canonical(one) == canonical(other)
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

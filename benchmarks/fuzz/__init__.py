@@ -1,1 +1,1 @@
-"""Broken and hostile inputs, made at random, for everything that reads what others wrote."""
+"""A fuzzer: random malformed and malicious inputs for all parsers of external data."""

@@ -1,14 +1,15 @@
-"""Feeds inputs that are broken at random into everything that reads what others wrote.
+"""Feeds randomly mutated inputs to all parsers of external data.
 
     python -m benchmarks.fuzz --seed 1 --replies 500000 --agents 150000 --schedules 150000 \\
         --histories 150000 --folders 50000
 
-Every input follows from the seed, its subject and its number (`--only replies:1234` makes one
-again). An input is a finding where something is raised that is no refusal, where it takes longer
-than five seconds of processor time or two minutes, or where it is understood otherwise than a
-second, simpler reading understands it.
-Prints one JSON object, and exits with 1 where there are findings; SIGINT and SIGTERM end it early,
-with the tally of what was done.
+An input is determined by the seed, its subject and its number (`--only replies:1234` runs one
+again). It is a finding if it raises anything other than a documented refusal, if it takes more than
+five seconds of processor time or two minutes in total, or if a second, simpler implementation gets
+another result.
+
+Prints one JSON object, and exits with 1 if there are findings. SIGINT and SIGTERM end the run
+early, with the results so far.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Hung(BaseException):
 
 
 def fuzz(name: str, seed: int, first: int, count: int, folder: Path) -> dict[str, Any]:
-    """Feed inputs number `first` to `first + count` to a subject; the tally."""
+    """Feed inputs `first` to `first + count` to a subject. Returns the counts."""
     folder.mkdir(parents=True, exist_ok=True)
     subject = SUBJECTS[name](folder)
     outcomes: Counter[str] = Counter()
@@ -144,7 +145,7 @@ def main() -> int:
 
 
 def _memory() -> str | None:
-    """Files are written and read at every input: in memory, where there is such a file system."""
+    """A folder in memory, if there is one: files are written and read for every input."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 

@@ -1,4 +1,4 @@
-"""What is read from files: schedules, histories in every format, and whole folders of runs."""
+"""Fuzzing of files: schedules, histories in every format, and whole run folders."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from histories.formats.native import read
 
 EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples" / "schedules"
 LIMIT_S: Final = 5.0
-"""For each verdict; an input that takes longer is a finding."""
+"""The time limit of a verdict. An input that takes longer is a finding."""
 SHOWN: Final = 0.25
-"""The share of folders that are also shown, explained, reported and told."""
+"""The share of folders that are also shown, explained, reported and made into a story."""
 
 
 class Schedules:
-    """TOML as a person writes it, and the faults that it comes to."""
+    """Schedules in TOML, and the faults that they define."""
 
     name = "schedules"
 
@@ -67,7 +67,7 @@ class Schedules:
 
 
 class Histories:
-    """History files in our format and in Jepsen's, by the kernel and by the reference."""
+    """History files in our formats and Jepsen's, checked by the kernel and the reference."""
 
     name = "histories"
 
@@ -111,7 +111,7 @@ def _outcome(path: Path, *, kernel: bool) -> str:
 
 
 class Folders:
-    """A run's folder in which one file is changed: judged, shown, explained, reported and told."""
+    """Run folders with one changed file: judged, shown, explained, reported, made into a story."""
 
     name = "folders"
 
@@ -190,7 +190,7 @@ def _inputs(run: RunFolder) -> Iterator[Path]:
 
 
 def simulated(folder: Path, name: str, *, seed: int, time_us: int, **options: Any) -> RunFolder:
-    """A small run of three simulated nodes, in a folder of this name."""
+    """A small run of three simulated nodes, in a folder with this name."""
     config = RunConfig.of(
         target="multi-paxos", on="sim", seed=seed, nodes=3, time_us=time_us, rate=60.0,
         concurrency=3, keys=2, **({"faults": ()} | options),
@@ -201,12 +201,12 @@ def simulated(folder: Path, name: str, *, seed: int, time_us: int, **options: An
     return RunFolder(path)
 
 
-# ------------------------------------------------------------------ a second look at a folder
+# ------------------------------------------------------------------ a second implementation
 
 
 def naively_valid(run: RunFolder) -> bool:
-    """Whether the files of a folder, read in the simplest way, say that the run is valid: another
-    reading of the same rules, by the reference checker, with nothing of the readers under test."""
+    """Whether a folder is valid according to a second, deliberately simple implementation of the
+    same rules, which uses the reference checker and none of the parsers under test."""
     try:
         document = json.loads(run.run.read_bytes().decode())
         events = [_naive_event(line) for line in _naive_lines(run.history)]
@@ -242,7 +242,7 @@ def _naive_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _naive_event(line: dict[str, Any]) -> Event:
-    # Both may be left out by the rules of the format, and nothing here depends on them.
+    # The format allows to omit both, and nothing here depends on them.
     line = {"index": 0, "time": 0} | line
     known = {field: line[field] for field in Event._fields if field in line}
     extra = {name: line[name] for name in line if name not in known}
@@ -253,7 +253,7 @@ def _naive_event(line: dict[str, Any]) -> Event:
 
 
 def _naively_proven(events: list[Event], *, kept: bool) -> bool:
-    """Every fault was verified to be there; and to be gone, where it was to be."""
+    """Whether every fault was verified, and its healing too if it was to be healed."""
     faults: dict[Any, set[str]] = {}
     for event in events:
         if event.process == NEMESIS and event.f in ("inject", "heal"):

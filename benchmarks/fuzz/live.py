@@ -1,4 +1,4 @@
-"""What comes while a run goes: nodes' answers to clients, and agents' answers to the controller."""
+"""Fuzzing of streams during a run: nodes' answers to clients, and agents' to the controller."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Transport:
 
 
 class InLoop:
-    """A subject that takes its inputs inside of an event loop of its own."""
+    """A subject that reads its inputs in a separate event loop."""
 
     def __init__(
         self, name: str, take: Callable[[random.Random], Coroutine[Any, Any, str]]
@@ -62,7 +62,7 @@ class InLoop:
 
 
 async def replies(draw: random.Random) -> str:
-    """Lines of a node, through the client of our own nodes and the guard of every client."""
+    """Lines of a node, through the client of our own nodes and its guard."""
     client = JsonLinesClient(1, "127.0.0.1", 1, {"mismatch": True, "not-leader": True})
     wire, transport = _Wire(client), _Transport()
     client._wire, client._transport = wire, transport  # type: ignore[assignment]
@@ -93,7 +93,7 @@ async def replies(draw: random.Random) -> str:
 
 
 def _check_response(response: Response) -> None:
-    """A history can hold it, and reads back what was recorded."""
+    """Check that a history can hold the response, and that reading it back gives the same."""
     error, value, leader, _, order = response
     require(leader is None or leader in NODES, f"the leader {leader}")
     require(order is None or 0 <= order < 1 << 63, f"the order {order}")
@@ -134,7 +134,7 @@ class _Writer:
 
 
 async def agents(draw: random.Random) -> str:
-    """An agent's stream, with the engine's framing around it."""
+    """An agent's stream, in the engine's framing."""
     agent = Agent(1, "0123456789ab")
     agent._hello = asyncio.get_running_loop().create_future()
     agent._reader, agent._writer = asyncio.StreamReader(), _Writer()  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Seeded changes of texts and bytes: single bytes, pieces, lines, and tokens of JSON."""
+"""Seeded mutations of texts and bytes: single bytes, ranges, lines, and JSON tokens."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ VALUES: Final = (
     *(b"9" * 400, b'"' + b"a" * 300 + b'"', b'"' + b"\xc2\x9b" * 9000 + b'"'),
     *(b"[" * 120 + b"]" * 120, b"[" * 5000, b'{"a":' * 110 + b"1" + b"}" * 110),
 )
-"""What a token is replaced by, or what stands somewhere besides."""
+"""Replacements for tokens; also inserted elsewhere."""
 BYTES: Final = b'\x00 \xff \x1b[2J \x9b \n \r\n , : " { \\'.split(b" ")
 
 
 def mutated(draw: random.Random, data: bytes, times_max: int = 3) -> bytes:
-    """The same after one to `times_max` changes; a change may leave it as it was."""
+    """`data` after one to `times_max` mutations, some of which may change nothing."""
     for _ in range(draw.randint(1, times_max)):
         data = draw.choice(_CHANGES)(draw, data)
     return data
@@ -53,7 +53,7 @@ def _copy(draw: random.Random, data: bytes) -> bytes:
 
 
 def _token(draw: random.Random, data: bytes) -> bytes:
-    """A token of JSON gives way to another value."""
+    """Replace a JSON token by another value."""
     tokens = list(TOKEN.finditer(data, draw.randrange(len(data) + 1)))[:40]
     if not tokens:
         return data
@@ -62,7 +62,7 @@ def _token(draw: random.Random, data: bytes) -> bytes:
 
 
 def _exchange(draw: random.Random, data: bytes) -> bytes:
-    """A token gives way to another one of the same text."""
+    """Replace a token by another one of the same text."""
     tokens = list(TOKEN.finditer(data))
     if len(tokens) < 2:
         return data
@@ -71,7 +71,7 @@ def _exchange(draw: random.Random, data: bytes) -> bytes:
 
 
 def _line(draw: random.Random, data: bytes) -> bytes:
-    """A line is left out, said twice, or moved."""
+    """Remove, duplicate or move a line."""
     lines = data.split(b"\n")
     line = lines.pop(draw.randrange(len(lines)))
     for _ in range(draw.randint(0, 2)):

@@ -1,4 +1,4 @@
-"""What is fuzzed: something that takes an input drawn at random, and says what became of it."""
+"""The interface of a fuzzing subject: it processes a random input, and returns the outcome."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Wrong(Exception):
-    """Neither refused nor understood rightly; the message says what."""
+    """An input was accepted with a wrong result; the message states which."""
 
 
 def require(holds: bool, words: str) -> None:
@@ -17,8 +17,8 @@ def require(holds: bool, words: str) -> None:
 
 
 class Subject(Protocol):
-    """`one` draws an input, feeds it in, and says what became of it ("valid", "refused", ...). What
-    it raises is a finding."""
+    """`one` draws an input, processes it, and returns the outcome ("valid", "refused", ...). An
+    exception is a finding."""
 
     name: str
 

@@ -1,11 +1,11 @@
-"""The one entry for what a target's own code returns and raises.
+"""The single entry point for results and errors of a target's own code.
 
-A target of a user's is code that this program did not write. Whatever it raises ends as a
-`TargetError`, which names the target, the call, the line and the error, in a sentence and without a
-traceback; whatever it returns is checked here; and code that does not return is ended (`hang`).
-None of that says anything about the cluster.
+A user-defined target is foreign code. Whatever it raises becomes a `TargetError`: one sentence,
+without a traceback, that names the target, the call, the line and the error. Its results are
+validated here, and a call that does not return is interrupted (`hang`). Such errors never count
+against the cluster.
 
-`GuardedTarget` is for targets from files. Clients of every target are guarded by `GuardedClient`.
+`GuardedTarget` is for targets from files. Clients of all targets are wrapped by `GuardedClient`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from histories.text import one_line, quoted
 WORDS_MAX: Final = 200
 REMEDY: Final = "this says nothing about the cluster: correct the target and run again"
 OWN: Final = (HarnessError, HistoryError, FaultError)
-"""Errors that a target may raise to say something, in its own words."""
+"""Errors that a target may raise on purpose; their messages are shown unchanged."""
 
 
 def in_words(error: BaseException, path: str = "") -> str:
-    """An error of a target's code in one short line, with the line of the file where that is on its
-    traceback."""
+    """An error of a target's code in one short line, with the line number in its file if the
+    traceback has one."""
     try:
         words = one_line(f"{type(error).__name__}: {error}".rstrip(": "), WORDS_MAX)
     except Exception:  # its __str__ raises
@@ -54,9 +54,9 @@ def in_words(error: BaseException, path: str = "") -> str:
 
 @contextmanager
 def target_errors(name: str, what: str, path: str = "") -> Iterator[None]:
-    """What comes out of a target's own code, `what` in words, becomes a TargetError. What a target
-    means to say (UsageError and the like) passes; a SystemExit, which would be an exit code, does
-    not."""
+    """Convert exceptions of a target's own code into TargetError; `what` describes the call. Errors
+    that a target raises on purpose (UsageError and the like) pass unchanged. SystemExit is
+    converted too, since it would end the program with its exit code."""
     try:
         yield
     except OWN:
@@ -69,8 +69,8 @@ def target_errors(name: str, what: str, path: str = "") -> Iterator[None]:
 
 
 class GuardedTarget:
-    """A target from the file `path`, whatever that does. Its facts are read once. Raises UsageError
-    where they are not what `harness.targets.interface.Target` says."""
+    """A target from the file `path`, with all results validated. Its attributes are read once.
+    Raises UsageError if they do not match `harness.targets.interface.Target`."""
 
     def __init__(self, inner: Any, path: str) -> None:
         self._inner = inner
@@ -130,7 +130,7 @@ class GuardedTarget:
             return call()
 
     def _saying(self, check: Callable[[Any], Any], given: Any) -> Any:
-        """Of these, a ValueError says what is wrong with what the user asked for."""
+        """Call a check of the target: a ValueError is a message about the user's input."""
         try:
             return check(given)
         except ValueError as error:
@@ -166,7 +166,7 @@ class GuardedTarget:
 
 
 def guarded(inner: Any, path: str) -> Target:
-    """A target of a user's file as the rest of the program may use it."""
+    """A user-defined target, wrapped so that the rest of the program can rely on it."""
     return GuardedTarget(inner, path)
 
 

@@ -1,15 +1,15 @@
-"""The one entry for what clients of nodes say, and for what they raise.
+"""The single entry point for results and errors of node clients.
 
-Every client of a run is behind a `GuardedClient`. What it hands on has the types and the bounds
-that the rest of the program relies on: a history can hold it, a leader is a node of the run, texts
-are fit for a terminal. Two things can be wrong, and they mean different things:
+Every client of a run is wrapped by a `GuardedClient`. Its results have the types and bounds that
+the rest of the program relies on: a history can hold them, a leader is a node of the run, and texts
+are safe to print. There are two kinds of errors, with different meanings:
 
-    an answer    a node sent what is no answer. The operation's outcome is not known, and the run
-                 goes on; a node that does nothing else does not answer
-    a failure    the client's own code raised, or returned what is no `Response`. That says nothing
-                 about the cluster
+    a bad answer  a node sent an invalid answer. The operation's outcome is unknown, and the run
+                  continues; a node that sends nothing else counts as not answering
+    a failure     the client's own code raised, or did not return a `Response`. This does not count
+                  against the cluster
 
-Both are counted by node (`ClientProblems`), and told in the run's history.
+Both are counted by node (`ClientProblems`), and recorded in the run's history.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ TERM_PARTS_MAX: Final = 8
 TEXT_MAX: Final = 4 << 20
 ITEMS_MAX: Final = 1_000_000
 DIGITS_BITS_MAX: Final = 8_192
-"""Larger integers cannot be written in decimal by Python without further ado."""
+"""Python refuses by default to convert larger integers to decimal."""
 FAILED: Final = Response("client-failed")
 BAD_ANSWER: Final = Response("bad-answer")
 ANSWERS, FAILURES = "answers", "failures"
 
 
 _acting: ContextVar[int] = ContextVar("acting", default=0)
-"""The node whose client's code runs; tasks that it starts inherit it."""
+"""The node whose client's code is running; inherited by tasks that it starts."""
 _TASK_NAME: Final = "client of n"
 
 
 def name_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Let every task that a client starts on this loop be known as that client's."""
+    """Label every task that a client starts on this loop with its node."""
 
     def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(work, loop=loop, **more)
@@ -69,25 +69,25 @@ def name_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def client_of(task: object) -> int:
-    """The node whose client has started a task; 0 where that is not known."""
+    """The node whose client started a task; 0 if unknown."""
     name = task.get_name() if isinstance(task, asyncio.Task) else ""
     number = name.removeprefix(_TASK_NAME) if name.startswith(_TASK_NAME) else ""
     return int(number) if number.isdecimal() else 0
 
 
 class ClientProblems:
-    """What went wrong, by node and kind: how often, and the first one in words."""
+    """Errors by node and kind: the count, and the first message."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, str], tuple[int, str]] = {}
 
     def add(self, node: int, kind: str, words: str, count: int = 1) -> None:
-        """Node 0: it is not known which client it was."""
+        """Count a problem. Node 0: the client is unknown."""
         before, first = self._found.get((node, kind), (0, words))
         self._found[node, kind] = (before + count, first)
 
     def first_failure(self, node: int) -> str | None:
-        """The first failure of this node's client, in words."""
+        """The message of the first failure of this node's client."""
         return self._found.get((node, FAILURES), (0, None))[1]
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -98,8 +98,8 @@ class ClientProblems:
 
 
 class GuardedClient:
-    """A client of one of `nodes`, whatever the client and the node do. `path` is the file of the
-    target, where that is a user's; `broke` is told of what the caller's own `answered` raises."""
+    """A client of one of `nodes`, with all results validated. `path` is the file of a user-defined
+    target; `broke` is called with exceptions of the caller's own `answered`."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class GuardedClient:
             _acting.reset(token)
 
     def watch_leader(self, told: LeaderTold) -> None:
-        """Have `told` called when the node says by itself who leads, if it is one that does."""
+        """Call `told` when the node reports a new leader, if its client supports this."""
 
         def checked(leader: Any, term: Any) -> None:
             if not (type(leader) is int and leader in self._nodes and _is_term(term)):
@@ -173,12 +173,12 @@ class GuardedClient:
         return None if found is None else self._checked_status(found)
 
     async def close(self) -> None:
-        """Also counts what the client itself took for no answer (`problems`)."""
+        """Also adds the invalid answers that the client itself has counted (`problems`)."""
         self.count()
         await self._bounded(self._inner.close, CLOSE_TIMEOUT_S, "close")
 
     def count(self) -> None:
-        """Add what the client has counted itself since the last time."""
+        """Add the invalid answers that the client has counted since the last call."""
         with contextlib.suppress(Exception):
             total = getattr(self._inner, "problems", 0)
             if type(total) is int and total > self._counted:
@@ -189,7 +189,7 @@ class GuardedClient:
     # ------------------------------------------------------------------ inside
 
     async def _bounded(self, call: Callable[[], Any], limit_s: float, what: str) -> Any:
-        """The result of a coroutine of the client's; None where it raises or takes too long."""
+        """The result of one of the client's coroutines; None if it raises or takes too long."""
         context = copy_context()
         context.run(_acting.set, self.node)
         try:
@@ -215,7 +215,7 @@ class GuardedClient:
         return BAD_ANSWER
 
     def taken(self, given: Any) -> Response:
-        """A response as the rest of the program may use it."""
+        """The response after validation."""
         if type(given) is not Response:
             self._problems.add(self.node, FAILURES, f"it answered with {quoted(given)}")
             return FAILED
@@ -255,7 +255,7 @@ class GuardedClient:
 
 
 class _Answer:
-    """What a client calls with its response: once, in the loop's thread, checked."""
+    """The callback for a client's response: called once, in the loop's thread, with validation."""
 
     __slots__ = ("_answered", "_client", "_is_done")
 
@@ -266,10 +266,10 @@ class _Answer:
 
     def __call__(self, response: Response) -> None:
         if threading.get_ident() != self._client.thread:
-            # A library that answers from a thread of its own.
+            # A library that answers from its own thread.
             self._client.loop.call_soon_threadsafe(self, response)
         elif self._client.is_sending:
-            # Whoever sends is not done yet, and not to be called from inside.
+            # `send` has not returned yet, and must not be re-entered.
             self._client.loop.call_soon(self.give, self._client.taken(response))
         else:
             self.give(self._client.taken(response))
@@ -285,7 +285,7 @@ class _Answer:
 
 
 def invalid_reason(value: Any) -> str | None:
-    """Why a history cannot hold this value, in words; None where it can."""
+    """Why a history cannot hold this value; None if it can."""
     kind = type(value)
     if value is None or kind is bool:
         return None

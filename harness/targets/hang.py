@@ -1,11 +1,10 @@
-"""A target's own code that does not return, found and ended.
+"""Detects and interrupts code of a target that does not return.
 
-Everything of a run happens in one thread: code of a target that blocks there stops all of it, the
-run's own deadlines too. `HangGuard` looks once a second, from a signal handler, whether that code
-has been on the stack since the last `beat` for longer than HANG_S, and raises there if so.
+A run is a single thread: if a target's code blocks, everything stops, including the run's
+deadlines. Once a second a signal handler of `HangGuard` checks whether this code has been on the
+stack for longer than HANG_S since the last `beat`, and if so raises `Hang` there.
 
-Only in the main thread, and only for code that stands in the target's own file or below it on the
-stack; elsewhere this does nothing.
+This works only in the main thread, and only for code in the target's file, or called from it.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ LOOK_S: Final = 1.0
 
 
 class Hang(BaseException):
-    """Raised inside of the code that does not return. No Exception: it must not be caught there."""
+    """Raised in the code that does not return. Not an Exception, so that it is not caught there."""
 
 
 class HangGuard:
-    """Use as a context manager; `path` is the file of the target, `told` is called from the signal
-    handler with a sentence before Hang is raised. `beat` says that the thread is free."""
+    """A context manager. `path` is the file of the target; `told` is called from the signal handler
+    with a message before Hang is raised. `beat` signals that the thread is not blocked."""
 
     def __init__(
         self,
@@ -78,4 +77,4 @@ class HangGuard:
 
 
 _FREE: Final = (signal.SIG_DFL, signal.SIG_IGN, None)
-"""Handlers of SIGALRM in whose place ours may be put."""
+"""Handlers of SIGALRM that may be replaced."""

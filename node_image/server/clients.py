@@ -1,21 +1,21 @@
-"""The client port: one JSON object a line, many requests under way on one connection.
+"""The client port: one JSON object per line, with many concurrent requests on a connection.
 
     {"id":17,"client":3,"seq":5,"f":"write","key":"k1","value":9}
     {"id":17,"node":1,"error":null,"value":null,"leader":2}
 
     {"id":1,"f":"status"}              this node's role and view, its clocks and counters
     {"id":2,"f":"decided","start":0}   the decided slots that it still holds, from `start` on
-    {"id":3,"f":"watch"}               who leads, in which ballot; and from then on a line without
-                                       `id` whenever this node finds out that another one does:
+    {"id":3,"f":"watch"}               who leads, in which ballot; afterwards a line without `id`
+                                       whenever this node learns of another leader:
     {"node":1,"leader":2,"ballot":[7,2]}
 
     {"id":4,"client":3,"seq":6,"f":"transfer-leadership","value":2}
-                                       asks the leader to hand over to node 2; answered when that
-                                       node has been notified
+                                       asks the leader to transfer leadership to node 2; answered
+                                       when that node has been notified
 
-`id` is the caller's and comes back as it was. `error` is null or an error of the interface; a line
-that is no request is answered with "bad-request" and a reason. A connection that breaks drops the
-answers that it waits for, and nothing else: what was asked may still happen.
+`id` is chosen by the caller and returned unchanged. `error` is null or an error of the interface;
+an invalid line is answered with "bad-request" and a reason. If a connection breaks, only the
+answers are dropped: the commands may still be applied.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class BadRequest(ValueError):
 
 
 class Node(Protocol):
-    """What the client port asks of the node behind it."""
+    """What the client port needs from its node."""
 
     def submit(self, command: Command) -> None: ...
 
@@ -137,7 +137,7 @@ class ClientPort:
         }
 
     async def listen(self, host: str | None, port: int) -> int:
-        """Accept clients; the port that it got. Raises OSError."""
+        """Accept clients. Returns the port. Raises OSError."""
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Connection(self), host or "0.0.0.0", port, reuse_address=True
         )
@@ -195,7 +195,7 @@ class ClientPort:
         connection.answer({"id": ident, **self._leads(leader, ballot)})
 
     def announce(self, leader: NodeId, ballot: tuple[int, ...]) -> None:
-        """Tell every client that watches who leads."""
+        """Notify every watching client of the leader."""
         for connection in self.connections:
             if connection.watches:
                 connection.answer(self._leads(leader, ballot))
@@ -204,7 +204,7 @@ class ClientPort:
         return {"node": self.number, "leader": leader, "ballot": list(ballot)}
 
     def dropped(self, connection: Connection) -> None:
-        """A connection is gone: no client waits on it any more."""
+        """A connection is closed: no client waits on it any more."""
         self.connections.pop(connection, None)
         for key in connection.waits_for:
             if self._waiting.get(key, (None,))[0] is connection:

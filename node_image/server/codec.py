@@ -3,10 +3,10 @@
     Accept(Ballot(3, 1), 7, (Command(4, 1, "write", "x", 9),), 6)
     ["Accept",[3,1],7,[[4,1,"write","x",9]],6]
 
-The standard encoder writes a NamedTuple as an array already; only reading needs to know the
-types. For every class a decoder is built once, from closures, and it checks what it reads: what
-comes out of `decode` has the shape that its annotations promise, so a damaged or hostile frame is
-an error here, and never an exception inside a protocol.
+The standard encoder already writes a NamedTuple as an array; only decoding needs the types. For
+every class a decoder is built once, from closures. It validates its input: the result of `decode`
+matches the annotations, so a damaged or malicious frame is an error here, and never an exception in
+a protocol.
 
 A frame is a four-byte big-endian length and that many bytes of JSON.
 """
@@ -142,13 +142,13 @@ def _union_decoder(choices: list[Decoder]) -> Decoder:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames."""
+    """Splits a stream of bytes into frames."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that are complete now. Raises CodecError for an impossible length."""
+        """The frames that are complete now. Raises CodecError for an invalid length."""
         data = self._rest + data if self._rest else data
         frames, start, end = [], 0, len(data)
         while end - start >= LENGTH.size:

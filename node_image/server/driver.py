@@ -1,13 +1,12 @@
-"""The protocol's effects, carried out, and the rule of durable state, for this runtime.
+"""Executes the protocol's effects, and implements the durable-state rule, for this runtime.
 
-Events go in one at a time. Effects with `after_sync` wait in `_held`, each with the number of
-persists before it, until the log has synced so many; since that number only grows they leave in
-the order in which they came. What a node sends to itself goes into `_local` and is handled before
-the event that caused it is done with.
+Events are handled one at a time. Effects with `after_sync` wait in `_held`, each with the number of
+persists before it, until the log has synced that many; since this number only grows, they leave in
+order. Messages of a node to itself go into `_local`, and are handled as part of the same event.
 
-Everything that goes out (frames, answers, lines of the account, the group for the disk) gathers
-during a turn of the event loop and leaves at its end, so that a turn costs one write a connection
-and one group on the disk however many messages it handled.
+All output (frames, answers, lines of the decision log, the group for the disk) is collected during
+a turn of the event loop and written at its end. So a turn takes one write per connection and one
+group on disk, however many messages it handled.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def now_us() -> int:
 
 
 class Driver:
-    """One protocol at work. `attach` what it needs, `start` it, and feed it."""
+    """Runs one protocol. Call `attach`, then `start`, then deliver events."""
 
     def __init__(
         self,
@@ -104,11 +103,11 @@ class Driver:
         self._peers, self._clients = peers, clients
 
     def start(self, disk: list[tuple[Any, ...]]) -> None:
-        """Start the protocol from what its disk held."""
+        """Start the protocol with the records of its disk."""
         self._event(self.protocol.start, disk)
 
     def stop(self) -> None:
-        """Handle no further event; write what is queued."""
+        """Handle no more events, but write what is queued."""
         if not self._stopped:
             self.flush()
         self._stopped = True
@@ -116,7 +115,7 @@ class Driver:
             handle.cancel()
 
     def halt(self) -> None:
-        """Handle no further event, and write nothing more: this node has failed."""
+        """Handle no more events, and write nothing more: this node has failed."""
         self._stopped = True
 
     # ------------------------------------------------------------------ events
@@ -138,7 +137,7 @@ class Driver:
         self._event(self.protocol.wake, name)
 
     def _event(self, entry: Callable[..., list[Effect]], *args: Any) -> None:
-        """Let one event happen, and with it all that the node sends to itself."""
+        """Handle an event, and the messages that the node sends to itself."""
         if self._stopped:
             return
         try:
@@ -150,7 +149,7 @@ class Driver:
             self._fail(error)
 
     def synced(self, count: int) -> None:
-        """So many more persists are on the disk: what waited for them may leave."""
+        """`count` more persists are on disk: send what waited for them."""
         if self._stopped:
             return
         self._synced += count
@@ -233,7 +232,7 @@ class Driver:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write everything that is queued. Called twice in a turn, it has less to do."""
+        """Write everything that is queued."""
         self._flush_due = False
         if self._stopped:
             return
@@ -245,7 +244,7 @@ class Driver:
         except OSError as error:
             self._fail(error)
 
-    # ------------------------------------------------------------------ what clients may ask
+    # ------------------------------------------------------------------ queries
 
     def leader(self) -> NodeId | None:
         return self.protocol.status().leader

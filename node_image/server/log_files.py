@@ -1,11 +1,10 @@
-"""Two copies of a log, in two files: how they are read.
+"""Reading a log that is kept in two files.
 
     wal, wal.copy      APLOG-2\\n, then records as in `wal`; the first holds the file's number
 
 Both files have the same number and the same records at the same offsets. A checkpoint is a new file
-with the next number, which takes the place of the one and then of the other; so after a crash
-between the two they differ, and the newer counts if it is whole. A block that cannot be read is
-taken as damaged.
+with the next number, which replaces first the one and then the other. After a crash in between they
+differ, and the newer one is used if it is complete. A block that cannot be read counts as damaged.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class FileCopy:
         self.number = self._number()
 
     def _number(self) -> int | None:
-        """The file's number; None for a file that is not there, or whose beginning is damaged."""
+        """The file's number; None for a file that is missing, or whose beginning is damaged."""
         if not self.data.startswith(MAGIC):
             return None
         record = record_at(self.data, len(MAGIC))
@@ -52,7 +51,7 @@ class FileCopy:
         return position == len(self.data)
 
     def is_whole(self) -> bool:
-        """Whether the checkpoint with which the file began is there to its end mark."""
+        """Whether the checkpoint at the beginning of the file is complete, up to its end mark."""
         position = START
         while (found := self.at(position)) is not None:
             if found.record == END_MARK:
@@ -62,8 +61,8 @@ class FileCopy:
 
 
 class TwoCopies(NamedTuple):
-    """What both files held. `number` is that of the files, `clean` whether both are as they should
-    be, with nothing torn, missing or damaged."""
+    """The content of both files. `number` is that of the files; `clean`: nothing is torn, missing
+    or damaged in either."""
 
     payloads: list[bytes]
     end: int
@@ -73,7 +72,7 @@ class TwoCopies(NamedTuple):
 
 
 def read_two(directory: Path, recovery: LogRecovery) -> TwoCopies:
-    """Raises LogLost when what had been synced is in neither."""
+    """Raises LogLost if synced data is in neither file."""
     copies = [FileCopy(read_what_can_be(directory / name)) for name in NAMES]
     numbers = [copy.number for copy in copies if copy.number is not None]
     if not numbers:
@@ -98,7 +97,7 @@ def beginning(number: int) -> bytes:
 
 
 def read_what_can_be(path: Path) -> bytes:
-    """The file's bytes, with zeros in place of blocks that the drive does not give back."""
+    """The file's bytes, with zeros for blocks that cannot be read."""
     if not path.exists():
         return b""
     try:

@@ -12,12 +12,12 @@ from typing import Final
 
 HEADER: Final = struct.Struct(">IIQ")
 END_MARK: Final = b"-"
-"""The payload of the record with which a checkpoint ends."""
+"""The payload of the last record of a checkpoint."""
 RECORD_MAX: Final = 256 * 1024 * 1024
 
 
 def record_at(data: bytes, offset: int) -> tuple[int, bytes] | None:
-    """The group and the payload of the record at `offset`, if there is a good one."""
+    """The group and the payload of the record at `offset`, if it is good."""
     start = offset + HEADER.size
     if start > len(data):
         return None
@@ -30,7 +30,7 @@ def record_at(data: bytes, offset: int) -> tuple[int, bytes] | None:
 
 
 def later_group(data: bytes, bad: int) -> int | None:
-    """The offset of a good record behind `bad` whose group began after `bad`, if there is one."""
+    """The offset of a good record after `bad` whose group began after `bad`, if there is one."""
     for offset in range(bad + 1, len(data) - HEADER.size):
         record = record_at(data, offset)
         if record is not None and record[0] > bad:

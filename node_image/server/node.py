@@ -1,10 +1,10 @@
-"""A whole node, from its settings until it is stopped or can no longer be trusted.
+"""A whole node, from its settings until it stops or fails.
 
-It recovers, listens for its peers and then for clients, logs "ready", and serves. It stops by
-itself in two cases, and both are crashes, on purpose: when its disk fails (a node that cannot
-write must not vote), and when the protocol raises an exception (a bug: its state can no longer be
-relied on). Exit codes: 0 after SIGTERM or SIGINT, 2 for settings or an environment that cannot
-work, 3 for a damaged log, 4 for a failed disk, 70 for a bug.
+It recovers, listens for its peers and then for clients, logs "ready", and serves. It crashes
+deliberately in two cases: if its disk fails (a node that cannot write must not vote), and if the
+protocol raises an exception (after a bug its state is not reliable). Exit codes: 0 after SIGTERM or
+SIGINT, 2 for invalid settings or an unsuitable environment, 3 for a damaged log, 4 for a failed
+disk, 70 for a bug.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ EXIT_CORRUPT: Final = 3
 EXIT_DISK: Final = 4
 EXIT_BUG: Final = 70
 LOG_COPIES_VARIABLE: Final = "ANTIPAXOS_LOG_COPIES"
-"""The environment variable that asks for two copies of the log: where disks may be damaged."""
+"""The environment variable that enables two copies of the log, for runs with disk damage."""
 
 
 class Server:
-    """One node's life."""
+    """One node, from start to stop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -83,7 +83,7 @@ class Server:
         self._driver.attach(self._peers, self._clients)
 
     async def run(self) -> int:
-        """Serve until stopped; the exit code. Raises OSError when a port is taken."""
+        """Serve until stopped. Returns the exit code. Raises OSError if a port is in use."""
         settings, driver = self._settings, self._driver
         self._node_log.log("started", protocol=settings.protocol, mutant=settings.mutant)
         records = self._read_log()
@@ -145,8 +145,8 @@ class Server:
 
 
 def _tune_collector() -> None:
-    """What exists now stays; what comes later is mostly freed without the collector."""
-    sys.setswitchinterval(0.0005)  # the log's thread must not wait 5 ms for its turn
+    """Exclude existing objects from garbage collection: most new ones are freed without it."""
+    sys.setswitchinterval(0.0005)  # the log's thread must not wait 5 ms for the interpreter lock
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

@@ -1,10 +1,10 @@
-"""A node's output: its log, as JSON lines on standard output, and its record of what it did.
+"""A node's output: its log, as JSON lines on standard output, and the files of its decisions.
 
-Every line of the log has `time` (nanoseconds of this machine's monotonic clock, so that the lines
-of containers on one host can be put in one order), `node` and `event`. The account is two files.
-`decided.jsonl` gets a line for every slot that the node applied, in every one of its lives, and
-`states.jsonl` one for every digest of its state that the protocol tells. They are written once a
-turn of the event loop and not synced: they serve the comparison of replicas afterwards.
+Every line of the log has `time` (nanoseconds of this machine's monotonic clock, so that lines of
+containers on one host can be ordered), `node` and `event`. Decisions are in two files.
+`decided.jsonl` has a line for every slot that the node applied, in every one of its lives, and
+`states.jsonl` one for every state digest that the protocol emits. They are written once per turn of
+the event loop and not synced: they are only used to compare replicas afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 class NodeLog:
-    """The node's log. Lines leave at once: they are few."""
+    """The node's log. Lines are few, and written at once."""
 
     def __init__(self, node: NodeId) -> None:
         self._node = node
@@ -34,12 +34,12 @@ class NodeLog:
             sys.stdout.write(_encode(line) + "\n")
             sys.stdout.flush()
         except (OSError, ValueError):
-            pass  # the log is not read any more; that is no reason to stop
+            pass  # nothing reads the log any more; the node continues
 
 
 class LineFile:
-    """A file of JSON lines that is appended to in every life. A crash may have cut the last line
-    off: it is removed; what it said is said again on recovery."""
+    """A file of JSON lines that is appended to in every life. A last line that a crash cut off is
+    removed; recovery writes its content again."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
@@ -58,7 +58,7 @@ class LineFile:
         os.ftruncate(self._file, end)
 
     def last_line(self) -> bytes:
-        """Without its end; empty where there is none."""
+        """Without the line end; empty if there is none."""
         end = os.fstat(self._file).st_size
         tail, start = b"", end
         while start and b"\n" not in tail[:-1]:
@@ -70,7 +70,7 @@ class LineFile:
         self._lines.append(_encode(line))
 
     def flush(self) -> None:
-        """Write what has gathered. Raises OSError, as any disk may."""
+        """Write what has been collected. Raises OSError."""
         if self._lines:
             data = ("\n".join(self._lines) + "\n").encode()
             self._lines.clear()
@@ -84,9 +84,8 @@ class LineFile:
 
 
 class DecisionLog:
-    """`decided.jsonl` and `states.jsonl`, flushed once a turn of the event loop. Lines state which
-    life: one more than the last decided line there was, so lives that decide nothing do not
-    count."""
+    """`decided.jsonl` and `states.jsonl`, flushed once per turn of the event loop. Lines state the
+    life: that of the last decided line before, plus one. Lives that decide nothing do not count."""
 
     def __init__(self, directory: Path) -> None:
         self._decided = LineFile(directory / "decided.jsonl")
@@ -110,7 +109,7 @@ class DecisionLog:
         self._states.add(line)
 
     def flush(self) -> None:
-        """Write what has gathered. Raises OSError, as any disk may."""
+        """Write what has been collected. Raises OSError."""
         self._decided.flush()
         self._states.flush()
 

@@ -1,4 +1,4 @@
-"""A node's settings at its start: one JSON object, validated on entry.
+"""A node's settings: one JSON object, validated at start.
 
     {"protocol": "multi-paxos", "mutant": null, "node": 1,
      "addresses": {"1": ["10.0.0.2", 7000], "2": ["10.0.0.3", 7000]},
@@ -38,8 +38,7 @@ KNOWN: Final = (
 
 
 class BadSettings(ValueError):
-    """The settings cannot work; the message is one sentence that names the setting and the
-    reason."""
+    """Invalid settings; the message is one sentence that names the setting and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,21 +1,21 @@
-"""The other nodes: one TCP connection in each direction, or UDP for what fits a datagram.
+"""Connections to other nodes: one TCP connection in each direction, or UDP for small messages.
 
-A node writes only on the connections that it opened, and reads only from those that it accepted.
-A message may be lost, when a connection breaks or its queue is full, and is never sent again: the
-protocol copes. What must not happen is that the network heals and the connections do not. Packets
-that vanish without a trace leave TCP in ever longer retransmission time-outs, so:
+A node writes only on connections that it opened, and reads only from those that it accepted. A
+message is lost if a connection breaks or its queue is full, and is not sent again: protocols
+tolerate this. But connections must recover when the network heals. Dropped packets leave TCP with
+increasing retransmission timeouts, so:
 
-  * a connection whose data is not acknowledged for UNACKED_MS is given up by the kernel
-    (TCP_USER_TIMEOUT), which also bounds the retransmission time-out below that;
-  * a new attempt to connect starts every ATTEMPT_S while there is no connection, without waiting
-    for the earlier ones, whose SYNs back off in the same way. The first that succeeds is kept.
+  * The kernel closes a connection whose data is not acknowledged for UNACKED_MS (TCP_USER_TIMEOUT);
+    this also bounds the retransmission timeout.
+  * While there is no connection, a new attempt to connect starts every ATTEMPT_S, without waiting
+    for earlier ones, whose SYNs back off in the same way. The first that succeeds is kept.
 
-The node is notified of connections: `lost` for a peer that closed, or reset, the one on which it
-writes, which is what the kernel does when a process dies; not for one that timed out on a cut link,
-and not for one that this node closed. `connected` for a new one to a peer.
+The node is notified of connections: `lost` if a peer closed, or reset, the connection on which it
+writes, as the kernel does when a process dies; not if it timed out on a cut link, and not if this
+node closed it. `connected` for a new connection to a peer.
 
-A connection opens with a hello frame, `{"node": 2}`, that names the sender. A datagram begins
-with the sender in two bytes. In UDP mode a message that does not fit goes over TCP.
+A connection starts with a hello frame, `{"node": 2}`, that names the sender. A datagram starts with
+the sender in two bytes. In UDP mode a message that does not fit into a datagram is sent over TCP.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PeerCallback = Callable[[NodeId], None]
 
 
 def tune(sock: socket.socket) -> None:
-    """Send at once, and give up what is not acknowledged."""
+    """Disable Nagle's algorithm, and set the timeout for unacknowledged data."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
@@ -74,12 +74,12 @@ class Outgoing(asyncio.Protocol):
 
 
 class Link:
-    """The way to one other node: a queue for this turn, and a connection while there is one."""
+    """The link to one other node: a queue for this turn, and a connection if there is one."""
 
     def __init__(self, node: NodeId, to: NodeId, address: tuple[str, int], owner: Peers) -> None:
         self.to = to
         self.address = address
-        self.resolved: Any = None  # the last that was found: datagrams go there meanwhile
+        self.resolved: Any = None  # the last resolved address, for datagrams
         self._resolve_again = True
         self._owner = owner
         self._hello = _frame(json.dumps({"node": node}).encode())
@@ -89,7 +89,7 @@ class Link:
         self.attempts = 0
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame for the end of this turn. Without a connection it is lost."""
+        """Queue a frame for the end of this turn. It is lost if there is no connection."""
         if self._current is None:
             self._owner.counters["transport.dropped"] += 1
         else:
@@ -238,7 +238,7 @@ class Datagrams(asyncio.DatagramProtocol):
 
 
 class Peers:
-    """All the other nodes. `send` queues, `flush` writes what this turn has queued."""
+    """All other nodes. `send` queues, `flush` writes what this turn has queued."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ class Peers:
         self._datagrams: asyncio.DatagramTransport | None = None
 
     async def listen(self, host: str | None, port: int, transport: str) -> int:
-        """Accept connections (and datagrams); the port that it got. Raises OSError."""
+        """Accept connections (and datagrams). Returns the port. Raises OSError."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: Incoming(self), host or "0.0.0.0", port, reuse_address=True
@@ -313,7 +313,7 @@ class Peers:
         return True
 
     def flush(self) -> None:
-        """Write what has been queued, one write a connection."""
+        """Write what has been queued, with one write per connection."""
         touched, self._touched = self._touched, []
         for link in touched:
             link.flush()
@@ -321,7 +321,7 @@ class Peers:
     # ------------------------------------------------------------------ accepted connections
 
     def hello(self, connection: Incoming, payload: bytes) -> NodeId:
-        """Who writes on this connection; an older one from the same node is closed."""
+        """The node that writes on this connection; an older one from the same node is closed."""
         try:
             node = json.loads(payload)["node"]
         except (ValueError, TypeError, KeyError):

@@ -1,28 +1,27 @@
-"""The write-ahead log: what a node's disk holds, and how it gets there.
+"""The write-ahead log: the content of a node's disk, and how it is written.
 
 One file, `wal`: eight bytes of magic, then records:
 
     length u32 | crc32 u32 | group u64 | payload        (big-endian; the crc covers group, payload)
 
-Records are written in groups: everything that has gathered while the previous group was on its way
-to the disk is one write and one fdatasync, in a thread of its own, so the event loop never waits
-and the disk is used as fast as it allows (group commit). `group` is the file offset at which the
-record's group begins. All groups before it were on the disk before this one was written. That
-tells two kinds of damage apart:
+Records are written in groups: everything that was appended while the previous group was being
+written becomes one write and one fdatasync (group commit). A separate thread writes, so the event
+loop never waits. `group` is the file offset at which the record's group begins. All earlier groups
+were on disk before this one was written. This distinguishes two kinds of damage:
 
-    torn      the last group was cut off by a crash, in whatever way: what is left of it up to the
-              first bad record is kept, and the rest cut away. Nothing that was acknowledged is lost
+    torn      the last group was cut off by a crash. The records before the first bad one are kept,
+              and the rest is truncated. Nothing that was acknowledged is lost
     corrupt   a bad record is followed by a good one of a *later* group: the bad one had been
-              synced, and the disk has lost it. The node refuses to start; to go on without a vote
-              that it gave could lose what the cluster has acknowledged
+              synced, and the disk has lost it. The node refuses to start, since without a vote that
+              it gave the cluster could lose acknowledged data
 
-A checkpoint is a new file, `wal.new`, written, synced, renamed over the old one, and the directory
-synced: after a crash either the one or the other is there, whole. An end mark, a group of its own,
-says so: a checkpoint can be corrupt, but not torn.
+A checkpoint is a new file, `wal.new`, which is written, synced, and renamed over the old one,
+followed by a sync of the directory. After a crash either the old or the new file is there,
+complete. A checkpoint ends with an end mark in a separate group: it can be corrupt, but not torn.
 
-With one file, a synced record that is damaged at the very end cannot be distinguished from a torn
-one. With two copies (`log_files`) it can: what the one has lost is in the other, and they are made
-alike again at the start.
+With one file, a synced record that is damaged at the end cannot be distinguished from a torn one.
+With two copies (`log_files`) it can: what one file has lost is in the other, and at the start both
+are made equal again.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ MAGIC: Final = b"APLOG-1\n"
 
 
 class CorruptLog(Exception):
-    """The log is damaged where it had been synced. The message states where, and what to do."""
+    """Synced records of the log are damaged. The message states where, and what to do."""
 
 
 class Recovered(NamedTuple):
-    """What a log file held: its records, where they end, and how many bytes were torn off."""
+    """The content of a log file: its records, where they end, and how many bytes were torn."""
 
     payloads: list[bytes]
     end: int
@@ -57,7 +56,7 @@ class Recovered(NamedTuple):
 def scan(data: bytes) -> Recovered:
     """Read the records of a log file.
 
-    Raises CorruptLog when a record is bad that had been synced before a later one was written.
+    Raises CorruptLog for a bad record that had been synced before a later one was written.
     """
     if not data.startswith(MAGIC):
         if MAGIC.startswith(data):
@@ -79,7 +78,7 @@ def scan(data: bytes) -> Recovered:
 
 
 class Group(NamedTuple):
-    """One job for the disk: perhaps a whole new file, then records behind it."""
+    """One write job: optionally a new file, then records appended to it."""
 
     checkpoint: Sequence[bytes] | None
     appended: Sequence[bytes]
@@ -87,10 +86,10 @@ class Group(NamedTuple):
 
 
 class WriteAheadLog:
-    """The log of one node, in a directory of its own. Open it, `append` and `commit`, `close`.
+    """The log of one node, in its own directory. Open it, `append` and `commit`, `close`.
 
-    `on_synced(count)` is called in the thread of the log, with the number of persists that are
-    now durable; `on_error` likewise, once, after which nothing is written any more.
+    `on_synced(count)` is called in the log's thread, with the number of persists that are now
+    durable; `on_error` likewise, once, after which nothing more is written.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class WriteAheadLog:
         self.syncs = 0
         self.bytes_written = 0
         self.repaired = False
-        """Whether the copies had to be made alike again."""
+        """Whether the copies differed and had to be repaired."""
         self._number = 0
         self._files: list[int] = []
         if copies == 1:
@@ -121,7 +120,7 @@ class WriteAheadLog:
         self._busy = False
 
     def _open_file(self) -> None:
-        """Cut off what was torn, and stand at the end."""
+        """Truncate a torn end, and seek to the end."""
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
         self._files = [file]
         self._end = self.recovered.end
@@ -133,8 +132,7 @@ class WriteAheadLog:
         self._sync_directory()
 
     def _open_two(self, recovery: LogRecovery) -> Recovered:
-        """Both copies as they are, if they are equal; else both rewritten, with what was
-        recovered."""
+        """Open both copies if they are equal; otherwise rewrite both with the recovered records."""
         directory = self.path.parent
         try:
             found = read_two(directory, recovery)
@@ -155,38 +153,38 @@ class WriteAheadLog:
         finally:
             os.close(directory)
 
-    # ------------------------------------------------------------------ the event loop's side
+    # ------------------------------------------------------------------ called by the event loop
 
     def start(self, on_synced: Callable[[int], None], on_error: Callable[[OSError], None]) -> None:
-        """Start the thread that writes."""
+        """Start the writing thread."""
         self._on_synced, self._on_error = on_synced, on_error
         self._thread = threading.Thread(target=self._work, name="wal", daemon=True)
         self._thread.start()
 
     def append(self, payload: bytes) -> None:
-        """Add a record to the group that gathers."""
+        """Add a record to the current group."""
         self._appended.append(payload)
         self._count += 1
 
     def replace(self, payloads: list[bytes]) -> None:
-        """Let these records take the place of everything so far, atomically."""
+        """Replace the whole log by these records, atomically."""
         self._checkpoint, self._appended = payloads, []
         self._count += 1
 
     def commit(self) -> None:
-        """Hand the group to the disk, unless one is on its way; then it goes on gathering."""
+        """Start to write the current group, unless another one is being written."""
         if self._count and not self._busy:
             self._busy = True
             self._jobs.put(Group(self._checkpoint, self._appended, self._count))
             self._checkpoint, self._appended, self._count = None, [], 0
 
     def synced(self) -> None:
-        """The event loop has processed the last group: the next one may go."""
+        """The event loop has processed the last group: the next one may be written."""
         self._busy = False
         self.commit()
 
     def close(self) -> None:
-        """Write what has gathered, and end the thread."""
+        """Write what has been collected, and end the thread."""
         if self._thread is not None:
             self._jobs.put(Group(self._checkpoint, self._appended, self._count))
             self._jobs.put(None)
@@ -196,7 +194,7 @@ class WriteAheadLog:
             os.close(file)
         os.close(self._lock)
 
-    # ------------------------------------------------------------------ the thread's side
+    # ------------------------------------------------------------------ in the thread
 
     def _work(self) -> None:
         while (group := self._jobs.get()) is not None:
@@ -233,7 +231,7 @@ class WriteAheadLog:
         self.syncs += 1
 
     def _replace_file(self, path: Path, blob: bytes) -> int:
-        """Put a file with this content in the place of another, atomically."""
+        """Replace a file by one with this content, atomically."""
         file = os.open(_new(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
         try:
             _write_all(file, blob, 0)
@@ -247,12 +245,12 @@ class WriteAheadLog:
 
 
 def _new(path: Path) -> Path:
-    """Where a file is made that is to take the place of another."""
+    """The path at which the replacement of a file is written."""
     return path.with_name(f"{path.name}.new")
 
 
 def _lock(directory: Path) -> int:
-    """Keep other processes out, until this one ends. Raises OSError when one is there already."""
+    """Lock the directory until this process ends. Raises OSError if another one holds the lock."""
     lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o640)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
