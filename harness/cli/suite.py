@@ -1,4 +1,4 @@
-"""`antipaxos suite`: a night of runs from a file, and what it came to."""
+"""`antipaxos suite`: runs a suite from a file, and prints the result."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def suite_command(
 ) -> int:
     """Run the suite in FILE: many runs within a budget, and one summary page.
 
-    Ctrl-C (or SIGTERM) ends the night early; --resume goes on with it.
+    Ctrl-C (or SIGTERM) ends the night early; --resume continues it.
 
-    Exit codes: 0 no finding (or only accepted ones), 1 findings, 2 something was left undecided.
+    Exit codes: 0 no findings (or only accepted ones), 1 findings, 2 something is undecided.
     """
     path = file or Path("nightly.toml")
     if init:
@@ -95,7 +95,7 @@ def suite_command(
 
 @contextmanager
 def _terminated_in_order() -> Iterator[None]:
-    """SIGTERM, as of a machine that shuts down, ends the night like Ctrl-C."""
+    """Let SIGTERM, which a machine sends when it shuts down, end the night like Ctrl-C."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -112,8 +112,8 @@ def _terminated_in_order() -> Iterator[None]:
 
 @contextmanager
 def _executors(night: Night, address: str | None) -> Iterator[Executors]:
-    """Where the jobs of a night run: on this machine, or on the workers of a Dask cluster, with
-    runs in containers on those that have an engine, or here where none has."""
+    """Where the jobs of a night run: on this machine, or on the workers of a Dask cluster.
+    Container runs go to workers that have an engine, or stay here if none has."""
     if address is None:
         yield Executors(simulated=local_executor(night.suite.jobs))
         return
@@ -176,7 +176,7 @@ def _each(cell: Cell | FailoverCell) -> str:
 
 
 class _Display:
-    """A table that renews itself on a terminal; elsewhere a line now and then."""
+    """A table that is updated in place on a terminal, or else a line every few seconds."""
 
     def __init__(self, console: Console, night: Night, *, live: bool) -> None:
         self._night = night
@@ -211,7 +211,7 @@ class _Display:
                 self._progress.print(line, STYLES.get(part.outcome, "bold yellow"))
 
     def say(self, text: str) -> None:
-        """What is done with the findings, after the runs."""
+        """Show a step that follows the runs, such as shrinking."""
         self._finishing = text
         self._progress.print(f"{text} ...")
 

@@ -1,8 +1,8 @@
-"""The rows of a suite: each combination of a matrix, and the jobs that it comes to.
+"""The rows of a suite: each combination of a matrix, and its jobs.
 
-A row of runs has fixed seeds, fresh ones of the night, or a sweep: a range of seeds of which every
-night takes as many as its budget leaves time for, from where the night before ended. A row of
-failover measures one failure of one target's leader.
+A row of runs has fixed seeds, seeds drawn for the night, or a sweep: a range of seeds, of which
+every night runs as many as its budget allows, continuing where the night before ended. A row of
+failover measures one kind of leader failure of one target.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.targets import settings_of
 
 SWARM: Final = "swarm"
 BLOCK: Final = 100
-"""Seeds of a sweep that are one job."""
+"""How many seeds of a sweep are one job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """What the row is called everywhere."""
+        """The name of the row, used everywhere."""
         parts = [self.name, self.target, self.workload, self.faults, self.on]
         if self.nodes is not None:
             parts.append(f"{self.nodes} nodes")
@@ -73,11 +73,11 @@ class Cell:
         )
 
     def seeds_of(self, suite: str, night: str) -> tuple[int, ...]:
-        """The fixed seeds, and those of this night."""
+        """The fixed seeds, and those drawn for this night."""
         return self.seeds + fresh_seeds(suite, night, self.label, self.fresh)
 
     def jobs(self, suite: str, night: str) -> list[Job]:
-        """What this night runs, without the sweep."""
+        """The jobs of this night, without the sweep."""
         return [self.job(seed) for seed in self.seeds_of(suite, night)]
 
     def blocks(self, done: int) -> Iterator[Job]:
@@ -88,9 +88,8 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class FailoverCell:
-    """The failover of one target after one kind of failure. `allowed`: how much longer than the
-    baseline a median may be (0.2 is 20 %); `baseline`: the night that it is compared with, None
-    for the first."""
+    """The failover of one target after one kind of failure. `allowed`: by how much a median may
+    exceed the baseline (0.2 is 20 %); `baseline`: the night to compare with, None for the first."""
 
     name: str
     on: str
@@ -107,11 +106,11 @@ class FailoverCell:
 
     @property
     def label(self) -> str:
-        """What the row is called everywhere."""
+        """The name of the row, used everywhere."""
         return " / ".join([self.name, self.target, self.failure, self.on, f"{self.nodes} nodes"])
 
     def jobs(self, suite: str, night: str) -> list[Job]:
-        """The one measurement of a night."""
+        """The measurement of a night: a single job."""
         fixed: dict[str, Any] = {
             "count": self.count,
             "nodes": self.nodes,
@@ -136,7 +135,7 @@ class FailoverCell:
 
 
 def fresh_seeds(suite: str, night: str, label: str, count: int) -> tuple[int, ...]:
-    """Seeds that only this night has, from its name (the date, or a commit)."""
+    """Seeds drawn for this night, from its name (the date, or a commit)."""
     digest = hashlib.sha256(f"{suite}\0{night}\0{label}".encode()).digest()
     first = int.from_bytes(digest[:5], "big") * 1_000  # below 2**50: exact in every JSON reader
     return tuple(range(first, first + count))

@@ -1,9 +1,9 @@
-"""A job in a process of its own: one in containers that goes wrong takes nothing with it.
+"""Runs a job in a child process, so that a failing container run cannot affect other jobs.
 
-    python -m harness.suite.child_process     a job on its input, its result on its output
+    python -m harness.suite.child_process     reads a job from its input, prints the result
 
-The process ends when the one that started it has ended, however that was: it then removes its
-containers, and the same run may begin again when the night is resumed.
+The child ends when its parent has ended for whatever reason, and removes its containers. The job is
+run again when the night is resumed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from harness.suite.jobs import Job, JobResult, failed
 from harness.suite.work import run_job
 
 OVERHEAD_S: Final = 300.0
-"""Beyond the chaos, a run in containers may take this long: starting, the last round, judging."""
+"""How long a container run may take besides the chaos phase: start, final round, checking."""
 GRACE_S: Final = 120.0
-"""How long a run that is interrupted has to remove its containers before it is killed."""
+"""How long an interrupted run may take to remove its containers before it is killed."""
 FAILURE_TIMEOUTS: Final = 50
-"""One failure of a leader, and what is before and after it, may take so many election time-outs."""
+"""How many election timeouts one leader failure may take, with what precedes and follows it."""
 LOOK_EVERY_S: Final = 1.0
 
 
 def run_in_child(job: Job, store: Path, within_s: float | None = None) -> JobResult:
-    """Run a job in a process of its own, for at most `within_s` seconds (by default what a run of
-    its length may take); then it is interrupted (it removes its containers), and at last killed
-    (the reaper does)."""
+    """Run a job in a child process, for at most `within_s` seconds (by default the limit for its
+    length). After that it is interrupted, so that it removes its containers, and finally killed, in
+    which case the reaper removes them."""
     started = time.monotonic()
     allowed_s, is_late = within_s or limit_s(job), False
     process = subprocess.Popen(
@@ -42,7 +42,7 @@ def run_in_child(job: Job, store: Path, within_s: float | None = None) -> JobRes
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # Ctrl-C is answered by the suite
+        start_new_session=True,  # Ctrl-C is handled by the suite
     )
     question = json.dumps({"job": job.to_json(), "store": str(store)})
     try:
@@ -67,7 +67,7 @@ def run_in_child(job: Job, store: Path, within_s: float | None = None) -> JobRes
 
 
 def limit_s(job: Job) -> float:
-    """How long a job in containers, or a measurement of failover, may take, in seconds."""
+    """The time limit of a container run, or of a failover measurement, in seconds."""
     if job.failure is not None:
         plan = job.failover()
         blocks = sum(1 for _ in plan.blocks())

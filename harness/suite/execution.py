@@ -1,9 +1,10 @@
-"""Carrying out the jobs of a night, within its budget.
+"""Runs the jobs of a night within its budget.
 
-Failover is measured first, with nothing beside it on this machine: what else ran would be measured
-with it. Then simulated jobs go through an executor; jobs in containers, at the same time, through
-threads that each wait for a process, or to the engines of a Dask cluster. All stop taking jobs when
-the budget is used up. What is done stays done: a result is written before the next is waited for.
+Failover is measured first, with nothing else running on this machine, since that would affect the
+measurement. Then simulated jobs run in an executor, and at the same time container jobs run in
+threads that each wait for a child process, or on the engines of a Dask cluster. No new jobs are
+started when the budget is used up. Each result is written at once, so nothing is lost when the
+suite is interrupted.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Engines(Executor, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Executors:
-    """Where jobs run: by default simulations in processes of this machine, and containers on its
+    """Where jobs run: by default simulations in processes on this machine, and containers on its
     engine. `remote`: the executor's workers share no folder with this process."""
 
     simulated: Executor
@@ -52,7 +53,7 @@ class Executors:
 
 
 class Budget:
-    """How long the whole night, and each cell, may still take."""
+    """The time that is left for the night, and for each cell."""
 
     def __init__(self, night: Night) -> None:
         suite = night.suite
@@ -79,16 +80,16 @@ class Budget:
         self._used[result.cell] += sum(part.seconds for part in result.parts)
 
     def affordable(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Those jobs for which there is time when they are asked for."""
+        """The jobs for which there is time at the moment they are requested."""
         return (job for job in jobs if self.allows(job))
 
 
 def carry_out(
     night: Night, watch: Give = lambda _: None, *, executors: Executors | None = None
 ) -> None:
-    """Run what is left of the night. Ctrl-C ends it early: what is done stays done.
+    """Run the remaining jobs of the night. Ctrl-C ends it early; finished jobs are kept.
 
-    Raises HarnessError where the workers of a cluster cannot be used."""
+    Raises HarnessError if the workers of a cluster cannot be used."""
     started = time.monotonic()
     executors = executors or Executors(simulated=local_executor(night.suite.jobs))
     budget = Budget(night)
@@ -166,7 +167,7 @@ def _drain(done: queue.Queue[JobResult], take: Give, wait_s: float = 0.0) -> Non
 
 
 class _LocalContainers:
-    """Threads that take jobs in containers one after the other, each in a process of its own."""
+    """Threads that run container jobs one after the other, each job in a child process."""
 
     error: HarnessError | None = None
 
@@ -186,7 +187,7 @@ class _LocalContainers:
         return any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
-        """Begin no more; wait for those under way."""
+        """Start no more jobs; wait for running ones."""
         self._stopped = True
         for thread in self._threads:
             if thread.is_alive():
@@ -202,7 +203,7 @@ class _LocalContainers:
 
 
 class _RemoteContainers:
-    """A thread that waits for the workers of a cluster that have an engine."""
+    """A thread that waits for the cluster's workers with an engine."""
 
     def __init__(self, night: Night, jobs: Iterator[Job], engines: Engines, give: Give) -> None:
         self.error: HarnessError | None = None
@@ -219,7 +220,7 @@ class _RemoteContainers:
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """Give up what is under way: its worker goes on for a while, and is not waited for."""
+        """Abandon running jobs, without waiting for their workers."""
         self._engines.stop()
         if self._thread.is_alive():
             self._thread.join()
@@ -243,9 +244,9 @@ def _containers(
 
 
 def estimate(suite: Suite, jobs: list[Job]) -> dict[str, Any]:
-    """How long a plan will take: what its jobs took in earlier nights; roughly, where there was
-    none, a hundredth of simulated seconds, the chaos of a run in containers and fifteen seconds,
-    and twenty election time-outs for each failure of a leader."""
+    """How long a plan will take, based on the durations of its jobs in earlier nights. Without
+    earlier nights: a hundredth of the simulated seconds, the chaos phase of a container run plus
+    fifteen seconds, and twenty election timeouts for each leader failure."""
     known = Index(suite.store).seconds_by_cell()
     seconds: defaultdict[str, float] = defaultdict(float)
     for job in jobs:

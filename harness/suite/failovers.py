@@ -1,9 +1,9 @@
-"""Measurements of failover in a suite: what is kept of one, and when a median has become longer.
+"""Failover measurements in a suite: their summary, and the detection of longer medians.
 
 A measurement is compared with the first one of the same row and parameters in the store, or with
-that of the night which the suite names: against the night before, a median could creep away by a
-little each night. It has become longer when the whole of its 95 % interval lies above what is
-allowed of the earlier one's (`harness.bench.failover.regress`).
+that of the night named in the suite. (Compared with the night before, a median could grow a little
+every night.) It counts as longer if its whole 95 % interval is above the allowed limit of the
+earlier one (`harness.bench.failover.regress`).
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from harness.suite.index import Index
 from harness.suite.night import Night
 
 LONGER: Final = "median window longer than before"
-"""The kind of a finding that a measurement makes."""
+"""The kind of the finding that a longer median creates."""
 
 
 def measured(plan: FailoverPlan, cell: Cell, out: Path) -> dict[str, Any]:
-    """What the result of a job and the index keep: counts, and the median of the worst window of
-    each failure with its 95 % interval, in milliseconds; null is "service did not return"."""
+    """The summary kept in the job's result and in the index: counts, and the median of the worst
+    window of each failure with its 95 % interval, in milliseconds; null means "service did not
+    return"."""
     summary = cell.summary()
     median = summary.quantiles.get(50)
     interval = None
@@ -47,7 +48,7 @@ def measured(plan: FailoverPlan, cell: Cell, out: Path) -> dict[str, Any]:
 
 
 def parameters(plan: FailoverPlan) -> str:
-    """What two measurements must share to be compared, as one text."""
+    """The parameters that two measurements must share to be compared, as one text."""
     shared = {
         "nodes": plan.nodes,
         "rate": plan.rate,
@@ -59,7 +60,7 @@ def parameters(plan: FailoverPlan) -> str:
 
 
 def rows_of(night: Night) -> list[dict[str, Any]]:
-    """What the summary of a night says of its measurements."""
+    """The measurements in the summary of a night."""
     return [
         {"cell": job.cell, "subject": job.subject, **result.failover}
         for job, result in night.pairs()
@@ -68,7 +69,7 @@ def rows_of(night: Night) -> list[dict[str, Any]]:
 
 
 def longer(night: Night, index: Index) -> Iterator[Finding]:
-    """The measurements of a night whose median has become longer than that of their baseline."""
+    """Findings for the measurements whose median is longer than their baseline's."""
     cells = {c.label: c for c in night.suite.cells if isinstance(c, FailoverCell)}
     for job, result in night.pairs():
         cell, row = cells.get(job.cell), result.failover

@@ -1,8 +1,8 @@
-"""Failures of a night by signature: what failed, whether again, whether it is new.
+"""The failures of a night by signature: what failed, how reproducibly, and whether it is new.
 
-A signature names the subject (a target, with its planted bug), the detector that objected and the
-kind of its evidence: "raft+M3:linearizability:dirty read". Two failures with one signature are
-taken for one finding; the first run of each is confirmed and, where it can be, shrunk.
+A signature names the subject (a target, with its planted bug), the detector, and the kind of its
+evidence: "raft+M3:linearizability:dirty read". Failures with the same signature are one finding,
+whose first run is confirmed and, if possible, shrunk.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from histories.errors import HistoryError
 
 @dataclass(kw_only=True)
 class Finding:
-    """All failures of a night with one signature. `status`: new, known, expected, or overdue (its
-    acceptance has ended). `since`: the first night that had it."""
+    """All failures of a night with the same signature. `status`: new, known, expected, or overdue
+    (the date of its acceptance has passed). `since`: the first night that had it."""
 
     signature: str
     subject: str
@@ -42,9 +42,9 @@ class Finding:
     shrunk: str | None = None
     shrunk_words: str = ""
     location: str = ""
-    """Where in the protocol it arose (`harness.suite.location`); of simulated runs."""
+    """Where in the protocol it arose (`harness.suite.location`); simulated runs only."""
     words: str = ""
-    """The sentence, where it is not that of the first run."""
+    """The sentence, if it is not that of the first run."""
 
     @property
     def sentence(self) -> str:
@@ -52,7 +52,7 @@ class Finding:
 
     @property
     def is_failure(self) -> bool:
-        """Whether this is about the target: not what the harness could not do or decide."""
+        """Whether the target failed, not the harness, and the outcome is not merely unknown."""
         return self.detector != "harness" and (
             self.detector == "failover" or any(r.outcome == "invalid" for r in self.results)
         )
@@ -63,7 +63,7 @@ class Finding:
 
     @property
     def again(self) -> str:
-        """The command that shows it."""
+        """The command that shows the failure."""
         folder = self.shrunk or self.folder
         if not folder:
             return ""
@@ -85,8 +85,8 @@ def signature_of(subject: str, result: JobResult) -> tuple[str, str, str]:
 
 
 def gather(results: Iterable[tuple[Job, JobResult]]) -> list[Finding]:
-    """The findings among some results, in the order of their first failures. What the harness could
-    not do is no finding about the target, but is one all the same."""
+    """The findings in some results, in the order of their first failures. Failures of the harness
+    are findings too, but not about the target."""
     found: dict[str, Finding] = {}
     for job, result in results:
         if result.outcome == "valid":
@@ -103,7 +103,7 @@ def gather(results: Iterable[tuple[Job, JobResult]]) -> list[Finding]:
 def classify(
     finding: Finding, since: str | None, expected: Sequence[Expected], today: datetime.date
 ) -> None:
-    """Say whether a finding is new, known since when, or accepted."""
+    """Determine whether a finding is new, known since an earlier night, or accepted."""
     finding.since = since
     accepted = next((e for e in expected if e.signature == finding.signature), None)
     if accepted is None:
@@ -114,7 +114,7 @@ def classify(
 
 
 def confirm(finding: Finding, times: int, store: Path) -> None:
-    """Run the finding's first failure again, and say how often it failed in the same way."""
+    """Replay the finding's first failure, and record how often it failed in the same way."""
     if finding.folder is None or times < 1 or finding.detector in ("harness", "failover"):
         return
     try:
@@ -131,7 +131,7 @@ def confirm(finding: Finding, times: int, store: Path) -> None:
 
 
 def shrink_finding(finding: Finding, limit_s: float, store: Path) -> None:
-    """Shrink the finding's first failure, where it was simulated."""
+    """Shrink the finding's first failure, if it was simulated."""
     if finding.folder is None or limit_s <= 0 or finding.detector in ("harness", "failover"):
         return
     try:

@@ -1,4 +1,4 @@
-"""What a night comes to: findings, figures, files, pages, and notifications."""
+"""The end of a night: findings, summary, files, pages, and notifications."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from histories.folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedNight:
-    """A finished night. `problems`: what could not be reported, in sentences."""
+    """A finished night. `problems`: outputs that could not be written, as sentences."""
 
     findings: list[Finding]
     gone: list[dict[str, Any]]
@@ -48,8 +48,8 @@ class FinishedNight:
 
 
 def finish(night: Night, say: Callable[[str], None]) -> FinishedNight:
-    """Confirm, shrink, compare with earlier nights, write everything, notify, and remove old
-    runs."""
+    """Confirm and shrink findings, compare them with earlier nights, write all outputs, notify, and
+    remove old runs."""
     suite, index = night.suite, Index(night.suite.store)
     findings = [*gather(night.pairs()), *longer(night, index)]
     today = datetime.datetime.now(tz=datetime.UTC).date()
@@ -66,7 +66,7 @@ def finish(night: Night, say: Callable[[str], None]) -> FinishedNight:
     subjects = {job.subject for job, _ in night.pairs()}
     gone = index.gone(night.started, {f.signature for f in findings}, subjects)
     summary = summary_of(night, findings, gone)
-    if not night.interrupted:  # else the night can be resumed
+    if not night.interrupted:  # an interrupted night can be resumed
         text = json.dumps(summary, indent=1) + "\n"
         (night.folder / SUMMARY).write_text(text, encoding="utf-8")
         index.add(night.folder)
@@ -79,8 +79,8 @@ def finish(night: Night, say: Callable[[str], None]) -> FinishedNight:
 
 
 def outcome_of(night: Night, findings: list[Finding]) -> str:
-    """invalid with any finding about a target that is not accepted; unknown where the harness could
-    not do something, or the night was interrupted; else valid."""
+    """invalid if there is a finding about a target that is not accepted; unknown if the harness
+    failed, or the night was interrupted; else valid."""
     open_ones = [f for f in findings if f.status != "expected"]
     if any(finding.is_failure for finding in open_ones):
         return "invalid"
@@ -88,13 +88,13 @@ def outcome_of(night: Night, findings: list[Finding]) -> str:
 
 
 def _write_report(folder: Path) -> None:
-    """The page of a run that the night's page links to; without it, where it cannot be made."""
+    """Write the page of a run, to which the night's page links. Errors are ignored."""
     with contextlib.suppress(HarnessError, HistoryError, OSError):
         write_report(RunFolder.open(folder))
 
 
 def summary_of(night: Night, findings: list[Finding], gone: list[dict[str, Any]]) -> dict[str, Any]:
-    """summary.json."""
+    """The content of summary.json."""
     pairs = night.pairs()
     outcomes: Counter[str] = Counter()
     for _, result in pairs:
@@ -142,8 +142,8 @@ def summary_of(night: Night, findings: list[Finding], gone: list[dict[str, Any]]
 
 
 def coverage_of(pairs: Iterable[tuple[Job, JobResult]]) -> dict[str, dict[str, dict[str, int]]]:
-    """How often each kind of fault was injected ("fault"), and each state of simulated runs
-    reached ("state"), by subject. What a subject could have had and had not is there with 0."""
+    """How often each kind of fault was injected ("fault"), and each state of simulated runs was
+    reached ("state"), by subject. Kinds that were possible but did not occur have count 0."""
     found: dict[str, dict[str, Counter[str]]] = {}
     for job, result in pairs:
         kinds = found.setdefault(job.subject, {"fault": Counter(), "state": Counter()})

@@ -6,8 +6,8 @@
     coverage(night, subject, kind, name, count)        kind: "fault" or "state"
     failovers(night, cell, subject, failure, parameters, proven, recovered, low, median, high)
 
-Times are as in the nights' files. Nothing is only here: `rebuild` makes it again from the folders,
-and an index of another version of these tables is made again when it is opened.
+Times are as in the nights' files. The index contains nothing else: `rebuild` makes it again from
+the folders, and an index with another version of these tables is rebuilt when it is opened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INDEX: Final = "index.sqlite"
 SUMMARY: Final = "summary.json"
 RESULTS: Final = "results.jsonl"
 VERSION: Final = 2
-"""Of the tables below."""
+"""The version of the tables below."""
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS nights (
     night TEXT PRIMARY KEY, started TEXT, outcome TEXT, seconds REAL);
@@ -60,8 +60,8 @@ class Index:
             yield connection
 
     def _renew(self) -> None:
-        """Make the tables; and all of it again where they are those of another version, or the file
-        is no index."""
+        """Create the tables. Rebuild the index if its tables are of another version, or the file is
+        not an index."""
         try:
             self._make_tables()
         except sqlite3.OperationalError as error:  # locked, or the folder cannot be written
@@ -85,12 +85,12 @@ class Index:
                     _add(db, night)
 
     def add(self, night: Path) -> None:
-        """Take in a night's folder, in place of what was known of it."""
+        """Add a night's folder, replacing earlier entries of that night."""
         with self._open() as db:
             _add(db, night)
 
     def rebuild(self) -> int:
-        """Make the index again; the number of nights."""
+        """Rebuild the index. Returns the number of nights."""
         nights = finished_in(self._store)
         if not nights:
             return 0
@@ -101,7 +101,7 @@ class Index:
         return len(nights)
 
     def seeds_swept(self, cell: str) -> int:
-        """How many seeds of a sweep the finished nights have done: up to the end of its last
+        """How many seeds of a sweep the finished nights have run: up to the end of its last
         block."""
         if not self._path.exists():
             return 0
@@ -112,7 +112,7 @@ class Index:
         return int(row[0] or 0)
 
     def seconds_by_cell(self) -> dict[str, float]:
-        """How long a run of each cell took on average, in all nights."""
+        """The average duration of a run of each cell, over all nights."""
         if not self._path.exists():
             return {}
         query = (
@@ -124,9 +124,9 @@ class Index:
     def failover_baseline(
         self, cell: str, parameters: str, before: str, named: str | None
     ) -> tuple[str, dict[str, Any]] | None:
-        """The night that a measurement is compared with, and its median (value, low, high; None:
-        service did not return): the named one, or the first with these parameters, of those that
-        started before that moment."""
+        """The night to compare a measurement with, and its median (value, low, high; None: service
+        did not return). It is the named night, or the first one with these parameters, among those
+        that started earlier."""
         with self._open() as db:
             row = db.execute(
                 "SELECT f.night, median, low, high FROM failovers f JOIN nights n USING (night) "
@@ -137,13 +137,13 @@ class Index:
         return None if row is None else (row[0], dict(zip(_INTERVAL, row[1:], strict=True)))
 
     def failovers(self) -> list[dict[str, Any]]:
-        """Every measurement of failover, by cell and night."""
+        """All failover measurements, by cell and night."""
         return self._rows(
             "SELECT f.* FROM failovers f JOIN nights n USING (night) ORDER BY cell, n.started"
         )
 
     def coverage(self) -> list[dict[str, Any]]:
-        """How often each fault was injected and each state reached, by subject, over all nights."""
+        """How often each fault was injected, and each state reached, by subject, in all nights."""
         return self._rows(
             "SELECT subject, kind, name, sum(count) AS count FROM coverage "
             "GROUP BY subject, kind, name ORDER BY subject, kind, name"
@@ -155,7 +155,7 @@ class Index:
             return [dict(row) for row in db.execute(query).fetchall()]
 
     def first_seen(self, signature: str, before: str) -> str | None:
-        """The first night that had this finding, of those that started before that moment."""
+        """The first night with this finding, among those that started earlier."""
         with self._open() as db:
             row = db.execute(
                 "SELECT night FROM findings JOIN nights n USING (night) WHERE signature = ? "
@@ -165,8 +165,8 @@ class Index:
         return row[0] if row else None
 
     def gone(self, before: str, present: set[str], subjects: set[str]) -> list[dict[str, Any]]:
-        """Findings of the last night that started before that moment which did not show again,
-        though their subject was tested: signature, and the night that had it."""
+        """Findings of the previous night that did not recur although their subject was tested:
+        signature and night."""
         with self._open() as db:
             last = db.execute(
                 "SELECT night FROM nights WHERE started < ? ORDER BY started DESC LIMIT 1",
@@ -196,7 +196,7 @@ class Index:
         )
 
     def findings(self) -> list[dict[str, Any]]:
-        """Every signature with its first and last night and in how many it was, latest first."""
+        """Every signature with its first and last night, and the number of nights, latest first."""
         return self._rows(
             "SELECT signature, min(n.started), max(n.started) AS latest, count(*) AS nights, "
             "max(sentence) AS sentence, "
@@ -265,7 +265,7 @@ def _places(count: int) -> str:
 
 
 def _parts(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A result, and those of a block's seeds that failed."""
+    """Add a result, and those of the failed seeds of a block."""
     yield line
     yield from (part for part in line.get("failures", ()) if isinstance(part, dict))
 
@@ -282,12 +282,12 @@ def nights_in(store: Path) -> list[Path]:
 
 
 def finished_in(store: Path) -> list[Path]:
-    """The folders of nights that have ended, in order."""
+    """The folders of finished nights, in order."""
     return [night for night in nights_in(store) if (night / SUMMARY).is_file()]
 
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file; a torn last line is left out."""
+    """The JSON objects of a file, without a torn last line."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8") as file:

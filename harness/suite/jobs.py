@@ -1,4 +1,4 @@
-"""One job of a suite, as it is planned and recorded, and what it came to.
+"""A job of a suite, as planned and recorded, and its result.
 
 A job is the run of one seed, a block of seeds of a sweep over the nights, or a measurement of
 failover; `harness.suite.work` carries it out.
@@ -31,15 +31,15 @@ class Job:
     swarm: bool
     fixed: Mapping[str, Any] = field(default_factory=dict)
     recorded: str | None = None
-    """The folder of an earlier failure that is run again, in place of a configuration."""
+    """The folder of an earlier failure that is run again, instead of a configuration."""
     count: int = 1
-    """A block of so many seeds, from `seed`: part of a sweep over the nights."""
+    """With more than one: a block of this many seeds, from `seed`, of a sweep."""
     failure: str | None = None
-    """The failure of the leader whose failover is measured; `fixed` is then for FailoverPlan."""
+    """The kind of leader failure to measure; `fixed` are then options of FailoverPlan."""
 
     @property
     def identity(self) -> str:
-        """The same for the same job, tonight and when the night is resumed."""
+        """Identifies the job, also when the night is resumed."""
         block = f"+{self.count}" if self.count > 1 else ""
         return f"{self.cell}#{self.seed}{block}"
 
@@ -53,13 +53,13 @@ class Job:
         return dataclasses.replace(self, seed=seed, count=1)
 
     def config(self) -> RunConfig:
-        """Without the swarm. Raises UsageError."""
+        """The configuration without the swarm. Raises UsageError."""
         return RunConfig.of(
             target=self.target, mutant=self.mutant, on=self.on, seed=self.seed, **self.fixed
         )
 
     def failover(self) -> FailoverPlan:
-        """Of a measurement of failover. Raises UsageError."""
+        """The plan of a failover measurement. Raises UsageError."""
         assert self.failure is not None
         return FailoverPlan(
             targets=(self.target,),
@@ -93,11 +93,11 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What a job came to. `outcome`: valid, invalid, unknown, or "error" where the harness could
-    not do it. `symptoms`: (detector, kind) pairs, the most telling first.
+    """The result of a job. `outcome`: valid, invalid, unknown, or "error" if the harness failed.
+    `symptoms`: (detector, kind) pairs, the most informative first.
 
-    The result of a block of seeds counts those that were valid, `runs` of them, and `failures` has
-    the others, one result each."""
+    The result of a block of seeds sums up the valid ones, `runs` of them; `failures` has one result
+    for each of the others."""
 
     identity: str
     cell: str
@@ -120,11 +120,11 @@ class JobResult:
     """How many seeds the job had."""
     failures: tuple[JobResult, ...] = ()
     failover: Mapping[str, Any] | None = None
-    """`harness.suite.failovers.measured` of a measurement of failover."""
+    """Of a failover measurement: the summary made by `harness.suite.failovers.measured`."""
 
     @property
     def parts(self) -> tuple[JobResult, ...]:
-        """This result, and those of the seeds of a block that failed."""
+        """This result, and those of the failed seeds of a block."""
         return (self, *self.failures)
 
     def to_json(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class JobResult:
 
 
 def failed(job: Job, words: str, seconds: float, tries: int = 1) -> JobResult:
-    """The result of a job that the harness could not do."""
+    """The result of a job that failed in the harness."""
     return JobResult(
         identity=job.identity,
         cell=job.cell,
@@ -152,5 +152,5 @@ def failed(job: Job, words: str, seconds: float, tries: int = 1) -> JobResult:
 
 
 def first_line(text: str) -> str:
-    """The first line of a text; empty where there is none."""
+    """The first line of a text, or an empty one."""
     return next(iter(text.splitlines()), "")

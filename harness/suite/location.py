@@ -1,9 +1,9 @@
-"""Where in the protocol a failure arose: the message that a node had just taken in.
+"""Where in the protocol a failure arose: the message that a node had just received.
 
-For a slot that was decided twice it is the message on which the second value was applied; for an
-answer that could not be, the last message that the answering node had taken in before. It is told
-with a finding and is no part of its signature: one bug shows at several messages, and would be new
-again and again.
+For a slot that was decided twice this is the message on which the second value was applied; for an
+impossible answer, the last message that the answering node had received before. It is reported with
+a finding, but is not part of the signature: one bug may appear at several messages, and would be
+reported as new each time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ FIELDS: Final = ("ballot", "term", "slot")
 
 
 def location_of(folder: Path) -> str:
-    """In words; empty where the folder does not tell: it holds no messages, or nothing is in
-    dispute."""
+    """A description; empty if the folder has no messages, or nothing is in dispute."""
     try:
         run = read_run(folder)
     except HarnessError:

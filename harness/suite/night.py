@@ -1,10 +1,10 @@
-"""One night: its folder, its lock, its jobs, and going on where one was interrupted.
+"""One night: its folder, its lock, its jobs, and resuming it.
 
-STORE/.lock                   held while a suite works in this store
-STORE/NIGHT/plan.json         what was to be run, with tonight's fresh seeds
-STORE/NIGHT/results.jsonl     one line per finished job, flushed: `--resume` goes on from it
+STORE/.lock                   held while a suite uses this store
+STORE/NIGHT/plan.json         the jobs, with the seeds drawn for the night
+STORE/NIGHT/results.jsonl     one line per finished job, flushed; `--resume` reads it
 STORE/NIGHT/runs/             the folders of runs
-STORE/NIGHT/summary.json      the findings and the figures, at the end
+STORE/NIGHT/summary.json      findings and statistics, written at the end
 STORE/corpus/                 failures of earlier nights, which are run first
 """
 
@@ -39,7 +39,7 @@ CORPUS: Final = "corpus"
 
 @dataclass
 class Night:
-    """What a night has come to so far."""
+    """The state of a night."""
 
     suite: Suite
     name: str
@@ -47,14 +47,14 @@ class Night:
     jobs: list[Job]
     results: dict[str, JobResult] = field(default_factory=dict)
     swept: dict[str, int] = field(default_factory=dict)
-    """Of each sweep, by its cell: how many seeds earlier nights have done."""
+    """For each sweep, by cell: how many seeds earlier nights have run."""
     started_s: float = field(default_factory=time.time)
     seconds: float = 0.0
     interrupted: bool = False
 
     def pairs(self) -> list[tuple[Job, JobResult]]:
-        """The jobs that are done, with their results, in the order of the plan; of a block also
-        each seed that failed, as a job of its own."""
+        """The finished jobs with their results, in the order of the plan. Each failed seed of a
+        block is a separate job."""
         done = [(j, self.results[j.identity]) for j in self.jobs if j.identity in self.results]
         return [
             (job if part is result else job.single(part.seed), part)
@@ -73,18 +73,18 @@ class Night:
 
     @property
     def skipped(self) -> list[str]:
-        """The jobs that were not run, but for the blocks of sweeps, which the next night goes on
-        with."""
+        """The jobs that were not run, except blocks of sweeps, with which the next night
+        continues."""
         return [job.identity for job in self.left if not self.is_block(job)]
 
     @property
     def started(self) -> str:
-        """The moment at which the night began, as text that sorts."""
+        """The time at which the night began, as text in sortable form."""
         moment = datetime.datetime.fromtimestamp(self.started_s, tz=datetime.UTC)
         return moment.isoformat(timespec="microseconds")
 
     def busy_s(self) -> float:
-        """How long what is done took, where as many ran at a time as the suite says."""
+        """The estimated elapsed time of the finished jobs, given the suite's parallelism."""
         seconds = {"sim": 0.0, "docker": 0.0}
         for job, result in self.pairs():
             seconds["sim" if job.on == "sim" else "docker"] += result.seconds
@@ -94,7 +94,7 @@ class Night:
         return job.cell in self.swept and job.recorded is None
 
     def seeds_swept(self, cell: str) -> int:
-        """How many seeds of a sweep are done, tonight and before: up to the first that is not."""
+        """How many seeds of a sweep are done, including earlier nights: up to the first gap."""
         end = self.swept[cell]
         for job in self.jobs:
             if job.cell == cell and job.seed == end and job.identity in self.results:
@@ -103,7 +103,7 @@ class Night:
 
 
 def new_name(today: datetime.datetime, store: Path) -> str:
-    """The night's name: the date, with a number where there was one already."""
+    """The night's name: the date, with a number if that exists already."""
     day = today.strftime("%Y-%m-%d")
     names = [day, *(f"{day}-{n}" for n in range(2, 1000))]
     return next(name for name in names if not (store / name).exists())
@@ -111,8 +111,8 @@ def new_name(today: datetime.datetime, store: Path) -> str:
 
 @contextmanager
 def locked(store: Path) -> Iterator[None]:
-    """Hold the store for this process. Raises UsageError where another suite works in it; a lock
-    of a process that has died is none."""
+    """Lock the store for this process. Raises UsageError if another suite uses it. The lock of a
+    process ends with it."""
     try:
         store.mkdir(parents=True, exist_ok=True)
         file = (store / LOCK).open("a")
@@ -152,15 +152,14 @@ def begin(suite: Suite, name: str) -> Night:
 
 
 def blocks_of(suite: Suite, swept: Mapping[str, int]) -> Iterator[Job]:
-    """The blocks of all sweeps, cells in turn."""
+    """The blocks of all sweeps, alternating between cells."""
     rows = [cell.blocks(swept[cell.label]) for cell in suite.sweeps() if cell.label in swept]
     for column in itertools.zip_longest(*rows):
         yield from (job for job in column if job is not None)
 
 
 def seeds_done(store: Path, cell: str) -> int:
-    """How many seeds of a sweep the nights of a store have done, those included that were never
-    finished."""
+    """How many seeds of a sweep the nights of a store have run, including unfinished nights."""
     done = Index(store).seeds_swept(cell)
     for folder in nights_in(store):
         if not (folder / SUMMARY).exists():
@@ -172,8 +171,8 @@ def seeds_done(store: Path, cell: str) -> int:
 
 
 def corpus_jobs(store: Path) -> list[Job]:
-    """The failures of earlier nights, which are run again before anything else. What can no longer
-    be read is left out."""
+    """Jobs that run the failures of earlier nights again. Folders that can no longer be read are
+    skipped."""
     jobs = []
     for path in sorted((store / CORPUS).glob("*")):
         try:
@@ -195,7 +194,7 @@ def corpus_jobs(store: Path) -> list[Job]:
 
 
 def add_to_corpus(store: Path, folder: Path, signature: str) -> None:
-    """Keep what a failure needs to be run again: its configuration, schedule and verdict."""
+    """Keep the files needed to run a failure again: configuration, schedule and verdict."""
     readable = re.sub(r"[^A-Za-z0-9.+-]+", "-", signature)[:60].strip("-")
     name = f"{readable}-{hashlib.sha256(signature.encode()).hexdigest()[:8]}"
     target = store / CORPUS / name
@@ -208,8 +207,8 @@ def add_to_corpus(store: Path, folder: Path, signature: str) -> None:
 
 
 def resume(suite: Suite) -> Night:
-    """The latest night that is not finished; what the harness could not do is to be run again.
-    Raises UsageError where there is none."""
+    """The latest unfinished night, with jobs that failed in the harness to be run again. Raises
+    UsageError if there is none."""
     open_ones = [n for n in nights_in(suite.store) if not (n / SUMMARY).exists()]
     if not open_ones:
         raise UsageError(f"no night in {suite.store} was interrupted", remedy="leave out --resume")

@@ -1,6 +1,6 @@
-"""Telling other programs: JUnit XML, Prometheus text, GitHub's step summary, a webhook.
+"""Output for other programs: JUnit XML, Prometheus text, GitHub's step summary, a webhook.
 
-Texts from histories are data: control characters are taken out before they reach XML or Markdown.
+Texts from histories are untrusted: control characters are removed before they are written.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ TEXT_MAX: Final = 4_000
 
 
 def plain(text: str) -> str:
-    """The same text without what XML 1.0 cannot hold, or a terminal would obey."""
+    """The text without characters that XML 1.0 forbids, or that control a terminal."""
     return UNPRINTABLE.sub("?", text)[:TEXT_MAX]
 
 
 def write_junit(night: Night, findings: list[Finding], path: Path) -> None:
-    """One case per cell; a cell fails with each finding that is not expected, in words, with the
-    evidence and the command that replays it."""
+    """Write one case per cell. A cell fails if it has a finding that is not expected; the text has
+    the evidence, and the command that replays it."""
     suite = TestSuite(f"antipaxos {night.suite.name} {night.name}")
     by_cell: dict[str, list[JobResult]] = {cell: [] for cell in night.cells}
     for job, result in night.pairs():
@@ -76,7 +76,7 @@ def _words(finding: Finding) -> str:
 
 
 def write_prometheus(night: Night, findings: list[Finding], path: Path) -> None:
-    """For a node exporter's text-file collector."""
+    """Write metrics for the text-file collector of a Prometheus node exporter."""
     counts: Counter[tuple[str, str]] = Counter()
     for job, result in night.pairs():
         counts[job.cell, result.outcome] += result.runs
@@ -106,7 +106,7 @@ def _label(text: str) -> str:
 
 
 def write_step_summary(night: Night, findings: list[Finding]) -> bool:
-    """Append Markdown to the file that GitHub Actions names; whether there was one."""
+    """Append Markdown to the file that GitHub Actions names. Returns whether there is one."""
     name = os.environ.get(STEP_SUMMARY)
     if not name:
         return False
@@ -127,7 +127,7 @@ def _cell(text: str) -> str:
 
 
 def headline(night: Night, findings: list[Finding]) -> str:
-    """The night in a sentence."""
+    """A summary of the night in one sentence."""
     outcomes: Counter[str] = Counter()
     for _, result in night.pairs():
         outcomes[result.outcome] += result.runs
@@ -141,7 +141,7 @@ def headline(night: Night, findings: list[Finding]) -> str:
 
 
 def post_webhook(night: Night, findings: list[Finding], url: str) -> str | None:
-    """Post a short JSON text; None, or why it could not be."""
+    """Post a short JSON text. Returns None, or why it failed."""
     new = [f.signature for f in findings if f.status in ("new", "overdue")]
     text = f"antipaxos {night.suite.name} {night.name}: {headline(night, findings)}"
     document = {"text": text, "night": night.name, "new": new}

@@ -1,4 +1,4 @@
-"""The page of a night, and the page over the nights, from the report's own parts."""
+"""The page of a night, and the page over all nights, with the templates of the report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.suite.index import Index
 from harness.suite.night import Night
 
 FAILED_MAX: Final = 5_000
-"""So many runs that were not valid stand on a page; the findings count all."""
+"""The maximum number of failed runs listed on a page; the findings count all."""
 
 
 def write_night_page(night: Night, summary: dict[str, Any], path: Path) -> None:
-    """`night.html`: what ran, what failed, whether it is new, and what shows it again."""
+    """Write `night.html`: what ran, what failed, whether it is new, and how to reproduce it."""
     linked = [_linked(finding, path.parent) for finding in summary["findings"]]
     results = [
         {
@@ -44,7 +44,7 @@ def write_night_page(night: Night, summary: dict[str, Any], path: Path) -> None:
 
 
 def write_nights_page(index: Index, path: Path) -> None:
-    """`nights.html`: one row per night, measurement of failover, target and finding."""
+    """Write `nights.html`: one row per night, failover measurement, target and finding."""
     text = render(
         "nights.html",
         title="Nights",
@@ -66,7 +66,7 @@ def _linked(finding: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def _page_of(folder: str | None, base: Path) -> str | None:
-    """The address of a run's page, relative to the night's folder; None where there is none."""
+    """The address of a run's page, relative to the night's folder; None if there is none."""
     if folder is None or not (Path(folder) / "report.html").exists():
         return None
     return os.path.relpath(Path(folder) / "report.html", base)

@@ -1,6 +1,6 @@
-"""The file of a suite: what it may say, and how a matrix becomes jobs.
+"""Reads the file of a suite, and expands its matrices into jobs.
 
-A wrong file is refused with the table and key, the line, and the choices.
+An error is reported with the table and key, the line, and the possible values.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ SIZES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class BadSuite(UsageError):
-    """The file says something that cannot be; names the line."""
+    """The file has an error; the message names the line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """A failure that is known and accepted until a date."""
+    """A known failure that is accepted until a date."""
 
     signature: str
     reason: str
@@ -100,14 +100,14 @@ class Suite:
     keep: Keep = field(default_factory=Keep)
 
     def jobs_of(self, night: str) -> Iterator[Job]:
-        """The jobs of a night without the sweeps, cells in turn: what a short night runs is spread
-        over all."""
+        """The jobs of a night without the sweeps, alternating between cells, so that a short night
+        runs some of each."""
         rows = [cell.jobs(self.name, night) for cell in self.cells]
         for column in itertools.zip_longest(*rows):
             yield from (job for job in column if job is not None)
 
     def sweeps(self) -> Iterator[Cell]:
-        """The cells that have a sweep over the nights."""
+        """The cells with a sweep."""
         return (c for c in self.cells if isinstance(c, Cell) and c.sweep)
 
 
@@ -128,7 +128,7 @@ def read_suite(path: Path) -> Suite:
 
 
 class _Reader:
-    """Reads the tables; knows the file, to name the line of an error."""
+    """Reads the tables, and names the line of an error."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
@@ -204,7 +204,7 @@ class _Reader:
             yield cell
 
     def _try(self, cell: Cell) -> None:
-        """Refuse what no run can be, before the night."""
+        """Refuse impossible runs before the night begins."""
         if not cell.seeds and not cell.fresh and not cell.sweep:
             raise self._wrong("seeds", f"{cell.label}: neither seeds, nor fresh ones, nor a sweep")
         if cell.sweep and cell.on != "sim":
@@ -263,7 +263,7 @@ class _Reader:
         return targets
 
     def _refused(self, word: str, label: str, error: HarnessError) -> BadSuite:
-        """What a run's own checks say; the line is that of the name which they quote."""
+        """Convert an error of a run's own checks; the line is that of the name quoted in it."""
         remedy = f"; {error.remedy}" if error.remedy else ""
         quoted = re.search(r"'([^']+)'", error.message)
         return self._wrong(quoted[1] if quoted else word, f"{label}: {error.message}{remedy}")
@@ -299,12 +299,12 @@ class _Reader:
         return value
 
     def _section(self, document: dict[str, Any], name: str) -> dict[str, Any]:
-        """A table of the file, which is then being read."""
+        """Start to read a table of the file."""
         self._lines.enter(name)
         return self._table(document, name)
 
     def _tables(self, document: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
-        """The tables of an array, each being read when it is taken."""
+        """The tables of an array, each started when it is yielded."""
         value = document.get(name, [])
         if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
             self._lines.enter(name)
@@ -335,7 +335,7 @@ class _Reader:
         return None if value is None else float(value)
 
     def _percent(self, table: dict[str, Any], name: str, default: float) -> float:
-        """A share, 0.2 for "20%"."""
+        """A fraction: 0.2 for "20%"."""
         if name not in table:
             return default
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", str(table[name]))
@@ -365,12 +365,12 @@ class _Reader:
                 raise self._wrong(name, f"{where} has no {name!r}; there are {', '.join(known)}")
 
     def _wrong(self, word: str, message: str) -> BadSuite:
-        """The error, with the line of the table being read that contains the word."""
+        """The error, with the line of the current table that contains the word."""
         number = self._lines.of(word)
         where = f"{self._path}, line {number}" if number else str(self._path)
         return BadSuite(f"{where}: {message}")
 
 
 def example() -> str:
-    """The text of `--init`."""
+    """The file that `--init` writes."""
     return (Path(__file__).parent / "example.toml").read_text(encoding="utf-8")

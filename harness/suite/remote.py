@@ -1,8 +1,8 @@
-"""Jobs on other machines: what goes there and comes back is bytes, since no folder is shared.
+"""Jobs on other machines, which share no folder with the suite: folders are sent as bytes.
 
-A job that runs a recorded failure again takes its folder along. What comes back is the result, and
-the run's folder only where the run failed; the worker keeps nothing. Simulations run in the
-worker's own process, runs in containers in one of their own, as on the suite's machine.
+A job that runs a recorded failure again is sent with its folder. The worker sends back the result,
+and the run's folder if the run failed, and keeps nothing. Simulations run in the worker's process,
+container runs in a child process, as on the suite's machine.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from harness.suite.jobs import Job, JobResult, failed
 from harness.suite.work import run_job
 
 FOLDER_BYTES_MAX: Final = 512_000_000
-"""A folder that is larger, unpacked, stays away."""
+"""Folders larger than this, unpacked, are not sent."""
 
 
 class RemoteJob(NamedTuple):
-    """A job, with the recorded folder that it runs again, if any."""
+    """A job, with the recorded folder that it runs again, if there is one."""
 
     job: Job
     recorded: bytes | None = None
 
 
 class RemoteResult(NamedTuple):
-    """A result, with the run's folder where the run failed."""
+    """A result, with the run's folder if the run failed."""
 
     result: JobResult
     folder: bytes | None = None
 
 
 def remote_job(job: Job) -> RemoteJob:
-    """What is sent away for a job."""
+    """The job as it is sent to a worker."""
     return RemoteJob(job, None if job.recorded is None else packed(Path(job.recorded)))
 
 
 def run_remotely(remote: RemoteJob) -> RemoteResult:
-    """Run a job on this machine for the suite on another. Runs on a worker."""
+    """Run a job for a suite on another machine. Called on a worker."""
     job = remote.job
     with tempfile.TemporaryDirectory(prefix="antipaxos-") as name:
         place = Path(name)
@@ -57,7 +57,7 @@ def run_remotely(remote: RemoteJob) -> RemoteResult:
 
 
 def received(job: Job, remote: RemoteResult, store: Path) -> JobResult:
-    """The result with its folder under `store`."""
+    """The result of a remote job, with its folder unpacked under `store`."""
     result = remote.result
     if remote.folder is None or result.folder is None:
         return dataclasses.replace(result, folder=None)
@@ -70,7 +70,7 @@ def received(job: Job, remote: RemoteResult, store: Path) -> JobResult:
 
 
 def packed(folder: Path) -> bytes | None:
-    """A folder as a ZIP archive; None where it is empty, or too large to be sent."""
+    """A folder as a ZIP archive; None if it is empty, or too large to be sent."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files or sum(path.stat().st_size for path in files) > FOLDER_BYTES_MAX:
         return None
@@ -82,8 +82,8 @@ def packed(folder: Path) -> bytes | None:
 
 
 def unpack(data: bytes, folder: Path) -> None:
-    """The inverse of `packed`; `extractall` keeps every file inside. Raises ValueError for an
-    archive that is too large."""
+    """The inverse of `packed`. `extractall` writes no file outside of `folder`. Raises ValueError
+    for an archive that is too large."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(info.file_size for info in archive.infolist()) > FOLDER_BYTES_MAX:
             raise ValueError(f"it has more than {FOLDER_BYTES_MAX} bytes")

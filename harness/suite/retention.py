@@ -1,8 +1,8 @@
-"""Retention: what is compressed, what is removed, and in which order.
+"""Retention: which run folders are compressed, which are removed, and in which order.
 
-Run folders of valid runs go first, by age and when the store is too large; folders of failures stay
-longest; results, summaries and pages of nights stay always. A compressed history is unpacked again
-when its folder is opened (`RunFolder.open`).
+Folders of valid runs are removed first, by age, and when the store is too large; folders of
+failures are kept longest; results, summaries and pages of nights are always kept. A compressed
+history is unpacked when its folder is opened (`RunFolder.open`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class _Run:
 
 
 def tidy(store: Path, keep: Keep, *, sparing: Path | None = None) -> tuple[int, int]:
-    """Compress and remove; (histories compressed, run folders removed). `sparing`: a night that is
-    left as it is."""
+    """Compress and remove. Returns (histories compressed, run folders removed). `sparing`: a night
+    that is left unchanged."""
     compressed = removed = 0
     runs = [run for night in nights_in(store) if night != sparing for run in _runs(night)]
     left = []
@@ -52,7 +52,7 @@ def tidy(store: Path, keep: Keep, *, sparing: Path | None = None) -> tuple[int, 
 
 
 def compress(folder: Path) -> bool:
-    """Compress a run's history; whether that was done."""
+    """Compress a run's history. Returns whether that was done."""
     plain, packed = folder / HISTORY, folder / COMPRESSED
     if not plain.is_file():
         return False
@@ -65,7 +65,7 @@ def compress(folder: Path) -> bool:
 
 
 def _runs(night: Path) -> list[_Run]:
-    """The run folders of a night; failed where a result says so, or where they were shrunk."""
+    """The run folders of a night; `failed` if the result is not valid, or the run was shrunk."""
     outcomes = {
         Path(line["folder"]).name: line.get("outcome")
         for line in lines_of(night / "results.jsonl")
@@ -82,7 +82,7 @@ def _runs(night: Path) -> list[_Run]:
 
 
 def _shrink_to(runs: list[_Run], size_bytes: int) -> int:
-    """Remove until no more is left than that: valid runs first, the oldest first."""
+    """Remove folders until the rest fits: valid runs first, and the oldest first."""
     total = sum(run.size for run in runs if run.path.exists())
     removed = 0
     for run in sorted(runs, key=lambda run: (run.failed, -run.age_s)):

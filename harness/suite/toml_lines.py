@@ -1,4 +1,4 @@
-"""Where something stands in a TOML file: the line that a person has to change."""
+"""Finds the line number of a table or key in a TOML file, for error messages."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ HEADER = re.compile(r"\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 
 
 class Lines:
-    """The lines of a file, of which one table at a time is being read."""
+    """The lines of a file; one table at a time is the current one."""
 
     def __init__(self, text: str) -> None:
         self._lines = text.splitlines()
         self._start, self._end = 0, len(self._lines)
 
     def enter(self, table: str, number: int = 0) -> None:
-        """From now on the table of this name is read; of several, the one with that number from
-        0. Where there is none, as in inline tables, the whole file."""
+        """Make the table of this name the current one; of several, the one with this number,
+        counted from 0. If there is none, as with inline tables, it is the whole file."""
         heads = [
             (at, found[1])
             for at, line in enumerate(self._lines)
@@ -30,8 +30,8 @@ class Lines:
             self._end = next(later, len(self._lines))
 
     def of(self, word: str) -> int | None:
-        """The number, from 1, of the line in the table that sets this key, or else names it; else
-        of the table's first line. None in an empty file."""
+        """The number, from 1, of the line in the current table that sets this key, or contains the
+        word, or of the table's first line. None in an empty file."""
         own = [
             (at + 1, line.partition("#")[0])
             for at, line in enumerate(self._lines[self._start : self._end], self._start)

@@ -1,7 +1,7 @@
-"""Carrying out one job of a suite, in this process.
+"""Runs one job of a suite in this process.
 
-Simulated runs leave a folder only where they fail; runs in containers always leave one, and are
-started in processes of their own (`harness.suite.child_process`).
+Simulated runs write a folder only if they fail. Container runs always write one, and are started in
+child processes (`harness.suite.child_process`).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from histories.errors import HistoryError
 from histories.events import NEMESIS, Event
 
 TRIES: Final = 3
-"""How often a job is tried whose cluster could not be started. A finding is never retried."""
+"""How often a job is tried if its cluster does not start. A finding is never retried."""
 
 
 def run_job(job: Job, store: Path) -> JobResult:
-    """Run a job here. Whatever goes wrong is a result, but for KeyboardInterrupt."""
+    """Run a job. All errors become results, except KeyboardInterrupt."""
     started = time.monotonic()
     tries = 0
     try:
@@ -101,7 +101,7 @@ def _proven(faults: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 
 def _block(job: Job, store: Path) -> JobResult:
-    """All seeds of a block. Of those that fail in the same way the first leaves a folder."""
+    """Run all seeds of a block. Of those that fail in the same way, the first writes a folder."""
     faults, states = Counter[str](), Counter[str]()
     failures: list[JobResult] = []
     valid = operations = 0
@@ -113,7 +113,7 @@ def _block(job: Job, store: Path) -> JobResult:
             result = _simulated(single, store, keep=False)
             if result.outcome != "valid" and all(f.symptoms != result.symptoms for f in failures):
                 result = _simulated(single, store)
-        except Exception as error:  # of one seed; the others go on
+        except Exception as error:  # of one seed; the others continue
             words = f"{type(error).__name__}: {error}"
             result = failed(single, words, time.monotonic() - started)
         faults.update(result.faults)
@@ -165,7 +165,7 @@ def _in_containers(job: Job, store: Path, started: float) -> JobResult:
 
 
 def _failover(job: Job, store: Path, started: float) -> JobResult:
-    """Measure failover; the folder is that of the measurement, or of its first run that failed."""
+    """Measure failover. The folder is that of the measurement, or of its first failed run."""
     plan = job.failover()
     out = store / f"failover-{Path(job.target).stem}-{job.failure}"
     result = measure(plan, out / "runs", Observer())
