@@ -9,6 +9,7 @@
         nodes/n1.states.jsonl  digests of node 1's state, each with the slot that it was applied to
         nodes/messages.jsonl   of simulated runs: every message between nodes, and what became of it
         nodes/processes.jsonl  of simulated runs: starts, crashes, pauses, changes of role, disks
+        digests.json           digests of run.json, schedule.json and history.jsonl, at the end
         verdict.json           the verdict, written last
         report/                whatever a report adds
 
@@ -41,6 +42,7 @@ SCHEDULE: Final = "schedule.json"
 HISTORY: Final = "history.jsonl"
 COMPRESSED: Final = "history.jsonl.gz"
 """The name of a history that retention has compressed; `RunFolder.open` unpacks it."""
+DIGESTS: Final = "digests.json"
 VERDICT: Final = "verdict.json"
 NODES: Final = "nodes"
 MESSAGES: Final = "messages.jsonl"
@@ -129,6 +131,10 @@ class RunFolder:
     @property
     def history(self) -> Path:
         return self.path / HISTORY
+
+    @property
+    def digests(self) -> Path:
+        return self.path / DIGESTS
 
     @property
     def verdict(self) -> Path:

@@ -3,8 +3,8 @@
 begin(config, schedule)    before anything is started
 opened(versions)           the cluster is up; the versions of what runs
 event(event)               one event of the history, as it happens
-collect(runtime)           the nodes' logs, once the run is over
-close()                    no more events
+collect(runtime)           the nodes' files, once the run is over: no more events
+close()                    no more events; also where the run failed
 judge(...)                 the verdict, from what was recorded
 """
 
@@ -22,16 +22,14 @@ from faults.schedule import Schedule
 from harness import __version__
 from harness.errors import HarnessError
 from harness.run.config import RunConfig
-from harness.run.expected import fingerprints
+from harness.run.expected import fingerprints, write_digests
 from harness.run.verdict import RunVerdict, judge_folder
 from harness.runtimes.interface import Runtime
 from harness.workloads import WORKLOADS
 from histories.errors import HistoryError, in_words
 from histories.events import Event
-from histories.folder import RunFolder
+from histories.folder import SCHEDULE, RunFolder
 from histories.recorder import HistoryWriter
-
-SCHEDULE: Any = "schedule.json"
 
 
 class Record(Protocol):
@@ -94,9 +92,12 @@ class FolderRecord:
             raise self.full(error) from error
 
     def collect(self, runtime: Runtime) -> None:
+        self.close()
         try:
-            runtime.collect(self.folder.nodes)
-            self._write_run(self._versions, collected=fingerprints(self.folder.nodes))
+            uncollected = dict(runtime.collect(self.folder.nodes))
+            collected = fingerprints(self.folder.nodes)
+            self._write_run(self._versions, collected=collected, uncollected=uncollected)
+            write_digests(self.folder)
         except OSError as error:
             raise self.full(error) from error
 
@@ -138,6 +139,7 @@ class FolderRecord:
                     "decided_logs": able.decided_logs,
                     "state_digests": able.state_digests,
                     "nodes": list(config.cluster.node_ids()),
+                    "digests": True,
                 },
                 "versions": {
                     "antipaxos": __version__,

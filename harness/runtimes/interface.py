@@ -18,7 +18,7 @@ integer microseconds since the runtime's own zero, monotonic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,7 +116,10 @@ class Runtime(Protocol):
 
     def drive(self, conductor: Driven) -> None: ...
 
-    def collect(self, folder: Path) -> None: ...
+    def collect(self, folder: Path) -> Mapping[str, str]:
+        """The nodes' files, into `folder`. Returns those that are there and could not be copied, by
+        name, each with the reason."""
+        ...
 
     def close(self) -> None: ...
 

@@ -11,9 +11,10 @@ import pytest
 from faults.kinds.kill import Kill
 from harness.run.config import RunConfig
 from harness.run.engine import execute
-from harness.run.expected import fingerprints
+from harness.run.expected import fingerprints, write_digests
 from harness.run.fault_reports import faults_of
 from harness.run.verdict import RunVerdict, judge_folder
+from harness.runtimes.sim.runtime import SimRuntime
 from histories.errors import BadFolder, HistoryError
 from histories.events import Event
 from histories.folder import RunFolder
@@ -145,7 +146,7 @@ def test_a_run_that_left_no_state_digests_is_unknown(recorded: RunFolder) -> Non
     for _, path in recorded.state_files():
         path.unlink()
     document = recorded.read_json("run.json") | {"collected": fingerprints(recorded.nodes)}
-    recorded.write_json("run.json", document)
+    rewrite(recorded, document)
     verdict = judge_folder(recorded)
     assert verdict.outcome == "unknown"
     assert "the file of state digests nodes/n2.states.jsonl was not collected" in verdict.reasons
@@ -157,12 +158,80 @@ def test_states_that_differ_make_a_recorded_run_invalid(recorded: RunFolder) -> 
     changed = path.read_text().replace('"digest":"', '"digest":"00')
     path.write_text(changed)
     document = recorded.read_json("run.json") | {"collected": fingerprints(recorded.nodes)}
-    recorded.write_json("run.json", document)
+    rewrite(recorded, document)
     verdict = judge_folder(recorded)
     assert verdict.outcome == "invalid" and verdict.exit_code == 1
     assert verdict.detectors()["linearizability"] == "valid"
     assert verdict.detectors()["agreement"] == "invalid"
     assert "state after slot" in verdict.reasons[0]
+
+
+def rewrite(folder: RunFolder, document: dict[str, Any]) -> None:
+    """Another run.json, with digests that fit it: as if it had been recorded so."""
+    folder.write_json("run.json", document)
+    write_digests(folder)
+
+
+@pytest.mark.parametrize("name", ["run.json", "schedule.json", "history.jsonl", "digests.json"])
+@pytest.mark.parametrize("how", ["deleted", "changed"])
+def test_what_was_edited_after_the_run_is_named(recorded: RunFolder, name: str, how: str) -> None:
+    path = recorded.path / name
+    if how == "deleted":
+        path.unlink()
+    elif name == "run.json":
+        recorded.write_json(name, recorded.read_json(name) | {"seed": 99})
+    elif name == "schedule.json":
+        recorded.write_json(name, recorded.read_json(name) | {"seed": 99})
+    elif name == "digests.json":
+        recorded.write_json(name, {"run.json": recorded.read_json(name)["run.json"]})
+    else:
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(lines[:5] + lines[7:]))
+    if name == "history.jsonl" and how == "deleted":
+        with pytest.raises(HistoryError, match=r"history\.jsonl"):
+            judge_folder(recorded)
+        return
+    verdict = judge_folder(recorded)
+    assert verdict.outcome != "valid"
+    accused = "history.jsonl" if (name, how) == ("digests.json", "changed") else name
+    assert any(accused in reason for reason in verdict.reasons), verdict.reasons
+
+
+def test_a_fault_that_was_deleted_from_every_file_but_the_digests_is_missed(tmp_path: Path) -> None:
+    """Both reports of a fault that was not proven, and its entry in the schedule."""
+    config = RunConfig.of(
+        target="raft", nodes=3, on="sim", seed=4, time_us=2_000_000, faults=("kill",)
+    )
+    folder = execute(config, tmp_path).folder
+    lines = folder.history.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if '"f":"inject"' not in line and '"f":"heal"' not in line]
+    assert len(kept) < len(lines)
+    folder.history.write_text("".join(kept))
+    folder.write_json("schedule.json", folder.read_json("schedule.json") | {"faults": []})
+    verdict = judge_folder(folder)
+    assert verdict.outcome == "unknown" and not verdict.faults
+    assert "history.jsonl is not what was recorded: it was changed or cut since" in verdict.reasons
+    folder.digests.write_text('{"run.json": ')
+    assert any("digests.json" in reason for reason in judge_folder(folder).reasons)
+
+
+def test_what_could_not_be_collected_is_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SimRuntime.collect
+
+    def collect(self: SimRuntime, folder: Path) -> dict[str, str]:
+        real(self, folder)
+        (folder / "n2.decided.jsonl").unlink()
+        return {"n2.decided.jsonl": "the engine did not deliver it within 60 s"}
+
+    monkeypatch.setattr(SimRuntime, "collect", collect)
+    config = RunConfig.of(target="raft", nodes=3, on="sim", time_us=500_000)
+    verdict = execute(config, tmp_path).verdict
+    assert verdict.outcome == "unknown" and verdict.agreement is None
+    assert verdict.reasons == [
+        "nodes/n2.decided.jsonl could not be collected: the engine did not deliver it within 60 s"
+    ]
 
 
 def test_a_folder_whose_logs_were_never_collected_is_unknown(recorded: RunFolder) -> None:
@@ -223,6 +292,7 @@ def test_a_decided_log_that_is_none_leaves_the_rest_judged(tmp_path: Path) -> No
         ({"expected": {"nodes": [[1]]}}, r"nodes are \[\[1\]\]"),
         ({"collected": [1]}, r"collected is \[1\]"),
         ({"collected": None}, "were not collected"),
+        ({"uncollected": {"n1.log.jsonl": 5}}, "uncollected is"),
     ],
 )
 def test_a_run_that_does_not_say_what_was_recorded_is_no_pass(

@@ -7,9 +7,11 @@ reaper and `antipaxos clean` find what a killed controller left, and never anyth
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import docker
@@ -28,10 +30,15 @@ NO_ENGINE_REMEDY = (
     "start Docker (on Debian as root: apt-get install docker.io iptables, then dockerd), set "
     "DOCKER_HOST, or run in the simulator: --on sim"
 )
+T = TypeVar("T")
 
 
 class NoEngine(EngineError):
     """Nothing listens where an engine would."""
+
+
+class EngineTimeout(EngineError):
+    """The engine did not end within the limit what it was asked for."""
 
 
 def connect() -> docker.APIClient:
@@ -118,6 +125,26 @@ def _explain(error: Exception) -> EngineError:
     ):
         return NoEngine("no Docker engine answers", remedy=NO_ENGINE_REMEDY)
     return EngineError(f"the Docker engine cannot be used: {text}", remedy=NO_ENGINE_REMEDY)
+
+
+def within(limit_s: float, doing: str, work: Callable[[], T]) -> T:
+    """`work()`, which is given up after `limit_s`: docker-py sets no time-out for builds, pulls and
+    streams. Raises EngineTimeout, and whatever `work` raises. The thread of work that is given up
+    ends with the engine's next word, or with the process."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:  # it is raised where the result is awaited
+            result.set_exception(error)
+
+    threading.Thread(target=run, name=doing, daemon=True).start()
+    if not wait([result], limit_s).done:
+        raise EngineTimeout(
+            f"{doing}: the engine did not end it within {limit_s:g} s", remedy="look at the engine"
+        )
+    return result.result()
 
 
 def labels(run_id: str, role: str, node: int | None = None) -> dict[str, str]:

@@ -26,7 +26,7 @@ from docker.errors import APIError, ImageNotFound
 import faults
 import node_image
 from harness.errors import EngineError
-from harness.runtimes.docker.engine import engine_errors
+from harness.runtimes.docker.engine import engine_errors, within
 
 DEFAULT_BASE: Final = "debian:bookworm-slim"
 BUILT_BASE: Final = "antipaxos/base:debian-apt"
@@ -34,6 +34,8 @@ BUILT_BASE: Final = "antipaxos/base:debian-apt"
 BASE_VARIABLE: Final = "ANTIPAXOS_BASE"
 IMAGE_LABEL: Final = "antipaxos.image"
 REPOSITORY: Final = "antipaxos/node"
+BUILD_S: Final = 1800.0
+"""For a build, a pull or an import; each may fetch hundreds of megabytes."""
 LEAN: Final = ("doc", "man", "locale", "info")
 """Folders of /usr/share that a base of our own making leaves out."""
 
@@ -74,7 +76,7 @@ class EngineImages:
         if not _exists(self._api, image):
             self._say(f"pulling {image}")
             with engine_errors(f"pulling {image}"):
-                self._api.pull(*_name_and_tag(image))
+                _pull(self._api, image)
         return image
 
 
@@ -160,8 +162,9 @@ def _build(
             info.size, info.mode = len(data), 0o644
             tar.addfile(info, io.BytesIO(data))
     context.seek(0)
-    lines: list[str] = []
-    with engine_errors(f"building {name}"):
+
+    def build() -> None:
+        lines: list[str] = []
         for line in api.build(
             fileobj=context,
             custom_context=True,
@@ -180,6 +183,9 @@ def _build(
                     remedy=f"name another base image in {BASE_VARIABLE}" if arguments else "",
                 )
 
+    with engine_errors(f"building {name}"):
+        within(BUILD_S, f"building {name}", build)
+
 
 def _ensure_base(api: docker.APIClient, asked: str, say: Callable[[str], None]) -> str:
     if _exists(api, asked):
@@ -188,11 +194,11 @@ def _ensure_base(api: docker.APIClient, asked: str, say: Callable[[str], None]) 
         return BUILT_BASE
     say(f"pulling {asked}")
     try:
-        api.pull(*_name_and_tag(asked))
+        _pull(api, asked)
         if _exists(api, asked):
             return asked
         reason = "the registry did not deliver it"
-    except (APIError, OSError) as error:
+    except (APIError, EngineError, OSError) as error:
         reason = getattr(error, "explanation", None) or str(error)
     if asked != DEFAULT_BASE:
         raise EngineError(
@@ -202,6 +208,10 @@ def _ensure_base(api: docker.APIClient, asked: str, say: Callable[[str], None]) 
     say(f"{asked} cannot be pulled here; making a base from Debian's packages (half a minute)")
     _bootstrap_base(api, reason)
     return BUILT_BASE
+
+
+def _pull(api: docker.APIClient, image: str) -> None:
+    within(BUILD_S, f"pulling {image}", lambda: api.pull(*_name_and_tag(image)))
 
 
 def _name_and_tag(image: str) -> tuple[str, str]:
@@ -235,7 +245,11 @@ def _bootstrap_base(api: docker.APIClient, reason: str) -> None:
         )
         repository, tag = _name_and_tag(BUILT_BASE)
         with engine_errors("importing the base image"):
-            api.import_image_from_file(str(archive), repository=repository, tag=tag)
+            within(
+                BUILD_S,
+                "importing the base image",
+                lambda: api.import_image_from_file(str(archive), repository=repository, tag=tag),
+            )
 
 
 def _codename() -> str:

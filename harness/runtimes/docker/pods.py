@@ -7,9 +7,6 @@ restart of the node; and the node may be any image: it needs no tools and no pri
 from __future__ import annotations
 
 import os
-import shutil
-import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +24,6 @@ from harness.errors import StartError
 from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, engine_host, labels
 from harness.targets.interface import NodeSpec
 from histories.text import printable
-from histories.untrusted import FILE_BYTES_MAX
 
 AGENT_CAPABILITIES: Final = (
     "NET_ADMIN",
@@ -57,9 +53,6 @@ SCRATCH: Final = "mode=1777,size=256m"
 """Options of the folders of temporary files: any user may write, as in /tmp."""
 LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
 EXIT_TIMEOUT_S: Final = 10.0
-FILE_MAX: Final = FILE_BYTES_MAX
-"""Larger files of a node are not collected."""
-TAR_OVERHEAD: Final = 64 * 1024
 LAST_LINES_MAX: Final = 64 * 1024
 
 
@@ -230,42 +223,6 @@ class PodEngine:
         except (APIError, OSError):
             return "(no log)"
         return printable(printed.decode(errors="replace").strip())
-
-    def copy_logs(self, container: str, path: Path, *, stdout: bool = True) -> bool:
-        """What a container has printed, into a file; False when it is not there. The engine keeps
-        the last part of it (LOGS)."""
-        try:
-            pieces = self.api.logs(container, stdout=stdout, stream=True, follow=False)
-        except APIError:
-            return False
-        with path.open("wb") as file:
-            for piece in pieces:
-                file.write(piece)
-        return True
-
-    def copy_file(self, container: str, source: str, path: Path) -> bool:
-        """One file out of a container, running or not, into a file here. False when it is not
-        there, is no ordinary file, or is too large."""
-        try:
-            stream, about = self.api.get_archive(container, source)
-            if about.get("size", 0) > FILE_MAX:
-                return False
-            with tempfile.TemporaryFile() as archive:
-                for piece in stream:
-                    archive.write(piece)
-                    if archive.tell() > FILE_MAX + TAR_OVERHEAD:
-                        return False
-                archive.seek(0)
-                with tarfile.open(fileobj=archive) as tar:
-                    member = tar.next()
-                    content = tar.extractfile(member) if member and member.isreg() else None
-                    if content is None:
-                        return False
-                    with path.open("wb") as file:
-                        shutil.copyfileobj(content, file)
-            return True
-        except (APIError, tarfile.TarError):
-            return False
 
 
 def remove_labelled(

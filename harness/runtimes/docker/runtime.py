@@ -118,9 +118,9 @@ class DockerRuntime:
         self._watch = EngineWatch(self.run_id, tell, since_s=self._ready_s)
         self._run(self._drive())
 
-    def collect(self, folder: Path) -> None:
+    def collect(self, folder: Path) -> dict[str, str]:
         """See `harness.runtimes.docker.collecting`."""
-        self._run(self._collect(folder))
+        return self._run(self._collect(folder))
 
     def close(self) -> None:
         if self._loop.is_closed():
@@ -420,11 +420,11 @@ class DockerRuntime:
 
     # ------------------------------------------------------------------ collecting and closing
 
-    async def _collect(self, folder: Path) -> None:
+    async def _collect(self, folder: Path) -> dict[str, str]:
         asked = [client.status(STATUS_TIMEOUT_S) for client in self._clients.by_node.values()]
         statuses = dict(zip(self._clients.by_node, await asyncio.gather(*asked), strict=True))
-        await collect(
-            folder, self._engine, self._pods, statuses, self._target.artifacts, self._zero_ns
+        return await collect(
+            folder, self._api, self._pods, statuses, self._target.artifacts, self._zero_ns
         )
 
     async def _close(self) -> None:

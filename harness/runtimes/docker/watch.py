@@ -17,7 +17,14 @@ from typing import Any, Final, NamedTuple
 import docker
 from docker.errors import DockerException
 
-from harness.runtimes.docker.engine import LABEL, LABEL_NODE, LABEL_ROLE, connect
+from harness.runtimes.docker.engine import (
+    API_TIMEOUT_S,
+    LABEL,
+    LABEL_NODE,
+    LABEL_ROLE,
+    connect,
+    within,
+)
 
 ACTIONS: Final = ("die", "oom", "kill", "pause", "unpause", "destroy", "restart")
 
@@ -42,7 +49,11 @@ class EngineWatch:
         self._api: docker.APIClient = connect()
         self._api.timeout = None  # type: ignore[assignment]  # events may be far apart
         filters = {"label": f"{LABEL}={run_id}", "type": "container"}
-        self._stream = self._api.events(since=since_s, filters=filters, decode=True)
+        self._stream = within(
+            API_TIMEOUT_S,
+            "following the engine's events",
+            lambda: self._api.events(since=since_s, filters=filters, decode=True),
+        )
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="engine-watch", daemon=True)
         self._thread.start()

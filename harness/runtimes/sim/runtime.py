@@ -45,7 +45,7 @@ class SimRuntime:
         with _no_collector():
             self.world.drive(conductor)
 
-    def collect(self, folder: Path) -> None:
+    def collect(self, folder: Path) -> dict[str, str]:
         """Writes n1.log.jsonl, n1.decided.jsonl and n1.states.jsonl per node, crashes.json if there
         are any, and the record of a traced run (see `harness.runtimes.sim.record_files`)."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +58,7 @@ class SimRuntime:
         if self.crashes:
             crashes = [crash.to_json() for crash in self.crashes]
             (folder / "crashes.json").write_text(json.dumps(crashes, indent=1), encoding="utf-8")
+        return {}
 
     def close(self) -> None:
         """Nothing runs and nothing is held: the memory goes with this object."""
