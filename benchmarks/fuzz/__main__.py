@@ -30,6 +30,7 @@ from types import FrameType
 from typing import Any
 
 from benchmarks.fuzz.files import Folders, Histories, Schedules
+from benchmarks.fuzz.grpc_node import GrpcNode
 from benchmarks.fuzz.live import InLoop, agents, replies
 from benchmarks.fuzz.subject import Subject, Wrong
 from benchmarks.machine import describe
@@ -40,6 +41,7 @@ SHOWN_MAX = 5
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {
     "replies": lambda _: InLoop("replies", replies),
     "agents": lambda _: InLoop("agents", agents),
+    "grpc": lambda _: GrpcNode(),
     "schedules": lambda _: Schedules(),
     "histories": Histories,
     "folders": Folders,

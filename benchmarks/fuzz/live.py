@@ -85,14 +85,14 @@ async def replies(draw: random.Random) -> str:
     client.lost(wire)
     await asyncio.sleep(0)
     require(len(answers) == 1, f"{len(answers)} answers to one request")
-    _check_response(answers[0])
+    check_response(answers[0])
     if status is not None:
-        _check_status(await status)
+        check_status(await status)
     guarded.count()
     return "bad" if problems.to_json() else "good"
 
 
-def _check_response(response: Response) -> None:
+def check_response(response: Response) -> None:
     """Check that a history can hold the response, and that reading it back gives the same."""
     error, value, leader, _, order = response
     require(leader is None or leader in NODES, f"the leader {leader}")
@@ -105,7 +105,7 @@ def _check_response(response: Response) -> None:
     require(read.error == error, "another error is read than was recorded")
 
 
-def _check_status(status: NodeStatus | None) -> None:
+def check_status(status: NodeStatus | None) -> None:
     if status is None:
         return
     require(status.role.isprintable() and len(status.role) <= 40, f"the role {status.role!r}")

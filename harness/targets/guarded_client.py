@@ -182,7 +182,7 @@ class GuardedClient:
         with contextlib.suppress(Exception):
             total = getattr(self._inner, "problems", 0)
             if type(total) is int and total > self._counted:
-                words = "lines that are no answers"
+                words = "something that cannot be read"
                 self._problems.add(self.node, ANSWERS, words, total - self._counted)
                 self._counted = total
 

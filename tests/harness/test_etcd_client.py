@@ -15,6 +15,7 @@ from harness.targets.etcd.client import EtcdClient
 from harness.targets.etcd.messages import METHODS, message_class
 from harness.targets.interface import DISCONNECTED, REFUSED, Request, Response
 
+HEADER = {"member_id": 0xA1, "raft_term": 4}
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -25,11 +26,14 @@ class Store:
         self.values: dict[bytes, bytes] = {}
         self.fails: tuple[grpc.StatusCode, str] | None = None
         self.serializable: list[bool] = []
+        self.raw: dict[str, bytes] = {}
+        """What is sent in place of an answer to a method."""
 
     async def call(self, method: str, asked: Any, context: Any) -> Any:
+        if method in self.raw:
+            return self.raw[method]
         if method == "Status":
-            header = {"member_id": 0xA1, "raft_term": 4}
-            return message_class("StatusResponse")(header=header, leader=0xA1, raftTerm=4)
+            return message_class("StatusResponse")(header=HEADER, leader=0xA1, raftTerm=4)
         if self.fails is not None:
             await context.abort(*self.fails)
         if method == "Range":
@@ -37,7 +41,7 @@ class Store:
             return self._range(asked)
         if method == "Put":
             self.values[asked.key] = asked.value
-            return message_class("PutResponse")()
+            return message_class("PutResponse")(header=HEADER)
         (compare,) = asked.compare
         if compare.HasField("version"):
             succeeded = compare.key not in self.values and compare.version == 0
@@ -46,19 +50,20 @@ class Store:
         if succeeded:
             put = asked.success[0].request_put
             self.values[put.key] = put.value
-            return message_class("TxnResponse")(succeeded=True, responses=[{"response_put": {}}])
+            responses = [{"response_put": {}}]
+            return message_class("TxnResponse")(header=HEADER, succeeded=True, responses=responses)
         seen = self._range(asked.failure[0].request_range)
-        return message_class("TxnResponse")(responses=[{"response_range": seen}])
+        return message_class("TxnResponse")(header=HEADER, responses=[{"response_range": seen}])
 
     def _range(self, asked: Any) -> Any:
         found = self.values.get(asked.key)
         kvs = [] if found is None else [{"key": asked.key, "value": found}]
-        return message_class("RangeResponse")(kvs=kvs)
+        return message_class("RangeResponse")(header=HEADER, kvs=kvs)
 
 
 async def served(store: Store) -> tuple[Any, int]:
     server = grpc.aio.server()
-    for name, (path, asked, answer) in METHODS.items():
+    for name, (path, asked, _) in METHODS.items():
 
         def handler(method: str) -> Handler:
             async def handle(request: Any, context: Any) -> Any:
@@ -70,7 +75,9 @@ async def served(store: Store) -> tuple[Any, int]:
         rpc = grpc.unary_unary_rpc_method_handler(
             handler(name),
             request_deserializer=message_class(asked).FromString,
-            response_serializer=message_class(answer).SerializeToString,
+            response_serializer=lambda sent: (
+                sent if isinstance(sent, bytes) else sent.SerializeToString()
+            ),
         )
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {method: rpc}),)
@@ -150,7 +157,33 @@ def test_a_value_that_no_client_wrote_is_a_bad_answer_and_has_an_open_outcome() 
             assert await client.connect()
             response = await ask(client, "read")
             assert response.error is not None and response.error.startswith("bad-answer")
-            assert not response.definite
+            assert not response.definite and client.problems == 1
+        finally:
+            await client.close()
+            await server.stop(None)
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("sent", [b"", b"\xff\xff", b"\x12\xff\xff\xff\xff\x0f", b"x" * (5 << 20)])
+@pytest.mark.parametrize(("method", "f", "value"), [("Put", "write", 1), ("Range", "read", None)])
+def test_what_is_no_message_of_etcd_s_acknowledges_nothing(
+    sent: bytes, method: str, f: str, value: Any
+) -> None:
+    async def body() -> None:
+        store = Store()
+        server, port = await served(store)
+        client = EtcdClient(1, "127.0.0.1", port)
+        try:
+            assert await client.connect()
+            store.raw = {method: sent}
+            response = await ask(client, f, value)
+            assert response.error is not None and not response.definite
+            assert client.problems == 1  # the node is named
+            store.raw["Status"] = sent
+            assert await client.status(2) is None and client.problems == 2
+            client.is_open = False
+            assert not await client.connect() and client.problems == 3
         finally:
             await client.close()
             await server.stop(None)

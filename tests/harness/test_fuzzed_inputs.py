@@ -11,7 +11,14 @@ from benchmarks.fuzz.__main__ import fuzz
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("replies", 1500), ("agents", 800), ("schedules", 500), ("histories", 100), ("folders", 40)],
+    [
+        ("replies", 1500),
+        ("agents", 800),
+        ("grpc", 60),
+        ("schedules", 500),
+        ("histories", 100),
+        ("folders", 40),
+    ],
 )
 def test_nothing_crashes_hangs_or_passes_wrongly(name: str, count: int, tmp_path: Path) -> None:
     tally = fuzz(name, 2026, 0, count, tmp_path)

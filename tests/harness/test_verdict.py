@@ -178,9 +178,7 @@ def test_what_was_edited_after_the_run_is_named(recorded: RunFolder, name: str, 
     path = recorded.path / name
     if how == "deleted":
         path.unlink()
-    elif name == "run.json":
-        recorded.write_json(name, recorded.read_json(name) | {"seed": 99})
-    elif name == "schedule.json":
+    elif name in ("run.json", "schedule.json"):
         recorded.write_json(name, recorded.read_json(name) | {"seed": 99})
     elif name == "digests.json":
         recorded.write_json(name, {"run.json": recorded.read_json(name)["run.json"]})

@@ -8,7 +8,6 @@ that etcd refused before proposing (`api/v3rpc/rpctypes/error.go`). All else may
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -23,7 +22,7 @@ from harness.targets.interface import (
     Response,
 )
 from histories.text import one_line
-from histories.untrusted import parse
+from histories.untrusted import Malformed, parse
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -47,6 +46,8 @@ DEFINITE: Final = (
     "etcdserver: mvcc: database space exceeded",
 )
 """Refused before anything was proposed."""
+TOO_LARGE: Final = "larger than max"
+"""gRPC's words where an answer exceeds the bound in OPTIONS."""
 NEVER_SENT: Final = "failed to connect to all addresses"
 """gRPC's words where a call fails because there is no connection to send it on."""
 
@@ -57,9 +58,20 @@ class EtcdClient:
     """Requests to one node. It counts as connected once the node itself has answered: the engine's
     port forwarder accepts connections for nodes that are down."""
 
-    def __init__(self, node: int, host: str, port: int, *, serializable: bool = False) -> None:
+    def __init__(
+        self,
+        node: int,
+        host: str,
+        port: int,
+        *,
+        serializable: bool = False,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
         self.node = node
         self.is_open = False
+        self.problems = 0
+        """What the node sent that is no answer of etcd's."""
+        self._call_timeout_s = call_timeout_s
         self._address = f"{host}:{port}"
         self._serializable = serializable
         self._channel: grpc.aio.Channel | None = None
@@ -83,9 +95,8 @@ class EtcdClient:
     async def status(self, timeout_s: float) -> NodeStatus | None:
         if not self.is_open:
             return None
-        try:
-            answer = await self._calls["Status"](self._make("Status"), timeout=timeout_s)
-        except Exception:  # also what a broken node makes gRPC or protobuf raise
+        answer = await self._ask_status(timeout_s)
+        if answer is None:
             return None
         member, leader = answer.header.member_id, answer.leader
         raw = {
@@ -120,8 +131,9 @@ class EtcdClient:
             response = await self._execute(request)
         except grpc.aio.AioRpcError as error:
             response = self._failed(error.code().name, str(error.details()))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            response = Response(one_line(f"bad-answer: {type(error).__name__}: {error}", TEXT_MAX))
+        except Malformed as error:
+            self.problems += 1
+            response = Response(one_line(f"bad-answer: it {error}", TEXT_MAX))
         answered(response)
 
     def _failed(self, code: str, details: str) -> Response:
@@ -133,13 +145,15 @@ class EtcdClient:
             return REFUSED if details.startswith(NEVER_SENT) else DISCONNECTED
         if code == "DEADLINE_EXCEEDED":
             return Response("timeout")
+        if TOO_LARGE in details:
+            self.problems += 1
         return Response(one_line(f"{code.lower()}: {details}", TEXT_MAX))
 
     async def _execute(self, request: Request) -> Response:
         key = request.key.encode()
         if request.f == "read":
             asked = self._make("Range", key=key, serializable=self._serializable)
-            return Response(None, _value(await self._call("Range", asked)))
+            return Response(None, _value(await self._call("Range", asked), key))
         if request.f == "write":
             await self._call("Put", self._make("Put", key=key, value=_encoded(request.value)))
             return Response(None)
@@ -162,22 +176,33 @@ class EtcdClient:
         answer = await self._call("Txn", asked)
         if answer.succeeded:
             return Response(None)
-        return Response("mismatch", _value(answer.responses[0].response_range), definite=True)
+        if len(answer.responses) != 1 or not answer.responses[0].HasField("response_range"):
+            raise Malformed("does not say what was found where a comparison failed")
+        found = _value(answer.responses[0].response_range, key)
+        return Response("mismatch", found, definite=True)
 
     async def _call(self, method: str, asked: Any) -> Any:
-        return await self._calls[method](asked, timeout=CALL_TIMEOUT_S)
+        return _whole(await self._calls[method](asked, timeout=self._call_timeout_s))
+
+    async def _ask_status(self, timeout_s: float) -> Any:
+        """The node's answer; None where it gives none."""
+        import grpc  # noqa: PLC0415
+
+        try:
+            return _whole(await self._calls["Status"](self._make("Status"), timeout=timeout_s))
+        except grpc.aio.AioRpcError as error:
+            self.problems += TOO_LARGE in str(error.details())
+        except Malformed:
+            self.problems += 1
+        return None
 
     def _make(self, method: str, **fields: Any) -> Any:
         return self._messages[method](**fields)
 
     async def _connect(self) -> bool:
-        import grpc  # noqa: PLC0415
-
         if self._channel is None:
             self._open_channel()
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            asked = self._make("Status")
-            await self._calls["Status"](asked, timeout=CONNECT_TIMEOUT_S)
+        if await self._ask_status(CONNECT_TIMEOUT_S) is not None:
             self.is_open = True
         return self.is_open
 
@@ -201,6 +226,18 @@ def _encoded(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def _value(answer: Any) -> Any:
-    """What a range of one key found; None where the key is not there."""
-    return parse(answer.kvs[0].value) if answer.kvs else None
+def _whole(answer: Any) -> Any:
+    """gRPC gives None where the bytes are no message of the type. An answer of etcd's always has a
+    header; no bytes at all are an empty message. Raises Malformed."""
+    if answer is None or not answer.HasField("header"):
+        raise Malformed("is no message of etcd's")
+    return answer
+
+
+def _value(answer: Any, key: bytes) -> Any:
+    """What a range of one key found; None where the key is not there. Raises Malformed."""
+    if not answer.kvs:
+        return None
+    if len(answer.kvs) != 1 or answer.kvs[0].key != key:
+        raise Malformed("tells of another key than was asked for")
+    return parse(answer.kvs[0].value)
