@@ -16,13 +16,14 @@ from faults.generators import Generator
 class FaultKind:
     """One kind of fault.
 
-    `order` sorts the kinds wherever they are listed. It influences what a seed draws, so it never
-    changes once a kind has been released. `runtimes`: those that support the kind, by their names
-    on the command line. `mix_weight`: its weight in drawn mixes; 0: only when it is requested by
-    name.
+    `summary` says in a few words what happens. `order` sorts the kinds wherever they are listed. It
+    influences what a seed draws, so it never changes once a kind has been released. `runtimes`:
+    those that support the kind, by their names on the command line. `mix_weight`: its weight in
+    drawn mixes; 0: only when it is requested by name.
     """
 
     fault: type[Fault]
+    summary: str
     generator: Generator
     order: int
     runtimes: tuple[str, ...]

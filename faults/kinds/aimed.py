@@ -89,6 +89,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Aimed,
+    summary="a node is hit as it sends, answers or leads",
     generator=Generator(PROCESS, 500 * MS, 3 * SECOND, 3, _draw),
     order=120,
     runtimes=("docker", "sim"),

@@ -28,6 +28,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Amnesia,
+    summary="a node starts again with an empty disk",
     generator=Generator(PROCESS, 300 * MS, 4 * SECOND, 2, _draw),
     order=140,
     runtimes=("docker", "sim"),

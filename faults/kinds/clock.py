@@ -38,6 +38,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=ClockJump,
+    summary="the wall clock is off by some time",
     generator=Generator("clock", 500 * MS, 8 * SECOND, 3, _draw),
     order=40,
     runtimes=("docker", "sim"),

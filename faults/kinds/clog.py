@@ -55,6 +55,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Clog,
+    summary="nodes are cut off one by one, then let back",
     generator=Generator(PARTITION, 2 * SECOND, 8 * SECOND, 2, _draw),
     order=180,
     runtimes=("docker", "sim"),

@@ -30,6 +30,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Corrupt,
+    summary="bits of packets are flipped",
     generator=Generator("corrupt", 500 * MS, 6 * SECOND, 1, _draw),
     order=230,
     runtimes=("docker",),

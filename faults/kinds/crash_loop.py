@@ -56,6 +56,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=CrashLoop,
+    summary="nodes are killed again soon after each start",
     generator=Generator(PROCESS, 1 * SECOND, 8 * SECOND, 2, _draw),
     order=150,
     runtimes=("docker", "sim"),

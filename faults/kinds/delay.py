@@ -29,6 +29,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Delay,
+    summary="messages arrive later, with jitter",
     generator=Generator("delay", 500 * MS, 6 * SECOND, 3, _draw),
     order=60,
     runtimes=("docker", "sim"),

@@ -60,6 +60,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=DiskDamage,
+    summary="a file is damaged while its node is down",
     generator=Generator(PROCESS, 300 * MS, 2 * SECOND, 2, _draw),
     order=270,
     runtimes=("docker", "sim"),

@@ -42,6 +42,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=DiskFull,
+    summary="writes fail for lack of space (ENOSPC)",
     generator=Generator(DISK, 500 * MS, 4 * SECOND, 2, _draw),
     order=250,
     runtimes=("docker", "sim"),

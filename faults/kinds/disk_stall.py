@@ -26,6 +26,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=DiskStall,
+    summary="no fsync returns until the fault ends",
     generator=Generator(DISK, 300 * MS, 5 * SECOND, 3, _draw),
     order=260,
     runtimes=("docker", "sim"),

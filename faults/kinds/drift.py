@@ -37,6 +37,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Drift,
+    summary="clocks run too fast or too slow",
     generator=Generator("clock", 1 * SECOND, 8 * SECOND, 2, _draw),
     order=110,
     runtimes=("docker", "sim"),

@@ -32,6 +32,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Duplicate,
+    summary="messages arrive twice",
     generator=Generator("duplicate", 500 * MS, 6 * SECOND, 3, _draw),
     order=70,
     runtimes=("docker", "sim"),

@@ -19,6 +19,7 @@ class Kill(Fault):
 
 KIND: Final = FaultKind(
     fault=Kill,
+    summary="processes are killed, and started again later",
     generator=Generator(PROCESS, 300 * MS, 4 * SECOND, 4, nodes_to_stop),
     order=20,
     runtimes=("docker", "sim"),

@@ -29,6 +29,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Loss,
+    summary="messages get lost with some probability",
     generator=Generator("loss", 500 * MS, 6 * SECOND, 3, _draw),
     order=50,
     runtimes=("docker", "sim"),

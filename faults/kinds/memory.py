@@ -35,6 +35,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=MemoryPressure,
+    summary="nodes get little more memory than they use",
     generator=Generator(PROCESS, 1 * SECOND, 6 * SECOND, 2, _draw),
     order=200,
     runtimes=("docker",),

@@ -36,6 +36,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=MonotonicJump,
+    summary="the monotonic clock jumps ahead",
     generator=Generator("clock", 500 * MS, 8 * SECOND, 2, _draw),
     order=220,
     runtimes=("docker", "sim"),

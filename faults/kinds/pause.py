@@ -19,6 +19,7 @@ class Pause(Fault):
 
 KIND: Final = FaultKind(
     fault=Pause,
+    summary="processes are stopped (SIGSTOP) for a while",
     generator=Generator(PROCESS, 200 * MS, 4 * SECOND, 3, nodes_to_stop),
     order=30,
     runtimes=("docker", "sim"),

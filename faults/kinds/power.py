@@ -37,6 +37,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=PowerCut,
+    summary="power fails: what was not fsynced is gone",
     generator=Generator(PROCESS, 300 * MS, 4 * SECOND, 3, _draw),
     order=90,
     runtimes=("docker", "sim"),

@@ -33,6 +33,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Reorder,
+    summary="messages overtake one another",
     generator=Generator("reorder", 500 * MS, 6 * SECOND, 3, _draw),
     order=80,
     runtimes=("docker", "sim"),

@@ -64,6 +64,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Rolling,
+    summary="nodes are taken down one after another",
     generator=Generator(PROCESS, 3 * SECOND, 10 * SECOND, 2, _draw),
     order=160,
     runtimes=("docker", "sim"),

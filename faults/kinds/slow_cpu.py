@@ -35,6 +35,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=SlowCpu,
+    summary="nodes get a few per cent of a processor",
     generator=Generator("cpu", 500 * MS, 6 * SECOND, 2, _draw),
     order=190,
     runtimes=("docker", "sim"),

@@ -26,6 +26,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=SlowDisk,
+    summary="every fsync takes longer",
     generator=Generator(DISK, 500 * MS, 6 * SECOND, 2, _draw),
     order=100,
     runtimes=("docker", "sim"),

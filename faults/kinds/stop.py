@@ -27,6 +27,7 @@ class Stop(Fault):
 
 KIND: Final = FaultKind(
     fault=Stop,
+    summary="processes get SIGTERM, and SIGKILL if they stay",
     generator=Generator(PROCESS, 300 * MS, 4 * SECOND, 3, nodes_to_stop),
     order=130,
     runtimes=("docker", "sim"),

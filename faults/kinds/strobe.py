@@ -42,6 +42,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Strobe,
+    summary="the wall clock jumps to and fro",
     generator=Generator("clock", 500 * MS, 8 * SECOND, 2, _draw),
     order=210,
     runtimes=("docker", "sim"),

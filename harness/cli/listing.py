@@ -57,12 +57,12 @@ def _targets() -> Iterator[Entry]:
 def _faults() -> Iterator[Entry]:
     for name, kind in KINDS.items():
         places = ["yes" if runtime in kind.runtimes else "-" for runtime in RUNTIMES]
-        yield Entry(name, (*places, "yes" if name in MIX else "-", _summary(kind.fault)))
+        yield Entry(name, (*places, "yes" if name in MIX else "-", kind.summary))
 
 
 def _workloads() -> Iterator[Entry]:
     for name, workload in WORKLOADS.items():
-        yield Entry(name, (workload.model, _summary(workload)))
+        yield Entry(name, (workload.model, workload.summary))
 
 
 def _models() -> Iterator[Entry]:
@@ -72,8 +72,9 @@ def _models() -> Iterator[Entry]:
 
 
 def _settings(target: str) -> Iterator[Entry]:
-    for name, default in target_named(target).capabilities.settings.items():
-        yield Entry(name, (default,))
+    able = target_named(target).capabilities
+    for name, default in able.settings.items():
+        yield Entry(name, (default, able.described.get(name, "")))
 
 
 def _mutants(target: str) -> Iterator[Entry]:
@@ -89,13 +90,13 @@ def _names(names: tuple[str, ...]) -> Callable[[], Iterator[Entry]]:
 
 
 KINDS_OF_LISTS: Final = {
-    "targets": Kind("antipaxos run TARGET", ("runs on", "what it is"), _targets),
+    "targets": Kind("TARGET", ("runs on", "what it is"), _targets),
     "faults": Kind("--faults", (*RUNTIMES, "swarm", "what it does"), _faults),
     "shapes": Kind("--shapes", (), _names(SHAPES)),
     "workloads": Kind("--workload", ("model", "what clients do"), _workloads),
-    "models": Kind("antipaxos check --model", ("what it is",), _models),
+    "models": Kind("--model", ("what it is",), _models),
     "formats": Kind("antipaxos check --format", (), _names(FORMATS)),
-    "settings": Kind("--set NAME=VALUE", ("default",), _settings, of_target=True),
+    "settings": Kind("--set", ("default", "what it is"), _settings, of_target=True),
     "mutants": Kind("--mutant", ("what is changed", "what it shows"), _mutants, of_target=True),
 }
 

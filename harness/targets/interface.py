@@ -92,6 +92,7 @@ class Capabilities:
     `decided.jsonl` is among the artifacts, so that agreement can be judged; state_digests: so is
     `states.jsonl`, and replicas' states are compared. counters: `NodeStatus.raw["counters"]` counts
     messages and fsyncs. observes_mismatch: a compare-and-set that fails says which value it saw.
+    settings: the default of each, in words; described: what each does, in a few words.
     own_clock: a status carries the node's own wall clock. messages: names of message classes that
     faults may be aimed at, as often as they should be drawn. reads: values of the setting `reads`,
     the default first. timing: the settings that make the election time-out at least so many
@@ -113,6 +114,7 @@ class Capabilities:
     mutants: tuple[str, ...] = ()
     transports: tuple[str, ...] = ("tcp",)
     settings: Mapping[str, str] = field(default_factory=dict)
+    described: Mapping[str, str] = field(default_factory=dict)
     decided_logs: bool = False
     state_digests: bool = False
     counters: bool = False

@@ -55,6 +55,50 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
 """Settings that only one protocol has."""
 
 
+DEFAULTS: Final = {
+    "backoff": "true",
+    "q1": "a majority",
+    "q2": "a majority",
+    "grid_rows": "no grid",
+    "thrifty": "false",
+    "fast_quorum": "the least",
+    "vote_timeout_us": "election_max_us",
+}
+"""Of the settings that only one protocol has, in words."""
+SUMMARIES: Final = {
+    "basic-paxos": "Basic Paxos: each slot by itself, no leader",
+    "multi-paxos": "Multi-Paxos: a leader proposes",
+    "flexible-paxos": "Multi-Paxos with quorums of other sizes",
+    "fast-paxos": "Fast Paxos: clients' nodes propose directly",
+    "epaxos": "EPaxos: no leader, conflicts are ordered",
+    "raft": "Raft: a leader replicates its log",
+    "two-phase-commit": "two-phase commit, which blocks, as a contrast",
+}
+DESCRIBED: Final = {
+    "backoff": "pause after a rejected ballot",
+    "q1": "nodes in a quorum of Phase 1",
+    "q2": "nodes in a quorum of Phase 2",
+    "grid_rows": "rows of a grid of quorums",
+    "thrifty": "send to a quorum only, not to all",
+    "fast_quorum": "nodes in a fast quorum",
+    "vote_timeout_us": "how long votes are waited for",
+    "heartbeat_us": "between heartbeats of a leader",
+    "election_min_us": "shortest election time-out",
+    "election_max_us": "longest election time-out",
+    "election_floor_us": "least measured time-out; 0: off",
+    "retry_us": "after which a message is sent again",
+    "batch_max": "commands in one slot",
+    "pipeline_max": "slots that are open at once",
+    "pending_max": "commands that wait; more are refused",
+    "snapshot_every": "slots between two snapshots",
+    "sessions_max": "client sessions that are kept",
+    "reads": "how a read is answered",
+    "lease_us": "how long a lease of the leader holds",
+    "clock_drift_max_us": "drift that leases allow for",
+}
+"""Every setting, in a few words. Names in `_us` are microseconds."""
+
+
 class PaxosTarget:
     """One protocol of ours."""
 
@@ -65,7 +109,7 @@ class PaxosTarget:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.summary = (PROTOCOLS[name].__doc__ or name).strip().split("\n")[0]
+        self.summary = SUMMARIES[name]
 
     @property
     def capabilities(self) -> Capabilities:
@@ -79,6 +123,7 @@ class PaxosTarget:
             mutants=tuple(IMPLEMENTATIONS.get(self.name, {})),
             transports=("tcp", "udp"),
             settings=_defaults(self.name),
+            described=DESCRIBED,
             decided_logs=True,
             state_digests=True,
             counters=True,
@@ -171,7 +216,7 @@ def cluster_config(protocol: str, cluster: ClusterSpec) -> ClusterConfig:
 def _defaults(protocol: str) -> dict[str, str]:
     """Every setting of a protocol, and its default in words."""
     reads = PROTOCOLS[protocol].read_modes
-    found = dict.fromkeys(OPTIONS.get(protocol, ()), "the protocol's own")
+    found = {name: DEFAULTS[name] for name in OPTIONS.get(protocol, ())}
     for field in dataclasses.fields(ClusterConfig):
         if field.name in SETTINGS and field.name != "options":
             found[field.name] = str(field.default)

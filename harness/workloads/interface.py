@@ -15,6 +15,8 @@ class Operation(NamedTuple):
 
 class Workload(Protocol):
     name: ClassVar[str]
+    summary: ClassVar[str]
+    """What clients do, in a few words."""
     model: ClassVar[str]
     """The name of the model, in `histories.models`, that judges what clients saw."""
 

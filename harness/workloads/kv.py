@@ -20,6 +20,7 @@ class KeyValueWorkload:
     """`keys` registers k0, k1, ...; 50 % reads, 35 % writes, 15 % compare-and-sets."""
 
     name: ClassVar[str] = "kv"
+    summary: ClassVar[str] = "reads, writes and compare-and-sets of registers"
     model: ClassVar[str] = "kv"
 
     def __init__(self, seed: int, keys: int, skew: float = 0.0) -> None:

@@ -21,6 +21,7 @@ class LogWorkload:
     """`keys` logs k0, k1, ...; four appends to one read."""
 
     name: ClassVar[str] = "log"
+    summary: ClassVar[str] = "appends to logs, and reads of them"
     model: ClassVar[str] = "log"
 
     def __init__(self, seed: int, keys: int, skew: float = 0.0) -> None:

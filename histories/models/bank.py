@@ -1,4 +1,4 @@
-"""bank: transfers between accounts, and their balances and total.
+"""bank: accounts: transfers, balances, their total.
 
     transfer {"from": a, "to": b, "amount": n}    deposit, withdraw {"account": a, "amount": n}
     read -> every balance, as {account: balance} or as a list (accounts 0, 1, …)

@@ -1,4 +1,4 @@
-"""cas-register: read, write and compare-and-set one value."""
+"""cas-register: one value: read, write, compare-and-set."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""counter: add n (inc is add 1, dec is add -1), read -> the sum, or a range [least, most] in which
-it lies."""
+"""counter: one number: add, inc, dec, read.
+
+add n (inc is add 1, dec is add -1), read -> the sum, or a range [least, most] in which it lies.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""counter-range: a counter whose reads need only lie in a range: Jepsen's counter checker.
+"""counter-range: a counter whose reads need only lie in a range.
+
+As Jepsen's counter checker has it.
 
 A read is right where it is at least the sum of what was surely added before it was called, and at
 most the sum of what had begun to be added when it returned (what is subtracted: the other way

@@ -1,4 +1,6 @@
-"""fenced-lock: acquire -> token, release: tokens rise from holder to holder.
+"""fenced-lock: a lock with rising tokens: acquire, release.
+
+acquire -> token, release: tokens rise from holder to holder.
 
 An acquire answers its token (a whole number, or a map with a `fence` or a `token`), or false where
 it found the lock held. Any client may release it.

@@ -1,4 +1,6 @@
-"""kv: one key of a key-value map: read, write, cas, append (to null or a list), delete.
+"""kv: one key of a map: read, write, cas, append, delete.
+
+One key of a key-value map: read, write, cas, append (to null or a list), delete.
 
 This is the map of our own nodes. A key that is not there, or was deleted, holds null. A delete may
 answer true or false: whether the key was there.

@@ -1,4 +1,7 @@
-"""log: append v (with `observed`: its offset), read -> every element in order."""
+"""log: a list that only grows: append, read.
+
+append v (with `observed`: its offset), read -> every element in order.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""multi-register: registers that are read and written several at once, atomically.
+"""multi-register: registers, several read or written at once.
+
+Several are read or written atomically.
 
     write {register: value, …}
     read  -> {register: value, …}; asked for by null, by the same map, or by a list of names, which

@@ -1,4 +1,6 @@
-"""mutex: acquire, release: held by at most one at a time; any client may release it.
+"""mutex: a lock that any client may release.
+
+acquire, release: held by at most one at a time; any client may release it.
 
 An acquire that answers false found it held; a release that answers false found it free.
 """

@@ -1,5 +1,8 @@
-"""owned-fenced-lock: acquire -> token, release by its holder only: tokens rise from holder to
-holder. Holders are identified as in owned-mutex, tokens given as in fenced-lock."""
+"""owned-fenced-lock: a fenced-lock that only its holder can release.
+
+acquire -> token, release by its holder only: tokens rise from holder to holder. Holders are
+identified as in owned-mutex, tokens given as in fenced-lock.
+"""
 
 from __future__ import annotations
 

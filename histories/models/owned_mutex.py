@@ -1,4 +1,6 @@
-"""owned-mutex: acquire, release: only its holder can release it, and it cannot be acquired twice.
+"""owned-mutex: a mutex that only its holder can release.
+
+acquire, release: only its holder can release it, and it cannot be acquired twice.
 
 The holder is the `client` or `owner` that the invocation's value names, else the process. An
 acquire that answers false found it held; a release that answers false was not the holder's.

@@ -1,4 +1,6 @@
-"""priority-queue: insert v, delete-min -> the least v, delete-max -> the greatest; null when empty.
+"""priority-queue: insert, delete-min, delete-max.
+
+insert v, delete-min -> the least v, delete-max -> the greatest; null when empty.
 
 An element is a number, its own priority, or [priority, item]. Also known as enqueue, add; dequeue,
 poll, extract-min; extract-max. Of elements of one priority any may come out first.

@@ -1,4 +1,6 @@
-"""queue: first in, first out: enqueue v, dequeue -> v, or null from an empty queue, drain -> all.
+"""queue: first in, first out: enqueue, dequeue, drain.
+
+enqueue v, dequeue -> v, or null from an empty queue, drain -> all.
 
 A dequeue that failed with the error "empty" is one that answered null. A drain is one step here;
 one that overlaps other takes is split up before (`histories.drains`).

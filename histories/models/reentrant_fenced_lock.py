@@ -1,5 +1,8 @@
-"""reentrant-fenced-lock: as owned-fenced-lock, but the holder may acquire it again, gets the token
-that it has, and must release it as often."""
+"""reentrant-fenced-lock: an owned-fenced-lock that its holder may retake.
+
+As owned-fenced-lock, but the holder may acquire it again, gets the token that it has, and must
+release it as often.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""reentrant-mutex: as owned-mutex, but the holder may acquire it again, and must then release it as
-often."""
+"""reentrant-mutex: an owned-mutex that its holder may retake.
+
+As owned-mutex, but the holder may acquire it again, and must then release it as often.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""register: read and write one value."""
+"""register: one value: read, write."""
 
 from __future__ import annotations
 

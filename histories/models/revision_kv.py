@@ -1,4 +1,4 @@
-"""revision-kv: one key of a store that gives every change a revision, as etcd does.
+"""revision-kv: one key with a revision per change, as in etcd.
 
     put v -> the revision (a whole number, or {"revision": n}), or null
     get -> null where the key is not there, else [value, revision], or {"value": v, "revision": n}

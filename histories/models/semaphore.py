@@ -1,4 +1,6 @@
-"""semaphore: acquire n, release n (null: 1): no more permits are held than there are.
+"""semaphore: a number of permits: acquire n, release n.
+
+Acquire n, release n (null: 1): no more permits are held than there are.
 
 An acquire that answers false found too few free. What is released must have been acquired.
 """

@@ -1,4 +1,6 @@
-"""set: add v, remove v, contains v -> true or false, read -> every element.
+"""set: different elements: add, remove, contains, read.
+
+add v, remove v, contains v -> true or false, read -> every element.
 
 An add may answer whether v was new, a remove whether v was there; null, or the value itself,
 carries no such information. A removal of what is not there changes nothing.

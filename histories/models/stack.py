@@ -1,4 +1,7 @@
-"""stack: last in, first out: push v, pop -> v, or null from an empty stack."""
+"""stack: last in, first out: push, pop.
+
+push v, pop -> v, or null from an empty stack.
+"""
 
 from __future__ import annotations
 

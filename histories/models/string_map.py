@@ -1,4 +1,6 @@
-"""string-map: strings that grow: get, put, append, delete (also read and write).
+"""string-map: a text for each key: get, put, append, delete.
+
+Strings that grow: get, put, append, delete (also read and write).
 
 A missing key reads as "" or null. A delete may answer true or false, or how many keys it deleted.
 """

@@ -1,4 +1,4 @@
-"""unique-ids: generate -> an id that was never given before."""
+"""unique-ids: generate an id that was never given before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""unordered-queue: enqueue v, dequeue -> any element, or null from an empty queue, drain -> all."""
+"""unordered-queue: a queue that gives its elements in any order.
+
+enqueue v, dequeue -> any element, or null from an empty queue, drain -> all.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""watch: what watchers of one key (or of one range of keys) see of its changes.
+"""watch: what watchers of a key see of its changes.
+
+What watchers of one key (or of one range of keys) see of its changes.
 
     put v -> the revision (a whole number, or {"revision": n}), or null
     delete -> the same

@@ -36,6 +36,28 @@ def test_every_list_has_entries_and_fits_80_columns(what: str) -> None:
         assert row["name"] in shown.output
 
 
+DESCRIBED = [("targets",), ("faults",), ("workloads",), ("models",)]
+DESCRIBED += [("settings", name) for name in sorted(targets()) if name != "pysyncobj"]
+
+
+@pytest.mark.parametrize("words", DESCRIBED, ids=" ".join)
+def test_every_entry_is_described_in_one_line_of_80_columns(words: tuple[str, ...]) -> None:
+    rows = listed(*words)
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(cli, ["list", *words]).output.splitlines()
+    assert len(shown) == len(rows) + 1 and max(map(len, shown)) <= 80
+    for row in rows:
+        description = list(row.values())[-1]
+        assert 10 < len(description) < 60 and description.count("(") == description.count(")")
+        assert not description.endswith((".", ",")) and "`" not in description
+
+
+def test_every_planted_bug_says_what_it_changes_and_shows() -> None:
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(cli, ["list", "mutants", "raft"]).output
+    assert max(map(len, shown.splitlines())) <= 80
+    for row in listed("mutants", "raft"):
+        assert row["what is changed"] and row["what it shows"]
+
+
 def test_faults_say_where_they_work() -> None:
     assert {row["name"] for row in listed("faults")} == set(KINDS)
     for row in listed("faults"):

@@ -51,7 +51,7 @@ class Etcd:
     """A cluster of etcd nodes; keys hold JSON texts."""
 
     name: ClassVar[str] = "etcd"
-    summary: ClassVar[str] = "etcd 3.4 (Raft in Go), from Debian's etcd-server"
+    summary: ClassVar[str] = "etcd 3.4 (Raft, in Go), as Debian packages it"
     client_port: ClassVar[int] = CLIENT_PORT
     artifacts: ClassVar[Mapping[str, str]] = {}
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -61,6 +61,12 @@ class Etcd:
         settings={
             "reads": f"{READS[0]} (or {READS[1]})",
             **{name: str(value) for name, value in NUMBERS.items()},
+        },
+        described={
+            "reads": "whether a read asks a quorum",
+            "election_ms": "election time-out",
+            "heartbeat_ms": "between heartbeats of a leader",
+            "snapshot_count": "entries between two snapshots",
         },
     )
 

@@ -38,7 +38,7 @@ class PySyncObj:
     """A dictionary that PySyncObj replicates. It has no sessions: a write is never repeated."""
 
     name: ClassVar[str] = "pysyncobj"
-    summary: ClassVar[str] = "PySyncObj: Raft as a Python library, another implementation"
+    summary: ClassVar[str] = "PySyncObj: Raft as a library in Python"
     client_port: ClassVar[int] = CLIENT_PORT
     artifacts: ClassVar[Mapping[str, str]] = {}
     capabilities: ClassVar[Capabilities] = Capabilities(observes_mismatch=True, own_clock=True)
