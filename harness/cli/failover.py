@@ -22,10 +22,12 @@ from harness.bench.failover.result import Cell, FailoverResult
 from harness.bench.stats import summarise
 from harness.cli.display import RunDisplay
 from harness.cli.files import require_writable
+from harness.cli.names import complete_names, complete_settings
 from harness.cli.options import NODES, RATE, SEED, Duration, Names, Setting, Whole
 from harness.errors import UsageError
 from harness.report.text import STYLES
 from harness.runtimes import RUNTIMES
+from harness.targets import targets as known_targets
 from histories.errors import in_words
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
@@ -61,11 +63,12 @@ class SweptSetting(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(name="failover")
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, shell_complete=complete_names(known_targets))
 @click.option(
     "--fault",
     "faults",
     type=Names(),
+    shell_complete=complete_names(lambda: (*FAILURES, *GROUPS)),
     default="kill",
     show_default=True,
     help=f"Failures, comma-separated: {', '.join((*FAILURES, *GROUPS))}.",
@@ -109,6 +112,7 @@ class SweptSetting(click.ParamType):  # type: ignore[type-arg]
     "settings",
     type=Setting(),
     multiple=True,
+    shell_complete=complete_settings,
     metavar="NAME=VALUE",
     help="A setting of the targets; repeatable.",
 )

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from faults.kinds import KINDS
 from faults.shapes import SHAPES
+from harness.cli.names import complete_names
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
 from harness.search.swarm import MIX
@@ -102,8 +103,13 @@ KINDS_OF_LISTS: Final = {
 
 
 @click.command(name="list")
-@click.argument("what", required=False, metavar="[WHAT]")
-@click.argument("target", required=False)
+@click.argument(
+    "what",
+    required=False,
+    metavar="[WHAT]",
+    shell_complete=complete_names(lambda: KINDS_OF_LISTS),
+)
+@click.argument("target", required=False, shell_complete=complete_names(targets))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def list_command(*, what: str | None, target: str | None, as_json: bool) -> None:
     """List what there is: targets, faults, shapes, workloads, models, formats, settings, mutants.

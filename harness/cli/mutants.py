@@ -13,6 +13,7 @@ from rich.text import Text
 
 from harness.cli.display import Ticker
 from harness.cli.files import require_writable
+from harness.cli.names import complete_mutants, complete_names
 from harness.cli.options import FIRST_SEED, JOBS, SEEDS, Whole
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
@@ -28,6 +29,7 @@ from harness.search.mutation import (
     tasks,
     try_seeds,
 )
+from harness.targets import targets
 from node_image.mutants import MUTANTS
 
 NOT_RIGHT = 65
@@ -36,7 +38,7 @@ below 64; sysexits calls it EX_DATAERR."""
 
 
 @click.command()
-@click.argument("protocols", nargs=-1)
+@click.argument("protocols", nargs=-1, shell_complete=complete_names(targets))
 @click.option(
     "--seeds", type=SEEDS, default=1000, show_default=True, help="The most seeds per start."
 )
@@ -46,7 +48,13 @@ below 64; sysexits calls it EX_DATAERR."""
 @click.option(
     "--from", "first", type=FIRST_SEED, default=0, show_default=True, help="The first seed."
 )
-@click.option("--mutant", "only", multiple=True, help="Only this planted bug; repeatable.")
+@click.option(
+    "--mutant",
+    "only",
+    multiple=True,
+    shell_complete=complete_mutants,
+    help="Only this planted bug; repeatable.",
+)
 @click.option("--jobs", type=JOBS, default=1, show_default=True, help="Processes (simulator only).")
 @click.option("--dask", "address", default=None, help="A Dask scheduler, for the trials.")
 @click.option("--on", default="sim", show_default=True, help=f"{' or '.join(RUNTIMES)}.")

@@ -12,10 +12,10 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from faults.kinds import KINDS
-from faults.shapes import DRAWN_SHAPES
+from faults.shapes import DRAWN_SHAPES, SHAPES
 from harness.cli.display import RunDisplay
 from harness.cli.files import require_writable
-from harness.cli.names import complete_names, faults_help
+from harness.cli.names import complete_mutants, complete_names, complete_settings, faults_help
 from harness.cli.options import (
     CONCURRENCY,
     KEYS,
@@ -83,6 +83,7 @@ from harness.workloads import WORKLOADS
 @click.option(
     "--shapes",
     type=Names(),
+    shell_complete=complete_names(lambda: SHAPES),
     default=",".join(DRAWN_SHAPES),
     show_default=True,
     help="Shapes of partitions that may be drawn.",
@@ -127,7 +128,10 @@ from harness.workloads import WORKLOADS
     "--seed", type=SEED, default=None, help="Draws faults and operations; default: random."
 )
 @click.option(
-    "--mutant", default=None, help="Plant this bug in every node; antipaxos list mutants TARGET."
+    "--mutant",
+    default=None,
+    shell_complete=complete_mutants,
+    help="Plant this bug in every node; antipaxos list mutants TARGET.",
 )
 @click.option(
     "--transport",
@@ -140,6 +144,7 @@ from harness.workloads import WORKLOADS
     "settings",
     type=Setting(),
     multiple=True,
+    shell_complete=complete_settings,
     metavar="NAME=VALUE",
     help="A setting of the target, such as reads=quorum or snapshot_every=500; repeatable; "
     "antipaxos list settings TARGET.",

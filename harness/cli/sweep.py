@@ -11,9 +11,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from faults.kinds import KINDS
 from harness.cli.display import Ticker
 from harness.cli.files import require_writable
-from harness.cli.names import complete_names
+from harness.cli.names import complete_mutants, complete_names, complete_settings
 from harness.cli.options import (
     CONCURRENCY,
     FIRST_SEED,
@@ -48,7 +49,12 @@ SEEDS_SHOWN = 8
 )
 @click.option("--jobs", type=JOBS, default=1, show_default=True, help="Processes to use.")
 @click.option("--dask", "address", default=None, help="A Dask scheduler: its workers do the seeds.")
-@click.option("--mutant", default=None, help="Plant this bug in every node.")
+@click.option(
+    "--mutant",
+    default=None,
+    shell_complete=complete_mutants,
+    help="Plant this bug in every node.",
+)
 @click.option(
     "--time",
     "time_us",
@@ -68,6 +74,7 @@ SEEDS_SHOWN = 8
 @click.option(
     "--faults",
     type=Names(),
+    shell_complete=complete_names(lambda: KINDS),
     default=None,
     help=f"Kinds of faults, comma-separated, or none; default: drawn from {', '.join(MIX)}.",
 )
@@ -78,6 +85,7 @@ SEEDS_SHOWN = 8
     "settings",
     type=Setting(),
     multiple=True,
+    shell_complete=complete_settings,
     metavar="NAME=VALUE",
     help="A setting of the cluster, such as reads=quorum; repeatable.",
 )

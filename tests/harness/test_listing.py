@@ -110,6 +110,18 @@ def test_a_shell_completes_commands_targets_and_lists_of_faults() -> None:
     assert completions("antipaxos sh") == [name for name in COMMANDS if name.startswith("sh")]
     assert completions("antipaxos run mul") == ["multi-paxos"]
     assert completions("antipaxos run --faults kill,pa") == ["kill,partition", "kill,pause"]
+    assert completions("antipaxos list set") == ["settings"]
+    assert completions("antipaxos list settings flex") == ["flexible-paxos"]
+    assert completions("antipaxos mutants raft multi-p") == ["multi-paxos"]
+    assert completions("antipaxos failover raft etc") == ["etcd"]
+
+
+def test_planted_bugs_and_settings_are_completed_for_the_target_on_the_line() -> None:
+    assert completions("antipaxos run raft --mutant R1") == ["R1", "R10", "R11", "R12"]
+    assert completions("antipaxos run multi-paxos --mutant R1") == []
+    assert completions("antipaxos mutants raft --mutant R12") == ["R12"]
+    assert completions("antipaxos run etcd --set ele") == ["election_ms="]
+    assert completions("antipaxos sweep raft --set snap") == ["snapshot_every="]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
