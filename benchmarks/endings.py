@@ -7,7 +7,8 @@ its agents, nodes, or its reaper is killed or removed. Then it is asked:
 left       is any container, network or volume of the run there SETTLE_S after the controller ended?
 hung       did the controller not end within END_S?
 traceback  did it print one?
-code       is its exit code none of 0, 1, 2, 64 and above (or the signal 9 that was sent)?
+code       is its exit code none of 0, 1, 2, 64 and above (or the signal that was sent: 9, or one in
+           the first moments of its process)?
 unjudged   does `antipaxos check` give no verdict for a history with a complete first line?
 unearned   does it, or the controller, say "valid" although what happened came before the run's end?
 
@@ -150,7 +151,9 @@ def _is_complete(store: Path) -> bool:
 def _judge(ending: Ending, out: str, err: str, store: Path) -> None:
     if "Traceback" in err or "Traceback" in out or "never awaited" in err:
         ending.wrong["traceback"] = err[-2000:]
-    killed = ending.way == "signal 9" and ending.code == -signal.SIGKILL
+    sent = SIGNALS.get(ending.way, ())
+    # No program can take a signal in its first moments, before it has begun anything.
+    killed = -ending.code in sent and (signal.SIGKILL in sent or not _runs(store))
     if not (killed or ending.code in (0, 1, 2) or ending.code >= 64):
         ending.wrong["code"] = str(ending.code)
     if ending.code in (0, 1, 2):
@@ -200,6 +203,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="start no run after so long")
     parser.add_argument("--out", type=Path, default=Path("endings.jsonl"))
     given = parser.parse_args()
+    for numbers in SIGNALS.values():  # nohup and shells start what is in the background without
+        for number in set(numbers) - {signal.SIGKILL}:
+            signal.signal(number, signal.SIG_DFL)
     print(describe())
     done: dict[int, dict[str, Any]] = {}
     if given.out.exists():

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -194,11 +196,28 @@ def cli() -> None:
     """
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP (a cancelled job, a closed terminal) are Ctrl-C, from the first moment and
+    in every command. A signal that was ignored (nohup) stays ignored."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """The console script. A reader of our output that has gone is no verdict."""
     try:
         try:
-            _main(arguments)
+            with _interruptible():
+                _main(arguments)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:

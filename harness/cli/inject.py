@@ -20,6 +20,7 @@ from harness.cli.options import Duration
 from harness.errors import UsageError
 from harness.inject import wanted
 from harness.inject.session import Session
+from harness.run.interrupts import SIGNALS
 from harness.runtimes.interface import FaultReport
 from histories.text import printable
 
@@ -203,13 +204,13 @@ def _printer(console: Console, as_json: bool) -> Callable[[str, Fault, FaultRepo
 
 @contextmanager
 def _stoppable() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM end the waiting; what follows is healed in peace."""
+    """SIGINT, SIGTERM and SIGHUP end the waiting; what follows is healed in peace."""
     stop = threading.Event()
 
     def ask(_: int, __: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in SIGNALS}
     try:
         yield stop
     finally:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import shlex
-import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console, RenderableType
@@ -77,7 +74,7 @@ def suite_command(
     if rebuild:
         console.print(f"{Index(suite.store).rebuild()} nights in the index")
         return 0
-    with locked(suite.store), _terminated_in_order():
+    with locked(suite.store):
         running = resume(suite) if go_on else begin(suite, _name(suite, night))
         errors = Console(stderr=True, highlight=False)
         with (
@@ -91,23 +88,6 @@ def suite_command(
     else:
         show(running, finished, console)
     return EXIT_CODES[finished.outcome]
-
-
-@contextmanager
-def _terminated_in_order() -> Iterator[None]:
-    """Let SIGTERM, which a machine sends when it shuts down, end the night like Ctrl-C."""
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class LimitsGuard:
 
 def main() -> None:
     """Waits for the end of the input, and restores the limits unless it got "done"."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     before = json.loads(sys.stdin.readline())
     if sys.stdin.readline().strip() == "done":
         return

@@ -189,7 +189,8 @@ class _WorkerPool(Generic[Item, Result]):
 
 def _serve(pipe: Connection, work: Callable[[Any], Any], inherited: list[Connection]) -> None:
     """What a worker does: items in, results out, until its pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # sent to the whole group; the parent ends us
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for other in inherited:  # else no worker would see that this process's parent has ended
         other.close()

@@ -1,0 +1,58 @@
+"""SIGTERM and SIGHUP end every command as Ctrl-C does, from its first moment on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ANTIPAXOS = [sys.executable, "-m", "antipaxos"]
+WAIT_S = 120
+
+
+def as_at_a_terminal() -> None:
+    """What starts the tests may have been told to ignore some."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_sweep_says_what_it_has_done(number: signal.Signals, tmp_path: Path) -> None:
+    words = ["sweep", "multi-paxos", "--seeds", "1000000", "--jobs", "2", "--store", str(tmp_path)]
+    process = subprocess.Popen(
+        [*ANTIPAXOS, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_at_a_terminal,  # noqa: PLW1509
+    )
+    assert process.stderr is not None
+    while "of 1,000,000" not in (line := process.stderr.readline()):
+        assert line, "it ended by itself"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 2 and " seeds from 0" in out
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_has_begun_nothing_says_so(number: signal.Signals) -> None:
+    program = (
+        "import os, click, harness.cli\n"
+        "@click.command()\n"
+        f"def waits(): os.kill(os.getpid(), {int(number)})\n"
+        "harness.cli.cli.get_command = lambda *_: waits\n"
+        "harness.cli.main(['waits'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=as_at_a_terminal,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "interrupted; nothing is left running" in done.stderr and "Traceback" not in done.stderr
