@@ -260,6 +260,7 @@ def _timing(election_us: int) -> dict[str, Any]:
         "heartbeat_us": max(1, election_us // 10),
         "election_min_us": election_us,
         "election_max_us": 2 * election_us,
+        "election_floor_us": election_us * 2 // 5,
         "lease_us": election_us * 3 // 4,
         "clock_drift_max_us": election_us // 20,
     }
