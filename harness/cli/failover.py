@@ -74,7 +74,11 @@ class SweptSetting(click.ParamType):  # type: ignore[type-arg]
     help=f"Failures, comma-separated: {', '.join((*FAILURES, *GROUPS))}.",
 )
 @click.option(
-    "--failures", type=Whole(1, 100_000), default=100, show_default=True, help="Of each kind."
+    "--failures",
+    type=Whole(0, 100_000),
+    default=100,
+    show_default=True,
+    help="Of each kind; 0 with --healthy: none.",
 )
 @click.option("--nodes", type=NODES, default=5, show_default=True, help="Size of each cluster.")
 @click.option(
