@@ -58,8 +58,8 @@ def compare_command(
     """Compare the protocols' trade-offs, each measured beside what theory says.
 
     Latency, messages, fsyncs and more, with a mark where measurement and theory disagree: in the
-    simulator, or (latency, cost and survival only) in containers, which takes half an hour. The
-    exit code is 0 whatever is measured: this judges nothing.
+    simulator, or (all but livelock) in containers, which takes an hour. The exit code is 0 whatever
+    is measured: this judges nothing.
     """
     settings = Settings(nodes=nodes, delay_us=delay_us, protocols=protocols, on=on, seed=seed)
     cells_named(cells, on)

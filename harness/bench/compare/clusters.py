@@ -41,11 +41,12 @@ def operation_timeout_us(settings: Settings, link_us: int) -> int:
 
 
 def timing(settings: Settings, column: Column, link_us: int) -> dict[str, Any]:
-    """The settings that make every time-out long for links of this delay."""
+    """The settings that make every time-out long for links of this delay, and none adaptive."""
     capabilities = target_named(column.target).capabilities
     assert capabilities.timing is not None, f"{column.target} takes no election time-out"
     shortest_us = election_us(settings, link_us)
-    return capabilities.timing(shortest_us) | {"retry_us": shortest_us // 4}
+    more = {"retry_us": shortest_us // 4, "election_floor_us": 0}
+    return capabilities.timing(shortest_us) | more
 
 
 def fixed_world(link_us: int, fsync_us: int = FSYNC_US) -> dict[str, int]:

@@ -13,14 +13,18 @@ axis. Between two rounds the cluster comes to rest.
     answer      until the client is answered, which is when the command has been executed
 
 As a control, EPaxos once more with two clients at the same moment, but on different keys.
+
+In containers the two requests of a pair leave the controller a fraction of a millisecond apart, far
+less than a link's delay; when a Commit is sent is known in the simulator only.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from harness.bench.compare.clusters import (
     fixed_world,
@@ -31,16 +35,19 @@ from harness.bench.compare.clusters import (
     write,
 )
 from harness.bench.compare.columns import Column
+from harness.bench.compare.containers import containers
 from harness.bench.compare.result import Detail, Figure, Row, Section
 from harness.bench.compare.script import Answered, Ask, Program, Script, Sleep
 from harness.bench.compare.settings import Settings
 from harness.bench.compare.theory import expected
 from harness.bench.stats import quantile
+from harness.runtimes.sim.run_record import Message
 from harness.runtimes.sim.runtime import SimRuntime
 
 SHARES: Final = (0, 10, 25, 50, 75, 100)
 """Of the commands, in percent, how many conflict."""
-COMMANDS: Final = 400
+COMMANDS: Final = {"sim": 400, "docker": 60}
+"""Real time passes in containers."""
 TARGETS: Final = ("fast-paxos", "epaxos")
 REST_DELAYS: Final = 15
 FIRST_CLIENT: Final = 100
@@ -83,8 +90,9 @@ class Run:
         return 100 * self.fast / paths if paths else None
 
 
-def measure(settings: Settings, *, commands: int = COMMANDS) -> Section:
+def measure(settings: Settings, *, commands: int | None = None) -> Section:
     """The cell; nothing but its text where neither protocol is asked for."""
+    commands = COMMANDS[settings.on] if commands is None else commands
     columns = [c for c in settings.columns if c.target in TARGETS]
     runs = {
         (column.target, share): run_of(settings, column, share, commands=commands)
@@ -103,7 +111,7 @@ def measure(settings: Settings, *, commands: int = COMMANDS) -> Section:
     if control:
         lines["EPaxos, two keys"] = [control[share] for share in SHARES]
     details = [_curve(settings, measure, lines) for measure in MEASURES]
-    if "EPaxos" in lines:
+    if "EPaxos" in lines and settings.on == "sim":
         details.append(_commit_and_answer(settings, lines["EPaxos"]))
     rows = _rows(settings, columns, runs)
     return Section(id="collisions", title=TITLE, text=TEXT, rows=rows, details=details)
@@ -119,13 +127,13 @@ def run_of(
     link_us = settings.delay_us
     found = Run()
     timeout_us = operation_timeout_us(settings, link_us)
-    clusters: list[SimRuntime] = []
     asked: dict[tuple[int, int], int] = {}
     """When each command was asked, by its client and value."""
 
-    def rounds(script: Script) -> Program:
+    def settled(script: Script) -> Program:
         yield from settle(script, settings, column, link_us)
-        before = paths(clusters[0], column)
+
+    def rounds(script: Script) -> Program:
         random = Random(f"{settings.seed}:{column.target}:{share}:{same_key}")
         sent = 0
         while sent < commands:
@@ -138,22 +146,55 @@ def run_of(
                 script.spawn(_asking(ask, found, asked))
             sent += len(nodes)
             yield Sleep(REST_DELAYS * link_us + random.randrange(heartbeat_us(settings, link_us)))
-        after = paths(clusters[0], column)
-        found.fast, found.slow = after[0] - before[0], after[1] - before[1]
 
-    world = fixed_world(link_us) | {"link_min_us": link_us // 2, "link_max_us": 3 * link_us // 2}
-    simulate(
+    if settings.on == "sim":
+        paths, record = _simulated(settings, column, settled, rounds)
+        if column.target == "epaxos":
+            found.commits_us = _commits_us(record, asked)
+    else:
+        paths = _in_containers(settings, column, settled, rounds)
+    found.fast, found.slow = (paths[name] for name in PATHS[column.target])
+    return found
+
+
+Make: TypeAlias = Callable[[Script], Program]
+
+
+def _simulated(
+    settings: Settings, column: Column, settled: Make, rounds: Make
+) -> tuple[Counter[str], Sequence[Message]]:
+    """What the nodes counted during the rounds, and the messages that were sent."""
+    link_us = settings.delay_us
+    clusters: list[SimRuntime] = []
+    counted: list[Counter[str]] = []
+
+    def both(script: Script) -> Program:
+        yield from settled(script)
+        counted.append(_counters(clusters[0]))
+        yield from rounds(script)
+        counted.append(_counters(clusters[0]))
+
+    runtime = simulate(
         settings,
         column,
-        rounds,
+        both,
         link_us=link_us,
         traced=column.target == "epaxos",
-        world=world,
+        world=fixed_world(link_us) | {"link_min_us": link_us // 2, "link_max_us": 3 * link_us // 2},
         before=clusters.append,
     )
-    if column.target == "epaxos":
-        found.commits_us = _commits_us(clusters[0], asked)
-    return found
+    return counted[1] - counted[0], runtime.record.messages if runtime.record else ()
+
+
+def _in_containers(settings: Settings, column: Column, settled: Make, rounds: Make) -> Counter[str]:
+    """What the nodes counted during the rounds."""
+    link_us = settings.delay_us
+    with containers(settings, column, link_us=link_us) as cluster:
+        cluster.delay(link_us // 2, jitter_us=link_us)
+        cluster.drive(settled)
+        before = cluster.counters()
+        cluster.drive(rounds)
+        return cluster.counters() - before
 
 
 def _asking(ask: Ask, found: Run, asked: dict[tuple[int, int], int]) -> Callable[[Script], Program]:
@@ -170,22 +211,27 @@ def _asking(ask: Ask, found: Run, asked: dict[tuple[int, int], int]) -> Callable
     return program
 
 
-def paths(runtime: SimRuntime, column: Column) -> tuple[int, int]:
-    """How many values were decided fast so far, and how many not, as all nodes count them."""
-    names = ("path.fast", "path.classic")
-    if column.target == "epaxos":
-        names = ("fast_path", "slow_path")
-    protocols = [node.protocol for node in runtime.world.nodes.values() if node.protocol]
-    fast, slow = (sum(p.counters.get(name, 0) for p in protocols) for name in names)
-    return fast, slow
+PATHS: Final = {
+    "fast-paxos": ("path.fast", "path.classic"),
+    "epaxos": ("fast_path", "slow_path"),
+}
+"""The nodes' counters of values decided fast, and of those that were not."""
 
 
-def _commits_us(runtime: SimRuntime, asked: dict[tuple[int, int], int]) -> list[int]:
+def _counters(runtime: SimRuntime) -> Counter[str]:
+    """What all nodes have counted so far, together."""
+    found: Counter[str] = Counter()
+    for node in runtime.world.nodes.values():
+        if node.protocol:
+            found.update(node.protocol.counters)
+    return found
+
+
+def _commits_us(messages: Sequence[Message], asked: dict[tuple[int, int], int]) -> list[int]:
     """How long each command took until the owner of its instance sent the first Commit."""
-    assert runtime.record is not None
     commands: dict[Any, list[Any]] = {}
     found: list[int] = []
-    for sent in runtime.record.messages:
+    for sent in messages:
         name = type(sent.message).__name__
         if name == "PreAccept" and sent.message[0] not in commands:
             commands[sent.message[0]] = list(sent.message[1])

@@ -8,10 +8,11 @@ delay is proven by the agents' probes before anything is measured. Everything is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from faults.description import Link
 from faults.kinds.delay import Delay
 from harness.bench.compare.clusters import simulate, timing
 from harness.bench.compare.columns import Column
@@ -54,17 +55,37 @@ class Containers:
             found.update(status.raw["counters"])
         return found
 
-    def delay(self, delay_us: int, *, clients: bool) -> None:
-        """Make every link between nodes longer, and the answers to clients if `clients`. Raises
-        HarnessError where the probes disagree."""
-        fault = Delay(
-            id="delay",
-            start_us=0,
-            duration_us=0,
-            nodes=self._runtime.config.cluster.node_ids(),
-            delay_us=delay_us,
-            clients=clients,
+    def delay(self, delay_us: int, *, clients: bool = False, jitter_us: int = 0) -> None:
+        """Make every link between nodes longer, and the answers to clients if `clients`; by up to
+        `jitter_us` more, drawn for each packet. Raises HarnessError where the probes disagree."""
+        self._inject(
+            Delay(
+                id="delay",
+                start_us=0,
+                duration_us=0,
+                nodes=self._runtime.config.cluster.node_ids(),
+                delay_us=delay_us,
+                jitter_us=jitter_us,
+                clients=clients,
+            )
         )
+
+    def delay_links(self, delays_us: Mapping[Link, int]) -> None:
+        """Make each of these directed links longer by its own time. Raises HarnessError."""
+        for delay_us in sorted(set(delays_us.values())):
+            links = tuple(sorted(link for link, us in delays_us.items() if us == delay_us))
+            self._inject(
+                Delay(
+                    id=f"delay-{delay_us}",
+                    start_us=0,
+                    duration_us=0,
+                    nodes=tuple(sorted({source for source, _ in links})),
+                    links=links,
+                    delay_us=delay_us,
+                )
+            )
+
+    def _inject(self, fault: Delay) -> None:
         report = self._runtime.inject_now(fault)
         if not report.verified:
             raise HarnessError(f"the links are not delayed as they should be: {report.problem}")

@@ -19,8 +19,9 @@ import itertools
 from collections.abc import Callable, Sequence
 from random import Random
 from statistics import mean, median
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from faults.description import Link
 from harness.bench.compare.clusters import (
     fixed_world,
     heartbeat_us,
@@ -30,6 +31,7 @@ from harness.bench.compare.clusters import (
     write,
 )
 from harness.bench.compare.columns import Column
+from harness.bench.compare.containers import containers
 from harness.bench.compare.result import Detail, Figure, Row, Section
 from harness.bench.compare.script import Answered, Ask, Program, Script, Sleep
 from harness.bench.compare.settings import Settings
@@ -64,9 +66,11 @@ heartbeat, and proposes again at a retry what was under way then."""
 REPEATS: Final = 5
 CLIENTS_EACH: Final = 4
 COMMANDS_EACH: Final = 30
-SHARES: Final = (0, 2, 5, 10, 20, 30, 50, 75, 100)
+SHARES: Final = {"sim": (0, 2, 5, 10, 20, 30, 50, 75, 100), "docker": (0, 10, 30, 100)}
+"""Of the commands, in percent, how many go to the one key; fewer where real time passes."""
 COMPARED: Final = ("multi-paxos", "flexible-paxos", "fast-paxos", "epaxos")
-TOLERANCE_MS: Final = 2.0
+TOLERANCE_MS: Final = {"sim": 2.0, "docker": 10.0}
+"""In containers nodes need time, and have disks."""
 TAIL: Final = 95
 TITLE: Final = "Five regions"
 
@@ -151,20 +155,22 @@ def measure(settings: Settings) -> Section:
         nodes=len(REGIONS),
         delay_us=settings.delay_us,
         protocols=settings.protocols,
+        on=settings.on,
         seed=settings.seed,
     )
+    shares = SHARES[settings.on]
     idle = {column.target: latencies_us(five, column) for column in five.columns}
     details = [_leaders(five)]
     compared = [column for column in five.columns if column.target in COMPARED]
     busy = {
         (column.target, share): loaded_us(five, column, share)
         for column in compared
-        for share in SHARES
+        for share in shares
     }
     if compared:
-        details += [_curve(compared, busy, what) for what in ("mean", "tail")]
+        details += [_curve(compared, busy, shares, what) for what in ("mean", "tail")]
     rows = [_row(five, region, idle) for region in REGIONS]
-    rows += _crossings(compared, busy)
+    rows += _crossings(compared, busy, shares)
     return Section(id="regions", title=TITLE, text=TEXT, rows=rows, details=details)
 
 
@@ -178,14 +184,45 @@ Work = Callable[[Script, Place, Answered], Program]
 
 def on_map(settings: Settings, column: Column, work: Work) -> None:
     """Run `work` on a cluster of which the node in each region is as far from the others as the
-    regions are. Where there is a leader it is in its region: which node a seed elects does not
-    depend on where the nodes are, so one of five ways to place them is right."""
+    regions are. Where there is a leader it is in its region: which node a simulated cluster elects
+    does not depend on where the nodes are, so one of five ways to place them is right; containers
+    are placed when their leader is known."""
     wanted = leader_region(column)
-    for first in range(len(REGIONS)):
-        place = {n: REGIONS[(n + first) % len(REGIONS)] for n in range(1, len(REGIONS) + 1)}
+    if settings.on != "sim":
+        _in_containers(settings, column, wanted, work)
+        return
+    for place in _places():
         if _run_on(settings, column, place, wanted, work):
             return
-    raise AssertionError(f"{column.target}: nobody leads in {wanted}")
+    raise AssertionError(f"{column.target}: no leader in {wanted}")
+
+
+def _places() -> list[Place]:
+    """Five ways to place the nodes: each node is in each region once."""
+    count = len(REGIONS)
+    return [
+        {node: REGIONS[(node + first) % count] for node in range(1, count + 1)}
+        for first in range(count)
+    ]
+
+
+def _delays_us(place: Place) -> dict[Link, int]:
+    """The one-way delay of every directed link."""
+    return {(a, b): rtt_us(place[a], place[b]) // 2 for a, b in itertools.permutations(place, 2)}
+
+
+def _in_containers(settings: Settings, column: Column, wanted: str | None, work: Work) -> None:
+    settled: list[Answered] = []
+
+    def first(script: Script) -> Program:
+        settled.append((yield from settle(script, settings, column, LINK_US)))
+
+    with containers(settings, column, link_us=LINK_US, **TIMING) as cluster:
+        cluster.drive(first)
+        node = settled[0].node
+        place = next(p for p in _places() if wanted is None or p[node] == wanted)
+        cluster.delay_links(_delays_us(place))
+        cluster.drive(lambda script: work(script, place, settled[0]))
 
 
 def _run_on(
@@ -201,9 +238,7 @@ def _run_on(
             yield from work(script, place, settled)
 
     def move(runtime: SimRuntime) -> None:
-        pairs = itertools.permutations(place, 2)
-        delays = {(a, b): rtt_us(place[a], place[b]) // 2 for a, b in pairs}
-        runtime.world.network.fix_delays(delays)
+        runtime.world.network.fix_delays(_delays_us(place))
 
     simulate(
         settings,
@@ -285,7 +320,7 @@ def _row(settings: Settings, region: str, idle: dict[str, dict[str, float | None
         figures[column.target] = Figure(
             measured=None if found is None else round(found / 1000),
             expected=Expectation(round(expected_us(column, region) / 1000), source),
-            tolerance=TOLERANCE_MS,
+            tolerance=TOLERANCE_MS[settings.on],
         )
     return Row(id=f"regions.{region.lower()}", label=region, unit="ms", digits=0, figures=figures)
 
@@ -315,11 +350,15 @@ def _tail(values: Sequence[int]) -> float:
     return quantile(values, TAIL)
 
 
-def _curve(columns: Sequence[Column], busy: dict[tuple[str, int], list[int]], what: str) -> Detail:
+Busy: TypeAlias = dict[tuple[str, int], list[int]]
+"""Latencies in microseconds, sorted, by target and share."""
+
+
+def _curve(columns: Sequence[Column], busy: Busy, shares: Sequence[int], what: str) -> Detail:
     of: Callable[[Sequence[int]], float] = mean if what == "mean" else _tail
     rows: list[list[str | float | None]] = [
         [share, *(round(of(busy[column.target, share]) / 1000) for column in columns)]
-        for share in SHARES
+        for share in shares
     ]
     title = "Mean latency" if what == "mean" else f"The slowest {100 - TAIL} % take at least"
     return Detail(
@@ -331,15 +370,15 @@ def _curve(columns: Sequence[Column], busy: dict[tuple[str, int], list[int]], wh
     )
 
 
-def _crossings(columns: Sequence[Column], busy: dict[tuple[str, int], list[int]]) -> list[Row]:
+def _crossings(columns: Sequence[Column], busy: Busy, shares: Sequence[int]) -> list[Row]:
     """With how many commands to one key EPaxos is no faster than Multi-Paxos any more."""
     if not {"epaxos", "multi-paxos"} <= {column.target for column in columns}:
         return []
     rows = []
     for what, of in (("mean", mean), ("tail", _tail)):
         crossed = crossing(
-            [(share, float(of(busy["epaxos", share]))) for share in SHARES],
-            [(share, float(of(busy["multi-paxos", share]))) for share in SHARES],
+            [(share, float(of(busy["epaxos", share]))) for share in shares],
+            [(share, float(of(busy["multi-paxos", share]))) for share in shares],
         )
         label = "EPaxos wins up to, " + ("mean" if what == "mean" else f"p{TAIL}")
         figures = {"epaxos": Figure(measured=None if crossed is None else round(crossed))}

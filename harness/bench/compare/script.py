@@ -20,6 +20,7 @@ from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from faults.description import Fault
+from harness.errors import HarnessError
 from harness.runtimes.interface import FaultReport, World
 from harness.targets.interface import Request, Response
 from harness.workloads import Operation
@@ -217,6 +218,14 @@ class Script:
     def _arm(self) -> None:
         if not self.done:
             self.world.wake(self._due[0][0] if self._due else NEVER_US)
+
+
+def put(fault: Fault) -> Generator[Step, Any, None]:
+    """Inject a fault, and make sure that it has taken effect. Raises HarnessError."""
+    report: FaultReport = yield Inject(fault)
+    if not report.verified:
+        reason = report.problem or "the probes do not show it"
+        raise HarnessError(f"{fault.describe()} did not take effect: {reason}")
 
 
 def ask_until(

@@ -26,10 +26,10 @@ from harness.bench.compare.result import Figure, Row, Section
 from harness.bench.compare.script import (
     Answered,
     Ask,
-    Inject,
     Program,
     Script,
     ask_until,
+    put,
 )
 from harness.bench.compare.settings import Settings
 from harness.bench.compare.theory import expected
@@ -102,7 +102,7 @@ def deaths_survived(settings: Settings, column: Column, *, spared: bool) -> tupl
         leader = script.world.leader() or settled.node
         for dead in range(1, settings.nodes):
             victim = next(n for n in alive if (n == leader) != spared)
-            yield Inject(killed(f"k{dead}", victim))
+            yield from put(killed(f"k{dead}", victim))
             alive.remove(victim)
             for what, operation in (("write", write("k", dead)), ("read", read("warm-up"))):
                 if alive_for[what]:
@@ -149,7 +149,7 @@ def interruption(settings: Settings, column: Column) -> float | None:
     def client(script: Script) -> Program:
         settled: Answered = yield from settle(script, settings, column, link_us)
         yield Ask(CLIENT, settled.node, write("k", 1), FSYNC_US + link_us + link_us // 2)
-        yield Inject(killed("dead", settled.node))
+        yield from put(killed("dead", settled.node))
         died_us = script.now_us
         others = [n for n in range(1, settings.nodes + 1) if n != settled.node]
         served_us = died_us

@@ -22,10 +22,7 @@ CELLS: Final[Mapping[str, Callable[[Settings], Section]]] = {
 }
 """By name, in the order of the table."""
 SIMULATED_ONLY: Final[Mapping[str, str]] = {
-    "quorums": "acceptors are cut off before their first message",
-    "livelock": "proposers begin at the same moment, and an adversary orders the messages",
-    "collisions": "two clients ask at the same moment, which is microseconds apart in containers",
-    "regions": "every link has a delay of its own, and each of many trials takes minutes",
+    "livelock": "every trial needs a fresh cluster, and an adversary orders the messages",
 }
 """The cells that are not measured in containers, and why."""
 

@@ -155,7 +155,7 @@ _COST: Final[Mapping[str, Mapping[str, Expected]]] = {
         "epaxos": _per_other(3, f"{EGALITARIAN}, section 4.3: PreAccept, its answers, Commit"),
         "raft": _per_other(2, f"{RAFT}, section 5.3: the commit index rides on what is sent next"),
         "two-phase-commit": _per_other(
-            4, f"{PRESUMED}, section 3: prepare, vote, commit, acknowledgement"
+            4, f"{PRESUMED}, section 2: prepare, vote, commit, acknowledgement"
         ),
     },
     "cost.read-log": {
@@ -192,7 +192,7 @@ _COST: Final[Mapping[str, Mapping[str, Expected]]] = {
         ),
         "raft": lambda n: Expectation(n, f"{RAFT}, section 5.3: every node's log"),
         "two-phase-commit": lambda n: Expectation(
-            2 * n - 1, f"{PRESUMED}, section 3: the others' prepare and commit, and the decision"
+            2 * n - 1, f"{PRESUMED}, section 2: the others' prepare and commit, and the decision"
         ),
     },
 }
