@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.bench.compare import cost, latency, survival
+from harness.bench.compare import collisions, cost, latency, quorums, regions, survival
 from harness.bench.compare.result import Section
 from harness.bench.compare.settings import Settings
 
@@ -31,3 +31,28 @@ def test_messages_of_one_write() -> None:
 def test_deaths_survived() -> None:
     (column,) = RAFT.columns
     assert survival.deaths_survived(RAFT, column, spared=False) == (1, 1)
+
+
+def test_a_majority_decides_and_a_majority_elects() -> None:
+    (column,) = RAFT.columns
+    assert min(quorums.phase2(RAFT, column)) == 2
+    assert quorums.phase1(RAFT, column) == 2
+
+
+def test_commands_at_the_same_moment_miss_the_fast_path_only_on_one_key() -> None:
+    settings = Settings(nodes=3, delay_us=20_000, protocols=("epaxos",), on="docker")
+    (column,) = settings.columns
+    apart = collisions.run_of(settings, column, 100, commands=12, same_key=False)
+    assert (apart.fast, apart.slow, apart.missing) == (12, 0, 0)
+    together = collisions.run_of(settings, column, 100, commands=12)
+    assert together.missing == 0
+    assert together.fast + together.slow == 12
+    assert together.slow > 0
+
+
+def test_a_region_is_served_as_its_distance_says() -> None:
+    settings = Settings(nodes=5, protocols=("epaxos",), on="docker")
+    (column,) = settings.columns
+    found = regions.latencies_us(settings, column)
+    expected_us = regions.expected_us(column, "Tokyo")
+    assert found["Tokyo"] == pytest.approx(expected_us, abs=25_000)
