@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -207,3 +209,53 @@ def test_a_node_that_does_not_listen_refuses_at_once_and_is_found_again() -> Non
             await client.close()
 
     asyncio.run(body())
+
+
+def test_calls_without_an_answer_leave_nothing_to_the_next_loop() -> None:
+    """Every run of a suite has a loop of its own, and gRPC one event queue for the process."""
+    release = threading.Event()
+
+    def call(method: str) -> Callable[[Any, Any], Any]:
+        def handle(_: Any, context: Any) -> Any:
+            if method == "Status":
+                return message_class("StatusResponse")(header={"member_id": 1}, leader=1)
+            while context.is_active() and not release.wait(0.01):
+                pass
+            return message_class("PutResponse")()
+
+        return handle
+
+    server = grpc.server(ThreadPoolExecutor(4))
+    for name, (path, asked, answer) in METHODS.items():
+        service, method = path.strip("/").split("/")
+        rpc = grpc.unary_unary_rpc_method_handler(
+            call(name),
+            request_deserializer=message_class(asked).FromString,
+            response_serializer=message_class(answer).SerializeToString,
+        )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, {method: rpc}),)
+        )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    raised: list[Any] = []
+    answers: list[Response] = []
+
+    async def run(unanswered: int) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+        client = EtcdClient(1, "127.0.0.1", port)
+        assert await client.connect()
+        for number in range(unanswered):
+            client.send(Request(1, number, "write", "k", number), answers.append)
+        await asyncio.sleep(0.1)
+        await client.close()
+
+    try:
+        asyncio.run(run(200))
+        for _ in range(3):
+            asyncio.run(run(0))
+    finally:
+        release.set()
+        server.stop(0).wait()
+    assert raised == []
+    assert answers == [], "nothing is answered when the run is over"

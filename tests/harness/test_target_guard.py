@@ -311,6 +311,32 @@ def test_a_task_of_a_client_that_breaks_is_counted_without_a_traceback(
         clients.require(2)
 
 
+def test_a_late_event_of_an_earlier_loop_says_nothing_about_this_runs_clients(
+    tmp_path: Path,
+) -> None:
+    loop = asyncio.new_event_loop()
+    failures: list[BaseException] = []
+    config = RunConfig.of(target=str(written(tmp_path, "none")), nodes=1, faults=())
+    clients = Clients(config, loop, failures.append)
+    earlier = asyncio.new_event_loop()
+    earlier.close()
+
+    async def hears() -> None:
+        loop.call_soon(earlier.call_soon, print)
+        await asyncio.sleep(0.01)
+        assert clients.finding() is None
+        loop.call_soon(int, "no number")
+        await asyncio.sleep(0.01)
+
+    try:
+        clients.run(hears())
+    finally:
+        loop.close()
+    finding = clients.finding()
+    assert finding is not None and not failures
+    assert [p["count"] for p in finding["problems"]] == [1]
+
+
 def test_a_task_of_a_client_cannot_end_the_program(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="its client raised SystemExit"):
         on_a_loop(tmp_path, "exit in a task", 5)

@@ -31,6 +31,8 @@ from harness.targets.hang import LOOK_S, Hang, HangGuard
 from harness.targets.interface import LeaderTold
 
 OURS: Final = tuple(str(Path(harness.__file__).parent / name) for name in ("run", "runtimes"))
+LOOP_CLOSED: Final = "Event loop is closed"
+"""asyncio's words; this loop is running when it gets to hear of errors."""
 T = TypeVar("T")
 
 
@@ -112,6 +114,8 @@ class Clients:
         """An error that nobody waits for. Of the run's own tasks somebody does, so it is one of a
         client, or of a library that it uses; unless our own code is on its traceback."""
         error = context.get("exception")
+        if isinstance(error, RuntimeError) and str(error) == LOOP_CLOSED:
+            return  # gRPC's event queue is the process': a call of an earlier run ended only now
         if isinstance(error, Exception) and _is_ours(error):
             self._fail(error)
         elif error is not None:  # else it is about a task that was left behind

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
 CONNECT_TIMEOUT_S: Final = 1.0
+CLOSE_TIMEOUT_S: Final = 2.0
 CALL_TIMEOUT_S: Final = 10.0
 """etcd itself gives up after 7 s at its default election time-out."""
 TEXT_MAX: Final = 200
@@ -79,10 +80,11 @@ class EtcdClient:
         self._messages: dict[str, Any] = {}
         self._connecting: asyncio.Task[bool] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closing = False
 
     async def connect(self) -> bool:
-        if self.is_open:
-            return True
+        if self.is_open or self._is_closing:
+            return self.is_open
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.ensure_future(self._connect())
         return await asyncio.shield(self._connecting)
@@ -110,14 +112,19 @@ class EtcdClient:
         return NodeStatus(node=self.node, role=role, term=(answer.raftTerm,), raw=raw)
 
     async def close(self) -> None:
-        tasks = [*self._tasks, *([self._connecting] if self._connecting else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.is_open = False
+        """End every call. gRPC has one event queue for the whole process: a call whose end is still
+        in it when this loop is closed raises in the loop of the next run. So calls are not left
+        alone: the channel ends them, and they are awaited."""
+        self.is_open, self._is_closing = False, True
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+        tasks = [*self._tasks, *([self._connecting] if self._connecting else [])]
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # ------------------------------------------------------------------ one request
 
@@ -125,7 +132,7 @@ class EtcdClient:
         import grpc  # noqa: PLC0415 (a tenth of a second that other targets need not wait for)
 
         if not await self.connect():
-            answered(REFUSED)
+            self._answer(answered, REFUSED)
             return
         try:
             response = await self._execute(request)
@@ -134,7 +141,11 @@ class EtcdClient:
         except Malformed as error:
             self.problems += 1
             response = Response(one_line(f"bad-answer: it {error}", TEXT_MAX))
-        answered(response)
+        self._answer(answered, response)
+
+    def _answer(self, answered: Answered, response: Response) -> None:
+        if not self._is_closing:  # else the run is over
+            answered(response)
 
     def _failed(self, code: str, details: str) -> Response:
         """What a call's error says of its effect."""
