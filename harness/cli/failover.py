@@ -258,6 +258,9 @@ def show(result: FailoverResult, found: list[Regression], out: Path, console: Co
     for cell in wrong:
         words = Text(f"{cell.name}: {cell.outcome}", style=STYLES[cell.outcome])
         console.print(words, f"- {cell.reasons[0] if cell.reasons else ''}", markup=False)
+    for cell in result.cells.values():
+        for note in cell.notes:
+            console.print(f"{cell.name}: {note}", markup=False, style="yellow")
     for heads, rows, title in tables(result):
         console.print(_table(title, heads, rows))
     for regression in found:
@@ -286,6 +289,9 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> T
 def markdown(result: FailoverResult) -> str:
     """The same tables, for a page of documentation."""
     parts = []
+    for cell in result.cells.values():
+        for note in cell.notes:
+            console.print(f"{cell.name}: {note}", markup=False, style="yellow")
     for heads, rows, title in tables(result):
         lines = [f"*{title}*", "", _row(heads), _row(["---"] + ["---:"] * (len(heads) - 1))]
         parts.append("\n".join(lines + [_row(row) for row in rows]))

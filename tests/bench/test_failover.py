@@ -6,14 +6,15 @@ import json
 import math
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from harness.bench.failover.failures import FAILURES
-from harness.bench.failover.measure import measure
-from harness.bench.failover.plan import HEALTHY, FailoverPlan, Sweep
+from harness.bench.failover.measure import measure, not_measured
+from harness.bench.failover.plan import HEALTHY, Block, FailoverPlan, Sweep
 from harness.bench.failover.probe import Failure, Sample
 from harness.bench.failover.regress import regressions
 from harness.bench.failover.result import Cell, FailoverResult
@@ -313,3 +314,15 @@ def test_the_command_writes_the_files_it_names(tmp_path: Path) -> None:
         standalone_mode=False,
     )
     assert again.return_value == 0, again.output
+
+
+def test_what_a_block_could_not_show_is_said() -> None:
+    kill = Block("raft", "kill", "", number=2, count=10)
+    healthy = Block("raft", HEALTHY, "", number=3, count=0, healthy_us=60_000_000)
+    probe: Any = SimpleNamespace(failures=[None] * 10, books=SimpleNamespace(healthy=None))
+    assert not_measured(probe, kill) == ""
+    assert not_measured(probe, healthy).startswith("block 4 is not counted")
+    probe.failures.pop()
+    assert not_measured(probe, kill).startswith("block 3 has 9 of 10 failures")
+    probe.books.healthy = (0, 1)
+    assert not_measured(probe, healthy) == ""

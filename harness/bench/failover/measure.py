@@ -86,10 +86,24 @@ def _run_block(
     cell.folders.append(str(record.folder.path))
     cell.latencies_us += [s.end_us - s.intended_us for s in probe.samples if s.ok]
     events = events_of(record.folder, config.cluster.node_ids())
+    if not probe.is_interrupted and (problem := not_measured(probe, block)):
+        cell.notes.append(problem)
     if probe.books.healthy is not None:
         cell.healthy.append(_healthy(probe, probe.books.healthy, probing, events, plan.busy))
     _observe(cell, probe, probing, events)
     return probe.is_interrupted
+
+
+def not_measured(probe: Probe, block: Block) -> str:
+    """What a block does not show because the cluster was not served steadily before; "" where it
+    shows all."""
+    done = len(probe.failures)
+    if block.failure == HEALTHY and probe.books.healthy is None:
+        return f"block {block.number + 1} is not counted: the cluster was never served steadily"
+    if done < block.count:
+        few = f"{done} of {block.count} failures"
+        return f"block {block.number + 1} has {few}: the cluster was not served steadily"
+    return ""
 
 
 def _healthy(

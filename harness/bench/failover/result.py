@@ -66,6 +66,8 @@ class Cell:
     observations: list[Observation] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What could not be measured."""
     folders: list[str] = field(default_factory=list)
     healthy: list[Healthy] = field(default_factory=list)
     latencies_us: list[int] = field(default_factory=list)
@@ -117,6 +119,7 @@ class Cell:
             "in_time_ms": self.in_time_us / 1000,
             "verdict": self.outcome,
             "reasons": self.reasons[:5],
+            "notes": self.notes,
             "failures": len(self.observations),
             "proven": len(self.proven),
             "recovered": sum(o.recovered for o in self.proven),
