@@ -289,9 +289,6 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> T
 def markdown(result: FailoverResult) -> str:
     """The same tables, for a page of documentation."""
     parts = []
-    for cell in result.cells.values():
-        for note in cell.notes:
-            console.print(f"{cell.name}: {note}", markup=False, style="yellow")
     for heads, rows, title in tables(result):
         lines = [f"*{title}*", "", _row(heads), _row(["---"] + ["---:"] * (len(heads) - 1))]
         parts.append("\n".join(lines + [_row(row) for row in rows]))

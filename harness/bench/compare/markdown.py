@@ -16,12 +16,11 @@ Made by `{command}`: every figure was measured on a running cluster of {nodes} n
 table. A dash: the protocol cannot do that. The sources of all expected values are at the end.
 
 The simulator runs the same protocol code as the containers, under virtual time, and the same
-command gives the same page. `--on docker` measures all but the duelling proposers in containers, with
-the links between nodes and to clients delayed by the agents, and fewer commands where real time
-passes. There the least of five latencies counts under each delay; what else the machine does shows
-in them, and a loaded one gives no whole numbers. `--out`
-writes JSON, CSV and an HTML page with the curves; `--cells` and `--protocols` measure a part;
-`--nodes` and `--delay` another cluster.
+command gives the same page. `--on docker` measures all but the duelling proposers in containers,
+with the links between nodes and to clients delayed by the agents, and with fewer commands. There the
+least of five latencies counts under each delay; what else the machine does shows in them, and a
+loaded machine gives no whole numbers. `--out` writes JSON, CSV and an HTML page with the curves;
+`--cells` and `--protocols` measure a part; `--nodes` and `--delay` another cluster.
 
 Flexible Paxos is measured with a Phase 2 quorum of one acceptor fewer than a majority, and a
 Phase 1 quorum to go with it (of five: two decide, four elect); all others have their defaults.
