@@ -17,9 +17,9 @@ table. A dash: the protocol cannot do that. The sources of all expected values a
 
 The simulator runs the same protocol code as the containers, under virtual time, and the same
 command gives the same page. `--on docker` measures all but the duelling proposers in containers,
-with the links between nodes and to clients delayed by the agents, and with fewer commands. There the
-least of five latencies counts under each delay; what else the machine does shows in them, and a
-loaded machine gives no whole numbers. `--out` writes JSON, CSV and an HTML page with the curves;
+with the links between nodes and to clients delayed by the agents, and with fewer commands. There
+the least of five latencies counts under each delay; what else the machine does shows in them, and
+a loaded machine gives no whole numbers. `--out` writes JSON, CSV and an HTML page with the curves;
 `--cells` and `--protocols` measure a part; `--nodes` and `--delay` another cluster.
 
 Flexible Paxos is measured with a Phase 2 quorum of one acceptor fewer than a majority, and a

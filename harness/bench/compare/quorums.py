@@ -122,9 +122,9 @@ def phase2(settings: Settings, column: Column) -> dict[int, int]:
                     return
                 stays.discard(last)
                 yield from put(cut_off(f"c{cut}", (last,), cluster))
-            patience_us = election_us(settings, link_us) * 3 // 4
+            timeout_us = election_us(settings, link_us) * 3 // 4
             for _ in range(TRIES[settings.on]):
-                answer = yield Ask(CLIENT, settled.node, write(f"k{cut}", cut), patience_us)
+                answer = yield Ask(CLIENT, settled.node, write(f"k{cut}", cut), timeout_us)
                 if not answer.ok:
                     return
                 size, us = len(cluster) - cut, answer.latency_us
