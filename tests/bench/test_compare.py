@@ -337,7 +337,8 @@ def test_what_makes_no_sense_is_refused_in_a_sentence() -> None:
 
 
 def test_containers_are_asked_for_the_cells_that_they_can_measure() -> None:
-    assert cells_named((), "docker") == ("latency", "cost", "survival")
+    measured = ("latency", "cost", "quorums", "collisions", "regions", "survival")
+    assert cells_named((), "docker") == measured
     assert cells_named(("cost", "latency")) == ("latency", "cost")
 
 
