@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from faults.agent import allocator
 from faults.agent.probe import PORT
 from faults.agent.processes import SCOPE
 from faults.agent.server import Operations, Server
@@ -27,6 +28,7 @@ def main() -> None:
         help="act on the container in which this process of the host runs, not on this one",
     )
     options = parser.parse_args()
+    allocator.keep_little()
     if options.target_pid is not None:
         SCOPE.confine_to(options.target_pid)
     Server(Operations(options.probe_port), options.linger_s).serve()

@@ -92,7 +92,7 @@ class Measurer:
             sent_ns = time.monotonic_ns()
             self._listen_for(listen_ms)
         listed_sources = peers if sources is None else sources
-        links = self._summaries(listed_sources, key, size)
+        links = self._summaries(listed_sources, key, size) if listed_sources else {}
         if counter is not None:
             for name, listed in listed_sources.items():
                 links[name]["carried_bytes"] = sum(counter.bytes_from.get(a, 0) for a in listed)
@@ -119,7 +119,7 @@ class Measurer:
         self, sources: Mapping[str, Sequence[str]], key: bytes, size: int
     ) -> dict[str, dict[str, Any]]:
         with self._lock:
-            came = {a: list(got) for a, got in self._rounds.get(key, {}).items()}
+            came = self._rounds.pop(key, {})  # the round is over: what comes later is of no use
         return {
             name: summary([one for a in listed for one in came.get(a, [])], size)
             for name, listed in sources.items()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from faults.description import FaultError
 from faults.kinds import fault_from_json
+from harness.report.fault_evidence import evidence_words
 from histories.events import NEMESIS, Event, Json
 
 EFFECTS: Final = {
@@ -26,6 +27,8 @@ EFFECTS: Final = {
     "drift": "clock",
     "monotonic": "clock",
     "strobe": "clock",
+    "slow-cpu": "cpu",
+    "memory": "memory",
     "slow-disk": "disk",
     "disk-stall": "disk",
     "disk-full": "disk",
@@ -60,8 +63,17 @@ class FaultBand:
     evidence: Json = None
     heal_evidence: Json = None
 
+    def seen(self) -> list[str]:
+        """What proved it, in words."""
+        return evidence_words(self.evidence)
+
+    def seen_healed(self) -> list[str]:
+        """What proved that it was over."""
+        return evidence_words(self.heal_evidence)
+
     def to_json(self) -> dict[str, Json]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields: dict[str, Json] = {n: getattr(self, n) for n in self.__dataclass_fields__}
+        return fields | {"seen": self.seen(), "seen_healed": self.seen_healed()}
 
 
 def fault_bands(events: Iterable[Event], nodes: Sequence[int]) -> list[FaultBand]:

@@ -1,7 +1,9 @@
 """A run that the swarm drew for the simulator, as it is carried out in containers.
 
-The same seed has the same clients, settings and faults in both. What the simulator has as its
-world, containers have as faults that last for the whole run:
+The same seed has the same settings and kinds of faults in both; with as many nodes, the same
+faults. Clients are more, ask more often, and for fewer keys: here a second costs as much as many
+simulated seeds, and on a busy machine most of it is spent on restarts. What the simulator has as
+its world, containers have as faults that last for the whole run:
 
     slow links      a delay of all links
     slow disks      a slow disk of all nodes, where the run has a disk of the agent's anyway
@@ -30,6 +32,9 @@ from faults.schedule import Schedule
 from harness.run.config import RunConfig
 from harness.run.feasible import DISK_KINDS
 
+CLIENTS_LEAST: Final = 8
+RATE_LEAST: Final = 150.0
+KEYS_MOST: Final = 3
 SLOW_LINK_US: Final = 1_000
 SLOW_DISK_US: Final = 2_000
 
@@ -44,8 +49,13 @@ def on_containers(config: RunConfig, schedule: Schedule) -> tuple[RunConfig, Sch
     faults.sort(key=lambda fault: (fault.start_us, fault.id))
     disturbed = any(isinstance(fault, Loss | Duplicate | Reorder) for fault in faults)
     transport = "udp" if disturbed else config.cluster.transport
+    traffic = {
+        "concurrency": max(config.traffic.concurrency, CLIENTS_LEAST),
+        "rate": max(config.traffic.rate, RATE_LEAST),
+        "keys": min(config.traffic.keys, KEYS_MOST),
+    }
     return (
-        config.changed(on="docker", world={}, transport=transport),
+        config.changed(on="docker", world={}, transport=transport, **traffic),
         dataclasses.replace(schedule, faults=tuple(faults)),
     )
 

@@ -66,6 +66,10 @@ ELECTIONS: Final[tuple[dict[str, int], ...]] = (
 """Election time-outs; with the wide range an old leader does not notice for long that another was
 elected."""
 
+CONTAINED_VOTERS: Final = (3, 3, 5)
+"""In containers a seed has at most so many: five voters, with an agent each, leave a machine with
+two processors little time."""
+
 LEARNERS: Final = (0, 0, 0, 1, 2)
 
 OPERATION_TIMEOUTS_US: Final = (2_500 * MS, 2_500 * MS, 1_000 * MS, 400 * MS)
@@ -171,13 +175,16 @@ def _draw_cluster(sweep: SweepPlan, seed: int, needs: dict[str, Any]) -> dict[st
         "pipeline_max": draw.pick([4, 16, 64]),
     }
     cluster |= Draw(seed, "elections").pick(ELECTIONS)
-    drawn = Draw(seed, "learners").pick(LEARNERS) if able.learners else 0
+    has_learners = able.learners and sweep.on == "sim"  # in containers only where a bug needs them
+    drawn = Draw(seed, "learners").pick(LEARNERS) if has_learners else 0
     learners = needs.pop("learners", drawn)
     if "nodes" in sweep.fixed or "learners" in sweep.fixed:
         learners = sweep.fixed.get("learners", 0)
         voters = sweep.fixed.get("nodes", voters + learners) - learners
     elif able.sizes:
         voters = Draw(seed, "voters").pick(able.sizes)
+    if sweep.on != "sim" and "nodes" not in sweep.fixed:
+        voters = min(voters, Draw(seed, "contained").pick(CONTAINED_VOTERS))
     if able.draw_settings is not None:
         cluster |= able.draw_settings(Draw(seed, "quorums"), voters)
     return {"nodes": voters + learners, "learners": learners, "settings": cluster | needs}

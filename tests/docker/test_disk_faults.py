@@ -78,6 +78,25 @@ def test_every_disk_fault_takes_effect_and_is_healed(tmp_path: Path) -> None:
     assert '"log-repaired"' in log and "damaged log" not in log
 
 
+def test_faults_of_one_disk_add_up_and_all_are_proven(tmp_path: Path) -> None:
+    nodes = (3,)
+    result = run(
+        tmp_path,
+        SlowDisk(
+            id="slow", start_us=300 * MS, duration_us=7 * SECOND, nodes=nodes, fsync_us=20_000
+        ),
+        DiskFull(id="full", start_us=1_500 * MS, duration_us=4 * SECOND, nodes=nodes, left_bytes=0),
+        DiskStall(id="stall", start_us=3 * SECOND, duration_us=SECOND, nodes=nodes),
+    )
+    seen = evidence(result)
+    looks = {name: seen[name]["inject"]["evidence"]["n3"]["look"] for name in seen}
+    if looks["full"] is not None:  # the node may have ended by then, because its disk was full
+        assert looks["full"]["error"] == "ENOSPC" and min(looks["full"]["fsync_us"]) >= 20_000
+    if looks["stall"] is not None:
+        assert looks["stall"]["error"] == "ENOSPC" and "after_ms" in looks["stall"]
+    assert seen["slow"]["heal"]["evidence"]["n3"]["look"]["error"] is None
+
+
 def test_etcd_survives_power_cuts(tmp_path: Path) -> None:
     """etcd: preallocated logs, a memory-mapped database, renamed directories."""
     times = {"duration_us": 900 * MS}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from faults.kinds.aimed import Aimed
@@ -10,6 +12,7 @@ from faults.kinds.loss import Loss
 from faults.kinds.reorder import Reorder
 from faults.link_fault import LinkFault
 from harness.run.feasible import DISK_KINDS, check_feasible
+from harness.search.on_containers import CLIENTS_LEAST, KEYS_MOST, RATE_LEAST
 from harness.search.swarm import SweepPlan, draw
 
 SEEDS = range(60)
@@ -24,8 +27,11 @@ def test_every_seed_can_be_carried_out_and_is_the_simulators(protocol: str) -> N
         config, schedule = draw(contained, seed)
         check_feasible(config, schedule)
         assert config.on == "docker" and not config.world
-        there, theirs = draw(simulated, seed)
-        assert (config.cluster.settings, config.traffic) == (there.cluster.settings, there.traffic)
+        there, theirs = draw(replace(simulated, fixed={"nodes": config.cluster.nodes}), seed)
+        assert config.cluster.settings == there.cluster.settings
+        assert config.cluster.nodes in (3, 5) and not config.cluster.learners
+        assert config.traffic.rate >= RATE_LEAST and config.traffic.concurrency >= CLIENTS_LEAST
+        assert config.traffic.keys <= KEYS_MOST
         left = {f.id for f in schedule.faults} - {f.id for f in theirs.faults}
         assert left <= {"w0-delay", "w1-slow-disk"}
         assert {f.id for f in theirs.faults} <= {f.id for f in schedule.faults}

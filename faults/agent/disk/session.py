@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import heapq
+import mmap
 import os
 import stat
 import threading
@@ -115,12 +116,12 @@ class Session:
     # ------------------------------------------------------------------ the loop
 
     def _serve(self) -> None:
-        buffer = bytearray(wire.BUFFER)
-        view = memoryview(buffer)
+        # Only pages that are written to take memory, and all of them are given back at the end.
+        view = memoryview(mmap.mmap(-1, wire.BUFFER))
         try:
             while True:
                 try:
-                    size = os.readv(self._fuse, [buffer])
+                    size = os.readv(self._fuse, [view])
                 except OSError as error:
                     if error.errno in GONE:
                         return

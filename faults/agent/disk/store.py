@@ -145,7 +145,10 @@ class Store:
     def create(self, directory: int, name: bytes, mode: int, owner: tuple[int, int]) -> int:
         """A new regular file; an O_PATH descriptor of it."""
         with self.lock:
-            self._require_room()
+            if not self.is_ours(
+                directory, name
+            ):  # the probe needs one to fsync, on a full disk too
+                self._require_room()
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
             fd = os.open(name, flags, 0o600, dir_fd=directory)
             try:
@@ -272,9 +275,12 @@ class Store:
             if folder:
                 os.rmdir(trashed, dir_fd=self._trash_fd)
                 return
+            is_last = os.stat(trashed, dir_fd=self._trash_fd, follow_symlinks=False).st_nlink == 1
             os.unlink(trashed, dir_fd=self._trash_fd)
             file = self.files.get(key)
-            if file is not None and os.fstat(file.fd).st_nlink == 0:
+            if file is not None:
+                self._forget_if_unused(file)
+            elif is_last:
                 self.bad.pop(key, None)
 
         undo = partial(os.rename, trashed, name, src_dir_fd=self._trash_fd, dst_dir_fd=fd)

@@ -119,6 +119,7 @@ class UnsyncedData:
             old = self.generations.pop(0)
             self._number += 1
             if old.written and old.bytes_kept() <= HISTORY_BYTES_MAX:
+                old.first = None
                 self.history.append(old)
         if not self.generations:
             self._sealed = True

@@ -14,11 +14,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faults.agent.disk import libc
 from faults.agent.disk.mount import mount_fuse, open_fuse
+from faults.agent.disk.probe import Probe
 from faults.agent.disk.session import FsyncDelay, Session
 from faults.agent.disk.store import Store
 from tests.faults.agent.pods import until
@@ -269,3 +271,26 @@ def test_a_failing_fsync_leaves_the_data_unsynced(disk: Mounted) -> None:
     disk.store.fail_fsync = False
     disk.cut()
     assert not (disk.at / "log").exists()
+
+
+def test_the_probe_sees_a_full_disk_that_is_slow_or_stalls(disk: Mounted) -> None:
+    disk.store.left_bytes = 0
+    disk.delay.set(0.02, stalled=False)
+    assert _look(disk)["error"] == "ENOSPC"
+    assert len(_look(disk)["fsync_us"]) == 1 and _look(disk)["fsync_us"][0] > 20_000
+    disk.delay.set(0.0, stalled=True)
+    assert _look(disk) == {"error": "ENOSPC", "fsync_us": [], "after_ms": 1_000}
+    disk.store.left_bytes = None
+    assert _look(disk) == {"error": "hangs", "fsync_us": [], "after_ms": 1_000}
+    disk.delay.set(0.0, stalled=False)
+    seen = _look(disk)
+    assert seen["error"] is None and len(seen["fsync_us"]) == 3 and "after_ms" not in seen
+
+
+def _look(disk: Mounted) -> dict[str, Any]:
+    probe = Probe(os.getpid(), str(disk.at), "look", 3)
+    try:
+        assert probe.is_there()
+        return probe.result(1.0)
+    finally:
+        probe.close()

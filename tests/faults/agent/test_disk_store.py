@@ -330,3 +330,39 @@ def test_directories_are_restored_completely(store: Store, tmp_path: Path) -> No
     assert store.lose("")["entries_count"] == 4
     assert (tmp_path / "old" / "file").read_bytes() == b"kept"
     assert not (tmp_path / "old" / "other").exists()
+
+
+def test_replaced_files_are_forgotten(store: Store) -> None:
+    """As snapshots are: written, fsynced, and renamed over the previous one."""
+    for _ in range(20):
+        file = _put(store, b"snapshot.new", b"x" * 10_000)
+        store.rename(store.root_fd, b"snapshot.new", store.root_fd, b"snapshot", replace=True)
+        store.sync(None, store.epoch)
+        while file.opens:
+            store.close(file)
+    assert len(store.files) == 1, "the one that is there: its history is kept for damage"
+
+
+def test_damage_goes_with_the_file(store: Store, tmp_path: Path) -> None:
+    file = _put(store, b"log", b"x" * 10_000)
+    damage(store, "read-error", "log", "1")
+    while file.opens:
+        store.close(file)
+    store.files.clear()  # as when more files than are kept have been used since
+    assert store.bad
+    store.link(path := store.look_up(store.root_fd, b"log"), store.root_fd, b"other")
+    os.close(path)
+    store.remove(store.root_fd, b"log", folder=False)
+    store.sync(None, store.epoch)
+    assert store.bad, "it is still there by another name"
+    store.remove(store.root_fd, b"other", folder=False)
+    store.sync(None, store.epoch)
+    assert not store.bad
+
+
+def test_what_is_kept_of_the_past_does_not_hold_the_data_written(store: Store) -> None:
+    file = _put(store, b"log", b"")
+    for _ in range(20):
+        store.write(file, 0, memoryview(b"x" * 50_000))
+        store.sync(file, store.epoch)
+    assert all(generation.first is None for generation in file.data.history)

@@ -66,6 +66,8 @@
         ['problem', fault.problem],
         ['links', fault.links.map(([a, b]) => `n${a}→n${b}`).join(' ')],
         ['parameters', JSON.stringify(fault.parameters)],
+        ['seen', fault.seen.join('; ')],
+        ['seen after healing', fault.seen_healed.join('; ')],
         ['evidence', fault.evidence ? JSON.stringify(fault.evidence) : ''],
         ['evidence of healing', fault.heal_evidence ? JSON.stringify(fault.heal_evidence) : ''],
       ]),

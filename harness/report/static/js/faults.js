@@ -42,6 +42,8 @@
     paused: 'paused',
     clock: 'clock skewed',
     disk: 'disk faulty',
+    cpu: 'processor limited',
+    memory: 'memory limited',
     isolate: 'isolated',
     other: 'affected',
   };

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from faults.kinds import KINDS
 from faults.kinds.disk_damage import DiskDamage
@@ -67,6 +67,29 @@ async def open_disk(agent: Agent, data: str, exempt: Sequence[str]) -> None:
         ) from None
 
 
+class Wanted(NamedTuple):
+    """What one node's disk should be like, as it is sent to the agent."""
+
+    fsync_us: int
+    stalled: bool
+    left_bytes: int | None
+
+    def within_s(self) -> float:
+        """How long a probe may take before its fsync counts as hanging."""
+        return HANGS_S if self.stalled else PROBE_S + 3 * self.fsync_us / 1e6
+
+    def is_shown_by(self, look: Mapping[str, Any]) -> bool:
+        """Whether a probe saw all of it: an error where the disk is full, an fsync that hangs where
+        it is stalled, and else one that takes as long as it should."""
+        full = self.left_bytes is not None
+        if self.stalled:
+            return "after_ms" in look and look["error"] == ("ENOSPC" if full else "hangs")
+        if "after_ms" in look or look["error"] != ("ENOSPC" if full else None):
+            return False
+        took_us = look["fsync_us"]
+        return bool(took_us) and min(took_us) >= self.fsync_us
+
+
 @dataclass
 class Conditions:
     """What the active faults do to one node's disk, by their ids."""
@@ -75,13 +98,9 @@ class Conditions:
     stalls: set[str] = field(default_factory=set)
     left_bytes: dict[str, int] = field(default_factory=dict)
 
-    def wanted(self) -> dict[str, Any]:
-        """As sent to the agent."""
-        return {
-            "fsync_us": sum(self.delays_us.values()),
-            "stalled": bool(self.stalls),
-            "left_bytes": min(self.left_bytes.values(), default=None),
-        }
+    def wanted(self) -> Wanted:
+        left_bytes = min(self.left_bytes.values(), default=None)
+        return Wanted(sum(self.delays_us.values()), bool(self.stalls), left_bytes)
 
 
 class Disks:
@@ -172,23 +191,16 @@ class Disks:
     # ------------------------------------------------------------------ conditions
 
     async def _slow(self, fault: SlowDisk, node: int) -> FaultReport:
-        conditions = self._conditions[node]
-        conditions.delays_us[fault.id] = fault.fsync_us
-        least_us = sum(conditions.delays_us.values())
-
-        def is_slow(look: dict[str, Any]) -> bool:
-            took_us = look.get("fsync_us", [])
-            return bool(took_us) and min(took_us) >= least_us
-
-        return await self._set(node, is_slow, PROBE_S + 3 * least_us / 1e6)
+        self._conditions[node].delays_us[fault.id] = fault.fsync_us
+        return await self._set(node)
 
     async def _stall(self, fault: DiskStall, node: int) -> FaultReport:
         self._conditions[node].stalls.add(fault.id)
-        return await self._set(node, lambda look: look["error"] == "hangs", HANGS_S)
+        return await self._set(node)
 
     async def _fill(self, fault: DiskFull, node: int) -> FaultReport:
         self._conditions[node].left_bytes[fault.id] = fault.left_bytes
-        return await self._set(node, lambda look: look["error"] == "ENOSPC", PROBE_S)
+        return await self._set(node)
 
     async def _lift(self, identity: str, node: int) -> FaultReport:
         """This fault is over; what others do to the disk stays."""
@@ -196,10 +208,7 @@ class Disks:
         conditions.delays_us.pop(identity, None)
         conditions.stalls.discard(identity)
         conditions.left_bytes.pop(identity, None)
-        slow_s = sum(conditions.delays_us.values()) / 1e6
-        if conditions.stalls or conditions.left_bytes:
-            return await self._set(node, lambda look: look["error"] is not None, HANGS_S)
-        return await self._set(node, lambda look: look["error"] is None, PROBE_S + 3 * slow_s)
+        return await self._set(node)
 
     async def _make_room(self, identity: str, node: int) -> FaultReport:
         """And start the node, if it has exited because its disk was full."""
@@ -213,35 +222,39 @@ class Disks:
                 report.evidence["started_again"] = started.evidence | await self._probe(node)
         return report
 
-    async def _set(
-        self, node: int, is_right: Callable[[dict[str, Any]], bool], within_s: float
-    ) -> FaultReport:
+    async def _set(self, node: int) -> FaultReport:
         """Tell the agent, and look with a probe. Where no process of the node is left to look
         from, what the agent says must do."""
         cluster, agent = self._cluster, self._cluster.agents[node]
-        wanted = self._conditions[node].wanted()
         async with cluster.locks[node]:  # so that the process that the probe runs from is not ended
-            rounds = 1 if wanted["fsync_us"] > LONG_US else 3
+            wanted = self._conditions[node].wanted()
+            rounds = 1 if wanted.fsync_us > LONG_US else 3
+            within_s = wanted.within_s()
             answer = await agent.call(
-                "disk", **wanted, rounds=rounds, within_s=within_s, timeout_s=within_s + 20
+                "disk",
+                **wanted._asdict(),
+                rounds=rounds,
+                within_s=within_s,
+                timeout_s=within_s + 20,
             )
         look = answer["look"]
-        right = look is None or is_right(look)
-        right = right and all(answer[name] == wanted[name] for name in ("fsync_us", "stalled"))
+        right = look is None or wanted.is_shown_by(look)
+        right = right and (answer["fsync_us"], answer["stalled"]) == wanted[:2]
         seen = {"look": look, "waiting": answer["waiting"]}
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
             verified=right,
             evidence=seen,
-            problem=None if right else f"n{node}'s disk should be {wanted}, and shows {seen}",
+            problem=None
+            if right
+            else f"n{node}'s disk should be {wanted._asdict()}, and shows {seen}",
         )
 
     async def _probe(self, node: int) -> dict[str, Any]:
         """What a program beside the node sees; `look` is None where there is no node, as when
         another fault holds it down. The node's lock must be held."""
         agent = self._cluster.agents[node]
-        slow_s = sum(self._conditions[node].delays_us.values()) / 1e6
-        within_s = HANGS_S if self._conditions[node].stalls else PROBE_S + slow_s
+        within_s = self._conditions[node].wanted().within_s()
         seen = await agent.call("probe_disk", rounds=1, within_s=within_s, timeout_s=within_s + 20)
         return {name: seen[name] for name in ("look", "canary") if name in seen}
 

@@ -6,8 +6,10 @@ sends to all nodes, by unicast, broadcast and multicast, and the directed matrix
 must be the one wanted. Everything else: numbered datagrams are timed and counted (`link_evidence`).
 
 Changing is quick and proving takes long, so they have locks of their own: a partition does not wait
-for the proof of a delay. Where the network is changed while it is being measured, the measurement
-is repeated.
+for the proof of a delay. Changes that come while a proof is made are proven together by the next
+one, which looks at every link anyway: otherwise faults that follow one another faster than proofs
+would all be there at once, each until its turn had come. Where the network is changed while it is
+being measured, the measurement is repeated.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from faults.description import Fault, Link
@@ -56,6 +59,16 @@ PROOF_ROUNDS: Final = 4
 GROUPS: Final = ("broadcast", "multicast", "multicast6")
 
 
+@dataclass(eq=False)
+class Unproven:
+    """A change whose proof is outstanding: that this fault is there, or is gone."""
+
+    fault: Fault
+    evidence: dict[str, Any] | None = None
+    """Once it has been looked at."""
+    problems: list[str] = field(default_factory=list)
+
+
 class Network:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -66,6 +79,7 @@ class Network:
         self._shaped = False
         self._changing = asyncio.Lock()
         self._proving = asyncio.Lock()
+        self._unproven: list[Unproven] = []
         self._version = 0
         self._nonce = 0
 
@@ -138,38 +152,56 @@ class Network:
     # ------------------------------------------------------------------ proving
 
     async def _prove(self, fault: Fault, moments: dict[int, int]) -> FaultReport:
-        """Until a round of probes that nothing disturbed agrees, or the rounds are over."""
+        """Wait for the proof of a change that has been made."""
+        change = Unproven(fault)
+        self._unproven.append(change)
         async with self._proving:
+            if change.evidence is None:
+                await self._prove_together()
+        assert change.evidence is not None
+        spread_us = (max(moments.values()) - min(moments.values())) // 1000
+        return FaultReport(
+            moments,
+            verified=not change.problems,
+            evidence=change.evidence | {"spread_us": spread_us},
+            problem="; ".join(change.problems) or None,
+        )
+
+    async def _prove_together(self) -> None:
+        """Prove all changes that wait for it: until a round of probes that nothing disturbed
+        agrees, or the rounds are over."""
+        changes, self._unproven = self._unproven, []
+        faults = [change.fault for change in changes]
+        try:
             for round_number in range(1, PROOF_ROUNDS + 1):
                 async with AsyncExitStack() as stack:
                     if round_number == PROOF_ROUNDS:
                         await stack.enter_async_context(self._changing)
                     version, wanted = self._version, self._wanted()
-                    evidence, problems = await self._look(wanted, fault)
+                    evidence, problems = await self._look(wanted, faults)
                     if not problems and version == self._version:
                         break
-        spread_us = (max(moments.values()) - min(moments.values())) // 1000
-        return FaultReport(
-            moments,
-            verified=not problems,
-            evidence=evidence | {"spread_us": spread_us, "rounds": round_number},
-            problem="; ".join(problems) or None,
-        )
+        except BaseException:
+            self._unproven = [*changes, *self._unproven]  # each finds out for itself
+            raise
+        for change in changes:
+            change.evidence = {**evidence, "rounds": round_number, "together": len(changes)}
+            change.problems = problems
 
     async def _look(
-        self, wanted: Mapping[Link, LinkState], fault: Fault
+        self, wanted: Mapping[Link, LinkState], faults: Sequence[Fault]
     ) -> tuple[dict[str, Any], list[str]]:
         """Evidence about every link between nodes, and what is wrong with it."""
         evidence, problems = await self._probe(wanted)
-        if isinstance(fault, Partition) and not self._shaped:
+        if all(isinstance(fault, Partition) for fault in faults) and not self._shaped:
             return evidence, problems
         evidence["measured"] = {}
         between = {link: state for link, state in wanted.items() if CLIENTS not in link}
-        problems += await self._look_at(between, fault, "", evidence["measured"])
-        of_fault = {fault.message} if isinstance(fault, LinkFault) else set()
-        classes = {name for state in between.values() for name, _ in state.classes} | of_fault
+        problems += await self._look_at(between, faults, "", evidence["measured"])
+        of_faults = {fault.message for fault in faults if isinstance(fault, LinkFault)}
+        classes = {name for state in between.values() for name, _ in state.classes} | of_faults
         for message in sorted(classes - {""}):
-            problems += await self._look_at(between, fault, message, evidence["measured"])
+            problems += await self._look_at(between, faults, message, evidence["measured"])
         if any(CLIENTS in link for link in wanted):
             evidence["clients"] = "set in the kernel, not measured: no agent is at their end"
         return evidence, problems
@@ -177,7 +209,7 @@ class Network:
     async def _look_at(
         self,
         all_links: Mapping[Link, LinkState],
-        fault: Fault,
+        faults: Sequence[Fault],
         message: str,
         measured: dict[str, Any],
     ) -> list[str]:
@@ -186,16 +218,19 @@ class Network:
         between = {
             link: state.of_class(message) if message else state.plain
             for link, state in all_links.items()
-            if not message or message in dict(state.classes) or _covers(fault, link, message)
+            if not message or message in dict(state.classes) or _covered(link, faults, message)
         }
         problems = []
-        # Links that the fault has left are looked at as closely as when it was there.
-        is_of_class = isinstance(fault, LinkFault) and fault.message == message
-        effects = [effect_of(fault)] if isinstance(fault, LinkFault) and is_of_class else []
+        # Links that a fault has left are looked at as closely as when it was there.
+        effects = [
+            effect_of(fault)
+            for fault in faults
+            if isinstance(fault, LinkFault) and fault.message == message
+        ]
         touched = [
             link
             for link, state in between.items()
-            if state != UNTOUCHED or _covers(fault, link, message)
+            if state != UNTOUCHED or _covered(link, faults, message)
         ]
         for links in (touched, [link for link in between if link not in touched]):
             if not links:
@@ -305,9 +340,12 @@ class Network:
         }
 
 
-def _covers(fault: Fault, link: Link, message: str) -> bool:
-    """Whether the fault concerns messages of this class ("": of none) on this link."""
-    return isinstance(fault, LinkFault) and fault.message == message and fault.covers(link)
+def _covered(link: Link, faults: Sequence[Fault], message: str) -> bool:
+    """Whether one of the faults concerns messages of this class ("": of none) on this link."""
+    return any(
+        isinstance(fault, LinkFault) and fault.message == message and fault.covers(link)
+        for fault in faults
+    )
 
 
 def _name(link: Link) -> str:

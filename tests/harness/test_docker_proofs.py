@@ -1,0 +1,175 @@
+"""How injectors prove faults: of links, several changes together; of a disk, all that it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from faults.kinds.partition import Partition
+from faults.shapes import cut_for
+from harness.errors import HarnessError
+from harness.runtimes.docker.injectors.cluster import Cluster
+from harness.runtimes.docker.injectors.disks import Wanted
+from harness.runtimes.docker.injectors.network import GROUPS, Network
+
+NODES = (1, 2, 3)
+FULL = {"error": "ENOSPC", "fsync_us": [900]}
+HANGS = {"error": "hangs", "after_ms": 300}
+FULL_HANGS = {"error": "ENOSPC", "fsync_us": [], "after_ms": 300}
+GOOD = {"error": None, "fsync_us": [300, 200]}
+SLOW = {"error": None, "fsync_us": [9_000]}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "looks"),
+    [
+        (Wanted(0, False, None), (GOOD, SLOW)),
+        (Wanted(5_000, False, None), (SLOW,)),
+        (Wanted(0, False, 0), (FULL,)),
+        (Wanted(5_000, False, 1_000), ({"error": "ENOSPC", "fsync_us": [6_000]},)),
+        (Wanted(5_000, True, None), (HANGS,)),
+        (Wanted(0, True, 0), (FULL_HANGS,)),
+    ],
+)
+def test_a_probe_must_see_all_that_a_disk_has(
+    wanted: Wanted, looks: tuple[dict[str, Any], ...]
+) -> None:
+    refused = [{"error": "EIO", "fsync_us": []}, {"error": None, "fsync_us": []}]
+    for look in (GOOD, SLOW, FULL, HANGS, FULL_HANGS, *refused, *looks):
+        assert wanted.is_shown_by(look) == (look in looks), look
+
+
+class Agent:
+    """Answers as the agent of a node whose links do what the rules say."""
+
+    def __init__(self, pods: Pods, node: int) -> None:
+        self.pods, self.node = pods, node
+
+    async def call(self, do: str, **what: Any) -> dict[str, Any]:
+        answer = getattr(self, do)(**what)
+        return dict(await answer if asyncio.iscoroutine(answer) else answer)
+
+    def addresses(self) -> dict[str, Any]:
+        own = {"addresses": [f"10.0.0.{self.node}"], "hardware": ""}
+        return {"interfaces": {"eth0": own}}
+
+    def links(self, drop_to: list[str], at_ns: int, **_: Any) -> dict[str, Any]:
+        self.pods.closed[self.node] = set(drop_to)
+        return {"done_ns": at_ns}
+
+    async def probe_links(self, peers: dict[str, list[str]], **_: Any) -> dict[str, Any]:
+        await self.pods.before_probing(self.node)
+        own = f"10.0.0.{self.node}"
+        arrived = [peer for peer in peers if own not in self.pods.closed[int(peer)]]
+        return {"arrived": arrived, "groups": dict.fromkeys(GROUPS, arrived)}
+
+
+class Pods:
+    """Three of them. While `blocked` is clear, probes wait; `probes` counts the rounds."""
+
+    def __init__(self) -> None:
+        self.closed: dict[int, set[str]] = {node: set() for node in NODES}
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.probes = 0
+        self.problem: HarnessError | None = None
+        agents: Any = {node: Agent(self, node) for node in NODES}
+        pods: Any = {node: SimpleNamespace(gateway="10.0.0.9") for node in NODES}
+        engine: Any = None
+        ask: Any = None
+        self.network = Network(Cluster(engine, pods, agents, ask, lambda: 0))
+
+    async def before_probing(self, node: int) -> None:
+        self.probes += node == 1
+        await self.go_on.wait()
+        if self.problem is not None:
+            problem, self.problem = self.problem, None
+            raise problem
+
+    def inject(self, fault: Partition) -> asyncio.Task[Any]:
+        return asyncio.create_task(self.network.handlers()[Partition].inject(fault))
+
+    def heal(self, fault: Partition) -> asyncio.Task[Any]:
+        return asyncio.create_task(self.network.handlers()[Partition].heal(fault))
+
+
+def isolated(node: int) -> Partition:
+    cut = cut_for("isolate", (node,), NODES)
+    return Partition(
+        id=f"f{node}", start_us=0, duration_us=1, nodes=(node,), shape="isolate", cut=cut
+    )
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def run(test: Callable[[Pods], Coroutine[Any, Any, None]]) -> None:
+    async def inside() -> None:
+        pods = Pods()
+        await pods.network.prepare(shaping=False)
+        await test(pods)
+
+    asyncio.run(inside())
+
+
+def test_changes_during_a_proof_are_proven_together() -> None:
+    async def test(pods: Pods) -> None:
+        pods.go_on.clear()
+        before = pods.probes
+        first = pods.inject(isolated(1))
+        await _until(lambda: pods.probes > before)
+        others = [pods.inject(isolated(2)), pods.inject(isolated(3))]
+        await _until(lambda: all(len(to) == 2 for to in pods.closed.values()))
+        pods.go_on.set()
+        reports = [await task for task in (first, *others)]
+        assert all(report.verified for report in reports), reports
+        assert [report.evidence["together"] for report in reports] == [1, 2, 2]
+        # The first proof was disturbed and made again; the other two share one round.
+        assert pods.probes - before == 3
+        assert reports[2].evidence["probes_lost"] == 6
+
+    run(test)
+
+
+def test_an_end_and_a_beginning_are_proven_together() -> None:
+    async def test(pods: Pods) -> None:
+        await pods.inject(isolated(1))
+        pods.go_on.clear()
+        before = pods.probes
+        blocking = pods.inject(isolated(2))
+        await _until(lambda: pods.probes > before)
+        healed, injected = pods.heal(isolated(1)), pods.inject(isolated(3))
+        await _until(lambda: len(pods.closed[3]) == 2)
+        pods.go_on.set()
+        reports = [await task for task in (blocking, healed, injected)]
+        assert all(report.verified for report in reports)
+        assert reports[1].evidence["links"] == {"n1": "", "n2": "", "n3": ""}
+        assert (await pods.heal(isolated(2))).verified
+        report = await pods.heal(isolated(3))
+        assert report.evidence["links"] == {"n1": "n2 n3", "n2": "n1 n3", "n3": "n1 n2"}
+
+    run(test)
+
+
+def test_where_a_proof_fails_the_changes_that_wait_are_proven_all_the_same() -> None:
+    async def test(pods: Pods) -> None:
+        pods.go_on.clear()
+        before = pods.probes
+        blocking = pods.inject(isolated(1))
+        await _until(lambda: pods.probes > before)
+        waiting = [pods.inject(isolated(2)), pods.inject(isolated(3))]
+        await _until(lambda: len(pods.closed[3]) == 2)
+        pods.problem = HarnessError("an agent does not answer")
+        pods.go_on.set()
+        with pytest.raises(HarnessError):
+            await blocking
+        assert all([(await task).verified for task in waiting])
+
+    run(test)
