@@ -96,7 +96,10 @@ def mutants(
     ticker.text = f"0 of {len(work)} trials"
     trial = try_seeds if on == "sim" else DockerTrials(store, ticker.print)
     if address is not None and on != "sim":
-        raise UsageError("--dask is for simulated trials", remedy="leave out --on docker")
+        raise UsageError(
+            "--dask is for simulated trials: the folder of a run in containers stays where it ran",
+            remedy="leave out --on docker, or use `antipaxos suite`, which fetches the folders",
+        )
     if on != "sim":
         require_writable(store, "--store")
     done: list[Trial] = []

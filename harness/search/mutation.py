@@ -9,6 +9,7 @@ that it needs. In the simulator a find is bit for bit repeatable; on Docker it i
 
 from __future__ import annotations
 
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,6 @@ from typing import Any, Final, NamedTuple
 from faults.schedule import Schedule
 from harness.errors import UnknownChoice
 from harness.run.config import RunConfig
-from harness.run.engine import again
 from harness.run.observer import Observer
 from harness.run.simulation import simulate_and_judge
 from harness.search.executors import Executor, local_executor
@@ -32,7 +32,8 @@ STARTS: Final = 3
 STRIDE: Final = 1_000_000
 """Starting points are this far apart: they share no seed."""
 DETECTORS: Final = ("linearizability", "agreement", "liveness", "crash")
-DOCKER_FAULTS: Final = ("partition", "kill", "pause", "clock")
+DOCKER_TIME_US: Final = 20_000_000
+"""How long the faults of a run in containers last."""
 
 
 class Task(NamedTuple):
@@ -48,7 +49,7 @@ class Task(NamedTuple):
 class Trial(NamedTuple):
     """What a trial came to. `runs` counts the seeds tried, the failing one included; `seed` is that
     one, None if none failed. `needed`: the kinds of faults without which it does not fail.
-    `problem`: why it came to nothing."""
+    `problem`: why it came to nothing. `folder`: of the failing run, where it was in containers."""
 
     task: Task
     seed: int | None
@@ -58,6 +59,7 @@ class Trial(NamedTuple):
     sentence: str = ""
     needed: tuple[str, ...] = ()
     problem: str = ""
+    folder: str = ""
 
 
 @dataclass
@@ -114,10 +116,10 @@ class Score:
         trial = self.found[0] if self.found else None
         if trial is None or trial.seed is None:
             return ""
+        if trial.folder:
+            return f"antipaxos replay {shlex.quote(trial.folder)}"
         mutant = f" --mutant {self.mutant}" if self.mutant else ""
-        if trial.task.on == "sim":
-            return f"antipaxos sweep {self.protocol}{mutant} --from {trial.seed} --seeds 1"
-        return again(docker_config(trial.task, trial.seed))
+        return f"antipaxos sweep {self.protocol}{mutant} --from {trial.seed} --seeds 1"
 
 
 def tasks(
@@ -205,7 +207,7 @@ def _fails(config: RunConfig, schedule: Schedule, result: SeedResult) -> bool:
 
 
 class DockerTrials:
-    """Tries seeds on real containers, ten seconds of dense faults each; folders go under
+    """Tries seeds on real containers, with what the swarm draws for them; folders go under
     `store`."""
 
     def __init__(self, store: Path, say: Callable[[str], None]) -> None:
@@ -215,38 +217,27 @@ class DockerTrials:
     def __call__(self, task: Task) -> Trial:
         from harness.run.engine import execute  # noqa: PLC0415 (needs the Docker client)
 
+        fixed = {"time_us": DOCKER_TIME_US}
+        plan = SweepPlan(protocol=task.protocol, mutant=task.mutant, fixed=fixed, on="docker")
         started = time.monotonic()
         for number, seed in enumerate(range(task.first, task.first + task.seeds), 1):
-            result = execute(docker_config(task, seed), self._store, _BuildProgress(self._say))
+            config, schedule = draw(plan, seed)
+            observer = _BuildProgress(self._say)
+            result = execute(config, self._store, observer, schedule=schedule)
             if result.verdict.outcome == "invalid":
                 fired = tuple(
                     name for name, one in result.verdict.detectors().items() if one == "invalid"
                 )
-                sentence = result.verdict.reasons[0]
-                seconds = time.monotonic() - started
-                return Trial(task, seed, number, seconds, fired, sentence)
+                return Trial(
+                    task,
+                    seed,
+                    number,
+                    time.monotonic() - started,
+                    fired,
+                    result.verdict.reasons[0],
+                    folder=str(result.folder.path),
+                )
         return Trial(task, None, task.seeds, time.monotonic() - started)
-
-
-def docker_config(task: Task, seed: int) -> RunConfig:
-    """A run in which much happens: dense faults, few keys, more clients than one node serves."""
-    needs = dict(MUTANTS[task.mutant].needs) if task.mutant else {}
-    learners = needs.pop("learners", 0)
-    return RunConfig.of(
-        target=task.protocol,
-        mutant=task.mutant,
-        nodes=3 + learners,
-        learners=learners,
-        faults=DOCKER_FAULTS,
-        fault_gap_us=1_000_000,
-        allow_all=True,
-        time_us=10_000_000,
-        concurrency=30,
-        rate=300.0,
-        keys=2,
-        seed=seed,
-        settings=needs,
-    )
 
 
 class _BuildProgress(Observer):
