@@ -16,7 +16,7 @@ from harness.report.disagreements import disagreements
 from harness.report.failures import failing_parts
 from harness.report.messages import story_of
 from harness.report.run_report import RunData
-from harness.report.text import STYLES
+from harness.report.text import STYLES, show_evidence
 from histories.text import one_line, printable
 
 WIDTH: Final = 62
@@ -36,6 +36,7 @@ def explain_run(data: RunData, console: Console) -> None:
     if len(parts) > PARTS_MAX:
         console.print(f"\nand {len(parts) - PARTS_MAX} more keys that fail")
     _findings(data, console)
+    _unproven(data, console)
     _story(data, console)
     if data.outcome == "valid":
         _untested(data, console)
@@ -133,6 +134,14 @@ def _findings(data: RunData, console: Console) -> None:
             console.print(Text(one_line(line, 200)), soft_wrap=True)
     if len(found) > FINDINGS_MAX:
         console.print(f"\nand {len(found) - FINDINGS_MAX} more disagreements")
+
+
+def _unproven(data: RunData, console: Console) -> None:
+    """Of faults without proof, what was seen all the same."""
+    bands = [band for band in data.bands if not (band.verified and band.heal_verified)]
+    if any(band.seen() or band.seen_healed() for band in bands):
+        console.print(Text("\nfaults without proof", style="bold"))
+        show_evidence(bands, console)
 
 
 def _story(data: RunData, console: Console) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from histories.events import Json
 from histories.text import one_line
 
-PHRASE_MAX: Final = 120
+PHRASE_MAX: Final = 300
 LINKS_MAX: Final = 3
 UNLIMITED: Final = 1 << 50
 """Stands for no limit of memory, where there was one."""
@@ -97,9 +97,12 @@ def _out_of_memory(killed: bool, _: Mapping[str, Any]) -> str:
     return "killed by the kernel for want of memory" if killed is True else ""
 
 
-def _started_again(_: Any, evidence: Mapping[str, Any]) -> str:
-    code = evidence.get("ended_with")
-    return "started again" + ("" if code is None else f" (it had ended with {int(code)})")
+def _ended(code: int, _: Mapping[str, Any]) -> str:
+    return f"ended with {int(code)}"
+
+
+def _started_again(_: Any, __: Mapping[str, Any]) -> str:
+    return "started again"
 
 
 # ------------------------------------------------------------------------------- disks
@@ -109,13 +112,15 @@ def _look(look: Any, evidence: Mapping[str, Any]) -> str:
     """What a program in the node's mount namespace saw."""
     if look is None:
         return "no process of the node to look from"
-    error = look["error"]
-    if error == "hangs":
+    error, found = look["error"], []
+    if error not in (None, "hangs"):
+        found.append(f"a write failed with {error}")
+    if "after_ms" in look:
         waiting = evidence.get("waiting")
         others = f", {_count(waiting, 'fsync')} waiting" if waiting else ""
-        return f"an fsync had not returned after {int(look['after_ms'])} ms{others}"
-    if error is not None:
-        return f"a write failed with {error}"
+        found.append(f"an fsync had not returned after {int(look['after_ms'])} ms{others}")
+    if found:
+        return ", ".join(found)
     took_us = [int(us) for us in look["fsync_us"]]
     return f"write and read back, fsync in {_range_ms(took_us)}"
 
@@ -206,6 +211,7 @@ PHRASES: Final[dict[str, Callable[[Any, Mapping[str, Any]], str]]] = {
     "lost": _lost,
     "canary": _canary,
     "mode": _damaged,
+    "ended_with": _ended,
     "started_again": _started_again,
     "patched_offset_ns": _clock,
     "patched_monotonic_ns": _monotonic,

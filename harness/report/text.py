@@ -32,8 +32,9 @@ _WORDS: Final = {
 }
 
 
-def show_run(data: RunData, console: Console) -> None:
-    """Everything, then where the folder is and the commands that go on from here."""
+def show_run(data: RunData, console: Console, *, evidence: bool = False) -> None:
+    """Everything, then where the folder is and the commands that go on from here; with `evidence`
+    also what proved each fault."""
     _facts(data, console)
     if len(data.operations):
         for line in chart(data):
@@ -41,6 +42,8 @@ def show_run(data: RunData, console: Console) -> None:
         console.print()
         _operations(data, console)
     _faults(data.bands, console)
+    if evidence:
+        show_evidence(data.bands, console)
     _verdict(data, console)
     console.print(Text.assemble(("folder   ", "dim"), str(data.folder.path)), soft_wrap=True)
     for purpose, command in commands(data):
@@ -176,6 +179,19 @@ def _faults(bands: Iterable[FaultBand], console: Console) -> None:
         )
     if table.row_count:
         console.print(table)
+        console.print()
+
+
+def show_evidence(bands: Iterable[FaultBand], console: Console) -> None:
+    """What was seen of every fault after it was injected, and after it was healed."""
+    told = [band for band in bands if band.seen() or band.seen_healed()]
+    for band in told:
+        console.print(Text(f"{band.asked_us / 1e6:5.2f} s  {one_line(band.what, 60)}"))
+        for words in band.seen():
+            console.print(Text(f"         seen    {words}", style="dim"))
+        for words in band.seen_healed():
+            console.print(Text(f"         healed  {words}", style="dim"))
+    if told:
         console.print()
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from faults.description import FaultError
 from faults.kinds import fault_from_json
+from harness.report.fault_evidence import evidence_words
 from histories.events import Event
 from histories.text import one_line
 
@@ -98,11 +99,13 @@ def fault(event: Event) -> str:
     extra = event.extra if isinstance(event.extra, dict) else {}
     evidence = extra.get("evidence")
     evidence = evidence if isinstance(evidence, dict) else {}
+    seen = "; ".join(evidence_words(evidence))
+    told = f" ({seen})" if seen else ""
     if event.f == "heal":
-        return f"healed: {what}"
+        return f"healed: {what}{told}"
     if evidence.get("struck"):
-        return f"⚡ {what}: n{evidence.get('node')}"
-    return f"⚡ {what}"
+        return f"⚡ {what}: n{evidence.get('node')}{told}"
+    return f"⚡ {what}{told}"
 
 
 def struck(event: Event) -> bool:

@@ -11,7 +11,7 @@
 
   function spans(faults, node) {
     return faults.all
-      .filter((fault) => fault.strikes && fault.nodes.includes(node) && ['down', 'paused', 'clock', 'disk', 'isolate'].includes(fault.effect))
+      .filter((fault) => fault.strikes && fault.nodes.includes(node) && ['down', 'paused', 'clock', 'disk', 'cpu', 'memory', 'isolate'].includes(fault.effect))
       .map((fault) => {
         const [from, to] = faults.onNode(fault, node);
         return { from, to, effect: fault.effect, fault };
