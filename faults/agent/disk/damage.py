@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from faults.agent.disk.store import HIDDEN, BadRange, Key, Store
+from faults.agent.disk.files import Key
+from faults.agent.disk.store import HIDDEN, BadRange, Store
 from faults.agent.disk.unsynced import BLOCK, Generation, write_all
 from faults.agent.errors import BadRequest, Failed
 

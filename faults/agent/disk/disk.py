@@ -22,9 +22,10 @@ from typing import Any, Final
 
 from faults.agent.disk import libc
 from faults.agent.disk.damage import damage
+from faults.agent.disk.deferred_fsyncs import FsyncDelay
 from faults.agent.disk.mount import Watcher, in_thread, mount_fuse, mount_in, open_fuse
 from faults.agent.disk.probe import Probe
-from faults.agent.disk.session import FsyncDelay, Session
+from faults.agent.disk.session import Session
 from faults.agent.disk.store import Store
 from faults.agent.errors import BadRequest, Failed, Unsupported
 from faults.agent.processes import NodeProcesses, is_engines, processes

@@ -2,7 +2,7 @@
 
 Several threads read the same descriptor, and each carries its request out itself: a handover
 between threads would cost more than most requests. An fsync may have to wait (slow disk, stall): it
-is deferred, and answered later, so no thread is blocked and writes continue meanwhile.
+is answered later (`deferred_fsyncs`), so no thread is blocked and writes continue meanwhile.
 
 After `darken` nothing more takes effect: requests of processes that are being killed are held, and
 answered with an error once the process has been killed. A mount lives as long as its container: the
@@ -12,7 +12,6 @@ next start of the node gets a new one, so nothing of the kernel's caches outlive
 from __future__ import annotations
 
 import errno
-import heapq
 import mmap
 import os
 import stat
@@ -21,15 +20,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from faults.agent.disk import wire
-from faults.agent.disk.store import File, PowerLost, Store
+from faults.agent.disk.deferred_fsyncs import Deferred, DeferredFsyncs, FsyncDelay
+from faults.agent.disk.files import File
+from faults.agent.disk.store import PowerLost, Store
 from faults.agent.disk.wire import Request
 
 THREADS: Final = 4
-LOOK_S: Final = 0.02
-"""The interval at which waiters for a stalled disk are checked for having been killed."""
 GONE: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
 ALLOCATE_MODES: Final = (0x00, 0x01, 0x03, 0x10, 0x11)
 """fallocate: plain, KEEP_SIZE, PUNCH_HOLE with KEEP_SIZE, ZERO_RANGE with and without."""
@@ -45,29 +44,6 @@ class Inode:
         self.exempt = exempt
         self.ours = ours
         self.lookups = 0
-
-
-class Deferred(NamedTuple):
-    """An fsync that waits until `due` (monotonic seconds), or for the end of a stall."""
-
-    due: float
-    request: int
-    thread: int
-    run: Callable[[], bytes]
-
-
-class FsyncDelay:
-    """Which fsyncs wait, and how long. Shared by the sessions of a disk."""
-
-    def __init__(self) -> None:
-        self.delay_s = 0.0
-        self.stalled = False
-        self.changed = threading.Condition()
-
-    def set(self, delay_s: float, *, stalled: bool) -> None:
-        with self.changed:
-            self.delay_s, self.stalled = delay_s, stalled
-            self.changed.notify_all()
 
 
 class Session:
@@ -87,7 +63,7 @@ class Session:
         self._handles: dict[int, File] = {}
         self._next_handle = 1
         self._held: list[Request] = []
-        self._deferred: list[Deferred] = []
+        self._deferred = DeferredFsyncs(self)
         self._running = 0
         self._handlers = self._table()
         self._remember(os.dup(store.root_fd), exempt=False, ours=False)
@@ -97,7 +73,7 @@ class Session:
         self._running = THREADS
         for _ in range(THREADS):
             threading.Thread(target=self._serve, name="fuse", daemon=True).start()
-        threading.Thread(target=self._answer_deferred, name="fsync", daemon=True).start()
+        self._deferred.start()
 
     @property
     def dark(self) -> bool:
@@ -445,52 +421,11 @@ class Session:
         delay = self.delay
         if not delay.stalled and not delay.delay_s:
             return run()
-        with delay.changed:
-            due = time.monotonic() + delay.delay_s
-            later = Deferred(due, request.unique, request.thread, run)
-            heapq.heappush(self._deferred, later)
-            delay.changed.notify_all()
+        self._deferred.put(request.unique, request.thread, run)
         return b""
 
-    def _answer_deferred(self) -> None:
-        """The thread that answers deferred fsyncs."""
-        delay = self.delay
-        while not self.ended.is_set():
-            with delay.changed:
-                killed = self._take_killed()
-                later = None if killed else self._take_due()
-                if later is None and not killed:
-                    delay.changed.wait(self._patience_s())
-            for one in killed:
-                self._reply(wire.answer(one.request, error=errno.EINTR))
-            if later is not None:
-                self._run_deferred(later)
-
-    def _take_due(self) -> Deferred | None:
-        """An fsync that is due. The caller holds the lock of `delay`."""
-        if not self._deferred or (self.delay.stalled and not self.dark):
-            return None
-        if self.dark or self._deferred[0].due <= time.monotonic():
-            return heapq.heappop(self._deferred)
-        return None
-
-    def _take_killed(self) -> list[Deferred]:
-        """Waiting fsyncs whose process has been killed meanwhile. A disk ignores signals, but the
-        kernel cannot end a process that waits for us, and reports only the first signal, if any."""
-        killed = [later for later in self._deferred if _is_killed(later.thread)]
-        if killed:
-            self._deferred = [later for later in self._deferred if later not in killed]
-            heapq.heapify(self._deferred)
-        return killed
-
-    def _patience_s(self) -> float | None:
-        """The time until an fsync is due, unless something changes."""
-        if not self._deferred:
-            return None
-        left_s = max(0.0, self._deferred[0].due - time.monotonic())
-        return LOOK_S if self.delay.stalled else min(LOOK_S, left_s)
-
-    def _run_deferred(self, later: Deferred) -> None:
+    def run_deferred(self, later: Deferred) -> None:
+        """An fsync whose time has come."""
         request = Request(wire.FSYNC, later.request, 0, 0, 0, later.thread, memoryview(b""))
         try:
             reply = self._hold(request) if self.dark else later.run()
@@ -501,6 +436,10 @@ class Session:
         if reply:
             self._reply(reply)
 
+    def give_up(self, later: Deferred) -> None:
+        """An fsync of a process that has been killed."""
+        self._reply(wire.answer(later.request, error=errno.EINTR))
+
     def _interrupt(self, request: Request) -> bytes:
         """A signal for a process that waits: check whether it has been killed."""
         with self.delay.changed:
@@ -509,7 +448,7 @@ class Session:
 
     def waiting(self) -> int:
         """How many fsyncs wait for the disk now."""
-        return len(self._deferred)
+        return self._deferred.waiting()
 
 
 def _done(request: Request) -> bytes:
@@ -522,12 +461,3 @@ READING: Final = (
 )  # fmt: skip
 """Requests that change no file, or (fsync) check the epoch themselves and must not hold the
 lock."""
-
-
-def _is_killed(thread: int) -> bool:
-    """Whether SIGKILL is pending for this thread."""
-    with suppress(OSError, ValueError):
-        for line in Path(f"/proc/{thread}/status").read_text().splitlines():
-            if line.startswith(("SigPnd:", "ShdPnd:")) and int(line.split()[1], 16) & 1 << 8:
-                return True
-    return False

@@ -24,19 +24,17 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from faults.agent.disk import libc
-from faults.agent.disk.unsynced import Change, DirectoryJournal, Loss, UnsyncedData, write_all
+from faults.agent.disk.files import File, Key, restore, tear, torn_candidates
+from faults.agent.disk.trash import TRASH, Trash, Trashed
+from faults.agent.disk.unsynced import Change, DirectoryJournal, write_all
 
 HIDDEN: Final = b".antipaxos-"
-TRASH: Final = b".antipaxos-trash"
 KEPT_BYTES_MAX: Final = 256 * 1024 * 1024
 """When more than this would have to be restored, all of it becomes durable, as when a kernel that
 is short of memory writes back pages."""
 JOURNAL_MAX: Final = 20_000
 FILES_MAX: Final = 256
 """The largest number of files whose earlier generations are kept."""
-
-Key = tuple[int, int]
-"""Device and inode number."""
 
 
 class PowerLost(Exception):
@@ -48,22 +46,6 @@ class BadRange(NamedTuple):
 
     start: int
     end: int
-
-
-class File:
-    """A regular file that is open, or has unsynced data."""
-
-    def __init__(self, key: Key, fd: int, *, exempt: bool, ours: bool) -> None:
-        self.key = key
-        self.fd = fd
-        self.data = UnsyncedData(fd)
-        self.exempt = exempt
-        self.ours = ours
-        self.opens = 0
-
-    def path(self, root: str) -> str:
-        """Where it is now, relative to `root`; for reports."""
-        return os.readlink(f"/proc/self/fd/{self.fd}").removeprefix(root).lstrip("/")  # noqa: PTH115
 
 
 def reopen(fd: int, flags: int) -> int:
@@ -93,13 +75,7 @@ class Store:
         self._clock = 0
         self.kept_bytes = 0
         """How many bytes a cut would have to restore."""
-        self._trash_count = 0
-        self._trash_fd = self._open_trash()
-
-    def _open_trash(self) -> int:
-        with suppress(FileExistsError):
-            os.mkdir(TRASH, 0o700, dir_fd=self.root_fd)
-        return os.open(TRASH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.root_fd)
+        self._trash = Trash(self.root_fd)
 
     def erased(self) -> None:
         """The backing directory has been emptied: there is nothing left to restore."""
@@ -111,8 +87,8 @@ class Store:
                 self._forget_if_unused(file)
             self.bad.clear()
             self.kept_bytes = 0
-            os.close(self._trash_fd)
-            self._trash_fd = self._open_trash()
+            self._trash.close()
+            self._trash = Trash(self.root_fd)
 
     # ------------------------------------------------------------------ directories
 
@@ -205,8 +181,8 @@ class Store:
                 raise OSError(code, os.strerror(code))
             if folder:
                 self._require_empty(directory, name)
-            trashed = self._to_trash(directory, name)
-            self._journal(directory, name, f"{'rmdir' if folder else 'unlink'}", *trashed)
+            trashed = self._trash.put(directory, name)
+            self._journal(directory, name, "rmdir" if folder else "unlink", trashed)
 
     def rename(
         self, old: int, old_name: bytes, new: int, new_name: bytes, *, replace: bool
@@ -222,8 +198,7 @@ class Store:
                 return
             if target is not None:
                 self._require_replaceable(status, target, new, new_name, replace)
-                trashed = self._to_trash(new, new_name)
-                self._journal(new, new_name, "replaced", *trashed)
+                self._journal(new, new_name, "replaced", self._trash.put(new, new_name))
             os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
             key = (status.st_dev, status.st_ino)
             self._renamed(old, old_name, new, new_name, None if target is None else key)
@@ -259,42 +234,23 @@ class Store:
         self._journals[self.is_ours(directory, name)].add(change)
         self._bound()
 
-    def _journal(
-        self,
-        directory: int,
-        name: bytes,
-        what: str,
-        trashed: bytes,
-        key: Key,
-        folder: bool,
-    ) -> None:
+    def _journal(self, directory: int, name: bytes, what: str, trashed: Trashed) -> None:
         """Record that an entry has been moved to the trash."""
         fd = os.dup(directory)
 
         def finish() -> None:
-            if folder:
-                os.rmdir(trashed, dir_fd=self._trash_fd)
-                return
-            is_last = os.stat(trashed, dir_fd=self._trash_fd, follow_symlinks=False).st_nlink == 1
-            os.unlink(trashed, dir_fd=self._trash_fd)
-            file = self.files.get(key)
+            is_last = self._trash.delete(trashed)
+            file = self.files.get(trashed.key)
             if file is not None:
                 self._forget_if_unused(file)
             elif is_last:
-                self.bad.pop(key, None)
+                self.bad.pop(trashed.key, None)
 
-        undo = partial(os.rename, trashed, name, src_dir_fd=self._trash_fd, dst_dir_fd=fd)
+        undo = partial(self._trash.take_back, trashed, fd, name)
         what = f"{what} {os.fsdecode(name)}"
         journal = self._journals[self.is_ours(directory, name)]
         journal.add(Change(what, undo, finish, partial(os.close, fd)))
         self._bound()
-
-    def _to_trash(self, directory: int, name: bytes) -> tuple[bytes, Key, bool]:
-        self._trash_count += 1
-        trashed = b"%d" % self._trash_count
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        os.rename(name, trashed, src_dir_fd=directory, dst_dir_fd=self._trash_fd)
-        return trashed, (status.st_dev, status.st_ino), stat.S_ISDIR(status.st_mode)
 
     def _require_empty(self, directory: int, name: bytes) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
@@ -466,8 +422,10 @@ class Store:
     def lose(self, seed: str) -> dict[str, Any]:
         """After the cut: restore what is durable, and tear one write. Returns what was lost."""
         with self.lock:
-            torn = self._torn_candidates()
-            losses = self._restore()
+            root = str(self.root)
+            torn = torn_candidates(self.files.values())
+            losses = restore(self.files.values(), root)
+            self.kept_bytes = 0
             undone = self._journals[False].undo()
             self._journals[True].undo()
             report = {
@@ -481,42 +439,11 @@ class Store:
                 },
                 "entries": undone[:50],
                 "entries_count": len(undone),
-                "torn": self._tear(torn, Random(seed)),
+                "torn": tear(torn, Random(seed), root),
             }
             for file in list(self.files.values()):
                 self._forget_if_unused(file)
             return report
-
-    def _restore(self) -> list[tuple[str, Loss]]:
-        """The path is the one before directory changes are undone: the node's name for the file."""
-        losses = []
-        for file in sorted(self.files.values(), key=lambda f: f.key):
-            if not file.data.is_clean:
-                path = file.path(str(self.root))
-                loss = file.data.restore()
-                if not file.ours:
-                    losses.append((path, loss))
-        self.kept_bytes = 0
-        return losses
-
-    def _torn_candidates(self) -> list[tuple[File, int, bytes]]:
-        """The first unsynced write of each file, the file written to last first: one is torn."""
-        dirty = [f for f in self.files.values() if not f.data.is_clean and not f.ours]
-        dirty.sort(key=lambda f: -f.data.touched)
-        firsts = [(f, f.data.generations[0].first) for f in dirty]
-        return [(f, *first) for f, first in firsts if first is not None and len(first[1]) > 1]
-
-    def _tear(
-        self, candidates: list[tuple[File, int, bytes]], random: Random
-    ) -> dict[str, Any] | None:
-        for file, offset, data in candidates:
-            status = os.fstat(file.fd)
-            if status.st_nlink and offset <= status.st_size:
-                length = random.randrange(1, len(data))
-                write_all(file.fd, data[:length], offset)
-                path = file.path(str(self.root))
-                return {"file": path, "offset": offset, "of": len(data), "kept": length}
-        return None
 
     def shut(self) -> None:
         """Everything is durable, the trash is gone."""
@@ -525,9 +452,9 @@ class Store:
             for file in self.files.values():
                 os.close(file.fd)
             self.files.clear()
-            for fd in (self._trash_fd, self.root_fd):
-                with suppress(OSError):
-                    os.close(fd)
+            self._trash.close()
+            with suppress(OSError):
+                os.close(self.root_fd)
             with suppress(OSError):
                 (self.root / os.fsdecode(TRASH)).rmdir()
 

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from faults.agent.disk import libc
+from faults.agent.disk.deferred_fsyncs import FsyncDelay
 from faults.agent.disk.mount import mount_fuse, open_fuse
 from faults.agent.disk.probe import Probe
-from faults.agent.disk.session import FsyncDelay, Session
+from faults.agent.disk.session import Session
 from faults.agent.disk.store import Store
 from tests.faults.agent.pods import until
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from faults.agent.disk.damage import MODES, damage
-from faults.agent.disk.store import File, PowerLost, Store
+from faults.agent.disk.files import File
+from faults.agent.disk.store import PowerLost, Store
 from faults.agent.errors import BadRequest, Failed
 
 NAMES = (b"a", b"b", b"c")

@@ -1,0 +1,70 @@
+"""A file of the node's, and what a power cut takes from such files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from random import Random
+from typing import Any, NamedTuple
+
+from faults.agent.disk.unsynced import Loss, UnsyncedData, write_all
+
+Key = tuple[int, int]
+"""Device and inode number."""
+
+
+class File:
+    """A regular file that is open, or has unsynced data."""
+
+    def __init__(self, key: Key, fd: int, *, exempt: bool, ours: bool) -> None:
+        self.key = key
+        self.fd = fd
+        self.data = UnsyncedData(fd)
+        self.exempt = exempt
+        self.ours = ours
+        self.opens = 0
+
+    def path(self, root: str) -> str:
+        """Where it is now, relative to `root`; for reports."""
+        return os.readlink(f"/proc/self/fd/{self.fd}").removeprefix(root).lstrip("/")  # noqa: PTH115
+
+
+class TornWrite(NamedTuple):
+    """An unsynced write of which a cut may leave a part."""
+
+    file: File
+    offset: int
+    data: bytes
+
+
+def restore(files: Iterable[File], root: str) -> list[tuple[str, Loss]]:
+    """Restore what is durable. The paths are those before directory changes are undone: the node's
+    names for the files."""
+    losses = []
+    for file in sorted(files, key=lambda f: f.key):
+        if not file.data.is_clean:
+            path = file.path(root)
+            loss = file.data.restore()
+            if not file.ours:
+                losses.append((path, loss))
+    return losses
+
+
+def torn_candidates(files: Iterable[File]) -> list[TornWrite]:
+    """Before `restore`: the first unsynced write of each file, the file written to last first."""
+    dirty = [f for f in files if not f.data.is_clean and not f.ours]
+    dirty.sort(key=lambda f: -f.data.touched)
+    firsts = [(f, f.data.generations[0].first) for f in dirty]
+    return [TornWrite(f, *first) for f, first in firsts if first is not None and len(first[1]) > 1]
+
+
+def tear(candidates: list[TornWrite], random: Random, root: str) -> dict[str, Any] | None:
+    """After `restore`: of one of these writes the first part remains."""
+    for file, offset, data in candidates:
+        status = os.fstat(file.fd)
+        if status.st_nlink and offset <= status.st_size:
+            length = random.randrange(1, len(data))
+            write_all(file.fd, data[:length], offset)
+            path = file.path(root)
+            return {"file": path, "offset": offset, "of": len(data), "kept": length}
+    return None
