@@ -51,7 +51,7 @@ COMMANDS: Final = {
     "show": Where(
         "show",
         "show_command",
-        "Print the summary of the run in FOLDER: what was done, what broke, and the verdict.",
+        "Print the run in FOLDER: what was done, what broke, what proved each fault, the verdict.",
     ),
     "explain": Where("explain", "explain_command", "Tell why the run in FOLDER is not valid."),
     "report": Where(
