@@ -72,7 +72,8 @@ def suite_command(
     if dry_run:
         return _dry_run(suite, console)
     if rebuild:
-        console.print(f"{Index(suite.store).rebuild()} nights in the index")
+        with locked(suite.store):
+            console.print(f"{Index(suite.store).rebuild()} nights in the index")
         return 0
     with locked(suite.store):
         running = resume(suite) if go_on else begin(suite, _name(suite, night))

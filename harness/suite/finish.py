@@ -57,25 +57,41 @@ def finish(night: Night, say: Callable[[str], None]) -> FinishedNight:
         classify(finding, index.first_seen(finding.signature, night.started), suite.expected, today)
         if not night.interrupted:
             say(f"confirming {finding.signature}")
-            confirm(finding, suite.confirm, night.folder / RUNS)
-            shrink_finding(finding, suite.shrink_us / 1e6, night.folder / RUNS)
-            folder = finding.shrunk or finding.folder
-            if folder is not None and finding.detector not in ("harness", "failover"):
-                _write_report(Path(folder))
-                add_to_corpus(suite.store, Path(folder), finding.signature)
+            try:
+                _reproduce(finding, night)
+            except KeyboardInterrupt:
+                night.interrupted = True
     subjects = {job.subject for job, _ in night.pairs()}
     gone = index.gone(night.started, {f.signature for f in findings}, subjects)
     summary = summary_of(night, findings, gone)
-    if not night.interrupted:  # an interrupted night can be resumed
-        text = json.dumps(summary, indent=1) + "\n"
-        (night.folder / SUMMARY).write_text(text, encoding="utf-8")
-        index.add(night.folder)
-    problems = _write_outputs(night, findings)
+    problems = _write_files(night, findings)
     write_night_page(night, summary, night.folder / "night.html")
+    if not night.interrupted:  # else the night can be resumed
+        _write_whole(night.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+        index.add(night.folder)
     write_nights_page(index, suite.store / "nights.html")
+    problems += _notify(night, findings)
     if not night.interrupted:
         tidy(suite.store, suite.keep, sparing=night.folder)
     return FinishedNight(findings=findings, gone=gone, problems=problems, summary=summary)
+
+
+def _reproduce(finding: Finding, night: Night) -> None:
+    """Confirm and shrink a finding, and keep what is needed to run it again on later nights."""
+    suite = night.suite
+    confirm(finding, suite.confirm, night.folder / RUNS)
+    shrink_finding(finding, suite.shrink_us / 1e6, night.folder / RUNS)
+    folder = finding.shrunk or finding.folder
+    if folder is not None and finding.detector not in ("harness", "failover"):
+        _write_report(Path(folder))
+        add_to_corpus(suite.store, Path(folder), finding.signature)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """A night with a summary has ended, so the file must not be there in part."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def outcome_of(night: Night, findings: list[Finding]) -> str:
@@ -172,7 +188,8 @@ def _cell(label: str, results: list[JobResult], planned: int) -> dict[str, Any]:
     }
 
 
-def _write_outputs(night: Night, findings: list[Finding]) -> list[str]:
+def _write_files(night: Night, findings: list[Finding]) -> list[str]:
+    """The files that `[tell]` asks for; what could not be written, in sentences."""
     tell, problems = night.suite.tell, []
     steps: dict[str, Callable[[Path], None]] = {
         "junit": lambda path: write_junit(night, findings, path),
@@ -180,14 +197,23 @@ def _write_outputs(night: Night, findings: list[Finding]) -> list[str]:
     }
     for name, write in steps.items():
         if name in tell:
+            path = night.folder / tell[name]
             try:
-                write(night.folder / tell[name])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write(path)
             except OSError as error:
                 problems.append(f"{tell[name]} cannot be written: {error.strerror or error}")
+    return problems
+
+
+def _notify(night: Night, findings: list[Finding]) -> list[str]:
+    """The step summary and the webhook; what could not be told, in sentences."""
+    problems = []
     try:
         write_step_summary(night, findings)
     except OSError as error:
         problems.append(f"the step summary cannot be written: {error.strerror or error}")
-    if "webhook" in tell and (problem := post_webhook(night, findings, tell["webhook"])):
+    url = night.suite.tell.get("webhook")
+    if url is not None and (problem := post_webhook(night, findings, url)):
         problems.append(problem)
     return problems

@@ -7,7 +7,8 @@
     failovers(night, cell, subject, failure, parameters, proven, recovered, low, median, high)
 
 Times are as in the nights' files. The index contains nothing else: `rebuild` makes it again from
-the folders, and an index with another version of these tables is rebuilt when it is opened.
+the folders. An index that is missing, or has another version of these tables, is rebuilt when it is
+opened, and a night that is not in it is added.
 """
 
 from __future__ import annotations
@@ -60,19 +61,17 @@ class Index:
             yield connection
 
     def _renew(self) -> None:
-        """Create the tables. Rebuild the index if its tables are of another version, or the file is
-        not an index."""
+        """Create the tables, and add nights that are not in them. Rebuild the index if its tables
+        are of another version, or the file is not an index."""
         try:
             self._make_tables()
         except sqlite3.OperationalError as error:  # locked, or the folder cannot be written
             raise HarnessError(f"{self._path} cannot be used: {error}") from None
         except sqlite3.DatabaseError:
             self._path.unlink()
-            self._path.touch()
             self._make_tables()
 
     def _make_tables(self) -> None:
-        is_new = not self._path.exists()
         with closing(sqlite3.connect(self._path, timeout=30)) as db, db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version != VERSION:
@@ -80,8 +79,9 @@ class Index:
                     db.execute(f"DROP TABLE IF EXISTS {name}")
             db.executescript(TABLES)
             db.execute(f"PRAGMA user_version = {VERSION}")
-            if version != VERSION and not is_new:
-                for night in finished_in(self._store):
+            known = {row[0] for row in db.execute("SELECT night FROM nights")}
+            for night in finished_in(self._store):
+                if night.name not in known:  # of before the index, or before a kill
                     _add(db, night)
 
     def add(self, night: Path) -> None:
@@ -95,15 +95,13 @@ class Index:
         if not nights:
             return 0
         self._path.unlink(missing_ok=True)
-        with self._open() as db:
-            for night in nights:
-                _add(db, night)
+        self._renew()
         return len(nights)
 
     def seeds_swept(self, cell: str) -> int:
         """How many seeds of a sweep the finished nights have run: up to the end of its last
         block."""
-        if not self._path.exists():
+        if not finished_in(self._store):
             return 0
         with self._open() as db:
             row = db.execute(
@@ -113,7 +111,7 @@ class Index:
 
     def seconds_by_cell(self) -> dict[str, float]:
         """The average duration of a run of each cell, over all nights."""
-        if not self._path.exists():
+        if not finished_in(self._store):
             return {}
         query = (
             "SELECT cell, sum(seconds) / sum(runs) AS seconds FROM results "

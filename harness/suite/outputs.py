@@ -25,6 +25,7 @@ STEP_SUMMARY: Final = "GITHUB_STEP_SUMMARY"
 WEBHOOK_TIMEOUT_S: Final = 10.0
 UNPRINTABLE: Final = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 TEXT_MAX: Final = 4_000
+STATUSES: Final = ("new", "known", "expected", "overdue")
 
 
 def plain(text: str) -> str:
@@ -41,7 +42,7 @@ def write_junit(night: Night, findings: list[Finding], path: Path) -> None:
         by_cell[job.cell].append(result)
     for cell in night.cells:
         results = by_cell[cell]
-        case = TestCase(cell, classname=f"antipaxos.{night.suite.name}")
+        case = TestCase(plain(cell), classname=f"antipaxos.{night.suite.name}")
         case.time = round(sum(r.seconds for r in results), 3)
         case.result = _case_result(cell, results, findings)
         suite.add_testcase(case)
@@ -84,8 +85,8 @@ def write_prometheus(night: Night, findings: list[Finding], path: Path) -> None:
     for (cell, outcome), count in sorted((+counts).items()):
         lines.append(f'antipaxos_runs{{cell="{_label(cell)}",outcome="{outcome}"}} {count}')
     lines += ["# TYPE antipaxos_findings gauge", "# HELP antipaxos_findings Findings by status."]
-    for status, count in sorted(Counter(f.status for f in findings).items()):
-        lines.append(f'antipaxos_findings{{status="{status}"}} {count}')
+    found = Counter(finding.status for finding in findings)
+    lines += [f'antipaxos_findings{{status="{status}"}} {found[status]}' for status in STATUSES]
     medians = [row for row in rows_of(night) if row["median_ms"] and row["median_ms"]["value"]]
     if medians:
         lines += ["# TYPE antipaxos_failover_median_seconds gauge"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import HarnessError, UsageError
-from harness.run.limits import JOBS_MAX
+from harness.run.limits import JOBS_MAX, TIME_MAX_US
 from harness.runtimes import RUNTIMES
 from harness.search.swarm import SweepPlan
 from harness.suite.cells import SWARM, Cell, FailoverCell
@@ -139,6 +139,8 @@ class _Reader:
         self._known("the file", document, tables)
         top = self._section(document, "suite")
         self._known("[suite]", top, ("name", "store", "budget", "jobs", "docker_jobs"))
+        name = self._text(top, "name", self._path.stem)
+        store = self._text(top, "store", "nights")
         budget_us = self._duration(top, "budget", None)
         jobs = self._whole(top, "jobs", 1, 1, JOBS_MAX)
         docker_jobs = self._whole(top, "docker_jobs", 1, 1, 64)
@@ -156,12 +158,11 @@ class _Reader:
         finding = self._section(document, "findings")
         self._known("[findings]", finding, ("confirm", "shrink"))
         confirm = self._whole(finding, "confirm", 2, 0, 100)
-        shrink_us = self._duration(finding, "shrink", 30_000_000) or 0
-        tell = self._section(document, "tell")
-        self._known("[tell]", tell, ("junit", "prometheus", "webhook"))
+        shrink_us = self._duration(finding, "shrink", 30_000_000, least_us=0) or 0
+        tell = self._tell(self._section(document, "tell"))
         return Suite(
-            name=str(top.get("name", self._path.stem)),
-            store=self._path.parent / str(top.get("store", "nights")),
+            name=name,
+            store=self._path.parent / store,
             budget_us=budget_us,
             jobs=jobs,
             docker_jobs=docker_jobs,
@@ -169,7 +170,7 @@ class _Reader:
             expected=expected,
             confirm=confirm,
             shrink_us=shrink_us,
-            tell={name: str(value) for name, value in tell.items()},
+            tell=tell,
             keep=self._keep(self._section(document, "keep")),
         )
 
@@ -185,7 +186,7 @@ class _Reader:
         )
         for target, workload, faults, nodes, mutant in matrix:
             cell = Cell(
-                name=str(table.get("name", on)),
+                name=self._text(table, "name", on),
                 on=on,
                 target=target,
                 workload=workload,
@@ -195,7 +196,7 @@ class _Reader:
                 time_us=self._duration(table, "time", 10_000_000) or 1,
                 rate=self._number(table, "rate"),
                 settings=self._table(table, "settings"),
-                seeds=tuple(self._list(table, "seeds", int)),
+                seeds=self._seeds(table),
                 fresh=self._whole(table, "fresh", 0, 0, FRESH_MAX),
                 sweep=self._whole(table, "sweep", 0, 0, SWEEP_MAX),
                 budget_us=self._duration(table, "budget", None),
@@ -225,12 +226,11 @@ class _Reader:
     def _failovers(self, table: dict[str, Any]) -> Iterator[FailoverCell]:
         self._known("[[failover]]", table, FAILOVER_KEYS)
         on, targets = self._runtime(table, "docker"), self._targets(table)
-        baseline = table.get("baseline")
         for target, failure in itertools.product(
             targets, self._list(table, "failures", str) or ["kill"]
         ):
             cell = FailoverCell(
-                name=str(table.get("name", "failover")),
+                name=self._text(table, "name", "failover"),
                 on=on,
                 target=target,
                 failure=failure,
@@ -240,7 +240,7 @@ class _Reader:
                 election_us=self._duration(table, "election", 1_000_000) or 1,
                 settings=self._table(table, "settings"),
                 allowed=self._percent(table, "regress", 0.2),
-                baseline=None if baseline is None else str(baseline),
+                baseline=self._text(table, "baseline", "") or None,
                 budget_us=self._duration(table, "budget", None),
             )
             try:
@@ -251,7 +251,7 @@ class _Reader:
             yield cell
 
     def _runtime(self, table: dict[str, Any], default: str) -> str:
-        on = str(table.get("on", default))
+        on = self._text(table, "on", default)
         if on not in RUNTIMES:
             raise self._wrong("on", f"no runtime {on!r}; there are {', '.join(RUNTIMES)}")
         return on
@@ -265,18 +265,27 @@ class _Reader:
     def _refused(self, word: str, label: str, error: HarnessError) -> BadSuite:
         """Convert an error of a run's own checks; the line is that of the name quoted in it."""
         remedy = f"; {error.remedy}" if error.remedy else ""
+        remedy = re.sub(r"--on (\w+)", r'on = "\1"', remedy)
         quoted = re.search(r"'([^']+)'", error.message)
         return self._wrong(quoted[1] if quoted else word, f"{label}: {error.message}{remedy}")
 
     def _expected(self, table: dict[str, Any]) -> Expected:
         self._known("[[expected]]", table, ("signature", "reason", "until"))
         until = table.get("until")
-        if not isinstance(until, datetime.date) or not table.get("signature"):
-            raise self._wrong("expected", "needs a signature, a reason, and a date: until")
-        if not str(table.get("reason", "")).strip():
-            raise self._wrong("expected", "needs a reason")
+        signature, reason = (self._text(table, name, "") for name in ("signature", "reason"))
+        if not isinstance(until, datetime.date) or not signature or not reason:
+            words = "needs a signature, a reason, and a date without quotes: until = 2030-01-31"
+            raise self._wrong("until" if "until" in table else "expected", words)
         day = until.date() if isinstance(until, datetime.datetime) else until
-        return Expected(signature=str(table["signature"]), reason=str(table["reason"]), until=day)
+        return Expected(signature=signature, reason=reason, until=day)
+
+    def _tell(self, table: dict[str, Any]) -> dict[str, str]:
+        self._known("[tell]", table, ("junit", "prometheus", "webhook"))
+        tell = {name: self._text(table, name, "") for name in table}
+        if "webhook" in tell and not re.match(r"https?://[^/]", tell["webhook"]):
+            found = tell["webhook"]
+            raise self._wrong("webhook", f'webhook = {found!r} is no address; write "http://..."')
+        return tell
 
     def _keep(self, table: dict[str, Any]) -> Keep:
         self._known("[keep]", table, ("days", "failures_days", "size", "compress"))
@@ -322,6 +331,23 @@ class _Reader:
                 raise self._wrong(name, f"{name} must be {word}, not {item!r}")
         return found
 
+    def _seeds(self, table: dict[str, Any]) -> tuple[int, ...]:
+        seeds: list[int] = self._list(table, "seeds", int)
+        if twice := next((seed for seed in seeds if seeds.count(seed) > 1), None):
+            raise self._wrong("seeds", f"seed {twice} is there twice")
+        if any(seed < 0 for seed in seeds):
+            raise self._wrong("seeds", f"seeds must be 0 or more, not {min(seeds)}")
+        return tuple(seeds)
+
+    def _text(self, table: dict[str, Any], name: str, default: str) -> str:
+        """A text of printable characters: it stands on pages, in XML and in names of folders."""
+        value = table.get(name, default)
+        if not isinstance(value, str) or not value.isprintable():
+            raise self._wrong(name, f"{name} must be a printable text, not {value!r}")
+        if name in table and not value.strip():
+            raise self._wrong(name, f"{name} must not be empty")
+        return value
+
     def _whole(self, table: dict[str, Any], name: str, default: int, least: int, most: int) -> int:
         value = table.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -343,13 +369,19 @@ class _Reader:
             raise self._wrong(name, f'{name} = {table[name]!r} is no percentage; write "20%"')
         return float(match[1]) / 100
 
-    def _duration(self, table: dict[str, Any], name: str, default: int | None) -> int | None:
+    def _duration(
+        self, table: dict[str, Any], name: str, default: int | None, *, least_us: int = 1
+    ) -> int | None:
         if name not in table:
             return default
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h)", str(table[name]))
         if match is None:
             raise self._wrong(name, f'{name} = {table[name]!r} is no duration; write "30s"')
-        return round(float(match[1]) * UNITS[match[2]])
+        found = round(float(match[1]) * UNITS[match[2]])
+        if not least_us <= found <= TIME_MAX_US:
+            least = "0s" if least_us == 0 else "1us"
+            raise self._wrong(name, f"{name} must be {least} to 168h, not {table[name]!r}")
+        return found
 
     def _size(self, table: dict[str, Any], name: str) -> int | None:
         if name not in table:

@@ -99,7 +99,10 @@ def test_the_example_is_a_valid_suite(tmp_path: Path) -> None:
         (('targets = ["raft"]', ""), "line 5: a cell needs targets"),
         (('time = "4s"', 'time = "4 weeks"'), "line 15: time = '4 weeks' is no duration"),
         (('shrink = "500ms"', "shrink = 5"), "line 17: shrink = 5 is no duration"),
-        (("[tell]", '[[expected]]\nsignature = "x"\nreason = "y"\n[tell]'), "a date: until"),
+        (
+            ("[tell]", '[[expected]]\nsignature = "x"\nreason = "y"\n[tell]'),
+            "a date without quotes",
+        ),
         (('name = "correct"', 'on = "moon"'), "no runtime 'moon'; there are docker, sim"),
         (('name = "correct"', 'faults = ["kill,flood"]'), "line 6: .*no fault 'flood'; there are"),
         (("[suite]", "[suite"), "nightly.toml"),
@@ -114,6 +117,28 @@ def test_the_example_is_a_valid_suite(tmp_path: Path) -> None:
         (
             ("[findings]", '[[failover]]\ntargets = ["raft"]\nregress = 2\n[findings]'),
             'line 18: regress = 2 is no percentage; write "20%"',
+        ),
+        (('name = "small"', "name = 5"), "line 3: name must be a printable text, not 5"),
+        (('name = "correct"', 'name = "a\\u0001"'), "line 6: name must be a printable text"),
+        (('store = "nights"', "store = []"), r"line 4: store must be a printable text, not \[\]"),
+        (('store = "nights"', 'store = ""'), "line 4: store must not be empty"),
+        (("seeds = [1, 2]", "seeds = [1, 1]"), "line 8: seed 1 is there twice"),
+        (("seeds = [1, 2]", "seeds = [-1]"), "line 8: seeds must be 0 or more, not -1"),
+        (('time = "1s"', 'time = "0s"'), "line 9: time must be 1us to 168h, not '0s'"),
+        (('time = "1s"', 'budget = "0s"'), "line 9: budget must be 1us to 168h, not '0s'"),
+        (('shrink = "500ms"', 'shrink = "200h"'), "line 17: shrink must be 0s to 168h"),
+        (
+            ('junit = "junit.xml"', "junit = true"),
+            "line 19: junit must be a printable text, not True",
+        ),
+        (('junit = "junit.xml"', 'webhook = "me"'), "line 19: webhook = 'me' is no address"),
+        (
+            ("[tell]", '[[expected]]\nsignature = "x"\nreason = "y"\nuntil = "2030-01-31"\n[tell]'),
+            "line 21: needs a signature, a reason, and a date without quotes",
+        ),
+        (
+            ('targets = ["raft"]', 'targets = ["etcd"]'),
+            'line 7: .*etcd cannot be simulated.*on = "docker"',
         ),
     ],
 )
@@ -191,6 +216,26 @@ def test_an_interrupted_night_is_resumed(tmp_path: Path) -> None:
     finish(again, lambda _: None)
     with pytest.raises(UsageError, match="no night"):
         resume(one)
+
+
+def test_ctrl_c_while_findings_are_confirmed_leaves_a_night_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = suite(tmp_path)
+    night = begin(one, "2026-01-01")
+    carry_out(night)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.suite.finish.shrink_finding", interrupted)
+        finished = finish(night, lambda _: None)
+    assert finished.findings and night.interrupted
+    assert (night.folder / "night.html").is_file() and (night.folder / "junit.xml").is_file()
+    again = resume(one)
+    assert not again.left
+    assert all(finding.shrunk for finding in finish(again, lambda _: None).findings)
 
 
 def test_what_the_harness_could_not_do_is_run_again_when_a_night_is_resumed(tmp_path: Path) -> None:
@@ -277,6 +322,18 @@ def test_the_index_can_be_rebuilt(tmp_path: Path) -> None:
     assert (index.nights(), index.findings()) == before
 
 
+def test_an_index_that_was_lost_is_made_again_unasked(tmp_path: Path) -> None:
+    one = suite(tmp_path)
+    run_night(one, "2026-01-01")
+    seconds = Index(one.store).seconds_by_cell()
+    (one.store / "index.sqlite").unlink()
+    assert seconds and Index(one.store).seconds_by_cell() == seconds
+    (one.store / "index.sqlite").unlink()
+    _, finished = run_night(one, "2026-01-02")
+    assert {(f.status, f.since) for f in finished.findings} == {("known", "2026-01-01")}
+    assert [night["night"] for night in Index(one.store).nights()] == ["2026-01-02", "2026-01-01"]
+
+
 def test_histories_are_compressed_and_opened_again(tmp_path: Path) -> None:
     one = suite(tmp_path)
     night, _ = run_night(one, "2026-01-01")
@@ -335,10 +392,15 @@ def test_outputs_and_webhook_are_written(
     url, posted = hook
     step = tmp_path / "step.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
-    _, finished = run_night(suite(tmp_path, SMALL + f'webhook = "{url}"\n'), "2026-01-01")
+    text = SMALL.replace('"metrics.prom"', '"out/metrics.prom"') + f'webhook = "{url}"\n'
+    night, finished = run_night(suite(tmp_path, text), "2026-01-01")
     assert not finished.problems and len(posted) == 1
     assert {f.signature for f in finished.findings} == set(posted[0]["new"])
     assert "| finding | status | runs |" in step.read_text()
+    metrics = (night.folder / "out" / "metrics.prom").read_text()
+    new = len(finished.findings)
+    assert f'antipaxos_findings{{status="new"}} {new}' in metrics
+    assert 'antipaxos_findings{status="overdue"} 0' in metrics
     nobody = suite(tmp_path, SMALL + 'webhook = "http://127.0.0.1:9/"\n')
     _, second = run_night(nobody, "2026-01-02")
     assert any("webhook failed" in problem for problem in second.problems)
