@@ -30,6 +30,7 @@ class Cell:
     workload: str
     faults: str
     nodes: int | None
+    image: str | None
     mutant: str | None
     time_us: int
     rate: float | None
@@ -45,6 +46,8 @@ class Cell:
         parts = [self.name, self.target, self.workload, self.faults, self.on]
         if self.nodes is not None:
             parts.append(f"{self.nodes} nodes")
+        if self.image is not None:
+            parts.append(f"image {self.image}")
         if self.mutant is not None:
             parts.append(f"mutant {self.mutant}")
         return " / ".join(parts)
@@ -55,8 +58,8 @@ class Cell:
         for name in ("nodes", "rate"):
             if getattr(self, name) is not None:
                 fixed[name] = getattr(self, name)
-        if self.settings:
-            fixed["settings"] = settings_of(self.target, self.settings)
+        if settings := with_image(self.settings, self.image):
+            fixed["settings"] = settings_of(self.target, settings)
         swarm = self.faults == SWARM
         if not swarm:
             kinds = tuple(k.strip() for k in self.faults.split(",") if k.strip() != "none")
@@ -94,6 +97,7 @@ class FailoverCell:
     name: str
     on: str
     target: str
+    image: str | None
     failure: str
     count: int
     nodes: int
@@ -107,7 +111,8 @@ class FailoverCell:
     @property
     def label(self) -> str:
         """The name of the row, used everywhere."""
-        return " / ".join([self.name, self.target, self.failure, self.on, f"{self.nodes} nodes"])
+        parts = [self.name, self.target, self.failure, self.on, f"{self.nodes} nodes"]
+        return " / ".join([*parts, *([f"image {self.image}"] if self.image else [])])
 
     def jobs(self, suite: str, night: str) -> list[Job]:
         """The measurement of a night: a single job."""
@@ -117,8 +122,8 @@ class FailoverCell:
             "rate": self.rate,
             "election_us": self.election_us,
         }
-        if self.settings:
-            fixed["settings"] = dict(self.settings)
+        if settings := with_image(self.settings, self.image):
+            fixed["settings"] = settings
         (seed,) = fresh_seeds(suite, night, self.label, 1)
         return [
             Job(
@@ -132,6 +137,11 @@ class FailoverCell:
                 failure=self.failure,
             )
         ]
+
+
+def with_image(settings: Mapping[str, Any], image: str | None) -> dict[str, Any]:
+    """The settings of a row, with the one that names the nodes' image."""
+    return dict(settings) | ({} if image is None else {"image": image})
 
 
 def fresh_seeds(suite: str, night: str, label: str, count: int) -> tuple[int, ...]:

@@ -45,8 +45,10 @@ class Job:
 
     @property
     def subject(self) -> str:
-        """What is under test: the target, with its planted bug."""
-        return self.target + (f"+{self.mutant}" if self.mutant else "")
+        """What is under test: the target, with the image that was asked for and its planted bug."""
+        image = self.fixed.get("settings", {}).get("image")
+        version = f"@{image}" if image else ""
+        return self.target + version + (f"+{self.mutant}" if self.mutant else "")
 
     def single(self, seed: int) -> Job:
         """The run of one seed of a block."""

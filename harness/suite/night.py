@@ -187,6 +187,9 @@ def corpus_jobs(store: Path) -> list[Job]:
                 on=config.on,
                 seed=config.seed,
                 swarm=False,
+                fixed={
+                    "settings": {n: v for n, v in config.cluster.settings.items() if n == "image"}
+                },
                 recorded=str(path),
             )
         )

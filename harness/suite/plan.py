@@ -31,6 +31,7 @@ CELL_KEYS: Final = (
     "workloads",
     "faults",
     "nodes",
+    "images",
     "mutants",
     "seeds",
     "fresh",
@@ -44,6 +45,7 @@ FAILOVER_KEYS: Final = (
     "name",
     "on",
     "targets",
+    "images",
     "failures",
     "count",
     "nodes",
@@ -182,9 +184,10 @@ class _Reader:
             self._list(table, "workloads", str) or ["kv"],
             self._list(table, "faults", str) or [SWARM if on == "sim" else "partition,kill,pause"],
             self._list(table, "nodes", int) or [None],
+            self._list(table, "images", str) or [None],
             self._list(table, "mutants", str) or [None],
         )
-        for target, workload, faults, nodes, mutant in matrix:
+        for target, workload, faults, nodes, image, mutant in matrix:
             cell = Cell(
                 name=self._text(table, "name", on),
                 on=on,
@@ -192,6 +195,7 @@ class _Reader:
                 workload=workload,
                 faults=faults,
                 nodes=nodes,
+                image=image,
                 mutant=mutant,
                 time_us=self._duration(table, "time", 10_000_000) or 1,
                 rate=self._number(table, "rate"),
@@ -213,7 +217,7 @@ class _Reader:
         if cell.faults == SWARM and cell.on != "sim":
             raise self._wrong(SWARM, 'the swarm\'s mix is for on = "sim"; list kinds of faults')
         try:
-            target_named(cell.target)
+            self._check_image(cell)
             job = cell.job(0)
             if job.swarm:
                 plan = SweepPlan(protocol=cell.target, mutant=cell.mutant, fixed=job.fixed)
@@ -226,13 +230,16 @@ class _Reader:
     def _failovers(self, table: dict[str, Any]) -> Iterator[FailoverCell]:
         self._known("[[failover]]", table, FAILOVER_KEYS)
         on, targets = self._runtime(table, "docker"), self._targets(table)
-        for target, failure in itertools.product(
-            targets, self._list(table, "failures", str) or ["kill"]
+        for target, image, failure in itertools.product(
+            targets,
+            self._list(table, "images", str) or [None],
+            self._list(table, "failures", str) or ["kill"],
         ):
             cell = FailoverCell(
                 name=self._text(table, "name", "failover"),
                 on=on,
                 target=target,
+                image=image,
                 failure=failure,
                 count=self._whole(table, "count", 10, 1, 10_000),
                 nodes=self._whole(table, "nodes", 3, 1, 64),
@@ -244,11 +251,18 @@ class _Reader:
                 budget_us=self._duration(table, "budget", None),
             )
             try:
+                self._check_image(cell)
                 for job in cell.jobs("", ""):
                     job.failover()
             except HarnessError as error:
                 raise self._refused(target, cell.label, error) from None
             yield cell
+
+    def _check_image(self, cell: Cell | FailoverCell) -> None:
+        known = target_named(cell.target).capabilities.settings
+        if cell.image is not None and "image" not in known:
+            words = "its nodes' image cannot be chosen; name a target file for each version"
+            raise self._wrong("images", f"{cell.label}: {cell.target}: {words}")
 
     def _runtime(self, table: dict[str, Any], default: str) -> str:
         on = self._text(table, "on", default)

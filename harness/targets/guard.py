@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
+from types import NoneType
 from typing import Any, Final
 
 from faults.description import FaultError
@@ -185,5 +186,5 @@ def _is_node_spec(spec: NodeSpec) -> bool:
         and all(isinstance(k, str) and isinstance(v, str) for k, v in spec.environment.items())
         and isinstance(spec.data, str)
         and spec.data.startswith("/")
-        and (spec.user is None or isinstance(spec.user, str))
+        and all(isinstance(word, (str, NoneType)) for word in (spec.user, spec.image))
     )

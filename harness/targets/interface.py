@@ -133,7 +133,8 @@ class Capabilities:
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
     """One node's container. `data` is where its volume is mounted: what is on it survives a kill
-    and a restart of the node.
+    and a restart of the node. `image`: another than the target's, such as another version; it is
+    pulled where it is not there.
 
     Everything else that the node can see is read-only, unless `read_only` is False; `scratch` are
     folders of temporary files in memory, empty after every start. `memory` (bytes) and `pids`
@@ -141,6 +142,7 @@ class NodeSpec:
     """
 
     command: tuple[str, ...]
+    image: str | None = None
     entrypoint: tuple[str, ...] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     data: str = "/data"

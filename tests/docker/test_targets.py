@@ -11,7 +11,9 @@ import pytest
 
 from harness.run.config import RunConfig
 from harness.run.engine import RunResult, execute
-from harness.targets import settings_of
+from harness.runtimes.docker.engine import connect
+from harness.runtimes.docker.images import EngineImages
+from harness.targets import settings_of, target_named
 
 pytestmark = pytest.mark.docker
 DOCS = Path(__file__).parent.parent.parent / "docs" / "targets.md"
@@ -32,6 +34,24 @@ def test_etcd_survives_partitions_kills_pauses_and_clocks(tmp_path: Path) -> Non
     assert {fault["kind"] for fault in result.verdict.faults} == set(faults)
     assert result.verdict.availability.outcomes["ok"] > 500
     assert result.verdict.detectors()["agreement"] == "not judged"
+
+
+def test_etcd_of_another_image(tmp_path: Path) -> None:
+    """Of one like those that etcd publishes: another user, no entry point, a pulled name."""
+    api = connect()
+    images = EngineImages(api, lambda _: None)
+    etcd = target_named("etcd").image(images)
+    dockerfile = f"FROM {etcd}\nUSER root\nRUN mv /usr/bin/etcd /usr/local/bin/\nENTRYPOINT []\n"
+    image = images.build("antipaxos/test-etcd", dockerfile, {})
+    try:
+        result = run(
+            tmp_path, "etcd", settings={"image": image}, faults=("kill",), time_us=4_000_000
+        )
+    finally:
+        api.remove_image(image, force=True)
+        api.close()
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    assert result.folder.read_json("run.json")["versions"]["image"] == image
 
 
 def test_serializable_reads_of_etcd_are_found_to_be_stale(tmp_path: Path) -> None:

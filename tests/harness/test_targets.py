@@ -44,6 +44,7 @@ def test_every_target_describes_itself(name: str) -> None:
         ({"target": "etcd", "transport": "udp"}, "does not support 'udp'"),
         ({"target": "etcd", "settings": {"reads": "any"}}, "linearizable or serializable"),
         ({"target": "etcd", "settings": {"election_ms": 200}}, "5 heartbeats"),
+        ({"target": "etcd", "settings": {"image": 3}}, "image must be the name of an image, not 3"),
         ({"target": "multi-paxos", "settings": {"options": {"q1": 4}}}, "no setting 'q1'"),
         ({"target": "multi-paxos", "mutant": "X9"}, "X9"),
         ({"target": "two-phase-commit", "learners": 1}, "no learners"),

@@ -88,6 +88,7 @@ def test_a_sweep_goes_on_from_night_to_night(tmp_path: Path, small_blocks: None)
     summary = done(second).summary
     assert summary["sweeps"] == [{"cell": LABEL, "done": 25, "of": 25}]
     assert summary["runs"] == 15 and sum(summary["outcomes"].values()) == 15
+    (one.store / "index.sqlite").unlink()
     assert not [job for job in begin(one, "2026-01-03").jobs if job.recorded is None]
 
 

@@ -37,6 +37,7 @@ from harness.suite.outputs import plain
 from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_suite
 from harness.suite.retention import compress, tidy
 from harness.suite.work import run_job
+from harness.targets import target_named
 from histories.folder import RunFolder
 from tests.suite.jobs import job
 
@@ -136,6 +137,11 @@ def test_the_example_is_a_valid_suite(tmp_path: Path) -> None:
             ("[tell]", '[[expected]]\nsignature = "x"\nreason = "y"\nuntil = "2030-01-31"\n[tell]'),
             "line 21: needs a signature, a reason, and a date without quotes",
         ),
+        (('name = "correct"', 'images = ["raft:2"]'), "line 6: .* image cannot be chosen"),
+        (
+            ("[findings]", '[[failover]]\ntargets = ["raft"]\nimages = ["raft:2"]\n[findings]'),
+            "line 18: .* image cannot be chosen",
+        ),
         (
             ('targets = ["raft"]', 'targets = ["etcd"]'),
             'line 7: .*etcd cannot be simulated.*on = "docker"',
@@ -148,6 +154,29 @@ def test_a_wrong_file_is_refused_with_the_line_and_the_choices(
     with pytest.raises(BadSuite, match=words) as caught:
         suite(tmp_path, SMALL.replace(*change, 1))
     assert caught.value.exit_code == 64
+
+
+def test_images_are_rows_of_their_own_and_told_apart(tmp_path: Path) -> None:
+    text = """
+    [[cells]]
+    on = "docker"
+    targets = ["etcd"]
+    faults = ["kill"]
+    images = ["etcd:v3.4", "etcd:v3.5"]
+    seeds = [1]
+    settings = { reads = "serializable" }
+    [[failover]]
+    targets = ["etcd"]
+    images = ["etcd:v3.5"]
+    """
+    jobs = list(suite(tmp_path, text).jobs_of("tonight"))
+    assert [job.subject for job in jobs] == ["etcd@etcd:v3.5", "etcd@etcd:v3.4", "etcd@etcd:v3.5"]
+    assert len({job.identity for job in jobs}) == 3
+    assert jobs[0].failover().settings == {"image": "etcd:v3.5"}
+    settings = jobs[1].config().cluster.settings
+    assert settings == {"reads": "serializable", "image": "etcd:v3.4"}
+    spec = target_named("etcd").node(1, {1: "10.0.0.1"}, jobs[1].config().cluster, 1)
+    assert (spec.image, spec.entrypoint) == ("etcd:v3.4", ("etcd",))
 
 
 def test_fresh_seeds_differ_from_night_to_night(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ class DockerRuntime:
         self._say = say
         self._target = config.system
         self._node_image = ""
+        self._used_images: set[str] = set()
         self._specs: dict[int, NodeSpec] = {}
         self._loop = asyncio.new_event_loop()
         self._clients = Clients(config, self._loop, self._fail)
@@ -149,7 +150,7 @@ class DockerRuntime:
             "engine": version["Version"],
             "engine_api": self._api.api_version,
             "kernel": version.get("KernelVersion", ""),
-            "image": self._node_image,
+            "image": ", ".join(sorted(self._used_images)) or self._node_image,
             "agent_image": self._images.own_name,
             "base_image": self._images.base,
             "clock_zero_ns": str(self._zero_ns),
@@ -281,7 +282,9 @@ class DockerRuntime:
         config = self.config
         spec = self._target.node(pod.node, addresses, config.cluster, config.seed)
         self._specs[pod.node] = spec
-        self._engine.create_node(pod, self._node_image, spec)
+        image = self._images.require(spec.image) if spec.image else self._node_image
+        self._used_images.add(image)
+        self._engine.create_node(pod, image, spec)
 
     def _told_leader(self, leader: int, term: tuple[int, ...]) -> None:
         """A node says by itself who leads: sooner than a question would be answered."""

@@ -5,6 +5,7 @@
 reads         linearizable (the default), or serializable: answered by the node that is asked, from
               what it has applied; stale reads are then to be expected, and found
 election_ms, heartbeat_ms, snapshot_count    as etcd's options of these names
+image         another image than Debian's, such as another version; `etcd` must be in its path
 
 etcd has no client sessions, so a write that may have had an effect is never sent again. A
 compare-and-set is a transaction that compares the value (or, for null, that there is none) and
@@ -61,6 +62,7 @@ class Etcd:
         settings={
             "reads": f"{READS[0]} (or {READS[1]})",
             **{name: str(value) for name, value in NUMBERS.items()},
+            "image": "ours with Debian's etcd-server",
         },
         described={
             "reads": "whether a read asks a quorum",
@@ -71,7 +73,7 @@ class Etcd:
     )
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        known = ("reads", *NUMBERS)
+        known = ("reads", *NUMBERS, "image")
         if unknown := [name for name in given if name not in known]:
             raise UsageError(
                 f"etcd has no setting {', '.join(map(repr, unknown))}",
@@ -83,6 +85,9 @@ class Etcd:
         settings = self.settings(cluster.settings)
         if settings.get("reads", READS[0]) not in READS:
             raise UsageError(f"reads must be {' or '.join(READS)}, not {settings['reads']!r}")
+        image = settings.get("image", "etcd")
+        if not isinstance(image, str) or not image:
+            raise UsageError(f"image must be the name of an image, not {image!r}")
         for name in NUMBERS:
             value = settings.get(name, 1)
             if type(value) is not int or value < 1:
@@ -105,8 +110,12 @@ class Etcd:
         self, node: int, addresses: Mapping[int, str], cluster: ClusterSpec, seed: int
     ) -> NodeSpec:
         host, numbers = addresses[node], NUMBERS | cluster.settings
+        image = cluster.settings.get("image")
         members = ",".join(f"n{n}=http://{a}:{PEER_PORT}" for n, a in sorted(addresses.items()))
         return NodeSpec(
+            image=image,
+            entrypoint=("etcd",) if image else None,
+            user="10001:10001",
             command=(
                 f"--name=n{node}",
                 "--data-dir=/data/etcd",
