@@ -29,7 +29,7 @@ LONGER: Final = "median window longer than before"
 def measured(plan: FailoverPlan, cell: Cell, out: Path) -> dict[str, Any]:
     """The summary kept in the job's result and in the index: counts, and the median of the worst
     window of each failure with its 95 % interval, in milliseconds; null means "service did not
-    return"."""
+    return", 0 means shorter than `in_time_ms`, the shortest that is seen."""
     summary = cell.summary()
     median = summary.quantiles.get(50)
     interval = None
@@ -40,6 +40,7 @@ def measured(plan: FailoverPlan, cell: Cell, out: Path) -> dict[str, Any]:
         "proven": summary.count,
         "recovered": summary.count - summary.missing,
         "median_ms": interval,
+        "in_time_ms": cell.in_time_us / 1000,
         "parameters": parameters(plan),
         "page": str(out / "failover.html"),
     }
@@ -80,7 +81,8 @@ def longer(night: Night, index: Index) -> Iterator[Finding]:
             continue
         earlier, before = found
         name = f"{cell.target} {cell.failure}"
-        sentence = regress.longer(name, before, row["median_ms"], cell.allowed)
+        seen_ms = row.get("in_time_ms") or 0.0
+        sentence = regress.longer(name, before, row["median_ms"], cell.allowed, seen_ms=seen_ms)
         if sentence is not None:
             kind = f"{cell.failure}, {LONGER}"
             finding = Finding(

@@ -78,10 +78,13 @@ class Finding:
         return document | {"sentence": self.sentence, "folder": self.folder, "again": self.again}
 
 
-def signature_of(subject: str, result: JobResult) -> tuple[str, str, str]:
-    """(signature, detector, kind) of a failure."""
+def signature_of(job: Job, result: JobResult) -> tuple[str, str, str]:
+    """(signature, detector, kind) of a failure. An earlier failure that is run again keeps its
+    signature where the same detector objects: shrunk, it may show another anomaly."""
     detector, kind = result.symptoms[0] if result.symptoms else ("verdict", result.outcome)
-    return f"{subject}:{detector}:{kind}", detector, kind
+    if job.known is not None and any(job.known[0] == found for found, _ in result.symptoms):
+        detector, kind = job.known
+    return f"{job.subject}:{detector}:{kind}", detector, kind
 
 
 def gather(results: Iterable[tuple[Job, JobResult]]) -> list[Finding]:
@@ -91,7 +94,7 @@ def gather(results: Iterable[tuple[Job, JobResult]]) -> list[Finding]:
     for job, result in results:
         if result.outcome == "valid":
             continue
-        signature, detector, kind = signature_of(job.subject, result)
+        signature, detector, kind = signature_of(job, result)
         finding = found.setdefault(
             signature,
             Finding(signature=signature, subject=job.subject, detector=detector, kind=kind),

@@ -84,7 +84,7 @@ def _reproduce(finding: Finding, night: Night) -> None:
     folder = finding.shrunk or finding.folder
     if folder is not None and finding.detector not in ("harness", "failover"):
         _write_report(Path(folder))
-        add_to_corpus(suite.store, Path(folder), finding.signature)
+        add_to_corpus(suite.store, Path(folder), finding)
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -4,7 +4,8 @@
     results(night, identity, cell, seed, outcome, seconds, unavailable_ms, operations, runs, block)
     findings(night, signature, subject, detector, kind, status, sentence, folder)
     coverage(night, subject, kind, name, count)        kind: "fault" or "state"
-    failovers(night, cell, subject, failure, parameters, proven, recovered, low, median, high)
+    failovers(night, cell, subject, failure, parameters, proven, recovered, low, median, high,
+              in_time_ms)
 
 Times are as in the nights' files. The index contains nothing else: `rebuild` makes it again from
 the folders. An index that is missing, or has another version of these tables, is rebuilt when it is
@@ -25,7 +26,7 @@ from harness.errors import HarnessError
 INDEX: Final = "index.sqlite"
 SUMMARY: Final = "summary.json"
 RESULTS: Final = "results.jsonl"
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of the tables below."""
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS nights (
@@ -42,7 +43,8 @@ CREATE TABLE IF NOT EXISTS coverage (
     PRIMARY KEY (night, subject, kind, name));
 CREATE TABLE IF NOT EXISTS failovers (
     night TEXT, cell TEXT, subject TEXT, failure TEXT, parameters TEXT, proven INTEGER,
-    recovered INTEGER, low REAL, median REAL, high REAL, PRIMARY KEY (night, cell));
+    recovered INTEGER, low REAL, median REAL, high REAL, in_time_ms REAL,
+    PRIMARY KEY (night, cell));
 """
 NAMES: Final = ("nights", "results", "findings", "coverage", "failovers")
 
@@ -250,7 +252,7 @@ def _add(db: sqlite3.Connection, night: Path) -> None:
         ],
     )
     db.executemany(
-        f"INSERT OR REPLACE INTO failovers VALUES ({_places(10)})",
+        f"INSERT OR REPLACE INTO failovers VALUES ({_places(11)})",
         [(name, *_failover(row)) for row in summary.get("failovers", ())],
     )
 
@@ -271,7 +273,8 @@ def _parts(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _failover(row: dict[str, Any]) -> tuple[Any, ...]:
     median = row.get("median_ms") or {}
     names = ("cell", "subject", "failure", "parameters", "proven", "recovered")
-    return (*(row.get(n) for n in names), *(median.get(n) for n in ("low", "value", "high")))
+    interval = (median.get(n) for n in ("low", "value", "high"))
+    return (*(row.get(n) for n in names), *interval, row.get("in_time_ms"))
 
 
 def nights_in(store: Path) -> list[Path]:

@@ -32,6 +32,8 @@ class Job:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     recorded: str | None = None
     """The folder of an earlier failure that is run again, instead of a configuration."""
+    known: tuple[str, str] | None = None
+    """The detector and the kind of evidence of that failure when it was found."""
     count: int = 1
     """With more than one: a block of this many seeds, from `seed`, of a sweep."""
     failure: str | None = None
@@ -90,7 +92,8 @@ class Job:
         fixed = dict(data["fixed"])
         if "faults" in fixed:
             fixed["faults"] = tuple(fixed["faults"])
-        return cls(**{**data, "fixed": fixed})
+        known = (str(data["known"][0]), str(data["known"][1])) if data.get("known") else None
+        return cls(**{**data, "fixed": fixed, "known": known})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from typing import Final
 
 from harness.errors import HarnessError, UsageError
 from harness.reproduce.replay import load
+from harness.suite.findings import Finding
 from harness.suite.index import RESULTS, SUMMARY, Index, lines_of, nights_in
 from harness.suite.jobs import Job, JobResult
 from harness.suite.plan import Suite
@@ -35,6 +36,7 @@ RUNS: Final = "runs"
 PLAN: Final = "plan.json"
 LOCK: Final = ".lock"
 CORPUS: Final = "corpus"
+FOUND: Final = "finding.json"
 
 
 @dataclass
@@ -191,13 +193,25 @@ def corpus_jobs(store: Path) -> list[Job]:
                     "settings": {n: v for n, v in config.cluster.settings.items() if n == "image"}
                 },
                 recorded=str(path),
+                known=_found_as(path),
             )
         )
     return jobs
 
 
-def add_to_corpus(store: Path, folder: Path, signature: str) -> None:
-    """Keep the files needed to run a failure again: configuration, schedule and verdict."""
+def _found_as(path: Path) -> tuple[str, str] | None:
+    """The detector and kind of a failure of the corpus; None if that is not recorded."""
+    try:
+        found = json.loads((path / FOUND).read_text(encoding="utf-8"))
+        return str(found["detector"]), str(found["kind"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def add_to_corpus(store: Path, folder: Path, finding: Finding) -> None:
+    """Keep the files needed to run a failure again (configuration, schedule and verdict), and its
+    signature."""
+    signature = finding.signature
     readable = re.sub(r"[^A-Za-z0-9.+-]+", "-", signature)[:60].strip("-")
     name = f"{readable}-{hashlib.sha256(signature.encode()).hexdigest()[:8]}"
     target = store / CORPUS / name
@@ -207,6 +221,8 @@ def add_to_corpus(store: Path, folder: Path, signature: str) -> None:
     for name in ("run.json", "schedule.json", "verdict.json"):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, target / name)
+    found = {name: getattr(finding, name) for name in ("signature", "detector", "kind")}
+    (target / FOUND).write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
 def resume(suite: Suite) -> Night:

@@ -87,9 +87,13 @@ def write_prometheus(night: Night, findings: list[Finding], path: Path) -> None:
     lines += ["# TYPE antipaxos_findings gauge", "# HELP antipaxos_findings Findings by status."]
     found = Counter(finding.status for finding in findings)
     lines += [f'antipaxos_findings{{status="{status}"}} {found[status]}' for status in STATUSES]
-    medians = [row for row in rows_of(night) if row["median_ms"] and row["median_ms"]["value"]]
+    rows = [row for row in rows_of(night) if row["median_ms"]]
+    medians = [row for row in rows if row["median_ms"]["value"] is not None]
     if medians:
-        lines += ["# TYPE antipaxos_failover_median_seconds gauge"]
+        lines += [
+            "# TYPE antipaxos_failover_median_seconds gauge",
+            "# HELP antipaxos_failover_median_seconds Median window; 0 is too short to be seen.",
+        ]
     for row in medians:
         value = row["median_ms"]["value"] / 1000
         lines.append(f'antipaxos_failover_median_seconds{{cell="{_label(row["cell"])}"}} {value}')

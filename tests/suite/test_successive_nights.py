@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.bench.failover import regress
 from harness.errors import HarnessError
 from harness.suite import cells
 from harness.suite.cells import FailoverCell
@@ -170,6 +171,15 @@ def test_a_median_that_became_longer_is_a_finding(
         assert finding.is_failure and finding.detector == "failover"
         assert "the baseline is the night 2026-01-01" in finding.sentence
         assert "more than 20% longer" in finding.sentence
+
+
+def test_a_window_too_short_to_be_seen_may_have_been_as_long_as_one_that_is_seen() -> None:
+    unseen = {"value": 0.0, "low": 0.0, "high": 0.0}
+    seen = {"value": 105.0, "low": 101.0, "high": 110.0}
+    assert regress.longer("raft kill", unseen, seen, 0.2, seen_ms=100.0) is None
+    clearly = {"value": 130.0, "low": 125.0, "high": 140.0}
+    sentence = regress.longer("raft kill", unseen, clearly, 0.2, seen_ms=100.0)
+    assert sentence is not None and "in the baseline less than 100 ms" in sentence
 
 
 def test_measurements_with_other_parameters_are_not_compared(

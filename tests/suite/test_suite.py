@@ -32,7 +32,15 @@ from harness.suite.findings import Finding, classify, gather
 from harness.suite.finish import finish
 from harness.suite.index import Index
 from harness.suite.jobs import Job, JobResult
-from harness.suite.night import Night, begin, locked, new_name, resume
+from harness.suite.night import (
+    Night,
+    add_to_corpus,
+    begin,
+    corpus_jobs,
+    locked,
+    new_name,
+    resume,
+)
 from harness.suite.outputs import plain
 from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_suite
 from harness.suite.retention import compress, tidy
@@ -327,6 +335,35 @@ def test_a_job_may_run_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert here.outcome == apart.outcome == "valid"
     assert (here.operations, here.simulated_s) == (apart.operations, apart.simulated_s)
     assert Job.from_json(json.loads(json.dumps(job().to_json()))) == job()
+
+
+def test_a_shrunk_failure_that_shows_another_anomaly_keeps_its_signature(tmp_path: Path) -> None:
+    planted = job(target="multi-paxos", mutant="M3", swarm=True, fixed={"time_us": 4_000_000})
+    results = (run_job(planted.single(seed), tmp_path / "runs") for seed in range(24))
+    run = next(result for result in results if result.folder is not None)
+    found = Finding(
+        signature="multi-paxos+M3:linearizability:stale-read",
+        subject="multi-paxos+M3",
+        detector="linearizability",
+        kind="stale-read",
+    )
+    add_to_corpus(tmp_path, Path(str(run.folder)), found)
+    (again,) = corpus_jobs(tmp_path)
+    assert Job.from_json(json.loads(json.dumps(again.to_json()))) == again
+    shown = JobResult(
+        identity=again.identity,
+        cell=again.cell,
+        seed=again.seed,
+        outcome="invalid",
+        seconds=1.0,
+        symptoms=(("linearizability", "lost-update"),),
+    )
+    assert [f.signature for f in gather([(again, shown)])] == [found.signature]
+    other = dataclasses.replace(shown, symptoms=(("agreement", "two-values"),))
+    assert [f.kind for f in gather([(again, other)])] == ["two-values"]
+    (tmp_path / "corpus" / Path(str(again.recorded)).name / "finding.json").unlink()  # an older one
+    (older,) = corpus_jobs(tmp_path)
+    assert [f.kind for f in gather([(older, shown)])] == ["lost-update"]
 
 
 def test_a_failure_of_the_harness_is_an_error_and_not_a_verdict(tmp_path: Path) -> None:

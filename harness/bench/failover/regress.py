@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from harness.bench.failover.result import FailoverResult
@@ -45,7 +46,8 @@ def regressions(
         before, now = earlier.get(key), cell.summary().quantiles.get(50)
         if before and now is not None:
             interval = {"value": now.value, "low": now.low, "high": now.high}
-            if sentence := longer(cell.name, before, interval, allowed):
+            seen_ms = cell.in_time_us / 1000
+            if sentence := longer(cell.name, before, interval, allowed, seen_ms=seen_ms):
                 earlier_ms = _limits(before)[0]
                 found.append(Regression(cell.target, cell.failure, earlier_ms, now.value, sentence))
     return found
@@ -56,16 +58,21 @@ def longer(
     before: Mapping[str, float | None],
     now: Mapping[str, float | None],
     allowed: float,
+    *,
+    seen_ms: float = 0.0,
 ) -> str | None:
     """Whether a median with its interval (value, low, high, in milliseconds; None: service did not
-    return) is more than `allowed` longer than an earlier one: the sentence that says so."""
+    return) is more than `allowed` longer than an earlier one: the sentence that says so. A window
+    shorter than `seen_ms` is recorded as 0, and may have been as long as that."""
     (value, low, high), (earlier, least, most) = _limits(now), _limits(before)
-    is_longer = low > most * (1 + allowed)
+    words = partial(_ms, seen_ms=seen_ms)
+    is_longer = low > max(most, seen_ms) * (1 + allowed)
     if not is_longer and not (math.isinf(value) and math.isfinite(earlier)):
         return None
     return (
-        f"{name}: the median window is {_ms(value)} ({_ms(low)} to {_ms(high)}), in the baseline "
-        f"{_ms(earlier)} ({_ms(least)} to {_ms(most)}): more than {allowed:.0%} longer"
+        f"{name}: the median window is {words(value)} ({words(low)} to {words(high)}), in the "
+        f"baseline {words(earlier)} ({words(least)} to {words(most)}): more than {allowed:.0%} "
+        "longer"
     )
 
 
@@ -77,5 +84,7 @@ def _limits(interval: Mapping[str, float | None]) -> tuple[float, float, float]:
     return of("value"), of("low"), of("high")
 
 
-def _ms(value: float) -> str:
+def _ms(value: float, *, seen_ms: float) -> str:
+    if not value and seen_ms:
+        return f"less than {seen_ms:.0f} ms"
     return "never" if math.isinf(value) else f"{value:.0f} ms"

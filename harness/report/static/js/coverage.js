@@ -3,9 +3,9 @@
   'use strict';
   const A = (globalThis.antipaxos ??= {});
 
-  // An interval {value, low, high} in milliseconds; null is infinite.
-  A.interval = (q) => {
-    const ms = (v) => (v === null || v === undefined ? 'never' : A.duration(v * 1000));
+  // An interval {value, low, high} in milliseconds; null is infinite, 0 shorter than `seen` can tell.
+  A.interval = (q, seen) => {
+    const ms = (v) => (v === null || v === undefined ? 'never' : v === 0 && seen ? `<${A.duration(seen * 1000)}` : A.duration(v * 1000));
     return q ? `${ms(q.value)} (${ms(q.low)} to ${ms(q.high)})` : '–';
   };
 

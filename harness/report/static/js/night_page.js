@@ -16,8 +16,7 @@
     { name: 'what', text: (f) => [f.sentence, f.location].filter(Boolean).join('; ') },
     { name: 'runs', text: (f) => String(f.results.length), numeric: true },
     { name: 'since', text: (f) => f.since ?? 'tonight' },
-    { name: 'confirmed', text: (f) => f.confirmed },
-    { name: 'shrunk', text: (f) => f.shrunk_words },
+    { name: 'confirmed and shrunk', text: (f) => [f.confirmed, f.shrunk_words].filter(Boolean).join('; ') },
     { name: 'show it again', text: (f) => f.again },
     { name: '', node: link, text: () => '' },
   ], { rows: night.findings });
@@ -47,7 +46,7 @@
     { name: 'row', text: (f) => f.cell },
     { name: 'failures', text: (f) => String(f.proven), numeric: true },
     { name: 'service back', text: (f) => String(f.recovered), numeric: true },
-    { name: 'median (95 % interval)', text: (f) => A.interval(f.median_ms), numeric: true },
+    { name: 'median (95 % interval)', text: (f) => A.interval(f.median_ms, f.in_time_ms), numeric: true },
     { name: '', node: link, text: () => '' },
   ], { rows: night.failovers });
   else failover.append(A.el('p', {}, 'Not measured.'));

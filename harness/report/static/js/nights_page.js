@@ -49,7 +49,7 @@
     { name: 'night', text: (f) => f.night },
     { name: 'failures', text: (f) => String(f.proven), numeric: true },
     { name: 'service back', text: (f) => String(f.recovered), numeric: true },
-    { name: 'median (95 % interval)', text: (f) => A.interval(f.median === null && f.low === null ? null : { value: f.median, low: f.low, high: f.high }), numeric: true },
+    { name: 'median (95 % interval)', text: (f) => A.interval(f.median === null && f.low === null ? null : { value: f.median, low: f.low, high: f.high }, f.in_time_ms), numeric: true },
   ], { rows: failovers });
   else A.byId('failover-host').append(A.el('p', {}, 'Not measured.'));
 
