@@ -59,7 +59,8 @@ class Server:
         protocol = protocol_class(settings.protocol, settings.mutant)(context)
         copies = int(os.environ.get(LOG_COPIES_VARIABLE, "1"))
         recovery = getattr(protocol, "log_recovery", None)
-        self._wal = WriteAheadLog(settings.data, copies=copies, recovery=recovery)
+        votes = settings.node in settings.cluster.voters
+        self._wal = WriteAheadLog(settings.data, copies=copies, recovery=recovery, votes=votes)
         self._account = DecisionLog(settings.data)
         self._driver = Driver(
             protocol,
@@ -103,6 +104,8 @@ class Server:
 
     def _read_log(self) -> list[tuple[object, ...]]:
         recovered = self._wal.recovered
+        if self._wal.discarded:
+            self._node_log.log("log-discarded", why=self._wal.discarded)
         if self._wal.repaired:
             self._node_log.log("log-repaired", kept=len(recovered.payloads))
         if recovered.torn:

@@ -19,6 +19,9 @@ A checkpoint is a new file, `wal.new`, which is written, synced, and renamed ove
 followed by a sync of the directory. After a crash either the old or the new file is there,
 complete. A checkpoint ends with an end mark in a separate group: it can be corrupt, but not torn.
 
+A node that never votes has promised nothing. Where its log is corrupt it starts with an empty one,
+as a node that is new does, and the others send it what it has missed.
+
 With one file, a synced record that is damaged at the end cannot be distinguished from a torn one.
 With two copies (`log_files`) it can: what one file has lost is in the other, and at the start both
 are made equal again.
@@ -88,12 +91,19 @@ class Group(NamedTuple):
 class WriteAheadLog:
     """The log of one node, in its own directory. Open it, `append` and `commit`, `close`.
 
+    `votes`: whether the node does; see the top of this file. Raises CorruptLog.
+
     `on_synced(count)` is called in the log's thread, with the number of persists that are now
     durable; `on_error` likewise, once, after which nothing more is written.
     """
 
     def __init__(
-        self, directory: Path, *, copies: int = 1, recovery: LogRecovery | None = None
+        self,
+        directory: Path,
+        *,
+        copies: int = 1,
+        recovery: LogRecovery | None = None,
+        votes: bool = True,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(directory)
@@ -105,19 +115,34 @@ class WriteAheadLog:
         self.bytes_written = 0
         self.repaired = False
         """Whether the copies differed and had to be repaired."""
+        self.discarded = ""
+        """Why the log was begun anew, by a node that does not vote."""
         self._number = 0
         self._files: list[int] = []
-        if copies == 1:
-            self.recovered = scan(self.path.read_bytes() if self.path.exists() else b"")
-            self._open_file()
-        else:
-            self.recovered = self._open_two(recovery or LogRecovery())
+        try:
+            self._open(recovery or LogRecovery())
+        except CorruptLog as corrupt:
+            if votes:
+                os.close(self._lock)
+                raise
+            self.discarded = str(corrupt)
+            for path in self._paths:
+                path.unlink(missing_ok=True)
+            self._open(LogRecovery())
         self._checkpoint: list[bytes] | None = None
         self._appended: list[bytes] = []
         self._count = 0
         self._jobs: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._busy = False
+
+    def _open(self, recovery: LogRecovery) -> None:
+        """Raises CorruptLog."""
+        if len(self._paths) == 1:
+            self.recovered = scan(self.path.read_bytes() if self.path.exists() else b"")
+            self._open_file()
+        else:
+            self.recovered = self._open_two(recovery)
 
     def _open_file(self) -> None:
         """Truncate a torn end, and seek to the end."""

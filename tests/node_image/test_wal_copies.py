@@ -172,3 +172,29 @@ def test_the_planted_bug_that_trusts_a_clean_end(tmp_path: Path) -> None:
     log = opened(tmp_path, "D3")
     assert log.recovered.payloads == PAYLOADS[:-1]
     log.close()
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_node_that_never_votes_begins_a_lost_log_anew(tmp_path: Path, copies: int) -> None:
+    log = WriteAheadLog(tmp_path, copies=copies)
+    log.start(lambda _: None, lambda _: None)
+    for payload in PAYLOADS:
+        log.append(payload)
+        log.commit()
+        log.synced()
+    log.close()
+    for path in tmp_path.glob("wal*"):
+        with path.open("r+b") as file:
+            file.seek(1000)
+            file.write(b"\xff" * 10)
+    with pytest.raises(CorruptLog):
+        WriteAheadLog(tmp_path, copies=copies)
+    log = WriteAheadLog(tmp_path, copies=copies, votes=False)
+    assert log.recovered.payloads == [] and "the disk has lost" in log.discarded
+    log.start(lambda _: None, lambda _: None)
+    log.append(b"new")
+    log.commit()
+    log.close()
+    again = WriteAheadLog(tmp_path, copies=copies)
+    assert again.recovered.payloads == [b"new"] and not again.discarded
+    again.close()

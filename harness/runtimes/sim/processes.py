@@ -71,15 +71,21 @@ class Processes:
 
     def start(self, node: SimNode) -> list[Any]:
         """A new process of the node reads what the disk holds; returns its effects. One that
-        finds its log lost ends at once, and the node stays down."""
+        finds its log lost ends at once, and the node stays down; one that never votes has promised
+        nothing, and starts with an empty log."""
         now_us = self._time.now_us
         node.boots += 1
         node.lives.append(len(node.decided))
         try:
             node.recovered = node.disk.recover(self._log_recovery)
         except LogLost as lost:
-            self.events.append(ProcessEvent(now_us, node.id, "refused", {"why": str(lost)}))
-            return []
+            votes = node.id in self._cluster.voters
+            what = "refused" if votes else "log-discarded"
+            self.events.append(ProcessEvent(now_us, node.id, what, {"why": str(lost)}))
+            if votes:
+                return []
+            node.disk.erase()
+            node.recovered = []
         node.up = node.running = True
         node.paused = False
         recovered = {"recovered": len(node.recovered)}
