@@ -35,6 +35,7 @@ reconnects at once, and its next heartbeat stops the election.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final
 
 from node_image.protocols.context import FOLLOWER, LEADER, Context
@@ -97,10 +98,10 @@ class ElectionTiming:
         self._draw(low_us, high_us)
         self._ctx.set_timer("election", self._current_timeout_us())
 
-    def heartbeat(self, leader: NodeId, now_us: int) -> None:
-        """A heartbeat has arrived from the leader."""
+    def heartbeat(self, term: Hashable, now_us: int) -> None:
+        """A heartbeat has arrived from the leader of this term or ballot."""
         if self._ctx.config.election_floor_us:
-            self._gaps.heard(leader, now_us)
+            self._gaps.heard(term, now_us)
 
     def shortest_us(self) -> int:
         """The shortest silence of the leader after which a new one would be accepted."""

@@ -409,7 +409,7 @@ class FastPaxos(Replica):
         ballot, commit, _, stamp = message
         if not self.election.recognise_leader(sender, ballot, now_us):
             return
-        self.leadership.timing.heartbeat(sender, now_us)
+        self.leadership.timing.heartbeat(ballot, now_us)
         self._apply_commit_index(commit)
         if not self._ctx.is_learner:
             self._ctx.send(sender, m.HeartbeatAck(ballot, stamp, self._voted_to()))

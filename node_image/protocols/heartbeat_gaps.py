@@ -9,9 +9,8 @@ the idea of adapting the timeout to measured intervals is from there.)
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final
-
-from node_image.protocols.interface import NodeId
 
 PERIOD_HEARTBEATS: Final = 50
 
@@ -19,26 +18,27 @@ PERIOD_HEARTBEATS: Final = 50
 class HeartbeatGaps:
     """Times are microseconds of the follower's clock."""
 
-    __slots__ = ("_before_us", "_began_us", "_heard_us", "_leader", "_longest_us", "_period_us")
+    __slots__ = ("_before_us", "_began_us", "_heard_us", "_longest_us", "_period_us", "_term")
 
     def __init__(self, heartbeat_us: int) -> None:
         self._period_us = PERIOD_HEARTBEATS * heartbeat_us
-        self._leader: NodeId | None = None
+        self._term: Hashable = None
         self._heard_us = 0
         self._began_us: int | None = None  # when the current period began
         self._longest_us = 0  # in the current period
         self._before_us: int | None = None  # in the previous period
 
-    def heard(self, leader: NodeId, now_us: int) -> None:
-        """A heartbeat has arrived. The time between heartbeats of two leaders is not a gap."""
+    def heard(self, term: Hashable, now_us: int) -> None:
+        """A heartbeat of this term, or ballot, has arrived. The time between the heartbeats of two
+        terms is not a gap, even if the same node leads in both: this node may have led between."""
         if self._began_us is None:
             self._began_us = now_us
-        elif leader == self._leader:
+        elif term == self._term:
             self._longest_us = max(self._longest_us, now_us - self._heard_us)
         if now_us - self._began_us >= self._period_us:
             self._before_us, self._longest_us = self._longest_us, 0
             self._began_us = now_us
-        self._leader, self._heard_us = leader, now_us
+        self._term, self._heard_us = term, now_us
 
     def longest_us(self) -> int | None:
         """The longest recent gap; None until a whole period has been measured."""

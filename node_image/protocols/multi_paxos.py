@@ -314,7 +314,7 @@ class MultiPaxos(Replica):
         ballot, commit, _, stamp = message
         if not self.election.recognise_leader(sender, ballot, now_us):
             return
-        self.leadership.timing.heartbeat(sender, now_us)
+        self.leadership.timing.heartbeat(ballot, now_us)
         self.storage.commit_to(commit)
         if self._acknowledges():
             self.leadership.lease.grant(sender, now_us)

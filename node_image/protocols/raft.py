@@ -290,7 +290,7 @@ class Raft(Replica):
         if not self.election.recognise_leader(sender, term, now_us):
             return
         if stamp and not self._ctx.is_learner:
-            self.leadership.timing.heartbeat(sender, now_us)
+            self.leadership.timing.heartbeat(term, now_us)
             self.leadership.lease.grant(sender, now_us)
         storage = self.storage
         if not self._matches(prev_index, prev_term):
