@@ -5,8 +5,8 @@
     with faults.delay("web-1", "50ms"):
         ...                                   # what web-1 sends is 50 ms late
     with faults.partition(["db-1", "db-2", "db-3"]) as report:
-        print(report.evidence)                # db-1 is cut off from the others, and this is how we
-    know with faults.clock("db-1", "+1h"), faults.loss("db-2", "10%", to="db-3"):
+        print(report.evidence)                # what proves that db-1 is cut off from the others
+    with faults.clock("db-1", "+1h"), faults.loss("db-2", "10%", to="db-3"):
         ...
 
 Containers are named as for `docker`. Every function yields a report with the evidence, and raises

@@ -44,6 +44,16 @@ def find_containers(api: docker.APIClient, names: Sequence[str]) -> list[Contain
     return found
 
 
+def has_ended(api: docker.APIClient, container: Container) -> bool:
+    """Whether its first process is gone; it may have been started again since."""
+    with engine_errors(f"looking at {container.name}"):
+        try:
+            state = api.inspect_container(container.identity)["State"]
+        except NotFound:
+            return True
+    return not state["Running"] or int(state["Pid"]) != container.pid
+
+
 def _checked(api: docker.APIClient, name: str, said: Mapping[str, Any]) -> Container:
     state = said["State"]
     if not state["Running"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from faults.description import Fault
 from faults.kinds.memory import MemoryPressure
 from faults.kinds.slow_cpu import SlowCpu
 from harness.errors import HarnessError, UsageError
-from harness.inject.containers import Container, find_containers
+from harness.inject.containers import Container, find_containers, has_ended
 from harness.inject.limits_guard import LimitsGuard
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect, engine_errors, labels
@@ -59,6 +60,7 @@ KINDS: Final = (
 )
 """The kinds that can be injected into an existing container."""
 ALL_PEERS: Final = "*"
+_NODE: Final = re.compile(r"\bn\d+\b")
 T = TypeVar("T")
 
 
@@ -128,7 +130,11 @@ class Session:
             self._stack.enter_context(guard)
         resolved = fault.resolve(1, range(1, self.witness))
         self._active[fault.id] = resolved
-        return self._named(self._run(self._nemesis.inject(resolved)))
+        report = self._named(self._run(self._nemesis.inject(resolved)))
+        if ended := [c.name for c in self.containers if has_ended(self._api, c)]:
+            words = f"{' and '.join(ended)} ended meanwhile: there is nothing left to affect"
+            return dataclasses.replace(report, verified=False, problem=words)
+        return report
 
     def heal(self, fault: Fault) -> FaultReport:
         resolved = self._active.pop(fault.id)
@@ -213,9 +219,7 @@ class Session:
     def _named(self, report: FaultReport) -> FaultReport:
         """The report with the containers' names in place of n1, n2, ..."""
         names = {f"n{n}": self.name_of(n) for n in sorted(self._pods)}
-        problem = report.problem
-        for number, name in names.items():
-            problem = problem.replace(number, name) if problem else problem
+        problem = report.problem and _NODE.sub(lambda m: names.get(m[0], m[0]), report.problem)
         evidence = _renamed(report.evidence, names)
         return dataclasses.replace(report, evidence=evidence, problem=problem)
 

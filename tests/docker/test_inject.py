@@ -134,6 +134,26 @@ def test_an_error_in_the_block_heals_too(others: Others) -> None:
     assert not others.is_off(one)
 
 
+def test_a_container_that_ends_meanwhile_is_told_in_a_sentence(
+    others: Others, api: docker.APIClient
+) -> None:
+    one = others.start("one")
+    with Session([one]) as session:
+        api.kill(one)
+        api.wait(one)
+        for kind, fields in (
+            ("clock", {"offset_us": 3_600_000_000}),
+            ("delay", {"delay_us": 20_000}),
+            ("slow-cpu", {"percent": 30}),
+            ("pause", {}),
+        ):
+            report = session.inject(fault_for(kind, kind, 1, **fields))
+            assert not report.verified
+            assert report.problem == f"{one} ended meanwhile: there is nothing left to affect"
+        sessions = agents(api)
+    until(lambda: not set(sessions) & set(agents(api)), "end of the agents")
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_command_heals_however_it_ends(
     how: signal.Signals, others: Others, api: docker.APIClient
