@@ -30,7 +30,7 @@ PROGRAM: Final = "antipaxos"
 USAGE = UsageError.exit_code
 INTERRUPTED = 130
 CLOSED = 74
-"""The reader of our output has gone (EX_IOERR): that is no verdict."""
+"""The reader of the output has closed the pipe (EX_IOERR); this is not a verdict."""
 
 
 class Where(NamedTuple):
@@ -45,19 +45,19 @@ COMMANDS: Final = {
     "run": Where(
         "run",
         "run",
-        "Run TARGET in a cluster of its own, break it, and judge what the clients saw.",
+        "Start a cluster of TARGET, inject faults, and check what the clients saw.",
     ),
-    "check": Where("check", "check", "Judge recorded histories: runs' folders, or history files."),
+    "check": Where("check", "check", "Check recorded histories: run folders, or history files."),
     "show": Where(
         "show",
         "show_command",
-        "Print the run in FOLDER: what was done, what broke, what proved each fault, the verdict.",
+        "Print the run in FOLDER: operations, faults with their evidence, and the verdict.",
     ),
-    "explain": Where("explain", "explain_command", "Tell why the run in FOLDER is not valid."),
+    "explain": Where("explain", "explain_command", "Explain why the run in FOLDER is not valid."),
     "report": Where(
         "report",
         "report_command",
-        "Write report.html into each of FOLDERS, the folders of runs.",
+        "Write report.html into each of FOLDERS, which are run folders.",
     ),
     "serve": Where(
         "serve",
@@ -72,10 +72,10 @@ COMMANDS: Final = {
     "export": Where(
         "export",
         "export_command",
-        "Write the run in FOLDER in another program's format.",
+        "Write the run in FOLDER in the format of another program.",
     ),
     "sweep": Where(
-        "sweep", "sweep_command", "Simulate PROTOCOL under many seeds, and group what fails."
+        "sweep", "sweep_command", "Simulate PROTOCOL with many seeds, and group the failures."
     ),
     "replay": Where(
         "replay",
@@ -85,12 +85,12 @@ COMMANDS: Final = {
     "shrink": Where(
         "shrink",
         "shrink_command",
-        "Make the failing run in FOLDER small: few faults, few operations, calm timing.",
+        "Reduce the failing run in FOLDER to few faults, few operations and simple timing.",
     ),
     "mutants": Where(
         "mutants",
         "mutants",
-        "Plant every known bug of PROTOCOLS (default: all), and count the runs until each is seen.",
+        "Plant all known bugs of PROTOCOLS (default: all), and count the runs until each is found.",
     ),
     "suite": Where(
         "suite",
@@ -100,12 +100,12 @@ COMMANDS: Final = {
     "failover": Where(
         "failover",
         "failover_command",
-        "Fail the leader of each of TARGETS again and again, and measure the unavailability.",
+        "Fail the leader of each of TARGETS repeatedly, and measure the unavailability.",
     ),
     "compare": Where(
         "compare",
         "compare_command",
-        "Compare the protocols' trade-offs, each measured beside what theory says.",
+        "Measure the trade-offs between the protocols, and compare them with theory.",
     ),
     "convert": Where(
         "convert",
@@ -120,24 +120,23 @@ COMMANDS: Final = {
     "doctor": Where(
         "doctor",
         "doctor",
-        "Look at this machine: the engine, the image, the checker, and try each kind of fault.",
+        "Check this machine: the engine, the image, the checker, and each kind of fault.",
     ),
     "list": Where(
         "listing",
         "list_command",
-        "List what there is: targets, faults, shapes, workloads, models, formats, settings, "
-        "mutants.",
+        "List targets, faults, shapes, workloads, models, formats, settings or mutants.",
     ),
     "completion": Where(
         "completion",
         "completion_command",
-        "Print the script that makes SHELL complete commands, options, targets and faults.",
+        "Print the script with which SHELL completes commands, options, targets and faults.",
     ),
     "clean": Where(
         "clean", "clean", "Remove containers, networks and volumes that runs left behind."
     ),
 }
-"""In the order in which a person meets them, not by the alphabet."""
+"""In the order in which they are usually needed."""
 
 
 @contextmanager
@@ -184,14 +183,14 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="antipaxos")
 def cli() -> None:
-    """Breaks consensus clusters, and proves whether what their clients saw was possible.
+    """Injects faults into consensus clusters, and checks whether what the clients saw was possible.
 
     \b
     A first run, five Multi-Paxos nodes in containers:
       antipaxos run multi-paxos --faults partition,kill,pause,clock --time 30s --seed 7
-    Judge a recorded run again:
+    Check a recorded run again:
       antipaxos check runs/20260101T120000-multi-paxos-seed7
-    Remove what a killed run left:
+    Remove what a killed run left behind:
       antipaxos clean
     """
 

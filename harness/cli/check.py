@@ -31,7 +31,7 @@ from histories.reader import FORMATS, is_run_folder
 __all__ = ["CheckFailed", "check", "guarded", "independent_option"]
 
 WORST = ("valid", "unknown", "not a history", "invalid")
-"""Outcomes, the worst last: what several histories come to."""
+"""Outcomes, the worst last: the outcome of several histories is the worst of them."""
 
 NOT_A_HISTORY = UsageError.exit_code
 _SECONDS = Number(1e-9, 1e9)
@@ -118,7 +118,7 @@ class Judged(NamedTuple):
 independent_option = click.option(
     "--independent/--no-independent",
     default=None,
-    help="Whether the values in Jepsen's formats are [key value], each key an object of its own.  "
+    help="Whether the values in Jepsen's formats are [key value], each key a separate object.  "
     "[default: where it is certain]",
 )
 
@@ -128,21 +128,21 @@ independent_option = click.option(
 @click.option(
     "--model",
     type=click.Choice(list(MODELS)),
-    help="What a single copy of the object would do.  [default: the run's, else kv]",
+    help="The sequential model of the object.  [default: the run's, else kv]",
 )
-@click.option("--initial", metavar="V", help="What the object holds at first, as JSON.")
+@click.option("--initial", metavar="V", help="The initial value of the object, as JSON.")
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(["auto", *FORMATS]),
     default="auto",
     show_default=True,
-    help="How a bare file is written.",
+    help="The format of a file that is not in a run folder.",
 )
 @click.option(
     "--failed-cas",
     type=click.Choice(jepsen.FAILED_CAS),
-    help="What a failed cas means in Jepsen's formats: the value was another one, or nothing is "
+    help="What a failed cas means in Jepsen's formats: the value differed, or nothing is "
     "known.  [default: mismatch for jepsen-log, ignored for jepsen]",
 )
 @independent_option
@@ -163,11 +163,13 @@ independent_option = click.option(
     "--memory-limit",
     type=Size(),
     metavar="M",
-    help="Give up beyond so much memory (800M, 2G), with the verdict unknown.",
+    help="Give up above this much memory (800M, 2G), with the verdict unknown.",
 )
-@click.option("--reference", is_flag=True, help="Judge in plain Python, without the kernel.")
-@click.option("--verify", is_flag=True, help="Replay the order that a valid verdict rests on.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+@click.option("--reference", is_flag=True, help="Use the reference checker, in Python.")
+@click.option(
+    "--verify", is_flag=True, help="Verify valid verdicts by replaying their linearization."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print only one JSON object.")
 def check(  # noqa: PLR0917 (click gives every option as an argument)
     paths: tuple[Path, ...],
     model: str | None,
@@ -182,15 +184,15 @@ def check(  # noqa: PLR0917 (click gives every option as an argument)
     verify: bool,
     as_json: bool,
 ) -> None:
-    """Judge recorded histories: runs' folders, or history files.
+    """Check recorded histories: run folders, or history files.
 
-    Of a run's folder everything is judged that was recorded: what clients saw, what replicas
-    decided, whether the cluster answered in the end, whether the faults took effect. Of a file, or
-    of a folder of Jepsen's store, what clients saw.
+    For a run folder everything that was recorded is checked: what the clients saw, what the
+    replicas decided, whether the cluster answered in the end, and whether the faults took effect.
+    For a file, or a folder of Jepsen's store, only what the clients saw.
 
     Exits with 0 when the history is valid, 1 when it is not, 2 when it could not be decided (within
-    the limits), and 64 when a path does not hold a history. Several paths are judged one after the
-    other, each within the limits, and exit with the worst: 1 before 64 before 2 before 0.
+    the limits), and 64 when a path does not hold a history. Several paths are checked in turn, each
+    within the limits; the exit code is the worst: 1 before 64 before 2 before 0.
     """
     request = Request(
         model,

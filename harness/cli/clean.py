@@ -10,12 +10,12 @@ from harness.runtimes.docker.pods import remove_labelled
 
 @click.command()
 @click.option("--run", "run_id", default=None, help="Only this run's id (default: all runs).")
-@click.option("--all", "everything", is_flag=True, help="Also what runs that go on now are using.")
+@click.option("--all", "everything", is_flag=True, help="Also those of active runs.")
 def clean(run_id: str | None, everything: bool) -> None:
     """Remove containers, networks and volumes that runs left behind.
 
-    Only what carries Antipaxos' own label is touched, and nothing of a run whose controller still
-    works on this machine, unless --all says so. Images and the folders of runs stay.
+    Removes only what has Antipaxos' label, and, without --all, nothing of a run whose controller is
+    still running on this machine. Images and run folders are kept.
     """
     removed = remove_labelled(connect(), run_id, spare_living=not everything)
     for name in removed:

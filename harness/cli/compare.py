@@ -25,7 +25,7 @@ from harness.runtimes import RUNTIMES
     type=Duration(),
     default="20ms",
     show_default=True,
-    help="One-way delay of every link, the clients' included.",
+    help="One-way delay of every link, including those of clients.",
 )
 @click.option(
     "--protocols",
@@ -35,14 +35,14 @@ from harness.runtimes import RUNTIMES
 )
 @click.option("--cells", type=Names(), default="none", help=f"Only these, of: {', '.join(CELLS)}.")
 @click.option("--on", default="sim", show_default=True, help=f"{' or '.join(RUNTIMES)}.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is drawn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of random choices.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Write compare.json, compare.csv and compare.html into this folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print the page of the docs.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the documentation page.")
 def compare_command(
     *,
     nodes: int,
@@ -55,11 +55,11 @@ def compare_command(
     as_json: bool,
     as_markdown: bool,
 ) -> int:
-    """Compare the protocols' trade-offs, each measured beside what theory says.
+    """Measure the trade-offs between the protocols, and compare them with theory.
 
-    Latency, messages, fsyncs and more, with a mark where measurement and theory disagree: in the
-    simulator, or (all but livelock) in containers, which takes an hour. The exit code is 0 whatever
-    is measured: this judges nothing.
+    Measures latency, messages, fsyncs and more, and marks where measurement and theory disagree.
+    Runs in the simulator, or (all but livelock) in containers, which takes an hour. The exit code
+    is 0 whatever is measured.
     """
     settings = Settings(nodes=nodes, delay_us=delay_us, protocols=protocols, on=on, seed=seed)
     cells_named(cells, on)

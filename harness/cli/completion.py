@@ -13,7 +13,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.command(name="completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion_command(shell: str) -> None:
-    """Print the script that makes SHELL complete commands, options, targets and faults.
+    """Print the script with which SHELL completes commands, options, targets and faults.
 
     \b
     bash:  eval "$(antipaxos completion bash)"        in ~/.bashrc

@@ -26,7 +26,7 @@ from histories.reader import FORMATS, read_history
     "--to",
     "target_format",
     type=click.Choice(["native", "jepsen"]),
-    help="The format of TARGET.  [default: jepsen where it ends in .edn, else native]",
+    help="The format of TARGET.  [default: jepsen if it ends in .edn, else native]",
 )
 @click.option(
     "--failed-cas",

@@ -39,13 +39,13 @@ class Finding(NamedTuple):
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@click.option("--quick", is_flag=True, help="Ask the agent what it can do, and try no faults.")
+@click.option("--quick", is_flag=True, help="Only query the agent; inject no faults.")
 def doctor(as_json: bool, quick: bool) -> int:
-    """Look at this machine: the engine, the image, the checker, and try each kind of fault.
+    """Check this machine: the engine, the image, the checker, and each kind of fault.
 
-    Starts an agent and asks it what it can do here; then a cluster of three nodes, into which every
-    kind of fault is injected, verified, and healed. Exits with 0 when real containers can be used,
-    else with 69: the simulator works everywhere.
+    Starts an agent and asks for its capabilities. Then starts a cluster of three nodes, and
+    injects, verifies and heals every kind of fault. Exits with 0 if containers can be used, else
+    with 69. The simulator works everywhere.
     """
     console = Console(stderr=as_json)
     findings: list[Finding] = []

@@ -14,10 +14,10 @@ from harness.report.run_report import load_path
 @click.command(name="explain")
 @click.argument("folder", type=click.Path(path_type=Path))
 def explain_command(folder: Path) -> None:
-    """Tell why the run in FOLDER is not valid.
+    """Explain why the run in FOLDER is not valid.
 
-    Shows the few operations that contradict one another and how far an order of them gets, what
-    replicas decided differently, and, where the run was shrunk, its story. Of a valid run, what it
-    did not test.
+    Shows the few operations that contradict each other and the longest partial order of them, what
+    replicas decided differently, and the story of a shrunk run. For a valid run it shows what was
+    not tested.
     """
     explain_run(load_path(folder), Console())

@@ -25,7 +25,7 @@ SUFFIXES = {"perfetto": ".trace.json", "hdr": ".hlog"}
     help="The file; default: the folder's name in this directory.",
 )
 def export_command(folder: Path, kind: str, out: Path | None) -> None:
-    """Write the run in FOLDER in another program's format.
+    """Write the run in FOLDER in the format of another program.
 
     perfetto: a trace with clients, nodes, faults and messages, for Perfetto's viewer. hdr: an
     HdrHistogram log of latencies, by second and kind of operation.

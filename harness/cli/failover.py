@@ -165,7 +165,7 @@ def failover_command(
     as_markdown: bool,
     as_json: bool,
 ) -> int:
-    """Fail the leader of each of TARGETS again and again, and measure the unavailability.
+    """Fail the leader of each of TARGETS repeatedly, and measure the unavailability.
 
     The probe is open-loop: operations are sent at their appointed times, and latencies count from
     there. A window begins at the verified moment of the fault, and ends at the first answer from

@@ -18,7 +18,7 @@ from histories.folder import RunFolder
 def index_command(directory: Path) -> None:
     """Write index.html into DIRECTORY (runs/): a table of its runs, linked to their pages.
 
-    Runs that have no report.html yet get one. The folder can then be published as it is.
+    Runs without a report.html get one. The folder can then be published unchanged.
     """
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a folder", remedy="name the folder of your runs")

@@ -86,37 +86,43 @@ READERS: Final[dict[str, Callable[[str], Fields]]] = {
     "--to",
     multiple=True,
     metavar="CONTAINER",
-    help="Of links, only those with this container; default: with all. Repeatable.",
+    help="For link faults: only links with this container; default: all links. Repeatable.",
 )
 @click.option(
     "--direction",
     type=click.Choice(DIRECTIONS),
     default="out",
     show_default=True,
-    help="Of links: what the containers send, what they receive, or both.",
+    help="For link faults: packets that the containers send, receive, or both.",
 )
-@click.option("--partition", metavar="SHAPE", help=f"Cut them off: {', '.join(SHAPES[:-1])}.")
-@click.option("--loss", metavar="SHARE", help='Packets are lost: "10%".')
-@click.option("--delay", metavar="TIME[,JITTER]", help='Packets are late: "50ms", "50ms,20ms".')
-@click.option("--duplicate", metavar="SHARE[,SPREAD]", help='Packets come twice: "20%,5ms".')
-@click.option("--reorder", metavar="SHARE[,WINDOW]", help='Packets are overtaken: "30%,20ms".')
-@click.option("--corrupt", metavar="SHARE", help="Packets have a flipped bit.")
-@click.option("--rate", metavar="RATE", help='So much passes: "500kbit".')
-@click.option("--clock", metavar="TIME", help='The wall clock is off: "+1h", "-30s".')
-@click.option("--drift", metavar="PPM", help="Clocks run this many millionths too fast.")
-@click.option("--strobe", metavar="TIME[,PERIOD]", help='The wall clock jumps: "5s,200ms".')
-@click.option("--monotonic", metavar="TIME", help="The monotonic clock jumps ahead, for good.")
-@click.option("--pause", is_flag=True, help="All processes are stopped.")
-@click.option("--slow-cpu", metavar="SHARE", help="So much of one processor.")
-@click.option("--memory", metavar="SIZE", help='So much more memory than is used: "16MiB".')
+@click.option("--partition", metavar="SHAPE", help=f"Partition: {', '.join(SHAPES[:-1])}.")
+@click.option("--loss", metavar="SHARE", help='Drop packets:  "10%".')
+@click.option("--delay", metavar="TIME[,JITTER]", help='Delay packets:  "50ms", "50ms,20ms".')
+@click.option("--duplicate", metavar="SHARE[,SPREAD]", help='Duplicate packets:  "20%,5ms".')
+@click.option("--reorder", metavar="SHARE[,WINDOW]", help='Reorder packets:  "30%,20ms".')
+@click.option("--corrupt", metavar="SHARE", help="Flip a bit in packets.")
+@click.option("--rate", metavar="RATE", help='Limit the rate:  "500kbit".')
+@click.option("--clock", metavar="TIME", help='Shift the wall clock:  "+1h", "-30s".')
+@click.option("--drift", metavar="PPM", help="Let clocks run this many millionths too fast.")
+@click.option(
+    "--strobe", metavar="TIME[,PERIOD]", help='Let the wall clock jump back and forth:  "5s,200ms".'
+)
+@click.option(
+    "--monotonic", metavar="TIME", help="Let the monotonic clock jump ahead (permanently)."
+)
+@click.option("--pause", is_flag=True, help="Stop all processes.")
+@click.option("--slow-cpu", metavar="SHARE", help="Limit to this share of one processor.")
+@click.option(
+    "--memory", metavar="SIZE", help='Limit memory to this much more than is in use:  "16MiB".'
+)
 @click.option(
     "--for",
     "for_us",
     type=Duration(),
     default=None,
-    help="How long; default: until Ctrl-C.",
+    help="Duration; default: until Ctrl-C.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def inject(
     containers: tuple[str, ...],
     to: tuple[str, ...],

@@ -112,13 +112,13 @@ KINDS_OF_LISTS: Final = {
 @click.argument("target", required=False, shell_complete=complete_names(targets))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def list_command(*, what: str | None, target: str | None, as_json: bool) -> None:
-    """List what there is: targets, faults, shapes, workloads, models, formats, settings, mutants.
+    """List targets, faults, shapes, workloads, models, formats, settings or mutants.
 
     \b
     antipaxos list                      # what can be listed
-    antipaxos list faults               # where each kind of fault works
-    antipaxos list settings raft        # what --set takes
-    antipaxos list mutants multi-paxos  # what --mutant takes
+    antipaxos list faults               # each with the runtimes it supports
+    antipaxos list settings raft        # the settings for --set
+    antipaxos list mutants multi-paxos  # the planted bugs for --mutant
     """
     if what is None:
         _overview(as_json)

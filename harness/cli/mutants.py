@@ -40,10 +40,18 @@ below 64; sysexits calls it EX_DATAERR."""
 @click.command()
 @click.argument("protocols", nargs=-1, shell_complete=complete_names(targets))
 @click.option(
-    "--seeds", type=SEEDS, default=1000, show_default=True, help="The most seeds per start."
+    "--seeds",
+    type=SEEDS,
+    default=1000,
+    show_default=True,
+    help="Maximum number of seeds per start.",
 )
 @click.option(
-    "--starts", type=Whole(1, 1000), default=STARTS, show_default=True, help="Starting points."
+    "--starts",
+    type=Whole(1, 1000),
+    default=STARTS,
+    show_default=True,
+    help="Number of starting points.",
 )
 @click.option(
     "--from", "first", type=FIRST_SEED, default=0, show_default=True, help="The first seed."
@@ -55,8 +63,10 @@ below 64; sysexits calls it EX_DATAERR."""
     shell_complete=complete_mutants,
     help="Only this planted bug; repeatable.",
 )
-@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Processes (simulator only).")
-@click.option("--dask", "address", default=None, help="A Dask scheduler, for the trials.")
+@click.option(
+    "--jobs", type=JOBS, default=1, show_default=True, help="Number of processes (simulator only)."
+)
+@click.option("--dask", "address", default=None, help="Address of a Dask scheduler for the trials.")
 @click.option("--on", default="sim", show_default=True, help=f"{' or '.join(RUNTIMES)}.")
 @click.option(
     "--store",
@@ -81,10 +91,10 @@ def mutants(
     markdown: bool,
     as_json: bool,
 ) -> int:
-    """Plant every known bug of PROTOCOLS (default: all), and count the runs until each is seen.
+    """Plant all known bugs of PROTOCOLS (default: all), and count the runs until each is found.
 
-    Beside them the correct protocols go through as many seeds, where nothing may be seen. Exits
-    with 0 when every bug was found from every start and nothing else was, with 65 otherwise.
+    The correct protocols run through the same number of seeds, and must not fail. Exits with 0 if
+    every bug was found from every start, and no correct protocol failed, otherwise with 65.
     """
     for name, choices in ((on, RUNTIMES), *((mutant, tuple(MUTANTS)) for mutant in only)):
         if name not in choices:

@@ -31,7 +31,9 @@ TIMINGS = 50
 
 @click.command(name="replay")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--on", default=None, help=f"{' or '.join(RUNTIMES)}; default: where it was made.")
+@click.option(
+    "--on", default=None, help=f"{' or '.join(RUNTIMES)}; default: where it was recorded."
+)
 @click.option(
     "--times",
     type=Whole(1, 1_000_000),
@@ -51,9 +53,9 @@ def replay_command(
 ) -> int:
     """Run the recorded run in FOLDER again: the same operations, faults and times.
 
-    A simulated run replays bit for bit, and the two histories are compared. A run is driven again
-    on Docker --times times, and the rate of reproduction is reported. A Docker run goes into the
-    simulator with --on sim: the same schedule under --times different timings of the network.
+    The replay of a simulated run is bit for bit the same, and the two histories are compared. On
+    Docker a run is repeated --times times, and the rate of reproduction is reported. With --on sim
+    a Docker run is simulated: the same schedule with --times different timings of the network.
 
     Exit codes: those of the worst verdict among the replays.
     """

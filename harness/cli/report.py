@@ -13,10 +13,11 @@ from histories.folder import RunFolder
 @click.command(name="report")
 @click.argument("folders", type=click.Path(path_type=Path), nargs=-1, required=True)
 def report_command(folders: tuple[Path, ...]) -> None:
-    """Write report.html into each of FOLDERS, the folders of runs.
+    """Write report.html into each of FOLDERS, which are run folders.
 
-    The page is one file that needs no network: verdict, timeline, plots, cluster, messages, logs,
-    and what was not tested. It is made from the folder alone, also of a run that was cut off.
+    The page is one file that needs no network, with the verdict, timeline, plots, cluster,
+    messages, logs, and what was not tested. It is made from the folder alone, also for an
+    interrupted run.
     """
     for folder in folders:
         click.echo(write_report(RunFolder.open(folder)))

@@ -51,14 +51,14 @@ from harness.workloads import WORKLOADS
     type=LEARNERS,
     default=0,
     show_default=True,
-    help="How many of the nodes follow without a vote.",
+    help="How many of the nodes are learners, which do not vote.",
 )
 @click.option(
     "--workload",
     shell_complete=complete_names(lambda: WORKLOADS),
     default=default_of("workload"),
     show_default=True,
-    help=f"What clients do: {', '.join(WORKLOADS)}.",
+    help=f"The workload of the clients: {', '.join(WORKLOADS)}.",
 )
 @click.option(
     "--faults",
@@ -73,12 +73,12 @@ from harness.workloads import WORKLOADS
     "schedule_file",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    help="A TOML file that says which faults come when, in place of --faults.",
+    help="A TOML file with the faults and their times, instead of --faults.",
 )
 @click.option(
     "--allow-all",
     is_flag=True,
-    help="Kills and pauses may take the whole cluster at once.",
+    help="Kills and pauses may affect the whole cluster at once.",
 )
 @click.option(
     "--shapes",
@@ -101,7 +101,7 @@ from harness.workloads import WORKLOADS
     type=Duration(),
     default="30s",
     show_default=True,
-    help="How long the chaos lasts.",
+    help="How long faults are injected.",
 )
 @click.option(
     "--concurrency",
@@ -115,17 +115,17 @@ from harness.workloads import WORKLOADS
     type=RATE,
     default=default_of("rate"),
     show_default=True,
-    help="Operations a second, of all clients together; arrivals do not wait for answers.",
+    help="Operations per second of all clients together (open loop).",
 )
 @click.option(
     "--keys",
     type=KEYS,
     default=default_of("keys"),
     show_default=True,
-    help="Keys that the operations are spread over.",
+    help="Number of keys that the operations access.",
 )
 @click.option(
-    "--seed", type=SEED, default=None, help="Draws faults and operations; default: random."
+    "--seed", type=SEED, default=None, help="Determines faults and operations; default: random."
 )
 @click.option(
     "--mutant",
@@ -137,7 +137,7 @@ from harness.workloads import WORKLOADS
     "--transport",
     default="tcp",
     show_default=True,
-    help="Between nodes: tcp or udp; udp lets duplicates and reordering reach the protocol.",
+    help="Between nodes: tcp or udp; with udp duplicates and reordering reach the protocol.",
 )
 @click.option(
     "--set",
@@ -160,12 +160,12 @@ from harness.workloads import WORKLOADS
 @click.option(
     "--stop-at-first",
     is_flag=True,
-    help="End the run as soon as what clients saw is known to be impossible.",
+    help="End the run at the first violation that the checker finds.",
 )
 @click.option(
     "--on",
     default=None,
-    help=f"Where: {' or '.join(RUNTIMES)}; default: docker, or sim where no engine is there.",
+    help=f"Where: {' or '.join(RUNTIMES)}; default: docker, or sim without an engine.",
 )
 @click.option(
     "--store",
@@ -189,15 +189,18 @@ def run(
     on: str | None,
     **options: Any,
 ) -> int:
-    """Run TARGET in a cluster of its own, break it, and judge what the clients saw.
+    """Start a cluster of TARGET, inject faults, and check what the clients saw.
 
-    Starts the nodes, drives clients against them, injects the faults that the seed draws, records
-    every operation and every fault, heals everything, demands that the cluster answers again, and
-    checks that what the clients saw was possible. Everything goes into a folder under --store.
+    Starts the nodes, runs clients against them, injects the faults that the seed determines,
+    records every operation and every fault, heals everything, requires that the cluster answers
+    again, and checks that what the clients saw was possible. Everything is written to a folder
+    under --store.
 
-    Ctrl-C stops early: everything is healed, removed, and what was recorded is judged.
+    Ctrl-C ends the run early: faults are healed, containers removed, and the recorded part is
+    checked.
 
-    Exit codes: 0 valid, 1 invalid, 2 unknown; 64 and above: wrong usage, or the harness failed.
+    Exit codes: 0 valid, 1 invalid, 2 unknown; 64 and above: a usage error, or a failure of the
+    harness.
     """
     errors = Console(stderr=True)
     if schedule_file is not None and _was_given("faults"):

@@ -18,8 +18,8 @@ ADDRESS = "127.0.0.1"
 def serve_command(directory: Path, port: int) -> None:
     """Show the runs in DIRECTORY (runs/) in a browser, on 127.0.0.1 only.
 
-    A table of all runs, to be sorted, filtered, opened, compared and downloaded; the page of a run
-    that still goes on follows it. Port 0 takes a free one. Ctrl-C ends it.
+    Shows a table of all runs that can be sorted, filtered, opened, compared and downloaded. The
+    page of a run in progress is updated live. Port 0 means any free port. Ctrl-C ends the server.
     """
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a folder", remedy="name the folder of your runs")

@@ -14,5 +14,5 @@ from harness.report.text import show_run
 @click.command(name="show")
 @click.argument("folder", type=click.Path(path_type=Path))
 def show_command(folder: Path) -> None:
-    """Print the run in FOLDER: what was done, what broke, what proved each fault, the verdict."""
+    """Print the run in FOLDER: operations, faults with their evidence, and the verdict."""
     show_run(load_path(folder), Console(), evidence=True)

@@ -34,7 +34,7 @@ TIMINGS_SHARE = 0.5
     type=Number(0.1, 7 * 24 * 3600),
     default=60.0,
     show_default=True,
-    help="Seconds to spend.",
+    help="Time limit in seconds.",
 )
 @click.option(
     "--store",
@@ -45,13 +45,13 @@ TIMINGS_SHARE = 0.5
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) -> int:
-    """Make the failing run in FOLDER small: few faults, few operations, calm timing.
+    """Reduce the failing run in FOLDER to few faults, few operations and simple timing.
 
-    Works in the simulator; a run from Docker is taken there first, if some timing of the network
-    makes it fail in the same way. The result is a run folder of its own, with the story of what
-    happens in it: a table of the messages, faults and operations that are left.
+    Works in the simulator. A run from Docker is first moved there, if some timing of the network
+    makes it fail in the same way. The result is a new run folder, with a story: a table of the
+    remaining messages, faults and operations.
 
-    Exit codes: 1 (the smallest run fails, as it should), others when there is nothing to shrink.
+    Exit codes: 1 (the smallest run fails, as expected), others if there is nothing to shrink.
     """
     require_writable(store, "--store")
     errors = Console(stderr=True, highlight=False)

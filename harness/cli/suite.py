@@ -42,10 +42,15 @@ EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--init", is_flag=True, help="Write a commented example to FILE (nightly.toml).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it will take.")
-@click.option("--resume", "go_on", is_flag=True, help="Go on with the night that was interrupted.")
+@click.option("--resume", "go_on", is_flag=True, help="Continue the interrupted night.")
 @click.option("--night", default=None, help="The night's name, such as a commit.  [default: date]")
-@click.option("--rebuild", is_flag=True, help="Make the index again from the nights' folders.")
-@click.option("--dask", "address", default=None, help="A Dask scheduler to spread simulations on.")
+@click.option("--rebuild", is_flag=True, help="Rebuild the index from the folders of all nights.")
+@click.option(
+    "--dask",
+    "address",
+    default=None,
+    help="Address of a Dask scheduler whose workers run the jobs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def suite_command(
     *,
@@ -116,7 +121,7 @@ def _name(suite: Suite, night: str | None) -> str:
     if not night or "/" in night or night.startswith("."):
         raise UsageError(f"{night!r} cannot name a night: use a plain file name")
     if (suite.store / night).exists():
-        raise UsageError(f"there was a night {night!r} already", remedy="--resume goes on with it")
+        raise UsageError(f"there was a night {night!r} already", remedy="continue it with --resume")
     return night
 
 
@@ -240,6 +245,6 @@ def show(night: Night, finished: FinishedNight, console: Console) -> None:
         console.print(Text(f"note: {problem}"))
     console.print(Text(finished.summary["headline"], style=STYLES[finished.outcome]))
     if night.interrupted:
-        console.print("interrupted; antipaxos suite --resume goes on")
+        console.print("interrupted; antipaxos suite --resume continues it")
     console.print(Text(f"page: {night.folder / 'night.html'}"), soft_wrap=True)
     console.print(Text(f"all nights: {night.suite.store / 'nights.html'}"), soft_wrap=True)

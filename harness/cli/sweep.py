@@ -43,12 +43,17 @@ SEEDS_SHOWN = 8
 
 @click.command(name="sweep")
 @click.argument("protocol", shell_complete=complete_names(targets))
-@click.option("--seeds", type=SEEDS, default=1000, show_default=True, help="How many.")
+@click.option("--seeds", type=SEEDS, default=1000, show_default=True, help="Number of seeds.")
 @click.option(
     "--from", "first", type=FIRST_SEED, default=0, show_default=True, help="The first seed."
 )
-@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Processes to use.")
-@click.option("--dask", "address", default=None, help="A Dask scheduler: its workers do the seeds.")
+@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Number of processes.")
+@click.option(
+    "--dask",
+    "address",
+    default=None,
+    help="Address of a Dask scheduler whose workers run the seeds.",
+)
 @click.option(
     "--mutant",
     default=None,
@@ -61,16 +66,21 @@ SEEDS_SHOWN = 8
     type=Duration(),
     default="10s",
     show_default=True,
-    help="How long each seed's chaos lasts, in virtual time.",
+    help="How long faults are injected in each seed, in virtual time.",
 )
 @click.option("--stop-at-first", is_flag=True, help="Stop at the first seed that fails.")
 @click.option("--nodes", type=NODES, default=None, help="Size of the cluster; default: drawn.")
-@click.option("--learners", type=LEARNERS, default=None, help="How many of them have no vote.")
 @click.option(
-    "--concurrency", type=CONCURRENCY, default=None, help="Clients at once; default: drawn."
+    "--learners",
+    type=LEARNERS,
+    default=None,
+    help="How many of the nodes are learners; default: drawn.",
 )
-@click.option("--rate", type=RATE, default=None, help="Operations a second; default: drawn.")
-@click.option("--keys", type=KEYS, default=None, help="Keys; default: drawn.")
+@click.option(
+    "--concurrency", type=CONCURRENCY, default=None, help="Concurrent clients; default: drawn."
+)
+@click.option("--rate", type=RATE, default=None, help="Operations per second; default: drawn.")
+@click.option("--keys", type=KEYS, default=None, help="Number of keys; default: drawn.")
 @click.option(
     "--faults",
     type=Names(),
@@ -79,7 +89,9 @@ SEEDS_SHOWN = 8
     help=f"Kinds of faults, comma-separated, or none; default: drawn from {', '.join(MIX)}.",
 )
 @click.option("--transport", default=None, help="tcp or udp; default: drawn.")
-@click.option("--heal", default=None, help=f"{' or '.join(HEALS)}, in the end; default: drawn.")
+@click.option(
+    "--heal", default=None, help=f"{' or '.join(HEALS)}; what is healed at the end; default: drawn."
+)
 @click.option(
     "--set",
     "settings",
@@ -101,7 +113,7 @@ SEEDS_SHOWN = 8
     type=Whole(0, 10_000),
     default=3,
     show_default=True,
-    help="Folders to keep of each group.",
+    help="How many folders to keep of each group.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print what every seed draws.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
@@ -121,15 +133,15 @@ def sweep_command(
     as_json: bool,
     **chosen: Any,
 ) -> int:
-    """Simulate PROTOCOL under many seeds, and group what fails.
+    """Simulate PROTOCOL with many seeds, and group the failures.
 
-    Every seed draws its own run: which faults and how strong, how many nodes and clients, how fast
-    the links and disks are. Options fix what they name. A failing run leaves a folder under
-    --store, which `antipaxos replay`, `shrink` and `check` take.
+    Every seed determines a run: the faults and their strength, the number of nodes and clients, the
+    speed of links and disks. An option fixes its value for all seeds. A failing run is written to a
+    folder under --store, for `antipaxos replay`, `shrink` and `check`.
 
     Ctrl-C stops early and reports what was found so far.
 
-    Exit codes: 0 no seed failed, 1 some did, 2 something was left undecided.
+    Exit codes: 0 no seed failed, 1 some failed, 2 something is undecided.
     """
     if keep:
         require_writable(store, "--store")

@@ -517,7 +517,7 @@ def test_a_night_whose_process_ends_goes_on_where_it_was(
     process.send_signal(number)
     output, _ = process.communicate(timeout=120)
     if number == signal.SIGTERM:
-        assert "interrupted; antipaxos suite --resume goes on" in output
+        assert "interrupted; antipaxos suite --resume continues it" in output
     again = resume(read_suite(path))
     assert 3 <= len(again.results) < len(again.jobs)
     assert set(again.results) <= {job.identity for job in again.jobs}
