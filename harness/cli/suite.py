@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import shlex
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -118,10 +119,13 @@ def _executors(night: Night, address: str | None) -> Iterator[Executors]:
 def _name(suite: Suite, night: str | None) -> str:
     if night is None:
         return new_name(datetime.datetime.now(tz=datetime.UTC), suite.store)
-    if not night or "/" in night or night.startswith("."):
+    if not night or "/" in night or night.startswith(".") or not night.isprintable():
         raise UsageError(f"{night!r} cannot name a night: use a plain file name")
     if (suite.store / night).exists():
-        raise UsageError(f"there was a night {night!r} already", remedy="continue it with --resume")
+        raise UsageError(
+            f"there was a night {night!r} already",
+            remedy="use another name, or continue an interrupted night with --resume",
+        )
     return night
 
 
@@ -167,6 +171,7 @@ class _Display:
     def __init__(self, console: Console, night: Night, *, live: bool) -> None:
         self._night = night
         self._finishing = ""
+        self._begun_s = time.monotonic()
         self._planned: Counter[str] = Counter()
         for job in night.jobs:
             self._planned[job.cell] += job.count
@@ -209,7 +214,14 @@ class _Display:
             outcomes[outcome] += count
         found = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
         done, planned = sum(outcomes.values()), sum(self._planned.values())
-        return f"{done} of {planned} runs done" + (f": {found}" if found else "")
+        return f"{done} of {planned} runs done{self._time()}" + (f": {found}" if found else "")
+
+    def _time(self) -> str:
+        """How long the night has taken, of its budget."""
+        budget_us = self._night.suite.budget_us
+        minutes = (self._night.seconds + time.monotonic() - self._begun_s) / 60
+        limit = f" of at most {budget_us / 60e6:g}" if budget_us else ""
+        return f" in {minutes:.1f}{limit} min"
 
     def _draw(self) -> RenderableType:
         if self._finishing:
@@ -220,11 +232,11 @@ class _Display:
                 table.add_column(name, overflow="fold")
             else:
                 table.add_column(name, justify="right", no_wrap=True)
-        for cell in self._night.cells:
+        for cell in self._night.cells:  # where they do not all fit on the screen, the last are cut
             counts = [self._done[cell, o] for o in ("valid", "invalid", "unknown", "error")]
             numbers = [sum(counts), self._planned[cell], *counts]
             table.add_row(cell, *(str(n) if n else "-" for n in numbers))
-        return table
+        return Group(Text(self._line()), table)
 
 
 def show(night: Night, finished: FinishedNight, console: Console) -> None:
