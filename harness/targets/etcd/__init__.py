@@ -69,6 +69,7 @@ class Etcd:
             "election_ms": "election time-out",
             "heartbeat_ms": "between heartbeats of a leader",
             "snapshot_count": "entries between two snapshots",
+            "image": "an image with another version",
         },
     )
 
