@@ -1,10 +1,10 @@
 """Runs the jobs of a night within its budget.
 
-Failover is measured first, with nothing else running on this machine, since that would affect the
-measurement. Then simulated jobs run in an executor, and at the same time container jobs run in
-threads that each wait for a child process, or on the engines of a Dask cluster. No new jobs are
-started when the budget is used up. Each result is written at once, so nothing is lost when the
-suite is interrupted.
+Failures of earlier nights run first. Then failover is measured, with nothing else running on this
+machine, since that would affect the measurement. Then simulated jobs run in an executor, and at the
+same time container jobs run in threads that each wait for a child process, or on the engines of a
+Dask cluster. No new jobs are started when the budget is used up. Each result is written at once, so
+nothing is lost when the suite is interrupted.
 """
 
 from __future__ import annotations
@@ -93,11 +93,10 @@ def carry_out(
     started = time.monotonic()
     executors = executors or Executors(simulated=local_executor(night.suite.jobs))
     budget = Budget(night)
-    done: queue.Queue[JobResult] = queue.Queue()
     left = night.left
+    corpus = [job for job in left if job.recorded is not None]
     measured = [job for job in left if job.failure is not None]
-    real = [job for job in left if job.on != "sim" and job.failure is None]
-    simulated = [job for job in left if job.on == "sim" and job.failure is None]
+    others = [job for job in left if job.recorded is None and job.failure is None]
     with (night.folder / RESULTS).open("a", encoding="utf-8") as file:
 
         def take(result: JobResult) -> None:
@@ -107,25 +106,39 @@ def carry_out(
             file.flush()
             watch(result)
 
-        alone = executors.engines is None
-        outside = real if alone else [*measured, *real]
-        containers = _containers(night, outside, budget, executors, done.put)
         try:
-            if alone:
+            _run_together(night, corpus, budget, executors, take)
+            if executors.engines is None:
                 for job in budget.affordable(measured):
                     take(run_in_child(job, night.folder / RUNS))
-            containers.start()
-            for result in _simulate(night, budget.affordable(simulated), executors):
-                take(result)
-                _drain(done, take)
-            while containers.are_working() or not done.empty():
-                _drain(done, take, wait_s=WAIT_S)
+                measured = []
+            _run_together(night, [*measured, *others], budget, executors, take)
         except KeyboardInterrupt:
             night.interrupted = True
         finally:
-            containers.stop()
+            night.seconds += time.monotonic() - started
+
+
+def _run_together(
+    night: Night, jobs: list[Job], budget: Budget, executors: Executors, take: Give
+) -> None:
+    """Simulated jobs, and at the same time those that need an engine or a machine of their own."""
+    done: queue.Queue[JobResult] = queue.Queue()
+    simulated = [job for job in jobs if job.on == "sim" and job.failure is None]
+    outside = [job for job in jobs if job.on != "sim" or job.failure is not None]
+    containers = _containers(night, outside, budget, executors, done.put)
+    containers.start()
+    try:
+        for result in _simulate(night, budget.affordable(simulated), executors):
+            take(result)
             _drain(done, take)
-    night.seconds += time.monotonic() - started
+        while containers.are_working() or not done.empty():
+            _drain(done, take, wait_s=WAIT_S)
+    except BaseException:
+        containers.stop()
+        raise
+    finally:
+        _drain(done, take)
     if containers.error is not None:
         raise containers.error
 

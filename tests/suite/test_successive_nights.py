@@ -15,11 +15,14 @@ from harness.suite import cells
 from harness.suite.cells import FailoverCell
 from harness.suite.execution import Budget, carry_out, estimate
 from harness.suite.failovers import longer
+from harness.suite.findings import gather
 from harness.suite.finish import FinishedNight, coverage_of, finish
 from harness.suite.index import INDEX, Index
 from harness.suite.jobs import JobResult
-from harness.suite.night import Night, begin, resume, seeds_done
+from harness.suite.night import Night, add_to_corpus, begin, resume, seeds_done
 from harness.suite.plan import Suite, read_suite
+from harness.suite.work import run_job
+from tests.suite.jobs import job
 
 SWEEP = """
 [suite]
@@ -129,6 +132,19 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Suite, Night, Fi
     night = begin(one, "2026-01-01")
     carry_out(night)
     return one, night, done(night)
+
+
+def test_earlier_failures_run_first_and_failover_alone_after_them(tmp_path: Path) -> None:
+    one = suite(tmp_path, FAILOVER.replace("count = 4", "count = 1"))
+    planted = job(target="multi-paxos", mutant="M3", swarm=True, fixed={"time_us": 4_000_000})
+    results = (run_job(planted.single(seed), tmp_path / "runs") for seed in range(24))
+    run = next(result for result in results if result.folder is not None)
+    (finding,) = gather([(planted, run)])
+    add_to_corpus(one.store, Path(str(run.folder)), finding)
+    night = begin(one, "2026-01-01")
+    carry_out(night)
+    rows = [identity.partition(" / ")[0] for identity in night.results]
+    assert rows[:2] == ["corpus", "failover"] and not night.left
 
 
 def test_failover_is_measured_first_and_kept(measured: tuple[Suite, Night, FinishedNight]) -> None:
