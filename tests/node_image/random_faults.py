@@ -158,3 +158,17 @@ class Chaos:
                     sessions[command.client] = command.seq
                     order[command.value] = len(order)
         return order
+
+
+def run_heal_and_compare(world: World, seed: int) -> None:
+    """Run under random faults, heal, and require an answer, no violation, and equal replicas."""
+    chaos = Chaos(world, seed)
+    chaos.run(4_000_000)
+    chaos.heal()
+    assert world.ask("write", "x", -1, client=10_000).error is None
+    assert world.ask("read", "x", client=10_000, seq=2).value is not None
+    world.run(1_000_000)
+    assert chaos.check() == []
+    assert len({status.applied for status in world.statuses()}) == 1, world.statuses()
+    snapshots = [host.process.context.machine.snapshot() for host in world.hosts.values()]
+    assert all(snapshot == snapshots[0] for snapshot in snapshots)

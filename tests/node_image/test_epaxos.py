@@ -13,18 +13,33 @@ import pytest
 
 from node_image.mutants import mutants_of, protocol_class
 from node_image.protocols import epaxos_messages as m
-from node_image.protocols.ballots import ZERO, Ballot
-from node_image.protocols.epaxos_instances import ACCEPTED, PRE_ACCEPTED, UNSEEN
+from node_image.protocols.ballots import ZERO
+from node_image.protocols.epaxos_instances import ACCEPTED, PRE_ACCEPTED
 from node_image.protocols.epaxos_messages import InstanceId
-from node_image.protocols.interface import Broadcast, Checkpoint, Command, Persist, Send
+from node_image.protocols.interface import Broadcast, Command, Persist, Send
+from tests.node_image.epaxos_node import (
+    IMPATIENT_US,
+    NONE,
+    OLD,
+    OLDER,
+    OPEN_SUSPECT,
+    A,
+    B,
+    begun,
+    committed,
+    five,
+    persisted,
+    promise,
+    recover,
+    slots,
+    suspicious,
+    unheard,
+    validated,
+)
 from tests.node_image.single_node import Driven, put
 
 Scenario = Callable[[type[Any]], Any]
 SCENARIOS: dict[str, tuple[Scenario, Any]] = {}
-NONE = (0, 0, 0, 0, 0)
-A, B, C = InstanceId(2, 1), InstanceId(3, 1), InstanceId(4, 1)
-OLDER, OLD = Ballot(1, 2), Ballot(2, 3)
-IMPATIENT_US = 2_000_000
 
 
 def scenario(mutant: str, expected: Any) -> Callable[[Scenario], Scenario]:
@@ -33,60 +48,6 @@ def scenario(mutant: str, expected: Any) -> Callable[[Scenario], Scenario]:
         return function
 
     return register
-
-
-class Acceptor(Driven):
-    """Also messages to itself that follow from such messages are delivered at once."""
-
-    def _keep(self, effects: list[Any]) -> list[Any]:
-        self.effects = list(effects)
-        for effect in self.effects:  # it grows
-            mine = isinstance(effect, Send) and effect.to == self.node
-            if mine and not self.disk_stuck:
-                self.effects += self.protocol.receive(self.node, effect.message, self.now)
-        return self.effects
-
-
-def five(protocol: type[Any], **config: Any) -> Driven:
-    return Acceptor(protocol, nodes=5, **config)
-
-
-def persisted(effects: list[Any]) -> list[Any]:
-    disk: list[Any] = []
-    for effect in effects:
-        if isinstance(effect, Persist):
-            disk.append(effect.record)
-        elif isinstance(effect, Checkpoint):
-            disk = list(effect.records)
-    return disk
-
-
-def slots(node: Driven) -> list[Any]:
-    return [decided.slot for decided in node.decided()]
-
-
-def promise(ballot: Ballot, identity: InstanceId, **more: Any) -> m.Promise:
-    """The promise of an acceptor that knows nothing except the fields in `more`."""
-    return m.Promise(ballot, identity, UNSEEN, ZERO, False, (), (), (), False)._replace(**more)
-
-
-def begun(ballot: Ballot, identity: InstanceId, command: Command, **more: Any) -> m.Promise:
-    """A promise of an acceptor that recorded the instance as it was begun, with no dependencies."""
-    fields = {"phase": PRE_ACCEPTED, "commands": (command,), "init": NONE, "deps": NONE, **more}
-    return promise(ballot, identity, **fields)
-
-
-def recover(node: Driven, identity: InstanceId) -> Ballot:
-    """Let the node's timeout for an instance expire, so that it recovers it."""
-    node.wake("beat")
-    node.wake("beat", IMPATIENT_US)
-    return next(p.ballot for p in reversed(node.sent(m.Prepare)) if p.id == identity)
-
-
-def validated(
-    ballot: Ballot, identity: InstanceId, *suspects: m.Suspect, deps: tuple[int, ...] = NONE
-) -> m.Validated:
-    return m.Validated(ballot, identity, deps, suspects)
 
 
 # ----------------------------------------------------------------------------- ballots
@@ -234,10 +195,6 @@ def a_read_depends_on_writes(protocol: type[Any]) -> Any:
 # ----------------------------------------------------------------------------- execution
 
 
-def committed(identity: InstanceId, command: Command, deps: tuple[int, ...]) -> m.Commit:
-    return m.Commit(identity, ZERO, False, (command,), deps)
-
-
 @scenario("E6", [[], ["2.1", "3.1"]])
 @scenario("E8", [[], ["2.1", "3.1"]])
 def dependencies_come_first(protocol: type[Any]) -> Any:
@@ -308,13 +265,6 @@ def an_open_instance_is_recovered(protocol: type[Any]) -> Any:
     return len(node.sent(m.Prepare))
 
 
-def unheard(protocol: type[Any]) -> tuple[Driven, Ballot]:
-    """Node 1 knows that instance A exists, but not its commands, and recovers it."""
-    node = five(protocol)
-    node.receive(3, committed(B, put(9, client=9, key="z"), (0, 1, 0, 0, 0)))
-    return node, recover(node, A)
-
-
 @scenario("E5", (1, 0))
 def what_others_know_is_recovered(protocol: type[Any]) -> Any:
     node, ballot = unheard(protocol)
@@ -341,21 +291,6 @@ def suspects_are_reported(protocol: type[Any]) -> Any:
     node.receive(4, m.Prepare(OLDER, A))
     node.receive(4, m.Validate(OLDER, A, (put(1),), NONE))
     return list(node.sent(m.Validated)[0].suspects)
-
-
-def suspicious(protocol: type[Any], suspect: m.Suspect, fast: int = 2) -> tuple[Driven, Ballot]:
-    """Acceptors 3, 4 and this one have promised A; `fast` of the first two recorded it as begun.
-    Acceptor 3 reports a suspect."""
-    node, ballot = unheard(protocol)
-    for other in (3, 4):
-        known = other - 3 < fast
-        node.receive(other, begun(ballot, A, put(1)) if known else promise(ballot, A))
-    node.receive(3, validated(ballot, A, suspect, deps=(0, 0, 0, 1, 1)))
-    node.receive(4, validated(ballot, A))
-    return node, ballot
-
-
-OPEN_SUSPECT = m.Suspect(C, False)
 
 
 @scenario("E12", [])
@@ -435,67 +370,3 @@ def test_fast_quorums_that_are_too_small_are_refused() -> None:
     with pytest.raises(ValueError, match="from 3 to 5"):
         five(CORRECT, options={"fast_quorum": 2})
     assert five(CORRECT, options={"fast_quorum": 4}).protocol.recovery.spare == 1
-
-
-# ----------------------------------------------------------------------------- who is in Q
-
-
-def accepts(node: Driven) -> list[Any]:
-    return [accept.deps for accept in node.sent(m.Accept)]
-
-
-def silent_promise(known: int = 1) -> tuple[Driven, Ballot]:
-    """Acceptors 3, 4 and this one have promised A; `known` of the first two recorded it as begun.
-    Acceptor 3 then does not answer any more; acceptor 4 validates."""
-    node, ballot = unheard(CORRECT)
-    for other in (3, 4):
-        heard = other - 3 < known
-        node.receive(other, begun(ballot, A, put(1)) if heard else promise(ballot, A))
-    assert node.sent(m.Validate)
-    node.receive(4, validated(ballot, A, deps=(0, 0, 5, 0, 0)))
-    assert not accepts(node)
-    return node, ballot
-
-
-def test_a_late_promise_replaces_an_acceptor_that_does_not_answer() -> None:
-    """Found by a sweep: a recovery waited for just those acceptors that had promised first, one of
-    them with a large delay, until another node began a new recovery; without end."""
-    node, ballot = silent_promise()
-    node.receive(5, promise(ballot, A))
-    (validate,) = node.sent(m.Validate, 5)
-    assert validate.commands == (put(1),)
-    node.receive(5, validated(ballot, A, deps=(0, 0, 0, 2, 0)))
-    assert accepts(node) == [(0, 0, 5, 2, 0)]
-
-
-def test_a_late_vote_is_accepted() -> None:
-    node, ballot = silent_promise()
-    vote = {"phase": ACCEPTED, "voted": OLD, "commands": (put(1),), "init": NONE}
-    node.receive(5, promise(ballot, A, deps=(0, 0, 0, 0, 3), **vote))
-    assert accepts(node) == [(0, 0, 0, 0, 3)]
-
-
-def test_the_rules_count_only_those_who_validated() -> None:
-    """3 recorded A as begun and 4 did not: if 3 were in Q, A might be fast. But Q is 1, 4 and 5,
-    and none of them did; the owner and 3 alone are no fast quorum."""
-    node, ballot = silent_promise()
-    node.receive(5, promise(ballot, A))
-    node.receive(5, validated(ballot, A, OPEN_SUSPECT, deps=(0, 0, 0, 2, 0)))
-    assert accepts(node) == [(0, 0, 5, 2, 0)]
-
-
-def test_a_late_promise_of_the_owner_ends_the_wait() -> None:
-    node, ballot = suspicious(CORRECT, OPEN_SUSPECT)
-    assert not accepts(node)
-    node.receive(2, begun(ballot, A, put(1), leads=True))
-    assert node.sent(m.Validate, 2)
-    node.receive(2, validated(ballot, A, deps=(0, 0, 0, 0, 2)))
-    assert accepts(node) == [(0, 0, 0, 1, 2)]
-
-
-def test_acceptors_that_have_not_answered_are_asked_again() -> None:
-    node, ballot = silent_promise()
-    node.wake("beat", node.config.retry_us)
-    assert {p.ballot for p in node.sent(m.Prepare, 5)} == {ballot}
-    again = [e.to for e in node.effects if isinstance(e, Send) and type(e.message) is m.Validate]
-    assert again == [3]

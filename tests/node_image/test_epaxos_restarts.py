@@ -13,8 +13,8 @@ from node_image.mutants import protocol_class
 from node_image.protocols import epaxos_messages as m
 from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.interface import Broadcast, Checkpoint, Send
+from tests.node_image.epaxos_node import NONE, OLDER, five, persisted
 from tests.node_image.single_node import put
-from tests.node_image.test_epaxos import NONE, OLDER, five, persisted
 
 CORRECT = protocol_class("epaxos")
 OWN = InstanceId(1, 1)

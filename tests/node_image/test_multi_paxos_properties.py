@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from node_image.mutants import protocol_class
 from tests.node_image.cluster import Network, World
 from tests.node_image.interleaving import Interleaving, random_steps, step
-from tests.node_image.random_faults import Chaos
+from tests.node_image.random_faults import Chaos, run_heal_and_compare
 
 # ----------------------------------------------------------------------------- every single step
 
@@ -78,7 +78,7 @@ def test_what_clients_saw_was_possible_and_the_cluster_recovers(
         reads=reads,
         snapshot_every=snapshot_every,
     )
-    _run_and_judge(world, seed)
+    run_heal_and_compare(world, seed)
 
 
 @settings(max_examples=15, deadline=None)
@@ -100,20 +100,7 @@ def test_other_shapes_of_cluster(
         learners=learners,
         options={} if learners else {**options, "thrifty": thrifty},
     )
-    _run_and_judge(world, seed)
-
-
-def _run_and_judge(world: World, seed: int) -> None:
-    chaos = Chaos(world, seed)
-    chaos.run(4_000_000)
-    chaos.heal()
-    assert world.ask("write", "x", -1, client=10_000).error is None
-    assert world.ask("read", "x", client=10_000, seq=2).value is not None
-    world.run(1_000_000)
-    assert chaos.check() == []
-    assert len({status.applied for status in world.statuses()}) == 1, world.statuses()
-    snapshots = [host.process.context.machine.snapshot() for host in world.hosts.values()]
-    assert all(snapshot == snapshots[0] for snapshot in snapshots)
+    run_heal_and_compare(world, seed)
 
 
 @pytest.mark.parametrize(("mutant", "reads"), [("M5", "log"), ("M8", "log")])

@@ -16,41 +16,21 @@ from node_image.mutants import protocol_class
 from node_image.protocols import paxos_messages as m
 from node_image.protocols.interface import DEFINITE_ERRORS, Command
 from tests.node_image.cluster import Network, World
+from tests.node_image.held_messages import HeldMessages
 
-Link = tuple[int, int]
 PROTOCOLS = ("fast-paxos", "flexible-paxos", "multi-paxos")
 TIMEOUTS = {"election_min_us": 400_000, "election_max_us": 400_000, "heartbeat_us": 100_000}
 
 
-class Stage:
+class Stage(HeldMessages):
     """A few nodes, messages that are held back by hand, and a coordinator chosen by hand."""
 
     def __init__(self, protocol: type[Any], nodes: int = 3) -> None:
         network = Network(delay_us=(200, 200), sync_us=(400, 400))
         options = {"fast": False}
-        self.world = World(
-            protocol, nodes=nodes, seed=1, network=network, options=options, **TIMEOUTS
+        super().__init__(
+            World(protocol, nodes=nodes, seed=1, network=network, options=options, **TIMEOUTS)
         )
-        self.held: list[tuple[int, int, Any]] = []
-        self.rules: list[tuple[type[Any], set[Link]]] = []
-        self.world.intercept = self._intercept
-
-    def _intercept(self, sender: int, to: int, message: Any) -> bool:
-        for kind, links in self.rules:
-            if isinstance(message, kind) and (sender, to) in links:
-                self.held.append((sender, to, message))
-                return True
-        return False
-
-    def hold(self, kind: type[Any], *links: Link) -> None:
-        self.rules.append((kind, set(links)))
-
-    def release(self, kind: type[Any], link: Link) -> None:
-        """Deliver the first message of this kind that was held on this link."""
-        sender, to, message = next(
-            held for held in self.held if held[:2] == link and isinstance(held[2], kind)
-        )
-        self.world._arrive(to, sender, message)
 
     def become_candidate(self, node: int) -> None:
         """Let this node's election timeout expire."""

@@ -17,7 +17,7 @@ from node_image.mutants import protocol_class
 from node_image.protocols.raft_log import Entry
 from tests.node_image.cluster import Network, World
 from tests.node_image.interleaving import Interleaving, random_steps
-from tests.node_image.random_faults import Chaos
+from tests.node_image.random_faults import run_heal_and_compare
 
 STEPS = (
     ("deliver",) * 8
@@ -149,13 +149,4 @@ def test_what_clients_saw_was_possible_and_the_cluster_recovers(
         snapshot_every=snapshot_every,
         learners=(nodes,) if learner and nodes > 3 else (),
     )
-    chaos = Chaos(world, seed)
-    chaos.run(4_000_000)
-    chaos.heal()
-    assert world.ask("write", "x", -1, client=10_000).error is None
-    assert world.ask("read", "x", client=10_000, seq=2).value is not None
-    world.run(1_000_000)
-    assert chaos.check() == []
-    assert len({status.applied for status in world.statuses()}) == 1, world.statuses()
-    snapshots = [host.process.context.machine.snapshot() for host in world.hosts.values()]
-    assert all(snapshot == snapshots[0] for snapshot in snapshots)
+    run_heal_and_compare(world, seed)

@@ -16,37 +16,18 @@ from node_image.mutants import protocol_class
 from node_image.protocols import raft_messages as m
 from node_image.protocols.interface import DEFINITE_ERRORS, Command
 from tests.node_image.cluster import Network, World
+from tests.node_image.held_messages import HeldMessages, Link
 
-Link = tuple[int, int]
 ALL = (1, 2, 3)
 
 
-class Stage:
+class Stage(HeldMessages):
     """Three nodes, messages that are held back by hand, and candidates chosen by hand."""
 
     def __init__(self, protocol: type[Any], **config: Any) -> None:
         network = Network(delay_us=(200, 200), sync_us=(400, 400))
-        self.world = World(protocol, nodes=3, seed=1, network=network, **config)
-        self.held: list[tuple[int, int, Any]] = []
-        self.rules: list[tuple[type[Any], set[Link]]] = []
-        self.world.intercept = self._intercept
+        super().__init__(World(protocol, nodes=3, seed=1, network=network, **config))
         self.calm(*ALL)
-
-    def _intercept(self, sender: int, to: int, message: Any) -> bool:
-        for kind, links in self.rules:
-            if isinstance(message, kind) and (sender, to) in links:
-                self.held.append((sender, to, message))
-                return True
-        return False
-
-    def hold(self, kind: type[Any], *links: Link) -> None:
-        self.rules.append((kind, set(links)))
-
-    def release(self, kind: type[Any], link: Link, which: int = 0) -> None:
-        """Deliver one of the messages of this kind that were held on this link."""
-        found = [h for h in self.held if h[:2] == link and isinstance(h[2], kind)]
-        sender, to, message = found[which]
-        self.world._arrive(to, sender, message)
 
     def calm(self, *nodes: int) -> None:
         """These do not become candidates by themselves."""
