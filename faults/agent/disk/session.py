@@ -25,6 +25,7 @@ from typing import Final
 from faults.agent.disk import wire
 from faults.agent.disk.deferred_fsyncs import Deferred, DeferredFsyncs, FsyncDelay
 from faults.agent.disk.files import File
+from faults.agent.disk.inodes import Inodes
 from faults.agent.disk.store import PowerLost, Store
 from faults.agent.disk.wire import Request
 
@@ -32,18 +33,6 @@ THREADS: Final = 4
 GONE: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
 ALLOCATE_MODES: Final = (0x00, 0x01, 0x03, 0x10, 0x11)
 """fallocate: plain, KEEP_SIZE, PUNCH_HOLE with KEEP_SIZE, ZERO_RANGE with and without."""
-
-
-class Inode:
-    """A file or directory that the kernel knows by a number. `path` is an O_PATH descriptor."""
-
-    __slots__ = ("exempt", "lookups", "ours", "path")
-
-    def __init__(self, path: int, *, exempt: bool, ours: bool) -> None:
-        self.path = path
-        self.exempt = exempt
-        self.ours = ours
-        self.lookups = 0
 
 
 class Session:
@@ -57,16 +46,14 @@ class Session:
         self._let_go = False
         self._fuse = fuse
         self._lock = threading.Lock()
-        self._inodes: dict[int, Inode] = {}
-        self._numbers: dict[tuple[int, int], int] = {}
-        self._next = wire.ROOT
+        self._inodes = Inodes()
         self._handles: dict[int, File] = {}
         self._next_handle = 1
         self._held: list[Request] = []
         self._deferred = DeferredFsyncs(self)
         self._running = 0
         self._handlers = self._table()
-        self._remember(os.dup(store.root_fd), exempt=False, ours=False)
+        self._inodes.remember(os.dup(store.root_fd), exempt=False, ours=False)
 
     def start(self) -> None:
         """Serve, in threads of its own."""
@@ -114,9 +101,7 @@ class Session:
             if self._running:
                 return
             os.close(self._fuse)
-            for inode in self._inodes.values():
-                os.close(inode.path)
-            self._inodes.clear()
+        self._inodes.close()
         for file in self._handles.values():
             self.store.close(file)
         self._handles.clear()
@@ -141,6 +126,8 @@ class Session:
             return self._hold(request)
         except OSError as error:
             return wire.answer(request.unique, error=error.errno or errno.EIO)
+        except KeyError:  # a number or handle that the kernel has let go
+            return wire.answer(request.unique, error=errno.ESTALE)
 
     def _hold(self, request: Request) -> bytes:
         with self._lock:
@@ -185,46 +172,19 @@ class Session:
 
     # ------------------------------------------------------------------ inodes
 
-    def _remember(self, path: int, *, exempt: bool, ours: bool) -> int:
-        """The number of an inode; takes the descriptor over."""
-        status = os.fstat(path)
-        key = (status.st_dev, status.st_ino)
-        with self._lock:
-            number = self._numbers.get(key)
-            if number is not None:
-                os.close(path)
-            else:
-                number, self._next = self._next, self._next + 1
-                self._numbers[key] = number
-                self._inodes[number] = Inode(path, exempt=exempt, ours=ours)
-            self._inodes[number].lookups += 1
-            return number
-
     def _path(self, number: int) -> int:
         return self._inodes[number].path
 
     def _forget(self, request: Request) -> bytes:
-        self._forget_one(request.node, wire.U64.unpack_from(request.body)[0])
+        self._inodes.forget(request.node, wire.U64.unpack_from(request.body)[0])
         return b""
 
     def _forget_many(self, request: Request) -> bytes:
         count, _ = wire.TWO.unpack_from(request.body)
         for i in range(count):
             at = wire.TWO.size + i * wire.FORGET_ONE.size
-            self._forget_one(*wire.FORGET_ONE.unpack_from(request.body, at))
+            self._inodes.forget(*wire.FORGET_ONE.unpack_from(request.body, at))
         return b""
-
-    def _forget_one(self, number: int, lookups: int) -> None:
-        with self._lock:
-            inode = self._inodes.get(number)
-            if inode is None or number == wire.ROOT:
-                return
-            inode.lookups -= lookups
-            if inode.lookups <= 0:
-                status = os.fstat(inode.path)
-                self._numbers.pop((status.st_dev, status.st_ino), None)
-                del self._inodes[number]
-                os.close(inode.path)
 
     def _entry(self, request: Request, directory: int, name: bytes, path: int) -> bytes:
         """The answer that describes an inode to the kernel."""
@@ -232,7 +192,7 @@ class Session:
         exempt = root and name in self.store.exempt
         ours = self.store.is_ours(directory, name)
         status = os.fstat(path)
-        number = self._remember(path, exempt=exempt, ours=ours)
+        number = self._inodes.remember(path, exempt=exempt, ours=ours)
         return wire.ENTRY.pack(number, 0, 0, 0, 0, 0) + wire.attributes(status)
 
     def _look_up(self, request: Request) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from faults.agent.disk import libc
+from faults.agent.disk import libc, wire
 from faults.agent.disk.deferred_fsyncs import FsyncDelay
 from faults.agent.disk.mount import mount_fuse, open_fuse
 from faults.agent.disk.probe import Probe
@@ -295,3 +295,12 @@ def _look(disk: Mounted) -> dict[str, Any]:
         return probe.result(1.0)
     finally:
         probe.close()
+
+
+def test_a_request_about_what_was_forgotten_is_answered(disk: Mounted) -> None:
+    """And the thread that serves it goes on."""
+    read = wire.IO_IN.pack(12345, 0, 100, 0, 0, 0, 0)
+    for opcode, body in ((wire.GETATTR, b""), (wire.READ, read)):
+        request = wire.Request(opcode, 7, 999, 0, 0, 0, memoryview(body))
+        answer = disk.session._handle(request)
+        assert answer == wire.answer(7, error=errno.ESTALE)
