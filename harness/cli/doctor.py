@@ -16,6 +16,7 @@ from rich.table import Table
 
 from harness.cli.interpreter import describe, is_slow_build
 from harness.errors import EngineError, HarnessError
+from harness.runtimes.docker.abilities import abilities_of
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import ensure_image
@@ -89,8 +90,8 @@ def _look(say: Callable[[str], None], quick: bool) -> Iterator[Finding | Trial]:
     yield from _machine()
     try:
         api = connect()
-        version = api.version()
-        yield Finding("engine", True, f"{version['Version']}, API {api.api_version}")
+        abilities = abilities_of(api)
+        yield Finding("engine", True, f"{abilities}, API {api.api_version}")
         image = ensure_image(api, say)
         yield Finding("image", True, f"{image.name} on {image.base}")
         engine = PodEngine(api, f"doctor-{secrets.token_hex(3)}", image.name, 7001, disk=True)
@@ -103,7 +104,7 @@ def _look(say: Callable[[str], None], quick: bool) -> Iterator[Finding | Trial]:
         yield Finding(name, bool(capability["ok"]), _says(capability), needed=False)
     if not quick:
         try:
-            yield from try_all(engine, can, say)
+            yield from try_all(engine, can, say, lacking=abilities.lacking)
         except HarnessError as error:
             yield Finding("cluster", False, str(error))
 

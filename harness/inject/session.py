@@ -24,6 +24,7 @@ from faults.kinds.slow_cpu import SlowCpu
 from harness.errors import HarnessError, UsageError
 from harness.inject.containers import Container, find_containers, has_ended
 from harness.inject.limits_guard import LimitsGuard
+from harness.runtimes.docker.abilities import abilities_of, require_kinds
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect, engine_errors, labels
 from harness.runtimes.docker.images import EngineImages
@@ -77,6 +78,7 @@ class Session:
         self._api = connect()
         self.run_id = f"inject-{secrets.token_hex(4)}"
         try:
+            self._abilities = abilities_of(self._api)
             self.containers = find_containers(self._api, names)
         except BaseException:
             self._api.close()
@@ -123,6 +125,7 @@ class Session:
                 f"{fault.kind} faults are not for containers that are managed by others",
                 remedy=f"there are: {', '.join(KINDS)}",
             )
+        require_kinds(self._abilities, [fault.kind])
         self._nemesis.require([fault.kind])
         if isinstance(fault, SlowCpu | MemoryPressure) and not self._guarded:
             self._guarded = True

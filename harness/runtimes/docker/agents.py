@@ -17,6 +17,7 @@ from typing import Any
 import docker
 
 from harness.errors import HarnessError, StartError
+from harness.runtimes.docker.engine import engine_errors
 from histories.text import one_line, quoted
 from histories.untrusted import LINE_BYTES_MAX, LineSplitter, Malformed, parse_object
 
@@ -57,7 +58,8 @@ class Agent:
     async def attach(self, api: docker.APIClient) -> None:
         loop = asyncio.get_running_loop()
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        attached = await loop.run_in_executor(None, api.attach_socket, self.container, params)
+        with engine_errors(f"attaching to the agent of n{self.node}"):
+            attached = await loop.run_in_executor(None, api.attach_socket, self.container, params)
         raw = attached if isinstance(attached, socket.socket) else attached._sock
         raw.setblocking(False)
         self._keep = attached  # closing it would close the stream

@@ -21,6 +21,7 @@ from faults.kinds import kinds_of
 from harness.errors import StartError, UsageError
 from harness.run.config import RunConfig
 from harness.run.interrupts import GRACE_S
+from harness.runtimes.docker.abilities import abilities_of, require_kinds
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.clients import Clients
 from harness.runtimes.docker.collecting import collect
@@ -70,6 +71,12 @@ class DockerRuntime:
         self._pods: dict[int, Pod] = {}
         self._agents: dict[int, Agent] = {}
         self._api = connect()
+        try:
+            require_kinds(abilities_of(self._api), config.faults.kinds)
+        except BaseException:
+            self._api.close()
+            self._loop.close()
+            raise
         self._images = EngineImages(self._api, say)
         self._engine: PodEngine
         self._nemesis: Nemesis

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from faults.description import Fault
@@ -22,6 +23,7 @@ from harness.runtimes.interface import FaultReport
 NODES: Final = (1, 2, 3)
 TARGET: Final = "multi-paxos"
 NO_CONTAINERS: Final = "only the simulator has it: --on sim"
+OTHER: Final = "another engine, or the simulator: --on sim"
 SEED: Final = 1
 TRIES: Final = 3
 """A busy machine may spoil a measurement."""
@@ -47,13 +49,17 @@ def try_all(
     engine: PodEngine,
     can: Mapping[str, Mapping[str, Any]],
     say: Callable[[str], None] = lambda _: None,
+    *,
+    lacking: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Trial]:
-    """One trial per kind of fault, in the kinds' order. `can` is what an agent said of itself.
+    """One trial per kind of fault, in the kinds' order. `can` is what an agent said of itself,
+    `lacking` what the engine cannot have, with the reasons.
     Raises EngineError or StartError where no cluster can be started."""
     needs = needs_by_kind(engine)
     simple = [kind for kind in kinds_of("docker") if kind in needs]
-    able = [k for k in simple if can.get(needs[k], {}).get("ok", True)]
-    tried: dict[str, Trial] = {k: _incapable(k, can[needs[k]]) for k in simple if k not in able}
+    tried = {k: Trial(k, False, problem=lacking[k], remedy=OTHER) for k in simple if k in lacking}
+    able = [k for k in simple if k not in tried and can.get(needs[k], {}).get("ok", True)]
+    tried |= {k: _incapable(k, can[needs[k]]) for k in simple if k not in (*able, *tried)}
     with Cluster(TARGET, nodes=len(NODES), faults=tuple(able)) as cluster:
         for kind in able:
             say(f"trying {kind}")
