@@ -1,6 +1,6 @@
 """`python -m antipaxos` is the command `antipaxos`."""
 
-from harness.cli import main
+from harness.start import main
 
 if __name__ == "__main__":
     main()

@@ -95,7 +95,10 @@ def _look(say: Callable[[str], None], quick: bool) -> Iterator[Finding | Trial]:
         image = ensure_image(api, say)
         yield Finding("image", True, f"{image.name} on {image.base}")
         engine = PodEngine(api, f"doctor-{secrets.token_hex(3)}", image.name, 7001, disk=True)
-        can = asyncio.run(_greeting(engine))["can"]
+        try:
+            can = asyncio.run(_greeting(engine))["can"]
+        finally:  # once every thread that makes something has ended
+            remove_labelled(api, engine.run_id)
     except HarnessError as error:
         remedy = f"; {error.remedy}" if error.remedy else ""
         yield Finding("containers", False, f"{error}{remedy}")
@@ -135,4 +138,3 @@ async def _greeting(engine: PodEngine) -> dict[str, Any]:
     finally:
         if agent is not None:
             await agent.detach()
-        await asyncio.to_thread(remove_labelled, engine.api, engine.run_id)

@@ -155,6 +155,7 @@ class Session:
         finally:
             for agent in self._agents.values():
                 self._run(_ignoring_errors(agent.detach()))
+            self._run(self._loop.shutdown_default_executor())
             remove_labelled(self._api, self.run_id)
             self._stack.close()
             self._api.close()
@@ -167,12 +168,13 @@ class Session:
         engine = PodEngine(self._api, self.run_id, image, 0)
         for number, container in enumerate(self.containers, 1):
             self._say(f"joining {container.name}")
-            identity = self._create_agent(image, container)
+            # In a thread, which `close` waits for: else what an interrupted request makes is unknown.
+            identity = self._run(asyncio.to_thread(self._create_agent, image, container))
             self._pods[number] = Pod(
                 node=number, agent_id=identity, gateway=ALL_PEERS, node_id=container.identity
             )
         if any(container.networks for container in self.containers):
-            witness = self._create_witness(image)
+            witness = self._run(asyncio.to_thread(self._create_witness, image))
             self._pods[self.witness] = Pod(node=self.witness, agent_id=witness, gateway="")
         self._run(self._start())
         self._nemesis = Nemesis(engine, self._pods, self._agents, _knows_no_clock, lambda: 0)

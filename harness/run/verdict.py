@@ -25,7 +25,7 @@ from histories.agreement import AgreementVerdict, check_folder
 from histories.availability import Availability, measure
 from histories.checker import EXIT_CODES, Verdict, check
 from histories.errors import BadFolder, BadHistory, in_words
-from histories.events import Event, Json
+from histories.events import NEMESIS, Event, Json
 from histories.folder import RunFolder
 from histories.formats.native import History, read
 from histories.text import one_line
@@ -230,18 +230,19 @@ def _notes(
 
 
 def _liveness(events: Sequence[Event], failed: Sequence[str]) -> Liveness:
-    ends = [e.extra or {} for e in events[-3:] if e.f == "phase" and e.value == "done"]
-    if not ends:
+    phase = next((e for e in reversed(events) if e.f == "phase" and e.process == NEMESIS), None)
+    if phase is None or phase.value != "done":
         return Liveness("unknown", "the run was cut off: whether it was live was not judged")
-    if ends[-1].get("not_live"):
-        reason = one_line(str(ends[-1]["not_live"]), WORDS_MAX)
+    end = phase.extra or {}
+    if end.get("not_live"):
+        reason = one_line(str(end["not_live"]), WORDS_MAX)
         return Liveness("unknown" if failed else "invalid", reason)
-    if ends[-1].get("why"):
-        why = one_line(str(ends[-1]["why"]), WORDS_MAX)
+    if end.get("why"):
+        why = one_line(str(end["why"]), WORDS_MAX)
         return Liveness("unknown", f"the run was stopped {why}")
-    if ends[-1].get("interrupted"):
+    if end.get("interrupted"):
         return Liveness("unknown", "the run was interrupted: whether it was live was not judged")
-    if ends[-1].get("finale") is False:
+    if end.get("finale") is False:
         reason = "the run had no last round: whether it was live was not judged"
         return Liveness("unknown", reason, waived=True)
     return Liveness("valid")

@@ -17,9 +17,10 @@ import pytest
 
 from harness.errors import StartError
 from harness.run.config import RunConfig
-from harness.runtimes.docker.engine import LABEL, LABEL_NODE, LABEL_ROLE
+from harness.runtimes.docker.engine import LABEL, LABEL_NODE, LABEL_ROLE, labels
 from harness.runtimes.docker.runtime import DockerRuntime
-from tests.docker.conftest import leftovers
+from harness.runtimes.docker.start_guard import StartGuard
+from tests.docker.conftest import OWN_RUNS, leftovers
 
 pytestmark = pytest.mark.docker
 
@@ -118,6 +119,41 @@ def test_kill_9_of_the_controller_leaves_nothing(tmp_path: Path, api: docker.API
         json.loads(line)  # complete up to the last event
     code, judged = check(history.parent)
     assert code == 2 and judged["verdict"] == "unknown"
+
+
+def volumes(api: docker.APIClient, run_id: str) -> list[dict[str, Any]]:
+    return list(api.volumes(filters={"label": f"{LABEL}={run_id}"})["Volumes"] or ())
+
+
+def test_a_controller_that_dies_before_its_reaper_is_there_leaves_nothing(
+    api: docker.APIClient,
+) -> None:
+    run_id = f"guarded-{os.getpid()}"
+    OWN_RUNS.add(run_id)
+    program = (
+        "import os, signal\n"
+        "from harness.runtimes.docker.engine import connect, labels\n"
+        "from harness.runtimes.docker.start_guard import StartGuard\n"
+        f"guard = StartGuard({run_id!r})\n"
+        f"connect().create_volume({run_id!r}, labels=labels({run_id!r}, 'data'))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == -signal.SIGKILL
+    until(lambda: not volumes(api, run_id), "the volume is gone")
+
+
+def test_a_guard_that_is_dismissed_removes_nothing(api: docker.APIClient) -> None:
+    run_id = f"dismissed-{os.getpid()}"
+    OWN_RUNS.add(run_id)
+    guard = StartGuard(run_id)
+    api.create_volume(run_id, labels=labels(run_id, "data"))
+    try:
+        guard.dismiss()
+        guard.dismiss()
+        assert volumes(api, run_id)
+    finally:
+        api.remove_volume(run_id)
 
 
 def containers(api: docker.APIClient, store: Path) -> list[dict[str, Any]]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.errors import EngineError
 from harness.run.config import RunConfig
 from harness.run.engine import execute
 from harness.runtimes.docker.engine import connect, engine_host
@@ -78,6 +84,78 @@ def remote() -> Iterator[str]:
     yield f"tcp://{address}:{server.getsockname()[1]}"
     server.shutdown(socket.SHUT_RDWR)
     server.close()
+
+
+@pytest.fixture
+def with_tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The engine of this machine behind TLS, which asks for a certificate: its address on loopback,
+    and the folder of ours."""
+    if not Path(ENGINE_SOCKET).exists() or shutil.which("openssl") is None:
+        pytest.skip("needs the engine's socket at its usual path, and openssl")
+    folder = tmp_path / "certificates"
+    make_certificates(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server-key.pem")
+    context.load_verify_locations(folder / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(forward, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", folder
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+
+
+def make_certificates(folder: Path) -> None:
+    """An authority of its own, and what it has signed for the server and for us."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    folder.mkdir()
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
+    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl(*new, "-x509", "-keyout", "ca-key.pem", "-out", "ca.pem", "-subj", "/CN=a test")
+    for key, certificate in (("server-key", "server"), ("key", "cert")):
+        openssl(*new, "-keyout", f"{key}.pem", "-out", "request", "-subj", f"/CN={key}")
+        sign = ("-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial", "-extfile", "names")
+        openssl("x509", "-req", "-in", "request", *sign, "-out", f"{certificate}.pem")
+
+
+async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    from_engine, to_engine = await asyncio.open_unix_connection(ENGINE_SOCKET)
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65_536):
+                target.write(data)
+                await target.drain()
+        target.close()
+
+    await asyncio.gather(copy(reader, to_engine), copy(from_engine, writer))
+
+
+@pytest.mark.docker
+def test_a_run_on_an_engine_with_tls(
+    with_tls: tuple[str, Path], image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, certificates = with_tls
+    monkeypatch.setenv("DOCKER_HOST", url)
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(certificates))
+    observer = Quiet()
+    config = RunConfig.of(
+        target="multi-paxos", nodes=3, seed=7, time_us=3_000_000, faults=("partition", "kill")
+    )
+    result = execute(config, tmp_path / "runs", observer)
+    assert result.verdict.outcome == "valid", result.verdict.reasons
+    assert result.stats.injected > 0
+    assert not any("no reaper" in said for said in observer.said)
+    for name in ("cert.pem", "key.pem"):
+        (certificates / name).unlink()
+    with pytest.raises(EngineError, match="refuses our certificate"):
+        connect()
 
 
 @pytest.mark.docker

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
-import docker
 import pytest
 from docker.errors import DockerException
 
 from harness.cli import main
 from harness.errors import EngineError
 from harness.runtimes.docker import engine
+from harness.runtimes.docker.endpoint import SOCKET, EngineClient, endpoint
 
 
 def _refuse(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     def client(**_: object) -> None:
         raise DockerException(text)
 
-    monkeypatch.setattr(docker, "APIClient", client)
-    monkeypatch.setattr(engine, "_context_host", lambda: None)
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "EngineClient", client)
+    monkeypatch.setenv("DOCKER_CONTEXT", "default")
+    for name in ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_a_missing_engine_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,3 +58,135 @@ def test_ssh_without_its_package_is_refused_in_a_sentence(monkeypatch: pytest.Mo
     with pytest.raises(EngineError, match="ssh://user@build-1 is reached over SSH") as refused:
         engine.is_available()
     assert "pip install paramiko" in refused.value.remedy
+
+
+# ------------------------------------------------------------------ contexts and certificates
+
+
+def context(folder: Path, name: str, host: str, **engine_of: object) -> Path:
+    """Stored as `docker context create` does; the folder of its certificates."""
+    identity = hashlib.sha256(name.encode()).hexdigest()
+    meta = folder / "contexts" / "meta" / identity
+    meta.mkdir(parents=True)
+    document = {"Name": name, "Endpoints": {"docker": {"Host": host, **engine_of}}}
+    (meta / "meta.json").write_text(json.dumps(document))
+    certificates = folder / "contexts" / "tls" / identity / "docker"
+    certificates.mkdir(parents=True)
+    return certificates
+
+
+def certificates_in(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_text("")
+
+
+def test_a_context_is_found_also_without_docker_s_configuration(tmp_path: Path) -> None:
+    certificates = context(tmp_path, "far", "tcp://far:2376")
+    certificates_in(certificates, "ca.pem", "cert.pem", "key.pem")
+    found = endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "far"})
+    assert found.url == "tcp://far:2376" and found.named and found.socket == SOCKET
+    assert found.tls is not None and found.tls.verify is True
+    assert found.tls.cert == (str(certificates / "cert.pem"), str(certificates / "key.pem"))
+
+
+def test_the_current_context_counts_unless_something_else_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"currentContext": "other"}')
+    context(tmp_path, "other", "unix:///run/other.sock").rmdir()
+    environment = {"DOCKER_CONFIG": str(tmp_path)}
+    found = endpoint(environment)
+    assert (found.url, found.socket, found.tls) == (
+        "unix:///run/other.sock", "/run/other.sock", None,
+    )  # fmt: skip
+    assert endpoint(environment | {"DOCKER_CONTEXT": "default"}).url is None
+    assert endpoint(environment | {"DOCKER_HOST": "tcp://there:1"}).url == "tcp://there:1"
+    (tmp_path / "config.json").write_text("no json")
+    assert endpoint(environment) == (None, None, False)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"Endpoints": 5}', '{"Endpoints": {"docker": 1}}']
+)
+def test_a_context_that_is_none_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
+    environment = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "far"}
+    with pytest.raises(EngineError, match="there is no Docker context 'far'"):
+        endpoint(environment)
+    context(tmp_path, "far", "x")
+    (meta,) = tmp_path.rglob("meta.json")
+    meta.write_text(text)
+    with pytest.raises(EngineError, match="does not say where its engine is"):
+        endpoint(environment)
+
+
+@pytest.mark.parametrize(
+    ("files", "verify", "words"),
+    [
+        ((), "1", "no ca.pem, which"),
+        ((), "", "no ca.pem, which"),
+        (("ca.pem", "cert.pem"), "1", "no key.pem, which"),
+        (("cert.pem", "key.pem"), "1", "no ca.pem, which"),
+        (("ca.pem",), "1", ""),
+        (("cert.pem", "key.pem"), "", ""),
+        (("ca.pem", "cert.pem", "key.pem"), "1", ""),
+    ],
+)
+def test_certificates_that_are_not_there_are_named(
+    tmp_path: Path, files: tuple[str, ...], verify: str, words: str
+) -> None:
+    certificates_in(tmp_path, *files)
+    environment = {
+        "DOCKER_HOST": "tcp://far:2376",
+        "DOCKER_CERT_PATH": str(tmp_path),
+        "DOCKER_TLS_VERIFY": verify,
+    }
+    if words:
+        with pytest.raises(EngineError, match=words):
+            endpoint(environment)
+        return
+    tls = endpoint(environment).tls
+    assert tls is not None and tls.verify is bool(verify)
+    assert (tls.cert is not None) == ("cert.pem" in files)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("SSLError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] x')", "ca.pem does not vouch for"),
+        ("SSLError(1, '[SSL: WRONG_VERSION_NUMBER] x')", "does not speak TLS"),
+        ("Client sent an HTTP request to an HTTPS server.", "speaks TLS only"),
+        ("RemoteDisconnected('Remote end closed')", "it may want TLS"),
+    ],
+)
+def test_what_is_wrong_with_tls_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    _refuse(monkeypatch, text)
+    monkeypatch.setenv("DOCKER_HOST", "tcp://far:2376")
+    with pytest.raises(EngineError, match=words) as refused:
+        engine.connect()
+    assert "tcp://far:2376" in refused.value.message and refused.value.remedy
+
+
+def test_the_engine_s_authority_is_not_replaced_by_that_of_the_web(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt")
+    client = EngineClient(base_url="unix:///none", version="1.41")
+    client.verify = "/engine/ca.pem"
+    settings = client.merge_environment_settings("https://far", {}, False, None, None)
+    assert settings["verify"] == "/engine/ca.pem"
+
+
+def test_too_few_sessions_of_ssh_are_an_error_of_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class ChannelException(Exception):
+        __module__ = "paramiko.ssh_exception"
+
+    def fails(*_: object, **__: object) -> None:
+        raise ChannelException("ChannelException(2, 'Connect failed')")
+
+    monkeypatch.setattr("requests.Session.send", fails)
+    client = EngineClient(base_url="unix:///none", version="1.41")
+    with pytest.raises(DockerException, match="MaxSessions"):
+        client.ping()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import struct
 import time
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import docker
 
 from harness.errors import HarnessError, StartError
+from harness.runtimes.docker.attached import plain_socket
 from harness.runtimes.docker.engine import engine_errors
 from histories.text import one_line, quoted
 from histories.untrusted import LINE_BYTES_MAX, LineSplitter, Malformed, parse_object
@@ -60,7 +60,7 @@ class Agent:
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         with engine_errors(f"attaching to the agent of n{self.node}"):
             attached = await loop.run_in_executor(None, api.attach_socket, self.container, params)
-        raw = attached if isinstance(attached, socket.socket) else attached._sock
+        raw = plain_socket(attached)
         raw.setblocking(False)
         self._keep = attached  # closing it would close the stream
         self._hello = loop.create_future()

@@ -6,20 +6,18 @@ reaper and `antipaxos clean` find what a killed controller left, and never anyth
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import docker
-from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
-from docker.utils import kwargs_from_env
 
 from harness.errors import EngineError
+from harness.runtimes.docker.endpoint import Endpoint, EngineClient, endpoint
 
 LABEL = "antipaxos.run"
 LABEL_ROLE = "antipaxos.role"
@@ -31,6 +29,26 @@ NO_ENGINE_REMEDY = (
     "DOCKER_HOST, or run in the simulator: --on sim"
 )
 T = TypeVar("T")
+_CERTIFICATES: Final = "look at the certificates in DOCKER_CERT_PATH, or in the context"
+_WITH_TLS: Final = "set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or use a context that has TLS"
+_TROUBLES: Final = (
+    (
+        "Permission",
+        "this user may not use the Docker engine's socket",
+        "add the user to the group docker (then log in again), run as root, or run in the "
+        "simulator: --on sim",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the engine at {} has a certificate that ca.pem does not vouch for",
+        _CERTIFICATES,
+    ),
+    ("WRONG_VERSION_NUMBER", "the engine at {} does not speak TLS", "unset DOCKER_TLS_VERIFY"),
+    ("HTTP request to an HTTPS server", "the engine at {} speaks TLS only", _WITH_TLS),
+    ("RemoteDisconnected", "the engine at {} closed the connection; it may want TLS", _WITH_TLS),
+    ("SSL", "the engine at {} refuses our certificate", _CERTIFICATES),
+)
+"""Words of the libraries, what they mean in a sentence, and what helps."""
 
 
 class NoEngine(EngineError):
@@ -42,14 +60,15 @@ class EngineTimeout(EngineError):
 
 
 def connect() -> docker.APIClient:
-    """A client of the engine that DOCKER_HOST or the current context names.
+    """A client of the engine that DOCKER_HOST or a context names, else of the local one.
 
     Raises EngineError with the remedy when there is none or it may not be used.
     """
+    at = endpoint()
     try:
-        api = docker.APIClient(
-            base_url=_base_url(),
-            tls=kwargs_from_env().get("tls") or False,
+        api = EngineClient(
+            base_url=at.url,
+            tls=at.tls or False,
             version="auto",
             timeout=API_TIMEOUT_S,
             num_pools=32,
@@ -57,7 +76,7 @@ def connect() -> docker.APIClient:
         )
         api.ping()
     except (DockerException, OSError) as error:
-        raise _explain(error) from None
+        raise _explain(error, at) from None
     return api
 
 
@@ -65,13 +84,13 @@ def is_available() -> bool:
     """Does an engine answer? False only where none is there and none was asked for.
 
     Raises EngineError where there is one that cannot be used (its socket is not this user's to
-    open, it is broken), or DOCKER_HOST names one that does not answer: to simulate in its place
-    would hide that.
+    open, it is broken), or one that was named does not answer: to simulate in its place would hide
+    that.
     """
     try:
         connect().close()
     except NoEngine:
-        if os.environ.get("DOCKER_HOST"):
+        if endpoint().named:
             raise
         return False
     return True
@@ -89,41 +108,31 @@ class EngineHost(NamedTuple):
 def engine_host() -> EngineHost:
     """By the engine's address: one with a host of its own is on another machine, where ports are
     published on all addresses."""
-    url = urlsplit(_base_url() or "")
+    url = urlsplit(endpoint().url or "")
     host = url.hostname if url.scheme in ("tcp", "http", "https", "ssh") else None
     if host is None or host in LOOPBACK:
         return EngineHost("127.0.0.1", "127.0.0.1", is_here=True)
     return EngineHost("0.0.0.0", host, is_here=False)
 
 
-def _base_url() -> str | None:
-    return os.environ.get("DOCKER_HOST") or _context_host()
-
-
-def _context_host() -> str | None:
-    context = ContextAPI.get_current_context()
-    host = context.Host if context is not None else None
-    return host or None
-
-
-def _explain(error: Exception) -> EngineError:
+def _explain(error: Exception, at: Endpoint) -> EngineError:
     text = str(error)
     if "paramiko" in text:
         return EngineError(
-            f"the engine at {_base_url()} is reached over SSH, which needs the package paramiko",
+            f"the engine at {at.url} is reached over SSH, which needs the package paramiko",
             remedy="pip install paramiko, run antipaxos on the engine's machine, or run in the "
             "simulator: --on sim",
         )
-    if "PermissionError" in text or "Permission denied" in text:
-        return EngineError(
-            "this user may not use the Docker engine's socket",
-            remedy="add the user to the group docker (then log in again), run as root, or run in "
-            "the simulator: --on sim",
-        )
+    if "RemoteDisconnected" in text and at.tls is not None:
+        text = "SSL"  # an engine that does not take a certificate may just hang up
+    for words, sentence, remedy in _TROUBLES:
+        if words in text:
+            return EngineError(sentence.format(at.url), remedy=remedy)
     if any(
         word in text for word in ("FileNotFoundError", "ConnectionRefused", "Connection refused")
     ):
-        return NoEngine("no Docker engine answers", remedy=NO_ENGINE_REMEDY)
+        where = f" at {at.url}" if at.named else ""
+        return NoEngine(f"no Docker engine answers{where}", remedy=NO_ENGINE_REMEDY)
     return EngineError(f"the Docker engine cannot be used: {text}", remedy=NO_ENGINE_REMEDY)
 
 

@@ -206,6 +206,18 @@ class PodEngine:
                 return False
         return bool(state["Running"])
 
+    def what_is_wrong(self, container: str) -> tuple[str, int | None]:
+        """The event that a container's state comes to, and its exit code: "die", "pause" or
+        "destroy"; "" where it runs."""
+        with engine_errors("looking at a container"):
+            try:
+                state = self.api.inspect_container(container)["State"]
+            except NotFound:
+                return "destroy", None
+        if state["Running"]:
+            return ("pause" if state.get("Paused") else ""), None
+        return "die", state.get("ExitCode")
+
     def await_exit(self, pod: Pod) -> bool:
         """Has the engine noticed that the node's process is gone? Starting before is a no-op."""
         waiting = Retrying(

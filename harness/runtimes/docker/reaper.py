@@ -8,7 +8,6 @@ there is no reaper: that is said, and `antipaxos clean` removes what a killed co
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from typing import Any, Final
 
@@ -17,6 +16,8 @@ from docker.errors import DockerException
 
 from faults.agent.reaper import SOCKET
 from harness.runtimes.docker.agents import HEADER
+from harness.runtimes.docker.attached import plain_socket
+from harness.runtimes.docker.endpoint import endpoint
 from harness.runtimes.docker.engine import LABEL, labels
 from histories.text import quoted
 from histories.untrusted import parse_object
@@ -64,7 +65,7 @@ class Reaper:
 
     def _start(self) -> None:
         host = self._api.create_host_config(
-            binds=[f"{engine_socket()}:{SOCKET}"],
+            binds=[f"{endpoint().socket}:{SOCKET}"],
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             network_mode="none",
@@ -82,20 +83,12 @@ class Reaper:
         self._container = made["Id"]
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         self._attached = self._api.attach_socket(self._container, params)
-        raw = self._attached
-        self._stream = raw if isinstance(raw, socket.socket) else raw._sock
-        assert self._stream is not None
+        self._stream = plain_socket(self._attached)
         self._stream.settimeout(START_TIMEOUT_S)
         self._api.start(self._container)
         hello = parse_object(_first_message(self._stream))
         if hello.get("hello") != "reaper":
             raise ValueError(f"it said {quoted(hello)}")
-
-
-def engine_socket() -> str:
-    """The path of the engine's socket on the engine's machine."""
-    host = os.environ.get("DOCKER_HOST", "")
-    return host.removeprefix("unix://") if host.startswith("unix://") else SOCKET
 
 
 def _first_message(stream: socket.socket) -> str:

@@ -37,6 +37,7 @@ from harness.runtimes.docker.pods import (
     remove_labelled,
 )
 from harness.runtimes.docker.reaper import Reaper
+from harness.runtimes.docker.start_guard import StartGuard
 from harness.runtimes.docker.unexpected import UnexpectedEvents
 from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
 from harness.runtimes.interface import Driven, FaultReport
@@ -45,6 +46,8 @@ from harness.targets.interface import NodeSpec, NodeStatus, Request, Response
 READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.2
 STATUS_TIMEOUT_S: Final = 2.0
+NOTICE_S: Final = 10.0
+SETTLE_TRIES: Final = 5
 T = TypeVar("T")
 
 
@@ -85,11 +88,13 @@ class DockerRuntime:
         self._finished: asyncio.Event | None = None
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._notices: set[asyncio.Task[None]] = set()
         self._leader: int | None = None
         self._led: tuple[tuple[int, ...], int] = ((), 0)
         self._told_term: tuple[int, ...] = ()
         self._is_driving = False
         self._reaper: Reaper | None = None
+        self._guard: StartGuard | None = None
         self._watch: EngineWatch | None = None
         self._unexpected: UnexpectedEvents
         self._clock_uncertainty_ns = 0
@@ -112,11 +117,16 @@ class DockerRuntime:
         )
         self._zero_ns = time.monotonic_ns()
         self._say("starting a reaper")
+        self._guard = StartGuard(self.run_id)
         self._reaper = Reaper(self._api, self.run_id, agent_image)
-        if (problem := self._reaper.start()) is not None:
+        # In a thread, which `close` waits for: what an interrupted request makes nobody would know.
+        if (problem := self._run(asyncio.to_thread(self._reaper.start))) is not None:
             self._say(
-                f"note: no reaper ({problem}): after kill -9, antipaxos clean removes what is left"
+                f"note: no reaper ({problem}): after kill -9 a process on this machine removes "
+                "what is left, or antipaxos clean"
             )
+        else:
+            self._guard.dismiss()
         self._run(self._open())
         self._ready_s = int(time.time())
 
@@ -135,7 +145,9 @@ class DockerRuntime:
             return
         if self._watch is not None:
             self._watch.stop()
+        self._settle()
         self._run(self._close())
+        self._settle()
         # Threads that still create something must have ended before everything is removed.
         self._run(self._loop.shutdown_default_executor())
         try:
@@ -143,6 +155,8 @@ class DockerRuntime:
         finally:
             if self._reaper is not None:
                 self._reaper.dismiss()
+            if self._guard is not None:
+                self._guard.dismiss()
             self._api.close()
             self._loop.close()
 
@@ -337,6 +351,8 @@ class DockerRuntime:
             self._is_driving = True
             self._conductor.begin(self, self.now_us())
             await finished.wait()
+            if self._failure is None:
+                await self._notice_the_last()
         finally:
             poll.cancel()
             if self._wake_handle is not None:
@@ -371,7 +387,7 @@ class DockerRuntime:
         self._told(fault, what, report)
 
     def _told(self, fault: Fault, what: str, report: FaultReport) -> None:
-        if what == "heal":
+        if what == "heal" and report.verified:  # else the node may well be down still
             self._unexpected.ended(fault)
         self._conductor.fault_done(fault, what, report, self.now_us())
         self._after()
@@ -384,13 +400,22 @@ class DockerRuntime:
 
     def _container_event(self, event: ContainerEvent) -> None:
         if self._unexpected.is_unexpected(event):
-            self._spawn(self._notice(event))
+            notice = self._spawn(self._notice(event))
+            self._notices.add(notice)
+            notice.add_done_callback(self._notices.discard)
 
     async def _notice(self, event: ContainerEvent) -> None:
         finding = await asyncio.to_thread(self._unexpected.finding, event)
-        if not self._conductor.done:
-            self._conductor.noticed(finding, self.now_us())
-            self._after()
+        self._conductor.noticed(finding, self.now_us())
+        self._after()
+
+    async def _notice_the_last(self) -> None:
+        """What happened so shortly before the end that the engine's event has not come yet, or that
+        its finding is not made yet."""
+        if self._notices:
+            await asyncio.wait(self._notices, timeout=NOTICE_S)
+        for event in await asyncio.to_thread(self._unexpected.found_at_end):
+            await self._notice(event)
 
     async def _ask_leader(self) -> tuple[tuple[int, ...], int] | None:
         """Who leads, by the nodes' own word: the one with the highest term that says so."""
@@ -437,6 +462,14 @@ class DockerRuntime:
             folder, self._api, self._pods, statuses, self._target.artifacts, self._zero_ns
         )
 
+    def _settle(self) -> None:
+        """End what is left in the loop. An interruption that one task has met is raised once more
+        in those that wait for it."""
+        for _ in range(SETTLE_TRIES):
+            with contextlib.suppress(KeyboardInterrupt):
+                self._run(_cancel_others())
+                return
+
     async def _close(self) -> None:
         await asyncio.gather(
             self._clients.close(),
@@ -458,10 +491,11 @@ class DockerRuntime:
         if self._finished is not None:
             self._finished.set()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -490,6 +524,14 @@ def _require_supported(config: RunConfig) -> None:
             f"containers cannot have these faults: {', '.join(unable)}",
             remedy=f"they can have {', '.join(able)}; the simulator has all: --on sim",
         )
+
+
+async def _cancel_others() -> None:
+    """What an interruption has left in the loop ends, and does not warn that it was never run."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _ignoring_result(work: Coroutine[Any, Any, Any]) -> None:

@@ -42,6 +42,8 @@ class UnexpectedEvents:
         self._pods = pods
         self._faults: dict[str, Fault] = {}
         """The faults that are being injected, are active, or are being healed."""
+        self._known: set[tuple[str, int]] = set()
+        """The containers of which something has been told already, by role and node."""
         self._touched: set[int] = set()
         """Nodes whose containers another program has changed through the engine."""
 
@@ -58,8 +60,22 @@ class UnexpectedEvents:
         """Whether no fault explains the event."""
         if event.action in ("kill", "pause", "unpause", "destroy", "restart"):
             self._touched.add(event.node)
-            return True
-        return event.action == "die" and not self._is_held_down(event.node)
+        elif event.action != "die" or self._is_held_down(event.node):
+            return False
+        self._known.add((event.role, event.node))
+        return True
+
+    def found_at_end(self) -> list[ContainerEvent]:
+        """What is wrong with containers now that no event has told. Blocks."""
+        found = []
+        for node, pod in self._pods.items():
+            for role, container in (("agent", pod.agent_id), ("node", pod.node_id)):
+                if (role, node) not in self._known:
+                    action, code = self._engine.what_is_wrong(container)
+                    event = ContainerEvent(role, node, action, code)
+                    if action and self.is_unexpected(event):
+                        found.append(event)
+        return found
 
     def finding(self, event: ContainerEvent) -> dict[str, Any]:
         """The event for the history, with the last lines of the container's log. Blocks."""

@@ -1,0 +1,61 @@
+"""A process beside the controller that removes a run's containers, networks and volumes where the
+controller ends without a word before the run's reaper has started, or where there is none.
+
+It is started before the first request that makes something. Its imports are those of the standard
+library until it has something to do, so that it costs some hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import Final
+
+DONE: Final = "done"
+AGAIN_S: Final = (0, 1, 3, 6, 10)
+"""When it looks: what the engine was asked for last may come to be after the controller's end."""
+END_TIMEOUT_S: Final = 10.0
+
+
+class StartGuard:
+    """`dismiss` when somebody else, or nobody, is to remove what the run makes."""
+
+    def __init__(self, run_id: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, run_id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    def dismiss(self) -> None:
+        """It ends, and removes nothing. A second time does nothing."""
+        try:
+            self._process.communicate(DONE, timeout=END_TIMEOUT_S)
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+
+
+def main() -> None:
+    """Waits for the end of the input, and removes what the run has made unless it is DONE."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.stdin.read() == DONE:
+        return
+    from harness.runtimes.docker.engine import connect  # noqa: PLC0415
+    from harness.runtimes.docker.pods import remove_labelled  # noqa: PLC0415
+
+    began = time.monotonic()
+    api = connect()
+    for at_s in AGAIN_S:
+        time.sleep(max(0.0, began + at_s - time.monotonic()))
+        remove_labelled(api, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

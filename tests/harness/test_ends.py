@@ -1,0 +1,78 @@
+"""The last moments of a run in containers: what no event of the engine has told yet, and tasks that
+an interruption leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from faults.kinds.kill import Kill
+from harness.runtimes.docker.pods import Pod
+from harness.runtimes.docker.runtime import DockerRuntime
+from harness.runtimes.docker.unexpected import UnexpectedEvents
+from harness.runtimes.docker.watch import ContainerEvent
+
+RUNS = ("", None)
+
+
+def unexpected(**states: tuple[str, int | None]) -> UnexpectedEvents:
+    """Of two pods, all of whose containers run but for those that are named."""
+    engine: Any = SimpleNamespace(
+        what_is_wrong=lambda container: states.get(container, RUNS), last_lines=lambda _: ""
+    )
+    pods = {n: Pod(node=n, agent_id=f"agent{n}", node_id=f"node{n}") for n in (1, 2)}
+    return UnexpectedEvents(engine, pods)
+
+
+def test_what_ended_without_an_event_is_found_at_the_end() -> None:
+    found = unexpected(node2=("die", 137), agent1=("destroy", None), node1=("pause", None))
+    assert found.found_at_end() == [
+        ContainerEvent("agent", 1, "destroy", None),
+        ContainerEvent("node", 1, "pause", None),
+        ContainerEvent("node", 2, "die", 137),
+    ]
+    assert not unexpected().found_at_end()
+
+
+def test_what_was_told_already_is_not_told_twice() -> None:
+    found = unexpected(node2=("die", 137))
+    assert found.is_unexpected(ContainerEvent("node", 2, "kill", None))
+    assert not found.found_at_end()
+
+
+def test_a_node_that_a_fault_holds_down_is_expected() -> None:
+    fault = Kill(id="f", start_us=0, duration_us=1, nodes=(2,))
+    found = unexpected(node2=("die", 137))
+    found.began(fault)
+    assert not found.found_at_end()
+    found.ended(fault)
+    assert found.found_at_end() == [ContainerEvent("node", 2, "die", 137)]
+
+
+def test_an_interruption_leaves_no_task_that_was_never_run() -> None:
+    runtime = DockerRuntime.__new__(DockerRuntime)
+    loop = runtime._loop = asyncio.new_event_loop()
+    runtime._clients = SimpleNamespace(run=loop.run_until_complete)  # type: ignore[assignment]
+
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    async def waits() -> None:
+        await asyncio.sleep(1000)
+
+    async def opens() -> None:
+        await asyncio.gather(interrupted(), waits(), waits())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyboardInterrupt):
+            runtime._run(opens())
+        runtime._settle()
+        assert not asyncio.all_tasks(loop)
+        loop.close()
+        gc.collect()
