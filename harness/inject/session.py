@@ -168,7 +168,7 @@ class Session:
         engine = PodEngine(self._api, self.run_id, image, 0)
         for number, container in enumerate(self.containers, 1):
             self._say(f"joining {container.name}")
-            # In a thread, which `close` waits for: else what an interrupted request makes is unknown.
+            # In a thread, which `close` waits for: an interrupted request may make it all the same.
             identity = self._run(asyncio.to_thread(self._create_agent, image, container))
             self._pods[number] = Pod(
                 node=number, agent_id=identity, gateway=ALL_PEERS, node_id=container.identity
