@@ -46,7 +46,7 @@ def run(target: str, rate: float, clients: int, seconds: int) -> list[Event]:
 
 
 def during_chaos(events: list[Event]) -> list[Event]:
-    """What happened while operations arrived: without the warm-up and the last round."""
+    """What happened while operations arrived: without the warm-up and the final round."""
     phases = {e.value: e.index for e in events if e.process == NEMESIS and e.f == "phase"}
     return [e for e in events if phases["chaos"] < e.index < phases["heal"]]
 

@@ -1,11 +1,11 @@
-"""A cluster in containers that a program starts, uses and injects faults into, without a run.
+"""A cluster in containers for use by a program: it starts nodes, and injects faults.
 
     with Cluster("etcd", nodes=3) as cluster:
         host, port = cluster.address(1)
         with cluster.fault("partition", shape="isolate", nodes=(1,)) as report:
             ...                                  # n1 is cut off, and report has the evidence
 
-Everything is removed when the block is left, also by an exception.
+Everything is removed when the block ends, also by an exception.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ class Cluster:
         return self.config.cluster.node_ids()
 
     def address(self, node: int) -> tuple[str, int]:
-        """Where this node's clients are served: (host, port)."""
+        """The address for clients of this node: (host, port)."""
         return self._runtime.client_host, self._runtime.client_port(node)
 
     def status(self, node: int) -> NodeStatus | None:
-        """The node's own status; None where it does not answer."""
+        """The node's status; None if it does not answer."""
         return self._runtime.status(node)
 
     def leader(self) -> int | None:
-        """The node that reports that it leads, of several the one with the highest term."""
+        """The node that reports to be the leader; of several, the one with the highest term."""
         found = [status for node in self.nodes if (status := self.status(node)) is not None]
         leaders = [(status.term, status.node) for status in found if status.role == "leader"]
         return max(leaders)[1] if leaders else None
@@ -79,7 +79,7 @@ class Cluster:
     @contextmanager
     def fault(self, kind: str, *, nodes: tuple[int, ...], **fields: Any) -> Iterator[FaultReport]:
         """Inject a fault for the duration of the block. `fields` are those of its kind, see
-        docs/faults.md. Raises FaultNotProven where it did not take effect or did not end."""
+        docs/faults.md. Raises FaultNotProven if it did not take effect or did not end."""
         identity = f"f{next(self._numbers)}"
         times = {"start_us": 0, "duration_us": 0}
         fault = fault_from_json({"kind": kind, "id": identity, "nodes": nodes, **times, **fields})

@@ -1,4 +1,4 @@
-"""Finding the modules of a package: a new target or workload needs one file and no other edit."""
+"""Finds the modules of a package, so that a new target or workload needs only one file."""
 
 from __future__ import annotations
 

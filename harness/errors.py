@@ -1,11 +1,11 @@
 """The errors of the harness itself, and the exit code of each.
 
-HarnessError (71)           the harness could not do its work
+HarnessError (71)           any other failure of the harness
   +-- UsageError (64)       invalid options or input; nothing was started
       |     +-- UnknownChoice   a name that does not exist; lists the ones that do
-      +-- EngineError (69)      no Docker engine, or it refuses
-      +-- StartError (70)       the cluster did not come up; carries the node's last log lines
-      +-- TargetError (70)      a target's own code raised, returned nonsense, or did not return
+      +-- EngineError (69)      no Docker engine, or it refused a request
+      +-- StartError (70)       the cluster did not start; has the node's last log lines
+      +-- TargetError (70)      a target's own code raised, returned a wrong value, or hung
 
 Verdicts have the exit codes 0, 1 and 2; everything else is 64 or above.
 """
@@ -47,6 +47,6 @@ class StartError(HarnessError):
 
 
 class TargetError(HarnessError):
-    """Says nothing about the cluster: it is the target's description or client that failed."""
+    """The code of the target failed, not the cluster."""
 
     exit_code = 70

@@ -8,7 +8,7 @@ one it failed in is recorded in the configuration, like everything else.
 
 The passes, each tried until it helps no more, and all again until none does or the time is up:
 
-    time        an earlier end of the chaos; no last round, where it is not needed
+    time        an earlier end of the chaos; no final round, where it is not needed
     constant    no chance in links, disks and clocks; default settings; everything healed. Early,
                 since with constant delays leaving something out moves the rest the least
     faults      subsets of the schedule
@@ -55,7 +55,7 @@ class Candidate(NamedTuple):
 
 
 class Size(NamedTuple):
-    """What is counted. `operations` are those that clients began, the last round included."""
+    """What is counted. `operations` are those that clients began, the final round included."""
 
     faults: int
     operations: int

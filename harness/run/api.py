@@ -1,4 +1,4 @@
-"""`antipaxos.run`: one run for a program, with the options of the command line."""
+"""`antipaxos.run`: one run, started by a program, with the options of the command line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def run(target: str, *, store: str | os.PathLike[str] = "runs", **options: Any) 
 
     `options` are fields of RunConfig and its parts by their own names, such as `nodes=3`,
     `faults=("kill", "partition")`, `time_us=10_000_000`, `rate=100.0`, `seed=7`, `on="sim"`,
-    `settings={"reads": "quorum"}`. Raises UsageError for invalid options, and HarnessError where
-    the run could not be made; a verdict is never an exception.
+    `settings={"reads": "quorum"}`. Raises UsageError for invalid options, and HarnessError if the
+    run failed in the harness; a verdict is never an exception.
     """
     settings = settings_of(target, options.pop("settings", {}))
     return execute(RunConfig.of(target=target, settings=settings, **options), Path(store))

@@ -1,18 +1,18 @@
-"""How a client carries out one operation: which node it asks, when it retries, what it reports.
+"""How a client executes an operation: which node it asks, when it retries, what it reports.
 
-A client is one logical process. It sends a request to the node that it believes leads and follows
-redirections; where a node is not there, it asks another at once, and the leader where it is told
-who leads (`leader_is`). After a time-out or a broken connection it depends on the target: where it
-has sessions, the client asks another node with the same session number, and a correct cluster
-applies the command once; where it has none, a write that was repeated would be a second write, so
-the operation ends. Reads may always be repeated. An operation ends
+A client is one logical process. It sends a request to the presumed leader and follows redirections.
+If a node is down it asks another one at once, and when it is notified of a leader (`leader_is`) it
+asks that node. What happens after a timeout or a broken connection depends on the target. With
+sessions, the client retries at another node with the same session number, and a correct cluster
+applies the command once. Without sessions, a repeated write would be a second write, so the
+operation ends. Reads may always be repeated. An operation ends with
 
     ok     a node answered it
     fail   a definite error: a compare-and-set that did not match, or every attempt was refused
            before it could have any effect; also any read without an answer (reads have no effect)
-    info   the time is up and some attempt may have had an effect, now or later
+    info   the time is up, and some attempt may have had an effect, or may still have one
 
-What is definite is decided by the target, with every response (`Response.definite`).
+The target states with every response whether an error is definite (`Response.definite`).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ passes through here."""
 BACK_OFF_MIN_US: Final = 10_000
 BACK_OFF_MAX_US: Final = 80_000
 UNREACHABLE: Final = ("refused", "disconnected")
-"""Errors of a node that is not there."""
+"""Errors of a node that cannot be reached."""
 HOPS_MAX: Final = 3
-"""Redirections followed at once; then the client waits a little: the cluster may be electing."""
+"""Redirections followed at once; then the client waits, since there may be an election."""
 
 
 class Outcome(NamedTuple):
-    """How an operation ended. `value` is what it returned, for a mismatch what it saw."""
+    """How an operation ended. `value` is the result; for a mismatch, the value that it saw."""
 
     type: str
     value: object
@@ -52,11 +52,11 @@ class Attempt(NamedTuple):
 
 
 class Client:
-    """One operation at a time of one process. Pure: it takes times and gives attempts and outcomes.
+    """The operations of one process, one at a time. Pure: returns attempts and outcomes.
 
-    `begin` starts an operation and gives the first attempt. `answered` and `timed_out` give the
-    next Attempt, or the Outcome; `leader_is` may give an Attempt in place of the current one. The
-    caller ends it with `give_up` when the operation's time is up.
+    `begin` starts an operation and returns the first attempt. `answered` and `timed_out` return the
+    next Attempt, or the Outcome; `leader_is` may return an Attempt that replaces the current one.
+    The caller ends the operation with `give_up` when its time is up.
     """
 
     __slots__ = (
@@ -94,7 +94,7 @@ class Client:
         self._hops = 0
         self._node = guess
         self._last_error: str | None = None
-        self._told: int | None = None  # who leads, as somebody said; until it does not answer
+        self._told: int | None = None  # the leader according to some node, until it does not answer
 
     def begin(self, operation: Operation, now_us: int) -> Attempt:
         self.seq += 1
@@ -135,7 +135,8 @@ class Client:
         return self._to(response.leader or self._other(), now_us + self._back_off())
 
     def _better_than(self, node: int, response: Response) -> int | None:
-        """Whom to ask at once, after a node that did not serve this client; None: wait a little."""
+        """The node to ask at once, after a node that did not serve this client; None: wait
+        first."""
         for leader in (response.leader, self._told):
             if leader is not None and leader != node:
                 return leader
@@ -144,8 +145,8 @@ class Client:
     def leader_is(
         self, leader: int, now_us: int, *, under_way: bool, in_flight: bool
     ) -> Attempt | None:
-        """A node says that `leader` leads. Where an operation is `under_way`, its next attempt, if
-        it should be sent there now in place of the current one, which is `in_flight` or still to be
+        """A node reports that `leader` leads. If an operation is `under_way`, returns the attempt
+        that should be sent there instead of the current one, which is `in_flight` or not yet
         sent."""
         self._told = leader
         if not under_way:
@@ -158,7 +159,7 @@ class Client:
         return self._to(leader, now_us)
 
     def timed_out(self, now_us: int) -> Attempt | Outcome:
-        """No answer to the current attempt for too long: it may still have an effect."""
+        """The current attempt got no answer in time; it may still have an effect."""
         self._dirty = True
         self._last_error = "timeout"
         if self._node == self._told:

@@ -1,18 +1,18 @@
-"""One run, described completely: what `run.json` records and what a replay needs.
+"""The complete configuration of a run: what `run.json` records and a replay needs.
 
-Everything that influences a run is a field here, with its unit last in its name, in the part that
-it concerns:
+Everything that influences a run is a field of one of these parts, with its unit at the end of its
+name:
 
-    RunConfig            the target, the seed, where it runs, how long, how it is judged
+    RunConfig            the target, the seed, the runtime, the duration, the checks
       .cluster           ClusterSpec: nodes, learners, the target's settings, a planted bug
-      .traffic           TrafficConfig: what clients do, how often, how long they wait
+      .traffic           TrafficConfig: the workload, its rate, and the timeouts of clients
       .faults            FaultConfig: which kinds may be drawn, and how
       .world             the runtime's own settings (of the simulator; otherwise empty)
 
-Field names are unique over all parts, so a configuration is made from flat options
+Field names are unique over all parts, so a configuration is created from flat options
 (`RunConfig.of(target="raft", nodes=3, rate=50.0)`) and changed by them (`config.changed(nodes=5)`);
 there, `faults` may be just the kinds.
-Invalid configurations are refused here, before anything is started.
+Invalid configurations are refused before anything is started.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ HEALS: Final = ("all", "quorum")
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficConfig:
-    """What clients do. `rate`: operations a second of all clients together; `concurrency`: clients
-    that may wait for an answer at once; times are microseconds."""
+    """The workload. `rate`: operations per second of all clients together; `concurrency`: clients
+    that may wait for an answer at the same time; times are microseconds."""
 
     workload: str = "kv"
     concurrency: int = 10
@@ -57,17 +57,17 @@ class TrafficConfig:
     operation_timeout_us: int = 2_500_000
     attempt_timeout_us: int = 500_000
     only: tuple[int, ...] | None = None
-    """Of the operations that arrive during the chaos, numbered from 0, only these are sent: those
-    left by shrinking. None: all."""
+    """After shrinking: only these of the operations that arrive during the chaos phase, numbered
+    from 0, are sent. None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaultConfig:
-    """What the planner may draw."""
+    """The faults that the planner may draw."""
 
     kinds: tuple[str, ...] = ()
     allow_all: bool = False
-    """Kills and pauses may take the whole cluster at once."""
+    """Kills and pauses may affect the whole cluster at once."""
     shapes: tuple[str, ...] = DRAWN_SHAPES
     """The shapes of partitions that may be drawn."""
     fault_gap_us: int | None = None
@@ -90,11 +90,11 @@ class RunConfig:
     liveness_timeout_us: int = 15_000_000
     check_limit_s: float = 60.0
     heal: str = "all"
-    """After the chaos: "all" is healed, or only a "quorum", and the others stay as they are."""
+    """After the chaos phase: heal "all", or only a "quorum"; the other nodes stay as they are."""
     finale: bool = True
-    """Whether there is a last round. Without it liveness is not judged."""
+    """Whether there is a final round. Without it liveness is not checked."""
     stop_at_first: bool = False
-    """Whether the run ends at the first violation seen by clients."""
+    """Whether the run ends at the first violation in the clients' history."""
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     traffic: TrafficConfig = field(default_factory=TrafficConfig)
     faults: FaultConfig = field(default_factory=FaultConfig)
@@ -124,7 +124,8 @@ class RunConfig:
     @classmethod
     def from_json(cls, data: Any) -> RunConfig:
         """The inverse of `to_json`; also reads the flat form of folders of format 1. Raises
-        UsageError for fields that this version does not know, and for what is no configuration."""
+        UsageError for fields that this version does not know, and for anything that is not a
+        configuration."""
         if not isinstance(data, dict):
             raise UsageError("the run's configuration must be an object")
         flat: dict[str, Any] = {}
@@ -199,7 +200,7 @@ class RunConfig:
                 f"rate must be {RATE_MIN:g} to {RATE_MAX:g} operations a second, not {traffic.rate}"
             )
 
-    # ------------------------------------------------------------------ what follows from it
+    # ------------------------------------------------------------------ derived values
 
     @property
     def system(self) -> Target:
@@ -207,8 +208,8 @@ class RunConfig:
         return target_named(self.target)
 
     def core(self) -> tuple[int, ...]:
-        """The voters that are healed for a last round with `heal` "quorum": just enough for the
-        target to answer, drawn by the seed. Empty where everything is healed."""
+        """The voters that are healed before the final round with `heal` "quorum": as many as the
+        target needs to answer, drawn by the seed. Empty if everything is healed."""
         if self.heal == "all":
             return ()
         voters = list(self.cluster.voter_ids())

@@ -1,12 +1,12 @@
-"""One run from its configuration to its verdict: the sequence that every command goes through.
+"""One run from its configuration to its verdict: the sequence that every command uses.
 
     plan the schedule -> begin the record (run.json, schedule.json) -> open the runtime
     -> drive the conductor, recording every event -> collect the nodes' files
     -> close the runtime -> judge
 
-`perform` is that sequence up to the verdict; `execute` adds a folder and the judging, and
-`harness.run.simulation` does it in memory. The runtime is closed in any case, and everything that
-was recorded can be judged.
+`perform` is this sequence up to the verdict; `execute` adds a folder and the verdict, and
+`harness.run.simulation` does it in memory. The runtime is always closed, and whatever was recorded
+can be judged.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def execute(
 ) -> RunResult:
     """Run once, into a folder under `store`, and judge it.
 
-    Raises HarnessError when the harness could not do its work, KeyboardInterrupt when it was
-    stopped before the cluster was up; nothing is left running then.
+    Raises HarnessError if the harness failed, and KeyboardInterrupt if it was stopped before the
+    cluster was ready; nothing is left running then.
     """
     started = time.monotonic()
     observer = observer or Observer()
@@ -166,9 +166,9 @@ def carry_out(
     *,
     close: bool = True,
 ) -> D:
-    """The same with another `Driven`, which `drive` makes and this returns. With `close` false the
-    caller closes the runtime, unless it fails. Raises UsageError, before anything is started, for a
-    fault that cannot be carried out."""
+    """The same with another `Driven`, which `drive` creates and this returns. With `close` false
+    the caller closes the runtime, unless this raises. Raises UsageError, before anything is
+    started, for a fault that is not possible in this run."""
     check_feasible(config, schedule)
     done = False
     with Interrupts(active=close) as interrupts:

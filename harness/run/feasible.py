@@ -1,8 +1,8 @@
-"""Whether the faults of a schedule can be carried out in a run's runtime.
+"""Whether the faults of a schedule are possible in a run.
 
-Checked before anything is started, for every run: what follows from the schedule, the target and
-the runtime alone is refused here, with a message, and not in the middle of the run. The
-capabilities of the machine are tested when its agents start.
+Checked before anything is started: what the target and the runtime do not support is refused here,
+with a message, and not in the middle of the run. The capabilities of the machine are tested when
+the agents start.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from harness.errors import UsageError
 from harness.run.config import RunConfig
 
 DISK_KINDS: Final = frozenset(("power", "slow-disk", "disk-stall", "disk-full", "disk-damage"))
-"""With one of these a run in containers has the agent's file system at its nodes' disks."""
+"""With one of these a container run mounts the agent's file system on the nodes' volumes."""
 REAL_MOMENTS: Final = ("elected", "log-line")
-"""Triggers that the simulator does not have."""
+"""Triggers that the simulator does not support."""
 
 
 def prepared_for(faults: Iterable[Fault]) -> tuple[str, ...]:
-    """Kinds that a run must be prepared for besides those of its faults: an aimed power cut needs
-    the nodes' disks to be prepared for one."""
+    """Kinds that a run must be prepared for: those of its faults, and `power` for an aimed power
+    cut."""
     cut = any(isinstance(fault, Aimed) and fault.action == "power" for fault in faults)
     return ("power",) if cut else ()
 
 
 def check_feasible(config: RunConfig, schedule: Schedule) -> None:
-    """Raises UsageError for the first fault that cannot be carried out in this run."""
+    """Raises UsageError for the first fault that is not possible in this run."""
     able = kinds_of(config.on)
     for fault in schedule.faults:
         if fault.kind not in able:

@@ -1,9 +1,9 @@
-"""SIGINT, SIGTERM and SIGHUP (Ctrl-C, a cancelled job, a closed terminal) end a run in order.
+"""SIGINT, SIGTERM and SIGHUP (Ctrl-C, a cancelled job, a closed terminal) end a run with cleanup.
 
-While a run is driven, the first signal ends it early: everything is healed, open operations end,
-what was recorded is judged. A second one, or `GRACE_S` seconds, ends the driving at once. While
-something is started, a signal raises KeyboardInterrupt. While something is removed, signals are
-recorded and do nothing: everything that was started must be removed.
+While a run is driven, the first signal ends it early: faults are healed, open operations end, and
+the recorded part is judged. A second signal, or `GRACE_S` seconds later, driving stops at once.
+During startup a signal raises KeyboardInterrupt. During removal signals are recorded and ignored:
+everything that was started must be removed.
 
 Senders of SIGTERM usually wait about ten seconds before SIGKILL; GRACE_S leaves time for removal.
 """
@@ -46,7 +46,7 @@ class Interrupts:
 
     @contextmanager
     def shielded(self) -> Iterator[None]:
-        """Signals are recorded and do nothing."""
+        """Record signals, and ignore them."""
         self._shields += 1
         try:
             yield

@@ -1,7 +1,6 @@
-"""The least and the most of what a run may be asked for: one place for options, programs and
-recorded configurations.
+"""The bounds of a run's parameters, for options, programs and recorded configurations.
 
-Beyond these a run would not end in the time that it was asked for, or would take this machine down.
+Beyond these a run would not end in time, or would overload this machine.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from typing import Final
 NODES_MAX: Final = 64
 CONCURRENCY_MAX: Final = 100_000
 KEYS_MAX: Final = 10_000
-"""The last round asks for every key three times."""
+"""The final round accesses every key three times."""
 RATE_MIN: Final = 0.001
 RATE_MAX: Final = 100_000.0
-"""Operations a second."""
+"""Operations per second."""
 TIME_MAX_US: Final = 7 * 24 * 3_600_000_000
 SEEDS_MAX: Final = 1_000_000_000
 JOBS_MAX: Final = max(32, 4 * (os.cpu_count() or 1))
-"""Processes beside one another."""
+"""Concurrent processes."""

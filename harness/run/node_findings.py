@@ -1,20 +1,19 @@
-"""What happened to nodes without a fault of the schedule, as the history records it.
+"""Events at nodes that were not caused by a scheduled fault, as recorded in the history.
 
 An event of process nemesis with f NODE_FINDING, whose value has
 
-    node, role     which node, and whether it is the node itself or its agent
+    node, role     which node; whether it was the node itself or its agent
     what           "ended", "was paused", "was removed", ...
-    by             "itself", or "outside": another user of the engine did it
+    by             "itself", or "outside": another user of the engine caused it
     exit_code      of a process that ended; 128 + n where signal n ended it
     log            the last lines that it printed
 
-A node that ends by itself is a finding about the node. Interference from outside, or an agent that
-has ended, is no finding about the cluster, but the run cannot be judged as if it had not happened.
+A node that crashes by itself is a finding about the node. Interference from outside, or an agent
+that has ended, is not a finding about the cluster, but makes the run unknown.
 
-Failures of the nodes' clients are recorded there too, once, at the end of the run, with role
-"client" and `problems`, a list of {node, kind, count, first} (`harness.targets.guarded_client`).
-Invalid answers are reported in a note. A client whose own code failed proves nothing about the
-cluster: neither that it lives, nor that it does not.
+Failures of the nodes' clients are also recorded, once, at the end of the run, with role "client"
+and `problems`, a list of {node, kind, count, first} (`harness.targets.guarded_client`). Invalid
+answers are reported in a note. A failure in a client's own code proves nothing about the cluster.
 """
 
 from __future__ import annotations

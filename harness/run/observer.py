@@ -13,13 +13,13 @@ class Observer:
     """Ignores everything; override the methods that are needed."""
 
     wants_progress = False
-    """Whether the history is to be judged while it grows, to show how far that is."""
+    """Whether the history should be checked during the run, to show the progress."""
 
     def say(self, text: str) -> None:
-        """Something takes a while: "building ..."."""
+        """A step that takes a while has started: "building ..."."""
 
     def follow(self, text: Callable[[], str]) -> None:
-        """Something goes on of which `text` says how far it is, as often as it is asked."""
+        """A step with progress has started; `text` returns its current state."""
 
     def watch(
         self, conductor: Conductor, runtime: Runtime, online_check: OnlineCheck | None
@@ -27,4 +27,4 @@ class Observer:
         """The chaos begins; the conductor's stats may be read from now on."""
 
     def stop(self) -> None:
-        """Nothing more to watch."""
+        """The run has ended."""

@@ -1,12 +1,12 @@
-"""The checker during a run: how far the history is judged already, and the first violation.
+"""The checker during a run: how much of the history is checked, and the first violation.
 
-BackgroundCheck   in a thread of its own, for runs in real time: the kernel judges without the
+BackgroundCheck   in a separate thread, for runs in real time: the kernel runs without the
                   interpreter lock, and `LiveChecker` is idle nine tenths of the time, so clients
                   are hardly affected
 InlineCheck       once every few events, synchronously, for virtual time: the same run is always
                   stopped at the same event
 
-Only the clients' history is judged. The replicas' decisions, liveness, and the whole history are
+Only the clients' history is checked. The replicas' decisions, liveness, and the whole history are
 judged at the end as usual.
 """
 
@@ -26,7 +26,7 @@ from histories.events import Event
 from histories.text import one_line
 
 EVENTS_MAX: Final = 2_000_000
-"""Further events are not judged: events are kept in memory for the evidence, half a kilobyte
+"""Later events are not checked: events are kept in memory for the evidence, half a kilobyte
 each."""
 WORDS_MAX: Final = 1_000
 STEP_EVENTS: Final = 250
@@ -78,11 +78,11 @@ class InlineCheck:
             self.violated(in_words(violation))
 
     def close(self) -> None:
-        """Nothing is left to end."""
+        """Nothing to close."""
 
 
 class BackgroundCheck:
-    """Judges in a thread, which `close` ends. `problem`: why it has stopped judging, in words."""
+    """Checks in a thread, which `close` ends. `problem`: why it has stopped checking."""
 
     def __init__(self, model: str) -> None:
         self.violated: Callable[[str], None] = lambda _: None
@@ -126,8 +126,8 @@ class BackgroundCheck:
 
 
 def online_check_for(config: RunConfig, *, wanted: bool = False) -> OnlineCheck | None:
-    """The online check of this run, where it is to stop at its first violation, or a display shows
-    the progress; otherwise None."""
+    """The online check of a run that should stop at its first violation, or whose display shows the
+    progress; otherwise None."""
     model = WORKLOADS[config.traffic.workload].model
     if config.on == "sim":
         return InlineCheck(model) if config.stop_at_first else None
@@ -135,7 +135,7 @@ def online_check_for(config: RunConfig, *, wanted: bool = False) -> OnlineCheck 
 
 
 def stop_at_violation(online_check: OnlineCheck | None, conductor: Conductor) -> None:
-    """Have the run end at the first violation, if the configuration says so."""
+    """Let the run end at the first violation, if so configured."""
     if online_check is not None and conductor.config.stop_at_first:
         online_check.violated = lambda found: conductor.stop_soon(
             f"at the first violation: {found}"

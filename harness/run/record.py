@@ -1,10 +1,10 @@
 """Where a run is recorded: a folder, or memory. The engine writes to either in the same steps.
 
 begin(config, schedule)    before anything is started
-opened(versions)           the cluster is up; the versions of what runs
+opened(versions)           the cluster is ready; the versions of its software
 event(event)               one event of the history, as it happens
 collect(runtime)           the nodes' files, once the run is over: no more events
-close()                    no more events; also where the run failed
+close()                    no more events; also after a failure
 judge(...)                 the verdict, from what was recorded
 """
 
@@ -52,7 +52,7 @@ def new_run_id() -> str:
 
 
 class FolderRecord:
-    """Records into a new folder under `store`. Raises HarnessError where it cannot be written."""
+    """Records into a new folder under `store`. Raises HarnessError if it cannot be written."""
 
     def __init__(self, store: Path, *, name: str | None = None, run_id: str | None = None) -> None:
         self.run_id = run_id or new_run_id()
@@ -119,7 +119,7 @@ class FolderRecord:
         return verdict
 
     def full(self, error: OSError) -> HarnessError:
-        """What is raised where the folder cannot be written any more."""
+        """The error for a folder that cannot be written any more."""
         return HarnessError(
             f"the run cannot be recorded: {in_words(error)}",
             remedy=f"free the disk of {self.folder.path}; what was written can be judged: "

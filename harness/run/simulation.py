@@ -1,7 +1,7 @@
-"""One complete simulated run in memory: a sweep makes several of them a second.
+"""A complete simulated run in memory: a sweep executes several per second.
 
-The same configuration, schedule, conductor and detectors as any run; only nothing is written. A run
-that fails is written afterwards, from memory, as the folder of an ordinary run, and can then be
+It uses the same configuration, schedule, conductor and detectors as any run, but writes nothing. A
+run that fails is written afterwards, from memory, as the folder of an ordinary run, and can then be
 checked, replayed and shrunk like any other.
 """
 
@@ -35,7 +35,7 @@ from histories.replica_states import StateDigest, compare
 
 
 class Symptom(NamedTuple):
-    """A failure, short enough to group by: the detector, and the kind of its evidence."""
+    """A failure in a form to group by: the detector, and the kind of its evidence."""
 
     detector: str
     kind: str
@@ -78,7 +78,7 @@ class SimulatedRun:
 
 
 class TimeIsUp(Exception):
-    """A simulation was given up at its deadline. `at_us`: how far it had come, in virtual time."""
+    """A simulation was abandoned at its deadline. `at_us`: the virtual time that it had reached."""
 
     def __init__(self, at_us: int) -> None:
         super().__init__(at_us)
@@ -123,7 +123,7 @@ def simulate(
 
 
 def judge(run: SimulatedRun) -> None:
-    """Set the verdict and its symptoms. The detectors run only where the replicas' log is no proof,
+    """Set the verdict and its symptoms. The detectors run only if the replicas' log is not a proof,
     or their states differ."""
     stats, runtime = run.stats, run.runtime
     clean = not (run.crashes or stats.not_live or stats.unverified or stats.interrupted)

@@ -232,7 +232,7 @@ def _notes(
 def _liveness(events: Sequence[Event], failed: Sequence[str]) -> Liveness:
     phase = next((e for e in reversed(events) if e.f == "phase" and e.process == NEMESIS), None)
     if phase is None or phase.value != "done":
-        return Liveness("unknown", "the run was cut off: whether it was live was not judged")
+        return Liveness("unknown", "the run was cut off: liveness was not checked")
     end = phase.extra or {}
     if end.get("not_live"):
         reason = one_line(str(end["not_live"]), WORDS_MAX)
@@ -241,8 +241,8 @@ def _liveness(events: Sequence[Event], failed: Sequence[str]) -> Liveness:
         why = one_line(str(end["why"]), WORDS_MAX)
         return Liveness("unknown", f"the run was stopped {why}")
     if end.get("interrupted"):
-        return Liveness("unknown", "the run was interrupted: whether it was live was not judged")
+        return Liveness("unknown", "the run was interrupted: liveness was not checked")
     if end.get("finale") is False:
-        reason = "the run had no last round: whether it was live was not judged"
+        reason = "the run had no final round: liveness was not checked"
         return Liveness("unknown", reason, waived=True)
     return Liveness("valid")

@@ -1,18 +1,18 @@
-"""The interface between a run and what it runs on.
+"""The interface between a run and its runtime.
 
 The run is a pure state machine, the conductor (`harness.run.conductor`): it decides which client
 asks which node what and when, when a fault is injected and healed, and what the history records. A
 **runtime** owns time and the cluster: it starts nodes, carries requests to them, injects faults,
 and calls the conductor back. `docker` does it with real containers and real time, `sim` with the
-same protocol code under virtual time. A conductor cannot tell which of them it is in.
+same protocol code under virtual time. A conductor does not depend on which of them drives it.
 
     runtime.open()                        nodes exist and are ready
     runtime.drive(conductor)              calls conductor.begin(world, now_us), then its callbacks,
                                           until conductor.done
     runtime.collect(folder)               nodes' logs and decided logs into the run's folder
-    runtime.close()                       nothing of the run is left; safe to call at any time
+    runtime.close()                       removes everything; may be called at any time
 
-What a conductor may do is `World`; what it is notified of are its callbacks (`Driven`). Times are
+A conductor acts through `World`, and is notified through its callbacks (`Driven`). Times are
 integer microseconds since the runtime's own zero, monotonic.
 """
 
@@ -29,11 +29,11 @@ from harness.targets.interface import Request, Response
 
 @dataclass(frozen=True)
 class FaultReport:
-    """What became of one injection or healing.
+    """The result of one injection or healing.
 
     `moments_ns`: per node, the monotonic nanosecond (of the runtime's clock, same zero as event
-    times) at which it took effect. `verified`: probes agree with what the fault should do.
-    `evidence`: what the probes saw. `problem`: a sentence where something went wrong.
+    times) at which it took effect. `verified`: the probes' results are as expected. `evidence`:
+    these results. `problem`: a sentence, if something went wrong.
     """
 
     moments_ns: dict[int, int]
@@ -51,38 +51,38 @@ class FaultReport:
 
 
 class World(Protocol):
-    """What a conductor may ask for. None of these waits; answers come as callbacks."""
+    """The requests of a conductor. They return at once; results are callbacks."""
 
     def request(self, call: int, node: int, request: Request) -> None:
-        """Send a request to a node; `conductor.answered(call, response, now_us)` tells how it
-        went, at most once, perhaps never (the conductor has its own time-outs)."""
+        """Send a request to a node; `conductor.answered(call, response, now_us)` is called at most
+        once, and perhaps never (the conductor has its own timeouts)."""
         ...
 
     def wake(self, at_us: int) -> None:
-        """Call `conductor.woke(now_us)` at `at_us`, or as soon after as may be. One wake-up is
-        pending at a time: the latest call replaces an earlier one."""
+        """Call `conductor.woke(now_us)` at `at_us`, or as soon as possible after that. One wake-up
+        is pending at a time: the latest call replaces an earlier one."""
         ...
 
     def inject(self, fault: Fault) -> None:
-        """Carry a resolved fault out and verify it; then `conductor.fault_done(fault, "inject",
+        """Inject a resolved fault and verify it; then `conductor.fault_done(fault, "inject",
         report, now_us)`."""
         ...
 
     def heal(self, fault: Fault) -> None:
-        """Take it back and verify that; then `conductor.fault_done(fault, "heal", report, ...)`."""
+        """Heal it and verify that; then `conductor.fault_done(fault, "heal", report, ...)`."""
         ...
 
     def leader(self) -> int | None:
-        """The node that this runtime believes leads now."""
+        """The current leader, as far as this runtime knows."""
         ...
 
 
 class Driven(Protocol):
-    """What a runtime drives: the conductor, as far as a runtime knows it. Times are microseconds of
-    the runtime's clock."""
+    """What a runtime drives: the callbacks of the conductor. Times are microseconds of the
+    runtime's clock."""
 
     done: bool
-    """Nothing more is asked; `drive` returns."""
+    """The run is over; `drive` returns."""
 
     @property
     def is_interrupted(self) -> bool: ...
@@ -98,7 +98,7 @@ class Driven(Protocol):
     def interrupt(self, now_us: int) -> None: ...
 
     def led(self, node: int, term: Sequence[int], now_us: int) -> None:
-        """A node leads that did not, or in another term, as far as the runtime has seen."""
+        """A node has become leader, or leads in another term, as observed by the runtime."""
         ...
 
     def leader_announced(self, leader: int, now_us: int) -> None:
@@ -106,7 +106,7 @@ class Driven(Protocol):
         ...
 
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
-        """Something happened to a node that no fault of the schedule did; see
+        """An event at a node that was not caused by a scheduled fault; see
         `harness.run.node_findings` for the fields."""
         ...
 
@@ -117,19 +117,19 @@ class Runtime(Protocol):
     def drive(self, conductor: Driven) -> None: ...
 
     def collect(self, folder: Path) -> Mapping[str, str]:
-        """The nodes' files, into `folder`. Returns those that are there and could not be copied, by
-        name, each with the reason."""
+        """Copy the nodes' files into `folder`. Returns those that exist and could not be copied, by
+        name, with the reason."""
         ...
 
     def close(self) -> None: ...
 
     def interrupt(self) -> None:
-        """End the run early: `conductor.interrupt`, and a second time stop driving at once. Called
-        from a signal handler, or from another thread."""
+        """End the run early by `conductor.interrupt`; the second call stops driving at once. May be
+        called from a signal handler, or from another thread."""
         ...
 
     def now_us(self) -> int:
-        """The moment on this runtime's clock, which is the history's. Safe from any thread."""
+        """The time on this runtime's clock, which is that of the history. Thread-safe."""
         ...
 
     def versions(self) -> dict[str, str]:

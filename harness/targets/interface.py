@@ -1,11 +1,11 @@
-"""The interface of a target: everything that a run needs to know of the system under test.
+"""The interface of a target: everything that a run needs to know about the system under test.
 
 A target defines how its nodes are built and started, how a client talks to one of them, and what it
-is capable of. Nothing outside `harness/targets/` asks which target it is; code that depends on what
-a target can do reads its `Capabilities`.
+is capable of. Code outside of `harness/targets/` does not depend on specific targets, only on their
+`Capabilities`.
 
     target.check(cluster)                  refuse a cluster that cannot work, in a sentence
-    target.image(images)                   the nodes' image; built or pulled if need be
+    target.image(images)                   the nodes' image; built or pulled if necessary
     target.node(...)                       one node's container: command, environment, volume
     target.client(node, host, port)        a connection to one node, shared by all clients
     target.artifacts                       files that are copied out of each node at the end
@@ -25,8 +25,8 @@ from harness.errors import UsageError
 
 
 class Request(NamedTuple):
-    """What a client asks of a node. `client` and `seq` name the operation: where the target has
-    sessions, a retry carries the same pair and takes effect once."""
+    """A client's request to a node. `client` and `seq` identify the operation: if the target has
+    sessions, a retry has the same pair and takes effect once."""
 
     client: int
     seq: int
@@ -39,10 +39,10 @@ class Response(NamedTuple):
     """How one request to one node ended.
 
     `error` is None for success. "mismatch": applied, a compare-and-set that did not match, `value`
-    is what it saw (None where the target does not report it). `definite`: this attempt certainly
-    had no effect and will have none; an error that is not definite leaves that open. `leader`: the
-    node that this one believes leads, if it knows. `order`: where the system reports it, the
-    position of the operation in its log (a slot, a revision).
+    is the value that it saw (None if the target does not report it). `definite`: this attempt
+    certainly had no effect and will have none; an error that is not definite leaves that open.
+    `leader`: the leader that this node knows, if any. `order`: the position of the operation in the
+    system's log (a slot, a revision), if reported.
     """
 
     error: str | None
@@ -53,13 +53,13 @@ class Response(NamedTuple):
 
 
 REFUSED = Response("refused", definite=True)
-"""The request never left: no process listens."""
+"""The request was not sent: no process listens."""
 DISCONNECTED = Response("disconnected")
-"""The connection broke while the request was under way."""
+"""The connection broke while the request was in flight."""
 
 Answered: TypeAlias = Callable[[Response], None]
 LeaderTold: TypeAlias = Callable[[int, tuple[int, ...]], None]
-"""Gets a leader and the term, or ballot, in which it leads."""
+"""Called with a leader and the term, or ballot, in which it leads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,25 +85,24 @@ class ClusterSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What can be asked of a target.
+    """What a target supports.
 
-    sessions: a command that is repeated with the same client and seq takes effect once, so that
-    clients may retry writes. leader: one node at a time leads the others. decided_logs:
-    `decided.jsonl` is among the artifacts, so that agreement can be judged; state_digests: so is
-    `states.jsonl`, and replicas' states are compared. counters: `NodeStatus.raw["counters"]` counts
-    messages and fsyncs. observes_mismatch: a compare-and-set that fails says which value it saw.
-    settings: the default of each, in words; described: what each does, in a few words.
-    own_clock: a status carries the node's own wall clock. messages: names of message classes that
-    faults may be aimed at, as often as they should be drawn. reads: values of the setting `reads`,
-    the default first. timing: the settings that make the election time-out at least so many
-    microseconds (at most twice as long, drawn) and the heartbeat a tenth of it; None where there is
-    no such thing. sizes, draw_settings: numbers of voters, and settings for so many voters, that a
-    search draws beside those of every target. needs_all_voters: whether a cluster with these
-    settings answers only while all of its voters do.
-    transfer_leadership: makes the request, of a client and its seq, that asks a leader to hand over
-    to a node; None where the target has no such thing.
-    clock: "vdso" where the nodes read the time through the vDSO, so that an agent can change it;
-    "syscall" where they ask the kernel itself.
+    sessions: a command repeated with the same client and seq takes effect once, so clients may
+    retry writes. leader: one node at a time leads the others. decided_logs: `decided.jsonl` is
+    among the artifacts, so that agreement can be judged; state_digests: so is `states.jsonl`, and
+    replicas' states are compared. counters: `NodeStatus.raw["counters"]` counts messages and
+    fsyncs. observes_mismatch: a failed compare-and-set reports the value that it saw. settings: the
+    default of each, in words; described: what each does, in a few words. own_clock: a status
+    carries the node's own wall clock. messages: names of message classes that faults may be aimed
+    at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
+    timing: the settings that make the election time-out at least so many microseconds (at most
+    twice as long, drawn) and the heartbeat a tenth of it; None if not supported. sizes,
+    draw_settings: numbers of voters, and settings for so many voters, that a search draws beside
+    those of every target. needs_all_voters: whether a cluster with these settings answers only
+    while all of its voters do. transfer_leadership: creates the request for a leadership transfer,
+    from a client, its seq and the successor; None if not supported. clock: "vdso" where the nodes
+    read the time through the vDSO, so that an agent can change it; "syscall" where they ask the
+    kernel itself.
     """
 
     workloads: tuple[str, ...] = ("kv",)
@@ -133,12 +132,12 @@ class Capabilities:
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
     """One node's container. `data` is where its volume is mounted: what is on it survives a kill
-    and a restart of the node. `image`: another than the target's, such as another version; it is
-    pulled where it is not there.
+    and a restart of the node. `image`: replaces the target's image, for instance by another
+    version; it is pulled if missing.
 
     Everything else that the node can see is read-only, unless `read_only` is False; `scratch` are
     folders of temporary files in memory, empty after every start. `memory` (bytes) and `pids`
-    (processes and threads) limit what a node that runs wild can take from the machine.
+    (processes and threads) limit the resources of a node that misbehaves.
     """
 
     command: tuple[str, ...]

@@ -31,9 +31,9 @@ class Workload(Protocol):
         ...
 
     def finale(self) -> list[Operation]:
-        """The last round, after healing: operations that must all succeed."""
+        """The final round, after healing: operations that must all succeed."""
         ...
 
     def again(self, operation: Operation) -> Operation:
-        """What to ask instead of an operation of the last round that did not succeed."""
+        """What to ask instead of an operation of the final round that did not succeed."""
         ...

@@ -167,12 +167,12 @@ def test_a_cluster_that_does_not_answer_after_healing_is_not_live() -> None:
         return store_that_answers(world, node, command) if world.now_us < 1_000_000 else None
 
     conductor, _, events = play(dies, liveness_timeout_us=5_000_000)
-    assert conductor.stats.not_live is not None and "last round" in conductor.stats.not_live
+    assert conductor.stats.not_live is not None and "final round" in conductor.stats.not_live
     assert events[-1].f == "phase" and events[-1].extra["not_live"]  # type: ignore[index]
 
 
 def test_a_slow_cluster_is_live_and_one_that_forgets_an_operation_is_not() -> None:
-    """The bound applies to every operation of the last round, not to the round: a leader that
+    """The bound applies to every operation of the final round, not to the round: a leader that
     receives only every third message does answer, though slowly."""
 
     def slow(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int] | None:
@@ -188,7 +188,7 @@ def test_a_slow_cluster_is_live_and_one_that_forgets_an_operation_is_not() -> No
     assert conductor.stats.not_live is None
     assert world.now_us > 2_000_000 + 2 * 3_000_000
     conductor, _, _ = play(forgets, **(patient | {"concurrency": 2}))
-    assert " k1 of the last round" in (conductor.stats.not_live or "")
+    assert " k1 of the final round" in (conductor.stats.not_live or "")
 
 
 def test_clients_of_the_last_round_do_not_give_up_before_the_bound() -> None:

@@ -59,7 +59,7 @@ def test_not_live_is_invalid_and_names_the_waiting_operation(tmp_path: Path) -> 
 
     verdict = judged(tmp_path, play(dies, liveness_timeout_us=5_000_000)[2])
     assert verdict.outcome == "invalid"
-    assert verdict.liveness.outcome == "invalid" and "last round" in verdict.liveness.reason
+    assert verdict.liveness.outcome == "invalid" and "final round" in verdict.liveness.reason
     assert verdict.linearizability.outcome == "valid"
 
 

@@ -6,8 +6,8 @@
     recorder.py  the events of the history, in their order, and the counts for the display
     timers.py    actions scheduled for later
 
-It knows neither sockets nor clocks: a runtime (`harness.runtimes.interface`) drives it, with real
-time or virtual. Everything random here comes from streams named after the seed.
+It uses neither sockets nor clocks: a runtime (`harness.runtimes.interface`) drives it, in real or
+virtual time. All random numbers come from streams derived from the seed.
 """
 
 from harness.run.conductor.phases import PHASES, Conductor

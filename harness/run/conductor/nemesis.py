@@ -1,7 +1,7 @@
 """Active faults: when each is injected and when it is healed.
 
-A fault is requested, and takes effect some time later; it is active only once its runtime has
-answered, and only then can it be healed.
+A fault takes effect some time after it was requested. It is active once the runtime has answered,
+and only then can it be healed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from harness.runtimes.interface import FaultReport, World
 
 @dataclass
 class ActiveFault:
-    """A fault that has been requested. `stage` is injecting, active, or healing. One to `keep`
-    outlasts the run: it affects only nodes that the last round does not need."""
+    """A fault that has been requested. `stage` is injecting, active, or healing. One with `keep`
+    lasts until the end of the run: it affects only nodes that the final round does not need."""
 
     fault: Fault
     end_us: int
@@ -30,7 +30,7 @@ class ActiveFault:
 
 
 class Nemesis:
-    """`settled(now_us)` is called when a fault has ended, or is to stay active."""
+    """`settled(now_us)` is called when a fault has ended, or is kept active."""
 
     def __init__(
         self,
@@ -56,15 +56,15 @@ class Nemesis:
         self._strikes = False
 
     def start(self, now_us: int) -> None:
-        """The schedule's zero is now."""
+        """Start the schedule now."""
         self._strikes = True
         self._start_us = now_us
         for fault in self._schedule.faults:
             self._timers.at(now_us + fault.start_us, self._begin, fault)
 
     def stop(self, now_us: int) -> None:
-        """No further fault is injected, and all are healed; or, where only a quorum is to be
-        healed, those that affect it."""
+        """Inject no more faults, and heal all of them, or, if only a quorum is to be healed, those
+        that affect it."""
         self._strikes = False
         for entry in list(self.active.values()):
             self._heal_core(entry, now_us)
@@ -93,7 +93,7 @@ class Nemesis:
             self._heal(fault.id, now_us)
 
     def _begin(self, fault: Fault, now_us: int) -> None:
-        """A composite fault is resolved once; the steps after the first have times of their own."""
+        """A composite fault is resolved once; the steps after the first have their own times."""
         if not self._strikes:
             return
         leader = self.world.leader() or self._who_leads()
@@ -128,7 +128,7 @@ class Nemesis:
         self.world.heal(entry.fault)
 
     def _heal_core(self, entry: ActiveFault, now_us: int) -> None:
-        """Heal a fault on the nodes that must answer now, and keep the rest of it."""
+        """Heal a fault on the nodes that must answer, and keep it on the others."""
         rest = entry.fault.beyond(self.core) if self.core else None
         if rest == entry.fault and entry.stage == "active":
             entry.keep = True

@@ -1,11 +1,11 @@
 """The conductor: the phases of a run, and the events from a runtime.
 
-warm-up   one client retries until the cluster answers: the chaos clock starts there
+warm-up   one client retries until the cluster answers; then the chaos phase starts
 chaos     operations arrive at the configured rate, and the schedule's faults are injected and
           healed at their times
 heal      no new operations; every fault is healed (or, if so configured, only what affects a
           quorum: faults of the other nodes stay), operations in progress end
-finale    the workload's last round: every operation must succeed within a time limit from its
+finale    the workload's final round: every operation must succeed within a time limit from its
           first attempt, with any number of attempts. Then the cluster is live
 done
 """
@@ -20,7 +20,7 @@ from faults.planner import Schedule
 from harness.run.conductor.nemesis import Nemesis
 from harness.run.conductor.recorder import EventRecorder, Stats
 from harness.run.conductor.timers import NEVER, Timers
-from harness.run.conductor.traffic import LastRound, Traffic
+from harness.run.conductor.traffic import FinalRound, Traffic
 from harness.run.config import RunConfig
 from harness.runtimes.interface import FaultReport, World
 from harness.targets.interface import Response
@@ -54,7 +54,7 @@ class Conductor:
         self._world: World
         self._armed_us = NEVER
         self._deadline_us = 0
-        self._finale: list[LastRound] = []
+        self._finale: list[FinalRound] = []
         self._why_stop: str | None = None
 
     @property
@@ -64,7 +64,7 @@ class Conductor:
 
     @property
     def is_interrupted(self) -> bool:
-        """The run was stopped before its time."""
+        """The run was stopped early."""
         return self.stats.interrupted
 
     def release(self) -> None:
@@ -74,10 +74,10 @@ class Conductor:
     def _who_leads(self) -> int:
         return self._traffic.leader_guess
 
-    # ------------------------------------------------------------------ what a runtime calls
+    # ------------------------------------------------------------------ called by the runtime
 
     def begin(self, world: World, now_us: int) -> None:
-        """The cluster is up; the run starts."""
+        """The cluster is ready; the run starts."""
         self._world = self._traffic.world = self._nemesis.world = world
         self._deadline_us = now_us + self.config.liveness_timeout_us
         self._traffic.invoke(self._workload.next(), now_us)
@@ -89,7 +89,7 @@ class Conductor:
         self._arm()
 
     def woke(self, now_us: int) -> None:
-        """The time of a scheduled action has come."""
+        """A scheduled action is due."""
         self._armed_us = NEVER
         if self._why_stop is not None:
             self._stop(now_us)
@@ -103,15 +103,15 @@ class Conductor:
         self._arm()
 
     def leader_announced(self, leader: int, now_us: int) -> None:
-        """Clients of a chaos run find out for themselves: so some ask a deposed leader, which
-        could give a wrong answer."""
+        """Ignored: clients of a chaos run find the leader themselves, so that some ask a deposed
+        leader, which could give a wrong answer."""
 
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
-        """Something happened to a node without a fault of the schedule: record it."""
+        """Record an event at a node that was not caused by a scheduled fault."""
         self._recorder.finding(finding, now_us)
 
     def led(self, node: int, term: Sequence[int], now_us: int) -> None:
-        """A node has become leader, or leads in another term: record it."""
+        """Record that a node has become leader, or leads in another term."""
         self._recorder.leader(node, term, now_us)
 
     def interrupt(self, now_us: int) -> None:
@@ -153,12 +153,12 @@ class Conductor:
         self._advance(now_us)
 
     def _ended(
-        self, operation: Operation, answered: bool, finale: LastRound | None, now_us: int
+        self, operation: Operation, answered: bool, finale: FinalRound | None, now_us: int
     ) -> None:
         """An operation has ended, in a phase without arrivals."""
         if self.stats.phase != "warm-up":
             if finale is not None and not answered:
-                self._finale.append(LastRound(self._workload.again(operation), finale.since_us))
+                self._finale.append(FinalRound(self._workload.again(operation), finale.since_us))
             self._advance(now_us)
         elif answered:
             self._start_chaos(now_us)
@@ -178,18 +178,18 @@ class Conductor:
                 self._finish(now_us)
                 return
             self._enter("finale", now_us)
-            self._finale = [LastRound(o, NEVER) for o in reversed(self._workload.finale())]
+            self._finale = [FinalRound(o, NEVER) for o in reversed(self._workload.finale())]
             self._timers.at(now_us + self.config.liveness_timeout_us, self._is_live, None)
         if self.stats.phase == "finale":
             while self._finale and traffic.has_room():
                 operation, since_us = self._finale.pop()
-                finale = LastRound(operation, min(since_us, now_us))
+                finale = FinalRound(operation, min(since_us, now_us))
                 traffic.invoke(operation, now_us, finale=finale)
             if not self._finale and traffic.is_idle():
                 self._finish(now_us)
 
     def _is_live(self, _: None, now_us: int) -> None:
-        """Whether no operation of the last round has exceeded the time limit."""
+        """Whether no operation of the final round has exceeded the time limit."""
         if self.stats.phase != "finale":
             return
         waiting = self._traffic.of_finale() + self._finale
@@ -200,7 +200,7 @@ class Conductor:
             return
         operation, others = longest.operation, len(waiting) - 1
         self.stats.not_live = (
-            f"{operation.f} {operation.key} of the last round had no answer for "
+            f"{operation.f} {operation.key} of the final round had no answer for "
             f"{timeout_us / 1e6:g} s, after {self._healed()} healed; {others} others of it were "
             "still to be answered"
         )
@@ -241,13 +241,13 @@ class Conductor:
             **({} if self.config.finale else {"finale": False}),
         )
         self.done = True
-        self._timers.clear()  # they have references to this object
+        self._timers.clear()  # they reference this object
         self._traffic.forget()
 
     # ------------------------------------------------------------------ time
 
     def _arm(self) -> None:
-        """Have the runtime wake us when the next action is due, unless it will already."""
+        """Ask the runtime for a wake-up when the next action is due, unless one is pending."""
         if self.done:
             return
         due_us = min(self._timers.due_us(), self._traffic.due_us())

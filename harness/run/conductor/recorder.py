@@ -17,7 +17,7 @@ from histories.events import NEMESIS, Event
 class Stats:
     """Counts for the live display and the summary; the history holds the details.
 
-    `interrupted`: the run was stopped early; `why`, where it was not by the user.
+    `interrupted`: the run was stopped early; `why`: the reason, if it was not the user.
     """
 
     phase: str = "warm-up"
@@ -33,7 +33,7 @@ class Stats:
 
 
 class EventRecorder:
-    """Makes events and passes them to `record`, which stores them."""
+    """Creates events and passes them to `record`, which stores them."""
 
     __slots__ = ("_events", "_record")
 
@@ -42,7 +42,7 @@ class EventRecorder:
         self._events = 0
 
     def phase(self, phase: str, now_us: int, **more: Any) -> None:
-        """Phases are in the history too: a run is judged from its folder alone."""
+        """Record a phase: a run is judged from its folder alone."""
         self._append(now_us, "info", "phase", phase, more)
 
     def fault(

@@ -11,7 +11,8 @@ Action = Callable[[Any, int], None]
 
 
 class Timers:
-    """Actions by time (microseconds), and at one time in the order in which they were scheduled."""
+    """Actions by time (microseconds); those at the same time in the order in which they were
+    scheduled."""
 
     __slots__ = ("_count", "_heap")
 
@@ -20,7 +21,7 @@ class Timers:
         self._count = 0
 
     def at(self, at_us: int, action: Action, argument: Any) -> None:
-        """Have `action(argument, now_us)` called at `at_us`."""
+        """Call `action(argument, now_us)` at `at_us`."""
         self._count += 1
         heapq.heappush(self._heap, (at_us, self._count, action, argument))
 

@@ -1,9 +1,9 @@
 """Operations in progress: when each arrives, which node it asks, when it retries, how it ends.
 
-Arrivals are an open loop: they do not wait for answers. One that finds no free client waits, and
-is shed when too many wait. Every operation has two deadlines, of its current attempt and its own,
-and hardly any is reached: they are kept separately from the timers, each kind in the order in which
-it is due, and are dropped when they have become irrelevant.
+Arrivals are open-loop: they do not wait for answers. If no client is free an operation waits, and
+is shed if too many wait. Every operation has two deadlines, of its current attempt and of the
+operation, which are rarely reached. They are kept separately from the timers, each kind in the
+order in which it is due, and are dropped when they are no longer relevant.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from harness.targets.interface import Response
 from harness.workloads import Operation, Workload
 
 
-class LastRound(NamedTuple):
-    """An operation of the last round, and the time of the first attempt of it or its
+class FinalRound(NamedTuple):
+    """An operation of the final round, and the time of the first attempt of it or its
     predecessors."""
 
     operation: Operation
     since_us: int
 
 
-Ended = Callable[[Operation, bool, LastRound | None, int], None]
-"""Called with the operation, whether it was answered, its LastRound, and the time."""
+Ended = Callable[[Operation, bool, FinalRound | None, int], None]
+"""Called with the operation, whether it was answered, its FinalRound, and the time."""
 
 
 class Slot:
@@ -43,9 +43,9 @@ class Slot:
         self.client = client
         self.operation_id = 0  # 0: free
         self.current_call = 0  # 0: no attempt in flight
-        self.attempt = 0  # numbers attempts: one that was put off is void when there is a later one
+        self.attempt = 0  # numbers attempts: a delayed one is void if there is a later one
         self.calls: list[int] = []
-        self.finale: LastRound | None = None
+        self.finale: FinalRound | None = None
 
 
 class Traffic:
@@ -86,23 +86,23 @@ class Traffic:
         self._slots = [
             Slot(self._client(i, nodes[i % len(nodes)])) for i in range(config.traffic.concurrency)
         ]
-        self._free = deque(self._slots)  # in turn: every client has its own belief about the leader
+        self._free = deque(self._slots)  # in turn: every client has its own view of the leader
 
     # ------------------------------------------------------------------ arrivals
 
     def open(self, now_us: int) -> None:
-        """Let operations arrive, from now on."""
+        """Start arrivals."""
         self._is_open = True
         self._arrive(now_us, now_us)
 
     def close(self) -> None:
-        """Let no more arrive; those that wait are dropped."""
+        """Stop arrivals; drop waiting operations."""
         self._is_open = False
         self._backlog = 0
 
     def _arrive(self, due_us: int, now_us: int) -> None:
-        """An operation arrives. The next one's time follows from when this one was due: a
-        controller that is woken late must not slow the arrivals down."""
+        """An operation arrives. The time of the next one depends on when this one was due, so that
+        a late wake-up does not slow down arrivals."""
         if not self._is_open:
             return
         self.arrivals += 1
@@ -119,7 +119,9 @@ class Traffic:
 
     # ------------------------------------------------------------------ attempts
 
-    def invoke(self, operation: Operation, now_us: int, *, finale: LastRound | None = None) -> None:
+    def invoke(
+        self, operation: Operation, now_us: int, *, finale: FinalRound | None = None
+    ) -> None:
         """Begin an operation. There must be a free slot."""
         slot = self._free.popleft()
         self._operation_count += 1
@@ -129,9 +131,7 @@ class Traffic:
         attempt = client.begin(operation, now_us)
         self._recorder.invoked(client.process, client.seq, operation, now_us)
         timeout_us = self._config.traffic.operation_timeout_us
-        if (
-            finale
-        ):  # it tests whether the cluster answers at all: its clients have a longer time-out
+        if finale:  # it tests liveness: its clients have a longer timeout
             timeout_us = max(timeout_us, self._config.liveness_timeout_us)
         self._timeouts.append((now_us + timeout_us, slot, slot.operation_id))
         self._attempt_now(slot, attempt.node, now_us)
@@ -180,7 +180,7 @@ class Traffic:
         slot.current_call = call
         slot.calls.append(call)
         self._calls[call] = (slot, node)
-        if slot.client.may_repeat():  # otherwise there is nothing to do but wait
+        if slot.client.may_repeat():  # otherwise it can only wait
             self._attempts.append((now_us + self._config.traffic.attempt_timeout_us, slot, call))
         self.world.request(call, node, slot.client.request())
 
@@ -229,8 +229,8 @@ class Traffic:
     def is_idle(self) -> bool:
         return len(self._free) == len(self._slots)
 
-    def of_finale(self) -> list[LastRound]:
-        """The operations of the last round in progress."""
+    def of_finale(self) -> list[FinalRound]:
+        """The operations of the final round in progress."""
         return [slot.finale for slot in self._slots if slot.finale]
 
     def _complete(self, slot: Slot, outcome: Outcome, now_us: int) -> None:
