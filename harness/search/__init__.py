@@ -1,1 +1,1 @@
-"""Search over many runs: drawn configurations, sweeps of seeds, the mutation score."""
+"""Many runs: random configurations, sweeps of seeds, the mutation score."""

@@ -1,7 +1,7 @@
-"""What surrounds one simulated run in a search: a limit of real time, and no garbage collector.
+"""The environment of a simulated run in a search: a limit of real time, and no garbage collection.
 
-A run in memory is freed by reference counts alone; the collector would only walk over its events
-again and again. It is asked once in COLLECT_EVERY runs instead.
+A run in memory is freed by reference counts alone; the collector would only traverse its events
+repeatedly. It is called once in COLLECT_EVERY runs instead.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from types import FrameType
 from typing import Final
 
 RUN_LIMIT_S: Final = 300
-"""A simulated run that takes longer than this, in real time, hangs: that is a finding too."""
+"""A simulated run that takes longer than this, in real time, counts as hanging, which is a
+finding."""
 COLLECT_EVERY: Final = 50
 
 
 class Hangs(Exception):
-    """A run took longer than any should."""
+    """A run exceeded RUN_LIMIT_S."""
 
 
 @contextmanager
 def time_limit(seconds: int = RUN_LIMIT_S) -> Iterator[None]:
-    """Raise Hangs in the middle of whatever goes on for too long; only in a main thread."""
+    """Raise Hangs in code that runs for too long; works only in a main thread."""
 
     def ring(_: int, __: FrameType | None) -> None:
         raise Hangs(f"not done after {seconds} s of real time")
@@ -44,7 +45,8 @@ def time_limit(seconds: int = RUN_LIMIT_S) -> Iterator[None]:
 
 @contextmanager
 def without_collector(number: int) -> Iterator[None]:
-    """Disable the garbage collector; `number` counts the runs, so that it is asked now and then."""
+    """Disable the garbage collector; `number` counts the runs, so that it is called now and
+    then."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,7 @@
-"""What a simulated run reached of the states that bugs hide in.
+"""How often a simulated run reached states in which bugs are likely.
 
-A valid verdict means little for code that never ran. A sweep adds up how often each of these
-happened, and in how many seeds; what never did was not tested.
+A valid verdict means little for code that never ran. A sweep counts how often each of these states
+was reached, and in how many seeds; a state that was never reached was not tested.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ COUNTERS: Final = {
     "recoveries": RECOVERIES,
     "values.adopted": RECOVERIES,
 }
-"""By the names that protocols give their notes and counters. A leader that is elected also recovers
-the slots that it finds `open`."""
+"""The names of the protocols' notes and counters. A newly elected leader also recovers the slots
+that it finds `open`."""
 
 DECIDED: Final = "values decided"
 BATCHES: Final = "batches decided"

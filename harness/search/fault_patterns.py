@@ -1,18 +1,17 @@
-"""Combinations of faults: what makes a run reach the rare states on which bugs depend.
+"""Combinations of faults, with which a run reaches the rare states that bugs depend on.
 
-The planner spreads faults that are independent of one another. Most bugs of consensus need two or
-three at once, or one after the other. These functions combine them, by class of bug and not by
-seed:
+The planner spreads independent faults over a run. Most consensus bugs need two or three faults at
+once, or in succession. These functions combine faults for general classes of bugs:
 
-    alike               all aimed faults of a run wait for the same event and do the same
-    concurrent          a link fault around another fault, or a clock jump at the same node
+    alike               all aimed faults of a run have the same trigger and action
+    concurrent          a link fault at the time of another fault, or a clock jump at the same node
     successive          the node that takes over is hit in turn, while it sends: chains of elections
                         and recoveries, each of which leaves a state behind for the next
     of_message_classes  one class of message is late, lost or duplicated all the time: answers
                         arrive when the question has long been asked again
-    long_outage         a learner is down for long, and has to catch up with a log that went on
-    voter_outage        a voter is away for long, and comes back while the chaos goes on
-    extended            faults that are still there when the chaos ends, and stay at a minority
+    long_outage         a learner is down for a long time, and has to catch up
+    voter_outage        a voter is down for a long time, and returns during the chaos phase
+    extended            faults that last until the end of the chaos phase, and remain at a minority
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ MESSAGE_CLASSES_MAX: Final = 2
 
 
 def alike(draw: Draw, faults: Sequence[Fault], messages: Sequence[str]) -> tuple[Fault, ...]:
-    """In most seeds all aimed faults are alike: the same message, the same action, the same time
-    to recover. A rare bug that depends on one event gets many chances that way, where a
-    mix would give it one in a hundred."""
+    """In most seeds all aimed faults are alike: the same message, the same action, the same time to
+    recover. A rare bug that depends on one event gets many chances in this way; in a mix it would
+    get one in a hundred."""
     if not draw.chance(ALIKE_PERCENT) or not messages:
         return tuple(faults)
     same: dict[str, Any] = {
@@ -77,10 +76,9 @@ def concurrent(
     draw: Draw, fault: Fault, config: RunConfig, messages: Sequence[str]
 ) -> Fault | None:
     """A second fault at the time of one that affects nodes; half of these have one, of a kind that
-    the seed has chosen anyway. A link fault covers all links, from a moment before to a moment
-    after: a node that dies while messages are lost or late leaves a state that it would not have
-    left otherwise. A clock jumps at the node that was hit, just after: a node that trusts its
-    clock then does so without the others."""
+    the seed has chosen anyway. A link fault covers all links, from shortly before to shortly after:
+    a node that crashes while messages are lost or late leaves a state that is otherwise rare. A
+    clock jump is at the affected node, shortly after: it exposes a node that trusts its clock."""
     kinds = [kind for kind in CONCURRENT if kind in config.faults.kinds]
     if fault.kind not in NODE_FAULTS or not kinds or not draw.chance(CONCURRENT_PERCENT):
         return None
@@ -97,7 +95,7 @@ def concurrent(
 
 
 def _jump(draw: Draw, fault: Fault, end_us: int) -> Fault:
-    """It outlasts the other fault: a node that goes on must see the wrong time."""
+    """It lasts longer than the other fault: a node that continues must see the wrong time."""
     start_us = fault.start_us + min(draw.pick([0, 1, 100]) * MS, fault.duration_us // 2)
     return ClockJump(
         id=f"{fault.id}-jump",
@@ -130,9 +128,9 @@ def _link_fault(
 
 
 def successive(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[Fault, ...]:
-    """One aimed fault after the other, for whichever node its event occurs at: one to three
-    events, in turn, so that the node that takes over is hit at another one. The actions are of
-    one kind in most seeds, and short: the node that was hit is back to meet its successors."""
+    """Successive aimed faults, at any node where the event occurs: one to three events, in turn, so
+    that the next leader is hit at another one. In most seeds the actions are of one kind, and
+    short, so that the node is back while its successors lead."""
     moments = list(dict.fromkeys(draw.pick(messages) for _ in range(draw.between(1, 3))))
     actions = ["kill", "kill", "power", "isolate", "pause"]
     chosen = actions if draw.chance(25) else [draw.pick(actions)]
@@ -159,7 +157,7 @@ def successive(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[
 
 def of_message_classes(draw: Draw, config: RunConfig, messages: Sequence[str]) -> tuple[Fault, ...]:
     """Link faults of the kinds that the seed has chosen, each on one class of message, from some
-    moment to the end."""
+    time until the end."""
     kinds = [kind for kind in LINK_FAULTS if kind in config.faults.kinds]
     if not kinds or not messages:
         return ()
@@ -176,7 +174,7 @@ def of_message_classes(draw: Draw, config: RunConfig, messages: Sequence[str]) -
 
 
 def long_outage(draw: Draw, config: RunConfig) -> Fault:
-    """A learner is down, often for long; the planner takes down voters only, and seldom for
+    """A learner is down, often for a long time; the planner stops voters only, and rarely for
     long."""
     start_us = draw.between(0, config.time_us // 2)
     return Kill(
@@ -188,7 +186,7 @@ def long_outage(draw: Draw, config: RunConfig) -> Fault:
 
 
 def voter_outage(draw: Draw, config: RunConfig, kind: str) -> Fault:
-    """One voter is down, paused or cut off for a good part of the chaos, and comes back in it."""
+    """One voter is down, paused or cut off for a large part of the chaos phase, and returns."""
     start_us = draw.between(0, config.time_us // 2)
     most_us = max(config.time_us - start_us - QUIET_US, config.time_us // 5)
     common: dict[str, Any] = {
@@ -203,9 +201,10 @@ def voter_outage(draw: Draw, config: RunConfig, kind: str) -> Fault:
 
 
 def extended(draw: Draw, faults: Sequence[Fault], end_us: int) -> tuple[Fault, ...]:
-    """Of each group of faults, the one that ends last often goes on until the chaos ends. What of
-    it affects only a minority is then not healed (see `RunConfig.core`), and the others must
-    answer all the same. An aimed fault is over when it has fired, and is never extended."""
+    """Of each group of faults, the one that ends last is often extended to the end of the chaos
+    phase. If it affects only a minority it is then not healed (see `RunConfig.core`), and the
+    others must answer nevertheless. An aimed fault is over when it has fired, and is never
+    extended."""
     last: dict[str, Fault] = {}
     for fault in faults:
         group = KINDS[fault.kind].generator.group

@@ -1,10 +1,10 @@
-"""The mutation score: does the harness see the bugs that people really make?
+"""The mutation score: which planted bugs the harness finds.
 
 For every planted bug of a protocol, seeds are tried one after the other until a detector fires,
-from several starting points far apart; and the correct protocol goes through at least as many
-seeds, where no detector may fire. What exposed a bug is measured, not asserted: each kind of fault
-is taken out of the failing run's schedule, and a kind without which the bug no longer shows is one
-that it needs. In the simulator a find is bit for bit repeatable; on Docker it is a find.
+from several starting points far apart; and the correct protocol runs through at least as many
+seeds, in which no detector may fire. Which faults expose a bug is measured: each kind of fault is
+removed from the failing run's schedule, and a kind without which no detector fires counts as
+needed. Failures in the simulator are bit for bit reproducible.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ class Task(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What a trial came to. `runs` counts the seeds tried, the failing one included; `seed` is that
-    one, None if none failed. `needed`: the kinds of faults without which it does not fail.
-    `problem`: why it came to nothing. `folder`: of the failing run, where it was in containers."""
+    """The result of a trial. `runs` counts the seeds tried, including the failing one; `seed` is
+    that one, None if none failed. `needed`: the kinds of faults without which it does not fail.
+    `problem`: why there is no result. `folder`: that of the failing run, if it was in
+    containers."""
 
     task: Task
     seed: int | None
@@ -81,7 +82,7 @@ class Score:
 
     @property
     def is_right(self) -> bool:
-        """Found from every start; or, where nothing is wrong, from none."""
+        """Whether it was found from every start, or, if nothing is wrong, from none."""
         if any(trial.problem for trial in self.trials):
             return False
         return not self.found if self.must_pass else len(self.found) == len(self.trials)
@@ -107,12 +108,12 @@ class Score:
         }
 
     def needed(self) -> dict[str, int]:
-        """By kind of fault, in how many finds it was needed."""
+        """For each kind of fault, in how many failures it was needed."""
         kinds = [kind for trial in self.found for kind in trial.needed]
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
     def again(self) -> str:
-        """The command that shows the first find again."""
+        """The command that reproduces the first failure."""
         trial = self.found[0] if self.found else None
         if trial is None or trial.seed is None:
             return ""
@@ -156,7 +157,7 @@ def run_trials(
     executor: Executor | None = None,
     trial: Callable[[Task], Trial] | None = None,
 ) -> Iterator[Trial]:
-    """Carry the trials out, one after the other or by an executor; they come in their order."""
+    """Run the trials, in turn or by an executor; results are in the order of the trials."""
     executor = executor or local_executor(1)
     with closing(executor.map(trial or try_seeds, work)) as outcomes:
         for outcome in outcomes:
@@ -207,7 +208,7 @@ def _fails(config: RunConfig, schedule: Schedule, result: SeedResult) -> bool:
 
 
 class DockerTrials:
-    """Tries seeds on real containers, with what the swarm draws for them; folders go under
+    """Tries seeds in containers, with the configurations that the swarm draws; folders go under
     `store`."""
 
     def __init__(self, store: Path, say: Callable[[str], None]) -> None:
@@ -241,7 +242,7 @@ class DockerTrials:
 
 
 class _BuildProgress(Observer):
-    """Passes on only what takes long."""
+    """Passes on only steps that take long."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say

@@ -1,18 +1,18 @@
-"""A run that the swarm drew for the simulator, as it is carried out in containers.
+"""Converts a run that the swarm drew for the simulator into one for containers.
 
-The same seed has the same settings and kinds of faults in both; with as many nodes, the same
-faults. Clients are more, ask more often, and for fewer keys: here a second costs as much as many
-simulated seeds, and on a busy machine most of it is spent on restarts. What the simulator has as
-its world, containers have as faults that last for the whole run:
+The same seed has the same settings and kinds of faults in both, and with the same number of nodes
+the same faults. There are more clients, with a higher rate and fewer keys, since a second here
+costs as much as many simulated seeds, and on a busy machine most of it is spent on restarts. The
+simulated conditions become faults that last for the whole run:
 
     slow links      a delay of all links
-    slow disks      a slow disk of all nodes, where the run has a disk of the agent's anyway
+    slow disks      a slow disk on all nodes, if the run uses the agent's file system anyway
 
-Links and disks that are about as quick as the machine's own are left as they are. The few messages
-that the simulator's links hold back, and the drift of its clocks, have no counterpart; a drift that
-is a fault stays one. Where messages may be lost, copied or overtaken, nodes use UDP: over TCP
-none ever is, whatever happens to packets. An aimed power cut is a kill where no other fault asks
-for the agent's disk, which costs every write.
+Links and disks that are about as fast as the machine's own are not changed. The few messages that
+the simulator's links delay for longer, and the drift of its clocks, have no counterpart; a drift
+fault remains one. If messages may be lost, duplicated or reordered, nodes use UDP, since TCP hides
+this. An aimed power cut becomes a kill if no other fault needs the agent's file system, which slows
+down every write.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SLOW_DISK_US: Final = 2_000
 
 
 def on_containers(config: RunConfig, schedule: Schedule) -> tuple[RunConfig, Schedule]:
-    """The configuration and the schedule with which this run is carried out in containers."""
+    """The configuration and the schedule of this run for containers."""
     has_disk = bool(DISK_KINDS.intersection(config.faults.kinds))
     faults = [
         *_conditions(config, has_disk=has_disk),
@@ -67,7 +67,7 @@ def _without_power(fault: Fault) -> Fault:
 
 
 def _conditions(config: RunConfig, *, has_disk: bool) -> list[Fault]:
-    """What the simulated world is like, as faults from the beginning to the end."""
+    """The simulated conditions, as faults from the beginning to the end."""
     world: Mapping[str, Any] = config.world
     nodes = config.cluster.node_ids()
     always: dict[str, Any] = {"start_us": 0, "duration_us": config.time_us, "nodes": nodes}

@@ -1,11 +1,10 @@
-"""Swarm testing: every seed draws its own kind of run, then runs it.
+"""Swarm testing: every seed draws a complete configuration.
 
-A mix in which everything happens a little hides what only shows when one thing happens a lot, or
-when another does not happen at all (Groce et al., "Swarm Testing", ISSTA 2012). So a seed leaves
-some faults out and weights the rest, and draws the size of the cluster, how many clients ask how
-fast for how many keys, how quick links and disks are, and what is healed in the end. What the user
-fixed stays fixed. The result is an ordinary configuration and an ordinary schedule: recorded, they
-replay without this file.
+A uniform mix of all faults misses bugs that need one kind of fault often, or another not at all
+(Groce et al., "Swarm Testing", ISSTA 2012). So a seed leaves out some kinds of faults and weights
+the others, and draws the size of the cluster, the number of clients, rate and keys, the speed of
+links and disks, and what is healed at the end. Options that the user fixed stay fixed. The result
+is an ordinary configuration and schedule, which are replayed without this file.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ MS: Final = 1_000
 MIX: Final[dict[str, int]] = {
     name: kind.mix_weight for name, kind in KINDS.items() if kind.mix_weight
 }
-"""The default mix: how strongly each kind is wanted, before a seed leaves some out."""
+"""The default mix: the weight of each kind, before a seed leaves some out."""
 
 LINKS: Final[tuple[dict[str, int], ...]] = (
     {"link_min_us": 100, "link_max_us": 400, "link_slow_percent": 0, "link_slow_us": 0},
@@ -47,28 +46,27 @@ LINKS: Final[tuple[dict[str, int], ...]] = (
     {"link_min_us": 200, "link_max_us": 5 * MS, "link_slow_percent": 3, "link_slow_us": 60 * MS},
     {"link_min_us": 8 * MS, "link_max_us": 40 * MS, "link_slow_percent": 1, "link_slow_us": 90_000},
 )
-"""A rack, a data centre, a data centre with long delays now and then, two continents."""
+"""A rack, a data centre, a data centre with occasional long delays, two continents."""
 
 AIMED_ONLY_PERCENT: Final = 35
 """This share of the seeds has only aimed faults, and perhaps one or two kinds of link faults."""
 SUCCESSIVE_PERCENT: Final = 50
-"""In this share of those the node that takes over is hit in turn."""
+"""In this share of those the next leader is hit in turn."""
 MESSAGE_CLASSES_PERCENT: Final = 30
-"""In this share of the other seeds some class of message is late, lost or duplicated all the
-time."""
+"""In this share of the other seeds some class of message is always late, lost or duplicated."""
 READS: Final = ("log", "log", "log", "quorum", "lease")
-"""How reads are answered, where the protocol has a choice."""
+"""Read modes, if the protocol has several."""
 
 ELECTIONS: Final[tuple[dict[str, int], ...]] = (
     *({},) * 3,
     {"election_min_us": 300 * MS, "election_max_us": 1_500 * MS},
 )
-"""Election time-outs; with the wide range an old leader does not notice for long that another was
-elected."""
+"""Election timeouts; with the wide range an old leader does not notice for a long time that another
+was elected."""
 
 CONTAINED_VOTERS: Final = (3, 3, 5)
-"""In containers a seed has at most so many: five voters, with an agent each, leave a machine with
-two processors little time."""
+"""The maximum in containers: five voters, each with an agent, are a heavy load for two
+processors."""
 
 LEARNERS: Final = (0, 0, 0, 1, 2)
 
@@ -76,17 +74,17 @@ OPERATION_TIMEOUTS_US: Final = (2_500 * MS, 2_500 * MS, 1_000 * MS, 400 * MS)
 """How long clients wait for an operation, retries included."""
 
 BUSY_PERCENT: Final = 30
-"""In this share of the seeds many clients ask at once, on links and disks so slow that commands
-wait for one another: what is decided then are batches, and queues fill."""
+"""In this share of the seeds many clients send at once, on links and disks so slow that commands
+queue, and are decided in batches."""
 BUSY_DISKS: Final[tuple[dict[str, int], ...]] = (
     {"fsync_min_us": 2 * MS, "fsync_max_us": 15 * MS},
     {"fsync_min_us": 10 * MS, "fsync_max_us": 40 * MS},
 )
 COMPACTING_PERCENT: Final = 50
-"""In this share of the seeds snapshots are frequent and logs short: a node away for a second needs
-one."""
+"""In this share of the seeds snapshots are frequent and logs short: a node that is down for a
+second needs one."""
 OUTAGE_PERCENT: Final = 50
-"""In this share of the seeds with faults that allow it a voter is away for a long time."""
+"""In this share of the seeds (with suitable faults) a voter is down for a long time."""
 
 DISKS: Final[tuple[dict[str, int], ...]] = (
     {"fsync_min_us": 100, "fsync_max_us": 400},
@@ -98,16 +96,16 @@ DISKS: Final[tuple[dict[str, int], ...]] = (
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
     """What a sweep runs. `fixed` are the fields of RunConfig that the user chose; the seed draws
-    the others. Raises UsageError where no configuration can come of it."""
+    the others. Raises UsageError if no configuration is possible."""
 
     protocol: str
     mutant: str | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     on: str = "sim"
-    """Where the runs are to be carried out."""
+    """The runtime."""
 
     def check(self) -> None:
-        """Refuse nonsense before the first seed."""
+        """Refuse invalid plans before the first seed."""
         RunConfig.of(**{**_base(self, 0), **self.fixed})
 
 
@@ -191,7 +189,7 @@ def _draw_cluster(sweep: SweepPlan, seed: int, needs: dict[str, Any]) -> dict[st
 
 
 def _make_busy(drawn: dict[str, Any], seed: int) -> None:
-    """Let batches form, in some seeds."""
+    """Make some seeds busy, so that batches form."""
     draw = Draw(seed, "busy")
     if draw.chance(BUSY_PERCENT):
         drawn["concurrency"] = draw.pick([16, 32, 48])
@@ -201,15 +199,15 @@ def _make_busy(drawn: dict[str, Any], seed: int) -> None:
 
 
 def _make_compacting(drawn: dict[str, Any], seed: int) -> None:
-    """Let nodes that were away need a snapshot, in some seeds."""
+    """Make snapshots frequent in some seeds, so that restarted nodes need one."""
     draw = Draw(seed, "compacting")
     if draw.chance(COMPACTING_PERCENT):
         drawn["settings"]["snapshot_every"] = draw.pick([5, 10, 20])
 
 
 def _draw_kinds(seed: int, cluster: Mapping[str, Any]) -> tuple[str, ...]:
-    """Each seed leaves out some kinds. A lease holds only while clocks keep to their bound, which
-    drifting ones are not made to do here."""
+    """Each seed leaves out some kinds. With leases there are no drift faults, since they would
+    exceed the clock bound."""
     draw = Draw(seed, "kinds")
     possible = [k for k in MIX if k != "drift" or cluster.get("reads") != "lease"]
     if draw.chance(AIMED_ONLY_PERCENT):
@@ -218,7 +216,8 @@ def _draw_kinds(seed: int, cluster: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def draw_schedule(config: RunConfig) -> Schedule:
-    """The faults of a run in a sweep: dense, of any strength, aimed at the protocol's messages."""
+    """The faults of a run in a sweep: frequent, of any strength, aimed at the protocol's
+    messages."""
     draw, messages = Draw(config.seed, "swarm"), config.system.capabilities.messages
     kinds = set(config.faults.kinds)
     aimed_only = "aimed" in kinds and kinds <= {"aimed", *LINK_FAULTS}
@@ -247,7 +246,8 @@ def draw_schedule(config: RunConfig) -> Schedule:
 
 
 def _outage(draw: Draw, config: RunConfig) -> tuple[Fault, ...]:
-    """A voter is away for long, in some seeds: it has to catch up, by a snapshot if need be."""
+    """In some seeds a voter is down for a long time, and has to catch up, if necessary by a
+    snapshot."""
     kinds = [kind for kind in OUTAGES if kind in config.faults.kinds]
     if not kinds or not draw.chance(OUTAGE_PERCENT):
         return ()

@@ -1,9 +1,9 @@
-"""Many seeds, many runs: which of them fail, grouped by what went wrong.
+"""Runs many seeds, and groups the failures.
 
-Seeds are independent, so an executor runs them, in as many processes as asked; results come back in
-the order of seeds, so that "the first failure" means the same with any number of jobs. Only failing
-seeds leave a folder, and of each group only the first few: a seed is simulated again to write it,
-which costs a fraction of a second and is bit for bit the same.
+Seeds are independent, so an executor runs them in any number of processes. Results are in the order
+of seeds, so that "the first failure" does not depend on the number of jobs. Folders are written
+only for failing seeds, and only for the first few of each group. For this the seed is simulated
+again, which takes a fraction of a second and is bit for bit the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from harness.search.swarm import SweepPlan, draw
 
 
 class SeedResult(NamedTuple):
-    """What one seed came to. `outcome` is valid, invalid or unknown."""
+    """The result of one seed. `outcome` is valid, invalid or unknown."""
 
     seed: int
     outcome: str
@@ -46,7 +46,7 @@ class SeedResult(NamedTuple):
 
 @dataclass
 class Group:
-    """Seeds that failed in the same way: the same detector saw the same kind of evidence."""
+    """Seeds that failed in the same way: the same detector, and the same kind of evidence."""
 
     symptom: Symptom
     seeds: list[int] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Group:
     folders: list[Path] = field(default_factory=list)
 
     def wants(self, result: SeedResult, keep: int) -> bool:
-        """Is a folder of this run to be kept? Of the first ones, where there was a run at all."""
+        """Whether to keep a folder of this run: of the first ones, if there was a run at all."""
         return len(self.folders) < keep and result.simulated_us > 0
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Group:
 
 @dataclass
 class SweepResult:
-    """What a sweep came to, complete or interrupted."""
+    """The result of a sweep, complete or interrupted."""
 
     plan: SweepPlan
     first: int
@@ -92,19 +92,19 @@ class SweepResult:
     reached: Counter[str] = field(default_factory=Counter)
     """How often each of `coverage.REACHED` happened, in all seeds."""
     seeds_reaching: Counter[str] = field(default_factory=Counter)
-    """In how many seeds it did."""
+    """In how many seeds each was reached."""
     store_problem: str | None = None
     """Why the folder of some failing seed could not be written, in a sentence."""
 
     @property
     def outcome(self) -> str:
-        """invalid as soon as one seed is; unknown when something was left open; else valid."""
+        """invalid if any seed is; unknown if something is undecided; else valid."""
         if self.invalid:
             return "invalid"
         return "unknown" if self.unknown or self.interrupted or not self.done else "valid"
 
     def add(self, result: SeedResult) -> Group | None:
-        """Count one seed in; answers its group if it failed."""
+        """Count one seed. Returns its group if it failed."""
         self.done += 1
         self.simulated_us += result.simulated_us
         self.operations += result.operations
@@ -128,8 +128,8 @@ class SweepResult:
         return group
 
     def keep(self, group: Group, seed: int, store: Path) -> None:
-        """Write the folder of a failing seed. Where that fails the sweep goes on without folders:
-        what it finds can be found again by its seed."""
+        """Write the folder of a failing seed. If that fails the sweep continues without folders,
+        since failures can be reproduced from their seeds."""
         if self.store_problem is None:
             try:
                 group.folders.append(_write(self.plan, seed, store))
@@ -168,7 +168,7 @@ class SweepResult:
 
 
 def run_seed(sweep: SweepPlan, seed: int) -> SeedResult:
-    """Draw, simulate and judge one seed. Whatever goes wrong is a result, not an exception."""
+    """Draw, simulate and judge one seed. Errors are results, not exceptions."""
     config, schedule = draw(sweep, seed)
     mix = describe_mix(config, schedule)
     try:
@@ -196,7 +196,7 @@ def run_seed(sweep: SweepPlan, seed: int) -> SeedResult:
 
 
 def describe_mix(config: RunConfig, schedule: Schedule) -> str:
-    """What a seed drew, in a line."""
+    """The configuration that a seed drew, in one line."""
     kinds = ", ".join(f"{n} {kind}" for kind, n in schedule.kinds().items()) or "no faults"
     world, traffic = config.world, config.traffic
     network = f"links {world.get('link_min_us', '?')} to {world.get('link_max_us', '?')} us"
@@ -225,7 +225,7 @@ def sweep(
 
     executor: where seeds are run; by default `jobs` processes of this machine.
     store: where the first `keep` failing runs of each group are written; None: nowhere. watch is
-    called after every seed. Raises UsageError where the plan makes no sense.
+    called after every seed. Raises UsageError for an invalid plan.
     """
     plan.check()
     executor = executor or local_executor(jobs)
@@ -267,7 +267,7 @@ class SeedJob:
 
 
 def _result_of(outcome: Outcome[int, SeedResult]) -> SeedResult:
-    """What became of a seed, also where its worker died."""
+    """The result of a seed, even if its worker died."""
     if outcome.result is not None:
         return outcome.result
     sentence = f"the worker that ran seed {outcome.item} died: {outcome.lost}"

@@ -1,17 +1,17 @@
-"""Where the jobs of a search are carried out: here, in several processes, or on other machines.
+"""Where the jobs of a search run: in this process, in several processes, or on other machines.
 
 An executor has one method, `map(work, items)`: it applies `work` to each item and yields an
 `Outcome` per item, in the order of the items. The contract, which every executor keeps:
 
-    order         outcomes come in the order of the items, not of completion
-    bounded       only so many items are taken ahead of the one that is waited for
+    order         outcomes are in the order of the items, not of completion
+    bounded       only a limited number of items is taken in advance
     stop          closing the iterator, or an exception where it is used (Ctrl-C), cancels the rest,
                   and nothing is left running
     exceptions    what `work` raises is raised at that item's place
-    lost workers  an item whose worker died is tried once more; then its outcome says that and how
-                  the worker died, and the other items go on
+    lost workers  an item whose worker died is tried once more; then its outcome states how the
+                  worker died, and the other items continue
 
-`work` and items must be picklable where they leave this process.
+`work` and items must be picklable if they leave this process.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from harness.search.executors.processes import Processes
 
 
 def local_executor(jobs: int) -> Executor:
-    """One job at a time in this process, or several in processes of their own."""
+    """One job at a time in this process, or several in child processes."""
     return InProcess() if jobs <= 1 else Processes(jobs)
 
 
 @contextmanager
 def executor_for(jobs: int, dask: str | None) -> Iterator[Executor]:
-    """The executor that a command was asked for: `jobs` processes here, or the workers of the Dask
-    scheduler at this address. Raises HarnessError where that cannot be used."""
+    """The executor for a command: `jobs` processes here, or the workers of the Dask scheduler at
+    this address. Raises HarnessError if that cannot be used."""
     if dask is None:
         yield local_executor(jobs)
         return

@@ -1,10 +1,10 @@
-"""Jobs over a Dask cluster: `--dask ADDRESS`, the extra `antipaxos[distributed]`.
+"""Jobs on a Dask cluster: `--dask ADDRESS`, the extra `antipaxos[distributed]`.
 
-Workers run the same version of the package, or the search is refused: other versions draw other
-runs from a seed. Dask tries an item again whose worker dies; one that keeps killing its workers
-comes back as lost. Workers that have an engine are started with the Dask resource ENGINE
-(`dask worker ADDRESS --resources "ENGINE=1"`): runs in containers go to those, at most as many at a
-time as the resource says, and simulations to the others, where there are any.
+Workers must run the same version of the package, since other versions may draw other runs from a
+seed. Dask retries an item whose worker dies; an item that repeatedly kills its workers is returned
+as lost. Workers that have an engine are started with the Dask resource ENGINE (`dask worker ADDRESS
+--resources "ENGINE=1"`): runs in containers go to those, at most as many at a time as the resource
+says, and simulations to the others, where there are any.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from distributed import Client
 
 AHEAD: Final = 4
-"""How many items per worker thread are handed out beyond the one that is waited for."""
+"""How many items per worker thread are submitted in advance."""
 RETRIES: Final = 2
 CONNECT_TIMEOUT_S: Final = 10
 LOOK_EVERY_S: Final = 2.0
-"""How often the scheduler is asked which workers there are."""
+"""How often the scheduler is asked for its workers."""
 ENGINE: Final = "ENGINE"
 
 
@@ -37,7 +37,7 @@ class WrongVersion(UsageError):
 
 @dataclass(frozen=True)
 class _SameVersion(Generic[Item, Result]):
-    """The work, on workers of one version only: also on those that join later."""
+    """The work, restricted to workers of one version, also for those that join later."""
 
     work: Callable[[Item], Result]
     version: str
@@ -49,7 +49,7 @@ class _SameVersion(Generic[Item, Result]):
 
 
 class _Task(NamedTuple, Generic[Item]):
-    """An item that was handed out; `workers`: the addresses that may have it, empty for any."""
+    """A submitted item; `workers`: the addresses that may run it, empty for any."""
 
     item: Item
     future: Any
@@ -59,8 +59,8 @@ class _Task(NamedTuple, Generic[Item]):
 class DaskExecutor:
     """The workers of the scheduler at `address`; with `engines` only those that have an engine.
 
-    Raises HarnessError where the scheduler cannot be reached, where its workers run another
-    version, or where engines are asked for and no worker has one.
+    Raises HarnessError if the scheduler cannot be reached, if its workers run another version, or
+    if engines are required and no worker has one.
     """
 
     def __init__(self, address: str, *, engines: bool = False) -> None:
@@ -88,7 +88,7 @@ class DaskExecutor:
         return int(sum(w.get("resources", {}).get(ENGINE, 0) for w in self._look().values()))
 
     def stop(self) -> None:
-        """Hand out no more, and give up what is under way; may be called by another thread."""
+        """Submit no more items, and abandon running ones; may be called by another thread."""
         self._stopped = True
 
     def map(
@@ -131,7 +131,7 @@ class DaskExecutor:
         return max(1, sum(int(w.get("nthreads", 1)) for w in self._look().values())) * AHEAD
 
     def _without_engine(self) -> tuple[str, ...]:
-        """The workers without an engine, where some have one and some do not; else none."""
+        """The workers without an engine, if some have one and some do not; else none."""
         workers = self._look()
         found = tuple(a for a, w in workers.items() if not w.get("resources", {}).get(ENGINE))
         return found if len(found) < len(workers) else ()
@@ -147,8 +147,8 @@ class DaskExecutor:
     def _outcome(
         self, work: Callable[[Item], Result], task: _Task[Item]
     ) -> Outcome[Item, Result] | None:
-        """What became of an item; None where it was given up. One whose workers have all left the
-        cluster is handed out again."""
+        """The outcome of an item; None if it was abandoned. An item whose workers have all left the
+        cluster is submitted again."""
         from distributed import wait  # noqa: PLC0415
         from distributed.scheduler import KilledWorker  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 class Outcome(NamedTuple, Generic[Item, Result]):
-    """What became of one item: its result, or `lost`, how the worker that had it died."""
+    """The outcome of one item: its result, or `lost`, how its worker died."""
 
     item: Item
     result: Result | None
@@ -18,7 +18,7 @@ class Outcome(NamedTuple, Generic[Item, Result]):
 
 
 class Executor(Protocol):
-    """Carries out one kind of work for many items."""
+    """Applies one function to many items."""
 
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item]

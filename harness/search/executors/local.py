@@ -8,7 +8,7 @@ from harness.search.executors.interface import Item, Outcome, Result
 
 
 class InProcess:
-    """For one job at a time, and for debugging. A worker that dies is this process."""
+    """For one job at a time, and for debugging: a crash ends this process."""
 
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item]

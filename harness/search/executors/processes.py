@@ -1,9 +1,8 @@
 """Jobs over several processes of this machine.
 
-Each worker is a forked process with a pipe of its own, and has one item at a time, so that it is
-known which item a worker that dies had. (`multiprocessing.Pool` waits forever then;
-`concurrent.futures` gives all other items up.) A worker ends when its pipe is closed, so none
-outlives this process, however that ends.
+Each worker is a forked process with its own pipe, and has one item at a time, so that the item of a
+worker that dies is known. (`multiprocessing.Pool` waits forever then; `concurrent.futures` abandons
+all other items.) A worker ends when its pipe is closed, so none remains when this process ends.
 """
 
 from __future__ import annotations
