@@ -109,7 +109,7 @@ class PaxosTarget:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.summary = SUMMARIES[name]
+        self.summary = SUMMARIES.get(name, name)
 
     @property
     def capabilities(self) -> Capabilities:
