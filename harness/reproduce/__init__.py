@@ -1,1 +1,1 @@
-"""From a recorded failure: replay it, shrink it, tell what happened."""
+"""Replays, shrinks and explains recorded failures."""

@@ -1,6 +1,6 @@
-"""What a verdict is about: the keys, commands, slots and ballots in dispute.
+"""The focus of a verdict: the keys, commands, slots and ballots in dispute.
 
-A story ranks what happened by whether it touches these. Nothing here knows a protocol: a slot is
+A story ranks events by whether they concern these. This is independent of protocols: a slot is
 found in a message by the names of its fields, a command by its client and sequence number.
 """
 
@@ -20,15 +20,15 @@ SLOT_FIELDS: Final = ("slot", "id", "txn", "upto", "match", "last", "commit", "a
 BALLOT_FIELDS: Final = ("ballot", "promised", "voted", "term")
 UNANSWERED_MAX: Final = 3
 COMMANDS_MAX: Final = 40
-"""The most disputed commands that are followed; where all are disputed, none is."""
+"""The maximum number of disputed commands; with more, none is considered."""
 
 CommandId = tuple[int, int]
 
 
 @dataclass
 class Focus:
-    """`events` are the indexes of the disputed operations' events, `moments_us` the times around
-    which the dispute arose."""
+    """`events` are the indexes of the disputed operations' events, `moments_us` the times at which
+    the dispute arose."""
 
     keys: set[str] = field(default_factory=set)
     commands: set[CommandId] = field(default_factory=set)
@@ -37,10 +37,10 @@ class Focus:
     events: set[int] = field(default_factory=set)
     moments_us: list[int] = field(default_factory=list)
     crashes: set[tuple[int, int]] = field(default_factory=set)
-    """(node, at_us) of each exception that came out of a protocol."""
+    """(node, at_us) of each exception raised by a protocol."""
 
     def touches(self, part: Any) -> bool:
-        """Does a part of a message hold a disputed command, or name a disputed slot?"""
+        """Whether a part of a message has a disputed command, or a disputed slot."""
         return any(self._is_disputed(name, leaf) for name, leaf in leaves("", part))
 
     def _is_disputed(self, name: str, leaf: Any) -> bool:
@@ -49,7 +49,7 @@ class Focus:
         return name in SLOT_FIELDS and isinstance(leaf, int | str) and leaf in self.slots
 
     def has_ballot(self, fields: dict[str, Any]) -> bool:
-        """Is the message of a ballot under which something disputed was decided?"""
+        """Whether the message is of a ballot in which something disputed was decided."""
         return any(
             name in BALLOT_FIELDS and str(leaf) in self.ballots for name, leaf in leaves("", fields)
         )
@@ -70,8 +70,8 @@ def leaves(name: str, part: Any) -> Iterator[tuple[str, Any]]:
 
 
 def essence(fields: dict[str, Any]) -> tuple[Any, ...]:
-    """What of a message can matter to a dispute: all but numbers that are neither slots nor
-    ballots, such as those by which heartbeats and their answers are matched."""
+    """The fields of a message that are relevant for a dispute: all except numbers that are neither
+    slots nor ballots, such as the numbers of heartbeats."""
     names = (*SLOT_FIELDS, *BALLOT_FIELDS, "first")
     return tuple(
         (name, repr(leaf))
@@ -81,7 +81,7 @@ def essence(fields: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def focus_of(run: RecordedRun) -> Focus:
-    """What the run's verdict is about; where no detector objects, what clients asked last."""
+    """The focus of the run's verdict; if no detector fired, the clients' last operations."""
     focus = Focus()
     for evidence in _evidence(run.verdict):
         _add_operations(focus, run, evidence)
@@ -146,14 +146,15 @@ def _add_event(focus: Focus, event: Event) -> None:
 
 
 def command_of(event: Event) -> CommandId | None:
-    """(client, seq) under which nodes know an operation."""
+    """The (client, seq) of an operation at the nodes."""
     extra = event.extra if isinstance(event.extra, dict) else {}
     client, seq = extra.get("client"), extra.get("seq")
     return (client, seq) if isinstance(client, int) and isinstance(seq, int) else None
 
 
 def _add_unanswered(focus: Focus, run: RecordedRun) -> None:
-    """The operations that clients were never answered, from the last ones on; none: the last."""
+    """The operations without an answer, the last ones first; if there are none, the last
+    operation."""
     pending: dict[Any, Event] = {}
     left: list[Event] = []
     last: list[Event] = []

@@ -1,9 +1,9 @@
-"""What a run's folder says about what happened inside of the cluster.
+"""Reads from a run's folder what happened inside the cluster.
 
 The files are those of any run (history, verdict, the nodes' logs and decided logs), and for a
 simulated one `messages.jsonl` and `processes.jsonl` (`harness.runtimes.sim.record_files` describes
-them). Everything is read once, here, and validated: what the story and the reports get is typed and
-bounded in size. A folder without messages is read too; it has a shorter story.
+them). Everything is read and validated once, here: stories and reports get typed data of bounded
+size. A folder without messages gives a shorter story.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from histories.untrusted import Malformed, parse_object
 
 LINES_MAX: Final = 2_000_000
 LINE_MAX: Final = 4_000_000
-"""The most lines of one file that are read, and the most bytes of each."""
+"""The maximum number of lines read from a file, and of bytes in a line."""
 
 T = TypeVar("T")
 
 
 class SentMessage(NamedTuple):
-    """One message between two nodes. Times are virtual microseconds. `departs_us` is None where it
-    never left its node, `arrives_us` where it never arrived; `reason` says why."""
+    """One message between two nodes. Times are virtual microseconds. `departs_us` is None if it
+    never left its node, `arrives_us` if it never arrived; `reason` states why."""
 
     sent_us: int
     departs_us: int | None
@@ -63,7 +63,7 @@ class DecidedSlot(NamedTuple):
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """One run, as its folder has it. `messages` is None where none were recorded."""
+    """A run as recorded in its folder. `messages` is None if they were not recorded."""
 
     events: tuple[Event, ...]
     verdict: dict[str, Any]
@@ -76,7 +76,7 @@ class RecordedRun:
 
 
 def read_run(path: Path | str) -> RecordedRun:
-    """Read the folder of a run. Raises UsageError where it is none, or cannot be read."""
+    """Read the folder of a run. Raises UsageError if it is not one, or cannot be read."""
     try:
         folder = RunFolder.open(path)
         events = tuple(read(folder.history).events)
@@ -136,7 +136,7 @@ def _node_events(path: Path) -> Iterator[NodeEvent]:
 
 
 def _notes(nodes: Path) -> Iterator[NodeEvent]:
-    """The nodes' logs; those of containers may hold other lines, which are left out."""
+    """The nodes' logs; those of containers may have other lines, which are skipped."""
     for node, path in _per_node(nodes, ".log.jsonl"):
         for line in _lines(path, strict=False):
             time, event = line.get("time"), line.get("event")
@@ -175,8 +175,8 @@ def _per_node(nodes: Path, ending: str) -> list[tuple[int, Path]]:
 
 
 def _lines(path: Path, *, strict: bool = True) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON Lines file. Lines that are none are an error, or (not strict) left out;
-    a last line without its end, which a run that was cut off leaves, always is."""
+    """The objects of a JSON Lines file. Other lines are an error, or (not strict) skipped; an
+    incomplete last line, which an interrupted run leaves, is always skipped."""
     if not path.exists():
         return
     try:

@@ -1,12 +1,12 @@
-"""Running a recorded run again: the same operations, the same faults, the same times.
+"""Replays a recorded run: the same operations, faults and times.
 
     simulated, in the simulator    bit for bit: the histories are compared line by line
-    anything, on Docker            driven again N times; how often it fails in the same way
+    anything, on Docker            repeated N times; how often it fails in the same way
     from Docker, in the simulator  the same schedule under N timings of network and disks; how many
                                    of them fail in the same way
 
-All that is needed is in the folder: the resolved configuration and the schedule. Planner and swarm
-are not asked, so it does not matter how they have changed.
+The folder has everything that is needed: the resolved configuration and the schedule. Planner and
+swarm are not used, so changes in them do not matter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from histories.recorder import event_line
 
 
 class Recorded(NamedTuple):
-    """What a run's folder says about how it was made, and how it ended."""
+    """The configuration, schedule and verdict of a recorded run."""
 
     folder: RunFolder
     config: RunConfig
@@ -50,7 +50,7 @@ class Recorded(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One replay: how it ended, whether in the same way, and where it is kept, if it is."""
+    """One replay: how it ended, whether in the same way, and its folder, if kept."""
 
     number: int
     outcome: str
@@ -62,8 +62,8 @@ class Attempt(NamedTuple):
 
 @dataclass
 class ReplayResult:
-    """What replaying came to. `identical`: the histories are the same byte for byte (simulated
-    runs only); else `difference` names the first line that is not."""
+    """The result of replays. `identical`: the histories are the same byte for byte (simulated runs
+    only); otherwise `difference` is the first line that differs."""
 
     recorded: Recorded
     on: str
@@ -77,7 +77,7 @@ class ReplayResult:
 
     @property
     def outcome(self) -> str:
-        """The worst that a replay came to."""
+        """The worst outcome of the replays."""
         outcomes = {attempt.outcome for attempt in self.attempts}
         return next((o for o in ("invalid", "unknown") if o in outcomes), "valid")
 
@@ -105,8 +105,8 @@ class ReplayResult:
 
 
 def load(path: Path | str) -> Recorded:
-    """What the folder of a run says. Raises UsageError for what is no such folder, or was written
-    by another version, or edited into something that makes no sense."""
+    """Load the folder of a run. Raises UsageError if it is not one, was written by another version,
+    or has invalid content."""
     try:
         folder = RunFolder.open(path)
         run = folder.read_object("run.json")
@@ -123,7 +123,7 @@ def load(path: Path | str) -> Recorded:
 
 
 def failing_detectors(verdict: dict[str, Any]) -> set[str]:
-    """Which detectors objected, as a verdict.json says."""
+    """The detectors that fired according to a verdict.json."""
     detectors = verdict.get("detectors")
     if not isinstance(detectors, dict):
         return set()
@@ -131,8 +131,7 @@ def failing_detectors(verdict: dict[str, Any]) -> set[str]:
 
 
 def fails_alike(recorded: Recorded, verdict: RunVerdict | None, crashed: bool) -> bool:
-    """Does a replay end as the recorded run did: with an objection of the same detector, or, where
-    none objected, with none?"""
+    """Whether a replay ended like the recorded run: the same detector fired, or none in both."""
     wanted = failing_detectors(recorded.verdict)
     now = verdict.detectors() if verdict is not None else {}
     objects = {name for name, outcome in now.items() if outcome == "invalid"}
@@ -145,7 +144,7 @@ def fails_alike(recorded: Recorded, verdict: RunVerdict | None, crashed: bool) -
 
 
 def replay_simulated(recorded: Recorded, *, store: Path | None = None) -> ReplayResult:
-    """A simulated run again; says whether it is the same, byte for byte."""
+    """Replay a simulated run, and compare the history byte for byte."""
     result = ReplayResult(recorded, "sim")
     run = simulate(recorded.config, recorded.schedule, traced=True)
     judge_fully(run)
@@ -156,7 +155,7 @@ def replay_simulated(recorded: Recorded, *, store: Path | None = None) -> Replay
 
 
 def first_difference(run: SimulatedRun, history: Path) -> str | None:
-    """The first line in which a replay differs from the recorded history; None where none does."""
+    """The first line in which a replay differs from the recorded history; None if there is none."""
     try:
         recorded = history.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -222,8 +221,8 @@ def replay_real(
     begin: Callable[[int], None] = lambda _: None,
     watch: Callable[[Attempt], None] = lambda _: None,
 ) -> ReplayResult:
-    """Any run again in real containers, `times` times. Raises UnsupportedFault for a fault that
-    Docker cannot do, HarnessError where the cluster does not come up."""
+    """Replay any run in containers, `times` times. Raises UnsupportedFault for a fault that is not
+    available in containers, HarnessError if the cluster does not start."""
     from harness.run.engine import execute  # noqa: PLC0415 (needs the Docker client)
 
     result = ReplayResult(recorded, "docker")

@@ -1,21 +1,22 @@
-"""Making a failing run small: the few faults and operations without which it would not fail.
+"""Reduces a failing run to the few faults and operations without which it would not fail.
 
 Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", TSE
-2002), over everything a run is made of. A candidate is an ordinary configuration with an ordinary
-schedule; it is simulated, and counts only if the same detector objects. Since leaving one thing out
-shifts the timing of all that follows, a candidate is tried under a few timings of the world: which
-one it failed in is recorded in the configuration, like everything else.
+2002), over all parts of a run. A candidate is an ordinary configuration with an ordinary schedule;
+it is simulated, and accepted only if the same detector fires. Since removing one thing shifts the
+timing of everything that follows, a candidate is tried with a few timings of the simulation; the
+one in which it failed is recorded in the configuration.
 
-The passes, each tried until it helps no more, and all again until none does or the time is up:
+The passes, each repeated until it makes no progress, and all of them until none does or the time is
+up:
 
-    time        an earlier end of the chaos; no final round, where it is not needed
-    constant    no chance in links, disks and clocks; default settings; everything healed. Early,
-                since with constant delays leaving something out moves the rest the least
+    time        an earlier end of the chaos phase; no final round, if it is not needed
+    constant    no randomness in links, disks and clocks; default settings; everything healed. Early,
+                since with constant delays removing something shifts the rest least
     faults      subsets of the schedule
-    operations  subsets of what the clients ask
+    operations  subsets of the clients' operations
     scale       fewer nodes, clients and keys
     windows     shorter faults
-    timings     in the end, when a run costs a few milliseconds: one fault less, in many timings
+    timings     at the end, when a run takes a few milliseconds: one fault less, in many timings
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from harness.runtimes.sim.config import WorldConfig
 T = TypeVar("T")
 TIMINGS: Final = (3, 8)
 CONSTANT_TIMINGS: Final = 12
-"""The number of timings that a candidate may try: the more, the smaller it is."""
+"""The number of timings for a candidate: the smaller the run, the more."""
 LAST_TIMINGS: Final = 200
-"""The number at the end, for each fault that is left."""
+"""The number of timings at the end, for each remaining fault."""
 FIRST_SHARE: Final = 0.2
 """The share of the limit that the original run may take."""
 FIRST_MIN_S: Final = 2.0
@@ -101,8 +102,8 @@ def shrink(
     watch: Callable[[str, Size], None] = lambda _, __: None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> ShrinkResult:
-    """Make a failing run small. `watch` is called after every step that helped: the pass, the
-    size; `tell` with the number of every run that is tried.
+    """Shrink a failing run. `watch` is called with the pass and the size after every successful
+    step; `tell` with the number of every run that is tried.
 
     `limit_s` includes the time that the caller needs to simulate the smallest run once more, with
     its messages, and to write its folder. Raises UsageError when the run does not fail in the
@@ -146,7 +147,7 @@ class _Shrinker:
         )
 
     def _all_passes(self) -> bool:
-        """Every pass, until a round of all brings nothing. False when the time was up."""
+        """All passes, until a round makes no progress. False if the time was up."""
         passes = (
             ("time", self._less_time),
             ("constant", self._constant),
@@ -168,7 +169,7 @@ class _Shrinker:
                 return not self._is_up()
 
     def _first(self, started: float) -> SimulatedRun:
-        """The run as it is. Raises UsageError where the limit leaves no time for more than that."""
+        """Try the original run. Raises UsageError if the limit leaves no time for more."""
         share_s = max(self.limit_s * FIRST_SHARE, FIRST_MIN_S)
         try:
             run = simulate_and_judge(*self.best, until_s=started + share_s)
@@ -186,11 +187,12 @@ class _Shrinker:
 
     @property
     def _until_s(self) -> float:
-        """When to stop: the caller still simulates the best once more, writes it and tells it."""
+        """When to stop: the caller still has to simulate the best run once more, and write its
+        folder and story."""
         return self.deadline - AFTERWARDS * self.best_s
 
     def _one_fault_less(self) -> bool:
-        """Nothing helps any more: now that a run costs little, look for each fault that is left
+        """The passes make no more progress. A run is now cheap, so check for each remaining fault
         whether the rest fails without it in any of many timings."""
         faults = self.best.schedule.faults
         for i in range(len(faults)):
@@ -203,11 +205,10 @@ class _Shrinker:
     # ------------------------------------------------------------------ trying
 
     def _fails(self, candidate: Candidate, timings: int = 0) -> bool:
-        """Does it fail in the same way, under some timing? If so it is the best from now on.
+        """Whether it fails in the same way in some timing. If so it becomes the best.
 
-        A candidate is a generator's guess at what is smaller; generators look at `best` again
-        after each, so they go on from where this one succeeded. `timings` is in how many it is
-        tried; 0: as many as the gain is worth.
+        Generators propose candidates, and read `best` again after each, so they continue from the
+        last success. `timings`: how many to try; 0: depending on the gain.
         """
         if candidate == self.best:
             return False
@@ -230,7 +231,7 @@ class _Shrinker:
         return False
 
     def _worth(self, candidate: Candidate) -> int:
-        """How many timings are worth a try for this gain."""
+        """How many timings to try for this gain."""
         if candidate.config.world != self.best.config.world:
             return CONSTANT_TIMINGS
         asked = self.size.operations
@@ -254,7 +255,7 @@ class _Shrinker:
     def _subsets(
         self, items: Callable[[], Sequence[T]], made_of: Callable[[Sequence[T]], Candidate]
     ) -> Iterator[Candidate]:
-        """Leave out ever smaller pieces: first everything, in the end one by one."""
+        """Remove smaller and smaller pieces: first everything, at the end one by one."""
         piece = len(items())
         while piece:
             start = 0
@@ -344,7 +345,7 @@ def _with_faults(candidate: Candidate, faults: Sequence[Fault]) -> Candidate:
 
 
 def _with_time(candidate: Candidate, time_us: int) -> Candidate:
-    """Chaos until then; faults that would last longer end with it."""
+    """End the chaos phase then; faults that would last longer end with it."""
     faults = [
         dataclasses.replace(fault, duration_us=min(fault.duration_us, time_us - fault.start_us))
         for fault in candidate.schedule.faults
@@ -373,7 +374,7 @@ def _numbers(fault: Fault) -> list[int]:
 
 
 def size_of(run: SimulatedRun) -> Size:
-    """How big a run is."""
+    """The size of a run."""
     config = run.config
     operations = sum(event.type == "invoke" and event.f not in _NEMESIS for event in run.events)
     return Size(

@@ -5,10 +5,10 @@
     3.350411    │   │   │   client 1 asks: write k0=4
     3.350661    x───●───○   n2 → n3 in 0.4 ms (n1 cut off)  Accept(ballot 1.2, slot 5, …)
 
-It is made from the run's folder alone. Lines are ranked by whether they touch the keys, commands,
-slots and ballots in dispute (`harness.reproduce.focus`); what changed nothing is folded, what is
-far from the dispute is counted and not shown, and the length is bounded. It ends with what the
-nodes and the clients believed when the run was over.
+It is made from the run's folder alone. Lines are ranked by whether they concern the keys, commands,
+slots and ballots in dispute (`harness.reproduce.focus`). Repetitions are folded, lines of low rank
+are counted and not shown, and the length is bounded. It ends with the final states of the nodes,
+and the last answers to clients.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from histories.events import NEMESIS
 
 LINES_MAX: Final = 80
 SHARES: Final = {FAULTS: 0.2, CLIENTS: 0.2, NODES: 0.15, MESSAGES: 1.0}
-"""How much of a story one group of lines may take, where the others need the room."""
+"""The share of a story that one group of lines may take if the others need the space."""
 FAR: Final = 3
 FAR_SHARE: Final = 0.25
-"""How much of a story that cannot tell everything goes to what does not touch the dispute: lines
-from tier `FAR` on."""
+"""The share of an incomplete story for lines that do not concern the dispute: from tier `FAR`
+on."""
 KEYS_MAX: Final = 4
 SLOTS_MAX: Final = 4
 CLIENT_LINES_MAX: Final = 6
 
 
 class Story(NamedTuple):
-    """`lines` are drawn; `omitted` counts what was left out, `ending` is the final beliefs."""
+    """`lines` are drawn; `omitted` counts the lines left out, `ending` are the final states."""
 
     lines: list[str]
     omitted: dict[str, int]
     ending: list[str]
 
     def text(self) -> str:
-        """The story, to print or to keep."""
+        """The story as text."""
         omitted = ", ".join(f"{count} {kind}" for kind, count in self.omitted.items())
         rest = [f"not shown: {omitted}"] if omitted else []
         return "\n".join([*self.lines, *rest, "", *self.ending]) + "\n"
 
 
 def tell(folder: Path | str, *, lines_max: int = LINES_MAX) -> Story:
-    """The story of the run in this folder. Raises UsageError where it cannot be read."""
+    """The story of the run in this folder. Raises UsageError if it cannot be read."""
     return tell_run(read_run(folder), lines_max=lines_max)
 
 
@@ -72,7 +72,7 @@ def tell_run(run: RecordedRun, *, lines_max: int = LINES_MAX) -> Story:
 def _selected(
     lines: Sequence[Line], focus: Focus, lines_max: int
 ) -> tuple[list[Line], Counter[str]]:
-    """The lines that matter most, in the order of time; how many of the others there were."""
+    """The highest ranked lines, in the order of time, and the number of the others."""
     moments_us = sorted(focus.moments_us) or [0]
 
     def distance(line: Line) -> int:
@@ -109,7 +109,7 @@ def _what(line: Line) -> str:
 
 
 def _ending(run: RecordedRun, focus: Focus) -> Iterator[str]:
-    """What the nodes and the clients believed when the run was over."""
+    """The final states of the nodes, and the last answers to clients."""
     ends = [event for event in run.processes if event.event == "end"]
     slots = sorted(focus.slots, key=str)[-SLOTS_MAX:]
     if ends or slots:
@@ -140,7 +140,7 @@ def _node_view(state: dict[str, Any], focus: Focus) -> str:
 
 
 def _decisions(run: RecordedRun, slot: int | str) -> Iterator[str]:
-    """Which node decided what for a slot, those that agree together."""
+    """The decisions for a slot, with the nodes that agree grouped."""
     by_value: dict[str, list[int]] = {}
     for decided in run.decided:
         if decided.slot == slot:

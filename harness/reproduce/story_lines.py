@@ -1,4 +1,4 @@
-"""The lines of a story: what happened, each with its relevance to the dispute.
+"""The lines of a story, each with its relevance to the dispute.
 
     tier 0   faults that took effect, disputed operations, protocols that raised an exception
          1   messages that carry a disputed command or name a disputed slot
@@ -8,8 +8,8 @@
          5   other operations
          6   other messages that carry a command
 
-Repetitions are folded: what a node says again and again in the same words is one line with a count.
-Answers in the same words from several nodes to one are one line.
+Repetitions are folded: a message that a node repeats is one line with a count. Equal answers of
+several nodes to one node are one line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from histories.events import NEMESIS, Event
 RARE: Final = 12
 """A kind of message that is no more frequent than this per node is always shown."""
 AFTER: Final = 3
-"""What happened after the dispute is ranked this many tiers lower."""
+"""Events after the dispute are ranked this many tiers lower."""
 FOLD_MIN: Final = 3
 """Lines repeated at least this often are folded."""
 MERGE_US: Final = 50_000
@@ -53,7 +53,7 @@ REASONS: Final = {
 @dataclass(frozen=True)
 class Line:
     """One line. `words` is the text beside the lanes; `sources` send, `targets` receive, `lost`
-    would have. `repeats` counts the same again, the last time at `until_us`."""
+    would have. `repeats` counts repetitions, the last one at `until_us`."""
 
     at_us: int
     tier: int
@@ -70,7 +70,7 @@ class Line:
     essence: tuple[Any, ...] = ()
 
     def text(self) -> str:
-        """The words, with sender and receivers, how long it took, and what did not arrive."""
+        """The text with sender and receivers, the delays, and the losses."""
         again = ""
         if self.repeats > 1:
             again = f" ({self.repeats} times until {self.until_us / 1e6:.3f} s)"
@@ -80,7 +80,8 @@ class Line:
         return f"{wording.nodes(self.sources)} → {self._fates()}{held}  {self.words}{again}"
 
     def _fates(self) -> str:
-        """Which nodes the message reached and after how long; which it did not reach, and why."""
+        """The nodes that the message reached, with delays, and those that it did not reach, with
+        reasons."""
         by_reason: dict[str, list[int]] = {}
         for node, reason in self.reasons:
             by_reason.setdefault(REASONS.get(reason, reason), []).append(node)
@@ -93,7 +94,7 @@ class Line:
 
 @dataclass
 class Lines:
-    """`told` are the lines shown, in no order; `omitted` counts the messages that are in none."""
+    """`told` are the lines, in no order; `omitted` counts messages without a line."""
 
     told: list[Line] = field(default_factory=list)
     omitted: Counter[str] = field(default_factory=Counter)
@@ -116,7 +117,7 @@ def lines_of(run: RecordedRun, focus: Focus) -> Lines:
 
 
 def _later(line: Line) -> Line:
-    """What happened when the dispute had arisen has not caused it."""
+    """Rank lines lower that are later than the dispute: they have not caused it."""
     return replace(line, tier=line.tier + AFTER)
 
 
@@ -183,7 +184,7 @@ def _ballot_or(name: str, part: Any) -> str:
 
 
 def _merged_notes(lines: Iterator[Line]) -> list[Line]:
-    """What several nodes note at one moment in the same words, once."""
+    """Equal notes of several nodes at the same time, as one line."""
     found: dict[tuple[int, str, int], Line] = {}
     for line in lines:
         key = (line.at_us, line.words, line.tier)
@@ -206,7 +207,7 @@ def _messages(run: RecordedRun, focus: Focus, omitted: Counter[str]) -> Iterator
         sent = group[0]
         tier = _tier(sent, focus, often[sent.kind] > RARE * len(run.nodes))
         if any((one.target, one.arrives_us) in focus.crashes for one in group):
-            tier = 1  # its receiver died of it
+            tier = 1  # its receiver crashed on it
         if tier is None:
             omitted[sent.kind] += len(group)
         else:
@@ -223,7 +224,7 @@ def _tier(sent: SentMessage, focus: Focus, is_often: bool) -> int | None:
 
 
 def _broadcasts(messages: Sequence[SentMessage]) -> Iterator[list[SentMessage]]:
-    """Messages that one step sent to several nodes in the same words, together."""
+    """Equal messages that one step sent to several nodes, as one group."""
     for _, step in itertools.groupby(messages, key=lambda sent: (sent.sent_us, sent.source)):
         groups: dict[str, list[SentMessage]] = {}
         for sent in step:
@@ -255,8 +256,8 @@ def _message_line(group: list[SentMessage], tier: int, focus: Focus) -> Line:
 
 
 def _merged(lines: list[Line], restless_us: list[int]) -> list[Line]:
-    """Answers of several nodes to one, in the same words and about the same time, as one line; not
-    across a moment at which a process started, crashed or paused."""
+    """Equal answers of several nodes to one, at about the same time, as one line; not across a
+    start, crash or pause of a process."""
     found: list[Line] = []
     open_lines: dict[tuple[str, tuple[int, ...], int], int] = {}
     for line in sorted(lines, key=lambda one: one.at_us):

@@ -1,7 +1,6 @@
 """Messages, operations and faults as text, for one line of a story.
 
-Everything here comes out of a folder and may hold anything: `clean` makes it fit for one line of a
-terminal.
+The data is from a folder and untrusted: `clean` makes it safe for one line of a terminal.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from histories.text import one_line
 
 TEXT_MAX: Final = 130
 ITEMS_MAX: Final = 3
-"""The most items of a list that are shown: those that matter first."""
+"""The maximum number of list items shown, relevant ones first."""
 
 Matters = Callable[[Any], bool]
 
@@ -63,12 +62,12 @@ def _scalar(part: Any) -> str:
 
 
 def is_command(part: Any) -> bool:
-    """Is this the JSON form of a command?"""
+    """Whether this is the JSON form of a command."""
     return isinstance(part, dict) and {"client", "seq", "f", "key", "value"} == set(part)
 
 
 def command(f: Any, key: Any, argument: Any) -> str:
-    """What a client asks for."""
+    """A client's command."""
     if f == "noop":
         return "no-op"
     if f == "cas" and isinstance(argument, (list, tuple)) and len(argument) == 2:
@@ -109,14 +108,14 @@ def fault(event: Event) -> str:
 
 
 def struck(event: Event) -> bool:
-    """Did the fault take effect? An aimed one whose trigger never occurred did not."""
+    """Whether the fault took effect. An aimed one without its trigger did not."""
     extra = event.extra if isinstance(event.extra, dict) else {}
     evidence = extra.get("evidence")
     return not isinstance(evidence, dict) or evidence.get("struck") is not False
 
 
 def describe_fault(document: Any) -> str:
-    """A fault's description, or of one that this version does not know, its kind."""
+    """A fault's description, or its kind if this version does not know it."""
     try:
         return str(fault_from_json(document).describe())
     except (FaultError, KeyError, TypeError, ValueError):
@@ -129,6 +128,6 @@ def nodes(numbers: Iterable[int]) -> str:
 
 
 def delays_ms(delays_us: Iterable[int]) -> str:
-    """The delays of one broadcast, one by one; once if all are the same."""
+    """The delays of a broadcast, as one value if all are equal."""
     texts = [f"{delay_us / 1000:.1f}" for delay_us in delays_us]
     return f"{texts[0] if len(set(texts)) == 1 else ', '.join(texts)} ms"
