@@ -10,8 +10,8 @@ The passes, each repeated until it makes no progress, and all of them until none
 up:
 
     time        an earlier end of the chaos phase; no final round, if it is not needed
-    constant    no randomness in links, disks and clocks; default settings; everything healed. Early,
-                since with constant delays removing something shifts the rest least
+    constant    no randomness in links, disks and clocks; default settings; everything healed. Early
+                on, since with constant delays removing something shifts the rest least
     faults      subsets of the schedule
     operations  subsets of the clients' operations
     scale       fewer nodes, clients and keys
