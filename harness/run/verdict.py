@@ -1,10 +1,10 @@
-"""The verdict on a run, from its history and the replicas' logs alone.
+"""The verdict on a run, from its history and the replicas' files alone.
 
-    linearizability   what clients saw was possible
+    linearizability   what the clients saw was possible
     agreement         what replicas decided does not contradict itself or what was acknowledged, and
                       their states were the same after the same slots
     liveness          after healing, the cluster answered within the bound
-    crashes           no node ended by itself
+    crashes           no node crashed by itself
 
 Any detector's `invalid` makes the run invalid. Otherwise the run is `unknown`, never a pass, when
 the checker ran out of time, a fault was not proven to have taken effect and to have ended, evidence
@@ -33,19 +33,19 @@ from histories.untrusted import Malformed, read_document
 
 WORDS_MAX: Final = 1_000
 SENTENCE_MAX: Final = 4_000
-"""Of reasons and notes, which quote what nodes and files say."""
+"""The length of reasons and notes, which quote nodes and files."""
 CRASHES: Final = "crashes.json"
 """A file beside the nodes' logs, where a simulated protocol raised an exception."""
 
 
 @dataclass(frozen=True)
 class Liveness:
-    """`outcome` is valid, invalid, or unknown where the run ended before its last round."""
+    """`outcome` is valid, invalid, or unknown if the run ended before its final round."""
 
     outcome: str
     reason: str = ""
     waived: bool = False
-    """The run was configured without a last round."""
+    """The run was configured without a final round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class RunVerdict:
     availability: Availability
     faults: list[dict[str, Json]] = field(default_factory=list)
     crashes: tuple[str, ...] = ()
-    """Nodes that ended by themselves, and exceptions of a simulated protocol, in sentences."""
+    """Nodes that crashed by themselves, and exceptions of a simulated protocol, as sentences."""
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -121,7 +121,7 @@ def judge_folder(
     if DECIDED not in lacking:
         try:
             agreement = check_folder(folder, history.events, with_states=STATES not in lacking)
-        except BadHistory as error:  # a bad file of a node is no reason not to judge the rest
+        except BadHistory as error:  # the rest is judged despite a malformed file
             unreadable = [f"agreement was not judged: {error}"]
     return combine(
         history,
