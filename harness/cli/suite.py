@@ -88,7 +88,7 @@ def suite_command(
             _executors(running, address) as executors,
             _Display(errors, running, live=not as_json) as display,
         ):
-            carry_out(running, display.watch, executors=executors)
+            carry_out(running, display.watch, executors=executors, say=display.say)
             finished = finish(running, display.say)
     if as_json:
         click.echo(json.dumps(finished.summary | {"folder": str(running.folder)}))

@@ -34,6 +34,7 @@ from harness.suite.work import run_job
 WAIT_S: Final = 0.2
 
 Give = Callable[[JobResult], None]
+Say = Callable[[str], None]
 
 
 class Engines(Executor, Protocol):
@@ -85,9 +86,14 @@ class Budget:
 
 
 def carry_out(
-    night: Night, watch: Give = lambda _: None, *, executors: Executors | None = None
+    night: Night,
+    watch: Give = lambda _: None,
+    *,
+    executors: Executors | None = None,
+    say: Say = lambda _: None,
 ) -> None:
-    """Run the remaining jobs of the night. Ctrl-C ends it early; finished jobs are kept.
+    """Run the remaining jobs of the night. Ctrl-C ends it early; finished jobs are kept, and
+    container runs on this machine that have begun are finished.
 
     Raises HarnessError if the workers of a cluster cannot be used."""
     started = time.monotonic()
@@ -107,12 +113,12 @@ def carry_out(
             watch(result)
 
         try:
-            _run_together(night, corpus, budget, executors, take)
+            _run_together(night, corpus, budget, executors, take, say)
             if executors.engines is None:
                 for job in budget.affordable(measured):
                     take(run_in_child(job, night.folder / RUNS))
                 measured = []
-            _run_together(night, [*measured, *others], budget, executors, take)
+            _run_together(night, [*measured, *others], budget, executors, take, say)
         except KeyboardInterrupt:
             night.interrupted = True
         finally:
@@ -120,7 +126,7 @@ def carry_out(
 
 
 def _run_together(
-    night: Night, jobs: list[Job], budget: Budget, executors: Executors, take: Give
+    night: Night, jobs: list[Job], budget: Budget, executors: Executors, take: Give, say: Say
 ) -> None:
     """Simulated jobs, and at the same time those that need an engine or a machine of their own."""
     done: queue.Queue[JobResult] = queue.Queue()
@@ -135,6 +141,8 @@ def _run_together(
         while containers.are_working() or not done.empty():
             _drain(done, take, wait_s=WAIT_S)
     except BaseException:
+        if executors.engines is None and containers.are_working():
+            say("interrupted; waiting for the container runs that have begun")
         containers.stop()
         raise
     finally:

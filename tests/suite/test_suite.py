@@ -255,6 +255,30 @@ def test_an_interrupted_night_is_resumed(tmp_path: Path) -> None:
         resume(one)
 
 
+def test_an_interrupted_night_finishes_container_runs_that_have_begun_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = '[[cells]]\non = "docker"\ntargets = ["raft"]\nfaults = ["kill"]\nseeds = [1, 2]\n'
+    night = begin(suite(tmp_path, SMALL.replace("[findings]", cell + "[findings]")), "a")
+    begun, said = threading.Event(), threading.Event()
+
+    def real(one: Job, store: Path) -> JobResult:
+        begun.set()
+        assert said.wait(60)
+        return run_job(dataclasses.replace(one, on="sim"), store)
+
+    def stop(_: JobResult) -> None:
+        assert begun.wait(60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.suite.execution.run_in_child", real)
+    carry_out(night, stop, say=lambda words: said.set() if "waiting" in words else None)
+    assert night.interrupted
+    assert [j.identity.partition("#")[2] for j in night.jobs if j.on == "docker"] == ["1", "2"]
+    done = [j.seed for j in night.jobs if j.on == "docker" and j.identity in night.results]
+    assert done == [1]
+
+
 def test_ctrl_c_while_findings_are_confirmed_leaves_a_night_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
