@@ -41,6 +41,8 @@ from harness.targets.interface import ClusterSpec, Target, check_capable
 from harness.workloads import WORKLOADS
 
 HEALS: Final = ("all", "quorum")
+LIVENESS_ELECTIONS: Final = 5
+"""A leader is missed for an election timeout, and an election may fail, more than once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +208,13 @@ class RunConfig:
     def system(self) -> Target:
         """The target that this run tests."""
         return target_named(self.target)
+
+    @property
+    def answer_within_us(self) -> int:
+        """How long the cluster may take to answer after its start, and after healing: the liveness
+        timeout, but at least `LIVENESS_ELECTIONS` of its longest election timeouts."""
+        longest_us = self.system.capabilities.longest_election_us(self.cluster.settings)
+        return max(self.liveness_timeout_us, LIVENESS_ELECTIONS * longest_us)
 
     def core(self) -> tuple[int, ...]:
         """The voters that are healed before the final round with `heal` "quorum": as many as the

@@ -30,6 +30,8 @@ from harness.suite.jobs import Job, JobResult, failed
 from histories.errors import HistoryError
 from histories.events import NEMESIS, Event
 
+WAIT_S: Final = 5.0
+"""Before the second try, and four times as long before the third: an engine may restart."""
 TRIES: Final = 3
 """How often a job is tried if its cluster does not start. A finding is never retried."""
 
@@ -42,7 +44,7 @@ def run_job(job: Job, store: Path) -> JobResult:
         retrying = Retrying(
             retry=retry_if_exception_type((EngineError, StartError)),
             stop=stop_after_attempt(TRIES),
-            wait=wait_exponential(multiplier=1, max=10),
+            wait=wait_exponential(multiplier=WAIT_S, exp_base=4),
             reraise=True,
         )
         for attempt in retrying:

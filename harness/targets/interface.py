@@ -96,7 +96,8 @@ class Capabilities:
     carries the node's own wall clock. messages: names of message classes that faults may be aimed
     at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
     timing: the settings that make the election time-out at least so many microseconds (at most
-    twice as long, drawn) and the heartbeat a tenth of it; None if not supported. sizes,
+    twice as long, drawn) and the heartbeat a tenth of it; None if not supported.
+    longest_election_us: the longest election timeout with these settings, 0 if there is none. sizes,
     draw_settings: numbers of voters, and settings for so many voters, that a search draws beside
     those of every target. needs_all_voters: whether a cluster with these settings answers only
     while all of its voters do. transfer_leadership: creates the request for a leadership transfer,
@@ -123,6 +124,7 @@ class Capabilities:
     messages: tuple[str, ...] = ()
     clock: str = "vdso"
     timing: Callable[[int], dict[str, Any]] | None = None
+    longest_election_us: Callable[[Mapping[str, Any]], int] = lambda _: 0
     transfer_leadership: Callable[[int, int, int], Request] | None = None
     sizes: tuple[int, ...] = ()
     draw_settings: Callable[[Draw, int], dict[str, Any]] | None = None

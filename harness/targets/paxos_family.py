@@ -132,6 +132,7 @@ class PaxosTarget:
             simulated=True,
             messages=messages_of(self.name),
             timing=_timing,
+            longest_election_us=_longest_election_us,
             transfer_leadership=_transfer if protocol.transfers_leadership else None,
             sizes=SIZES.get(self.name, ()),
             draw_settings=DRAWN.get(self.name),
@@ -253,6 +254,10 @@ def _draw_quorums(draw: Draw, voters: int) -> dict[str, Any]:
 
 def _transfer(client: int, seq: int, to: int) -> Request:
     return Request(client, seq, TRANSFER, "", to)
+
+
+def _longest_election_us(settings: Mapping[str, Any]) -> int:
+    return int(settings.get("election_max_us", ClusterConfig.election_max_us))
 
 
 def _timing(election_us: int) -> dict[str, Any]:

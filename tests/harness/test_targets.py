@@ -91,3 +91,19 @@ def test_a_file_without_a_target_is_refused(tmp_path: Path) -> None:
         target_named(str(empty))
     with pytest.raises(UsageError, match="RuntimeError: boom"):
         target_named(str(broken))
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "within_s"),
+    [
+        ("raft", {}, 15),
+        ("multi-paxos", {"election_min_us": 5_000_000, "election_max_us": 10_000_000}, 50),
+        ("etcd", {}, 15),
+        ("etcd", {"election_ms": 5_000, "heartbeat_ms": 500}, 50),
+    ],
+)
+def test_slow_elections_have_longer_to_be_live(
+    target: str, settings: dict[str, int], within_s: int
+) -> None:
+    config = RunConfig.of(target=target, settings=settings)
+    assert config.answer_within_us == within_s * 1_000_000

@@ -79,7 +79,7 @@ class Conductor:
     def begin(self, world: World, now_us: int) -> None:
         """The cluster is ready; the run starts."""
         self._world = self._traffic.world = self._nemesis.world = world
-        self._deadline_us = now_us + self.config.liveness_timeout_us
+        self._deadline_us = now_us + self.config.answer_within_us
         self._traffic.invoke(self._workload.next(), now_us)
         self._arm()
 
@@ -179,7 +179,7 @@ class Conductor:
                 return
             self._enter("finale", now_us)
             self._finale = [FinalRound(o, NEVER) for o in reversed(self._workload.finale())]
-            self._timers.at(now_us + self.config.liveness_timeout_us, self._is_live, None)
+            self._timers.at(now_us + self.config.answer_within_us, self._is_live, None)
         if self.stats.phase == "finale":
             while self._finale and traffic.has_room():
                 operation, since_us = self._finale.pop()
@@ -194,7 +194,7 @@ class Conductor:
             return
         waiting = self._traffic.of_finale() + self._finale
         longest = min(waiting, key=lambda asked: asked.since_us)
-        timeout_us = self.config.liveness_timeout_us
+        timeout_us = self.config.answer_within_us
         if now_us < longest.since_us + timeout_us:
             self._timers.at(longest.since_us + timeout_us, self._is_live, None)
             return
@@ -222,7 +222,7 @@ class Conductor:
 
     def _never_answered(self, now_us: int) -> None:
         self.stats.not_live = (
-            f"the cluster answered no operation within {self.config.liveness_timeout_us / 1e6:g} s "
+            f"the cluster answered no operation within {self.config.answer_within_us / 1e6:g} s "
             "of its start, before any fault"
         )
         self._traffic.abandon(now_us)

@@ -132,7 +132,7 @@ class Traffic:
         self._recorder.invoked(client.process, client.seq, operation, now_us)
         timeout_us = self._config.traffic.operation_timeout_us
         if finale:  # it tests liveness: its clients have a longer timeout
-            timeout_us = max(timeout_us, self._config.liveness_timeout_us)
+            timeout_us = max(timeout_us, self._config.answer_within_us)
         self._timeouts.append((now_us + timeout_us, slot, slot.operation_id))
         self._attempt_now(slot, attempt.node, now_us)
 

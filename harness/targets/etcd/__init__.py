@@ -43,6 +43,11 @@ ENTRYPOINT ["etcd"]
 """
 
 
+def _longest_election_us(settings: Mapping[str, Any]) -> int:
+    """etcd draws up to twice its time-out."""
+    return 2_000 * int(settings.get("election_ms", NUMBERS["election_ms"]))
+
+
 def _timing(election_us: int) -> dict[str, Any]:
     election_ms = max(10, election_us // 1000)
     return {"election_ms": election_ms, "heartbeat_ms": max(1, election_ms // 10)}
@@ -59,6 +64,7 @@ class Etcd:
         reads=READS,
         observes_mismatch=True,
         timing=_timing,
+        longest_election_us=_longest_election_us,
         settings={
             "reads": f"{READS[0]} (or {READS[1]})",
             **{name: str(value) for name, value in NUMBERS.items()},
