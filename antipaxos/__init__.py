@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.errors import HarnessError
     from harness.run.api import run
     from harness.run.config import RunConfig
-    from harness.run.engine import RunResult
+    from harness.run.run_sequence import RunResult
     from harness.run.verdict import RunVerdict
     from harness.targets.interface import (
         Capabilities,
@@ -61,7 +61,7 @@ _HOME: Final = {
     "Response": "harness.targets.interface",
     "RunConfig": "harness.run.config",
     "RunFolder": "histories.folder",
-    "RunResult": "harness.run.engine",
+    "RunResult": "harness.run.run_sequence",
     "RunVerdict": "harness.run.verdict",
     "Schedule": "faults.schedule",
     "Target": "harness.targets.interface",

@@ -22,9 +22,9 @@ from benchmarks.machine import describe
 from faults.kinds.partition import Partition
 from faults.planner import Schedule
 from harness.run.config import RunConfig
-from harness.run.engine import perform
 from harness.run.observer import Observer
 from harness.run.record import FolderRecord
+from harness.run.run_sequence import perform
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.runtime import DockerRuntime

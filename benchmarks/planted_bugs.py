@@ -81,7 +81,7 @@ def simulated(mutant: str, seeds: range) -> dict[str, Any]:
 
 def in_containers(protocol: str, mutant: str | None, seed: int, store: Path) -> dict[str, Any]:
     """One run of what the seed draws."""
-    from harness.run.engine import execute  # noqa: PLC0415 (needs the Docker client)
+    from harness.run.run_sequence import execute  # noqa: PLC0415 (needs the Docker client)
 
     started = time.monotonic()
     config, schedule = draw(plan_for(protocol, mutant, on="docker"), seed)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.machine import describe
 from harness.run.config import RunConfig
-from harness.run.engine import execute
+from harness.run.run_sequence import execute
 from histories.availability import measure
 from histories.checker import check
 from histories.events import NEMESIS, Event

@@ -82,9 +82,9 @@ class Cluster:
             if time.monotonic() > until:
                 break
             faults = self._drawn(number)
-            played = self._runtime.play(faults)
-            kinds.update(one.fault.kind for one in played)
-            bad = [one for one in played if not (one.inject.verified and one.heal.verified)]
+            carried_out = self._runtime.carry_out(faults)
+            kinds.update(one.fault.kind for one in carried_out)
+            bad = [one for one in carried_out if not (one.inject.verified and one.heal.verified)]
             unproven += len(bad)
             for one in bad:
                 why = one.inject.problem or one.heal.problem

@@ -18,8 +18,8 @@ from faults.agent.disk.session import FsyncDelay, Session
 from faults.agent.disk.store import Store
 from faults.schedule import Schedule
 from harness.run.config import RunConfig
-from harness.run.engine import execute
 from harness.run.observer import Observer
+from harness.run.run_sequence import execute
 
 PAIRS: Final = 7
 WRITES: Final = 500

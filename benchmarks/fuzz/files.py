@@ -26,8 +26,8 @@ from harness.report.text import show_run
 from harness.reproduce.recorded_run import read_run
 from harness.reproduce.story import tell_run
 from harness.run.config import RunConfig
-from harness.run.engine import execute
 from harness.run.expected import write_digests
+from harness.run.run_sequence import execute
 from harness.run.verdict import RunVerdict, judge_folder
 from histories.checker import check
 from histories.errors import HistoryError

@@ -20,7 +20,8 @@ The data can be changed while threads read it: there are two slots, and the lowe
 selects the current one. A writer fills the other and then adds one to `turn`, one byte; a reader
 reads `turn` again at the end, and starts over if it changed.
 
-The code itself is in a file for each kind of processor: `machine_x86_64`, `machine_aarch64`.
+The code itself is in a file for each kind of processor: `clock_code_x86_64`,
+`clock_code_aarch64`.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ import platform
 import struct
 from typing import Final, NamedTuple
 
+from faults.agent.clock_code import Machine, Template
+from faults.agent.clock_code_aarch64 import AARCH64
+from faults.agent.clock_code_x86_64 import X86_64
 from faults.agent.errors import Unsupported
-from faults.agent.machine import Machine, Template
-from faults.agent.machine_aarch64 import AARCH64
-from faults.agent.machine_x86_64 import X86_64
 
 MACHINES: Final = (X86_64, AARCH64)
 NANOSECONDS: Final = 10**9

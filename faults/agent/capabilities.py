@@ -13,9 +13,9 @@ from faults.agent.assembly import Skew, Skews, this_machine
 from faults.agent.errors import AgentError, Unsupported
 from faults.agent.network import Network
 from faults.agent.packets import can_see_packets
-from faults.agent.patched_process import PatchedProcess
 from faults.agent.processes import NodeProcesses, require_own_namespace
 from faults.agent.vdso import Memory, base_of
+from faults.agent.vdso_patch import PatchedProcess
 
 LINUX_CAPABILITIES: Final = {"DAC_OVERRIDE": 1, "KILL": 5, "NET_ADMIN": 12, "SYS_PTRACE": 19}
 TRIAL_NS: Final = 3_600_000_000_000

@@ -23,10 +23,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 from faults.agent import assembly
 from faults.agent.assembly import NONE, TRUE, Skew, Skews
 from faults.agent.errors import AgentError, Failed
-from faults.agent.patched_process import PatchedProcess, Reading, open_process
 from faults.agent.processes import SCOPE, NodeProcesses, Process, is_engines, processes
 from faults.agent.synchronized_start import Wait, no_wait, poll_until
 from faults.agent.vdso import Library, Memory, ProcessGone, base_of
+from faults.agent.vdso_patch import PatchedProcess, Reading, open_process
 
 KEEPER_EVERY_S: Final = 0.005
 KEEPER_CONFINED_EVERY_S: Final = 0.05

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from faults.agent.assembly import machine_of
+from faults.agent.clock_code import Machine
 from faults.agent.errors import Failed, Unsupported
-from faults.agent.machine import Machine
 
 AT_SYSINFO_EHDR: Final = 33
 PT_LOAD, PT_DYNAMIC = 1, 2

@@ -18,7 +18,7 @@ from faults.link_fault import DIRECTIONS
 from faults.shapes import SHAPES
 from harness.cli.options import Duration
 from harness.errors import UsageError
-from harness.inject import wanted
+from harness.inject import parse_options as parse
 from harness.inject.session import Session
 from harness.run.interrupts import SIGNALS
 from harness.runtimes.interface import FaultReport
@@ -36,22 +36,22 @@ def _pair(
 
 
 def _delay(text: str) -> Fields:
-    by, jitter = _pair(text, wanted.time_us, wanted.time_us, "0s")
+    by, jitter = _pair(text, parse.time_us, parse.time_us, "0s")
     return {"delay_us": by, "jitter_us": jitter}
 
 
 def _duplicate(text: str) -> Fields:
-    share, spread = _pair(text, wanted.percent, wanted.time_us, "1ms")
+    share, spread = _pair(text, parse.percent, parse.time_us, "1ms")
     return {"percent": share, "spread_us": spread}
 
 
 def _reorder(text: str) -> Fields:
-    share, window = _pair(text, wanted.percent, wanted.time_us, "20ms")
+    share, window = _pair(text, parse.percent, parse.time_us, "20ms")
     return {"percent": share, "window_us": window}
 
 
 def _strobe(text: str) -> Fields:
-    offset, period = _pair(text, wanted.time_us, wanted.time_us, "200ms")
+    offset, period = _pair(text, parse.time_us, parse.time_us, "200ms")
     return {"offset_us": offset, "period_us": period}
 
 
@@ -64,18 +64,18 @@ def _whole(text: str) -> int:
 
 READERS: Final[dict[str, Callable[[str], Fields]]] = {
     "partition": lambda text: {"shape": text},
-    "loss": lambda text: {"percent": wanted.percent(text)},
+    "loss": lambda text: {"percent": parse.percent(text)},
     "delay": _delay,
     "duplicate": _duplicate,
     "reorder": _reorder,
-    "corrupt": lambda text: {"percent": wanted.percent(text)},
-    "rate": lambda text: {"kbps": wanted.rate_kbps(text)},
-    "clock": lambda text: {"offset_us": wanted.time_us(text)},
+    "corrupt": lambda text: {"percent": parse.percent(text)},
+    "rate": lambda text: {"kbps": parse.rate_kbps(text)},
+    "clock": lambda text: {"offset_us": parse.time_us(text)},
     "drift": lambda text: {"ppm": _whole(text)},
     "strobe": _strobe,
-    "monotonic": lambda text: {"offset_us": wanted.time_us(text)},
-    "slow-cpu": lambda text: {"percent": wanted.percent(text)},
-    "memory": lambda text: {"spare_kib": wanted.size_kib(text)},
+    "monotonic": lambda text: {"offset_us": parse.time_us(text)},
+    "slow-cpu": lambda text: {"percent": parse.percent(text)},
+    "memory": lambda text: {"spare_kib": parse.size_kib(text)},
 }
 """How the value of each option is read."""
 
@@ -149,7 +149,7 @@ def inject(
         raise UsageError("say which fault", remedy="antipaxos inject --help lists them")
     counts = (len(containers), len(to))
     faults = [
-        wanted.fault_for(kind, kind, *counts, direction=direction, **fields)
+        parse.fault_for(kind, kind, *counts, direction=direction, **fields)
         for kind, fields in asked
     ]
     console = Console(stderr=as_json)

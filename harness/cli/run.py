@@ -30,7 +30,7 @@ from harness.cli.options import (
 from harness.cli.summary import add_reports, show
 from harness.errors import UsageError
 from harness.run.config import RunConfig, default_of
-from harness.run.engine import execute, with_schedule
+from harness.run.run_sequence import execute, with_schedule
 from harness.runtimes import RUNTIMES
 from harness.runtimes.docker.engine import is_available
 from harness.targets import settings_of, targets

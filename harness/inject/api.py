@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from harness.cluster import FaultNotProven
-from harness.inject import wanted
+from harness.inject import parse_options as parse
 from harness.inject.session import Session
 from harness.runtimes.interface import FaultReport
 
@@ -34,7 +34,7 @@ def inject(kind: str, containers: Names, *, to: Names = (), **fields: Any) -> It
     """Any kind of fault that can be injected into existing containers. `to`: of faults of links,
     only towards these containers. `fields` are those of the kind (docs/faults.md)."""
     names, others = _listed(containers), _listed(to)
-    fault = wanted.fault_for(
+    fault = parse.fault_for(
         kind, f"{kind}-{secrets.token_hex(2)}", len(names), len(others), **fields
     )
     with Session([*names, *others]) as session:
@@ -58,13 +58,13 @@ def delay(
 ) -> Any:
     """What the containers send (direction "in", "both": what they receive) arrives later, by
     `by` and up to `jitter` more."""
-    times: dict[str, Any] = {"delay_us": wanted.time_us(by), "jitter_us": wanted.time_us(jitter)}
+    times: dict[str, Any] = {"delay_us": parse.time_us(by), "jitter_us": parse.time_us(jitter)}
     return inject("delay", containers, to=to, direction=direction, **times)
 
 
 def loss(containers: Names, share: str | float, *, to: Names = (), direction: str = "out") -> Any:
     """A share of the packets is lost: "10%"."""
-    return inject("loss", containers, to=to, direction=direction, percent=wanted.percent(share))
+    return inject("loss", containers, to=to, direction=direction, percent=parse.percent(share))
 
 
 def duplicate(
@@ -76,7 +76,7 @@ def duplicate(
     direction: str = "out",
 ) -> Any:
     """A share of the packets arrives twice, the copy up to `spread` later."""
-    fields: dict[str, Any] = {"percent": wanted.percent(share), "spread_us": wanted.time_us(spread)}
+    fields: dict[str, Any] = {"percent": parse.percent(share), "spread_us": parse.time_us(spread)}
     return inject("duplicate", containers, to=to, direction=direction, **fields)
 
 
@@ -89,7 +89,7 @@ def reorder(
     direction: str = "out",
 ) -> Any:
     """A share of the packets is held back up to `window`, and overtaken by later ones."""
-    fields: dict[str, Any] = {"percent": wanted.percent(share), "window_us": wanted.time_us(window)}
+    fields: dict[str, Any] = {"percent": parse.percent(share), "window_us": parse.time_us(window)}
     return inject("reorder", containers, to=to, direction=direction, **fields)
 
 
@@ -97,15 +97,15 @@ def corrupt(
     containers: Names, share: str | float, *, to: Names = (), direction: str = "out"
 ) -> Any:
     """In a share of the packets one bit is flipped."""
-    return inject("corrupt", containers, to=to, direction=direction, percent=wanted.percent(share))
+    return inject("corrupt", containers, to=to, direction=direction, percent=parse.percent(share))
 
 
 def rate(containers: Names, limit: str, *, to: Names = (), direction: str = "out") -> Any:
     """No more than this passes: "500kbit", "1mbit"."""
-    return inject("rate", containers, to=to, direction=direction, kbps=wanted.rate_kbps(limit))
+    return inject("rate", containers, to=to, direction=direction, kbps=parse.rate_kbps(limit))
 
 
-def partition(containers: Names, *, shape: str = wanted.ISOLATED, to: Names = ()) -> Any:
+def partition(containers: Names, *, shape: str = parse.ISOLATED, to: Names = ()) -> Any:
     """The containers are cut from one another according to the shape (isolate: the first from the
     others); a single one from all hosts; with `to`, all of them from those."""
     return inject("partition", containers, to=to, shape=shape)
@@ -113,7 +113,7 @@ def partition(containers: Names, *, shape: str = wanted.ISOLATED, to: Names = ()
 
 def clock(containers: Names, offset: str) -> Any:
     """The wall clock is off: "+1h", "-30s"."""
-    return inject("clock", containers, offset_us=wanted.time_us(offset))
+    return inject("clock", containers, offset_us=parse.time_us(offset))
 
 
 def drift(containers: Names, ppm: int) -> Any:
@@ -124,15 +124,15 @@ def drift(containers: Names, ppm: int) -> Any:
 def strobe(containers: Names, offset: str, *, period: str = "200ms") -> Any:
     """The wall clock is off for half of each period."""
     times: dict[str, Any] = {
-        "offset_us": wanted.time_us(offset),
-        "period_us": wanted.time_us(period),
+        "offset_us": parse.time_us(offset),
+        "period_us": parse.time_us(period),
     }
     return inject("strobe", containers, **times)
 
 
 def monotonic(containers: Names, offset: str) -> Any:
     """The monotonic clock jumps ahead, and stays there until the process ends."""
-    return inject("monotonic", containers, offset_us=wanted.time_us(offset))
+    return inject("monotonic", containers, offset_us=parse.time_us(offset))
 
 
 def pause(containers: Names) -> Any:
@@ -142,9 +142,9 @@ def pause(containers: Names) -> Any:
 
 def slow_cpu(containers: Names, share: str | float) -> Any:
     """No more than this share of one processor: "10%"."""
-    return inject("slow-cpu", containers, percent=wanted.percent(share))
+    return inject("slow-cpu", containers, percent=parse.percent(share))
 
 
 def memory(containers: Names, spare: str) -> Any:
     """No more memory than is used now and this much more: "16MiB"."""
-    return inject("memory", containers, spare_kib=wanted.size_kib(spare))
+    return inject("memory", containers, spare_kib=parse.size_kib(spare))

@@ -28,7 +28,7 @@ from harness.runtimes.docker.abilities import abilities_of, require_kinds
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect, engine_errors, labels
 from harness.runtimes.docker.images import EngineImages
-from harness.runtimes.docker.nemesis import Nemesis
+from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.pods import (
     AGENT_CAPABILITIES,
     AGENT_COMMAND,
@@ -88,7 +88,7 @@ class Session:
         self._stack = ExitStack()
         self._pods: dict[int, Pod] = {}
         self._agents: dict[int, Agent] = {}
-        self._nemesis: Nemesis
+        self._injector: FaultInjector
         self._guarded = False
         self._active: dict[str, Fault] = {}
 
@@ -126,14 +126,14 @@ class Session:
                 remedy=f"there are: {', '.join(KINDS)}",
             )
         require_kinds(self._abilities, [fault.kind])
-        self._nemesis.require([fault.kind])
+        self._injector.require([fault.kind])
         if isinstance(fault, SlowCpu | MemoryPressure) and not self._guarded:
             self._guarded = True
             guard = LimitsGuard([c.identity for c in self.containers])
             self._stack.enter_context(guard)
         resolved = fault.resolve(1, range(1, self.witness))
         self._active[fault.id] = resolved
-        report = self._named(self._run(self._nemesis.inject(resolved)))
+        report = self._named(self._run(self._injector.inject(resolved)))
         if ended := [c.name for c in self.containers if has_ended(self._api, c)]:
             words = f"{' and '.join(ended)} ended meanwhile: there is nothing left to affect"
             return dataclasses.replace(report, verified=False, problem=words)
@@ -141,7 +141,7 @@ class Session:
 
     def heal(self, fault: Fault) -> FaultReport:
         resolved = self._active.pop(fault.id)
-        return self._named(self._run(self._nemesis.heal(resolved)))
+        return self._named(self._run(self._injector.heal(resolved)))
 
     def close(self) -> None:
         """Heal what is active, and remove the agents. Safe to call at any time, also twice."""
@@ -177,7 +177,7 @@ class Session:
             witness = self._run(asyncio.to_thread(self._create_witness, image))
             self._pods[self.witness] = Pod(node=self.witness, agent_id=witness, gateway="")
         self._run(self._start())
-        self._nemesis = Nemesis(engine, self._pods, self._agents, _knows_no_clock, lambda: 0)
+        self._injector = FaultInjector(engine, self._pods, self._agents, _knows_no_clock, lambda: 0)
 
     def _create_agent(self, image: str, container: Container) -> str:
         host = self._api.create_host_config(

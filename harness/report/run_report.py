@@ -24,7 +24,7 @@ from harness.report.operations import OUTCOMES, Operations, operations_of
 from harness.report.processes import processes_of
 from harness.report.settings import flat_settings
 from harness.run.config import RunConfig
-from harness.run.engine import again
+from harness.run.run_sequence import again
 from harness.run.verdict import judge_folder
 from histories.availability import measure
 from histories.errors import HistoryError

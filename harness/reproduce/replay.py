@@ -223,7 +223,7 @@ def replay_real(
 ) -> ReplayResult:
     """Replay any run in containers, `times` times. Raises UnsupportedFault for a fault that is not
     available in containers, HarnessError if the cluster does not start."""
-    from harness.run.engine import execute  # noqa: PLC0415 (needs the Docker client)
+    from harness.run.run_sequence import execute  # noqa: PLC0415 (needs the Docker client)
 
     result = ReplayResult(recorded, "docker")
     config = recorded.config.changed(on="docker", world={})

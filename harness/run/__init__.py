@@ -1,1 +1,1 @@
-"""One run: its configuration, the engine, the conductor, the clients, and the verdict."""
+"""One run: its configuration, its steps, the conductor, the clients, and the verdict."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.run.config import RunConfig
-from harness.run.engine import RunResult, execute
+from harness.run.run_sequence import RunResult, execute
 from harness.targets import settings_of
 
 

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from faults.schedule import Schedule
 from harness.run.conductor import Stats
 from harness.run.config import RunConfig
-from harness.run.engine import perform
 from harness.run.expected import Expected
 from harness.run.log_certificate import log_explains
 from harness.run.observer import Observer
 from harness.run.record import FolderRecord, MemoryRecord
+from harness.run.run_sequence import perform
 from harness.run.verdict import RunVerdict, combine
 from harness.runtimes.sim.crashes import NodeCrash
 from harness.runtimes.sim.runtime import SimRuntime

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from harness.run.expected import DECIDED, STATES, Expected, missing_evidence
-from harness.run.fault_reports import faults_of, unproven
 from harness.run.node_findings import client_findings, node_findings
+from harness.run.recorded_faults import faults_of, unproven
 from histories.agreement import AgreementVerdict, check_folder
 from histories.availability import Availability, measure
 from histories.checker import EXIT_CODES, Verdict, check

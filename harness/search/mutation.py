@@ -216,7 +216,7 @@ class DockerTrials:
         self._say = say
 
     def __call__(self, task: Task) -> Trial:
-        from harness.run.engine import execute  # noqa: PLC0415 (needs the Docker client)
+        from harness.run.run_sequence import execute  # noqa: PLC0415 (needs the Docker client)
 
         fixed = {"time_us": DOCKER_TIME_US}
         plan = SweepPlan(protocol=task.protocol, mutant=task.mutant, fixed=fixed, on="docker")

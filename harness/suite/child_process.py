@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.suite.jobs import Job, JobResult, failed
-from harness.suite.work import run_job
+from harness.suite.run_job import run_job
 
 OVERHEAD_S: Final = 300.0
 """How long a container run may take besides the chaos phase: start, final round, checking."""

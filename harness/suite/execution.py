@@ -29,7 +29,7 @@ from harness.suite.jobs import Job, JobResult, failed
 from harness.suite.night import RUNS, Night
 from harness.suite.plan import Suite
 from harness.suite.remote import RemoteJob, RemoteResult, received, remote_job, run_remotely
-from harness.suite.work import run_job
+from harness.suite.run_job import run_job
 
 WAIT_S: Final = 0.2
 

@@ -1,7 +1,7 @@
 """A job of a suite, as planned and recorded, and its result.
 
 A job is the run of one seed, a block of seeds of a sweep over the nights, or a measurement of
-failover; `harness.suite.work` carries it out.
+failover; `harness.suite.run_job` carries it out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from faults.schedule import Schedule
 from harness.bench.failover.plan import FailoverPlan
 from harness.reproduce.replay import load
 from harness.run.config import RunConfig
-from harness.run.engine import schedule_for
+from harness.run.run_sequence import schedule_for
 from harness.search.swarm import SweepPlan, draw
 
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from harness.suite.child_process import run_in_child
 from harness.suite.jobs import Job, JobResult, failed
-from harness.suite.work import run_job
+from harness.suite.run_job import run_job
 
 FOLDER_BYTES_MAX: Final = 512_000_000
 """Folders larger than this, unpacked, are not sent."""

@@ -15,7 +15,7 @@ from node_image.protocols.ballots import Ballot
 from node_image.protocols.epaxos import EPaxos
 from node_image.protocols.epaxos_execution import Edges
 from node_image.protocols.epaxos_instances import COMMITTED, Footprint, Instance, Vector
-from node_image.protocols.epaxos_leads import Lead
+from node_image.protocols.epaxos_led_instances import Lead
 from node_image.protocols.interface import ClusterConfig, Command
 from node_image.protocols.quorums import QuorumSystem
 

@@ -13,7 +13,7 @@ from node_image.mutants.variation import Protocol, Variation, part_of, vary, var
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.flexible_paxos import FlexiblePaxos
 from node_image.protocols.interface import NOOP, ClusterConfig, NodeId
-from node_image.protocols.paxos_messages import Promise
+from node_image.protocols.multi_paxos_messages import Promise
 from node_image.protocols.quorums import Grid, QuorumSystem, Sizes, from_options
 
 

@@ -72,7 +72,7 @@ from node_image.protocols.interface import (
     Status,
 )
 from node_image.protocols.learned_values import LearnedValues
-from node_image.protocols.paxos_messages import CatchUp, Entries, SnapshotOffer
+from node_image.protocols.multi_paxos_messages import CatchUp, Entries, SnapshotOffer
 from node_image.protocols.quorums import NO_VOTES
 from node_image.protocols.replica import Replica
 from node_image.protocols.slot_log import SlotLog, Vote

@@ -3,7 +3,7 @@
 Every message of the two phases names its instance (the slot) and its ballot in that slot; ballots
 of different slots are independent. `ballot` is the sender's, or that of the request that is
 answered. The messages for decided slots (`CatchUp`, `Entries`, `SnapshotOffer`) are those of
-`paxos_messages`.
+`multi_paxos_messages`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from typing import NamedTuple
 
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.interface import Command
-from node_image.protocols.paxos_messages import CatchUp, Chosen, Entries, Snapshot, SnapshotOffer
+from node_image.protocols.multi_paxos_messages import (
+    CatchUp,
+    Chosen,
+    Entries,
+    Snapshot,
+    SnapshotOffer,
+)
 from node_image.protocols.slot_log import Vote
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import Final
 from node_image.protocols.context import Context
 from node_image.protocols.interface import NodeId
 from node_image.protocols.log_storage import LogStorage
-from node_image.protocols.paxos_messages import CatchUp, Chosen, Entries, SnapshotOffer
+from node_image.protocols.multi_paxos_messages import CatchUp, Chosen, Entries, SnapshotOffer
 from node_image.protocols.slot_log import SlotLog, Vote
 
 PIECE_SLOTS: Final = 256

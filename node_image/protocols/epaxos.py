@@ -67,7 +67,7 @@ from node_image.protocols.epaxos_instances import (
     InstanceTable,
     Vector,
 )
-from node_image.protocols.epaxos_leads import COMMITTING, PRE_ACCEPTING, Lead, Leads
+from node_image.protocols.epaxos_led_instances import COMMITTING, PRE_ACCEPTING, Lead, Leads
 from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.epaxos_recovery import InstanceRecovery
 from node_image.protocols.epaxos_store import InstanceStore

@@ -70,7 +70,7 @@ from node_image.protocols.epaxos_instances import (
     InstanceTable,
     Vector,
 )
-from node_image.protocols.epaxos_leads import (
+from node_image.protocols.epaxos_led_instances import (
     ACCEPTING,
     COMMITTING,
     PREPARING,

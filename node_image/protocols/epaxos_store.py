@@ -42,7 +42,7 @@ from node_image.protocols.epaxos_instances import (
     Interference,
     Vector,
 )
-from node_image.protocols.epaxos_leads import Leads
+from node_image.protocols.epaxos_led_instances import Leads
 from node_image.protocols.epaxos_messages import (
     Beat,
     CatchUp,

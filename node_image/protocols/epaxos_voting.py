@@ -10,7 +10,7 @@ instance takes a higher ballot. Every instance keeps two ballots, which must not
 The original implementation used one variable for both, so that a recovery's Phase 1 made an old
 vote look like a vote in the new ballot (Sutra, "On the correctness of Egalitarian Paxos", 2019).
 
-Which instances this node leads, and how far each one is: `epaxos_leads`.
+Which instances this node leads, and how far each one is: `epaxos_led_instances`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from node_image.protocols.epaxos_instances import (
     InstanceTable,
     Vector,
 )
-from node_image.protocols.epaxos_leads import ACCEPTING, COMMITTING, Lead, Leads
+from node_image.protocols.epaxos_led_instances import ACCEPTING, COMMITTING, Lead, Leads
 from node_image.protocols.epaxos_messages import Accept, Accepted, Commit, InstanceId, Nack
 from node_image.protocols.epaxos_store import InstanceStore
 from node_image.protocols.interface import Broadcast, NodeId

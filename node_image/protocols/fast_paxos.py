@@ -53,7 +53,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from node_image.protocols import fast_paxos_messages as f
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols.catch_up import CatchingUp
 from node_image.protocols.clients import refusal
 from node_image.protocols.context import CANDIDATE, LEADER, Context

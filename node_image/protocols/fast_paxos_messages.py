@@ -1,4 +1,4 @@
-"""The messages of Fast Paxos beyond those of Multi-Paxos (`paxos_messages`).
+"""The messages of Fast Paxos beyond those of Multi-Paxos (`multi_paxos_messages`).
 
 `ballot` is always a coordinator's ballot, which has two rounds for each slot (`fast_paxos`):
 `Propose` and `FastAccepted` belong to the fast round, `Accept` and `Accepted` to the classic one.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.interface import Command
 

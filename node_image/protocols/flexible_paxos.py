@@ -21,7 +21,7 @@ from typing import ClassVar
 from node_image.protocols.context import Context
 from node_image.protocols.interface import ClusterConfig, NodeId, Send
 from node_image.protocols.multi_paxos import MultiPaxos
-from node_image.protocols.paxos_messages import Accept
+from node_image.protocols.multi_paxos_messages import Accept
 from node_image.protocols.quorums import QuorumSystem, from_options
 
 

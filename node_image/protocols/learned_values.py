@@ -20,7 +20,7 @@ from node_image.protocols.catch_up import CatchingUp
 from node_image.protocols.context import Context
 from node_image.protocols.interface import NodeId
 from node_image.protocols.log_storage import LogStorage
-from node_image.protocols.paxos_messages import Chosen, Entries, SnapshotOffer
+from node_image.protocols.multi_paxos_messages import Chosen, Entries, SnapshotOffer
 from node_image.protocols.slot_log import SlotLog, Vote
 
 WINDOW_SLOTS: Final = 4_096

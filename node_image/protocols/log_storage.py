@@ -19,7 +19,7 @@ from node_image.protocols.ballots import Ballot
 from node_image.protocols.clients import Clients
 from node_image.protocols.context import Context
 from node_image.protocols.interface import Decided, Json
-from node_image.protocols.paxos_messages import Chosen, Promised, Snapshot
+from node_image.protocols.multi_paxos_messages import Chosen, Promised, Snapshot
 from node_image.protocols.slot_log import SlotLog, Vote
 from node_image.protocols.snapshots import Snapshots
 from node_image.protocols.state_digests import StateDigests

@@ -47,7 +47,7 @@ from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols.catch_up import CatchingUp
 from node_image.protocols.context import CANDIDATE, LEADER, Context
 from node_image.protocols.interface import (

@@ -23,7 +23,7 @@ from node_image.protocols.catch_up import CatchingUp
 from node_image.protocols.context import CANDIDATE, FOLLOWER, LEADER, LEARNER, Context
 from node_image.protocols.interface import NOOP, Broadcast, Command, Json, NodeId, Persist
 from node_image.protocols.leadership import Leadership
-from node_image.protocols.paxos_messages import (
+from node_image.protocols.multi_paxos_messages import (
     Heartbeat,
     Nack,
     Prepare,

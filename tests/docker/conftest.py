@@ -11,8 +11,8 @@ import docker
 import pytest
 
 from harness.run.config import RunConfig
-from harness.run.engine import RunResult, execute
 from harness.run.observer import Observer
+from harness.run.run_sequence import RunResult, execute
 from harness.runtimes.docker.engine import LABEL, connect
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.pods import PodEngine, remove_labelled

@@ -9,7 +9,7 @@ import pytest
 
 from faults.planner import Schedule
 from harness.run.config import RunConfig
-from harness.run.engine import execute
+from harness.run.run_sequence import execute
 from tests.docker.conftest import Quiet, chaos
 
 pytestmark = pytest.mark.docker

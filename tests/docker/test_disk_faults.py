@@ -17,7 +17,7 @@ from faults.kinds.power import PowerCut
 from faults.kinds.slow_disk import SlowDisk
 from faults.schedule import Schedule
 from harness.run.config import RunConfig
-from harness.run.engine import RunResult, execute
+from harness.run.run_sequence import RunResult, execute
 from harness.runtimes.docker.engine import LABEL_ROLE
 from tests.docker.conftest import Quiet, chaos
 

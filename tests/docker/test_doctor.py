@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from faults.kinds import KINDS, kinds_of
 from harness.cli import cli
-from harness.runtimes.docker.trials import sample
+from harness.runtimes.docker.kind_checks import sample
 
 pytestmark = pytest.mark.docker
 

@@ -31,7 +31,7 @@ from faults.kinds.stop import Stop
 from faults.kinds.strobe import Strobe
 from faults.schedule import Schedule
 from harness.run.config import RunConfig
-from harness.run.engine import RunResult, execute
+from harness.run.run_sequence import RunResult, execute
 from tests.docker.conftest import Quiet
 
 pytestmark = pytest.mark.docker

@@ -17,8 +17,8 @@ import pytest
 
 from antipaxos import faults
 from harness.errors import UsageError
+from harness.inject.parse_options import fault_for
 from harness.inject.session import Session
-from harness.inject.wanted import fault_for
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.engine import labels
 from harness.runtimes.docker.pods import remove_labelled

@@ -16,7 +16,7 @@ import pytest
 
 from harness.errors import EngineError
 from harness.run.config import RunConfig
-from harness.run.engine import execute
+from harness.run.run_sequence import execute
 from harness.runtimes.docker.engine import connect, engine_host
 from tests.docker.conftest import Quiet
 

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import cli
-from harness.run.engine import RunResult
 from harness.run.expected import fingerprints
+from harness.run.run_sequence import RunResult
 from histories.folder import RunFolder
 from histories.replica_states import read_states
 from tests.docker.conftest import chaos

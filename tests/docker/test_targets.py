@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.run.config import RunConfig
-from harness.run.engine import RunResult, execute
+from harness.run.run_sequence import RunResult, execute
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import EngineImages
 from harness.targets import settings_of, target_named

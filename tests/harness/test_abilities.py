@@ -18,7 +18,7 @@ from harness.cli import main
 from harness.errors import EngineError, UsageError
 from harness.runtimes.docker.abilities import NOBODY, Abilities, abilities_of, require_kinds
 from harness.runtimes.docker.engine import connect
-from harness.runtimes.docker.trials import try_all
+from harness.runtimes.docker.kind_checks import try_all
 
 DOCKER = {"Name": "Engine", "Version": "24.0.7"}
 PODMAN = {"Name": "Podman Engine", "Version": "4.3.1"}
@@ -192,7 +192,7 @@ def test_doctor_does_not_try_what_the_engine_lacks(monkeypatch: pytest.MonkeyPat
             tried.append(faults)
             raise EngineError("not here")
 
-    monkeypatch.setattr("harness.runtimes.docker.trials.Cluster", NoCluster)
+    monkeypatch.setattr("harness.runtimes.docker.kind_checks.Cluster", NoCluster)
     with pytest.raises(EngineError, match="not here"):
         list(try_all(None, {}, lacking=dict.fromkeys(DISKS, "no")))  # type: ignore[arg-type]
     (faults,) = tried

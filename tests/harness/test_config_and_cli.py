@@ -18,8 +18,8 @@ from harness.cli import COMMANDS, cli, main
 from harness.cli.options import Duration, Names, Setting
 from harness.errors import UsageError
 from harness.run.config import RunConfig
-from harness.run.engine import again, schedule_for
 from harness.run.limits import JOBS_MAX
+from harness.run.run_sequence import again, schedule_for
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.reproduce.replay import load, replay_timings
 from harness.reproduce.shrink import shrink
 from harness.run.config import RunConfig
-from harness.run.engine import execute, schedule_for
+from harness.run.run_sequence import execute, schedule_for
 from harness.run.simulation import TimeIsUp, simulate
 
 

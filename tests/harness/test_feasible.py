@@ -15,8 +15,8 @@ from faults.kinds.rate import Rate
 from faults.schedule import Schedule
 from harness.errors import UsageError
 from harness.run.config import RunConfig
-from harness.run.engine import execute, with_schedule
 from harness.run.feasible import check_feasible
+from harness.run.run_sequence import execute, with_schedule
 
 COMMON: dict[str, Any] = {"id": "f", "start_us": 0, "duration_us": 1_000}
 AIMED: dict[str, Any] = COMMON | {"nodes": (), "action": "kill"}

@@ -15,8 +15,8 @@ from benchmarks.fuzz.live import HELLO, _Transport, _Writer
 from faults.kinds.kill import Kill
 from harness.errors import StartError
 from harness.runtimes.docker.agents import HEADER, Agent, AgentError
+from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors import Handler
-from harness.runtimes.docker.nemesis import Nemesis
 from harness.runtimes.interface import FaultReport
 from harness.targets.guarded_client import ClientProblems, GuardedClient
 from harness.targets.interface import DISCONNECTED, Request, Response
@@ -183,8 +183,8 @@ def test_an_answer_that_an_injector_cannot_use_leaves_the_fault_unproven(error: 
     async def breaks(_: Any) -> FaultReport:
         raise error
 
-    nemesis = Nemesis(SimpleNamespace(), {}, {}, None, lambda: 0)  # type: ignore[arg-type]
-    nemesis.handlers = {Kill: Handler(breaks, breaks)}
+    injector = FaultInjector(SimpleNamespace(), {}, {}, None, lambda: 0)  # type: ignore[arg-type]
+    injector.handlers = {Kill: Handler(breaks, breaks)}
     fault = Kill(id="f", start_us=0, duration_us=1, nodes=(1,))
-    report = asyncio.run(nemesis.inject(fault))
+    report = asyncio.run(injector.inject(fault))
     assert not report.verified and "an answer of an agent" in (report.problem or "")

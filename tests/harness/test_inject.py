@@ -8,15 +8,15 @@ from faults.kinds.delay import Delay
 from faults.kinds.loss import Loss
 from faults.kinds.partition import Partition
 from harness.errors import UsageError
-from harness.inject import wanted
-from harness.inject.wanted import fault_for
+from harness.inject import parse_options as parse
+from harness.inject.parse_options import fault_for
 
 
 def test_amounts_have_units() -> None:
-    assert wanted.time_us("50ms") == 50_000 and wanted.time_us("-1.5h") == -5_400_000_000
-    assert wanted.size_kib("16MiB") == 16_384 and wanted.rate_kbps("1.5mbit") == 1_500
-    assert wanted.percent("10%") == wanted.percent(10) == wanted.percent("10") == 10
-    for reader in (wanted.time_us, wanted.size_kib, wanted.rate_kbps, wanted.percent):
+    assert parse.time_us("50ms") == 50_000 and parse.time_us("-1.5h") == -5_400_000_000
+    assert parse.size_kib("16MiB") == 16_384 and parse.rate_kbps("1.5mbit") == 1_500
+    assert parse.percent("10%") == parse.percent(10) == parse.percent("10") == 10
+    for reader in (parse.time_us, parse.size_kib, parse.rate_kbps, parse.percent):
         with pytest.raises(UsageError, match=r"'much%?' is not"):
             reader("much")
 

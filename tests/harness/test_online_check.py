@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harness.run.config import RunConfig
-from harness.run.engine import again, execute, schedule_for
 from harness.run.observer import Observer
 from harness.run.online_check import BackgroundCheck, InlineCheck, online_check_for
+from harness.run.run_sequence import again, execute, schedule_for
 from harness.run.simulation import simulate_and_judge
 from histories.events import Event
 from histories.formats.native import read

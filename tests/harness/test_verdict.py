@@ -10,9 +10,9 @@ import pytest
 
 from faults.kinds.kill import Kill
 from harness.run.config import RunConfig
-from harness.run.engine import execute
 from harness.run.expected import fingerprints, write_digests
-from harness.run.fault_reports import faults_of
+from harness.run.recorded_faults import faults_of
+from harness.run.run_sequence import execute
 from harness.run.verdict import RunVerdict, judge_folder
 from harness.runtimes.sim.runtime import SimRuntime
 from histories.errors import BadFolder, HistoryError

@@ -10,7 +10,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.context import Context
 from node_image.protocols.interface import Broadcast, ClusterConfig, Command, Decided, Reply, Send

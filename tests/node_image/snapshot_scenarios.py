@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from node_image.protocols import paxos_messages, raft_messages
+from node_image.protocols import multi_paxos_messages, raft_messages
 from node_image.protocols.interface import Command, StateDigest
 from node_image.state_machine import KeyValue
 from tests.node_image.single_node import Driven
@@ -25,7 +25,7 @@ def install(protocol: type[Any], slot: int) -> Driven:
     if protocol.name == "raft":
         node.receive(1, raft_messages.InstallSnapshot(1, slot, 1, state))
     else:
-        node.receive(1, paxos_messages.SnapshotOffer(slot, state))
+        node.receive(1, multi_paxos_messages.SnapshotOffer(slot, state))
     return node
 
 

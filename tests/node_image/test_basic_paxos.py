@@ -14,7 +14,7 @@ import pytest
 from node_image.mutants import mutants_of, protocol_class
 from node_image.mutants.log_recovery import LOG_RECOVERY
 from node_image.protocols import basic_paxos_messages as m
-from node_image.protocols import paxos_messages as shared
+from node_image.protocols import multi_paxos_messages as shared
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.basic_paxos import BasicPaxos
 from node_image.protocols.interface import Checkpoint, Command, Persist, Send, SetTimer

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_image.mutants import PROTOCOLS
-from node_image.protocols.paxos_messages import MESSAGES, Accept
+from node_image.protocols.multi_paxos_messages import MESSAGES, Accept
 from node_image.server.codec import FRAME_MAX, LENGTH, Codec, CodecError, FrameReader
 
 json_values = st.recursive(

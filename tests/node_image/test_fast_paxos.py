@@ -14,7 +14,7 @@ import pytest
 from node_image.mutants import mutants_of, protocol_class
 from node_image.mutants.log_recovery import LOG_RECOVERY
 from node_image.protocols import fast_paxos_messages as f
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.fast_paxos import FastPaxos
 from node_image.protocols.fast_paxos_mode import CONTENTION_MAX

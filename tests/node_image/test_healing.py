@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.paxos_messages import MESSAGES, Commit
+from node_image.protocols.multi_paxos_messages import MESSAGES, Commit
 from node_image.server.codec import Codec
 from node_image.server.transport import Peers
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols import raft_messages as r
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.interface import SetTimer

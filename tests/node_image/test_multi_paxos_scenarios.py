@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from node_image.mutants import protocol_class
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols.interface import DEFINITE_ERRORS, Command
 from tests.node_image.cluster import Network, World
 from tests.node_image.held_messages import HeldMessages

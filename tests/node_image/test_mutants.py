@@ -22,7 +22,7 @@ from node_image.mutants import (
     protocol_class,
 )
 from node_image.mutants.log_recovery import LOG_RECOVERY
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.interface import NOOP, Broadcast, Command, Persist, Reply, Send
 from node_image.protocols.slot_log import Vote

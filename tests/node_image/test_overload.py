@@ -13,7 +13,7 @@ import pytest
 from node_image.mutants import protocol_class
 from node_image.protocols import epaxos_messages as e
 from node_image.protocols import fast_paxos_messages as f
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols import raft_messages as r
 from node_image.protocols import two_phase_messages as t
 from node_image.protocols.fast_paxos_proposer import FORWARD_RETRIES

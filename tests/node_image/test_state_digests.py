@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from node_image.mutants import protocol_class
-from node_image.protocols import paxos_messages as m
+from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols import raft_messages
 from node_image.protocols import two_phase_messages as m2
 from node_image.protocols.ballots import Ballot

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.paxos_messages import MESSAGES, Commit, SnapshotOffer
+from node_image.protocols.multi_paxos_messages import MESSAGES, Commit, SnapshotOffer
 from node_image.server.codec import FRAME_MAX, LENGTH, Codec
 from node_image.server.transport import DATAGRAM_MAX, Peers
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.run.config import RunConfig
-from harness.run.engine import execute
+from harness.run.run_sequence import execute
 from histories.events import Event
 from histories.folder import RunFolder
 from histories.formats import native

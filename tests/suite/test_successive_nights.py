@@ -21,7 +21,7 @@ from harness.suite.index import INDEX, Index
 from harness.suite.jobs import JobResult
 from harness.suite.night import Night, add_to_corpus, begin, resume, seeds_done
 from harness.suite.plan import Suite, read_suite
-from harness.suite.work import run_job
+from harness.suite.run_job import run_job
 from tests.suite.jobs import job
 
 SWEEP = """

@@ -44,7 +44,7 @@ from harness.suite.night import (
 from harness.suite.outputs import plain
 from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_suite
 from harness.suite.retention import compress, tidy
-from harness.suite.work import run_job
+from harness.suite.run_job import run_job
 from harness.targets import target_named
 from histories.folder import RunFolder
 from tests.suite.jobs import job

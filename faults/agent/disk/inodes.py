@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from faults.agent.disk import wire
+from faults.agent.disk import fuse_protocol as fuse
 
 
 class Inode:
@@ -27,7 +27,7 @@ class Inodes:
         self._lock = threading.Lock()
         self._inodes: dict[int, Inode] = {}
         self._numbers: dict[tuple[int, int], int] = {}
-        self._next = wire.ROOT
+        self._next = fuse.ROOT
 
     def __getitem__(self, number: int) -> Inode:
         return self._inodes[number]
@@ -52,7 +52,7 @@ class Inodes:
         """The kernel has forgotten so many of its lookups."""
         with self._lock:
             inode = self._inodes.get(number)
-            if inode is None or number == wire.ROOT:
+            if inode is None or number == fuse.ROOT:
                 return
             inode.lookups -= lookups
             if inode.lookups <= 0:

@@ -22,12 +22,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from faults.agent.disk import wire
+from faults.agent.disk import fuse_protocol as fuse
 from faults.agent.disk.deferred_fsyncs import Deferred, DeferredFsyncs, FsyncDelay
 from faults.agent.disk.files import File
+from faults.agent.disk.fuse_protocol import Request
 from faults.agent.disk.inodes import Inodes
 from faults.agent.disk.store import PowerLost, Store
-from faults.agent.disk.wire import Request
 
 THREADS: Final = 4
 GONE: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
@@ -72,7 +72,7 @@ class Session:
         with self._lock:
             held, self._held, self._let_go = self._held, [], True
         for request in held:
-            self._reply(wire.answer(request.unique, error=errno.EIO))
+            self._reply(fuse.answer(request.unique, error=errno.EIO))
         with self.delay.changed:
             self.delay.changed.notify_all()
 
@@ -80,7 +80,7 @@ class Session:
 
     def _serve(self) -> None:
         # Only pages that are written to take memory, and all of them are given back at the end.
-        view = memoryview(mmap.mmap(-1, wire.BUFFER))
+        view = memoryview(mmap.mmap(-1, fuse.BUFFER))
         try:
             while True:
                 try:
@@ -89,7 +89,7 @@ class Session:
                     if error.errno in GONE:
                         return
                     continue  # a request that was interrupted before it was read
-                reply = self._handle(wire.parse(view[:size]))
+                reply = self._handle(fuse.parse(view[:size]))
                 if reply:
                     self._reply(reply)
         finally:
@@ -116,7 +116,7 @@ class Session:
     def _handle(self, request: Request) -> bytes:
         handler = self._handlers.get(request.opcode)
         if handler is None:
-            return wire.answer(request.unique, error=errno.ENOSYS)
+            return fuse.answer(request.unique, error=errno.ENOSYS)
         try:
             if request.opcode in READING:
                 return handler(request)
@@ -125,49 +125,49 @@ class Session:
         except PowerLost:
             return self._hold(request)
         except OSError as error:
-            return wire.answer(request.unique, error=error.errno or errno.EIO)
+            return fuse.answer(request.unique, error=error.errno or errno.EIO)
         except KeyError:  # a number or handle that the kernel has let go
-            return wire.answer(request.unique, error=errno.ESTALE)
+            return fuse.answer(request.unique, error=errno.ESTALE)
 
     def _hold(self, request: Request) -> bytes:
         with self._lock:
             if self._let_go:
-                return wire.answer(request.unique, error=errno.EIO)
+                return fuse.answer(request.unique, error=errno.EIO)
             self._held.append(request._replace(body=memoryview(b"")))
         return b""
 
     def _table(self) -> dict[int, Callable[[Request], bytes]]:
         return {
-            wire.INIT: lambda r: wire.answer(r.unique, wire.init_answer(r.body)),
-            wire.DESTROY: _done,
-            wire.LOOKUP: self._look_up,
-            wire.FORGET: self._forget,
-            wire.BATCH_FORGET: self._forget_many,
-            wire.GETATTR: lambda r: self._attributes(r, r.node),
-            wire.SETATTR: self._set_attributes,
-            wire.READLINK: self._read_link,
-            wire.SYMLINK: self._symlink,
-            wire.MKNOD: self._make_node,
-            wire.MKDIR: self._make_directory,
-            wire.UNLINK: lambda r: self._remove(r, folder=False),
-            wire.RMDIR: lambda r: self._remove(r, folder=True),
-            wire.RENAME: lambda r: self._rename(r, wire.U64.size, 0),
-            wire.RENAME2: self._rename2,
-            wire.LINK: self._link,
-            wire.OPEN: self._open,
-            wire.CREATE: self._create,
-            wire.READ: self._read,
-            wire.WRITE: self._write,
-            wire.FSYNC: self._fsync,
-            wire.FSYNCDIR: self._fsync_directory,
-            wire.FLUSH: _done,
-            wire.RELEASE: self._release,
-            wire.OPENDIR: lambda r: wire.answer(r.unique, wire.OPEN_OUT.pack(0, 0, 0)),
-            wire.READDIR: self._read_directory,
-            wire.RELEASEDIR: _done,
-            wire.STATFS: self._space,
-            wire.FALLOCATE: self._allocate,
-            wire.INTERRUPT: self._interrupt,
+            fuse.INIT: lambda r: fuse.answer(r.unique, fuse.init_answer(r.body)),
+            fuse.DESTROY: _done,
+            fuse.LOOKUP: self._look_up,
+            fuse.FORGET: self._forget,
+            fuse.BATCH_FORGET: self._forget_many,
+            fuse.GETATTR: lambda r: self._attributes(r, r.node),
+            fuse.SETATTR: self._set_attributes,
+            fuse.READLINK: self._read_link,
+            fuse.SYMLINK: self._symlink,
+            fuse.MKNOD: self._make_node,
+            fuse.MKDIR: self._make_directory,
+            fuse.UNLINK: lambda r: self._remove(r, folder=False),
+            fuse.RMDIR: lambda r: self._remove(r, folder=True),
+            fuse.RENAME: lambda r: self._rename(r, fuse.U64.size, 0),
+            fuse.RENAME2: self._rename2,
+            fuse.LINK: self._link,
+            fuse.OPEN: self._open,
+            fuse.CREATE: self._create,
+            fuse.READ: self._read,
+            fuse.WRITE: self._write,
+            fuse.FSYNC: self._fsync,
+            fuse.FSYNCDIR: self._fsync_directory,
+            fuse.FLUSH: _done,
+            fuse.RELEASE: self._release,
+            fuse.OPENDIR: lambda r: fuse.answer(r.unique, fuse.OPEN_OUT.pack(0, 0, 0)),
+            fuse.READDIR: self._read_directory,
+            fuse.RELEASEDIR: _done,
+            fuse.STATFS: self._space,
+            fuse.FALLOCATE: self._allocate,
+            fuse.INTERRUPT: self._interrupt,
         }
 
     # ------------------------------------------------------------------ inodes
@@ -176,14 +176,14 @@ class Session:
         return self._inodes[number].path
 
     def _forget(self, request: Request) -> bytes:
-        self._inodes.forget(request.node, wire.U64.unpack_from(request.body)[0])
+        self._inodes.forget(request.node, fuse.U64.unpack_from(request.body)[0])
         return b""
 
     def _forget_many(self, request: Request) -> bytes:
-        count, _ = wire.TWO.unpack_from(request.body)
+        count, _ = fuse.TWO.unpack_from(request.body)
         for i in range(count):
-            at = wire.TWO.size + i * wire.FORGET_ONE.size
-            self._inodes.forget(*wire.FORGET_ONE.unpack_from(request.body, at))
+            at = fuse.TWO.size + i * fuse.FORGET_ONE.size
+            self._inodes.forget(*fuse.FORGET_ONE.unpack_from(request.body, at))
         return b""
 
     def _entry(self, request: Request, directory: int, name: bytes, path: int) -> bytes:
@@ -193,128 +193,128 @@ class Session:
         ours = self.store.is_ours(directory, name)
         status = os.fstat(path)
         number = self._inodes.remember(path, exempt=exempt, ours=ours)
-        return wire.ENTRY.pack(number, 0, 0, 0, 0, 0) + wire.attributes(status)
+        return fuse.ENTRY.pack(number, 0, 0, 0, 0, 0) + fuse.attributes(status)
 
     def _look_up(self, request: Request) -> bytes:
-        directory, name = self._path(request.node), wire.names(request.body)[0]
+        directory, name = self._path(request.node), fuse.names(request.body)[0]
         path = self.store.look_up(directory, name)
-        return wire.answer(request.unique, self._entry(request, directory, name, path))
+        return fuse.answer(request.unique, self._entry(request, directory, name, path))
 
     def _attributes(self, request: Request, number: int) -> bytes:
         status = os.fstat(self._path(number))
-        body = wire.ATTRIBUTES_OUT.pack(0, 0, 0) + wire.attributes(status)
-        return wire.answer(request.unique, body)
+        body = fuse.ATTRIBUTES_OUT.pack(0, 0, 0) + fuse.attributes(status)
+        return fuse.answer(request.unique, body)
 
     def _set_attributes(self, request: Request) -> bytes:
-        fields = wire.SETATTR_IN.unpack_from(request.body)
+        fields = fuse.SETATTR_IN.unpack_from(request.body)
         valid, size, times, mode, uid, gid = (
             fields[0], fields[3], (fields[5], fields[6], fields[8], fields[9]),
             fields[11], fields[13], fields[14],
         )  # fmt: skip
         path = f"/proc/self/fd/{self._path(request.node)}"
-        if valid & wire.SET_MODE:
+        if valid & fuse.SET_MODE:
             os.chmod(path, stat.S_IMODE(mode))  # noqa: PTH101
-        if valid & (wire.SET_UID | wire.SET_GID):
-            os.chown(path, uid if valid & wire.SET_UID else -1, gid if valid & wire.SET_GID else -1)
-        if valid & wire.SET_SIZE:
+        if valid & (fuse.SET_UID | fuse.SET_GID):
+            os.chown(path, uid if valid & fuse.SET_UID else -1, gid if valid & fuse.SET_GID else -1)
+        if valid & fuse.SET_SIZE:
             inode = self._inodes[request.node]
             file = self.store.open(inode.path, exempt=inode.exempt, ours=inode.ours)
             try:
                 self.store.truncate(file, size)
             finally:
                 self.store.close(file)
-        if valid & (wire.SET_ATIME | wire.SET_MTIME):
+        if valid & (fuse.SET_ATIME | fuse.SET_MTIME):
             os.utime(path, ns=self._times(path, valid, times))
         return self._attributes(request, request.node)
 
     def _times(self, path: str, valid: int, times: tuple[int, ...]) -> tuple[int, int]:
         status, now = Path(path).stat(), time.time_ns()
         atime, mtime = status.st_atime_ns, status.st_mtime_ns
-        if valid & wire.SET_ATIME:
-            atime = now if valid & wire.SET_ATIME_NOW else times[0] * 10**9 + times[2]
-        if valid & wire.SET_MTIME:
-            mtime = now if valid & wire.SET_MTIME_NOW else times[1] * 10**9 + times[3]
+        if valid & fuse.SET_ATIME:
+            atime = now if valid & fuse.SET_ATIME_NOW else times[0] * 10**9 + times[2]
+        if valid & fuse.SET_MTIME:
+            mtime = now if valid & fuse.SET_MTIME_NOW else times[1] * 10**9 + times[3]
         return atime, mtime
 
     # ------------------------------------------------------------------ directories
 
     def _read_link(self, request: Request) -> bytes:
         target = os.readlink(b"", dir_fd=self._path(request.node))
-        return wire.answer(request.unique, target)
+        return fuse.answer(request.unique, target)
 
     def _symlink(self, request: Request) -> bytes:
         directory = self._path(request.node)
-        name, target = wire.names(request.body)
+        name, target = fuse.names(request.body)
         path = self.store.make_symlink(directory, name, target, (request.uid, request.gid))
-        return wire.answer(request.unique, self._entry(request, directory, name, path))
+        return fuse.answer(request.unique, self._entry(request, directory, name, path))
 
     def _make_node(self, request: Request) -> bytes:
-        mode, device, _, _ = wire.CREATE_IN.unpack_from(request.body)
-        directory, name = self._path(request.node), wire.names(request.body[16:])[0]
+        mode, device, _, _ = fuse.CREATE_IN.unpack_from(request.body)
+        directory, name = self._path(request.node), fuse.names(request.body[16:])[0]
         owner = (request.uid, request.gid)
         if stat.S_ISREG(mode):
             path = self.store.create(directory, name, mode, owner)
         else:
             path = self.store.make_special(directory, name, mode, device, owner)
-        return wire.answer(request.unique, self._entry(request, directory, name, path))
+        return fuse.answer(request.unique, self._entry(request, directory, name, path))
 
     def _make_directory(self, request: Request) -> bytes:
-        mode, _ = wire.TWO.unpack_from(request.body)
-        directory, name = self._path(request.node), wire.names(request.body[8:])[0]
+        mode, _ = fuse.TWO.unpack_from(request.body)
+        directory, name = self._path(request.node), fuse.names(request.body[8:])[0]
         path = self.store.make_directory(directory, name, mode, (request.uid, request.gid))
-        return wire.answer(request.unique, self._entry(request, directory, name, path))
+        return fuse.answer(request.unique, self._entry(request, directory, name, path))
 
     def _remove(self, request: Request, *, folder: bool) -> bytes:
-        name = wire.names(request.body)[0]
+        name = fuse.names(request.body)[0]
         self.store.remove(self._path(request.node), name, folder=folder)
-        return wire.answer(request.unique)
+        return fuse.answer(request.unique)
 
     def _rename2(self, request: Request) -> bytes:
-        _, flags, _ = wire.RENAME2_IN.unpack_from(request.body)
-        return self._rename(request, wire.RENAME2_IN.size, flags)
+        _, flags, _ = fuse.RENAME2_IN.unpack_from(request.body)
+        return self._rename(request, fuse.RENAME2_IN.size, flags)
 
     def _rename(self, request: Request, size: int, flags: int) -> bytes:
         if flags & ~1:
-            return wire.answer(request.unique, error=errno.EINVAL)
-        new = self._path(wire.U64.unpack_from(request.body)[0])
-        old_name, new_name = wire.names(request.body[size:])
+            return fuse.answer(request.unique, error=errno.EINVAL)
+        new = self._path(fuse.U64.unpack_from(request.body)[0])
+        old_name, new_name = fuse.names(request.body[size:])
         old = self._path(request.node)
         self.store.rename(old, old_name, new, new_name, replace=not flags)
-        return wire.answer(request.unique)
+        return fuse.answer(request.unique)
 
     def _link(self, request: Request) -> bytes:
-        target = self._path(wire.U64.unpack_from(request.body)[0])
-        directory, name = self._path(request.node), wire.names(request.body[8:])[0]
+        target = self._path(fuse.U64.unpack_from(request.body)[0])
+        directory, name = self._path(request.node), fuse.names(request.body[8:])[0]
         path = self.store.link(target, directory, name)
-        return wire.answer(request.unique, self._entry(request, directory, name, path))
+        return fuse.answer(request.unique, self._entry(request, directory, name, path))
 
     def _read_directory(self, request: Request) -> bytes:
         """The offset of an entry is its position in the sorted listing, plus one."""
-        _, offset, size = wire.IO_IN.unpack_from(request.body)[:3]
+        _, offset, size = fuse.IO_IN.unpack_from(request.body)[:3]
         listing = sorted(self.store.listing(self._path(request.node)))
         body = b""
         for place, (name, inode, kind) in enumerate(listing[offset:], offset + 1):
-            entry = wire.directory_entry(inode, place, name, kind)
+            entry = fuse.directory_entry(inode, place, name, kind)
             if len(body) + len(entry) > size:
                 break
             body += entry
-        return wire.answer(request.unique, body)
+        return fuse.answer(request.unique, body)
 
     def _space(self, request: Request) -> bytes:
         space = os.fstatvfs(self.store.root_fd)
         free = space.f_bavail
         if self.store.left_bytes is not None:
             free = min(free, self.store.left_bytes // space.f_frsize)
-        body = wire.STATFS_OUT.pack(
+        body = fuse.STATFS_OUT.pack(
             space.f_blocks, free, free, space.f_files, space.f_ffree,
             space.f_bsize, space.f_namemax, space.f_frsize, 0,
         )  # fmt: skip
-        return wire.answer(request.unique, body)
+        return fuse.answer(request.unique, body)
 
     # ------------------------------------------------------------------ files
 
     def _open(self, request: Request) -> bytes:
-        return wire.answer(request.unique, self._opened(request.node))
+        return fuse.answer(request.unique, self._opened(request.node))
 
     def _opened(self, number: int) -> bytes:
         inode = self._inodes[number]
@@ -322,54 +322,54 @@ class Session:
         with self._lock:
             handle, self._next_handle = self._next_handle, self._next_handle + 1
             self._handles[handle] = file
-        return wire.OPEN_OUT.pack(handle, 0, 0)
+        return fuse.OPEN_OUT.pack(handle, 0, 0)
 
     def _create(self, request: Request) -> bytes:
-        _, mode, _, _ = wire.CREATE_IN.unpack_from(request.body)
-        directory, name = self._path(request.node), wire.names(request.body[16:])[0]
+        _, mode, _, _ = fuse.CREATE_IN.unpack_from(request.body)
+        directory, name = self._path(request.node), fuse.names(request.body[16:])[0]
         path = self.store.create(directory, name, mode, (request.uid, request.gid))
         entry = self._entry(request, directory, name, path)
-        number = wire.U64.unpack_from(entry)[0]
-        return wire.answer(request.unique, entry + self._opened(number))
+        number = fuse.U64.unpack_from(entry)[0]
+        return fuse.answer(request.unique, entry + self._opened(number))
 
     def _release(self, request: Request) -> bytes:
-        handle = wire.U64.unpack_from(request.body)[0]
+        handle = fuse.U64.unpack_from(request.body)[0]
         with self._lock:
             file = self._handles.pop(handle, None)
         if file is not None:
             self.store.close(file)
-        return wire.answer(request.unique)
+        return fuse.answer(request.unique)
 
     def _read(self, request: Request) -> bytes:
-        handle, offset, size = wire.IO_IN.unpack_from(request.body)[:3]
-        return wire.answer(request.unique, self.store.read(self._handles[handle], offset, size))
+        handle, offset, size = fuse.IO_IN.unpack_from(request.body)[:3]
+        return fuse.answer(request.unique, self.store.read(self._handles[handle], offset, size))
 
     def _write(self, request: Request) -> bytes:
-        handle, offset, size, _, _, flags, _ = wire.IO_IN.unpack_from(request.body)
+        handle, offset, size, _, _, flags, _ = fuse.IO_IN.unpack_from(request.body)
         file = self._handles[handle]
-        data = request.body[wire.IO_IN.size : wire.IO_IN.size + size]
+        data = request.body[fuse.IO_IN.size : fuse.IO_IN.size + size]
         written = self.store.write(file, offset, data)
-        reply = wire.answer(request.unique, wire.IO_OUT.pack(written, 0))
+        reply = fuse.answer(request.unique, fuse.IO_OUT.pack(written, 0))
         if flags & os.O_DSYNC:
             return self._sync(request, file, ours=file.ours, reply=reply)
         return reply
 
     def _allocate(self, request: Request) -> bytes:
-        handle, offset, length, mode, _ = wire.FALLOCATE_IN.unpack_from(request.body)
+        handle, offset, length, mode, _ = fuse.FALLOCATE_IN.unpack_from(request.body)
         file = self._handles[handle]
         if mode not in ALLOCATE_MODES:
-            return wire.answer(request.unique, error=errno.EOPNOTSUPP)
+            return fuse.answer(request.unique, error=errno.EOPNOTSUPP)
         self.store.allocate(file, mode, offset, length)
-        return wire.answer(request.unique)
+        return fuse.answer(request.unique)
 
     # ------------------------------------------------------------------ fsync
 
     def _fsync(self, request: Request) -> bytes:
-        file = self._handles[wire.U64.unpack_from(request.body)[0]]
-        return self._sync(request, file, ours=file.ours, reply=wire.answer(request.unique))
+        file = self._handles[fuse.U64.unpack_from(request.body)[0]]
+        return self._sync(request, file, ours=file.ours, reply=fuse.answer(request.unique))
 
     def _fsync_directory(self, request: Request) -> bytes:
-        return self._sync(request, None, ours=False, reply=wire.answer(request.unique))
+        return self._sync(request, None, ours=False, reply=fuse.answer(request.unique))
 
     def _sync(self, request: Request, file: File | None, *, ours: bool, reply: bytes) -> bytes:
         """Now, or later when the disk is slow."""
@@ -386,19 +386,19 @@ class Session:
 
     def run_deferred(self, later: Deferred) -> None:
         """An fsync whose time has come."""
-        request = Request(wire.FSYNC, later.request, 0, 0, 0, later.thread, memoryview(b""))
+        request = Request(fuse.FSYNC, later.request, 0, 0, 0, later.thread, memoryview(b""))
         try:
             reply = self._hold(request) if self.dark else later.run()
         except PowerLost:
             reply = self._hold(request)
         except OSError as error:
-            reply = wire.answer(later.request, error=error.errno or errno.EIO)
+            reply = fuse.answer(later.request, error=error.errno or errno.EIO)
         if reply:
             self._reply(reply)
 
     def give_up(self, later: Deferred) -> None:
         """An fsync of a process that has been killed."""
-        self._reply(wire.answer(later.request, error=errno.EINTR))
+        self._reply(fuse.answer(later.request, error=errno.EINTR))
 
     def _interrupt(self, request: Request) -> bytes:
         """A signal for a process that waits: check whether it has been killed."""
@@ -412,12 +412,12 @@ class Session:
 
 
 def _done(request: Request) -> bytes:
-    return wire.answer(request.unique)
+    return fuse.answer(request.unique)
 
 
 READING: Final = (
-    wire.INIT, wire.DESTROY, wire.FORGET, wire.BATCH_FORGET, wire.RELEASE, wire.RELEASEDIR,
-    wire.FLUSH, wire.INTERRUPT, wire.FSYNC, wire.FSYNCDIR,
+    fuse.INIT, fuse.DESTROY, fuse.FORGET, fuse.BATCH_FORGET, fuse.RELEASE, fuse.RELEASEDIR,
+    fuse.FLUSH, fuse.INTERRUPT, fuse.FSYNC, fuse.FSYNCDIR,
 )  # fmt: skip
 """Requests that change no file, or (fsync) check the epoch themselves and must not hold the
 lock."""

@@ -28,9 +28,9 @@ from harness.bench.failover.windows import (
     windows_of,
 )
 from harness.report.node_logs import node_logs
-from harness.run.engine import carry_out, open_runtime
 from harness.run.observer import Observer
 from harness.run.record import FolderRecord
+from harness.run.run_sequence import carry_out, open_runtime
 from histories.folder import RunFolder
 
 

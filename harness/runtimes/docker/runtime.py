@@ -27,16 +27,16 @@ from harness.runtimes.docker.clients import Clients
 from harness.runtimes.docker.collecting import collect
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import EngineImages
+from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors import OwnClocks
 from harness.runtimes.docker.injectors.disks import needs_disk, node_environment, open_disk
-from harness.runtimes.docker.nemesis import Nemesis
-from harness.runtimes.docker.play import Played, play
 from harness.runtimes.docker.pods import (
     Pod,
     PodEngine,
     remove_labelled,
 )
 from harness.runtimes.docker.reaper import Reaper
+from harness.runtimes.docker.scheduled_faults import CarriedOutFault, carry_out
 from harness.runtimes.docker.start_guard import StartGuard
 from harness.runtimes.docker.unexpected import UnexpectedEvents
 from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
@@ -82,7 +82,7 @@ class DockerRuntime:
             raise
         self._images = EngineImages(self._api, say)
         self._engine: PodEngine
-        self._nemesis: Nemesis
+        self._injector: FaultInjector
         self._conductor: Driven
         self._wake_handle: asyncio.TimerHandle | None = None
         self._finished: asyncio.Event | None = None
@@ -208,15 +208,15 @@ class DockerRuntime:
 
     def inject_now(self, fault: Fault) -> FaultReport:
         """Inject a fault outside of a run; returns when it is verified, or not."""
-        return self._run(self._nemesis.inject(fault))
+        return self._run(self._injector.inject(fault))
 
     def heal_now(self, fault: Fault) -> FaultReport:
         """Take it back."""
-        return self._run(self._nemesis.heal(fault))
+        return self._run(self._injector.heal(fault))
 
-    def play(self, faults: Sequence[Fault]) -> list[Played]:
-        """Inject and heal these at their times, outside of a run; see `play.play`."""
-        return self._run(play(self._nemesis, faults))
+    def carry_out(self, faults: Sequence[Fault]) -> list[CarriedOutFault]:
+        """Inject and heal these at their times, outside of a run; see `scheduled_faults`."""
+        return self._run(carry_out(self._injector, faults))
 
     def status(self, node: int) -> NodeStatus | None:
         """What a node says of itself, outside of a run; None where it does not answer."""
@@ -277,7 +277,7 @@ class DockerRuntime:
         offsets = await asyncio.gather(*(a.clock_offset_ns() for a in self._agents.values()))
         self._clock_uncertainty_ns = max(uncertainty for _, uncertainty in offsets)
         await asyncio.gather(*(self._await_ready(pod) for pod in pods))
-        self._nemesis = Nemesis(
+        self._injector = FaultInjector(
             self._engine,
             self._pods,
             self._agents,
@@ -285,8 +285,8 @@ class DockerRuntime:
             lambda: self._zero_ns,
             self._ask_leader,
         )
-        self._nemesis.require(self.config.faults.kinds)
-        await self._nemesis.prepare(self.config.faults.kinds)
+        self._injector.require(self.config.faults.kinds)
+        await self._injector.prepare(self.config.faults.kinds)
 
     async def _start_agent(self, pod: Pod) -> None:
         await self._agents[pod.node].attach(self._api)
@@ -379,7 +379,7 @@ class DockerRuntime:
 
     async def _carry_out(self, fault: Fault, what: str) -> None:
         try:
-            act = self._nemesis.inject if what == "inject" else self._nemesis.heal
+            act = self._injector.inject if what == "inject" else self._injector.heal
             report = await act(fault)
         except UnsupportedFault as error:
             self._fail(error)

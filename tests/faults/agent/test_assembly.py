@@ -28,13 +28,13 @@ from faults.agent.assembly import (
     rate_of,
     this_machine,
 )
+from faults.agent.clock_code import Machine
+from faults.agent.clock_code_aarch64 import AARCH64
+from faults.agent.clock_code_aarch64 import SYSTEM_CALL_MEANS as AARCH64_SYSTEM_CALL
+from faults.agent.clock_code_x86_64 import SYSTEM_CALL_MEANS as X86_64_SYSTEM_CALL
+from faults.agent.clock_code_x86_64 import X86_64
 from faults.agent.errors import Unsupported
 from faults.agent.evidence import demonstrated_offset_ns
-from faults.agent.machine import Machine
-from faults.agent.machine_aarch64 import AARCH64
-from faults.agent.machine_aarch64 import SYSTEM_CALL_MEANS as AARCH64_SYSTEM_CALL
-from faults.agent.machine_x86_64 import SYSTEM_CALL_MEANS as X86_64_SYSTEM_CALL
-from faults.agent.machine_x86_64 import X86_64
 
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="runs x86-64 code")
 REALTIME, MONOTONIC, COARSE, ALARM, TAI = 0, 1, 5, 8, 11

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from faults.agent.assembly import CODE_AT, NONE, SLOT, SLOTS_AT, Skew, Skews, build, rate_of
-from faults.agent.machine_aarch64 import AARCH64
+from faults.agent.clock_code_aarch64 import AARCH64
 
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
 MISSING = [tool for tool in (COMPILER, EMULATOR) if shutil.which(tool) is None]

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from faults.agent.disk import libc, wire
+from faults.agent.disk import fuse_protocol as fuse
+from faults.agent.disk import libc
 from faults.agent.disk.deferred_fsyncs import FsyncDelay
 from faults.agent.disk.mount import mount_fuse, open_fuse
 from faults.agent.disk.probe import Probe
@@ -299,8 +300,8 @@ def _look(disk: Mounted) -> dict[str, Any]:
 
 def test_a_request_about_what_was_forgotten_is_answered(disk: Mounted) -> None:
     """And the thread that serves it goes on."""
-    read = wire.IO_IN.pack(12345, 0, 100, 0, 0, 0, 0)
-    for opcode, body in ((wire.GETATTR, b""), (wire.READ, read)):
-        request = wire.Request(opcode, 7, 999, 0, 0, 0, memoryview(body))
+    read = fuse.IO_IN.pack(12345, 0, 100, 0, 0, 0, 0)
+    for opcode, body in ((fuse.GETATTR, b""), (fuse.READ, read)):
+        request = fuse.Request(opcode, 7, 999, 0, 0, 0, memoryview(body))
         answer = disk.session._handle(request)
-        assert answer == wire.answer(7, error=errno.ESTALE)
+        assert answer == fuse.answer(7, error=errno.ESTALE)

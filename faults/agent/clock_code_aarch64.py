@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from faults.agent.machine import Machine
+from faults.agent.clock_code import Machine
 
 LISTING: Final = """
 clock_gettime:

@@ -19,9 +19,9 @@ from harness.bench.failover.failures import failure_named
 from harness.bench.failover.files import write_files
 from harness.bench.failover.measure import measure
 from harness.errors import EngineError, HarnessError, StartError
-from harness.run.engine import execute
-from harness.run.fault_reports import faults_of
 from harness.run.observer import Observer
+from harness.run.recorded_faults import faults_of
+from harness.run.run_sequence import execute
 from harness.run.simulation import Symptom, simulate_and_judge, symptoms_of, write_folder
 from harness.search.bounded import time_limit, without_collector
 from harness.search.coverage import reached

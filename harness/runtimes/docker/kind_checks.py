@@ -15,8 +15,8 @@ from faults.generators import Draw, constraints_for
 from faults.kinds import KINDS, kinds_of
 from harness.cluster import Cluster
 from harness.errors import HarnessError
+from harness.runtimes.docker.injector import handlers_for
 from harness.runtimes.docker.injectors import Cluster as Pods
-from harness.runtimes.docker.nemesis import handlers_for
 from harness.runtimes.docker.pods import PodEngine
 from harness.runtimes.interface import FaultReport
 

@@ -1,4 +1,5 @@
-"""One process whose clock is set: reading and changing the clock in its memory.
+"""One process whose clock is set: writes the clock's code and data into the vDSO of the target
+process, changes them, and reads them back.
 
 No state is kept outside of that memory, so a clock that a fork inherited is recognised.
 """
@@ -14,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from faults.agent import assembly
 from faults.agent.assembly import CODE_AT, MAGIC, SAVED_AT, SAVED_SIZE, SLOT, TRUE, Skews
+from faults.agent.clock_code import Machine
 from faults.agent.errors import Failed, Unsupported
-from faults.agent.machine import Machine
 from faults.agent.processes import NodeProcesses
 from faults.agent.vdso import Library, Memory
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from faults.description import Fault
-from harness.runtimes.docker.nemesis import Nemesis
+from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.interface import FaultReport
 
 
-class Played(NamedTuple):
+class CarriedOutFault(NamedTuple):
     """What became of one fault."""
 
     fault: Fault
@@ -20,7 +20,7 @@ class Played(NamedTuple):
     heal: FaultReport
 
 
-async def play(nemesis: Nemesis, faults: Sequence[Fault]) -> list[Played]:
+async def carry_out(injector: FaultInjector, faults: Sequence[Fault]) -> list[CarriedOutFault]:
     """Each fault is injected at its start, counted from now, and healed at its end, or as soon
     after that as it is there. They must be resolved and simple. Returns when all are healed.
     Raises UnsupportedFault; what else goes wrong is in the reports."""
@@ -29,10 +29,10 @@ async def play(nemesis: Nemesis, faults: Sequence[Fault]) -> list[Played]:
     async def until(at_us: int) -> None:
         await asyncio.sleep(max(0.0, zero + at_us / 1e6 - time.monotonic()))
 
-    async def one(fault: Fault) -> Played:
+    async def one(fault: Fault) -> CarriedOutFault:
         await until(fault.start_us)
-        inject = await nemesis.inject(fault)
+        inject = await injector.inject(fault)
         await until(fault.end_us)
-        return Played(fault, inject, await nemesis.heal(fault))
+        return CarriedOutFault(fault, inject, await injector.heal(fault))
 
     return list(await asyncio.gather(*(one(fault) for fault in faults)))

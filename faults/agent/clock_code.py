@@ -1,4 +1,7 @@
-"""What the clock's code needs to know of a kind of processor."""
+"""What the code that falsifies a process's clock depends on: the kind of processor.
+
+One file for each kind: `clock_code_x86_64`, `clock_code_aarch64`.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def handlers_for(cluster: Cluster, network: Network | None = None) -> Handlers:
     return {**simple, **Triggers(cluster, simple).handlers()}
 
 
-class Nemesis:
+class FaultInjector:
     """`inject` and `heal` for every fault that containers can have."""
 
     def __init__(

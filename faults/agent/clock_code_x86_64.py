@@ -13,7 +13,7 @@ import re
 import struct
 from typing import Final
 
-from faults.agent.machine import Machine
+from faults.agent.clock_code import Machine
 
 LISTING: Final = """
 clock_gettime:                ; edi = clock, rsi = where to
