@@ -97,13 +97,13 @@ class Capabilities:
     at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
     timing: the settings that make the election time-out at least so many microseconds (at most
     twice as long, drawn) and the heartbeat a tenth of it; None if not supported.
-    longest_election_us: the longest election timeout with these settings, 0 if there is none. sizes,
-    draw_settings: numbers of voters, and settings for so many voters, that a search draws beside
-    those of every target. needs_all_voters: whether a cluster with these settings answers only
-    while all of its voters do. transfer_leadership: creates the request for a leadership transfer,
-    from a client, its seq and the successor; None if not supported. clock: "vdso" where the nodes
-    read the time through the vDSO, so that an agent can change it; "syscall" where they ask the
-    kernel itself.
+    longest_election_us: the longest election timeout with these settings, 0 if there is none.
+    sizes, draw_settings: numbers of voters, and settings for so many voters, that a search draws
+    beside those of every target. needs_all_voters: whether a cluster with these settings answers
+    only while all of its voters do. transfer_leadership: creates the request for a leadership
+    transfer, from a client, its seq and the successor; None if not supported. clock: "vdso" where
+    the nodes read the time through the vDSO, so that an agent can change it; "syscall" where they
+    ask the kernel itself.
     """
 
     workloads: tuple[str, ...] = ("kv",)
