@@ -34,9 +34,9 @@ class Library(NamedTuple):
     base: int
     size: int
     functions: dict[str, tuple[int, int]]
-    room: int
-    """The offset of the unused space; see `find_room`."""
-    room_size: int
+    free_space: int
+    """The offset of the unused space; see `find_free_space`."""
+    free_space_size: int
     machine: Machine
 
 
@@ -75,11 +75,11 @@ def parse_library(base: int, image: bytes) -> Library:
     missing = [name for name in machine.symbols if name not in functions]
     if missing:
         raise Unsupported(f"this kernel's vDSO exports no {missing}", "use a common kernel")
-    room, room_size = find_room(image, loaded)
-    return Library(base, len(image), functions, room, room_size, machine)
+    free_space, free_space_size = find_free_space(image, loaded)
+    return Library(base, len(image), functions, free_space, free_space_size, machine)
 
 
-def find_room(image: bytes, loaded: int) -> tuple[int, int]:
+def find_free_space(image: bytes, loaded: int) -> tuple[int, int]:
     """The larger unused space, as offset and size, after everything the loader reads.
 
     Either the zeros that fill the last page, or the section headers: debuggers read those from
@@ -88,10 +88,10 @@ def find_room(image: bytes, loaded: int) -> tuple[int, int]:
     header = _EHDR.unpack_from(image)
     table, size = header[6], header[11] * header[12]
     zeros = (len(image.rstrip(b"\0")) + 15) & ~15
-    corners = [(zeros, len(image) - zeros)]
+    candidates = [(zeros, len(image) - zeros)]
     if loaded <= table and table + size <= len(image):
-        corners.append(((table + 15) & ~15, size - 16))
-    return max(corners, key=lambda corner: corner[1])
+        candidates.append(((table + 15) & ~15, size - 16))
+    return max(candidates, key=lambda found: found[1])
 
 
 def _functions(image: bytes, dynamic: int, machine: Machine) -> dict[str, tuple[int, int]]:

@@ -61,23 +61,23 @@ class PatchedProcess:
         self._library = library
         self._machine = library.machine
         self._memory = memory
-        self._room = library.base + library.room
+        self._free_space = library.base + library.free_space
 
     def has_code(self) -> bool:
-        return self._memory.read(self._room, len(MAGIC)) == MAGIC
+        return self._memory.read(self._free_space, len(MAGIC)) == MAGIC
 
     def is_patched(self) -> bool:
         """Whether the entry of clock_gettime jumps to our code."""
         return self.has_code() and self._entry(0)[1] == self._jump(0)
 
     def skews(self) -> Skews:
-        turn = self._memory.read(self._room + assembly.TURN_AT, 1)[0]
+        turn = self._memory.read(self._free_space + assembly.TURN_AT, 1)[0]
         data = self._memory.read(self._slot(turn), SLOT.size)
         return Skews.unpack(data)
 
     def set_skews(self, skews: Skews) -> None:
         """Fill the slot that is not in use, then switch to it."""
-        turn_at = self._room + assembly.TURN_AT
+        turn_at = self._free_space + assembly.TURN_AT
         turn = (self._memory.read(turn_at, 1)[0] + 1) & assembly.TURN_MASK
         self._memory.write(self._slot(turn), skews.pack())
         self._memory.write(turn_at, bytes([turn]))
@@ -86,13 +86,13 @@ class PatchedProcess:
         """Put code and data into the unused space. It is not executed before `patch`."""
         saved = [self._entry(i)[1] for i in self._entries]
         blob = self._build(saved, skews)
-        if len(blob.content) > self._library.room_size:
+        if len(blob.content) > self._library.free_space_size:
             raise Unsupported(
-                f"this kernel's vDSO has {self._library.room_size} spare bytes, and the clock's "
-                f"code needs {len(blob.content)}",
+                f"this kernel's vDSO has {self._library.free_space_size} spare bytes, and the "
+                f"clock's code needs {len(blob.content)}",
                 "report the kernel's version",
             )
-        self._memory.write(self._room, blob.content)
+        self._memory.write(self._free_space, blob.content)
 
     def patch(self, node: NodeProcesses) -> None:
         """The entries become jumps, while the process is stopped outside of them."""
@@ -122,7 +122,7 @@ class PatchedProcess:
         saved = self._saved()
         blob = self._build(saved, TRUE)
         size = len(blob.content) - CODE_AT
-        code = self._memory.read(self._room + CODE_AT, size)
+        code = self._memory.read(self._free_space + CODE_AT, size)
         ours = code == blob.content[CODE_AT:]
         native = bool(self._machine.movable(self._start_of_clock_gettime(saved)))
         return Reading(self.pid, self.is_patched(), self.skews(), ours, native)
@@ -130,12 +130,12 @@ class PatchedProcess:
     def blob(self) -> tuple[bytes, dict[str, int]]:
         """The data and code as found in the process, and the positions of the entries in them."""
         blob = self._build(self._saved(), TRUE)
-        return self._memory.read(self._room, len(blob.content)), blob.entries
+        return self._memory.read(self._free_space, len(blob.content)), blob.entries
 
     def _build(self, saved: list[bytes], skews: Skews) -> assembly.Blob:
         moved = self._machine.movable(self._start_of_clock_gettime(saved))
         came_from = self._entry(0)[0]
-        return assembly.build(self._machine, moved, came_from, self._room, saved, skews)
+        return assembly.build(self._machine, moved, came_from, self._free_space, saved, skews)
 
     def _start_of_clock_gettime(self, saved: list[bytes]) -> bytes:
         start = self._entry(0)[0]
@@ -158,15 +158,15 @@ class PatchedProcess:
         name = self._machine.entries[i]
         offset, _ = self._library.functions[name]
         entry = entry_offsets(self._machine)[name]
-        return self._machine.jump(self._library.base + offset, self._room + entry)
+        return self._machine.jump(self._library.base + offset, self._free_space + entry)
 
     def _saved(self) -> list[bytes]:
         size = self._machine.jump_size
-        data = self._memory.read(self._room + SAVED_AT, SAVED_SIZE * len(self._entries))
+        data = self._memory.read(self._free_space + SAVED_AT, SAVED_SIZE * len(self._entries))
         return [data[SAVED_SIZE * i : SAVED_SIZE * i + size] for i in self._entries]
 
     def _slot(self, turn: int) -> int:
-        return self._room + assembly.SLOTS_AT + (turn & 1) * SLOT.size
+        return self._free_space + assembly.SLOTS_AT + (turn & 1) * SLOT.size
 
     def _is_clear(self) -> bool:
         """Whether no thread is between the bytes that are about to change.

@@ -15,7 +15,7 @@ from node_image.protocols.ballots import Ballot
 from node_image.protocols.epaxos import EPaxos
 from node_image.protocols.epaxos_execution import Edges
 from node_image.protocols.epaxos_instances import COMMITTED, Footprint, Instance, Vector
-from node_image.protocols.epaxos_led_instances import Lead
+from node_image.protocols.epaxos_led_instances import LedInstance
 from node_image.protocols.interface import ClusterConfig, Command
 from node_image.protocols.quorums import QuorumSystem
 
@@ -27,7 +27,7 @@ def b2(protocol: Protocol) -> Protocol:
 
 def b3(protocol: Protocol) -> Protocol:
     """Counts every reply, also to another ballot."""
-    return vary_part(protocol, "voting", answers=lambda self, lead, ballot: lead is not None)
+    return vary_part(protocol, "voting", answers=lambda self, led, ballot: led is not None)
 
 
 class B7(EPaxos):
@@ -99,7 +99,7 @@ class E2(EPaxos):
 
 def e3(protocol: Protocol) -> Protocol:
     """Recovery keeps the dependencies that the owner began with, without merging others'."""
-    return vary_part(protocol, "recovery", merged=lambda self, lead: lead.init)
+    return vary_part(protocol, "recovery", merged=lambda self, led: led.init)
 
 
 class E4(EPaxos):
@@ -112,8 +112,8 @@ class E4(EPaxos):
 def e5(protocol: Protocol) -> Protocol:
     """Recovery uses only what the recovering node itself knows of the commands, mostly nothing."""
 
-    def known_commands(self: Any, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
-        own = lead.instance
+    def known_commands(self: Any, led: LedInstance) -> tuple[tuple[Command, ...], Vector] | None:
+        own = led.instance
         return (own.commands, own.init) if own.commands else None
 
     return vary_part(protocol, "recovery", known_commands=known_commands)
@@ -171,14 +171,14 @@ class E11(EPaxos):
     """A fast decision is announced before it is on the owner's disk: a restarted owner denies
     it."""
 
-    def _commit_fast(self, lead: Lead, now_us: int) -> None:
-        lead.deps = lead.init
-        self._on_commit(self._ctx.node, self.voting.announce(lead), now_us)
+    def _commit_fast(self, led: LedInstance, now_us: int) -> None:
+        led.deps = led.init
+        self._on_commit(self._ctx.node, self.voting.announce(led), now_us)
 
 
 def e12(protocol: Protocol) -> Protocol:
     """Recovery does not check whether the fast path was taken: it merges, and proposes."""
-    return vary_part(protocol, "recovery", maybe_fast=lambda self, lead: False)
+    return vary_part(protocol, "recovery", maybe_fast=lambda self, led: False)
 
 
 def e13(protocol: Protocol) -> Protocol:

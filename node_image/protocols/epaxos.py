@@ -67,7 +67,12 @@ from node_image.protocols.epaxos_instances import (
     InstanceTable,
     Vector,
 )
-from node_image.protocols.epaxos_led_instances import COMMITTING, PRE_ACCEPTING, Lead, Leads
+from node_image.protocols.epaxos_led_instances import (
+    COMMITTING,
+    PRE_ACCEPTING,
+    LedInstance,
+    LedInstances,
+)
 from node_image.protocols.epaxos_messages import InstanceId
 from node_image.protocols.epaxos_recovery import InstanceRecovery
 from node_image.protocols.epaxos_store import InstanceStore
@@ -129,15 +134,15 @@ class EPaxos(Replica):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        config, leads = context.config, Leads()
+        config, led_instances = context.config, LedInstances()
         table = self.table = self.table_type(config.nodes)
-        self.leads = leads
+        self.led_instances = led_instances
         self.execution = self.execution_type(context, self.clients, table)
-        self.store = self.store_type(context, table, leads, self.execution)
-        self.voting = self.voting_type(context, table, leads, self.execution, self.store)
+        self.store = self.store_type(context, table, led_instances, self.execution)
+        self.voting = self.voting_type(context, table, led_instances, self.execution, self.store)
         spare = len(config.voters) - fast_quorum_size(config)
         self.recovery = self.recovery_type(
-            context, table, leads, self.execution, self.store, self.voting, spare
+            context, table, led_instances, self.execution, self.store, self.voting, spare
         )
         self.fast_quorums = self.fast_quorum_system(config)
         self.queue = ProposalQueue(context, self.clients)
@@ -195,11 +200,11 @@ class EPaxos(Replica):
         init = table.interfering(instance, marks, self.store.everywhere)
         table.learn_commands(instance, commands, init, marks)
         instance.phase, instance.deps = PRE_ACCEPTED, init
-        lead = Lead(instance, ZERO, PRE_ACCEPTING, now_us)
-        lead.commands, lead.init, lead.deps = commands, init, init
-        lead.votes = self._ctx.quorums.vote(lead.votes, self._ctx.node)
-        lead.agreed = self.fast_quorums.vote(lead.agreed, self._ctx.node)
-        self.leads[instance.id] = lead
+        led = LedInstance(instance, ZERO, PRE_ACCEPTING, now_us)
+        led.commands, led.init, led.deps = commands, init, init
+        led.votes = self._ctx.quorums.vote(led.votes, self._ctx.node)
+        led.agreed = self.fast_quorums.vote(led.agreed, self._ctx.node)
+        self.led_instances[instance.id] = led
         self._open += 1
         self.store.write(instance)
         self._ctx.out.append(Broadcast(m.PreAccept(instance.id, commands, init)))
@@ -207,29 +212,29 @@ class EPaxos(Replica):
             self._ctx.send(self._ctx.node, m.PreAccepted(instance.id, init))
 
     def _on_pre_accepted(self, sender: NodeId, message: m.PreAccepted, now_us: int) -> None:
-        lead = self.leads.get(message.id)
-        if lead is None or lead.stage != PRE_ACCEPTING:
+        led = self.led_instances.get(message.id)
+        if led is None or led.stage != PRE_ACCEPTING:
             return
-        lead.votes = self._ctx.quorums.vote(lead.votes, sender)
-        if self._agrees(message.deps, lead.init):
-            lead.agreed = self.fast_quorums.vote(lead.agreed, sender)
+        led.votes = self._ctx.quorums.vote(led.votes, sender)
+        if self._agrees(message.deps, led.init):
+            led.agreed = self.fast_quorums.vote(led.agreed, sender)
         else:
-            lead.deps = self._union(lead.deps, message.deps)
-        if self.fast_quorums.phase2(lead.agreed):
+            led.deps = self._union(led.deps, message.deps)
+        if self.fast_quorums.phase2(led.agreed):
             self._ctx.count("fast_path")
-            self._commit_fast(lead, now_us)
-        elif lead.agreed != lead.votes and self._ctx.quorums.phase2(lead.votes):
-            self._take_slow_path(lead, now_us)
+            self._commit_fast(led, now_us)
+        elif led.agreed != led.votes and self._ctx.quorums.phase2(led.votes):
+            self._take_slow_path(led, now_us)
 
-    def _commit_fast(self, lead: Lead, now_us: int) -> None:
+    def _commit_fast(self, led: LedInstance, now_us: int) -> None:
         """Decided, but neither announced nor executed before it is on disk: a recovery relies on
         the owner's answer, and after a restart the owner relies on its disk."""
-        identity = lead.instance.id
-        lead.stage, lead.deps = COMMITTING, lead.init
-        lead.commit = m.Commit(identity, ZERO, False, lead.commands, lead.deps)
-        self._ctx.out.append(Persist(m.Settled(identity, ZERO, lead.deps)))
-        self._ctx.out.append(Broadcast(lead.commit))
-        self._ctx.send(self._ctx.node, lead.commit)
+        identity = led.instance.id
+        led.stage, led.deps = COMMITTING, led.init
+        led.commit = m.Commit(identity, ZERO, False, led.commands, led.deps)
+        self._ctx.out.append(Persist(m.Settled(identity, ZERO, led.deps)))
+        self._ctx.out.append(Broadcast(led.commit))
+        self._ctx.send(self._ctx.node, led.commit)
 
     def _agrees(self, deps: Vector, init: Vector) -> bool:
         """Whether this acceptor added no dependency."""
@@ -238,18 +243,18 @@ class EPaxos(Replica):
     def _union(self, one: Vector, other: Vector) -> Vector:
         return tuple(map(max, one, other))
 
-    def _take_slow_path(self, lead: Lead, now_us: int) -> None:
+    def _take_slow_path(self, led: LedInstance, now_us: int) -> None:
         self._ctx.count("slow_path")
-        self.voting.propose(lead, False, lead.deps, now_us)
+        self.voting.propose(led, False, led.deps, now_us)
 
-    def _resend(self, lead: Lead, now_us: int) -> None:
+    def _resend(self, led: LedInstance, now_us: int) -> None:
         """Repeat what may have been lost. An owner that has a majority does not wait for more."""
-        if lead.stage != PRE_ACCEPTING:
-            self.recovery.resend(lead, now_us)
-        elif self._ctx.quorums.phase2(lead.votes):
-            self._take_slow_path(lead, now_us)
+        if led.stage != PRE_ACCEPTING:
+            self.recovery.resend(led, now_us)
+        elif self._ctx.quorums.phase2(led.votes):
+            self._take_slow_path(led, now_us)
         else:
-            self._ctx.out.append(Broadcast(m.PreAccept(lead.instance.id, lead.commands, lead.init)))
+            self._ctx.out.append(Broadcast(m.PreAccept(led.instance.id, led.commands, led.init)))
 
     # ------------------------------------------------------------------ decisions
 
@@ -267,7 +272,7 @@ class EPaxos(Replica):
         instance = self.voting.learn_commit(commit, now_us)
         if instance is None:
             return
-        if self.leads:
+        if self.led_instances:
             self.recovery.judge_waiting(instance.id, now_us)
         if instance.id.owner == self._ctx.node and instance.id.number >= self._first_number:
             self._open -= 1
@@ -367,10 +372,10 @@ class EPaxos(Replica):
         config = self._ctx.config
         self._ctx.set_timer("beat", config.heartbeat_us)
         self.store.beat()
-        for lead in list(self.leads.values()):
-            if now_us - lead.sent_us >= config.retry_us:
-                lead.sent_us = now_us
-                self._resend(lead, now_us)
+        for led in list(self.led_instances.values()):
+            if now_us - led.sent_us >= config.retry_us:
+                led.sent_us = now_us
+                self._resend(led, now_us)
         self.recovery.recover_overdue(now_us)
         if self.store.unsaved:
             self.store.write_decisions()

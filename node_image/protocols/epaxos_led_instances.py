@@ -1,7 +1,7 @@
 """The instances that an EPaxos node leads: as their owner, or to recover them.
 
-A `Lead` is the node's state for such an instance. It is not durable: after a restart a node leads
-nothing.
+A `LedInstance` is the node's state for such an instance. It is not durable: after a restart a node
+leads nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMMITTING: Final = "committing"
 """Decided on the fast path, but not yet announced: it is not on the owner's disk yet."""
 
 
-class Lead:
+class LedInstance:
     """An instance that this node leads, in one ballot.
 
     `votes` are those of the current stage, `agreed` those of them that added no dependency. `deps`
@@ -72,4 +72,4 @@ class Lead:
         self.suspects: dict[InstanceId, Suspect] = {}
 
 
-Leads: TypeAlias = dict[InstanceId, Lead]
+LedInstances: TypeAlias = dict[InstanceId, LedInstance]

@@ -76,8 +76,8 @@ from node_image.protocols.epaxos_led_instances import (
     PREPARING,
     VALIDATING,
     WAITING,
-    Lead,
-    Leads,
+    LedInstance,
+    LedInstances,
 )
 from node_image.protocols.epaxos_messages import (
     Forgotten,
@@ -108,7 +108,7 @@ class InstanceRecovery:
         self,
         context: Context,
         table: InstanceTable,
-        leads: Leads,
+        led_instances: LedInstances,
         execution: InstanceExecution,
         store: InstanceStore,
         voting: InstanceVoting,
@@ -116,7 +116,7 @@ class InstanceRecovery:
     ) -> None:
         self._ctx = context
         self._table = table
-        self._leads = leads
+        self._led_instances = led_instances
         self._execution = execution
         self._store = store
         self._voting = voting
@@ -153,31 +153,31 @@ class InstanceRecovery:
                 instance.due_us = instance.since_us + self._ctx.config.retry_us
         if now_us < instance.due_us:
             return False
-        lead = self._leads.get(instance.id)
-        return lead is None or lead.stage in (PREPARING, VALIDATING, WAITING)
+        led = self._led_instances.get(instance.id)
+        return led is None or led.stage in (PREPARING, VALIDATING, WAITING)
 
-    def resend(self, lead: Lead, now_us: int) -> None:
-        if lead.stage == PREPARING:
-            self._ctx.out.append(Broadcast(Prepare(lead.ballot, lead.instance.id)))
-        elif lead.stage in (VALIDATING, WAITING):
-            self._ask_others(lead)
-            if lead.stage == WAITING:
-                self._send_waiting(lead, now_us)
-        elif lead.stage == ACCEPTING:
-            self._ctx.out.append(Broadcast(self._voting.proposal(lead), False))
+    def resend(self, led: LedInstance, now_us: int) -> None:
+        if led.stage == PREPARING:
+            self._ctx.out.append(Broadcast(Prepare(led.ballot, led.instance.id)))
+        elif led.stage in (VALIDATING, WAITING):
+            self._ask_others(led)
+            if led.stage == WAITING:
+                self._send_waiting(led, now_us)
+        elif led.stage == ACCEPTING:
+            self._ctx.out.append(Broadcast(self._voting.proposal(led), False))
 
     # ------------------------------------------------------------------ Phase 1
 
     def _recover(self, instance: Instance, now_us: int) -> None:
         """Promise a new ballot locally, durably, and ask all others to promise it."""
         ballot = self._voting.new_ballot(instance)
-        self._leads.pop(instance.id, None)
+        self._led_instances.pop(instance.id, None)
         self._voting.promise(instance, ballot)
         timeout_us = self._ctx.random.randrange(
             self._ctx.config.election_max_us, 2 * self._ctx.config.election_max_us
         )
         instance.due_us = now_us + timeout_us * self._voting.tries(instance)
-        self._leads[instance.id] = Lead(instance, ballot, PREPARING, now_us)
+        self._led_instances[instance.id] = LedInstance(instance, ballot, PREPARING, now_us)
         self._ctx.count("ballots")
         self._ctx.count("recoveries")
         self._ctx.note("recovering", instance=list(instance.id), ballot=list(ballot))
@@ -218,81 +218,81 @@ class InstanceRecovery:
 
     def on_nack(self, sender: NodeId, message: Nack, now_us: int) -> None:
         """Another node has a higher ballot: give it time to finish."""
-        lead = self._leads.get(message.id)
-        if lead is None or message.promised <= lead.ballot or lead.stage == COMMITTING:
+        led = self._led_instances.get(message.id)
+        if led is None or message.promised <= led.ballot or led.stage == COMMITTING:
             return
-        self._voting.promise(lead.instance, message.promised)
-        self._store.write(lead.instance)
-        self._voting.give_time(lead.instance, now_us)
+        self._voting.promise(led.instance, message.promised)
+        self._store.write(led.instance)
+        self._voting.give_time(led.instance, now_us)
 
     def on_forgotten(self, sender: NodeId, message: Forgotten, now_us: int) -> None:
         if not self._table.is_executed(message.id):
             self._store.ask_catch_up(sender, now_us)
 
     def on_promise(self, sender: NodeId, message: Promise, now_us: int) -> None:
-        lead = self._leads.get(message.id)
-        if lead is None or not self._voting.answers(lead, message.ballot):
+        led = self._led_instances.get(message.id)
+        if led is None or not self._voting.answers(led, message.ballot):
             return
-        if lead.stage == PREPARING:
-            lead.promises[sender] = message
-            lead.votes = self._ctx.quorums.vote(lead.votes, sender)
-            if self._ctx.quorums.phase1(lead.votes):
-                self._conclude(lead, now_us)
-        elif lead.stage in (VALIDATING, WAITING) and sender not in lead.promises:
-            lead.promises[sender] = message
+        if led.stage == PREPARING:
+            led.promises[sender] = message
+            led.votes = self._ctx.quorums.vote(led.votes, sender)
+            if self._ctx.quorums.phase1(led.votes):
+                self._conclude(led, now_us)
+        elif led.stage in (VALIDATING, WAITING) and sender not in led.promises:
+            led.promises[sender] = message
             if message.phase == ACCEPTED:
-                self._conclude(lead, now_us)
+                self._conclude(led, now_us)
             else:
-                self._ctx.send(sender, self._validation(lead), False)
+                self._ctx.send(sender, self._validation(led), False)
 
-    def _conclude(self, lead: Lead, now_us: int) -> None:
+    def _conclude(self, led: LedInstance, now_us: int) -> None:
         """A majority has promised: determine which of the four cases applies."""
-        votes = [p for p in lead.promises.values() if p.phase == ACCEPTED]
+        votes = [p for p in led.promises.values() if p.phase == ACCEPTED]
         if votes:
             vote = self.highest(votes)
-            lead.commands, lead.init = vote.commands, vote.init
-            self._voting.propose(lead, vote.noop, vote.deps, now_us)
+            led.commands, led.init = vote.commands, vote.init
+            self._voting.propose(led, vote.noop, vote.deps, now_us)
             return
-        known = self.known_commands(lead)
+        known = self.known_commands(led)
         if known is None:
-            self._voting.propose(lead, True, self._table.zero, now_us)
+            self._voting.propose(led, True, self._table.zero, now_us)
             return
-        lead.commands, lead.init = known
-        lead.maybe_fast = True
-        lead.stage = VALIDATING
-        lead.sent_us = now_us
-        for node in lead.promises:
-            self._ctx.send(node, self._validation(lead), False)
+        led.commands, led.init = known
+        led.maybe_fast = True
+        led.stage = VALIDATING
+        led.sent_us = now_us
+        for node in led.promises:
+            self._ctx.send(node, self._validation(led), False)
 
     def highest(self, votes: list[Promise]) -> Promise:
         """The only value that may have been chosen in a Phase 2: that of the highest ballot."""
         return max(votes, key=lambda vote: vote.voted)
 
-    def known_commands(self, lead: Lead) -> tuple[tuple[Command, ...], Vector] | None:
+    def known_commands(self, led: LedInstance) -> tuple[tuple[Command, ...], Vector] | None:
         """The owner's commands and initial dependencies, from any node that has them."""
-        for promise in lead.promises.values():
+        for promise in led.promises.values():
             if promise.commands:
                 return promise.commands, promise.init
         return None
 
-    def maybe_fast(self, lead: Lead) -> bool:
+    def maybe_fast(self, led: LedInstance) -> bool:
         """Whether the owner may have taken the fast path."""
-        if any(promise.leads for promise in lead.promises.values()):
+        if any(promise.leads for promise in led.promises.values()):
             return False
-        return len(lead.fast) >= len(lead.validated) - self.spare
+        return len(led.fast) >= len(led.validated) - self.spare
 
     # ------------------------------------------------------------------ validation
 
-    def _validation(self, lead: Lead) -> Validate:
-        return Validate(lead.ballot, lead.instance.id, lead.commands, lead.init)
+    def _validation(self, led: LedInstance) -> Validate:
+        return Validate(led.ballot, led.instance.id, led.commands, led.init)
 
-    def _ask_others(self, lead: Lead) -> None:
+    def _ask_others(self, led: LedInstance) -> None:
         """Ask nodes that are not in Q yet, in case a node in Q is down."""
         for node in self._ctx.config.voters:
-            if node not in lead.promises:
-                self._ctx.send(node, Prepare(lead.ballot, lead.instance.id), False)
-            elif node not in lead.validated:
-                self._ctx.send(node, self._validation(lead), False)
+            if node not in led.promises:
+                self._ctx.send(node, Prepare(led.ballot, led.instance.id), False)
+            elif node not in led.validated:
+                self._ctx.send(node, self._validation(led), False)
 
     def on_validate(self, sender: NodeId, message: Validate, now_us: int) -> None:
         instance = self._voting.open_instance(sender, message.id, now_us)
@@ -328,83 +328,83 @@ class InstanceRecovery:
                 yield Suspect(other.id, decided)
 
     def on_validated(self, sender: NodeId, message: Validated, now_us: int) -> None:
-        lead = self._leads.get(message.id)
-        if lead is None or not self._voting.answers(lead, message.ballot):
+        led = self._led_instances.get(message.id)
+        if led is None or not self._voting.answers(led, message.ballot):
             return
-        if lead.stage not in (VALIDATING, WAITING):
+        if led.stage not in (VALIDATING, WAITING):
             return
-        if sender not in lead.promises or sender in lead.validated:
+        if sender not in led.promises or sender in led.validated:
             return
-        lead.validated[sender] = message
+        led.validated[sender] = message
         for suspect in message.suspects:
-            if suspect.decided or suspect.id not in lead.suspects:
-                lead.suspects[suspect.id] = suspect
-        if _as_begun(lead.promises[sender], lead.init):
-            lead.fast.add(sender)
-        lead.in_q = self._ctx.quorums.vote(lead.in_q, sender)
-        if self._ctx.quorums.phase1(lead.in_q):
-            self._judge(lead, now_us)
+            if suspect.decided or suspect.id not in led.suspects:
+                led.suspects[suspect.id] = suspect
+        if _as_begun(led.promises[sender], led.init):
+            led.fast.add(sender)
+        led.in_q = self._ctx.quorums.vote(led.in_q, sender)
+        if self._ctx.quorums.phase1(led.in_q):
+            self._judge(led, now_us)
 
     # ------------------------------------------------------------------ conclusion
 
-    def _judge(self, lead: Lead, now_us: int) -> None:
+    def _judge(self, led: LedInstance, now_us: int) -> None:
         """All of Q have validated: propose, or wait for the suspects, and for more to join Q."""
-        if not lead.maybe_fast or not self.maybe_fast(lead) or self._is_refuted(lead):
-            self._voting.propose(lead, False, self.merged(lead), now_us)
-        elif not self._open_suspects(lead):
-            self._voting.propose(lead, False, lead.init, now_us)
+        if not led.maybe_fast or not self.maybe_fast(led) or self._is_refuted(led):
+            self._voting.propose(led, False, self.merged(led), now_us)
+        elif not self._open_suspects(led):
+            self._voting.propose(led, False, led.init, now_us)
         else:
-            for identity in lead.suspects:
+            for identity in led.suspects:
                 if not self._table.is_forgotten(identity):
                     self._table.obtain(identity, now_us)
-            if lead.stage != WAITING:
-                lead.stage = WAITING
-                suspects = [list(identity) for identity in lead.suspects]
-                self._ctx.note("waiting", instance=list(lead.instance.id), suspects=suspects)
-                self._send_waiting(lead, now_us)
+            if led.stage != WAITING:
+                led.stage = WAITING
+                suspects = [list(identity) for identity in led.suspects]
+                self._ctx.note("waiting", instance=list(led.instance.id), suspects=suspects)
+                self._send_waiting(led, now_us)
 
-    def merged(self, lead: Lead) -> Vector:
+    def merged(self, led: LedInstance) -> Vector:
         """All dependencies that Q reported when it recorded the commands."""
-        deps = lead.init
-        for validated in lead.validated.values():
+        deps = led.init
+        for validated in led.validated.values():
             deps = tuple(map(max, deps, validated.deps))
         return deps
 
-    def _is_refuted(self, lead: Lead) -> bool:
+    def _is_refuted(self, led: LedInstance) -> bool:
         """Whether the suspects prove that the fast path was not taken."""
-        spare = self.spare - (len(lead.validated) - len(lead.fast))
-        for suspect in lead.suspects.values():
+        spare = self.spare - (len(led.validated) - len(led.fast))
+        for suspect in led.suspects.values():
             if self._table.is_forgotten(suspect.id):
-                if self._forgot_interference(lead):
+                if self._forgot_interference(led):
                     return True
                 continue
             other = self._table.get(suspect.id)
             if other is not None and other.phase >= COMMITTED:
-                if not other.noop and not lead.instance.covered_by(other.deps):
+                if not other.noop and not led.instance.covered_by(other.deps):
                     return True
-            elif suspect.decided or (not spare and suspect.id.owner not in lead.validated):
+            elif suspect.decided or (not spare and suspect.id.owner not in led.validated):
                 return True
         return False
 
-    def _forgot_interference(self, lead: Lead) -> bool:
+    def _forgot_interference(self, led: LedInstance) -> bool:
         """Whether an interfering instance, not in `init`, was executed and forgotten here. It was
         executed without this instance, so it does not depend on it."""
-        gone = self._table.gone.before(self._table.marks(lead.commands), lead.init)
-        gone[lead.instance.place] = 0
-        return any(map(int.__gt__, gone, lead.init))
+        gone = self._table.gone.before(self._table.marks(led.commands), led.init)
+        gone[led.instance.place] = 0
+        return any(map(int.__gt__, gone, led.init))
 
-    def _open_suspects(self, lead: Lead) -> bool:
+    def _open_suspects(self, led: LedInstance) -> bool:
         return any(
             (other := self._table.get(identity)) is None or other.phase < COMMITTED
-            for identity in lead.suspects
+            for identity in led.suspects
             if not self._table.is_forgotten(identity)
         )
 
-    def _send_waiting(self, lead: Lead, now_us: int) -> None:
+    def _send_waiting(self, led: LedInstance, now_us: int) -> None:
         """Tell the node that recovers a suspect how many acceptors recorded this instance with its
         initial dependencies."""
-        recorded = len(lead.fast | {lead.instance.id.owner})
-        message = Waiting(lead.instance.id, lead.init, recorded)
+        recorded = len(led.fast | {led.instance.id.owner})
+        message = Waiting(led.instance.id, led.init, recorded)
         self._ctx.out.append(Broadcast(message, False))
         self.on_waiting(self._ctx.node, message, now_us)
 
@@ -413,18 +413,20 @@ class InstanceRecovery:
         too few are left for the latter's fast quorum."""
         if message.votes <= self.spare:
             return
-        for lead in self._leads.values():
-            if message.id in lead.suspects and not lead.instance.covered_by(message.init):
-                lead.maybe_fast = False
+        for led in self._led_instances.values():
+            if message.id in led.suspects and not led.instance.covered_by(message.init):
+                led.maybe_fast = False
         self.judge_waiting(message.id, now_us)
 
     def judge_waiting(self, news: InstanceId, now_us: int) -> None:
         waiting = [
-            lead for lead in self._leads.values() if lead.stage == WAITING and news in lead.suspects
+            led
+            for led in self._led_instances.values()
+            if led.stage == WAITING and news in led.suspects
         ]
-        for lead in waiting:
-            if self._leads.get(lead.instance.id) is lead:
-                self._judge(lead, now_us)
+        for led in waiting:
+            if self._led_instances.get(led.instance.id) is led:
+                self._judge(led, now_us)
 
 
 def _as_begun(promise: Promise, init: Vector) -> bool:

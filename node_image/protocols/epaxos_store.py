@@ -42,7 +42,7 @@ from node_image.protocols.epaxos_instances import (
     Interference,
     Vector,
 )
-from node_image.protocols.epaxos_led_instances import Leads
+from node_image.protocols.epaxos_led_instances import LedInstances
 from node_image.protocols.epaxos_messages import (
     Beat,
     CatchUp,
@@ -75,11 +75,15 @@ class InstanceStore:
     """
 
     def __init__(
-        self, context: Context, table: InstanceTable, leads: Leads, execution: InstanceExecution
+        self,
+        context: Context,
+        table: InstanceTable,
+        led_instances: LedInstances,
+        execution: InstanceExecution,
     ) -> None:
         self._ctx = context
         self._table = table
-        self._leads = leads
+        self._led_instances = led_instances
         self._execution = execution
         self._digests = InstanceDigests(context, table, execution)
         self.unsaved: list[Instance] = []
@@ -199,8 +203,9 @@ class InstanceStore:
                 records.append(instance.as_commit())
             elif instance.phase < COMMITTED:
                 records.append(instance.as_vote())
-        leads = self._leads.values()  # own decisions, announced once they are on disk
-        records.extend(lead.commit for lead in leads if lead.commit is not None)
+        # own decisions, announced once they are on disk
+        own = self._led_instances.values()
+        records.extend(led.commit for led in own if led.commit is not None)
         self._ctx.out.append(Checkpoint(tuple(records)))
         base = tuple(self._table.base)
         self._is_stable(self._ctx.node, base)

@@ -27,7 +27,12 @@ from node_image.protocols.epaxos_instances import (
     InstanceTable,
     Vector,
 )
-from node_image.protocols.epaxos_led_instances import ACCEPTING, COMMITTING, Lead, Leads
+from node_image.protocols.epaxos_led_instances import (
+    ACCEPTING,
+    COMMITTING,
+    LedInstance,
+    LedInstances,
+)
 from node_image.protocols.epaxos_messages import Accept, Accepted, Commit, InstanceId, Nack
 from node_image.protocols.epaxos_store import InstanceStore
 from node_image.protocols.interface import Broadcast, NodeId
@@ -43,13 +48,13 @@ class InstanceVoting:
         self,
         context: Context,
         table: InstanceTable,
-        leads: Leads,
+        led_instances: LedInstances,
         execution: InstanceExecution,
         store: InstanceStore,
     ) -> None:
         self._ctx = context
         self._table = table
-        self._leads = leads
+        self._led_instances = led_instances
         self._execution = execution
         self._store = store
 
@@ -62,22 +67,22 @@ class InstanceVoting:
         """An acceptor refuses ballots below the one that it has promised."""
         return ballot < instance.promised
 
-    def answers(self, lead: Lead | None, ballot: Ballot) -> bool:
+    def answers(self, led: LedInstance | None, ballot: Ballot) -> bool:
         """Replies to an earlier ballot do not count in this one."""
-        return lead is not None and lead.ballot == ballot
+        return led is not None and led.ballot == ballot
 
     def promise(self, instance: Instance, ballot: Ballot) -> None:
         """Raise the promise. The vote, and the ballot of the vote, do not change."""
         if ballot > instance.promised:
             instance.promised = ballot
-            lead = self._leads.get(instance.id)
-            if lead is not None and lead.ballot < ballot:
-                self.abandon(lead)
+            led = self._led_instances.get(instance.id)
+            if led is not None and led.ballot < ballot:
+                self.abandon(led)
 
-    def abandon(self, lead: Lead) -> None:
+    def abandon(self, led: LedInstance) -> None:
         """Stop leading: another node leads this instance now."""
-        del self._leads[lead.instance.id]
-        if lead.ballot == ZERO:
+        del self._led_instances[led.instance.id]
+        if led.ballot == ZERO:
             self._ctx.count("usurped")
 
     def give_time(self, instance: Instance, now_us: int) -> None:
@@ -94,33 +99,33 @@ class InstanceVoting:
 
     # ------------------------------------------------------------------ Phase 2: the proposer
 
-    def propose(self, lead: Lead, noop: bool, deps: Vector, now_us: int) -> None:
-        """Ask for votes: for the lead's commands with these dependencies, or for a no-op."""
-        lead.stage = ACCEPTING
-        lead.votes = NO_VOTES
-        lead.sent_us = now_us
-        lead.noop, lead.deps = noop, deps
-        self._ctx.out.append(Broadcast(self.proposal(lead), False))
-        self.vote(lead.instance, self.proposal(lead))
-        self._ctx.send(self._ctx.node, Accepted(lead.ballot, lead.instance.id))
+    def propose(self, led: LedInstance, noop: bool, deps: Vector, now_us: int) -> None:
+        """Ask for votes: for the instance's commands with these dependencies, or for a no-op."""
+        led.stage = ACCEPTING
+        led.votes = NO_VOTES
+        led.sent_us = now_us
+        led.noop, led.deps = noop, deps
+        self._ctx.out.append(Broadcast(self.proposal(led), False))
+        self.vote(led.instance, self.proposal(led))
+        self._ctx.send(self._ctx.node, Accepted(led.ballot, led.instance.id))
 
-    def proposal(self, lead: Lead) -> Accept:
-        if lead.noop:
-            return Accept(lead.ballot, lead.instance.id, True, (), (), self._table.zero)
-        return Accept(lead.ballot, lead.instance.id, False, lead.commands, lead.init, lead.deps)
+    def proposal(self, led: LedInstance) -> Accept:
+        if led.noop:
+            return Accept(led.ballot, led.instance.id, True, (), (), self._table.zero)
+        return Accept(led.ballot, led.instance.id, False, led.commands, led.init, led.deps)
 
     def on_accepted(self, sender: NodeId, message: Accepted) -> Commit | None:
         """Count a vote. Returns the decision if this vote completes a quorum."""
-        lead = self._leads.get(message.id)
-        if lead is None or lead.stage != ACCEPTING or not self.answers(lead, message.ballot):
+        led = self._led_instances.get(message.id)
+        if led is None or led.stage != ACCEPTING or not self.answers(led, message.ballot):
             return None
-        lead.votes = self._ctx.quorums.vote(lead.votes, sender)
-        return self.announce(lead) if self._ctx.quorums.phase2(lead.votes) else None
+        led.votes = self._ctx.quorums.vote(led.votes, sender)
+        return self.announce(led) if self._ctx.quorums.phase2(led.votes) else None
 
-    def announce(self, lead: Lead) -> Commit:
-        """The proposal of this lead is chosen: announce it."""
-        commands = () if lead.noop else lead.commands
-        commit = Commit(lead.instance.id, lead.ballot, lead.noop, commands, lead.deps)
+    def announce(self, led: LedInstance) -> Commit:
+        """The proposal for this instance is chosen: announce it."""
+        commands = () if led.noop else led.commands
+        commit = Commit(led.instance.id, led.ballot, led.noop, commands, led.deps)
         self._ctx.out.append(Broadcast(commit, False))
         return commit
 
@@ -169,8 +174,8 @@ class InstanceVoting:
 
     def _is_committing(self, identity: InstanceId) -> bool:
         """Whether this node, its owner, has decided it, and waits for the disk to announce it."""
-        lead = self._leads.get(identity)
-        return lead is not None and lead.stage == COMMITTING
+        led = self._led_instances.get(identity)
+        return led is not None and led.stage == COMMITTING
 
     # ------------------------------------------------------------------ decisions
 
@@ -182,16 +187,16 @@ class InstanceVoting:
         instance = self._table.obtain(commit.id, now_us)
         if instance.phase >= COMMITTED:
             return None
-        lead = self._leads.pop(commit.id, None)
+        led = self._led_instances.pop(commit.id, None)
         self._store.fill(instance, commit)
-        if lead is None or lead.commit is None:
+        if led is None or led.commit is None:
             self._store.unsaved.append(instance)
         self._execution.settled(instance)
         return instance
 
     def abandon_settled(self) -> None:
         """A snapshot may have decided instances that this node was leading."""
-        for lead in list(self._leads.values()):
-            held = self._table.get(lead.instance.id)
-            if held is not lead.instance or held.phase >= COMMITTED:
-                self.abandon(lead)
+        for led in list(self._led_instances.values()):
+            held = self._table.get(led.instance.id)
+            if held is not led.instance or held.phase >= COMMITTED:
+                self.abandon(led)

@@ -39,7 +39,7 @@ def samples(*rows: tuple[int, int, bool], f: str = "read", group: str = "leader"
 
 
 def failed(at_us: int = 1_000) -> Failure:
-    return Failure(1, leader=1, asked_us=at_us - 10, struck_us=at_us, ended_us=100_000)
+    return Failure(1, leader=1, asked_us=at_us - 10, applied_us=at_us, ended_us=100_000)
 
 
 def test_a_window_ends_where_success_is_sustained_not_at_the_first_answer() -> None:
@@ -107,7 +107,7 @@ def test_phases_follow_one_another_and_ignore_the_old_leader() -> None:
 
 
 def test_the_rate_is_back_only_where_it_stays() -> None:
-    failure = Failure(1, leader=1, asked_us=0, struck_us=0, ended_us=1_000_000)
+    failure = Failure(1, leader=1, asked_us=0, applied_us=0, ended_us=1_000_000)
     early = samples(*((at, at + 10, True) for at in range(100_000, 140_000, 2_000)))
     late = samples(*((at, at + 10, True) for at in range(600_000, 1_000_000, 2_000)))
     back = rate_back_us(failure, early + late, 2_000)
@@ -188,7 +188,7 @@ def test_partial_connectivity_lasts_until_service_is_back_or_the_time_is_up(
     faults = [e for e in read(folder.history).events if e.process == NEMESIS and e.f == "inject"]
     shapes = [e.value["shape"] for e in faults if e.type == "invoke"]
     assert shapes[-1] == failure and cell.outcome == "valid"
-    assert observed.struck_us is not None
+    assert observed.applied_us is not None
 
 
 def test_a_healthy_period_counts_elections(tmp_path: Path) -> None:
@@ -319,10 +319,10 @@ def test_the_command_writes_the_files_it_names(tmp_path: Path) -> None:
 def test_what_a_block_could_not_show_is_said() -> None:
     kill = Block("raft", "kill", "", number=2, count=10)
     healthy = Block("raft", HEALTHY, "", number=3, count=0, healthy_us=60_000_000)
-    probe: Any = SimpleNamespace(failures=[None] * 10, books=SimpleNamespace(healthy=None))
+    probe: Any = SimpleNamespace(failures=[None] * 10, measurements=SimpleNamespace(healthy=None))
     assert not_measured(probe, kill) == ""
     assert not_measured(probe, healthy).startswith("block 4 is not counted")
     probe.failures.pop()
     assert not_measured(probe, kill).startswith("block 3 has 9 of 10 failures")
-    probe.books.healthy = (0, 1)
+    probe.measurements.healthy = (0, 1)
     assert not_measured(probe, healthy) == ""

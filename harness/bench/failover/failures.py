@@ -32,12 +32,12 @@ class LeaderFailure:
     def fault(self, identity: str, leader: int, nodes: Sequence[int]) -> Fault:
         """The resolved fault, for a cluster in which `leader` leads."""
         others = [node for node in nodes if node != leader]
-        struck: tuple[int, ...] = (leader,) if self.of == "leader" else (others[0],)
+        affected: tuple[int, ...] = (leader,) if self.of == "leader" else (others[0],)
         if self.has_hub:
-            struck = (leader, others[0])
+            affected = (leader, others[0])
         times = {"start_us": 0, "duration_us": 0}
         made = fault_from_json(
-            {"kind": self.kind, "id": identity, "nodes": struck, **times, **self.fields}
+            {"kind": self.kind, "id": identity, "nodes": affected, **times, **self.fields}
         )
         return made.resolve(leader, nodes)
 

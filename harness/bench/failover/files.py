@@ -68,7 +68,7 @@ def _write_csv(result: FailoverResult, path: Path) -> None:
                     cell.point,
                     o.number,
                     o.leader,
-                    o.struck_us is not None,
+                    o.applied_us is not None,
                 ]
                 windows = [o.windows.get(c) for c in CLASSES]
                 writer.writerow(

@@ -88,8 +88,8 @@ def _run_block(
     events = events_of(record.folder, config.cluster.node_ids())
     if not probe.is_interrupted and (problem := not_measured(probe, block)):
         cell.notes.append(problem)
-    if probe.books.healthy is not None:
-        cell.healthy.append(_healthy(probe, probe.books.healthy, probing, events, plan.busy))
+    if probe.measurements.healthy is not None:
+        cell.healthy.append(_healthy(probe, probe.measurements.healthy, probing, events, plan.busy))
     _observe(cell, probe, probing, events)
     return probe.is_interrupted
 
@@ -98,7 +98,7 @@ def not_measured(probe: Probe, block: Block) -> str:
     """What a block does not show because the cluster was not served steadily before; "" where it
     shows all."""
     done = len(probe.failures)
-    if block.failure == HEALTHY and probe.books.healthy is None:
+    if block.failure == HEALTHY and probe.measurements.healthy is None:
         return f"block {block.number + 1} is not counted: the cluster was never served steadily"
     if done < block.count:
         few = f"{done} of {block.count} failures"
@@ -135,7 +135,7 @@ def _observe(cell: Cell, probe: Probe, config: ProbeConfig, events: Sequence[Nod
     for failure, (_, next_us) in zip(probe.failures, pairwise(bounds), strict=True):
         if failure.ended_us is None:
             continue
-        start_us = failure.struck_us or failure.asked_us
+        start_us = failure.applied_us or failure.asked_us
         first_us = start_us - config.operation_timeout_us
         near = _between(samples, first_us, failure.ended_us)
         windows = windows_of(failure, near, config.in_time_us, failure.ended_us)
@@ -149,7 +149,7 @@ def _observe(cell: Cell, probe: Probe, config: ProbeConfig, events: Sequence[Nod
             Observation(
                 number=failure.number,
                 leader=failure.leader,
-                struck_us=failure.struck_us,
+                applied_us=failure.applied_us,
                 recovered=failure.recovered,
                 problem=failure.problem,
                 windows=windows,

@@ -86,12 +86,13 @@ class Sample(NamedTuple):
 
 @dataclass
 class Failure:
-    """One failure, as the loop observed it. `struck_us`: when it was verified; None: it was not."""
+    """One failure, as the loop observed it. `applied_us`: when it was proven to have taken effect;
+    None: it was not."""
 
     number: int
     leader: int
     asked_us: int
-    struck_us: int | None = None
+    applied_us: int | None = None
     healed_us: int | None = None
     ended_us: int | None = None
     recovered: bool = False
@@ -99,7 +100,7 @@ class Failure:
 
 
 @dataclass
-class _Flight:
+class _PendingOperation:
     """An operation in progress."""
 
     client: Client
@@ -112,7 +113,7 @@ class _Flight:
 
 
 @dataclass
-class _Books:
+class Measurements:
     """The recorded samples and failures, for the evaluation."""
 
     samples: list[Sample] = field(default_factory=list)
@@ -122,12 +123,12 @@ class _Books:
 
 
 class Probe:
-    """To be driven by a runtime; afterwards read `samples`, `failures` and `books`."""
+    """To be driven by a runtime; afterwards read `samples`, `failures` and `measurements`."""
 
     def __init__(self, config: ProbeConfig, record: Callable[[Event], None]) -> None:
         self.done = False
         self.is_interrupted = False
-        self.books = _Books()
+        self.measurements = Measurements()
         self._config = config
         self._recorder = EventRecorder(record)
         self._random = Random(f"{config.seed}:probe")
@@ -135,11 +136,11 @@ class Probe:
         self._world: World
         self._free: deque[Client] = deque()
         self._processes = 0
-        self._calls: dict[int, tuple[_Flight, int]] = {}
+        self._calls: dict[int, tuple[_PendingOperation, int]] = {}
         self._call_count = 0
         self._operations = 0
         self._value = 0
-        self._flights: deque[_Flight] = deque()
+        self._pending: deque[_PendingOperation] = deque()
         self._leader = config.nodes[0]
         self._state = "warm-up"
         self._since_us = 0
@@ -153,11 +154,11 @@ class Probe:
 
     @property
     def failures(self) -> list[Failure]:
-        return self.books.failures
+        return self.measurements.failures
 
     @property
     def samples(self) -> list[Sample]:
-        return self.books.samples
+        return self.measurements.samples
 
     # ------------------------------------------------------------------ what a runtime calls
 
@@ -171,12 +172,12 @@ class Probe:
 
     def answered(self, call: int, response: Response, now_us: int) -> None:
         if call == self._transfer_call and response.error is not None:
-            failure = self.books.failures[-1]
+            failure = self.measurements.failures[-1]
             failure.problem = failure.problem or f"the leader did not hand over: {response.error}"
-        flight, node = self._calls.pop(call, (None, 0))
-        if flight is None or flight.done or flight.call != call:
+        pending, node = self._calls.pop(call, (None, 0))
+        if pending is None or pending.done or pending.call != call:
             return
-        self._go_on(flight, flight.client.answered(node, response, now_us), now_us)
+        self._go_on(pending, pending.client.answered(node, response, now_us), now_us)
         self._arm()
 
     def woke(self, now_us: int) -> None:
@@ -189,7 +190,7 @@ class Probe:
         if self._before is not None and fault.id == self._before.id:
             self._prepared(what, now_us)
         elif what == "inject":
-            self._struck(report, now_us)
+            self._fault_applied(report, now_us)
         else:
             self._healed(report, now_us)
         self._arm()
@@ -202,12 +203,12 @@ class Probe:
         self._leader = leader
         for client in self._free:
             client.leader_is(leader, now_us, under_way=False, in_flight=False)
-        for flight in [f for f in self._flights if not f.done]:
-            in_flight = flight.call != 0
-            attempt = flight.client.leader_is(leader, now_us, under_way=True, in_flight=in_flight)
+        for pending in [p for p in self._pending if not p.done]:
+            in_flight = pending.call != 0
+            attempt = pending.client.leader_is(leader, now_us, under_way=True, in_flight=in_flight)
             if attempt is not None:
-                self._calls.pop(flight.call, None)
-                self._send(flight, attempt.node, now_us)
+                self._calls.pop(pending.call, None)
+                self._send(pending, attempt.node, now_us)
         self._arm()
 
     def led(self, node: int, term: Sequence[int], now_us: int) -> None:
@@ -238,11 +239,11 @@ class Probe:
             operation = Operation("write", key, self._value)
         client = self._client()
         client.guess = self._leader if group == "leader" else self._other()
-        flight = _Flight(client, due_us, due_us + config.operation_timeout_us, group)
-        self._flights.append(flight)
+        pending = _PendingOperation(client, due_us, due_us + config.operation_timeout_us, group)
+        self._pending.append(pending)
         attempt = client.begin(operation, now_us)
         self._recorder.invoked(client.process, client.seq, operation, now_us)
-        self._send(flight, attempt.node, now_us)
+        self._send(pending, attempt.node, now_us)
         next_us = due_us + config.interval_us
         self._timers.at(next_us, self._arrive, next_us)
 
@@ -258,73 +259,73 @@ class Probe:
     def _other(self) -> int:
         left_out = {self._leader}
         if self._state in ("failing", "holding"):
-            left_out.add(self.books.failures[-1].leader)
+            left_out.add(self.measurements.failures[-1].leader)
         others = [node for node in self._config.nodes if node not in left_out]
         return others[self._random.randrange(len(others))] if others else self._leader
 
-    def _send(self, flight: _Flight, node: int, now_us: int) -> None:
+    def _send(self, pending: _PendingOperation, node: int, now_us: int) -> None:
         self._call_count += 1
-        flight.call = call = self._call_count
-        self._calls[call] = (flight, node)
-        if flight.client.may_repeat():
+        pending.call = call = self._call_count
+        self._calls[call] = (pending, node)
+        if pending.client.may_repeat():
             due_us = now_us + self._config.attempt_timeout_us
-            self._timers.at(due_us, self._attempt_over, (flight, call))
-        self._world.request(call, node, flight.client.request())
+            self._timers.at(due_us, self._attempt_over, (pending, call))
+        self._world.request(call, node, pending.client.request())
 
-    def _attempt_over(self, due: tuple[_Flight, int], now_us: int) -> None:
-        flight, call = due
-        if not flight.done and flight.call == call:
+    def _attempt_over(self, due: tuple[_PendingOperation, int], now_us: int) -> None:
+        pending, call = due
+        if not pending.done and pending.call == call:
             self._calls.pop(call, None)
-            self._go_on(flight, flight.client.timed_out(now_us), now_us)
+            self._go_on(pending, pending.client.timed_out(now_us), now_us)
 
-    def _go_on(self, flight: _Flight, verdict: Attempt | Outcome, now_us: int) -> None:
+    def _go_on(self, pending: _PendingOperation, verdict: Attempt | Outcome, now_us: int) -> None:
         if isinstance(verdict, Outcome):
-            self._complete(flight, verdict, now_us)
+            self._complete(pending, verdict, now_us)
         elif verdict.at_us <= now_us:
-            self._send(flight, verdict.node, now_us)
+            self._send(pending, verdict.node, now_us)
         else:
-            flight.call = 0
-            self._timers.at(verdict.at_us, self._later, (flight, verdict.node))
+            pending.call = 0
+            self._timers.at(verdict.at_us, self._later, (pending, verdict.node))
 
-    def _later(self, due: tuple[_Flight, int], now_us: int) -> None:
-        flight, node = due
-        if not flight.done and flight.call == 0:
-            self._send(flight, node, now_us)
+    def _later(self, due: tuple[_PendingOperation, int], now_us: int) -> None:
+        pending, node = due
+        if not pending.done and pending.call == 0:
+            self._send(pending, node, now_us)
 
     def _expire(self, now_us: int) -> None:
-        flights = self._flights
-        while flights and (flights[0].done or flights[0].deadline_us <= now_us):
-            flight = flights.popleft()
-            if not flight.done:
-                in_flight = flight.call != 0
-                self._complete(flight, flight.client.give_up(in_flight=in_flight), now_us)
+        queue = self._pending
+        while queue and (queue[0].done or queue[0].deadline_us <= now_us):
+            pending = queue.popleft()
+            if not pending.done:
+                in_flight = pending.call != 0
+                self._complete(pending, pending.client.give_up(in_flight=in_flight), now_us)
 
-    def _complete(self, flight: _Flight, outcome: Outcome, now_us: int) -> None:
-        flight.done = True
-        client = flight.client
-        self._calls.pop(flight.call, None)
+    def _complete(self, pending: _PendingOperation, outcome: Outcome, now_us: int) -> None:
+        pending.done = True
+        client = pending.client
+        self._calls.pop(pending.call, None)
         self._recorder.ended(client.process, client.seq, client.operation, outcome, now_us)
         ok = outcome.type == "ok"
-        if ok and outcome.node is not None and self._is_followed(flight):
+        if ok and outcome.node is not None and self._is_followed(pending):
             self._leader = outcome.node
         sample = Sample(
-            flight.intended_us,
+            pending.intended_us,
             now_us,
             client.operation.f,
-            flight.group,
+            pending.group,
             ok,
             outcome.type == "info",
         )
-        self.books.samples.append(sample)
-        if not ok or now_us - flight.intended_us > self._config.in_time_us:
+        self.measurements.samples.append(sample)
+        if not ok or now_us - pending.intended_us > self._config.in_time_us:
             self._bad_us = now_us
         if outcome.type != "info":
             self._free.append(client)
 
-    def _is_followed(self, flight: _Flight) -> bool:
+    def _is_followed(self, pending: _PendingOperation) -> bool:
         """Whether the clients of the leader ask the node that answered this from now on."""
         return self._config.has_leader or (
-            flight.group == "leader" and self._state in ("failing", "holding")
+            pending.group == "leader" and self._state in ("failing", "holding")
         )
 
     # ------------------------------------------------------------------ the loop of failures
@@ -339,8 +340,8 @@ class Probe:
         if self._state == "calm":
             self._look_calm(good_us, now_us)
         elif self._state == "holding":
-            failure = self.books.failures[-1]
-            back = good_us >= SUSTAINED_US and now_us - (failure.struck_us or 0) >= SUSTAINED_US
+            failure = self.measurements.failures[-1]
+            back = good_us >= SUSTAINED_US and now_us - (failure.applied_us or 0) >= SUSTAINED_US
             self._is_handed_over |= self._world.leader() not in (None, failure.leader)
             back = back and (self._config.transfer is None or self._is_handed_over)
             if back or now_us - self._since_us > self._config.hold_max_us:
@@ -351,13 +352,13 @@ class Probe:
 
     def _oldest_us(self, now_us: int) -> int:
         """When the oldest operation in progress should have been sent."""
-        return next((f.intended_us for f in self._flights if not f.done), now_us)
+        return next((p.intended_us for p in self._pending if not p.done), now_us)
 
     def _look_calm(self, good_us: int, now_us: int) -> None:
         config = self._config
         if self._is_healthy_time(good_us, now_us):
             return
-        if len(self.books.failures) >= config.failures or self.is_interrupted:
+        if len(self.measurements.failures) >= config.failures or self.is_interrupted:
             if good_us >= CALM_US or now_us - self._since_us > self._calm_max_us():
                 self._finish(now_us)
         elif good_us >= CALM_US and (not config.has_leader or self._world.leader() is not None):
@@ -369,34 +370,36 @@ class Probe:
 
     def _is_healthy_time(self, good_us: int, now_us: int) -> bool:
         """Whether nothing may fail yet. The healthy time begins when the cluster serves first."""
-        config, began = self._config, self.books.healthy
-        if not config.healthy_us or self.books.failures or self.is_interrupted:
+        config, began = self._config, self.measurements.healthy
+        if not config.healthy_us or self.measurements.failures or self.is_interrupted:
             return False
         if began is None:
             if good_us >= CALM_US and (not config.has_leader or self._world.leader() is not None):
-                self.books.healthy = (now_us, now_us)
+                self.measurements.healthy = (now_us, now_us)
             return now_us - self._since_us < config.calm_max_us
-        self.books.healthy = (began[0], min(now_us, began[0] + config.healthy_us))
+        self.measurements.healthy = (began[0], min(now_us, began[0] + config.healthy_us))
         return now_us - began[0] < config.healthy_us
 
     def _calm_max_us(self) -> int:
-        return self._config.calm_max_us + (0 if self.books.failures else self._config.healthy_us)
+        return self._config.calm_max_us + (
+            0 if self.measurements.failures else self._config.healthy_us
+        )
 
     def _prepare(self, _: None, now_us: int) -> None:
         leader = self._leader
         if self._config.has_leader:
             leader = self._world.leader() or leader
-        number = len(self.books.failures) + 1
+        number = len(self.measurements.failures) + 1
         if self._config.transfer is not None:
-            self.books.failures.append(Failure(number, leader, now_us, struck_us=now_us))
+            self.measurements.failures.append(Failure(number, leader, now_us, applied_us=now_us))
             self._hand_over(self._config.transfer, leader, number, now_us)
             return
         failure, nodes = self._config.failure, self._config.nodes
         self._fault = failure.fault(f"f{number:04d}", leader, nodes)
         self._before = failure.preparation(f"f{number:04d}", leader, nodes)
-        self.books.failures.append(Failure(number, leader, now_us))
+        self.measurements.failures.append(Failure(number, leader, now_us))
         if self._before is None:
-            self._strike(now_us)
+            self._apply_fault(now_us)
         else:
             self._ask("inject", self._before, now_us)
 
@@ -422,26 +425,26 @@ class Probe:
     def _unprepare(self, _: None, now_us: int) -> None:
         assert self._before is not None
         self._ask("heal", self._before, now_us)
-        self._strike(now_us)
+        self._apply_fault(now_us)
 
-    def _strike(self, now_us: int) -> None:
+    def _apply_fault(self, now_us: int) -> None:
         assert self._fault is not None
-        self.books.failures[-1].asked_us = now_us
+        self.measurements.failures[-1].asked_us = now_us
         self._enter("failing", now_us)
         self._ask("inject", self._fault, now_us)
 
-    def _struck(self, report: FaultReport, now_us: int) -> None:
-        failure = self.books.failures[-1]
+    def _fault_applied(self, report: FaultReport, now_us: int) -> None:
+        failure = self.measurements.failures[-1]
         moments = list(report.moments_ns.values())
         if report.verified:
-            failure.struck_us = (min(moments) // 1000) if moments else now_us
+            failure.applied_us = (min(moments) // 1000) if moments else now_us
         else:
             failure.problem = report.problem or "its probes disagree"
         self._enter("holding", now_us)
-        self._bad_us = max(self._bad_us, failure.struck_us or now_us)
+        self._bad_us = max(self._bad_us, failure.applied_us or now_us)
 
     def _heal(self, now_us: int) -> None:
-        failure = self.books.failures[-1]
+        failure = self.measurements.failures[-1]
         failure.ended_us = now_us
         if self._fault is None:
             if not self._is_handed_over:
@@ -453,7 +456,7 @@ class Probe:
         self._ask("heal", self._fault, now_us)
 
     def _healed(self, report: FaultReport, now_us: int) -> None:
-        failure = self.books.failures[-1]
+        failure = self.measurements.failures[-1]
         failure.healed_us = now_us
         if not report.verified:
             failure.problem = failure.problem or f"healing: {report.problem or 'not verified'}"
@@ -472,9 +475,9 @@ class Probe:
         self._since_us = now_us
 
     def _finish(self, now_us: int) -> None:
-        for flight in self._flights:
-            if not flight.done:
-                self._complete(flight, flight.client.give_up(in_flight=True), now_us)
+        for pending in self._pending:
+            if not pending.done:
+                self._complete(pending, pending.client.give_up(in_flight=True), now_us)
         self._enter("done", now_us)
         interrupted = {"interrupted": self.is_interrupted, "not_live": None, "shed": 0}
         self._recorder.phase("done", now_us, finale=False, **interrupted)
@@ -484,6 +487,6 @@ class Probe:
     def _arm(self) -> None:
         if not self.done:
             due_us = self._timers.due_us()
-            if self._flights:
-                due_us = min(due_us, self._flights[0].deadline_us)
+            if self._pending:
+                due_us = min(due_us, self._pending[0].deadline_us)
             self._world.wake(due_us)

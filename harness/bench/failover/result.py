@@ -18,7 +18,7 @@ class Observation:
 
     number: int
     leader: int
-    struck_us: int | None
+    applied_us: int | None
     recovered: bool
     problem: str | None
     windows: dict[str, int | None]
@@ -30,7 +30,7 @@ class Observation:
         return {
             "number": self.number,
             "leader": self.leader,
-            "struck_us": self.struck_us,
+            "struck_us": self.applied_us,
             "recovered": self.recovered,
             "problem": self.problem,
             "windows_us": self.windows,
@@ -85,7 +85,7 @@ class Cell:
 
     @property
     def proven(self) -> list[Observation]:
-        return [o for o in self.observations if o.struck_us is not None and o.problem is None]
+        return [o for o in self.observations if o.applied_us is not None and o.problem is None]
 
     def windows_ms(self, name: str) -> list[float | None]:
         """One value for each proven failure; None where service did not return."""

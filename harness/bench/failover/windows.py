@@ -47,7 +47,7 @@ def windows_of(
 ) -> dict[str, int | None]:
     """The window of each class in microseconds; 0 where none was disturbed, None where service was
     not back by `end_us`, or the fault was not verified."""
-    start_us = failure.struck_us
+    start_us = failure.applied_us
     if start_us is None:
         return dict.fromkeys(CLASSES)
     found: dict[str, int | None] = {}
@@ -83,7 +83,7 @@ def phases_of(
     rate_us: int | None,
 ) -> Phases:
     """The phases of one failure. `events` of all nodes, in the order of time."""
-    start_us = failure.struck_us
+    start_us = failure.applied_us
     if start_us is None:
         return Phases()
     end_us = failure.ended_us or 1 << 62
@@ -118,7 +118,7 @@ def elections_in(events: Iterable[NodeEvent], start_us: int, end_us: int) -> tup
 def rate_back_us(failure: Failure, samples: Sequence[Sample], interval_us: int) -> int | None:
     """From the fault until the rate of answers was back at RATE_SHARE of the rate of operations,
     for the rest of the failure; None where it was not."""
-    start_us, end_us = failure.struck_us, failure.ended_us
+    start_us, end_us = failure.applied_us, failure.ended_us
     if start_us is None or end_us is None:
         return None
     bins = max(1, (end_us - start_us) // RATE_BIN_US)

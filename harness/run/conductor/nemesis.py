@@ -53,11 +53,11 @@ class Nemesis:
         self.world: World
         self.active: dict[str, ActiveFault] = {}
         self._start_us = 0
-        self._strikes = False
+        self._injects = False
 
     def start(self, now_us: int) -> None:
         """Start the schedule now."""
-        self._strikes = True
+        self._injects = True
         self._start_us = now_us
         for fault in self._schedule.faults:
             self._timers.at(now_us + fault.start_us, self._begin, fault)
@@ -65,7 +65,7 @@ class Nemesis:
     def stop(self, now_us: int) -> None:
         """Inject no more faults, and heal all of them, or, if only a quorum is to be healed, those
         that affect it."""
-        self._strikes = False
+        self._injects = False
         for entry in list(self.active.values()):
             self._heal_core(entry, now_us)
 
@@ -89,12 +89,12 @@ class Nemesis:
         entry.stage = "active"
         if entry.keep:
             self._settled(now_us)
-        elif not self._strikes or entry.end_us <= now_us:
+        elif not self._injects or entry.end_us <= now_us:
             self._heal(fault.id, now_us)
 
     def _begin(self, fault: Fault, now_us: int) -> None:
         """A composite fault is resolved once; the steps after the first have their own times."""
-        if not self._strikes:
+        if not self._injects:
             return
         leader = self.world.leader() or self._who_leads()
         for step in fault.resolve(leader, self._config.cluster.node_ids()).steps():
@@ -104,7 +104,7 @@ class Nemesis:
                 self._timers.at(self._start_us + step.start_us, self._inject, step)
 
     def _inject(self, fault: Fault, now_us: int) -> None:
-        if not self._strikes:
+        if not self._injects:
             return
         leader = self.world.leader() or self._who_leads()
         resolved = fault.resolve(leader, self._config.cluster.node_ids())

@@ -20,12 +20,12 @@ CONNECTION_BREAKS_PERCENT: Final = 50
 class LinkConditions:
     """The faults that a link is under now, and how many messages each has affected."""
 
-    __slots__ = ("_random", "faults", "struck")
+    __slots__ = ("_random", "affected", "faults")
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self.faults: list[LinkFault] = []
-        self.struck: dict[str, int] = {}
+        self.affected: dict[str, int] = {}
 
     def fates(self, message: tuple[Any, ...]) -> list[tuple[int, bool]]:
         """What happens to a message: (extra delay, keeps its position in the order) per copy that
@@ -34,10 +34,12 @@ class LinkConditions:
         copies = [(0, True)]
         for fault in self.faults:
             if not fault.message or fault.message == name:
-                copies = self._strike(fault, copies)
+                copies = self._apply_fault(fault, copies)
         return copies
 
-    def _strike(self, fault: LinkFault, copies: list[tuple[int, bool]]) -> list[tuple[int, bool]]:
+    def _apply_fault(
+        self, fault: LinkFault, copies: list[tuple[int, bool]]
+    ) -> list[tuple[int, bool]]:
         after: list[tuple[int, bool]] = []
         for extra_us, ordered in copies:
             if isinstance(fault, Delay):
@@ -51,7 +53,7 @@ class LinkConditions:
                 after.append((extra_us + self._up_to(fault.spread_us), False))
             elif isinstance(fault, Reorder):
                 after.append((extra_us + self._up_to(fault.window_us), False))
-            self.struck[fault.id] = self.struck.get(fault.id, 0) + 1
+            self.affected[fault.id] = self.affected.get(fault.id, 0) + 1
         return after
 
     def delay_us(self) -> int:
@@ -68,7 +70,7 @@ class LinkConditions:
             if isinstance(fault, Delay):
                 extra_us += fault.delay_us + self._up_to(fault.jitter_us)
             elif isinstance(fault, Loss) and self._happens(fault):
-                self.struck[fault.id] = self.struck.get(fault.id, 0) + 1
+                self.affected[fault.id] = self.affected.get(fault.id, 0) + 1
                 return None
         return extra_us
 

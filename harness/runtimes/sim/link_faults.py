@@ -78,13 +78,13 @@ class LinkFaults:
         return {"links": len(links)}
 
     def lift(self, fault: LinkFault) -> dict[str, Any]:
-        struck = 0
+        affected = 0
         for link in self._links_of(fault):
             conditions = self._conditions_of(link)
             conditions.faults = [f for f in conditions.faults if f.id != fault.id]
-            struck += conditions.struck.pop(fault.id, 0)
+            affected += conditions.affected.pop(fault.id, 0)
         self._refresh_conditions()
-        return {"struck": struck}
+        return {"struck": affected}
 
     def _links_of(self, fault: LinkFault) -> list[Link]:
         nodes = list(self._nodes)

@@ -124,10 +124,10 @@ class Triggers:
             ):
                 self._counts[fault.id] += 1
                 if self._counts[fault.id] == fault.count:
-                    self._strike(fault, node)
+                    self._apply_fault(fault, node)
                     return
 
-    def _strike(self, fault: Aimed, node: SimNode) -> None:
+    def _apply_fault(self, fault: Aimed, node: SimNode) -> None:
         del self.armed[fault.id]
         evidence: dict[str, Any] = {"struck": True, "node": node.id, "action": fault.action}
         if fault.action == "isolate":

@@ -19,7 +19,7 @@ from faults.agent.vdso import (
     Memory,
     ProcessGone,
     base_of,
-    find_room,
+    find_free_space,
     parse_library,
     vdso_base,
 )
@@ -59,15 +59,15 @@ def test_the_functions_are_where_readelf_finds_them(image: bytes, tmp_path: Path
 def test_the_unused_space_is_after_everything_that_is_used(image: bytes) -> None:
     library = parse_library(0, image)
     used = max(start + size for start, size in library.functions.values())
-    assert used < library.room
-    assert library.room + library.room_size <= len(image)
-    assert library.room % 16 == 0 and library.room_size > 512
+    assert used < library.free_space
+    assert library.free_space + library.free_space_size <= len(image)
+    assert library.free_space % 16 == 0 and library.free_space_size > 512
 
 
 def test_without_unused_zeros_the_section_headers_are_overwritten(image: bytes) -> None:
     full = image.rstrip(b"\0")
     full += b"x" * (-len(full) % 4096)
-    offset, size = find_room(full, parse_library(0, image).room - 2000)
+    offset, size = find_free_space(full, parse_library(0, image).free_space - 2000)
     (table,) = struct.unpack_from("<Q", full, SECTION_TABLE_AT)
     count = struct.unpack_from("<H", full, 60)[0]
     assert table <= offset and offset + size <= table + 64 * count
@@ -127,4 +127,4 @@ def test_unmapped_memory_means_that_the_process_is_gone() -> None:
 
 
 def test_a_library_is_plain_data() -> None:
-    assert Library(1, 2, {}, 3, 4, this_machine())._asdict()["room_size"] == 4
+    assert Library(1, 2, {}, 3, 4, this_machine())._asdict()["free_space_size"] == 4

@@ -54,13 +54,13 @@ class Triggers:
     def __init__(self, cluster: Cluster, handlers: Handlers) -> None:
         self._cluster = cluster
         self._handlers = handlers
-        self._struck: dict[str, Fault] = {}
+        self._injected: dict[str, Fault] = {}
         self._releases: dict[str, asyncio.Task[None]] = {}
 
     def handlers(self) -> Handlers:
-        return {Aimed: Handler(self._wait_and_strike, self._release, "packets")}
+        return {Aimed: Handler(self._wait_and_inject, self._release, "packets")}
 
-    async def _wait_and_strike(self, fault: Aimed) -> FaultReport:
+    async def _wait_and_inject(self, fault: Aimed) -> FaultReport:
         action = self._handlers.get(ACTIONS[fault.action])
         if action is None:
             raise UnsupportedFault(
@@ -69,9 +69,9 @@ class Triggers:
         sighting = await self._await_moment(fault)
         if sighting is None:
             return FaultReport({}, verified=True, evidence={"struck": False})
-        strike = self._strike(fault, sighting.node)
-        self._struck[fault.id] = strike
-        report = await action.inject(strike)
+        action_fault = self._action_on(fault, sighting.node)
+        self._injected[fault.id] = action_fault
+        report = await action.inject(action_fault)
         if fault.hold_us:
             self._releases[fault.id] = asyncio.create_task(self._release_later(fault))
         seen_ns = self._cluster.since_zero_ns(sighting.at_ns)
@@ -87,7 +87,7 @@ class Triggers:
             {sighting.node: moment_ns}, report.verified, evidence | report.evidence, report.problem
         )
 
-    def _strike(self, fault: Aimed, node: int) -> Fault:
+    def _action_on(self, fault: Aimed, node: int) -> Fault:
         fields: dict[str, Any] = {"id": f"{fault.id}!", "start_us": 0, "duration_us": 0}
         fields |= {"shape": "isolate"} if fault.action == "isolate" else {}
         made = ACTIONS[fault.action](nodes=(node,), **fields)
@@ -98,10 +98,10 @@ class Triggers:
         await self._let_go(fault)
 
     async def _let_go(self, fault: Aimed) -> FaultReport:
-        strike = self._struck.pop(fault.id, None)
-        if strike is None:
+        action_fault = self._injected.pop(fault.id, None)
+        if action_fault is None:
             return FaultReport({}, verified=True, evidence={"struck": False})
-        return await self._handlers[type(strike)].heal(strike)
+        return await self._handlers[type(action_fault)].heal(action_fault)
 
     async def _release(self, fault: Aimed) -> FaultReport:
         """At the fault's end: the node may go on, if it may not already."""
