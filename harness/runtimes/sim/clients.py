@@ -1,8 +1,7 @@
 """The connections between clients and nodes: requests and answers, and how they are lost.
 
-A client has a TCP connection to each node. What happens to a request or an answer on its way is
-drawn from streams of its own; a lost one breaks the connection, or leaves the client to its
-time-out.
+A client has a TCP connection to each node. The fate of requests and answers is drawn from separate
+random streams. A lost one breaks the connection, or the client runs into its timeout.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from node_image.protocols.interface import (
 )
 
 DELAYS: Final = 199
-"""How many delays are drawn per stream, after which they come again."""
+"""How many delays are drawn per stream; then they repeat."""
 
 
 def client_delays(settings: WorldConfig, seed: int, stream: str) -> Callable[[], int]:
@@ -37,7 +36,7 @@ def client_delays(settings: WorldConfig, seed: int, stream: str) -> Callable[[],
 
 
 def response_to(answer: Answer) -> Response:
-    """What a client gets of a node's answer."""
+    """The client's response for a node's answer."""
     error, value, leader = answer
     definite = error is not None and DEFINITE_ERRORS.get(error, False)
     response: Response = make(Response, (error, value, leader, definite, None))
@@ -78,15 +77,14 @@ class ClientConnections:
         self.answer(call, response_to(answer), node, departs_us)
 
     def answer(self, call: int, response: Response, node: SimNode, departs_us: int) -> None:
-        """Any answer that a client receives to a request, from the node or from its operating
-        system."""
+        """Deliver a response to a client's request, from the node or from its operating system."""
         at_us = departs_us + node.client_delay()
         queue = self._queue
         entry = (at_us, queue.sequence(), ANSWER, node, (call, response), departs_us)
         heappush(queue.entries, entry)
 
     def tell(self, node: SimNode, known: LeaderKnown, now_us: int) -> None:
-        """A node tells its clients who leads. The delay comes from a stream of its own."""
+        """A node notifies its clients of the leader. The delay is from a separate stream."""
         least_us, most_us = self._settings.client_min_us, self._settings.client_max_us
         random = Random(f"{self._seed}:told:{node.id}:{known.ballot}")
         at_us = now_us + random.randrange(least_us, most_us + 1)

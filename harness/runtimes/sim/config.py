@@ -1,7 +1,7 @@
-"""The simulated world's own knobs: how fast its links and disks are, how wrong its clocks.
+"""Parameters of the simulation: the speed of links and disks, the errors of clocks.
 
-They belong to the run's configuration (`RunConfig.world`), are drawn per seed by a sweep, recorded
-in the run's folder, and taken down to the calmest values by the shrinker. Times are microseconds.
+They are part of the run's configuration (`RunConfig.world`), drawn per seed by a sweep, recorded in
+the run's folder, and simplified by the shrinker. Times are microseconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class WorldConfig:
     too slow. `seed` draws all of that, in place of the run's own seed if above 0: the same
     operations and faults under another timing.
 
-    Raises UsageError for nonsense.
+    Raises UsageError for invalid values.
     """
 
     link_min_us: int = 150
@@ -64,7 +64,8 @@ class WorldConfig:
         return dataclasses.asdict(self)
 
     def constant(self) -> WorldConfig:
-        """The same world without chance in its timing: every message and fsync takes the same."""
+        """The same parameters without randomness: all messages, and all fsyncs, take the same
+        time."""
         link, client, fsync = (
             (least + most) // 2
             for least, most in (

@@ -1,4 +1,4 @@
-"""A protocol that raised an exception: which node, when, and the traceback from the protocol on."""
+"""Exceptions raised by a protocol: the node, the time, and the traceback from the protocol on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NodeCrash(NamedTuple):
 
 
 def crash_of(node: int, at_us: int, error: Exception) -> NodeCrash:
-    """The finding for an exception. Raises it again when the simulator itself raised it."""
+    """The finding for an exception. Re-raises one of the simulator itself."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if WORLD not in f.filename]
     if not frames and not isinstance(error, BadEffect):
         raise error

@@ -1,19 +1,18 @@
-"""A node's disk under virtual time: what has been written, and from when on it is safe.
+"""A node's disk under virtual time: what was written, and when it becomes durable.
 
-Group commit, as the real driver does it: one fsync at a time; what is persisted while one runs goes
-into the next, which starts when this one ends. Both end times are known at once, so an fsync costs
-no event: a record's `durable_us` is worked out when it is persisted, and what waits for it is
-scheduled for that time. A crash then keeps or loses records by comparing times.
+Group commit, as in the real driver: one fsync at a time; records persisted while one runs are part
+of the next, which starts when this one ends. Both end times are known in advance, so an fsync needs
+no event: a record's `durable_us` is computed when it is persisted, and what waits for it is
+scheduled for that time. A crash keeps or loses records by comparing times.
 
     power cut   exactly the records whose fsync had ended survive; the record that was being written
                 is torn, which recovery finds by its checksum and cuts off
-    kill        the operating system lives on and with it the page cache: also the records whose
-                fsync was running survive; those still queued in the process are lost
+    kill        the operating system and its page cache survive, and with them the records whose
+                fsync was running; those still queued in the process are lost
     full        the record that does not fit is not written, and the process exits
-    stalled     an fsync that begins now ends after the stall; one that runs ends as it would
-    damaged     of the two copies of the log that a node keeps, one has lost or changed records.
-                What becomes of that is decided by the code that decides it in a container
-                (`node_image.log_recovery`)
+    stalled     an fsync that starts now ends after the stall; a running one is not affected
+    damaged     one of the node's two copies of the log has lost or changed records. Recovery uses
+                the same code as in a container (`node_image.log_recovery`)
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ Record: TypeAlias = tuple[Any, ...]
 
 
 RECORD_BYTES: Final = 100
-"""What a record is taken to need, where a disk has only some bytes left."""
+"""The assumed size of a record, for a disk with limited space."""
 RECENT: Final = 3
-"""So many records count as those that were written last."""
+"""How many records count as the last ones written."""
 
 
 class DiskFull(Exception):
@@ -38,7 +37,7 @@ class DiskFull(Exception):
 
 
 class Reset(NamedTuple):
-    """A checkpoint: everything before it is void once it is durable."""
+    """A checkpoint: it replaces everything before it once it is durable."""
 
     records: tuple[Record, ...]
 
@@ -74,7 +73,7 @@ class Copy:
 
 
 class Disk:
-    """`persist` and `checkpoint` return the time from which everything so far is durable."""
+    """`persist` and `checkpoint` return the time at which everything so far is durable."""
 
     __slots__ = (
         "_copies",
@@ -99,7 +98,7 @@ class Disk:
         self.barrier_us = 0
         """Everything persisted up to now is durable from this moment on."""
         self.slow_us = 0
-        """What a slow-disk fault adds to every fsync that starts."""
+        """The additional duration of every fsync that starts, during a slow-disk fault."""
         self.stalled_until_us = 0
         """No fsync that starts before this moment ends before it."""
         self.left_records: int | None = None
@@ -127,9 +126,9 @@ class Disk:
         return barrier_us
 
     def _queue(self, now_us: int) -> int:
-        """An fsync runs, which this record has missed: it goes into the next."""
+        """An fsync is running: this record is part of the next one."""
         if now_us >= self._running_end_us:
-            # The one that was next has become the one that runs.
+            # The next fsync has become the running one.
             self._running_start_us, self._running_end_us = self._running_end_us, self.barrier_us
         if self.barrier_us == self._running_end_us:
             self.fsyncs += 1
@@ -142,7 +141,8 @@ class Disk:
         return self.persist(Reset(records), now_us)
 
     def crash(self, now_us: int, *, power: bool) -> Recovered:
-        """The node is gone; returns what the next start will read. The disk is idle afterwards."""
+        """The node has crashed. Returns what the next start will read. The disk is idle
+        afterwards."""
         keep_until_us = now_us
         if not power and now_us < self._running_end_us:
             keep_until_us = self._running_end_us
@@ -163,13 +163,14 @@ class Disk:
         return Recovered(records, lost, torn)
 
     def flush(self, now_us: int) -> None:
-        """All that was persisted is durable now, as after a last fsync before an orderly end."""
+        """Everything persisted is durable now, as after a final fsync before a regular exit."""
         self._durable_us = [now_us] * len(self._log)
         self.barrier_us = self._running_end_us = now_us
         self._running_start_us = -1
 
     def erase(self) -> int:
-        """Everything is gone, as when a machine comes back with an empty disk; how many records."""
+        """Erase everything, as for a machine that returns with an empty disk. Returns the number of
+        records."""
         erased = len(self._log)
         self._log.clear()
         self._durable_us.clear()
@@ -177,7 +178,7 @@ class Disk:
         return erased
 
     def damage(self, mode: str, seed: str) -> dict[str, Any]:
-        """One copy of the log is not what it was; the node is down. See `DiskDamage` for modes."""
+        """Damage one copy of the log; the node is down. See `DiskDamage` for modes."""
         records, random = self.records(), Random(seed)
         if not records:
             return {"records": 0}
@@ -198,8 +199,8 @@ class Disk:
         return bool(self._copies)
 
     def recover(self, recovery: LogRecovery) -> list[Record]:
-        """What a process that starts makes of the disk; the copies are whole again afterwards.
-        Raises LogLost."""
+        """Recovery at the start of a process; afterwards the copies are equal again. Raises
+        LogLost."""
         if self._copies:
             found = recovery.recover(self._copies, 0).records
             self._copies = []
@@ -208,7 +209,7 @@ class Disk:
         return self.records()
 
     def _forget(self, now_us: int) -> None:
-        """Drop what a durable checkpoint has made void, so that memory stays bounded."""
+        """Drop records that a durable checkpoint has replaced, so that memory is bounded."""
         for i in range(len(self._log) - 1, -1, -1):
             if isinstance(self._log[i], Reset) and self._durable_us[i] <= now_us:
                 del self._log[:i]

@@ -1,6 +1,6 @@
-"""Faults of disks: slow, stalled, full and damaged ones. Power cuts are among the faults of nodes.
+"""Disk faults: slow, stalled, full and damaged disks. Power cuts are in `node_faults`.
 
-What several faults do to one disk adds up: delays are summed, and the smallest capacity counts.
+Several faults of one disk add up: delays are summed, and the smallest capacity counts.
 """
 
 from __future__ import annotations

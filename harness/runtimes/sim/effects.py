@@ -1,7 +1,7 @@
-"""Carries out the effects of a protocol's step, in their order.
+"""Executes the effects of a protocol's step, in their order.
 
-The barrier is the time from which everything that the node has persisted so far is on its disk;
-what must not be sent before that departs then (the durable-state rule of
+The barrier is the time at which everything that the node has persisted so far is durable; what must
+not be sent before that departs then (the durable-state rule of
 `node_image/protocols/interface.py`).
 """
 
@@ -59,7 +59,7 @@ class Effects:
                 barrier_us = self.other_effect(node, effect, barrier_us, now_us)
 
     def other_effect(self, node: SimNode, effect: Any, barrier_us: int, now_us: int) -> int:
-        """The effects that are seldom, or cheap; answers the barrier."""
+        """The other, rare or cheap effects. Returns the barrier."""
         kind = type(effect)
         if kind is SetTimer:
             self._set_timer(node, effect[0], effect[1], now_us)

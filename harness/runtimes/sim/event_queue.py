@@ -1,4 +1,4 @@
-"""The event queue: everything that is still to happen, ordered by (time, sequence).
+"""The event queue: all future events, ordered by (time, sequence).
 
 An entry is a plain tuple
 
@@ -6,9 +6,9 @@ An entry is a plain tuple
 
 `what` is the sender's number for a message between nodes (then `payload` is the message), else one
 of the constants below. `node` is the `SimNode` at which it happens, None where there is none.
-`departs_us` is when the entry leaves its node, where that is later than the step that made it: it
-waits for the disk, and a crash before then withdraws it. `sequence` makes the order total, so
-nothing else is ever compared. Entries are data: they refer to no object that carries out anything.
+`departs_us` is when the entry leaves its node, if that is later than its step: it waits for the
+disk, and a crash before that time withdraws it. `sequence` makes the order total, so nothing else
+is compared. Entries are plain data.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ FAULT_REPORT: Final = -9  # (fault, what, report): the conductor receives a faul
 
 
 class EventQueue:
-    """A heap of entries. `entries` and `sequence` stay the same objects, for those who add or take
-    entries so often that a call counts."""
+    """A heap of entries. `entries` and `sequence` remain the same objects, for hot code that
+    accesses them directly."""
 
     __slots__ = ("entries", "sequence")
 
@@ -44,14 +44,14 @@ class EventQueue:
         self.sequence: Callable[[], int] = count().__next__
 
     def put(self, at_us: int, what: int, node: Any, payload: Any, departs_us: int = 0) -> int:
-        """Add an entry; answers its sequence number."""
+        """Add an entry. Returns its sequence number."""
         sequence = self.sequence()
         heappush(self.entries, (at_us, sequence, what, node, payload, departs_us))
         return sequence
 
     def withdraw(self, is_withdrawn: Callable[[Entry], bool]) -> list[Entry]:
-        """Remove the entries of which that is true; answers them, in no particular order (but
-        always in the same one)."""
+        """Remove the entries for which the predicate is true. Returns them in a deterministic
+        order."""
         withdrawn = [entry for entry in self.entries if is_withdrawn(entry)]
         if withdrawn:
             self.entries[:] = [entry for entry in self.entries if not is_withdrawn(entry)]

@@ -1,4 +1,4 @@
-"""Telling the conductor what became of a fault, in a turn of its own of the event loop."""
+"""Reports the result of a fault to the conductor, as a separate event."""
 
 from __future__ import annotations
 

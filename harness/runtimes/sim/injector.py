@@ -1,10 +1,10 @@
-"""Carrying faults out on the simulated cluster, and verifying that they took effect.
+"""Injects faults into the simulated cluster, and verifies that they took effect.
 
 Injecting and healing take effect at once; the report comes back through the event queue. A fault
 that waits for an event of the protocol (`Aimed`) reports its injection when it has fired, or, when
-its window ends, that it did not. The evidence is read off the simulation's own state afterwards, so
-that a fault that was carried out in part is found out: the links that are cut, the processes that
-live, what the disk kept.
+its window ends, that it did not. The evidence is derived from the state of the simulation
+afterwards (the links that are cut, the running processes, what the disk kept), so that a partially
+injected fault is detected.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Procedure(NamedTuple):
 
 
 class FaultInjector:
-    """`inject` and `heal` are what a conductor asks for; both answer through `fault_done`."""
+    """`inject` and `heal` are called by the conductor; both report through `fault_done`."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class FaultInjector:
             self._reports.report(fault, "heal", evidence, procedure.is_healed(fault))
 
     def step(self, step: str, fault: Any, *arguments: Any) -> None:
-        """Something that was put on the event queue for this fault is due."""
+        """A scheduled step of this fault is due."""
         if step == EXPIRE:
             self.triggers.expire(fault)
         elif step == RELEASE:

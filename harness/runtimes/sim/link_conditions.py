@@ -1,6 +1,6 @@
-"""What faults of a link, or of a node's client connections, do to each message.
+"""The effect of faults on each message of a link, or of a node's client connections.
 
-Chance comes from one random stream per link, so a fault here changes nothing on other links.
+There is one random stream per link, so a fault here changes nothing on other links.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONNECTION_BREAKS_PERCENT: Final = 50
 
 
 class LinkConditions:
-    """The faults that a link is under now, and how many messages each has affected."""
+    """The active faults of a link, and how many messages each has affected."""
 
     __slots__ = ("_random", "affected", "faults")
 
@@ -28,8 +28,8 @@ class LinkConditions:
         self.affected: dict[str, int] = {}
 
     def fates(self, message: tuple[Any, ...]) -> list[tuple[int, bool]]:
-        """What happens to a message: (extra delay, keeps its position in the order) per copy that
-        arrives; empty when it is lost."""
+        """The fate of a message: (extra delay, keeps its position in the order) per copy that
+        arrives; empty if it is lost."""
         name = type(message).__name__
         copies = [(0, True)]
         for fault in self.faults:
@@ -57,7 +57,7 @@ class LinkConditions:
         return after
 
     def delay_us(self) -> int:
-        """What these faults add to every message's delay, leaving chance aside."""
+        """The fixed delay that these faults add to every message."""
         return sum(f.delay_us for f in self.faults if isinstance(f, Delay) and not f.message)
 
     def client_fate(self) -> int | None:

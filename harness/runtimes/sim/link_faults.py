@@ -1,5 +1,4 @@
-"""Faults of links: partitions cut them; loss, delay, duplication and reordering are conditions of
-the messages on them."""
+"""Link faults: partitions, and conditions (loss, delay, duplication and reordering of messages)."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ class LinkFaults:
         return self._refresh_cuts()
 
     def isolate(self, identity: str, node: int) -> dict[str, Any]:
-        """Cut one node off from all others, in the name of a fault."""
+        """Cut one node off from all others, on behalf of a fault."""
         cut = cut_for("isolate", (node,), tuple(self._nodes))
         times = {"start_us": 0, "duration_us": 0}
         return self.cut(Partition(id=identity, **times, nodes=(node,), shape="isolate", cut=cut))

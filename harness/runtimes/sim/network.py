@@ -1,7 +1,6 @@
-"""The links between nodes: how long each message takes, in which order messages arrive, which links
-are cut.
+"""The links between nodes: delays, the order of messages, and cuts.
 
-Delays are drawn before the run, for each link from a random stream of its own, so that one more
+Delays are drawn before the run, for each link from a separate random stream, so that one more
 message on one link changes nothing on the others.
 """
 
@@ -20,8 +19,8 @@ from harness.runtimes.sim.link_conditions import LinkConditions
 from harness.runtimes.sim.node import SimNode
 
 DELAYS: Final = (97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173)
-"""How many delays are drawn per link, after which they come again; all different primes, so that
-the links together do not repeat."""
+"""How many delays are drawn per link; then they repeat. Different primes, so that the combination
+of links does not repeat."""
 
 
 def draw_delays(stream: str, least_us: int, most_us: int, size: int) -> list[int]:
@@ -32,9 +31,9 @@ def draw_delays(stream: str, least_us: int, most_us: int, size: int) -> list[int
 
 
 class Link:
-    """A directed link to `target`. `delay` draws the next message's delay; `cut` drops them all;
-    `conditions`, where not None, may lose, delay, duplicate or reorder each. `last_us` and
-    `last_held_us` keep the order of a stream transport: of messages that left at once, and of those
+    """A directed link to `target`. `delay` draws the next message's delay; `cut` drops all
+    messages; `conditions`, if not None, may lose, delay, duplicate or reorder each. `last_us` and
+    `last_held_us` maintain the order of a stream transport: of messages sent at once, and of those
     that waited for the disk."""
 
     __slots__ = ("conditions", "cut", "delay", "last_held_us", "last_us", "target")
@@ -49,7 +48,7 @@ class Link:
 
 class Network:
     """`links[a][b]` is the link from node a to node b; `open_links[a]` are those of a that are not
-    cut, which is what a broadcast goes over."""
+    cut, for broadcasts."""
 
     def __init__(
         self,
@@ -74,11 +73,11 @@ class Network:
             self.refresh(source)
 
     def refresh(self, source: int) -> None:
-        """Work out again which links of a node are open."""
+        """Recompute which links of a node are open."""
         self.open_links[source] = tuple(lk for lk in self.links[source].values() if not lk.cut)
 
     def fix_delays(self, delays_us: Mapping[tuple[int, int], int]) -> None:
-        """From now on every message on these directed links takes exactly so long."""
+        """From now on every message on these directed links takes exactly this long."""
         for (source, target), delay_us in delays_us.items():
             self.links[source][target].delay = repeat(delay_us).__next__
 
@@ -87,7 +86,7 @@ class Network:
     def broadcast(
         self, source: int, message: tuple[Any, ...], after_sync: bool, barrier_us: int, now_us: int
     ) -> None:
-        """Send to every other node, where no link has conditions."""
+        """Send to every other node, if no link has conditions."""
         if after_sync and barrier_us > now_us:
             for link in self.open_links[source]:
                 at_us = self.in_order(link, barrier_us + link.delay(), held=True)
@@ -144,7 +143,7 @@ class Network:
         heappush(self._entries, entry)
 
     def in_order(self, link: Link, at_us: int, *, held: bool) -> int:
-        """Not before what was sent earlier on this link, where the transport keeps the order."""
+        """Not before earlier messages on this link, if the transport keeps the order."""
         if not self._ordered:
             return at_us
         if held:

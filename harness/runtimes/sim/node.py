@@ -1,8 +1,8 @@
-"""One simulated node: its protocol object while it lives, its disk, clock, timers.
+"""A simulated node: its protocol object while it is up, its disk, clock and timers.
 
-A crash drops the protocol object and whatever had not left the node; a start makes a fresh one from
-what the disk still holds. A node refers to no other node and to nothing that carries out its
-effects.
+A crash drops the protocol object, and everything that had not left the node; a start creates a new
+one from the content of the disk. A node references neither other nodes nor the parts that execute
+its effects.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ class SimNode:
         """A process exists."""
         self.paused = False
         self.running = False
-        """Up and not paused."""
+        """Whether it is up and not paused."""
         self.watched = False
-        """Its effects go through `WatchedEffects`: some outgoing link has conditions, a trigger
-        waits for it, or the run is recorded."""
+        """Its effects go through `WatchedEffects`, because an outgoing link has conditions, a
+        trigger waits for it, or the run is recorded."""
         self.watched_for: frozenset[str] | None = None
         """The names of the messages for which it is watched; None: all of them."""
         self.boots = 0
         self.timers: dict[str, int] = {}
-        """When each timer that is set fires: an entry of the queue that differs is void."""
+        """When each timer fires; an entry of the queue with another time is void."""
         self.waiting: dict[tuple[int, int], int] = {}
         """Which call waits here for the answer to (client, seq)."""
         self.decided: list[Decided] = []

@@ -1,8 +1,7 @@
-"""Faults of nodes: their processes and clocks.
+"""Node faults: processes and clocks.
 
-What one fault does to a node is kept apart from what another does: a node that two faults hold down
-starts when the second lets go; offsets of clocks add up. A pause does not
-outlive the process.
+The effects of several faults on a node are kept separately: a node that two faults keep down starts
+when the second one ends; clock offsets add up. A pause ends with the process.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class NodeFaults:
         self._boot_us = boot_us
         self._down: dict[int, dict[str, bool]] = {n: {} for n in nodes}
         self._starts_us: dict[int, int] = {}
-        """When the process of a node that nothing holds down any longer starts."""
+        """When the process of a node starts that no fault keeps down any longer."""
         self._stopped: dict[int, dict[str, bool]] = {n: {} for n in nodes}
         self._jumps: dict[int, dict[str, int]] = {n: {} for n in nodes}
         self._true_offset_us = {n: node.clock.wall_offset_us for n, node in nodes.items()}
@@ -73,14 +72,14 @@ class NodeFaults:
         return {}
 
     def release(self, identity: str, node: SimNode) -> None:
-        """This fault holds the node down no longer."""
+        """This fault no longer keeps the node down."""
         self._down[node.id].pop(identity, None)
         if not self._down[node.id] and not node.up:
             at_us = self._starts_us[node.id] = self._time.now_us + self._boot_us
             self._queue.put(at_us, START, node, None)
 
     def boots(self, node: SimNode) -> bool:
-        """The time to start a node has come: does it, or is it held down again, or up already?"""
+        """A node is due to start: start it, unless it is kept down again, or already up."""
         if node.up or self._down[node.id]:
             return False
         self._stopped[node.id].clear()
@@ -90,8 +89,8 @@ class NodeFaults:
         return not any(node.up for node in self._of(fault))
 
     def is_started(self, fault: Fault) -> bool:
-        """Or they are due to start at this very time, another fault holds them down, they crashed
-        with an exception, or ended again because their disk is full or their log is lost."""
+        """Also if they start at this very time, another fault keeps them down, they crashed with an
+        exception, or exited again because the disk is full or the log is lost."""
         died = {crash.node for crash in self._processes.crashes}
         return all(
             n.up
@@ -129,7 +128,7 @@ class NodeFaults:
         return waited
 
     def let_go_on(self, identity: str, node: SimNode) -> None:
-        """This fault stops the node no longer."""
+        """This fault no longer pauses the node."""
         self._stopped[node.id].pop(identity, None)
         if not self._stopped[node.id]:
             self._processes.resume(node)
@@ -162,7 +161,7 @@ class NodeFaults:
         node.clock.wall_offset_us += by_us
 
     def _offset_us(self, node: SimNode) -> int:
-        """How far the wall clock is off, read from the clocks themselves."""
+        """The error of the wall clock, computed from the clocks."""
         now_us, clock = self._time.now_us, node.clock
         return clock.wall(now_us) - clock.monotonic(now_us) - self._true_offset_us[node.id]
 

@@ -1,19 +1,18 @@
-"""The connections between nodes, as far as nodes notice when they begin and end.
+"""The connections between nodes: the events that nodes are notified of.
 
 Messages need no connection here, but a protocol is notified of two events (`peer_lost` and
 `peer_connected` in `node_image/protocols/interface.py`):
 
-  * A process has died: its kernel closes its connections, and every peer learns of it behind the
-    last message that was under way. That holds for every end of a process, by a kill, a bug or a
-    full disk; a container that is killed is a process on a kernel that lives.
-  * A process has started: the others, which have tried now and then, connect to it again.
+  * A process has ended: its kernel closes its connections, and every peer is notified after the
+    last message in flight. This holds for every end of a process, by a kill, a bug or a full disk.
+  * A process has started: the others, which retry periodically, connect to it again.
 
-A machine that loses power closes nothing, and over a link that is cut nothing is heard: in both
-cases peers are left to their time-outs, as they are on real hardware. (In containers a power cut
-is a kill with a truncated disk, whose connections the host's kernel does close.) A cut alone ends
-no connection.
+A power cut closes no connection, and nothing arrives over a cut link: in both cases peers run into
+their timeouts, as on real hardware. (In containers a power cut is a kill with a truncated disk,
+whose connections the host's kernel does close.) A cut alone ends no connection.
 
-Delays come from a random stream of each end and each start, so that no other stream is disturbed.
+Delays are from a separate random stream for each end and each start, so that no other stream is
+affected.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from harness.runtimes.sim.network import Link, Network
 from harness.runtimes.sim.node import SimNode
 
 ATTEMPT_US: Final = 100_000
-"""A refused attempt to connect is repeated after so long, as in `node_image.server.transport`."""
+"""A refused attempt to connect is repeated after this time, as in `node_image.server.transport`."""
 
 
 class PeerConnections:
-    """`ordered`: connections keep the order of messages, so that the end comes after them all."""
+    """`ordered`: connections keep the order of messages, so their end arrives after all of them."""
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class PeerConnections:
         self._ordered = ordered
 
     def closed(self, node: SimNode, now_us: int) -> None:
-        """The node's process is gone, and what had not left it is withdrawn: tell its peers."""
+        """The node's process has ended, and what had not left it is withdrawn: notify its peers."""
         random = Random(f"{self._seed}:closed:{node.id}:{node.boots}")
         least_us, most_us = self._settings.link_min_us, self._settings.link_max_us
         arrivals = self._last_arrivals(node.id) if self._ordered else {}
@@ -63,8 +62,8 @@ class PeerConnections:
                 self._queue.put(at_us, PEER_LOST, link.target, node.id)
 
     def opened(self, node: SimNode, now_us: int) -> None:
-        """A new process of the node runs: its peers connect to it. At the start of a run nobody has
-        anything to say on a new connection."""
+        """A new process of the node runs: its peers connect to it. At the start of a run this has
+        no effect."""
         if node.boots == 1:
             return
         random = Random(f"{self._seed}:opened:{node.id}:{node.boots}")
@@ -76,7 +75,7 @@ class PeerConnections:
                     self._queue.put(at_us, PEER_CONNECTED, peer, node.id)
 
     def _last_arrivals(self, source: int) -> dict[int, int]:
-        """For each node, when the last message arrives that is under way to it."""
+        """For each node, when the last message in flight to it arrives."""
         last: dict[int, int] = {}
         for at_us, _, what, target, _, _ in self._queue.entries:
             if what == source:

@@ -1,8 +1,8 @@
-"""The processes of the nodes: how they start, crash, pause and go on.
+"""The processes of the nodes: how they start, crash, pause and resume.
 
-What has not left a node when its process dies never leaves it; what it has not yet received is not
-lost by that. A pause keeps everything and does nothing: messages, timers and effects that wait for
-the disk are kept in `stash` until the process goes on, while its clocks run.
+What has not left a node when its process ends never leaves it; messages to it are not affected.
+During a pause messages, timers and effects that wait for the disk are kept in `stash` until the
+process is resumed, while its clocks run.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ProtocolFactory: TypeAlias = Callable[[Context], ConsensusProtocol]
 
 
 class ProcessEvent(NamedTuple):
-    """Something that happened to a node's process: "start", "crash", "pause" or "resume"; `about`
-    says more, see `harness.runtimes.sim.record_files`."""
+    """Something that happened to a node's process: "start", "crash", "pause" or "resume"; for
+    `about` see `harness.runtimes.sim.record_files`."""
 
     at_us: int
     node: int
@@ -42,7 +42,7 @@ class ProcessEvent(NamedTuple):
 class Processes:
     """`stash[n]`: while node n is paused, the entries of the queue that came due, in their order.
 
-    `events` is what happened to the processes, `crashes` the exceptions out of protocols.
+    `events` are those of the processes, `crashes` the exceptions raised by protocols.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Processes:
         return protocol.start(node.recovered, clock.monotonic(now_us))
 
     def crash(self, node: SimNode, *, power: bool) -> dict[str, Any]:
-        """The process is gone, with all that had not left it; returns what the disk lost."""
+        """The process ends, with everything that had not left it. Returns what the disk lost."""
         if not node.up:
             return {"up": False}
         now_us = self._time.now_us
@@ -128,7 +128,7 @@ class Processes:
         return {"up": False, **disk}
 
     def _withdraw_unsent(self, node: SimNode) -> list[Entry]:
-        """Take what has not left the node off the queue."""
+        """Remove from the queue what has not left the node."""
         now_us, identity = self._time.now_us, node.id
 
         def is_unsent(entry: Entry) -> bool:
@@ -140,7 +140,7 @@ class Processes:
         return self._queue.withdraw(is_unsent)
 
     def pause(self, node: SimNode) -> None:
-        """SIGSTOP: nothing leaves and nothing happens any more; what waited for the disk waits."""
+        """SIGSTOP: nothing is sent and nothing is processed any more."""
         if not node.running:
             return
         node.paused, node.running = True, False
@@ -148,15 +148,15 @@ class Processes:
         self.stash[node.id] = sorted(self._withdraw_unsent(node))
 
     def interrupt_step(self, node: SimNode, effects: list[Any]) -> None:
-        """What a paused process has not done yet of a step it does when it goes on.
+        """Keep the rest of a step that a pause interrupted, until the process is resumed.
 
-        Before anything else: also before what is due at this very microsecond, and is stashed with
-        the sequence that it got when it was sent.
+        It comes before everything else, also before entries that are due at this very microsecond,
+        and are stashed with the sequence number that they got when they were sent.
         """
         self.stash[node.id].append((self._time.now_us, -1, EFFECTS, node, effects, 0))
 
     def resume(self, node: SimNode) -> None:
-        """SIGCONT: what came due meanwhile happens now, in its order."""
+        """SIGCONT: what became due meanwhile happens now, in order."""
         if not node.paused:
             return
         node.paused, node.running = False, True
@@ -173,7 +173,7 @@ class Processes:
                 self.record.moved(sequence, moved, at_us, now_us if what == node.id else None)
 
     def failed(self, node: SimNode, error: Exception) -> None:
-        """An exception came out of a protocol: the process dies of it, and it is a finding."""
+        """A protocol raised an exception: the process crashes, which is a finding."""
         if isinstance(error, HarnessError):
             raise error
         self.crashes.append(crash_of(node.id, self._time.now_us, error))

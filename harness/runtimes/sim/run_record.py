@@ -1,11 +1,11 @@
-"""What is recorded of a single simulated run, for the files from which it is explained and drawn.
+"""The record of a single simulated run, from which reports and stories are made.
 
     messages   every message between two nodes: when the step sent it, when it left the node (later
-               than that if it waited for the disk), when it arrived, or why it never did
-    persisted  what each node wrote to its disk, and from when on that was durable
+               than that if it waited for the disk), when it arrived, or why it did not
+    persisted  what each node wrote to its disk, and when that was durable
     roles      whenever a node's role, leader or ballot changed
 
-Sweeps do not record: it takes about twice the time.
+Sweeps do not record, since it doubles the time of a run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.runtimes.sim.event_queue import Entry
 from harness.runtimes.sim.node import SimNode
 
 MESSAGES_MAX: Final = 1_000_000
-"""So many messages are recorded; of later ones it is only counted how many there were."""
+"""The maximum number of recorded messages; later ones are only counted."""
 
 LOST: Final = "lost"  # by a fault of the link
 CUT: Final = "cut"  # by a partition
@@ -27,8 +27,8 @@ IN_FLIGHT: Final = "in flight"  # when the run ended
 
 
 class Message:
-    """One message between two nodes. `arrives_us` is None where it never arrived, for `reason`;
-    `departs_us` is None where it never left."""
+    """One message between two nodes. `arrives_us` is None if it never arrived, for `reason`;
+    `departs_us` is None if it never left."""
 
     __slots__ = ("arrives_us", "departs_us", "message", "reason", "sent_us", "source", "target")
 
@@ -52,7 +52,7 @@ class Message:
 
 
 class Persisted(NamedTuple):
-    """A node wrote `record` at `at_us`; it is on the disk from `durable_us` on, if no crash comes
+    """A node wrote `record` at `at_us`; it is durable at `durable_us`, unless the node crashes
     before."""
 
     at_us: int
@@ -62,7 +62,7 @@ class Persisted(NamedTuple):
 
 
 class RoleChange(NamedTuple):
-    """A node's own belief about who leads, from `at_us` on."""
+    """A node's view of its role and the leader, from `at_us` on."""
 
     at_us: int
     node: int
@@ -83,7 +83,7 @@ class RunRecord:
         self._believed: dict[int, tuple[str, int | None, tuple[int, ...]]] = {}
 
     def sent(self, message: Message, sequence: int | None) -> None:
-        """A message was put on the queue with this sequence number, or on none since it is lost."""
+        """A message was put on the queue with this sequence number, or with none if it is lost."""
         if len(self.messages) >= MESSAGES_MAX:
             self.not_recorded += 1
             return
@@ -102,8 +102,8 @@ class RunRecord:
             self._by_sequence[after] = message
 
     def crashed(self, node: int, entries: Iterable[Entry]) -> None:
-        """A node's process died, and these entries of the queue with it: what had not left it, and
-        what had reached it while it was paused."""
+        """A node's process ended, and with it these entries of the queue: what had not left it, and
+        what had arrived while it was paused."""
         for entry in entries:
             if entry[2] > 0:
                 self._never_arrives(entry[1], UNSYNCED if entry[2] == node else DOWN)
@@ -130,7 +130,7 @@ class RunRecord:
             self.roles.append(RoleChange(now_us, node.id, *belief))
 
     def finish(self, now_us: int) -> None:
-        """The run is over: what has not arrived by now does not."""
+        """The run is over: messages that have not arrived are in flight."""
         for message in self.messages:
             if message.arrives_us is not None and message.arrives_us > now_us:
                 message.arrives_us, message.reason = None, IN_FLIGHT

@@ -1,7 +1,7 @@
 """The simulator as a runtime: the same run as on Docker, under virtual time, in this process.
 
-Nothing is started and nothing has to be removed. What the nodes decided and noted is kept in
-memory; `collect` writes it into the run's folder in the shape in which real nodes write it.
+Nothing has to be started or removed. The nodes' decisions and notes are kept in memory; `collect`
+writes them into the run's folder in the same format as real nodes.
 """
 
 from __future__ import annotations
@@ -61,11 +61,10 @@ class SimRuntime:
         return {}
 
     def close(self) -> None:
-        """Nothing runs and nothing is held: the memory goes with this object."""
+        """Nothing to do: the memory is freed with this object."""
 
     def interrupt(self) -> None:
-        """A simulated run takes so little time that an interrupt aborts it. Raises
-        KeyboardInterrupt."""
+        """A simulated run is short, so an interrupt aborts it. Raises KeyboardInterrupt."""
         raise KeyboardInterrupt
 
     def now_us(self) -> int:
@@ -74,7 +73,7 @@ class SimRuntime:
     def versions(self) -> dict[str, str]:
         return {"simulator": "1", "implementation": platform.python_implementation()}
 
-    # ------------------------------------------------------------------ what else it knows
+    # ------------------------------------------------------------------ simulator only
 
     def decided(self) -> dict[int, list[Decided]]:
         """What each node decided, in the order in which it applied it, over all its lives."""
@@ -82,12 +81,12 @@ class SimRuntime:
 
     @property
     def crashes(self) -> list[NodeCrash]:
-        """The exceptions that came out of the protocol."""
+        """The exceptions raised by the protocol."""
         return self.world.processes.crashes
 
     @property
     def record(self) -> RunRecord | None:
-        """The messages, where the run was traced."""
+        """The recorded messages, if the run was traced."""
         return self.world.record
 
     def _log_lines(self, node: SimNode) -> Iterator[dict[str, Any]]:
@@ -119,7 +118,8 @@ def _state_lines(node: SimNode) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """A run makes hardly any cycles and very many tuples: looking for the former costs a tenth."""
+    """Disable garbage collection: a run creates few cycles and many tuples, and the search for
+    cycles would take a tenth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

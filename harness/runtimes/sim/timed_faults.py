@@ -1,7 +1,7 @@
-"""Faults that do something again and again while they last, and those that move a clock for good.
+"""Faults with periodic actions, and faults that shift a clock permanently.
 
-slow-cpu    of each period of 100 ms the node runs for its share, and stands still for the rest:
-            what a process experiences that always exceeds its quota
+slow-cpu    in each period of 100 ms the node runs for its share, and is stopped for the rest, like
+            a process that always exceeds its quota
 strobe      the wall clock is wrong for half of each period
 monotonic   the monotonic clock jumps ahead, and stays there
 """
@@ -29,8 +29,7 @@ SET_RIGHT: Final = "set-right"
 
 
 class TimedFaults:
-    """`_active` holds the faults in effect; an action scheduled for one that is over does
-    nothing."""
+    """`_active` holds the active faults; scheduled actions of others do nothing."""
 
     def __init__(
         self,
@@ -125,17 +124,17 @@ class TimedFaults:
         return all(us == fault.offset_us for us in self._ahead_us[fault.id].values())
 
     def stay(self, fault: MonotonicJump) -> dict[str, Any]:
-        """What was gained stays."""
+        """The offset remains."""
         return {f"n{n}": {"kept_us": us} for n, us in self._ahead_us.pop(fault.id).items()}
 
-    # ------------------------------------------------------------------ all of them
+    # ------------------------------------------------------------------ common
 
     def _begin(self, fault: Fault) -> None:
         self._active[fault.id] = fault
         self._times[fault.id] = 0
 
     def step(self, step: str, fault: Any) -> None:
-        """Something that was put on the event queue for this fault is due."""
+        """A scheduled step of this fault is due."""
         steps: dict[str, Callable[[Any], None]] = {
             STAND_STILL: self._stand_still,
             RUN: self._run,

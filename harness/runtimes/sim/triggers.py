@@ -2,8 +2,8 @@
 
 An `Aimed` fault is armed when it is injected. It counts how often its event occurs at a node (it
 has sent a message of some class, or is about to answer a client), and hits the node at which it
-occurs for the `count`-th time: kills it, cuts its power, pauses it or cuts it off. It is over
-when its window ends; the node is let go then, or earlier where the fault says so.
+occurs for the `count`-th time: kills it, cuts its power, pauses it or cuts it off. It is over when
+its window ends; the node is then released, or earlier if the fault specifies this.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ANY_MESSAGE: Final = ""
 REPLY: Final = "Reply"
 
 MOMENTS: Final = ("after-send", "before-reply")
-EXPIRE: Final = "expire"  # steps of a fault that the injector hands on
+EXPIRE: Final = "expire"  # steps of a fault that the injector passes on
 RELEASE: Final = "release"
 
 
 class Triggers:
-    """`armed`: the faults that wait, by their ids. `watch_all`: every node is watched anyway."""
+    """`armed`: the waiting faults, by their ids. `watch_all`: every node is watched anyway."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Triggers:
         return {}
 
     def release(self, fault: Aimed) -> None:
-        """The node that was hit may go on."""
+        """Release the node that was hit."""
         node = self._struck.pop(fault.id, None)
         if node is not None:
             self._node_faults.release(fault.id, node)
@@ -93,10 +93,10 @@ class Triggers:
     def is_over(self, fault: Aimed) -> bool:
         return fault.id not in self.armed and fault.id not in self._struck
 
-    # ------------------------------------------------------------------ who is watched
+    # ------------------------------------------------------------------ watched nodes
 
     def refresh_watched(self) -> None:
-        """Work out again which nodes are watched, and for which classes of messages."""
+        """Recompute which nodes are watched, and for which classes of messages."""
         for node in self._nodes.values():
             names = set(self._names_for(node))
             node.watched = bool(names)
@@ -115,7 +115,7 @@ class Triggers:
     # ------------------------------------------------------------------ firing
 
     def seen(self, node: SimNode, moment: str, message: str) -> None:
-        """An event has occurred at a node: hit it, if a fault waited for that."""
+        """An event has occurred at a node: hit it if a fault waits for this event."""
         for fault in list(self.armed.values()):
             if (
                 fault.moment == moment

@@ -1,13 +1,13 @@
-"""Carrying out the effects of watched nodes, one message at a time.
+"""Executes the effects of watched nodes, one message at a time.
 
 A node is watched while some of its outgoing links have conditions, a trigger waits for it, or the
-run is recorded; and only its steps count that hold a message of a class which one of these is
-about. Where no trigger fires, this does what `Effects` does, and draws exactly the same from the
-same streams: watching changes nothing by itself.
+run is recorded; and only for steps with a message of a class that one of these concerns. If no
+trigger fires, this does the same as `Effects`, with the same random draws: watching has no effect
+by itself.
 
 A trigger fires in the middle of a step. After a kill the rest of the step never happens: a
-broadcast may have reached some and not others, which is what such a fault is for. After a pause the
-rest happens when the node goes on.
+broadcast may have been sent to some nodes and not to others, which is the purpose of such a fault.
+After a pause the rest happens when the node is resumed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from node_image.protocols.interface import Broadcast, Checkpoint, Decided, Persi
 
 
 class WatchedEffects:
-    """`record`, where not None, is notified of every message and every record on a disk."""
+    """`record`, if not None, is notified of every message and every persisted record."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class WatchedEffects:
         return True
 
     def _interrupt(self, node: SimNode, effects: list[Any]) -> None:
-        """A paused process does the rest of the step when it goes on; a dead one never."""
+        """A paused process executes the rest of the step when it is resumed; a dead one never."""
         if node.paused:
             self._processes.interrupt_step(node, effects)
 
@@ -155,7 +155,7 @@ class WatchedEffects:
 
 
 def _concerns(node: SimNode, effects: list[Any]) -> bool:
-    """Is there a message among these effects for which the node is watched?"""
+    """Whether one of these effects is a message for which the node is watched."""
     names = node.watched_for
     if names is None:
         return True

@@ -1,10 +1,10 @@
 """The simulated cluster and its event loop.
 
-This file is the hot path: a run is some thousand turns of `_loop` for each simulated second.
+This file is the hot path: a simulated second takes several thousand iterations of `_loop`.
 
-The parts form no cycle: faults and effects refer to the nodes, the network and the event queue,
-and none of these refers back. A run's memory is therefore free as soon as the run is dropped,
-without the garbage collector, which sweeps switch off.
+The parts form no cycle: faults and effects reference the nodes, the network and the event queue,
+and none of these references them. So a run's memory is freed as soon as the run is dropped, without
+the garbage collector, which sweeps disable.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ from node_image.mutants import protocol_class
 from node_image.protocols.interface import Command, make
 
 FSYNC_DELAYS = 89
-"""How many delays are drawn per disk, after which they come again."""
+"""How many delays are drawn per disk; then they repeat."""
 
 
 class World:
     """The simulated cluster, as a conductor sees it (`harness.runtimes.interface.World`).
 
-    `record`, where not None, is filled while the run goes; see `keep_record`.
+    `record`, if not None, is filled during the run; see `keep_record`.
     """
 
     def __init__(self, config: RunConfig, settings: WorldConfig) -> None:
@@ -120,7 +120,7 @@ class World:
         for node in self.nodes.values():
             self._start(node)
 
-    # ------------------------------------------------------------------ what a conductor asks
+    # ------------------------------------------------------------------ called by the conductor
 
     def request(self, call: int, node: int, request: Request) -> None:
         command = make(Command, request)
@@ -138,7 +138,7 @@ class World:
         self.injector.heal(fault)
 
     def leader(self) -> int | None:
-        """The node that says it leads; of several, the one with the highest ballot."""
+        """The node that reports to be the leader; of several, the one with the highest ballot."""
         best: tuple[tuple[int, ...], int] | None = None
         for node in self.nodes.values():
             if node.protocol is not None:
