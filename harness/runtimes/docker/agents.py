@@ -1,7 +1,7 @@
 """One agent's stream: JSON lines over the container's attached standard input and output.
 
-The engine keeps the agent's input open only as long as we are attached, so a controller that dies,
-however it dies, closes the stream, and the agent heals everything by itself.
+The engine keeps the agent's input open only while the controller is attached. So when the
+controller ends, for whatever reason, the stream is closed, and the agent heals everything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from histories.text import one_line, quoted
 from histories.untrusted import LINE_BYTES_MAX, LineSplitter, Malformed, parse_object
 
 HEADER = struct.Struct(">BxxxL")
-"""The engine's frame around what a container without a terminal prints: stream, length."""
+"""The engine's frame around the output of a container without a terminal: stream, length."""
 STDOUT = 1
 CALL_TIMEOUT_S = 20.0
 HELLO_TIMEOUT_S = 30.0
@@ -33,20 +33,20 @@ CLOCK_TOLERANCE_NS = 1_000_000
 
 
 class AgentError(HarnessError):
-    """An agent could not do what it was asked; carries its own words."""
+    """An agent failed to execute a request; has the agent's message."""
 
 
 class Agent:
-    """Call `attach` before the container starts, then `hello`, then `call` as often as you like."""
+    """Call `attach` before the container starts, then `hello`, then `call` any number of times."""
 
     def __init__(self, node: int, container: str) -> None:
         self.node = node
         self.container = container
         self.greeting: dict[str, Any] = {}
         self.problems = 0
-        """Lines that it sent that are no answers."""
+        """How many lines were not answers."""
         self.lost: str | None = None
-        """Why the agent answers no more, in words; None while it does."""
+        """Why the agent no longer answers; None while it does."""
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._count = 0
         self._hello: asyncio.Future[dict[str, Any]]
@@ -68,7 +68,7 @@ class Agent:
         self._task = loop.create_task(self._read())
 
     async def hello(self) -> dict[str, Any]:
-        """What the agent said when it was ready. Raises StartError."""
+        """The agent's greeting. Raises StartError."""
         try:
             self.greeting = await asyncio.wait_for(asyncio.shield(self._hello), HELLO_TIMEOUT_S)
         except (TimeoutError, ConnectionError) as error:
@@ -79,7 +79,7 @@ class Agent:
         return self.greeting
 
     async def call(self, do: str, *, timeout_s: float = CALL_TIMEOUT_S, **what: Any) -> Any:
-        """Ask for one thing, await its answer. Raises AgentError."""
+        """Send a request, and await the answer. Raises AgentError."""
         if self.lost is not None:
             raise AgentError(f"the agent of n{self.node} is gone: {self.lost}")
         if self._writer is None:
@@ -105,10 +105,10 @@ class Agent:
         return result
 
     async def clock_offset_ns(self) -> tuple[int, int]:
-        """How far the agent's CLOCK_MONOTONIC is ahead of ours, and how uncertain that is, in ns.
+        """By how much the agent's CLOCK_MONOTONIC is ahead of ours, and the uncertainty, in ns.
 
-        Raises StartError where they are not one clock: then the engine is on another machine, or
-        in another time namespace, and moments could not be compared.
+        Raises StartError if they are different clocks: then the engine is on another machine, or in
+        another time namespace, and times could not be compared.
         """
         best = (0, 1 << 62)
         for _ in range(CLOCK_ROUNDS):
@@ -138,11 +138,11 @@ class Agent:
             self._writer.close()
             self._writer = None
         if self._keep is not None:
-            self._keep.close()  # the socket closes when its last holder lets go
+            self._keep.close()  # the socket closes with its last reference
             self._keep = None
 
     async def _read(self) -> None:
-        """Undo the engine's framing, pass each line to the call that it answers."""
+        """Remove the engine's framing, and pass each line to the call that it answers."""
         splitter = LineSplitter(LINE_BYTES_MAX)
         errors = b""
         try:

@@ -1,8 +1,8 @@
-"""The clients of a run's nodes, and what their code does to the loop that it shares with the run.
+"""The clients of a run's nodes, and errors of their code in the loop that they share with the run.
 
 Clients come from the target, and may be third-party code. Their answers pass `GuardedClient`.
-Errors that nobody waits for, calls that do not return, and `sys.exit` are caught here: the run
-counts them, or ends with a TargetError, and never with a traceback or a foreign exit code.
+Errors in tasks that are not awaited, calls that do not return, and `sys.exit` are caught here: the
+run counts them, or ends with a TargetError, never with a traceback or a foreign exit code.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from harness.targets.interface import LeaderTold
 
 OURS: Final = tuple(str(Path(harness.__file__).parent / name) for name in ("run", "runtimes"))
 LOOP_CLOSED: Final = "Event loop is closed"
-"""asyncio's words; this loop is running when it gets to hear of errors."""
+"""The message of asyncio for such errors."""
 T = TypeVar("T")
 
 
 class Clients:
-    """`opened` makes them. `fail` is called with what must end the run."""
+    """`open` creates them. `fail` is called with an error that must end the run."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class Clients:
         name_tasks(loop)
 
     def open(self, pods: Mapping[int, Pod], told: LeaderTold) -> None:
-        """Make one for each node. Inside of the running loop. `told` is called where a node says by
-        itself who leads. Raises TargetError."""
+        """Create one for each node, in the running loop. `told` is called when a node reports a
+        leader. Raises TargetError."""
         cluster, host = self._config.cluster, engine_host().reach
         for node, pod in pods.items():
             inner = self._config.system.client(node, host, pod.client_port, cluster)
@@ -72,12 +72,12 @@ class Clients:
             client.watch_leader(told)
 
     def require(self, node: int) -> None:
-        """Raises TargetError where this node's client itself has failed already."""
+        """Raises TargetError if this node's client itself has already failed."""
         if (words := self.problems.first_failure(node)) is not None:
             raise TargetError(f"n{node}'s client failed itself: {words}", remedy=REMEDY)
 
     def finding(self) -> dict[str, Any] | None:
-        """What went wrong with them, as the history tells it; None where nothing did."""
+        """Their errors, in the form for the history; None if there were none."""
         for client in self.by_node.values():
             client.count()
         problems = self.problems.to_json()
@@ -87,7 +87,7 @@ class Clients:
         await asyncio.gather(*(client.close() for client in self.by_node.values()))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to the end, as the loop does. Raises TargetError for what does not return or calls
+        """Run the loop to its end. Raises TargetError for code that does not return or calls
         sys.exit."""
         guard = HangGuard(self._path, self._hangs)
         task = self._loop.create_task(work)
@@ -111,8 +111,8 @@ class Clients:
     # ------------------------------------------------------------------ inside
 
     def _raised(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An error that nobody waits for. Of the run's own tasks somebody does, so it is one of a
-        client, or of a library that it uses; unless our own code is on its traceback."""
+        """An error in a task that is not awaited. The run's own tasks are awaited, so it is of a
+        client, or of a library that it uses, unless our own code is on its traceback."""
         error = context.get("exception")
         if isinstance(error, RuntimeError) and str(error) == LOOP_CLOSED:
             return  # gRPC's event queue is the process': a call of an earlier run ended only now

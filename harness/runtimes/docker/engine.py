@@ -1,7 +1,7 @@
-"""The Docker engine: finding it, saying what is wrong when it cannot be used, and our labels.
+"""The Docker engine: how it is found, errors with remedies, and our labels.
 
-Everything that we create carries LABEL (whose value is the run's id) and LABEL_ROLE, so that the
-reaper and `antipaxos clean` find what a killed controller left, and never anything else.
+Everything that we create has LABEL (with the run's id) and LABEL_ROLE, so that the reaper and
+`antipaxos clean` find exactly what a killed controller left behind.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _TROUBLES: Final = (
 
 
 class NoEngine(EngineError):
-    """Nothing listens where an engine would."""
+    """No engine is listening."""
 
 
 class EngineTimeout(EngineError):
@@ -62,7 +62,7 @@ class EngineTimeout(EngineError):
 def connect() -> docker.APIClient:
     """A client of the engine that DOCKER_HOST or a context names, else of the local one.
 
-    Raises EngineError with the remedy when there is none or it may not be used.
+    Raises EngineError with a remedy if there is none or it cannot be used.
     """
     at = endpoint()
     try:
@@ -157,14 +157,14 @@ def within(limit_s: float, doing: str, work: Callable[[], T]) -> T:
 
 
 def labels(run_id: str, role: str, node: int | None = None) -> dict[str, str]:
-    """The labels of everything that belongs to a run."""
+    """The labels for everything that belongs to a run."""
     own = {LABEL: run_id, LABEL_ROLE: role}
     return own if node is None else own | {LABEL_NODE: str(node)}
 
 
 @contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
-    """Turns the engine's errors into ours, with what we were doing and what helps."""
+    """Converts the engine's errors into ours, with the failed action and a remedy."""
     try:
         yield
     except APIError as error:

@@ -1,9 +1,9 @@
-"""The image, built when its sources changed, on whatever base this machine can have.
+"""The image, built when its sources have changed, on a base that this machine can provide.
 
-The base is an ordinary Debian or Python image. It is taken from the machine, else pulled, else,
-where no registry can be reached, made from Debian's packages (mmdebstrap, as root) and imported:
-that is said, and kept as BUILT_BASE for the next time. The image's tag is a digest of what goes
-into it, so an unchanged tree builds nothing.
+The base is an ordinary Debian or Python image. It is taken from the machine, or pulled, or, if no
+registry can be reached, built from Debian's packages (mmdebstrap, as root) and imported, with a
+notice, and kept as BUILT_BASE. The image's tag is a digest of its sources, so an unchanged tree
+builds nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from harness.runtimes.docker.engine import engine_errors, within
 
 DEFAULT_BASE: Final = "debian:bookworm-slim"
 BUILT_BASE: Final = "antipaxos/base:debian-apt"
-"""With apt, so that images of other systems can be built on it."""
+"""Includes apt, so that images of other systems can be based on it."""
 BASE_VARIABLE: Final = "ANTIPAXOS_BASE"
 IMAGE_LABEL: Final = "antipaxos.image"
 REPOSITORY: Final = "antipaxos/node"
 BUILD_S: Final = 1800.0
 """For a build, a pull or an import; each may fetch hundreds of megabytes."""
 LEAN: Final = ("doc", "man", "locale", "info")
-"""Folders of /usr/share that a base of our own making leaves out."""
+"""Folders of /usr/share that a base built here omits."""
 
 
 class Image(NamedTuple):
@@ -48,7 +48,7 @@ class Image(NamedTuple):
 
 
 class EngineImages:
-    """What a target may ask of the engine (`harness.targets.interface.Images`)."""
+    """The engine's side of `harness.targets.interface.Images`."""
 
     def __init__(self, api: docker.APIClient, say: Callable[[str], None]) -> None:
         self._api = api
@@ -81,9 +81,9 @@ class EngineImages:
 
 
 def ensure_image(api: docker.APIClient, say: Callable[[str], None]) -> Image:
-    """The image of this source tree; builds it when it is not there.
+    """The image of this source tree; builds it if missing.
 
-    `say` is called with what takes time. Raises EngineError.
+    `say` is called with steps that take time. Raises EngineError.
     """
     asked = os.environ.get(BASE_VARIABLE, DEFAULT_BASE)
     name = f"{REPOSITORY}:{_digest(asked)}"

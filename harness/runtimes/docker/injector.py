@@ -1,8 +1,8 @@
-"""Injects faults into pods, and proves that they took effect.
+"""Injects faults into pods, and verifies that they took effect.
 
-Which kind is injected how is said by the modules in `harness.runtimes.docker.injectors`. This file
-picks the right one, and turns what goes wrong into a report: a fault whose injection or healing
-failed makes the run's verdict unknown.
+The modules in `harness.runtimes.docker.injectors` define how each kind is injected. This file
+selects the right one, and converts errors into reports: a fault whose injection or healing failed
+makes the run's verdict unknown.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WRONG_SHAPE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeErr
 
 
 def handlers_for(cluster: Cluster, network: Network | None = None) -> Handlers:
-    """What injects each class of simple faults."""
+    """The handler for each class of simple faults."""
     processes = Processes(cluster)
     simple: Handlers = {
         **(network or Network(cluster)).handlers(),
@@ -63,7 +63,7 @@ class FaultInjector:
         self.handlers = handlers_for(cluster, self._network)
 
     def require(self, kinds: Sequence[str]) -> None:
-        """Raises UsageError for a kind that some agent found out it cannot inject here."""
+        """Raises UsageError for a kind that some agent does not support here."""
         for kind in kinds:
             handler = self.handlers.get(KINDS[kind].fault)
             for agent in self._agents.values():
@@ -75,7 +75,7 @@ class FaultInjector:
                     )
 
     async def prepare(self, kinds: Sequence[str]) -> None:
-        """What takes time, and can be done before the first fault of these kinds."""
+        """Slow preparations, before the first fault of these kinds."""
         if kinds:
             needs = [h.needs for k in kinds if (h := self.handlers.get(KINDS[k].fault))]
             await self._network.prepare(shaping="shaping" in needs)

@@ -1,6 +1,6 @@
-"""Trying each kind of fault on this machine: injected into a small cluster, verified, healed.
+"""Tries each kind of fault on this machine: injected into a small cluster, verified, healed.
 
-What an agent already knows that it cannot do is not tried: its own reason and remedy say why.
+Kinds that an agent reports as unsupported are not tried; the agent's reason and remedy are shown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TRIES: Final = 3
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of trying one kind. `how` says by what it is done, `remedy` what would help."""
+    """The result for one kind. `how`: the mechanism; `remedy`: what would help."""
 
     kind: str
     ok: bool
@@ -74,7 +74,7 @@ def try_all(
 
 
 def needs_by_kind(engine: PodEngine) -> dict[str, str]:
-    """Which capability of the agents each kind of simple fault needs; "": the engine's only."""
+    """The capability of the agents that each kind of simple fault needs; "": only the engine."""
 
     async def ask(_: int) -> None:
         return None
@@ -89,8 +89,8 @@ def _incapable(kind: str, said: Mapping[str, Any]) -> Trial:
 
 
 def sample(kind: str) -> Fault:
-    """A fault of this kind as the planner might draw it, on the first node where it singles one
-    out."""
+    """A fault of this kind as the planner might draw it; on the first node if it affects a single
+    one."""
     constraints = constraints_for(NODES, runtime="docker")
     fields = KINDS[kind].generator.draw(Draw(SEED, "doctor"), constraints)
     times: dict[str, Any] = {"start_us": 0, "duration_us": 1_000_000}
@@ -120,7 +120,7 @@ def _problem(reports: Sequence[FaultReport]) -> str | None:
 
 
 def _composite(kind: str, tried: Mapping[str, Trial]) -> Trial:
-    """It can be had when its steps can."""
+    """A composite fault is supported if its steps are."""
     parts = sorted({step.kind for step in sample(kind).steps()})
     for part in parts:
         if part in tried and not tried[part].ok:

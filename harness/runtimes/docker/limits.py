@@ -1,4 +1,4 @@
-"""Limits of a running container, set by the engine's update, and what the kernel says of them.
+"""Limits of a running container, set by the engine's update, and their state in the kernel.
 
 Functions block; call them from worker threads. `container` is a name or an id.
 """
@@ -19,12 +19,12 @@ ENDING_WORDS: Final = ("stopped container", "not running")
 ENDING_S: Final = 10.0
 """How long an engine may take to see that a container has ended."""
 NO_LIMIT: Final = 1 << 50
-"""An engine cannot take a memory limit back, only raise it: more than any machine has."""
+"""An engine cannot remove a memory limit, only raise it; this is more than any machine has."""
 
 
 def limit_cpu(api: docker.APIClient, container: str, quota_us: int) -> int:
-    """Let the container use `quota_us` in each PERIOD_US (-1: as much as there is); when that was
-    in effect, on CLOCK_MONOTONIC in ns."""
+    """Let the container use `quota_us` in each PERIOD_US (-1: no limit). Returns when this was in
+    effect, on CLOCK_MONOTONIC in ns."""
     with engine_errors("limiting a container's processor time"):
         _until_ended(
             lambda: api.update_container(container, cpu_period=PERIOD_US, cpu_quota=quota_us)
@@ -45,7 +45,7 @@ def limit_memory(api: docker.APIClient, container: str, limit: int) -> int:
 
 
 def memory_limit(api: docker.APIClient, container: str) -> int:
-    """What the engine says; 0: there is none."""
+    """The limit according to the engine; 0: none."""
     return int(_host_config(api, container).get("Memory") or 0)
 
 

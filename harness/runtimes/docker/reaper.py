@@ -1,8 +1,9 @@
 """The controller's side of the reaper (`faults.agent.reaper`), which outlives the controller.
 
-It is started and acknowledged before anything else of a run is created. Where the engine's socket
-cannot be mounted into a container (a remote engine with another path, an engine that forbids it),
-there is no reaper: that is said, and `antipaxos clean` removes what a killed controller leaves.
+It is started, and has acknowledged that, before anything else of a run is created. If the engine's
+socket cannot be mounted into a container (a remote engine with another path, an engine that forbids
+it), there is no reaper; then there is a notice, and `antipaxos clean` removes what a killed
+controller leaves behind.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Reaper:
         self._stream: socket.socket | None = None
 
     def start(self) -> str | None:
-        """None once the reaper is ready; else why there is none, in words."""
+        """None once the reaper is ready; else why there is none."""
         try:
             self._start()
             return None
@@ -92,7 +93,7 @@ class Reaper:
 
 
 def _first_message(stream: socket.socket) -> str:
-    """What the container prints first, without the engine's framing. Raises OSError."""
+    """The first output of the container, without the engine's framing. Raises OSError."""
     header = _exactly(stream, HEADER.size)
     _, size = HEADER.unpack(header)
     return _exactly(stream, min(size, MESSAGE_MAX)).decode(errors="replace")

@@ -1,9 +1,9 @@
 """Real containers and real time, behind the runtime's interface.
 
 `open` starts the agents of all pods in parallel, then the nodes, and waits until every node has
-answered a question; nothing is slept for. `drive` runs the conductor on an asyncio loop. Times
-that the conductor sees are the host's CLOCK_MONOTONIC minus the moment of `open`; containers share
-that clock, so the agents' moments and the nodes' logs are on the same line.
+answered a request. `drive` runs the conductor on an asyncio loop. The conductor's times are the
+host's CLOCK_MONOTONIC minus that of `open`; containers share this clock, so the agents' times and
+the nodes' logs are comparable.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 
 class DockerRuntime:
-    """One run's cluster of pods. `say` is called with what takes time while it opens."""
+    """One run's cluster of pods. `say` is called with slow steps while it opens."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class DockerRuntime:
     # ------------------------------------------------------------------ the runtime's interface
 
     def open(self) -> None:
-        """Raises EngineError or StartError; then nothing is left behind after `close`."""
+        """Raises EngineError or StartError; nothing is left after `close`."""
         self._say("looking for the image")
         agent_image = self._images.own()
         self._node_image = self._target.image(self._images)
@@ -148,7 +148,7 @@ class DockerRuntime:
         self._settle()
         self._run(self._close())
         self._settle()
-        # Threads that still create something must have ended before everything is removed.
+        # Threads that create something must have ended before everything is removed.
         self._run(self._loop.shutdown_default_executor())
         try:
             remove_labelled(self._api, self.run_id)
@@ -161,7 +161,8 @@ class DockerRuntime:
             self._loop.close()
 
     def interrupt(self) -> None:
-        """End the run early; a second time, at once. Safe from any thread and signal handler."""
+        """End the run early; the second call stops it at once. Thread-safe, and safe in signal
+        handlers."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._interrupted)
 
@@ -219,7 +220,7 @@ class DockerRuntime:
         return self._run(carry_out(self._injector, faults))
 
     def status(self, node: int) -> NodeStatus | None:
-        """What a node says of itself, outside of a run; None where it does not answer."""
+        """A node's status, outside of a run; None if it does not answer."""
 
         async def ask() -> NodeStatus | None:
             client = self._clients.by_node[node]
@@ -228,7 +229,8 @@ class DockerRuntime:
         return self._run(ask())
 
     def clocks(self, node: int) -> OwnClocks | None:
-        """How far a node's clocks are off the host's by its own word, outside of a run."""
+        """By how much a node's clocks differ from the host's according to the node, outside of a
+        run."""
 
         async def ask() -> OwnClocks | None:
             client = self._clients.by_node[node]
@@ -272,7 +274,7 @@ class DockerRuntime:
         self._say("waiting until every node answers")
         self._clients.open(self._pods, self._told_leader)
         await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
-        if self._engine.host.is_here:  # else this machine is outside of the pods' network
+        if self._engine.host.is_here:  # otherwise this machine is outside of the pods' network
             await asyncio.gather(*(a.call("close_network") for a in self._agents.values()))
         offsets = await asyncio.gather(*(a.clock_offset_ns() for a in self._agents.values()))
         self._clock_uncertainty_ns = max(uncertainty for _, uncertainty in offsets)
@@ -308,7 +310,7 @@ class DockerRuntime:
         self._engine.create_node(pod, image, spec)
 
     def _told_leader(self, leader: int, term: tuple[int, ...]) -> None:
-        """A node says by itself who leads: sooner than a question would be answered."""
+        """A node reports a leader, earlier than polling would."""
         if term <= self._told_term or leader not in self._clients.by_node:
             return
         self._told_term = term
@@ -318,7 +320,7 @@ class DockerRuntime:
             self._after()
 
     async def _await_ready(self, pod: Pod) -> None:
-        """Until the node has answered; or says why it never will. Raises StartError."""
+        """Wait until the node has answered, or failed. Raises StartError."""
         client = self._clients.by_node[pod.node]
         deadline = time.monotonic() + READY_TIMEOUT_S
         checked = time.monotonic()
@@ -418,7 +420,7 @@ class DockerRuntime:
             await self._notice(event)
 
     async def _ask_leader(self) -> tuple[tuple[int, ...], int] | None:
-        """Who leads, by the nodes' own word: the one with the highest term that says so."""
+        """The leader according to the nodes: the one with the highest term that reports to lead."""
         answers = await asyncio.gather(
             *(c.status(POLL_S) for c in self._clients.by_node.values() if c.is_open)
         )
@@ -426,7 +428,7 @@ class DockerRuntime:
         return max(leaders, default=None)
 
     async def _poll(self) -> None:
-        """Keep an eye on who leads, and on connections."""
+        """Poll the leader, and the connections."""
         while True:
             if leader := await self._ask_leader():
                 self._note_leader(*leader)
@@ -477,7 +479,7 @@ class DockerRuntime:
             return_exceptions=True,
         )
 
-    # ------------------------------------------------------------------ small things
+    # ------------------------------------------------------------------ helpers
 
     def now_us(self) -> int:
         return (time.monotonic_ns() - self._zero_ns) // 1000
@@ -503,8 +505,8 @@ class DockerRuntime:
             self._fail(error)
 
     async def _threads(self, jobs: Iterable[Callable[[], T]]) -> list[T]:
-        """Raises the first error, but not before all have ended: what one of them still makes while
-        the run is being removed would be left behind."""
+        """Raises the first error after all have ended: otherwise something created during the
+        removal would be left behind."""
         results = await asyncio.gather(
             *(asyncio.to_thread(job) for job in jobs), return_exceptions=True
         )

@@ -1,4 +1,4 @@
-"""Faults at their times outside of a run: injected and healed by the clock."""
+"""Injects and heals faults at their times, outside of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.runtimes.interface import FaultReport
 
 
 class CarriedOutFault(NamedTuple):
-    """What became of one fault."""
+    """The reports of one fault."""
 
     fault: Fault
     inject: FaultReport
@@ -21,9 +21,9 @@ class CarriedOutFault(NamedTuple):
 
 
 async def carry_out(injector: FaultInjector, faults: Sequence[Fault]) -> list[CarriedOutFault]:
-    """Each fault is injected at its start, counted from now, and healed at its end, or as soon
-    after that as it is there. They must be resolved and simple. Returns when all are healed.
-    Raises UnsupportedFault; what else goes wrong is in the reports."""
+    """Inject each fault at its start, counted from now, and heal it at its end, or as soon as it is
+    active after that. They must be resolved and simple. Returns when all are healed. Raises
+    UnsupportedFault; other errors are in the reports."""
     zero = time.monotonic()
 
     async def until(at_us: int) -> None:

@@ -1,8 +1,8 @@
-"""What happens to a run's containers that no fault of its schedule does: findings for the history.
+"""Events of a run's containers that no scheduled fault has caused: findings for the history.
 
-A node's process that ends is expected while a fault that may end it is being injected, is active or
-is being healed; else it ended by itself. A signal, a pause, a removal through the engine is another
-program's doing, since faults act through the agents.
+The end of a node's process is expected while a fault that may end it is being injected, is active,
+or is being healed; otherwise the node crashed by itself. Signals, pauses and removals through the
+engine are by other programs, since faults act through the agents.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WORDS: Final = {
     "destroy": "was removed",
     "restart": "was restarted",
 }
-"""What the engine's events come to, in words."""
+"""Descriptions of the engine's events."""
 LOG_MAX: Final = 2_000
 
 
@@ -45,14 +45,14 @@ class UnexpectedEvents:
         self._known: set[tuple[str, int]] = set()
         """The containers of which something has been told already, by role and node."""
         self._touched: set[int] = set()
-        """Nodes whose containers another program has changed through the engine."""
+        """Nodes whose containers were changed by another program through the engine."""
 
     def began(self, fault: Fault) -> None:
-        """It is going to be injected."""
+        """The fault is about to be injected."""
         self._faults[fault.id] = fault
 
     def ended(self, fault: Fault) -> None:
-        """It was healed. A damaged node may refuse to start ever after."""
+        """The fault was healed. A damaged node may refuse to start until the end of the run."""
         if not isinstance(fault, DiskDamage):
             self._faults.pop(fault.id, None)
 

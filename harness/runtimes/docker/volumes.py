@@ -1,4 +1,4 @@
-"""Emptying a node's volume, by a container that mounts it for a moment.
+"""Empties a node's volume, with a temporary container that mounts it.
 
 The engine offers no way to delete files in a volume, and the node's own image may have no tools.
 """
@@ -26,8 +26,8 @@ print(json.dumps([found, sum(len(files) for _, _, files in os.walk("{DATA}"))]))
 
 
 def erase_data(engine: PodEngine, pod: Pod) -> tuple[int, int]:
-    """Delete all that the node has stored, while it is down: the number of files that there were,
-    and of those that are left. Blocks for about half a second."""
+    """Delete all data of the node, while it is down. Returns the number of files found, and of
+    those left. Blocks for about half a second."""
     api = engine.api
     with engine_errors(f"erasing the data of n{pod.node}"):
         host = api.create_host_config(

@@ -1,4 +1,4 @@
-"""Watches the engine's events for a run's containers: what ends, is paused or removed, and by whom.
+"""Watches the engine's events for a run's containers: which end, are paused or removed, and why.
 
 A node's process may end because a fault of the schedule ended it (then nothing is reported),
 because it ended by itself (a finding about the node), or because another program ended it through
@@ -30,7 +30,7 @@ ACTIONS: Final = ("die", "oom", "kill", "pause", "unpause", "destroy", "restart"
 
 
 class ContainerEvent(NamedTuple):
-    """What the engine says happened. `role` is "node" or "agent"; `exit_code` for "die"."""
+    """An event of the engine. `role` is "node" or "agent"; `exit_code` for "die"."""
 
     role: str
     node: int
@@ -75,7 +75,7 @@ class EngineWatch:
 
 
 def read_event(event: Any) -> ContainerEvent | None:
-    """An event of a node or an agent that may matter; None for any other."""
+    """A relevant event of a node or an agent; None for any other."""
     actor = event.get("Actor") if isinstance(event, dict) else None
     attributes = (actor or {}).get("Attributes") or {}
     role, number = attributes.get(LABEL_ROLE), attributes.get(LABEL_NODE, "")

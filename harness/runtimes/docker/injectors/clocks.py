@@ -1,6 +1,6 @@
 """Clocks: jumps, rates and strobes of wall clocks, jumps and rates of monotonic ones.
 
-What faults do to one node's clocks adds up, and the agent always gets the sum. Evidence comes
+Faults on one node's clocks add up, and the agent always gets the sum. Evidence comes
 from three sources: the memory of each process, the result of a copy of the patched code when it is
 run, and the node's own report, where its target reports the time.
 """
@@ -20,11 +20,11 @@ from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
 from harness.runtimes.interface import FaultReport
 
 TOLERANCE_NS: Final = 5_000_000
-"""Clocks are read one after the other, on a machine that may be busy."""
+"""Clocks are read in sequence, on a machine that may be busy."""
 OWN_TOLERANCE_NS: Final = 50_000_000
-"""A node's own clock is read through a request; half of the time that it took comes on top."""
+"""A node's own clock is read by a request; half of its duration is added."""
 PREEMPTED_NS: Final = 50_000_000
-"""The longest time between a reading and its time stamp; at a wrong rate that shows."""
+"""The maximum time between a reading and its time stamp; it matters at a wrong rate."""
 LOOKS: Final = 3
 """Something else on the machine may spoil one."""
 STROBE_READINGS: Final = 40
@@ -33,8 +33,8 @@ RATE_ONE: Final = 2**32
 
 @dataclass
 class NodeClocks:
-    """What the active faults do to one node. `base_ns`: what earlier rates have gained, of the wall
-    clock and of the monotonic one; `rate_since_ns`: since when the present rate holds."""
+    """The effect of the active faults on one node. `base_ns`: what earlier rates have gained, of
+    the wall clock and of the monotonic one; `rate_since_ns`: since when the present rate holds."""
 
     jumps: dict[str, int] = field(default_factory=dict)
     rates: dict[str, int] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Clocks:
             return await self._set(node)
 
     async def _end(self, identity: str, node: int) -> FaultReport:
-        """What a rate has gained stays, and so does what a monotonic clock has."""
+        """The offset gained by a rate remains, and so does that of a monotonic clock."""
         async with self._cluster.locks[node]:
             clocks = self._clocks[node]
             clocks.jumps.pop(identity, None)
@@ -128,7 +128,7 @@ class Clocks:
             )
 
     async def _set(self, node: int, rates: dict[str, int] | None = None) -> FaultReport:
-        """Tell the agent what the node's clocks should be, and look whether they are."""
+        """Set the node's clocks through the agent, and verify them."""
         cluster, clocks = self._cluster, self._clocks[node]
         strobe = next(iter(clocks.strobes.values()), None)
         wanted_rates = clocks.rates if rates is None else rates
@@ -194,7 +194,7 @@ class Clocks:
         return right, evidence
 
     async def _look_at_strobe(self, node: int, strobe: Strobe) -> tuple[bool, dict[str, Any]]:
-        """Within some periods the clock is seen both off and right."""
+        """Whether the clock is observed both wrong and right within some periods."""
         seen: set[bool] = set()
         jumps = 0
         for _ in range(STROBE_READINGS):
@@ -211,7 +211,7 @@ class Clocks:
 
 
 def _is_right(process: dict[str, Any], clocks: NodeClocks) -> bool:
-    """Does a process's memory hold the expected values, and does the patched code apply them?"""
+    """Whether a process's memory has the expected values, and the patched code applies them."""
     rate = round(clocks.ppm * RATE_ONE / 1e6)
     if (process["rate"], process["monotonic_rate"]) != (rate, rate):
         return False

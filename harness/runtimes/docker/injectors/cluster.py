@@ -1,4 +1,4 @@
-"""What all injectors share: the pods, their agents, and one report of what several nodes did."""
+"""What all injectors share: the pods, their agents, and combined reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from harness.runtimes.interface import FaultReport
 
 
 class OwnClocks(NamedTuple):
-    """How far a node's clocks are off the host's by its own word, and how uncertain that is."""
+    """By how much a node's clocks differ from the host's according to the node, and the
+    uncertainty."""
 
     wall_ns: int
     monotonic_ns: int
@@ -22,14 +23,14 @@ class OwnClocks(NamedTuple):
 
 
 AskClock: TypeAlias = Callable[[int], Awaitable[OwnClocks | None]]
-"""node -> what it says of its clocks; None where it does not answer, or does not say."""
+"""node -> its clocks; None if it does not answer, or does not report them."""
 
 AskLeader: TypeAlias = Callable[[], Awaitable[tuple[tuple[int, ...], int] | None]]
 """The leader that the nodes report: (term, node); None where no node reports one."""
 
 
 async def no_known_leader() -> None:
-    """Where the target's leader cannot be asked for."""
+    """For targets whose leader is unknown."""
 
 
 @dataclass
@@ -45,8 +46,7 @@ class Cluster:
     locks: dict[int, asyncio.Lock] = field(default_factory=dict)
     """Per node, held while its processes or their clocks are changed."""
     holds: dict[int, set[str]] = field(default_factory=dict)
-    """Per node, the ids of the faults that hold it down: it starts when the last one releases
-    it."""
+    """Per node, the ids of the faults that keep it down: it starts when the last one ends."""
 
     def __post_init__(self) -> None:
         self.locks = {node: asyncio.Lock() for node in self.pods}
@@ -56,13 +56,13 @@ class Cluster:
         return monotonic_ns - self.zero_ns()
 
     async def each(self, fault: Fault, act: Callable[[int], Awaitable[FaultReport]]) -> FaultReport:
-        """The same act on each of the fault's nodes at once; one report."""
+        """The same action on all of the fault's nodes at once; one combined report."""
         nodes = [int(node) for node in fault.nodes]
         return combined(nodes, await asyncio.gather(*(act(node) for node in nodes)))
 
 
 def combined(nodes: Sequence[int], reports: Sequence[FaultReport]) -> FaultReport:
-    """One report of what was done on several nodes."""
+    """One report for several nodes."""
     problems = [r.problem for r in reports if r.problem]
     return FaultReport(
         {n: ns for r in reports for n, ns in r.moments_ns.items()},

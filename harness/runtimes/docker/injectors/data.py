@@ -1,4 +1,4 @@
-"""Data: a node that starts with nothing, because all that it had stored is gone."""
+"""Data: a node starts with empty data."""
 
 from __future__ import annotations
 
