@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from node_image.mutants import shared
+from node_image.mutants import any_protocol
 from node_image.mutants.variation import Protocol, Variation, part_of, vary, vary_part
 from node_image.protocols.ballots import Ballot
 from node_image.protocols.epaxos import EPaxos
@@ -62,11 +62,11 @@ class B9(EPaxos):
 
     @staticmethod
     def quorum_system(config: ClusterConfig) -> QuorumSystem:
-        return shared.MessagesCounted(EPaxos.quorum_system(config))
+        return any_protocol.MessagesCounted(EPaxos.quorum_system(config))
 
     @staticmethod
     def fast_quorum_system(config: ClusterConfig) -> QuorumSystem:
-        return shared.MessagesCounted(EPaxos.fast_quorum_system(config))
+        return any_protocol.MessagesCounted(EPaxos.fast_quorum_system(config))
 
 
 def b10(protocol: Protocol) -> Protocol:

@@ -11,10 +11,9 @@ from typing import Any
 from node_image.mutants.leadership import LEADERSHIP
 from node_image.mutants.variation import Protocol, Variation, part_of, vary, vary_part
 from node_image.protocols.ballots import Ballot
-from node_image.protocols.flexible_paxos import FlexiblePaxos
 from node_image.protocols.interface import NOOP, ClusterConfig, NodeId
 from node_image.protocols.multi_paxos_messages import Promise
-from node_image.protocols.quorums import Grid, QuorumSystem, Sizes, from_options
+from node_image.protocols.quorums import QuorumSystem, Sizes
 
 
 def b1(protocol: Protocol) -> Protocol:
@@ -129,27 +128,6 @@ def l2(protocol: Protocol) -> Protocol:
     )
 
 
-class F1(FlexiblePaxos):
-    """Quorums whose sizes add up to N: two of them may be disjoint."""
-
-    @staticmethod
-    def quorum_system(config: ClusterConfig) -> QuorumSystem:
-        q2 = from_options(config).q2
-        return EveryNodeVotes(config.voters, len(config.voters) - q2, q2)
-
-
-class F2(FlexiblePaxos):
-    """The control: Q1 and Q2 are swapped. Their sum is the same, so it is safe; of a grid a whole
-    column elects and a whole row decides."""
-
-    @staticmethod
-    def quorum_system(config: ClusterConfig) -> QuorumSystem:
-        system = from_options(config)
-        if isinstance(system, Grid):
-            return system.transposed()
-        return Sizes(config.voters, system.q2, system.q1)
-
-
 MULTI_PAXOS: dict[str, Variation] = {
     **LEADERSHIP,
     "B1": b1,
@@ -165,4 +143,3 @@ MULTI_PAXOS: dict[str, Variation] = {
     "M10": m10,
     "L2": l2,
 }
-FLEXIBLE_PAXOS: dict[str, type[FlexiblePaxos]] = {"F1": F1, "F2": F2}

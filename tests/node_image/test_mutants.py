@@ -1,11 +1,12 @@
 """Every planted bug is observable: the same few events, once with the safeguard and once without.
 
-Each scenario returns an observation. The correct protocol must give `expected`, the mutant
-something else. A mutant that no scenario can distinguish from the correct protocol is useless.
+Each scenario returns an observation. The correct protocol must give `expected`, the planted bug
+something else. A bug that no scenario can distinguish from the correct protocol is useless.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from node_image.mutants import (
     mutants_of,
     protocol_class,
 )
+from node_image.mutants.catalogue import CATALOGUE
 from node_image.mutants.log_recovery import LOG_RECOVERY
 from node_image.protocols import multi_paxos_messages as m
 from node_image.protocols.ballots import Ballot
@@ -289,6 +291,14 @@ def test_catalogue_and_implementations_agree(protocol: str) -> None:
         assert issubclass(cls, PROTOCOLS[protocol])
         assert cls is not PROTOCOLS[protocol]
         assert cls is protocol_class(protocol, mutant.id), "made once"
+
+
+def test_the_code_of_a_bug_is_in_the_file_named_as_its_description() -> None:
+    for name, bugs in CATALOGUE.items():
+        code = importlib.import_module(f"node_image.mutants.{name}")
+        tables = [table for table in vars(code).values() if isinstance(table, dict)]
+        for bug in bugs:
+            assert any(bug.id in table for table in tables), f"{bug.id} is not in {code.__name__}"
 
 
 def test_unknown_names_list_the_choices() -> None:

@@ -18,8 +18,8 @@ class Mutant:
     """One planted bug: what it changes, what exposes it, what it then shows.
 
     `scenario` is a function in `tests/node_image`, as "module.function": the correct protocol
-    passes it and the mutant does not. A bug of several protocols has one in the tests of each,
-    under the same id; this is the first.
+    passes it, and the one with the bug does not. A bug of several protocols has a scenario in the
+    tests of each, under the same id; this is the first.
 
     `protocols` are the names it is written for. `needs` holds cluster settings without which it
     cannot show: fields of ClusterConfig by name, and `learners` as a number of nodes. A `control`

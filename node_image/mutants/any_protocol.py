@@ -114,4 +114,4 @@ class _Sessionless:
         return self._machine.digest(in_order=in_order)
 
 
-SHARED: dict[str, Variation] = {"B5": b5, "B6": b6, "B9": b9, "M8": m8}
+ANY_PROTOCOL: dict[str, Variation] = {"B5": b5, "B6": b6, "B9": b9, "M8": m8}

@@ -1,0 +1,107 @@
+"""Multi-Paxos, and the protocols that share its parts or have the same safeguard."""
+
+from __future__ import annotations
+
+from node_image.mutants.catalogue.mutant import BASIC, EPAXOS, FAST, MULTI, RAFT, TWO_PHASE, Mutant
+
+BUGS = (
+    Mutant(
+        id="B1",
+        protocols=(*MULTI, *FAST, *BASIC),
+        change="Phase 2 proposes a no-op, or its own value, though a promise reported a vote",
+        exposed_by="leader killed with slots open",
+        shows="acknowledged write lost, two decided values",
+        scenario="test_mutants.reported_vote_is_proposed",
+    ),
+    Mutant(
+        id="B2",
+        protocols=(*MULTI, *FAST, *BASIC, *EPAXOS),
+        change="takes the first reported vote, not that of the highest ballot",
+        exposed_by="two leader changes and loss",
+        shows="two decided values",
+        scenario="test_mutants.highest_ballot_wins",
+    ),
+    Mutant(
+        id="B3",
+        protocols=(*MULTI, *FAST, *BASIC, *RAFT, *EPAXOS),
+        change="replies to an earlier ballot are counted for the current one",
+        exposed_by="delayed replies around a second election of the same node",
+        shows="acknowledged write lost",
+        scenario="test_mutants.reply_to_an_earlier_ballot",
+    ),
+    Mutant(
+        id="B4",
+        protocols=MULTI,
+        change="an acceptor accepts a ballot without raising its promise to it",
+        exposed_by="five nodes, a lost Prepare, a late Accept of a lower ballot, a third quorum",
+        shows="two decided values",
+        scenario="test_mutants.vote_promises_its_ballot",
+    ),
+    Mutant(
+        id="B7",
+        protocols=(*MULTI, *FAST, *BASIC, *RAFT, *TWO_PHASE, *EPAXOS),
+        change="the ballot counter restarts from zero: a ballot may be used twice",
+        exposed_by="restart of the last leader",
+        shows="two values at one ballot",
+        scenario="test_mutants.ballot_is_never_used_twice",
+    ),
+    Mutant(
+        id="B8",
+        protocols=(*MULTI, *FAST, *BASIC, *RAFT, *EPAXOS),
+        change="ballots carry no node id to break ties",
+        exposed_by="simultaneous proposers",
+        shows="two values at one ballot",
+        scenario="test_mutants.proposers_share_no_ballot",
+    ),
+    Mutant(
+        id="B10",
+        protocols=(*MULTI, *FAST, *BASIC, *RAFT, *EPAXOS),
+        change="accepts a ballot lower than the one promised",
+        exposed_by="reordering, an old leader that returns",
+        shows="two decided values",
+        scenario="test_mutants.promise_is_kept",
+    ),
+    Mutant(
+        id="M1",
+        protocols=(*MULTI, *FAST),
+        change="a new leader leaves holes in the log instead of filling them with no-ops",
+        exposed_by="a lost Phase 2, leader killed",
+        shows="the log stalls",
+        scenario="test_mutants.holes_are_filled",
+        liveness=True,
+    ),
+    Mutant(
+        id="M2",
+        protocols=(*MULTI, *FAST, *BASIC, *EPAXOS),
+        change="promises leave out slots already decided",
+        exposed_by="the new leader missed the commit",
+        shows="lost update",
+        scenario="test_mutants.decided_slots_are_reported",
+    ),
+    Mutant(
+        id="M9",
+        protocols=MULTI,
+        change="a follower acknowledges past a hole",
+        exposed_by="a lost Accept, then the leader is killed",
+        shows="acknowledged write lost",
+        scenario="test_mutants.no_acknowledgement_past_a_hole",
+    ),
+    Mutant(
+        id="M10",
+        protocols=(*MULTI, *RAFT),
+        change="a learner is counted as a voter in Phase 2",
+        exposed_by="voters killed or cut off",
+        shows="acknowledged write lost",
+        scenario="test_mutants.learners_do_not_vote",
+        needs={"learners": 2},
+    ),
+    Mutant(
+        id="L2",
+        protocols=(*MULTI, *FAST, *RAFT),
+        change="no probe before Phase 1: a node that hears no leader starts one at once",
+        exposed_by="one-way cut towards a follower",
+        shows="the leader is deposed again and again",
+        scenario="test_mutants.no_candidacy_without_probe",
+        liveness=True,
+    ),
+)
