@@ -2,7 +2,7 @@
 
 A fault is a frozen dataclass with one JSON form. The same schema is used by every runtime; one that
 does not support a fault raises `UnsupportedFault` and never skips it. This file has what all kinds
-share; each kind has a file of its own in `faults/kinds`.
+share; each kind has its own file in `faults/kinds`.
 
 `start_us` counts from the beginning of the chaos phase; `duration_us` says when the fault is healed
 (a kill: the node is started again; a pause: it is resumed; a clock: it is corrected).
@@ -85,7 +85,7 @@ class Fault:
 
     def steps(self) -> tuple[Fault, ...]:
         """The faults of which a composite one (a crash loop, a flapping link) consists, in their
-        order, with ids of their own; a simple fault is its only step. Runtimes see only steps."""
+        order, with their own ids; a simple fault is its only step. Runtimes see only steps."""
         return (self,)
 
     def beyond(self, core: Sequence[int]) -> Fault | None:

@@ -3,7 +3,7 @@
 The time is divided into as many slots as there are to be faults, one every two to four seconds
 (the seed draws the density); each fault gets a slot, begins somewhere in it, and may last beyond
 it, so that faults overlap, as they do in real outages. The seed also draws the weights of the
-kinds. A fault that does not fit where it is tried is drawn again, shorter and, at last, anywhere.
+kinds. A fault that does not fit where it is tried is drawn again, shorter and finally anywhere.
 
 Guaranteed for any seed:
 

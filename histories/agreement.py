@@ -1,4 +1,4 @@
-"""The replicas' detector: did the nodes decide and apply one log?
+"""The agreement detector: whether all nodes decided and applied the same log.
 
 It reads the decided log of each node, in the order in which the node applied it: records of slot,
 ballot and commands, a command being [client, seq, f, key, value]. After a restart a node may report
@@ -8,16 +8,16 @@ a node (from one start to the next), where records say which life it is. Finding
 
     two-values        one slot was decided with two different values, by two nodes or by one
     applied-order     a log's slots were applied out of order within one life of a node
-    different-orders  (slots without an order of their own, as EPaxos has) two nodes, or one in two
+    different-orders  (slots without an order, as in EPaxos) two nodes, or one in two
                       lives, applied commands that change one key in different orders
     lost-write        a write that was acknowledged to its client is in no decided log
     state-divergence  two nodes, or one in two lives, held different states after one slot (see
                       `replica_states`)
     changed-command   one command (client, seq) was decided with two different contents
 
-A command decided in two slots is no error (sessions apply it once); it is counted. A lost write is
-claimed only where the nodes' logs together have no holes: elsewhere a snapshot may contain it, and
-it is then counted as unaccounted for.
+A command decided in two slots is not an error (sessions apply it once); it is counted. A lost write
+is reported only if the nodes' logs together have no holes: otherwise a snapshot may contain it, and
+it is counted as unaccounted for.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class DecidedRecord(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One disagreement: its kind, the nodes and the slot it is about, and a sentence. Of states,
-    `divergence` says whose they were."""
+    """One disagreement: its kind, the nodes and the slot it is about, and a sentence. For states,
+    `divergence` has the details."""
 
     kind: str
     sentence: str
@@ -84,7 +84,7 @@ class Finding:
 @dataclass(frozen=True, kw_only=True)
 class AgreementVerdict:
     """The detector's result. `findings` holds the first FINDINGS_MAX, `found` counts all. `states`:
-    of how many slots the state was told more than once, and so compared."""
+    for how many slots several digests were compared."""
 
     nodes: tuple[int, ...]
     slots: int
@@ -126,12 +126,12 @@ def check_agreement(
     states: Mapping[int, Iterable[StateDigest]] = MappingProxyType({}),
     notes: Sequence[str] = (),
 ) -> AgreementVerdict:
-    """Compare what the nodes decided and told of their states, and look for what was acknowledged
-    in `events`.
+    """Compare the nodes' decisions and state digests, and look for the writes acknowledged in
+    `events`.
 
     `decided` gives for each node its records in the order of application: objects or JSON objects
     with slot, ballot and commands, or tuples of these three. Events name their command in `extra`
-    as {"client": …, "seq": …}; writes that do not are not looked for.
+    as {"client": …, "seq": …}; other writes are not looked for.
     """
     events = events if isinstance(events, Sequence) else tuple(events)
     detector = _Detector()
@@ -167,7 +167,7 @@ def _by_process(findings: Sequence[Finding], events: Sequence[Event]) -> tuple[F
 def check_folder(
     folder: RunFolder, events: Iterable[Event] = (), *, with_states: bool = True
 ) -> AgreementVerdict | None:
-    """The detector over a run's folder; None where no node left a decided log."""
+    """The detector for a run's folder; None if there is no decided log."""
     notes: list[str] = []
     decided: dict[int, list[DecidedRecord]] = {}
     for node, path in folder.decided_files():
@@ -179,7 +179,7 @@ def check_folder(
 
 
 def read_decided(path: Path, notes: list[str]) -> Iterator[DecidedRecord]:
-    """The records of one node's file, read as they are asked for. A torn last line is noted.
+    """The records of one node's file, read lazily. A torn last line is noted.
 
     Raises BadHistory for a line that is not a decided record, with file and line.
     """
@@ -362,7 +362,7 @@ class _Detector:
         )
 
     def look_for(self, events: Iterable[Event], holes: int) -> int:
-        """Look for every acknowledged write; returns how many there were."""
+        """Look for every acknowledged write. Returns their number."""
         acknowledged = 0
         for event in events:
             if event.type != "ok" or event.f not in WRITES or not event.extra:

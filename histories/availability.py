@@ -1,9 +1,9 @@
-"""Availability: when did the cluster answer its clients, and how long did it take?
+"""Availability: when the cluster answered its clients, and its latency.
 
 A history is cut at every answer (an `ok`, or a compare-and-set that did not match: the cluster
 decided it). Between two answers, from the first moment at which some client was waiting, the
 cluster was unavailable. In a healthy run these windows are as short as the latency; when a leader
-fails the longest one is the failover.
+fails, the longest one is the failover.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Latencies:
 
     @classmethod
     def of(cls, latencies_ns: Iterable[int]) -> Latencies | None:
-        """None where there are none."""
+        """None if there are no values."""
         found = sorted(latencies_ns)
         if not found:
             return None
@@ -59,7 +59,7 @@ class Latencies:
 
 @dataclass(frozen=True, kw_only=True)
 class Availability:
-    """`outcomes` counts operations by how they ended (`open`: they never did); a compare-and-set
+    """`outcomes` counts operations by outcome (`open`: never completed); a compare-and-set
     that did not match counts as `mismatch`. `longest` is the longest window, if any; `windows`
     are all of at least `threshold_ns`, in order."""
 

@@ -17,7 +17,7 @@ from typing import Final
 
 _STATM: Final = Path("/proc/self/statm")
 LOOK: Final = 256
-"""Readers check their budget once in so many lines or events."""
+"""How many lines or events a reader processes between checks of its budget."""
 
 
 class LimitReached(Exception):
@@ -41,11 +41,11 @@ class Budget:
         self._memory = None if memory_bytes is None else resident_bytes() + memory_bytes
 
     def within(self, seconds: float) -> Budget:
-        """The same budget, for at most so many seconds from now."""
+        """The same budget, for at most this many seconds from now."""
         return self._until(min(self.deadline, self._clock() + seconds))
 
     def beyond(self, seconds: float) -> Budget:
-        """The same budget with so many seconds more."""
+        """The same budget with this many seconds more."""
         return self._until(self.deadline + seconds)
 
     def _until(self, deadline: float) -> Budget:
@@ -55,7 +55,7 @@ class Budget:
 
     @property
     def left_s(self) -> float | None:
-        """The seconds that are left, at least 0; None where there is no limit."""
+        """The seconds that are left, at least 0; None without a limit."""
         if self.deadline == float("inf"):
             return None
         return max(0.0, self.deadline - self._clock())
@@ -66,12 +66,12 @@ class Budget:
         return self._clock() > self.deadline
 
     def check_time(self) -> None:
-        """Raises LimitReached where the time is up; does not check the memory."""
+        """Raises LimitReached if the time is up; does not check the memory."""
         if self.is_over:
             raise LimitReached("the time limit")
 
     def check(self, more_bytes: int = 0) -> None:
-        """Raises LimitReached where the budget is used up, or `more_bytes` more would exceed it."""
+        """Raises LimitReached if the budget is used up, or `more_bytes` more would exceed it."""
         if self._clock() > self.deadline:
             raise LimitReached("the time limit")
         if self._memory is not None and resident_bytes() + more_bytes > self._memory:
@@ -89,7 +89,8 @@ class Budget:
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds; its peak, where the system does not say what it is now."""
+    """The resident memory of this process; its peak, if the system does not report the current
+    value."""
     try:
         return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGESIZE")
     except OSError:

@@ -1,9 +1,9 @@
-"""Drains of queues: one operation that takes until nothing is left.
+"""Drains of queues: operations that take elements until the queue is empty.
 
-A client drains by taking one element after the other, so a drain is one step only where no other
-take overlaps it. Where one does (Jepsen's tests end with every client draining at once), the drain
-is split up here into the takes that it was made of, each of which may have happened at any time
-within it. That loses the order in which it took them, and never turns a valid history invalid.
+A client drains by taking one element after the other, so a drain is a single step only if no other
+take overlaps it. Otherwise (Jepsen's tests end with all clients draining at once) the drain is
+split here into its takes, each of which may have happened at any time within it. This loses the
+order of the takes, and never makes a valid history invalid.
 
 A drain of unknown outcome may have taken any element that was not taken otherwise.
 """
@@ -21,8 +21,8 @@ QUEUES: Final = frozenset(("queue", "unordered-queue"))
 
 
 def drains_split(events: Sequence[Event]) -> tuple[list[Event], tuple[str, ...]]:
-    """The events without drains that overlap other takes, and a note where there were any. What
-    cannot be paired is left as it is, and refused where events are paired."""
+    """The events without drains that overlap other takes, and a note if there were any. Events that
+    cannot be paired are unchanged, and refused later."""
     ends = _ends(events)
     takes = [
         (start, end)
@@ -86,7 +86,7 @@ def _splits(
 
 
 def _elements(events: Sequence[Event], end: int) -> Sequence[object] | None:
-    """What a drain took; None where that is unknown."""
+    """The elements that a drain took; None if unknown."""
     if end == NEVER or events[end].type != "ok":
         return None
     value = events[end].value

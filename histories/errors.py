@@ -19,7 +19,7 @@ from typing import Any, Final
 from histories.text import one_line
 
 MESSAGE_MAX: Final = 500
-"""Messages quote what stands in a file, and that may be long."""
+"""The length of messages, which quote files."""
 
 
 class HistoryError(Exception):
@@ -59,9 +59,9 @@ class BadFolder(HistoryError):
 
 
 def in_words(error: BaseException) -> str:
-    """What was wrong with a file or a document, for its reader: no words of Python's.
+    """The error of a file or a document in plain words, without Python's terms.
 
-    For OSError and what reading JSON raises; other errors say what they say.
+    For OSError and the errors of JSON; other errors are unchanged.
     """
     for kind, words in _WORDS:
         if isinstance(error, kind):

@@ -1,4 +1,4 @@
-"""One line of a history: something that a process invoked, or how it completed.
+"""An event of a history: an invocation by a process, or its completion.
 
 `ok` happened; `fail` did not happen (for a compare-and-set with error "mismatch": it happened and
 did not match); `info` may or may not have happened, now or at any later time, and its process
@@ -17,9 +17,9 @@ TYPES: Final = ("invoke", "ok", "fail", "info")
 class Event(NamedTuple):
     """One event. `time` is nanoseconds of a monotonic clock, from the start of the run.
 
-    `key` is None where the workload has one object only. `node` is the node that answered, where
-    known. `error` says why for `fail` and `info`. `observed` is what a mismatching compare-and-set
-    saw, where `has_observed`. `extra` holds further JSON fields (a fault's evidence).
+    `key` is None if the workload has a single object. `node` is the node that answered, if known.
+    `error` is the reason of `fail` and `info`. `observed` is the value that a mismatching
+    compare-and-set saw, if `has_observed`. `extra` holds further JSON fields (a fault's evidence).
     """
 
     index: int  # type: ignore[assignment]  # a field, not tuple.index

@@ -3,15 +3,15 @@
     <store>/<name>/
         run.json               format version, resolved configuration, versions, seed
         schedule.json          the faults, written before the first one is injected
-        history.jsonl          what clients did and what faults were injected, one event a line
+        history.jsonl          the clients' operations and the faults, one event per line
         nodes/n1.log.jsonl     node 1's own log
-        nodes/n1.decided.jsonl what node 1 decided, one slot a line, in the order it applied them
+        nodes/n1.decided.jsonl the decisions of node 1, one slot per line, in the order applied
         nodes/n1.states.jsonl  digests of node 1's state, each with the slot that it was applied to
-        nodes/messages.jsonl   of simulated runs: every message between nodes, and what became of it
+        nodes/messages.jsonl   of simulated runs: every message between nodes, and its fate
         nodes/processes.jsonl  of simulated runs: starts, crashes, pauses, changes of role, disks
         digests.json           digests of run.json, schedule.json and history.jsonl, at the end
         verdict.json           the verdict, written last
-        report/                whatever a report adds
+        report/                files added by reports
 
 A run can be cut off at any time (kill -9, a power cut): the folder then lacks its last files, and
 still opens. JSON documents are written to a temporary name and renamed, so that a document is
@@ -58,9 +58,9 @@ class RunFolder:
 
     @classmethod
     def create(cls, store: Path | str, name: str) -> RunFolder:
-        """A new, empty folder `store/name`; a number is added where that name is taken.
+        """A new, empty folder `store/name`; a number is added if that name exists.
 
-        Raises BadFolder where it cannot be made, with the system's reason.
+        Raises BadFolder if it cannot be created, with the system's reason.
         """
         if not name or "/" in name or name.startswith("."):
             raise BadFolder(f"{name!r} cannot name a run: use a plain file name")
@@ -79,8 +79,8 @@ class RunFolder:
     def open(cls, path: Path | str) -> RunFolder:
         """The folder of a run that ended, or was cut off.
 
-        Raises BadFolder where there is neither run.json nor a history, or where run.json is of
-        another format version.
+        Raises BadFolder if there is neither run.json nor a history, or if run.json is of another
+        format version.
         """
         folder = cls(path)
         if not folder.path.is_dir():
@@ -102,7 +102,7 @@ class RunFolder:
         return folder
 
     def _unpack(self) -> None:
-        """Make the history from its compressed form, where only that is there."""
+        """Unpack the history, if only its compressed form exists."""
         packed = self.path / COMPRESSED
         if self.history.exists() or not packed.exists():
             return
@@ -202,7 +202,7 @@ class RunFolder:
     def read_json(self, name: str) -> Any:
         """Read one JSON document of the folder.
 
-        Raises BadFolder where it is missing or not JSON.
+        Raises BadFolder if it is missing or not JSON.
         """
         path = self.path / name
         try:
@@ -215,7 +215,7 @@ class RunFolder:
             raise BadFolder(f"{path} cannot be read: {in_words(error)}") from error
 
     def read_object(self, name: str) -> dict[str, Any]:
-        """The same of a document that must be an object. Raises BadFolder."""
+        """The same for a document that must be an object. Raises BadFolder."""
         document = self.read_json(name)
         if not isinstance(document, dict):
             raise BadFolder(f"{self.path / name} cannot be read: it is not a JSON object")

@@ -1,7 +1,7 @@
-"""From events to operations, the input of a checker.
+"""Converts events to operations, the input of a checker.
 
 An operation spans the positions of its invocation and of its completion in the history; it may
-take effect at any time between them. Its `outcome` says what is known about it:
+take effect at any time between them. Its `outcome`:
 
     ok        it happened, and `result` is what it returned
     mismatch  a compare-and-set that found another value than it expected. If `seen`, then `result`
@@ -41,7 +41,7 @@ Frozen: TypeAlias = Hashable
 
 
 class Bool(enum.Enum):
-    """A JSON true or false, which is equal to nothing else."""
+    """A JSON true or false, which equals nothing else."""
 
     FALSE = False
     TRUE = True
@@ -119,7 +119,7 @@ def too_deep(value: Json) -> bool:
 
 
 def elements_of(value: Frozen) -> tuple[Frozen, ...] | None:
-    """The elements of a frozen list, none for null; None for everything that is no list."""
+    """The elements of a frozen list, none for null; None for other values."""
     if value is None:
         return ()
     if isinstance(value, tuple) and not (value and value[0] is MAP):
@@ -128,7 +128,7 @@ def elements_of(value: Frozen) -> tuple[Frozen, ...] | None:
 
 
 def members_of(value: Frozen) -> dict[str, Any] | None:
-    """The members of a frozen object; None for everything that is none."""
+    """The members of a frozen object; None for other values."""
     if isinstance(value, tuple) and value and value[0] is MAP:
         return dict(value[1:])
     return None

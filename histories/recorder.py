@@ -1,6 +1,6 @@
 """Writing a history during the run, so that a run that is cut off can still be judged.
 
-One JSON object a line. Every `append` hands its line to the operating system in one write before
+One JSON object per line. Every `append` passes its line to the operating system in one write before
 it returns: when the controller is killed, the file is whole up to the last event, and at worst
 the very last line is torn (the disk was full, the machine lost power), which the reader drops.
 There is no fsync: the history has to outlive the controller, not the machine.

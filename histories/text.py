@@ -36,7 +36,7 @@ def quoted(value: Any, most: int = QUOTED_MAX) -> str:
     is larger is not written out first."""
     try:
         return one_line(_repr(most).repr(value), most)
-    except Exception:  # an object of somebody else's, or a number that is too long to be written
+    except Exception:  # a foreign object, or a number that is too long to be written
         return f"<{one_line(type(value).__name__, most)}>"
 
 

@@ -36,7 +36,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 
 KIND: Final = FaultKind(
     fault=Rate,
-    summary="links pass only so many kilobits a second",
+    summary="the rate of links is limited (kbit/s)",
     generator=Generator("rate", 500 * MS, 6 * SECOND, 1, _draw),
     order=240,
     runtimes=("docker",),

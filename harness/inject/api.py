@@ -5,13 +5,13 @@
     with faults.delay("web-1", "50ms"):
         ...                                   # what web-1 sends is 50 ms late
     with faults.partition(["db-1", "db-2", "db-3"]) as report:
-        print(report.evidence)                # what proves that db-1 is cut off from the others
+        print(report.evidence)                # the evidence that db-1 is cut off from the others
     with faults.clock("db-1", "+1h"), faults.loss("db-2", "10%", to="db-3"):
         ...
 
-Containers are named as for `docker`. Every function yields a report with the evidence, and raises
-UsageError for a container that does not exist or shares the host's network, and FaultNotProven
-where a fault did not take effect or did not end. When the program dies, everything heals by itself.
+Containers are named as for `docker`. Every function yields a report with the evidence. It raises
+UsageError for a container that does not exist or shares the host's network, and FaultNotProven if a
+fault did not take effect or did not end. When the program dies, everything is healed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Names = str | Sequence[str]
 
 @contextmanager
 def inject(kind: str, containers: Names, *, to: Names = (), **fields: Any) -> Iterator[FaultReport]:
-    """Any kind of fault that can be injected into existing containers. `to`: of faults of links,
-    only towards these containers. `fields` are those of the kind (docs/faults.md)."""
+    """Any kind of fault that is supported in existing containers. `to`: for link faults, only links
+    to these containers. `fields` are those of the kind (docs/faults.md)."""
     names, others = _listed(containers), _listed(to)
     fault = parse.fault_for(
         kind, f"{kind}-{secrets.token_hex(2)}", len(names), len(others), **fields

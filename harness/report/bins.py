@@ -11,8 +11,8 @@ from histories.events import Json
 
 @dataclass(frozen=True, kw_only=True)
 class Bins:
-    """`rate` answers a second by bin; `p50_us` and `p99_us` the latencies of what was answered in
-    it, None where nothing was; `unanswered` how many operations ended otherwise. `start_us` is the
+    """`rate` answers a second by bin; `p50_us` and `p99_us` the latencies of operations answered in
+    it, None if there were none; `unanswered` how many operations ended otherwise. `start_us` is the
     first bin's beginning, `width_us` every bin's width."""
 
     start_us: int
@@ -66,7 +66,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: tuple[float | None, ...]) -> str:
-    """One character per value, from the lowest to the highest; a blank where there is none."""
+    """One character per value, from the lowest to the highest; a blank for a missing one."""
     known = [v for v in values if v is not None]
     most = max(known, default=0)
     if most <= 0:

@@ -1,8 +1,8 @@
 """Columns of numbers and a table of texts, encoded compactly for a page.
 
-A column is a typed array in little-endian bytes, optionally as differences (for what never falls),
-compressed with zlib where that pays, in base64: a million operations fit into a few megabytes, and
-a browser decodes them in a fraction of a second (`static/js/columns.js`).
+A column is a typed array in little-endian bytes, optionally as differences (for values that never
+decrease), compressed with zlib if this is worthwhile, in base64: a million operations fit into a
+few megabytes, and a browser decodes them in a fraction of a second (`static/js/columns.js`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TYPES: Final = (("u8", "B", 1 << 8), ("u16", "H", 1 << 16), ("u32", "I", 1 << 3
 def encode_numbers(values: Sequence[int], *, rising: bool = False) -> Encoded:
     """A column of integers from 0 to 2^53, in the smallest type that holds them.
 
-    `rising`: the values never fall; then their differences are stored.
+    `rising`: the values never decrease; then their differences are stored.
     """
     stored: Sequence[int] = values
     if rising and values:
@@ -40,7 +40,7 @@ def encode_numbers(values: Sequence[int], *, rising: bool = False) -> Encoded:
 
 
 def encode_floats(values: Sequence[float]) -> Encoded:
-    """A column of 32-bit floats; NaN where there is no value."""
+    """A column of 32-bit floats; NaN for missing values."""
     return _packed(array("f", values), "f32", len(values), False)
 
 
@@ -58,7 +58,7 @@ def _bytes(data: bytes) -> Encoded:
 
 
 class Texts:
-    """Texts by number, each stored once. Number 0 is "there is none"."""
+    """Texts by number, each stored once. Number 0 stands for no text."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -102,7 +102,7 @@ def _json(value: Any) -> str:
 
 
 class Names:
-    """A small dictionary of names, for columns that repeat them. Number 0 is "there is none"."""
+    """A small dictionary of names, for columns that repeat them. Number 0 stands for no name."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._numbers: dict[str, int] = {}

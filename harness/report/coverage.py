@@ -1,7 +1,7 @@
-"""What a run did not test, and so what a valid verdict does not cover.
+"""What a run did not test, which a valid verdict therefore does not cover.
 
-Each finding is {area, tested, text}: `tested` findings state what did happen, the others what did
-not. Nothing is guessed: a finding rests on the history, the nodes' logs and the schedule.
+Each finding is {area, tested, text}: `tested` findings state what happened, the others what did
+not. They are derived from the history, the nodes' logs and the schedule.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STATES: Final = {
         "no restart found a torn record at the end of its log",
     ),
 }
-"""Events of a node's log: what it means that they occurred, and that they did not."""
+"""Events of a node's log, with the texts for their presence and absence."""
 OF_PROTOCOL: Final = {
     "epaxos": {
         "recovering": (
@@ -56,7 +56,7 @@ LEADERLESS: Final = frozenset(("epaxos", "basic-paxos"))
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the findings rest on. `schedule` is schedule.json, `config` the flat settings."""
+    """The input for the findings. `schedule` is schedule.json, `config` the flat settings."""
 
     config: dict[str, Any]
     schedule: dict[str, Any]
@@ -118,8 +118,8 @@ def _faults(evidence: Evidence) -> Iterator[Line]:
 
 
 def _targets(evidence: Evidence) -> Iterator[Line]:
-    """Whether faults met the leader, and one another."""
-    leaders = evidence.logs.leaders()  # as they said: also one that this fault takes down
+    """Whether faults hit the leader, and overlapped."""
+    leaders = evidence.logs.leaders()  # as reported by nodes: also one that this fault takes down
     if leaders and evidence.bands:
         hit = sum(_leader_at(leaders, b.asked_us) in b.nodes for b in evidence.bands if b.strikes)
         yield bool(hit), f"{hit or 'no'} of {len(evidence.bands)} faults hit the leader"
@@ -192,7 +192,7 @@ def _operations(evidence: Evidence) -> Iterator[Line]:
 
 
 def contended_keys(operations: Operations) -> int:
-    """On how many keys two operations of different clients were under way at the same time."""
+    """On how many keys operations of different clients overlapped."""
     busy_until: dict[int, int] = {}
     shared: set[int] = set()
     for key, start, end in zip(operations.key, operations.start_us, operations.end_us, strict=True):

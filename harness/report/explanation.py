@@ -1,5 +1,6 @@
-"""Why a run is not valid, told in a terminal: the few operations that contradict one another, drawn
-in their order, how far an order of them gets, what replicas decided differently, and the story."""
+"""Explains in a terminal why a run is not valid: the few operations that contradict each other,
+drawn in order, the longest partial order of them, what replicas decided differently, and the
+story."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Where an invalid history fails: the smallest failing part, how far an order of the operations
-got, and what each operation would have needed.
+"""Where an invalid history fails: the smallest failing part, the longest partial order of its
+operations, and what each other operation would have needed.
 
-Two questions are answered for every key that failed:
+For every key that failed there are two results:
 
     in the whole   the longest prefix of the key's events that still has a linearization, by
-                   bisection (what fails stays wrong, whatever follows), and the operation whose
-                   completion ended that
+                   bisection (a failing prefix fails whatever follows), and the operation whose
+                   completion ended it
     in the part    the longest order of some of the few operations of the evidence, with the
                    object's state after each, and why none of the others can follow
 """
@@ -25,7 +25,7 @@ from histories.models import ILLEGAL, Model, model_named
 from histories.operations import NEVER, Operation, pair, thaw
 
 PART_MAX: Final = 14
-"""Larger parts are drawn, but no longest order of them is searched."""
+"""Larger parts are drawn, but without a longest order."""
 BISECTED_MAX: Final = 300_000
 """Events of one key; larger ones are not bisected."""
 CHECK_LIMIT_S: Final = 5.0
@@ -86,8 +86,8 @@ def _whole(events: Sequence[Event], key: str | None) -> list[Operation]:
 def longest_order(
     part: Sequence[Operation], whole: Sequence[Operation], model_name: str
 ) -> PartialOrder | None:
-    """The longest order of operations of the part that the model accepts and that respects what
-    came before what; None where the part is too large, or the model is not known."""
+    """The longest order of operations of the part that the model accepts and that respects real
+    time; None if the part is too large, or the model is unknown."""
     if not 0 < len(part) <= PART_MAX:
         return None
     try:
@@ -106,7 +106,7 @@ def longest_order(
 
 
 def _search(model: Model, part: Sequence[Operation]) -> list[int]:
-    """Depth first, each set of operations and state once."""
+    """Depth-first search, each set of operations and state once."""
     best: list[int] = []
     seen: set[tuple[frozenset[int], Any]] = set()
     waiting: list[tuple[list[int], Any]] = [([], model.initial())]
@@ -126,7 +126,7 @@ def _search(model: Model, part: Sequence[Operation]) -> list[int]:
 
 
 def _next(part: Sequence[Operation], done: frozenset[int]) -> list[int]:
-    """Operations that may come next: nothing that is left had returned before they were called."""
+    """Operations that may come next: no remaining operation had returned before their call."""
     left = [n for n in range(len(part)) if n not in done]
     first_return = min((part[n].ret for n in left), default=NEVER)
     return [n for n in left if part[n].call <= first_return]

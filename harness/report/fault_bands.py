@@ -1,8 +1,8 @@
-"""The faults of a run as bands over time: which nodes, which links, from when to when.
+"""The faults of a run as bands over time: nodes, links, start and end.
 
-A fault has four times: it was asked for, its injection was proven, its healing was asked for, and
-its healing was proven. A page can then distinguish the uncertain edges from the certain middle.
-Times are microseconds from the run's start; None where the run ended before.
+A fault has four times: its injection was requested, and verified; its healing was requested, and
+verified. So a page can distinguish the uncertain edges from the certain middle. Times are
+microseconds from the run's start; None if the run ended before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EFFECTS: Final = {
     "disk-full": "disk",
     "disk-damage": "down",
 }
-"""What a kind of fault does to a node or a link, as far as a picture tells it."""
+"""The effect of a kind of fault on a node or a link, as it is drawn."""
 LINK_KINDS: Final = frozenset(("loss", "delay", "duplicate", "reorder", "corrupt", "rate"))
 
 
@@ -77,7 +77,7 @@ class FaultBand:
 
 
 def fault_bands(events: Iterable[Event], nodes: Sequence[int]) -> list[FaultBand]:
-    """The faults of a history in the order in which they were asked for."""
+    """The faults of a history in the order of their requests."""
     bands: dict[str, FaultBand] = {}
     for event in events:
         if event.process != NEMESIS or event.f not in ("inject", "heal"):
@@ -149,7 +149,7 @@ def _report(band: FaultBand, what: str, report: dict[str, Any], at_us: int) -> N
 
 
 def _aim(band: FaultBand, evidence: dict[str, Any]) -> None:
-    """A triggered fault names its node, and what it did to it, only when it has fired."""
+    """The node of a triggered fault, and its effect, are known only once it has fired."""
     band.strikes = bool(evidence["struck"])
     node, action = evidence.get("node"), str(evidence.get("action"))
     if not band.strikes or not isinstance(node, int):

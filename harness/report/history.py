@@ -1,8 +1,8 @@
-"""A history read for showing: quickly, and as far as it can be understood.
+"""Reads a history for display: quickly, and as far as it is valid.
 
-The strict reader (`histories.formats.native`) refuses a file with one wrong line, since a verdict
-on half a history would be worth nothing. A page shows what stands before that line, and says which
-line it is. What is accepted here is checked as far as the page relies on it.
+The strict reader (`histories.formats.native`) refuses a file with one malformed line, since a
+verdict on half a history would be worthless. A page shows everything before that line, and names
+the line. The events are validated as far as the page relies on them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TIME_MAX_NS: Final = 1 << 62
 
 
 def read_events(path: Path) -> tuple[list[Event], list[str]]:
-    """The events up to the first line that is none, and what was wrong, in sentences."""
+    """The events up to the first malformed line, and the errors, as sentences."""
     events: list[Event] = []
     try:
         with path.open("rb") as file:
@@ -33,7 +33,7 @@ def read_events(path: Path) -> tuple[list[Event], list[str]]:
 
 
 def _read(file: Any, events: list[Event]) -> str:
-    """Append events; what stopped it, "" at the end."""
+    """Append events. Returns what stopped it, or "" at the end."""
     last_ns, number = 0, 0
     while line := file.readline(LINE_BYTES_MAX + 1):
         number += 1
@@ -51,7 +51,7 @@ def _read(file: Any, events: list[Event]) -> str:
 
 
 def _event(line: dict[str, Any], number: int, last_ns: int) -> Event:
-    """One event. Raises ValueError or TypeError for what is none."""
+    """One event. Raises ValueError or TypeError for a malformed one."""
     get = line.get
     time_ns, process, kind, f = get("time", last_ns), get("process"), get("type"), get("f")
     if time_ns.__class__ is not int or not last_ns <= time_ns < TIME_MAX_NS:

@@ -1,7 +1,7 @@
 """The list of runs in a folder: one row per run, read from run.json and verdict.json alone.
 
-Runs may lie in sub-folders, as suites and sweeps leave them. Links that lead out of the folder are
-not followed.
+Runs may be in sub-folders, as with suites and sweeps. Links that lead out of the folder are not
+followed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from histories.untrusted import Malformed, read_document
 DEPTH_MAX: Final = 4
 DOCUMENT_BYTES_MAX: Final = 64_000_000
 RUNNING_S: Final = 15.0
-"""A run without a verdict whose history was written to so recently is still going on."""
+"""A run without a verdict counts as running if its history was written this recently."""
 INDEX: Final = "index.html"
 INDEX_SCRIPTS: Final = (*PARTS, "js/index_page.js")
 
@@ -48,7 +48,7 @@ class Row:
 
 
 def run_folders(root: Path) -> Iterator[Path]:
-    """Every folder below `root` that holds a run, by name; nothing that leads out of `root`."""
+    """Every run folder below `root`, by name, without links that lead out of `root`."""
     yield from _walk(root, root.resolve(), 0)
 
 
@@ -75,7 +75,7 @@ def rows(root: Path) -> list[Row]:
 
 
 def row_of(folder: Path, root: Path) -> Row:
-    """One run's row; what cannot be read is left empty."""
+    """The row of a run; fields that cannot be read are empty."""
     run, verdict = _document(folder / RUN, root), _document(folder / VERDICT, root)
     settings = flat_settings(run.get("config"))
     felt = _mapping(verdict.get("availability"))
@@ -102,7 +102,7 @@ def row_of(folder: Path, root: Path) -> Row:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a run seems to go on: no verdict yet, and a history that was just written to."""
+    """Whether a run seems to be running: no verdict yet, and a history that was just written."""
     try:
         written_s = (folder / HISTORY).stat().st_mtime
     except OSError:

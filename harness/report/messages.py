@@ -2,7 +2,7 @@
 
 `nodes/messages.jsonl` has one message a line: sent_us (the protocol sent it), departs_us (it left
 the node, after its fsync), arrives_us (None when it was lost, with `reason`), source, target, kind,
-fields. A folder without it simply has no space-time diagram.
+fields. Without it there is no space-time diagram.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from histories.untrusted import objects
 STORY: Final = "story.txt"
 MESSAGES_MAX: Final = 500_000
 FIELDS_MAX: Final = 600
-"""Characters of a message's fields that are kept for the page."""
+"""The maximum number of characters of a message's fields on the page."""
 _TIMED = re.compile(r"^\s*(\d+\.\d{6})\s\s")
 """A line of the story's table, as against one of its end, which may name times in passing."""
 
@@ -102,7 +102,7 @@ def _word(value: Any) -> str:
 
 
 def story_of(folder: RunFolder) -> list[dict[str, Json]]:
-    """The lines of story.txt, each with the moment it tells of where it names one."""
+    """The lines of story.txt, each with its time if it has one."""
     path = folder.path / STORY
     if not path.is_file():
         return []

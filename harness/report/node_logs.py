@@ -1,10 +1,10 @@
-"""What the nodes themselves said, on the run's clock: log lines, leaders, restarts.
+"""The nodes' logs on the run's clock: log lines, leaders, restarts.
 
-A simulated node's log has the run's own times. A container's log has the host's monotonic clock,
-or the node's wall clock (a text, as most systems write it); `nodes/clock.json` says what both
-showed at the run's start. A folder without it is aligned by what both sides recorded: a command is
-decided after it was invoked. Where nothing aligns them, times count from the run's start, and that
-is said. A fault that skews a node's wall clock shifts its lines, if they bear wall times.
+A simulated node's log has the run's own times. A container's log has the host's monotonic clock, or
+the node's wall clock (a text, as most systems write it); `nodes/clock.json` has the values of both
+at the run's start. Without it, logs are aligned by the fact that a command is decided after it was
+invoked. If this is not possible either, times count from the run's start, with a note. A fault that
+skews a node's wall clock shifts its lines, if they have wall times.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from histories.folder import RunFolder
 from histories.untrusted import Malformed, objects, read_document
 
 LINES_MAX: Final = 200_000
-"""Of all nodes together; a node in a loop of errors must not make the page too large to open."""
+"""The maximum for all nodes together: a node in an error loop must not make the page too large."""
 TEXT_MAX: Final = 4_000
 CLOCK: Final = "clock.json"
 MARKS: Final = {
@@ -79,7 +79,7 @@ class NodeLogs:
         }
 
     def marks(self) -> list[dict[str, Json]]:
-        """What deserves a mark: {at_us, node, kind, text}."""
+        """Events to mark: {at_us, node, kind, text}."""
         found = []
         for (at_us, node, event, text), _ in zip(self.lines, self.abouts, strict=True):
             kind = MARKS.get(event)
@@ -89,9 +89,8 @@ class NodeLogs:
         return found
 
     def leaders(self, bands: Sequence[FaultBand] = ()) -> list[dict[str, Json]]:
-        """Who said that it leads, and since when: {at_us, node, term}; node 0 where the leader
-        stepped down, was taken down by one of the faults or started again, and no node has
-        followed yet."""
+        """Which node reported to lead, and since when: {at_us, node, term}; node 0 after the leader
+        stepped down, was taken down by a fault or restarted, until the next leader."""
         said = [
             (at_us, node, event, _term(about))
             for (at_us, node, event, _), about in zip(self.lines, self.abouts, strict=True)
@@ -158,7 +157,7 @@ def node_logs(folder: RunFolder, events: list[Event]) -> NodeLogs:
     last_us: dict[int, int] = {}
     for node, line in raw:
         at_us = clocks.at_us(line)
-        if at_us is None:  # a line without a time of its own: it keeps its position
+        if at_us is None:  # a line without a time: it keeps its position
             at_us = last_us.get(node, 0)
             logs.is_aligned &= "time" not in line and "ts" not in line
         last_us[node] = at_us = max(0, at_us)

@@ -1,7 +1,7 @@
-"""The operations of a history as columns, failed and unanswered ones included.
+"""The operations of a history as columns, including failed and unanswered ones.
 
-This reader judges nothing and refuses nothing: a completion without an invocation is skipped, and
-what a checker would reject can still be looked at. Times are microseconds from the run's start.
+This reader refuses nothing: a completion without an invocation is skipped, and histories that a
+checker would reject can still be viewed. Times are microseconds from the run's start.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _end(found: Operations, number: int, event: Event, position: int, at_us: int
         found.outcome[number] = OK
         seen: Any = event.observed if event.has_observed else event.value
         told = found.texts.of_json(seen)
-        # A write's completion repeats what was asked: that is no result of its own.
+        # A write's completion repeats its argument, which is not a result.
         found.result[number] = 0 if told == found.value[number] else told
         return
     found.outcome[number] = MISMATCH if mismatch else FAIL if event.type == "fail" else INFO

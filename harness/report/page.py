@@ -1,7 +1,7 @@
 """One HTML file per page: templates, styles and scripts put together, and nothing loaded from
 anywhere.
 
-Scripts and styles are files under `static/` and stand in the page as they are. Data is one JSON
+Scripts and styles are files under `static/`, included unchanged. Data is one JSON
 document in an element that is no script; every value reaches the page as text. A content security
 policy names the scripts by their hashes: even markup that got in could run nothing and fetch
 nothing.
@@ -78,10 +78,10 @@ def render(
     connects: bool = False,
     **more: Any,
 ) -> str:
-    """A whole page. `data` is handed to the scripts as the JSON document with the id "bundle".
+    """A whole page. The scripts read `data` from the JSON document with the id "bundle".
 
-    `scripts` and `styles` are names under `static/`. With `connects` the page may ask its own
-    server; without, it can fetch nothing at all.
+    `scripts` and `styles` are names under `static/`. With `connects` the page may contact its own
+    server; without, it can fetch nothing.
     """
     texts = [_static(name) for name in scripts]
     sheets = [_static(name) for name in styles]
@@ -100,7 +100,7 @@ def render(
 
 
 def inert_json(data: Any) -> str:
-    """JSON that cannot end the element that holds it, nor begin a comment."""
+    """JSON that can neither end its element nor begin a comment."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates are no characters
     for character in "<>&\u2028\u2029":
@@ -128,7 +128,7 @@ def _policy(scripts: list[str], styles: list[str], connects: bool) -> str:
 
 def run_page(data: RunData, *, home: str = "", live: bool = False) -> str:
     """The page of a run. `home` is the address of the list of runs, if there is one; a `live` page
-    asks its server for more while the run goes on."""
+    asks its server for updates during the run."""
     scripts = (*RUN_SCRIPTS, "js/live.js") if live else RUN_SCRIPTS
     return render(
         "run.html",
@@ -155,10 +155,10 @@ def write_report(folder: RunFolder) -> Path:
 
 
 def report_after_run(folder: RunFolder) -> str:
-    """Write report.html; "" or, in a sentence, why there is none. A run's verdict must not be lost
-    because its page could not be made."""
+    """Write report.html. Returns "" or the error in a sentence: a run's verdict must not be lost
+    because its page failed."""
     try:
         write_report(folder)
-    except Exception as error:  # whatever it is: the verdict stands
+    except Exception as error:  # any error: the verdict is not affected
         return f"note: no {REPORT}: {type(error).__name__}: {error}"
     return ""

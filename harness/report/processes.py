@@ -1,7 +1,7 @@
-"""What a simulated run recorded of its nodes' processes: writes to the disk, and the final states.
+"""The records of a simulated run about its nodes' processes: disk writes and final states.
 
-`nodes/processes.jsonl` is described in `harness.runtimes.sim.record_files`. A folder without it has
-no writes and no final states to show.
+`nodes/processes.jsonl` is described in `harness.runtimes.sim.record_files`. Without it there are no
+writes and final states to show.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNKNOWN: Final = "-"
 def processes_of(folder: RunFolder, texts: Texts) -> dict[str, Any] | None:
     """{columns, kinds, count, fsyncs, left_out, final} for the page; None without a file.
 
-    A write's `span_us` is the time until it was on the disk, plus one; 0 where it never was.
+    A write's `span_us` is the time until it was durable, plus one; 0 if it never was.
     Writes of a node that reached the disk at the same time shared an fsync.
     """
     if not folder.processes.is_file():
@@ -76,7 +76,7 @@ def _words(line: dict[str, Any]) -> str:
 
 
 def _state(node: int, line: dict[str, Any]) -> dict[str, Json]:
-    """What a node believed when the run ended, as texts."""
+    """The final state of a node, as texts."""
     ballot = line.get("ballot")
     up = "up" if line.get("up") else "down"
     values = line.get("values")

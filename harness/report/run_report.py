@@ -1,6 +1,6 @@
 """Everything that the page of a run shows, gathered from the run's folder alone.
 
-A folder may be cut off anywhere: whatever is missing is left out, and said. The result is one JSON
+A folder may be incomplete: missing parts are omitted, with a note. The result is one JSON
 document whose large parts are encoded columns; see `columns`.
 """
 
@@ -41,7 +41,7 @@ WINDOWS_MAX: Final = 500
 
 @dataclass
 class RunData:
-    """A run as stored in its folder. `problems` states what could not be read, in sentences."""
+    """A run as stored in its folder. `problems` are sentences about what could not be read."""
 
     folder: RunFolder
     texts: Texts
@@ -66,12 +66,13 @@ class RunData:
 
     @property
     def outcome(self) -> str:
-        """valid, invalid, unknown; "none" where there is nothing to judge."""
+        """valid, invalid, unknown; "none" if there is nothing to judge."""
         return str(self.verdict.get("verdict", "none"))
 
 
 def load(folder: RunFolder, *, judge: bool = True) -> RunData:
-    """Read a run's folder. Only a folder that is none raises HistoryError (from RunFolder.open)."""
+    """Read a run's folder. Raises HistoryError (from RunFolder.open) only if it is not a run
+    folder."""
     texts = Texts()
     data = RunData(folder, texts)
     data.run = _document(data, "run.json")
@@ -128,7 +129,7 @@ def _judge(data: RunData) -> None:
 
 
 def bundle(data: RunData, *, live: bool = False) -> dict[str, Json]:
-    """The document that the page is made of; of a run that still goes on, if `live`."""
+    """The document for the page; of a run in progress, if `live`."""
     operations, texts = data.operations, data.texts
     columns: dict[str, Encoded] = operations.encode()
     points = _points(data)
@@ -174,7 +175,7 @@ def bundle(data: RunData, *, live: bool = False) -> dict[str, Json]:
 
 
 def availability(data: RunData) -> dict[str, Json]:
-    """Outcomes, latencies and unavailability: computed again, since every view needs all of it."""
+    """Outcomes, latencies and unavailability: recomputed, since every view needs all of them."""
     if not data.measured:
         found = measure(data.events, threshold_ns=WINDOW_NS)
         windows = sorted(found.windows, key=lambda window: -window.duration_ns)
@@ -265,7 +266,7 @@ def commands(data: RunData) -> list[list[str]]:
 
 
 def summary(data: RunData, over_us: int, bins: int = 160) -> dict[str, Json]:
-    """What a comparison needs of a run; its bins are over `over_us` from its start."""
+    """The data for comparisons; the bins cover `over_us` from the run's start."""
     return {
         "name": data.folder.name,
         "header": header(data),
@@ -277,5 +278,5 @@ def summary(data: RunData, over_us: int, bins: int = 160) -> dict[str, Json]:
 
 
 def load_path(path: Path | str) -> RunData:
-    """The run in a folder. Raises HistoryError where it is no run's folder."""
+    """The run in a folder. Raises HistoryError if it is not a run folder."""
     return load(RunFolder.open(path))

@@ -1,7 +1,7 @@
-"""The runs of one folder in a browser, on 127.0.0.1 and for this machine only.
+"""Serves the runs of a folder to a browser, on 127.0.0.1 only.
 
     /                     the list of runs
-    /run/NAME             a run's page; of a run that still goes on, one that follows it
+    /run/NAME             a run's page; updated live for a run in progress
     /run/NAME/bundle      the page's document, for that
     /run/NAME/zip         the run's folder as a zip
     /compare?a=NAME&b=NAME
@@ -10,7 +10,7 @@
 Pages are made from the data in the folders, never taken from files in them: a run's folder may come
 from a third party. A name is served only if the list has it, and a folder only if everything in it
 is inside the served folder. Requests that name another host, or come from another origin's page,
-are refused, so that no web page can read runs by way of the reader's browser.
+are refused, so that no web page can read runs through the user's browser.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class _OwnPagesOnly:
 
 
 class _Directory:
-    """The answers. Each runs in a thread of its own; what was made is kept while files stay."""
+    """The responses. Each runs in a separate thread; results are cached while files do not
+    change."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -202,12 +203,12 @@ class _Directory:
 
 
 def all_inside(folder: Path, root: Path) -> bool:
-    """Whether everything in a folder, wherever its links lead, is inside `root`."""
+    """Whether everything in a folder, with links resolved, is inside `root`."""
     return all(path.resolve().is_relative_to(root) for path in (folder, *folder.rglob("*")))
 
 
 def _state(folder: RunFolder) -> str:
-    """Changes whenever a file that a page is made of does."""
+    """A value that changes with every file that a page is made from."""
     parts = []
     for path in (folder.run, folder.history, folder.verdict, folder.nodes):
         try:

@@ -1,8 +1,7 @@
-"""The summary of a run for a terminal of 80 columns: what was done, what broke, what clients felt,
-and the verdict. Made from the folder, so that it can be shown again at any time.
+"""The summary of a run for a terminal of 80 columns: operations, faults, availability, and the
+verdict. It is made from the folder, so it can be shown again at any time.
 
-Everything that came from outside passes through `printable`, and is put into `Text`, where markup
-has no meaning.
+All external data passes through `printable`, and is put into `Text`, which ignores markup.
 """
 
 from __future__ import annotations

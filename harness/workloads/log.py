@@ -1,6 +1,6 @@
 """Appends to a few logs, and reads of them: what is applied twice, lost or reordered stays visible.
 
-A register forgets: a value that was written twice is seen to be so only by somebody who reads at
+A register forgets: that a value was written twice is visible only to a client that reads at
 the right moment. A log remembers, so one read, at any later time, shows every element that is
 missing, doubled, or out of order. Every appended value is unique. Logs grow with the run, and so do
 the answers to reads: one operation in READ_EVERY is a read.

@@ -80,7 +80,7 @@ class RunRecord:
         self.roles: list[RoleChange] = []
         self.not_recorded = 0
         self._by_sequence: dict[int, Message] = {}
-        self._believed: dict[int, tuple[str, int | None, tuple[int, ...]]] = {}
+        self._roles_seen: dict[int, tuple[str, int | None, tuple[int, ...]]] = {}
 
     def sent(self, message: Message, sequence: int | None) -> None:
         """A message was put on the queue with this sequence number, or with none if it is lost."""
@@ -124,10 +124,10 @@ class RunRecord:
         if node.protocol is None:
             return
         status = node.protocol.status()
-        belief = (status.role, status.leader, tuple(status.ballot))
-        if self._believed.get(node.id) != belief:
-            self._believed[node.id] = belief
-            self.roles.append(RoleChange(now_us, node.id, *belief))
+        view = (status.role, status.leader, tuple(status.ballot))
+        if self._roles_seen.get(node.id) != view:
+            self._roles_seen[node.id] = view
+            self.roles.append(RoleChange(now_us, node.id, *view))
 
     def finish(self, now_us: int) -> None:
         """The run is over: messages that have not arrived are in flight."""

@@ -242,7 +242,7 @@
       ...['process', 'role', 'leader', 'ballot'].map((name) => ({ name, text: (s) => s[name] })),
       { name: 'applied', text: (s) => s.applied, numeric: true },
       { name: 'the store', text: (s) => s.values, node: (s) => A.el('code', { class: 'store' }, s.values) },
-    ], { rows: states.slice(), caption: 'What the replicas believed when the run ended' });
+    ], { rows: states.slice(), caption: 'Final states of the replicas' });
   }
 
   function messageCounts(host, { operations }, { columns, kinds, count }, writes) {
