@@ -1,12 +1,12 @@
-"""Our checker beside Porcupine, on the same histories.
+"""Compares our checker with Porcupine on the same histories.
 
-Porcupine's source is not part of this project: ANTIPAXOS_PORCUPINE names the folder that holds it,
-and Go has to be there; without them only our own figures are printed. The command that reads our
-histories for it is porcupine/main.go.
+Porcupine's source is not part of this project: ANTIPAXOS_PORCUPINE names its folder, and Go is
+required; without them only our own figures are printed. The command that reads our histories for it
+is porcupine/main.go.
 
 Both are measured as processor seconds of all threads: of the whole command, and of the check alone,
-after reading. On a busy machine these are steadier than time; the two take turns, and of several
-runs the least counts.
+after reading. On a busy machine this varies less than elapsed time. The two programs run
+alternately, and the minimum of several runs counts.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def peers(folder: Path) -> list[Case]:
 
 
 def built(folder: Path) -> Path | None:
-    """The command that runs Porcupine; None where its source or Go is not at hand."""
+    """The command that runs Porcupine; None if its source or Go is missing."""
     source, go = os.environ.get("ANTIPAXOS_PORCUPINE"), shutil.which("go")
     if not source or go is None:
         return None

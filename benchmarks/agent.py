@@ -1,7 +1,7 @@
-"""How fast the agent's hands are: `python -m benchmarks.agent`, as root on Linux with gcc.
+"""How quickly the agent acts: `python -m benchmarks.agent`, as root on Linux with gcc.
 
-Agents run in network and PID namespaces of their own, without containers. Prints a table of
-medians and maxima; figures in docs/faults.md come from here.
+Agents run in separate network and PID namespaces, without containers. Prints a table of medians and
+maxima, as quoted in docs/faults.md.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ int main(int n, char **v) {
 
 
 def at_once(agents: list[Agent], do: str, requests: list[dict[str, Any]]) -> list[Any]:
-    """The answers to the same question, put to all agents at the same time."""
+    """The answers to the same request, sent to all agents at once."""
     answers: list[Any] = [None] * len(agents)
 
     def ask(i: int) -> None:

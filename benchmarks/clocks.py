@@ -1,6 +1,6 @@
-"""False clocks as programs of different kinds see them, from inside: before, during and after.
+"""Changed clocks as seen by programs of different kinds: before, during and after the fault.
 
-    python -m benchmarks.clocks        root; uses gcc, musl-gcc, javac and go where they are there
+    python -m benchmarks.clocks        root; uses gcc, musl-gcc, javac and go if installed
 
 Each program runs beside an agent, and answers each line on its input with what its wall clock and
 its monotonic clock show, in nanoseconds. The table shows by how much each is off the host's, in

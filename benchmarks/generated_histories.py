@@ -1,9 +1,9 @@
-"""Histories for the checker's benchmark: made by clients of a register that really is one.
+"""Histories for the checker's benchmark, made by clients of an atomic register.
 
 Clients work in a closed loop on keys drawn at random: reads (50 %), writes (35 %) and
 compare-and-sets (15 %), every written value new. An operation takes effect at a random moment
 between its call and its return; a share of the writes and compare-and-sets never return (their
-outcome is unknown, their client goes on under a new number), half of which take effect late or
+outcome is unknown, their client continues with a new number), half of which take effect late or
 never. With `stale` one read near the end returns the value that an acknowledged write gave its key
 a while ago.
 """

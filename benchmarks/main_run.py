@@ -1,9 +1,9 @@
-"""How good the main job is, on the machine at hand: `python -m benchmarks.main_run`.
+"""Measures a run in containers on this machine: `python -m benchmarks.main_run`.
 
 start      from nothing (image built) to the first answered operation of five nodes
-remove     from the end of the run until nothing of it is left
+remove     from the end of the run until everything is removed
 spread     one partition on all five nodes: between the first and the last agent's moment
-rate       operations a second, recorded, through five healthy nodes with fsync on
+rate       recorded operations per second with five healthy nodes, with fsync
 overhead   the median latency that the harness records, less that of a bare socket client that
            does the same operations against the same cluster, alternating, in one run
 """
@@ -86,7 +86,7 @@ class _Timed(FolderRecord):
 
 
 def bare_latencies(port: int, count: int = 400, pause_s: float = 0.01) -> list[float]:
-    """What a client with nothing around it sees: one blocking socket, one operation at a time."""
+    """A bare client: one blocking socket, one operation at a time."""
     latencies = []
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

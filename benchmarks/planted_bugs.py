@@ -1,4 +1,4 @@
-"""Which planted bugs the swarm's mix finds on real containers.
+"""Which planted bugs the swarm's mix finds in containers.
 
     python -m benchmarks.planted_bugs --out FILE [--store FOLDER] [--runs 20] [--jobs 2]
                                       [--minutes 480]
@@ -6,8 +6,9 @@
 A bug counts where the simulator finds it within 100 seeds of a sweep, in the protocol in which it
 finds it soonest. For each, runs of 20 s in containers follow, with what the same sweep's seeds draw
 (`harness.search.swarm`), until one is invalid: all bugs have their first run before one has its
-second. Beside them the correct protocols have as many, where nothing may be found. Each result is
-a line of JSON in FILE, and what is there already is not done again; a table is printed at the end.
+second. The correct protocols have the same number of runs, in which nothing may be found. Each
+result is a line of JSON in FILE, and what is there already is not done again; a table is printed at
+the end.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from node_image.mutants import MUTANTS, PROTOCOLS
 
 SIMULATED_SEEDS: Final = 100
 SIMULATED_PIECE: Final = 10
-"""So many seeds of one bug are simulated in a row."""
+"""How many seeds of one bug are simulated in a row."""
 TIME_US: Final = 20_000_000
 RUN_LIMIT_S: Final = 240
 """A run in containers that takes longer than this is ended; its reaper removes the rest."""
@@ -100,7 +101,7 @@ def in_containers(protocol: str, mutant: str | None, seed: int, store: Path) -> 
 
 
 def run_apart(candidate: Candidate, seed: int, store: Path) -> dict[str, Any]:
-    """The same in a process of its own, which may end as it likes."""
+    """The same in a child process, which may crash."""
     about = {"run": candidate.mutant, "protocol": candidate.protocol, "seed": seed, "mix": MIX}
     command = [sys.executable, "-m", "benchmarks.planted_bugs", "--store", str(store)]
     command += ["--one", candidate.protocol, candidate.mutant or "-", str(seed)]

@@ -2,9 +2,9 @@
 `python -m benchmarks.protocols`. Beside them etcd, and PySyncObj (pip install pysyncobj) with its
 journal on.
 
-Two loads each: one client at a time (latency), and open-loop arrivals far above what any of them
-can do, with CLIENTS waiting at once (throughput: operations answered a second while they arrive).
-Every history is checked; a protocol whose history is not valid has no figure.
+Each has two loads: one client at a time (latency), and open-loop arrivals far above its capacity,
+with at most CLIENTS waiting (throughput: operations answered per second while they arrive). Every
+history is checked; a protocol whose history is not valid gets no figure.
 """
 
 from __future__ import annotations

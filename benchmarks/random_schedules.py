@@ -1,11 +1,12 @@
-"""Random schedules injected and healed in a row, on one cluster in containers: what do they leave?
+"""Injects and heals random schedules on one cluster in containers, and checks what they leave
+behind.
 
     python -m benchmarks.random_schedules [--schedules 1000] [--minutes 60] [--seed 1]
 
 Root. Each schedule lasts about a second. Its faults are of any simple kind that heals without a
-trace by its description: neither amnesia and damage, nor `drift` and `monotonic`, of which what was
-gained stays. After each, when all nodes answer again and the agents have put away what they keep
-ready, everything that could be left is compared with what was there before the first: in every pod
+trace by its description: neither amnesia and damage, nor `drift` and `monotonic`, whose offset
+remains. After each, when all nodes answer again and the agents have released what they keep ready,
+everything that could be left is compared with what was there before the first: in every pod
 devices, qdiscs and filters, what the agent says is active, mounts, and the limits of the node's
 container; on the host containers, networks, volumes and loop devices; and by how far each node's
 clocks are off the host's.
@@ -38,7 +39,7 @@ GAP_US: Final = 400_000
 NODES: Final = 3
 READY_S: Final = 30.0
 OFF_NS: Final = 2_000_000
-"""A node's clock may be off so much, beside the uncertainty of asking it."""
+"""By how much a node's clock may be off, in addition to the uncertainty of the request."""
 UNLIMITED: Final = 1 << 50
 """What stands for no limit of memory once there was one."""
 
@@ -71,7 +72,7 @@ class Cluster:
         self._api = connect()
 
     def repeat(self, schedules: int, seed: int, until: float) -> None:
-        """Play schedules, and say what they leave."""
+        """Run schedules, and report what they leave behind."""
         self._wait_until_ready()
         before, resources = self.state(), self.resources()
         print(f"before: {json.dumps(resources)}", flush=True)
@@ -117,7 +118,7 @@ class Cluster:
         return [fault.resolve(leader, self._nodes) for fault in schedule.faults]
 
     def _wait_until_ready(self) -> None:
-        """Until every node answers, and somebody leads."""
+        """Wait until every node answers, and one leads."""
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             statuses = [self._runtime.status(n) for n in self._nodes]
@@ -205,7 +206,7 @@ def mounts_of(pid: int) -> list[str]:
 
 
 def leftovers(run_id: str) -> dict[str, int]:
-    """Of the run: containers, networks, volumes; and loop devices of anybody."""
+    """The run's containers, networks and volumes, and all loop devices."""
     api, wanted = connect(), {"label": f"{LABEL}={run_id}"}
     try:
         loops = subprocess.run(["losetup", "-a"], check=True, capture_output=True, text=True)

@@ -1,13 +1,13 @@
-"""An adversary that chooses which message arrives when, and keeps Basic Paxos from deciding.
+"""An adversary that controls message delays, and prevents Basic Paxos from deciding.
 
-What the impossibility of Fischer, Lynch and Paterson ("Impossibility of Distributed Consensus with
-One Faulty Process", JACM 1985) looks like here. Two proposers want one slot; back-off is on. The
-adversary takes the requests for votes (Accept) off the network while they are under way, and lets
-each go on as soon as its receiver has been reached by a Prepare of a higher ballot: the receiver
-then refuses it, the proposer tries a higher ballot, and so on. It loses nothing, stops no node, and
-every message arrives in the end: what one Accept waits for is the other proposer's next attempt.
+It demonstrates the impossibility result of Fischer, Lynch and Paterson ("Impossibility of
+Distributed Consensus with One Faulty Process", JACM 1985). Two proposers compete for one slot, with
+back-off. The adversary holds requests for votes (Accept) in flight, and releases each as soon as a
+Prepare of a higher ballot has reached its receiver: the receiver then refuses the Accept, the
+proposer tries a higher ballot, and so on. No message is lost, no node is stopped, and every message
+arrives eventually: an Accept waits only for the other proposer's next attempt.
 
-Links do not keep the order of messages (`udp`): an Accept is overtaken.
+Links do not keep the order of messages (`udp`), so an Accept can be overtaken.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.runtimes.sim.event_queue import Entry
 from harness.runtimes.sim.runtime import SimRuntime
 
 STEPS_PER_DELAY: Final = 4
-"""How often in a one-way delay it looks at what is under way: no message gets past it."""
+"""How often per one-way delay it inspects messages in flight, so that none gets past it."""
 AFTER_DELAYS: Final = 200
 PROPOSERS: Final = (1, 2)
 
@@ -64,7 +64,7 @@ class Adversary:
         self._held = staying
 
     def stop(self, now_us: int) -> None:
-        """Whatever is still held arrives now."""
+        """Release all held messages."""
         for since_us, entry in self._held:
             self._let_go(since_us, entry, now_us)
         self._held = []
@@ -75,7 +75,7 @@ class Adversary:
         self._runtime.world.queue.put(now_us, what, node, message)
 
     def _note_prepares(self, now_us: int) -> None:
-        """Which ballots have been asked for at each node, from what has arrived there."""
+        """Note the ballots of the Prepares that have arrived at each node."""
         record = self._runtime.record
         assert record is not None
         pending = record.messages[self._seen :]
@@ -91,13 +91,13 @@ class Adversary:
 
 
 def play(settings: Settings, column: Column, *, ballots: int) -> Game:
-    """Let the adversary play until so many ballots have been begun, then stop it."""
+    """Let the adversary act until this many ballots have been started, then stop it."""
     link_us = settings.delay_us
     clusters: list[SimRuntime] = []
     games: list[Game] = []
 
     def proposer(number: int) -> Callable[[Script], Program]:
-        """Proposes for the slot, repeatedly if need be."""
+        """Proposes for the slot, repeatedly if necessary."""
 
         def client(script: Script) -> Program:
             while not script.done:
@@ -140,7 +140,7 @@ def _is_accept(entry: Entry) -> bool:
 
 
 def _decided(runtime: SimRuntime) -> int:
-    """The most slots that any node knows to be decided."""
+    """The maximum number of decided slots at any node."""
     return max(len(node.decided) for node in runtime.world.nodes.values())
 
 

@@ -1,9 +1,9 @@
-"""Simulated clusters for the comparison: fixed delays, no chance in any timing.
+"""Simulated clusters for the comparison: fixed delays, without randomness.
 
-Every message between nodes takes the same time, every fsync takes `FSYNC_US`, clients are at
-the nodes (the delay between them is kept by the script, see `script.Ask`), and time-outs are far
-above a round trip, so that nothing is repeated and no leader is deposed. What is left is the
-protocol.
+Every message between nodes takes the same time, every fsync takes `FSYNC_US`, clients are at the
+nodes (the delay between them is kept by the script, see `script.Ask`), and timeouts are far above a
+round trip, so that nothing is repeated and no leader is deposed. Only the protocol determines the
+result.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from harness.workloads import Operation
 FSYNC_US: Final = 2_000
 ELECTION_US_MIN: Final = 1_000_000
 ELECTION_DELAYS: Final = {"sim": 400, "docker": 40}
-"""Real time is dear: in containers time-outs are nearer to a round trip."""
+"""In containers timeouts are closer to a round trip, to save real time."""
 WARM_UP_ELECTIONS: Final = 10
 
 
 def election_us(settings: Settings, link_us: int) -> int:
-    """The shortest election time-out: at least so many one-way delays."""
+    """The shortest election timeout: at least this many one-way delays."""
     return max(ELECTION_US_MIN, ELECTION_DELAYS[settings.on] * link_us)
 
 
@@ -50,7 +50,7 @@ def timing(settings: Settings, column: Column, link_us: int) -> dict[str, Any]:
 
 
 def fixed_world(link_us: int, fsync_us: int = FSYNC_US) -> dict[str, int]:
-    """A world without chance; see `harness.runtimes.sim.config`."""
+    """A simulation without randomness; see `harness.runtimes.sim.config`."""
     return {
         "link_min_us": link_us,
         "link_max_us": link_us,
@@ -111,8 +111,8 @@ def read(key: str) -> Operation:
 
 
 def settle(script: Script, settings: Settings, column: Column, link_us: int) -> Part:
-    """Wait until the cluster serves writes and has come to rest. The `node` of what is returned is
-    the one that a client of this protocol asks from now on."""
+    """Wait until the cluster serves writes and is idle. The `node` of the result is the one that a
+    client of this protocol asks from now on."""
     everyone = tuple(range(1, settings.nodes + 1))
     limit_us = WARM_UP_ELECTIONS * election_us(settings, link_us)
     ask = Ask(1, 1, write("warm-up", 0), operation_timeout_us(settings, link_us))

@@ -1,9 +1,9 @@
-"""Cell 5: what conflicting commands cost Fast Paxos and EPaxos.
+"""Cell 5: the cost of conflicting commands in Fast Paxos and EPaxos.
 
-Rounds of commands from clients that stand beside their nodes, over links whose delays vary by half.
-In some rounds one client asks alone; in the others two clients at different nodes ask at the same
-moment for the same key: these are the commands that conflict, and their share is the horizontal
-axis. Between two rounds the cluster comes to rest.
+Rounds of commands from clients at their nodes, over links whose delays vary by half. In some rounds
+a single client sends a command; in the others two clients at different nodes send commands for the
+same key at the same time. These commands conflict, and their share is the horizontal axis. Between
+rounds the cluster becomes idle.
 
     fast path   of the values decided, those decided without a second round of votes, as the nodes
                 count them: slots of Fast Paxos (a loser that is proposed again is one more), and
@@ -51,7 +51,7 @@ COMMANDS: Final = {"sim": 400, "docker": 60}
 TARGETS: Final = ("fast-paxos", "epaxos")
 REST_DELAYS: Final = 15
 FIRST_CLIENT: Final = 100
-"""Every command has a client of its own: what one client asks interferes in EPaxos."""
+"""Every command has its own client: commands of one client interfere in EPaxos."""
 TAIL: Final = 95
 """The percentile that represents the tail."""
 TITLE: Final = "Conflicting commands"
@@ -76,7 +76,7 @@ TEXT: Final = (
 
 @dataclass(kw_only=True)
 class Run:
-    """What one share of conflicting commands came to. Times in microseconds."""
+    """The result for one share of conflicting commands. Times in microseconds."""
 
     fast: int = 0
     slow: int = 0
@@ -91,7 +91,7 @@ class Run:
 
 
 def measure(settings: Settings, *, commands: int | None = None) -> Section:
-    """The cell; nothing but its text where neither protocol is asked for."""
+    """The cell; only its text if neither protocol is requested."""
     commands = COMMANDS[settings.on] if commands is None else commands
     columns = [c for c in settings.columns if c.target in TARGETS]
     runs = {
@@ -123,7 +123,7 @@ def measure(settings: Settings, *, commands: int | None = None) -> Section:
 def run_of(
     settings: Settings, column: Column, share: int, *, commands: int, same_key: bool = True
 ) -> Run:
-    """So many commands, that share of them in pairs."""
+    """Run this many commands, this share of them in pairs."""
     link_us = settings.delay_us
     found = Run()
     timeout_us = operation_timeout_us(settings, link_us)
@@ -198,7 +198,7 @@ def _in_containers(settings: Settings, column: Column, settled: Make, rounds: Ma
 
 
 def _asking(ask: Ask, found: Run, asked: dict[tuple[int, int], int]) -> Callable[[Script], Program]:
-    """One command of a client of its own; notes when it was asked, and how it went."""
+    """One command with its own client; notes the time of the request, and the result."""
 
     def program(script: Script) -> Program:
         asked[ask.client, ask.operation.value] = script.now_us

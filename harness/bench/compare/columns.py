@@ -1,4 +1,4 @@
-"""The columns of the table: the protocols compared, and which node a client of each asks.
+"""The columns of the table: the protocols compared, and which node their clients ask.
 
 A client of a protocol with a leader (`asks` "leader") asks the leader, which it knows. Where
 every node takes commands (`asks` "any") it asks a node that does not lead, if any does: the nearest
@@ -18,7 +18,7 @@ from harness.targets import target_named
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """`target` as for a run; `head` is at most six characters wide; `options` are settings of the
-    target for so many nodes."""
+    target for a number of nodes."""
 
     target: str
     head: str
@@ -62,7 +62,7 @@ COLUMNS: Final = (
 
 
 def columns_named(names: tuple[str, ...]) -> tuple[Column, ...]:
-    """The columns of these targets, in the table's order; all where none is named. Raises
+    """The columns of these targets, in the table's order; all if none is named. Raises
     UnknownChoice."""
     known = [column.target for column in COLUMNS]
     for name in names:

@@ -1,4 +1,4 @@
-"""The faults that the comparison makes: nodes that are cut off or dead, as faults of any run."""
+"""The faults of the comparison: nodes that are cut off or killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faults.shapes import cut_for
 
 
 def cut_off(identity: str, nodes: Sequence[int], cluster: Sequence[int]) -> Partition:
-    """Each of these nodes apart from all others; not from clients."""
+    """Cut each of these nodes off from all others, but not from clients."""
     cut = {link for node in nodes for link in cut_for("isolate", (node,), cluster)}
     return Partition(
         id=identity,
@@ -23,5 +23,5 @@ def cut_off(identity: str, nodes: Sequence[int], cluster: Sequence[int]) -> Part
 
 
 def killed(identity: str, node: int) -> Kill:
-    """This node's process is gone."""
+    """Kill this node's process."""
     return Kill(id=identity, start_us=0, duration_us=0, nodes=(node,))

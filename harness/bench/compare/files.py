@@ -1,6 +1,6 @@
 """The files of a comparison: JSON, CSV, and a page.
 
-compare.json   everything: rows, figures, what theory says and who says so
+compare.json   everything: rows, figures, theory with sources
 compare.csv    one line for each figure
 compare.html   the table, the reasons, the details and curves
 """

@@ -5,7 +5,7 @@ has as its slope the number of one-way delays on the operation's critical path; 
 on the delay, processing and fsyncs, is in its intercept and cancels. In the simulator an fsync
 takes the same time always, so the intercept counts the fsyncs that the client waits for in a row.
 
-The client is alone, and asks again only when the cluster has come to rest. Its own links are
+There is one client, which sends the next request only when the cluster is idle. Its own links are
 delayed as well: in the first placement it is one delay from every node, in the second it is
 at one that does not lead, and is one delay from all others.
 """
@@ -31,7 +31,7 @@ from harness.bench.compare.theory import expected
 
 REPEATS: Final = 5
 DELAYS: Final = (0.5, 1, 2)
-"""In the delay that was asked for."""
+"""In units of the requested delay."""
 CLIENT: Final = 2
 TOLERANCE_DELAYS: Final = 0.25
 
@@ -71,7 +71,7 @@ def fit(points: Sequence[tuple[float, float]]) -> Line:
 
 
 def delays_of(settings: Settings) -> tuple[int, int, int]:
-    """The three one-way delays, in microseconds: half, once and twice what was asked for."""
+    """The three one-way delays, in microseconds: half, once and twice the requested one."""
     half, once, twice = (int(times * settings.delay_us) for times in DELAYS)
     return half, once, twice
 
@@ -118,13 +118,13 @@ def groups(column: Column) -> list[list[Kind]]:
 
 
 def _is_away(column: Column, kind: Kind) -> bool:
-    """Whether the client is one delay from the node that it asks: a leader is never the one that it
-    stands beside."""
+    """Whether the client is one delay away from the node that it asks: it is never next to the
+    leader."""
     return column.leads or not kind.beside
 
 
 def lines_of(settings: Settings, column: Column, group: list[Kind]) -> dict[Kind, Line | None]:
-    """Latency over delay, of each kind of a group; None for one that was not answered under some
+    """Latency over delay, for each kind of a group; None for a kind without an answer at some
     delay."""
     points: dict[Kind, list[tuple[float, float]]] = {kind: [] for kind in group}
     for link_us in delays_of(settings):
@@ -136,8 +136,8 @@ def lines_of(settings: Settings, column: Column, group: list[Kind]) -> dict[Kind
 def latencies_us(
     settings: Settings, column: Column, group: list[Kind], link_us: int
 ) -> dict[Kind, int]:
-    """The least latency of each kind under one delay: that of an operation that nothing disturbed.
-    A kind that was never answered is missing."""
+    """The minimum latency of each kind at one delay, that is, of an undisturbed operation. A kind
+    without an answer is missing."""
     found: dict[Kind, list[int]] = {kind: [] for kind in group}
     away = _is_away(column, group[0])
     distance_us = link_us if away else 0

@@ -1,10 +1,10 @@
 """Cell 4: duels between proposers of Basic Paxos, and an adversary that lets no proposer win.
 
-Some proposers are given a command at the same moment, for the same slot, over links whose delays
-vary by half. Counted are the ballots that were begun until the slot was decided, and the slots that
-were not decided within the limit. First with randomised back-off, then without. Each trial is a
-cluster of its own, in which every proposer has decided some commands alone before, so that it knows
-how long an attempt lasts.
+Several proposers get a command at the same time, for the same slot, over links whose delays vary by
+half. The results are the number of ballots until the slot was decided, and the share of slots that
+were not decided within the limit, with and without randomised back-off. Each trial is a new
+cluster, in which every proposer has first decided some commands alone, so that it knows the
+duration of an attempt.
 
 The adversary is a schedule of message deliveries (`adversary`).
 """
@@ -58,7 +58,7 @@ TEXT: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Duels:
-    """What the trials of one setting came to."""
+    """The results of the trials of one setting."""
 
     trials: int
     undecided: int
@@ -76,7 +76,7 @@ class Duels:
 
 
 def measure(settings: Settings, *, trials: int = TRIALS) -> Section:
-    """The cell; nothing but its text where Basic Paxos is not asked for."""
+    """The cell; only its text if Basic Paxos is not requested."""
     column = next((c for c in settings.columns if c.target == TARGET), None)
     if column is None:
         return Section(id="livelock", title=TITLE, text=TEXT)
@@ -101,7 +101,7 @@ TITLE: Final = "Duelling proposers"
 def duels(
     settings: Settings, column: Column, proposers: int, *, backoff: bool, trials: int
 ) -> Duels:
-    """So many trials with so many proposers."""
+    """Run `trials` trials with this many proposers."""
     ballots, undecided, latencies = 0, 0, []
     for trial in range(trials):
         begun, latency_us = _duel(settings, column, proposers, backoff=backoff, trial=trial)
@@ -116,7 +116,7 @@ def duels(
 def _duel(
     settings: Settings, column: Column, proposers: int, *, backoff: bool, trial: int
 ) -> tuple[int, int | None]:
-    """One trial: the ballots begun, and how long it was until the slot was decided, if it was."""
+    """One trial: the number of ballots, and the time until the slot was decided, if it was."""
     link_us = settings.delay_us
     limit_us = LIMIT_DELAYS * link_us
     clusters: list[SimRuntime] = []
@@ -161,7 +161,7 @@ def _duel(
 
 
 def _decided(runtime: SimRuntime) -> int:
-    """The most slots that any node knows to be decided."""
+    """The maximum number of decided slots at any node."""
     return max(len(node.decided) for node in runtime.world.nodes.values())
 
 

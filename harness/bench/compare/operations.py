@@ -23,7 +23,7 @@ class Kind:
     beside: bool = False
 
     def applies(self, column: Column) -> bool:
-        """Two-phase commit reads its own copy, which is no read by a log."""
+        """Two-phase commit reads its own copy, which is not a read by a log."""
         local = column.target == "two-phase-commit"
         name = self.row.partition(".")[2]
         if name in ("read-local", "read-log"):
@@ -32,7 +32,7 @@ class Kind:
 
 
 def fresh_write(number: int) -> Operation:
-    """A write to a key of its own."""
+    """A write to a fresh key."""
     return write(f"k{number}", number)
 
 

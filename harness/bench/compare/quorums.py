@@ -1,18 +1,19 @@
-"""Cell 3: how many acceptors each phase needs, found by cutting them off one at a time.
+"""Cell 3: how many acceptors each phase needs, determined by cutting them off one at a time.
 
-Phase 2 is tried with a leader in place: one acceptor after the other is cut off, and after each cut
-a client writes, until it is not answered before an election could begin. The node that it asks and
+Phase 2 is tried with a leader in place: acceptors are cut off one after another, and after each cut
+a client writes, until it gets no answer before an election could begin. The node that it asks and
 the leader stay connected.
 
-Phase 1 is tried on fresh clusters of which only so many nodes can talk to each other from the very
-beginning: does one of them come to lead? In Basic Paxos, where no node leads, a proposer must get
-as far as asking for votes. In EPaxos Phase 1 is the recovery of an instance: its owner dies while
-its PreAccepts are under way, and so many of the others must bring it to an end.
+Phase 1 is tried on fresh clusters in which only a given number of nodes is connected from the
+start: one of them must become leader. In Basic Paxos, without a leader, a proposer must reach the
+point where it asks for votes. In EPaxos Phase 1 is the recovery of an instance: its owner crashes
+while its PreAccepts are in flight, and a given number of the others must decide it.
 
 Containers elect their first leader before anything can be cut. There Phase 1 is tried without that
-leader: it is cut off, and so are all but so many of the others; do these serve a client again? No
-protocol needs more acceptors to decide than to elect, so it is Phase 1 that stops. The recovery of
-an EPaxos instance needs a death at a certain moment, and is tried in the simulator only.
+leader: it is cut off, together with all but a given number of the others, which must serve a client
+again. No protocol needs more acceptors to decide than to elect, so the limit is that of Phase 1.
+The recovery of an EPaxos instance needs a crash at a certain time, and is tried in the simulator
+only.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ WITH_PHASE1: Final = (
     "raft",
 )
 TRIES: Final = {"sim": 1, "docker": 3}
-"""Writes with each number of acceptors, of which the fastest counts: a real machine does other
-things meanwhile."""
+"""The number of writes for each number of acceptors, of which the fastest counts, since a real
+machine does other work meanwhile."""
 ELECTIONS: Final = 12
 """The number of election time-outs in which a cluster must elect a leader."""
 
@@ -144,7 +145,7 @@ def _undelayed(sizes: dict[int, int], settings: Settings) -> list[int]:
 
 
 Trial: TypeAlias = Callable[[Settings, Column, int], bool]
-"""Whether Phase 1 works with so many connected acceptors."""
+"""Whether Phase 1 works with this many connected acceptors."""
 
 
 def _phase1_tried(settings: Settings) -> dict[str, Trial]:

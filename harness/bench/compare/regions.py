@@ -4,13 +4,14 @@ One node in each of five regions of Amazon Web Services, the five of the EPaxos 
 (section 7). The round-trip times between them are averages published in "Latency Between AWS Global
 Regions", as quoted by A Computer Scientist Learns AWS, "AWS Regions", April 2017
 (acomputerscientistlearnsaws.blogspot.com/2017/04/aws-regions.html), the mean of both directions,
-rounded to milliseconds. Clients stand beside the node of their region. In a protocol with a leader
-they ask the leader, which is placed where the average latency over the regions is least; elsewhere
-they ask their own node. Nodes fsync in no time here: what is shown is distance.
+rounded to milliseconds. Clients are at the node of their region. In a protocol with a leader they
+ask the leader, which is placed in the region with the lowest average latency; otherwise they ask
+their own node. Fsyncs take no time, so the results show the effect of distance only.
 
 First one idle client in each region, without conflicts: the latency that theory expects follows
 from the distances and the quorums. Then some clients in every region at once, of whose commands a
-share goes to one key that all of them use: with how many conflicts does EPaxos stop winning?
+share goes to one key that all of them use: this shows at which share of conflicts EPaxos stops
+being faster.
 """
 
 from __future__ import annotations
@@ -132,13 +133,14 @@ def phase2_size(column: Column) -> int:
 
 
 def leader_region(column: Column) -> str | None:
-    """Where the leader is to be; None where clients ask the node beside them. The coordinator of a
+    """The region of the leader; None if clients ask the node of their region. The coordinator of a
     two-phase commit is placed as well: it is the first node."""
     return best_leader(phase2_size(column)) if column.leads else None
 
 
 def expected_us(column: Column, region: str) -> int:
-    """What the distances say: to the leader, if there is one, and from there to a quorum."""
+    """The latency expected from distances: to the leader, if there is one, and from there to a
+    quorum."""
     size, leader = phase2_size(column), leader_region(column)
     if leader is None:
         phases = 2 if column.target == "basic-paxos" else 1
@@ -150,7 +152,7 @@ def expected_us(column: Column, region: str) -> int:
 
 
 def measure(settings: Settings) -> Section:
-    """The cell. It has five nodes, whatever was asked for."""
+    """The cell. It always has five nodes."""
     five = Settings(
         nodes=len(REGIONS),
         delay_us=settings.delay_us,
@@ -280,7 +282,7 @@ def latencies_us(settings: Settings, column: Column) -> dict[str, float | None]:
 
 
 def loaded_us(settings: Settings, column: Column, share: int) -> list[int]:
-    """The latencies of all clients, of whose commands so many percent go to one key."""
+    """The latencies of all clients; `share` percent of their commands go to one key."""
     found: list[int] = []
 
     def client(number: int, node: int, distance_us: int) -> Callable[[Script], Program]:
@@ -390,7 +392,8 @@ def _crossings(columns: Sequence[Column], busy: Busy, shares: Sequence[int]) -> 
 def crossing(
     ours: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]
 ) -> float | None:
-    """Where the first line comes above the second, by linear interpolation; None: nowhere."""
+    """Where the first line crosses the second from below, by linear interpolation; None:
+    nowhere."""
     gaps = [(x, y - other) for (x, y), (_, other) in zip(ours, others, strict=True)]
     if gaps[0][1] >= 0:
         return gaps[0][0]

@@ -1,7 +1,8 @@
-"""What a comparison comes to: sections of rows, one figure for each protocol, and tables beside.
+"""The result of a comparison: sections of rows with one figure for each protocol, and further
+tables.
 
-A figure is what was measured, and what theory expects. They disagree where they differ by more than
-the row's tolerance; `why` then says what the difference comes from.
+A figure has the measured and the expected value. They disagree if they differ by more than the
+row's tolerance; `why` then explains the difference.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from harness.bench.compare.theory import Expectation
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """`measured` is None where nothing was answered."""
+    """`measured` is None if nothing was answered."""
 
     measured: float | None
     expected: Expectation | None = None
@@ -23,7 +24,7 @@ class Figure:
 
     @property
     def agrees(self) -> bool | None:
-        """None where theory says nothing."""
+        """None without an expected value."""
         if self.expected is None:
             return None
         wanted = self.expected.value
@@ -99,7 +100,7 @@ class Section:
     details: Sequence[Detail] = field(default_factory=tuple)
 
     def disagreements(self) -> list[tuple[Row, str, Figure]]:
-        """(row, target, figure) wherever the measurement is not what theory says."""
+        """(row, target, figure) for all measurements that disagree with theory."""
         return [
             (row, name, figure)
             for row in self.rows

@@ -7,9 +7,8 @@ A program is a generator. It yields actions, and is resumed with their results:
     Inject(f)   a fault, until it is in place (or is not)     -> FaultReport
     Heal(f)     the same fault taken back                     -> FaultReport
 
-Several programs of one script run side by side; the script ends when all have ended. Requests may
-be given a distance: the client then is so far from that node, in each direction, beyond what the
-runtime's own client links take.
+Several programs of a script run concurrently; the script ends when all have ended. Requests may
+have a distance: an additional delay between the client and that node, in each direction.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ Part: TypeAlias = Generator[Step, Any, Answered]
 
 
 class _Waiting:
-    """A request that is under way."""
+    """A request in flight."""
 
     __slots__ = ("ask", "asked_us", "program", "seq")
 
@@ -98,7 +97,7 @@ class Script:
         self.done = False
         self.is_interrupted = False
         self.failure: Exception | None = None
-        """What a program raised: it ends the script, and whoever drives it raises it again."""
+        """An exception of a program: it ends the script, and is re-raised by the driver."""
         self.now_us = 0
         self.world: World
         self._made = programs
@@ -110,7 +109,7 @@ class Script:
         self._seqs: dict[int, int] = {}
         self._faults: dict[tuple[str, str], Program] = {}
 
-    # ------------------------------------------------------------------ what a runtime calls
+    # ------------------------------------------------------------------ called by the runtime
 
     def begin(self, world: World, now_us: int) -> None:
         self.world = world
@@ -151,7 +150,7 @@ class Script:
     def noticed(self, finding: dict[str, Any], now_us: int) -> None:
         """What ends a node here are the script's own faults."""
 
-    # ------------------------------------------------------------------ what programs may call
+    # ------------------------------------------------------------------ for programs
 
     def spawn(self, make: Callable[[Script], Program]) -> None:
         """Begin one more program."""
@@ -171,7 +170,7 @@ class Script:
             self._running -= 1
             self.done = self.done or self._running == 0
             return
-        except Exception as error:  # a runtime's event loop would swallow it, and wait for ever
+        except Exception as error:  # a runtime's event loop would swallow it, and wait forever
             self.failure = error
             self.done = True
             return

@@ -1,10 +1,10 @@
 """Cell 7: what each protocol survives.
 
-Nodes are killed one after another, and after each death clients ask the nodes that are left, for as
-long as several elections take. Twice: once the leader dies first (`any`), once it is spared
-until the end (`spared`). No node comes back. Then the node that was asked (the leader, where there
-is one) dies in the middle of a write, when its messages are under way: how long is that key not
-served?
+Nodes are killed one after another, and after each crash clients ask the remaining nodes, for the
+time of several elections. In one variant the leader is killed first (`any`), in the other it is
+spared until the end (`spared`). No node is restarted. Then the node that was asked (the leader, if
+there is one) crashes during a write, when its messages are in flight, and the time until that key
+is served again is measured.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def measure(settings: Settings) -> Section:
 
 
 def deaths_survived(settings: Settings, column: Column, *, spared: bool) -> tuple[int, int]:
-    """After how many deaths writes were still answered, and reads."""
+    """After how many crashes writes, and reads, were still answered."""
     link_us = settings.delay_us
     cluster = list(range(1, settings.nodes + 1))
     found = {"write": 0, "read": 0}
@@ -120,7 +120,7 @@ def deaths_survived(settings: Settings, column: Column, *, spared: bool) -> tupl
 
 
 def _leader(script: Script, alive: list[int], answer: Answered, before: int) -> int:
-    """Who dies next: who leads now, or answered last, or any of those that live."""
+    """The next node to kill: the leader, or the node that answered last, or any living one."""
     for node in (script.world.leader(), answer.node if answer.ok else None, before):
         if node in alive:
             return node

@@ -1,4 +1,4 @@
-"""The whole comparison: its cells in their order, each measured, and what they come to."""
+"""The whole comparison: its cells in order, and the result."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def compare(
     cells: tuple[str, ...] = (),
     watch: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Measure the cells; `watch` is told the name of each as it begins. Raises UnknownChoice."""
+    """Measure the cells; `watch` is called with the name of each as it begins. Raises
+    UnknownChoice."""
     result = Comparison(settings=settings)
     for name in cells_named(cells, settings.on):
         watch(name)

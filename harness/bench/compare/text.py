@@ -1,9 +1,9 @@
-"""The table as text of 80 columns: what was measured, and what theory expects.
+"""The table as text of 80 columns: measured and expected values.
 
 4/4    measured 4, theory expects 4
-3≠1    they disagree; below the table is why
-6      theory says nothing
--      this protocol cannot do that
+3≠1    they disagree; the reason is below the table
+6      no expected value
+-      not supported by this protocol
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NONE: Final = "-"
 
 
 def number(value: float | None, digits: int) -> str:
-    """With so many digits, or as few as it needs."""
+    """With this many digits, or fewer if possible."""
     if value is None:
         return "∞"
     return f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:.0f}"
@@ -70,7 +70,7 @@ def section_lines(section: dict[str, Any], protocols: list[dict[str, Any]]) -> l
 
 
 def detail_lines(detail: dict[str, Any]) -> list[str]:
-    """A table of its own. Heads are folded to the width of their columns, the last column to what
+    """A separate table. Heads are folded to the width of their columns, the last column to what
     is left."""
     rows = [[_plain(value) for value in row] for row in detail["rows"]]
     widths = [

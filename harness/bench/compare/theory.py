@@ -1,8 +1,9 @@
-"""What theory says: for every row of the table and every protocol one value, and who says so.
+"""The predictions of theory: for every row of the table and every protocol one value, with its
+source.
 
 Latencies are in one-way message delays and count the client's own: to the node that it asks, and
-back. The papers mostly count between the nodes, or from a proposer that is the client itself; each
-source says which. `n` is the number of nodes, which are all acceptors.
+back. Most papers count only between nodes, or treat the proposer as the client; each source states
+which. `n` is the number of nodes, which are all acceptors.
 
 `why` explains a measurement that is known to differ: it is shown only where one does.
 """
@@ -213,7 +214,7 @@ def majority(nodes: int) -> int:
 
 
 def _minority(nodes: int) -> int:
-    """How many may be dead while a majority lives."""
+    """How many may fail while a majority is up."""
     return nodes - majority(nodes)
 
 
