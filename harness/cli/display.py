@@ -32,7 +32,7 @@ REFRESH_PER_S: Final = 5
 TELL_EVERY_S: Final = 5.0
 RATE_WINDOW_S: Final = 2.0
 NOTE: Final = "note: "
-"""What is said with this before it stays on the screen."""
+"""Messages with this prefix are kept on the screen."""
 
 
 class Progress:
@@ -81,7 +81,7 @@ class Progress:
             self._thread.join()
 
     def print(self, text: str, style: str = "dim") -> None:
-        """A line that stays, above what renews itself."""
+        """Print a line above the live display."""
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _tell(self) -> None:
@@ -107,7 +107,7 @@ class Ticker:
         self.progress.__exit__()
 
     def print(self, text: str, style: str = "dim") -> None:
-        """A line that stays."""
+        """Print a line above the live display."""
         self.progress.print(text, style)
 
     def _line(self) -> str:
@@ -159,7 +159,7 @@ class RunDisplay(Observer):
         self._step, self._step_since = text, time.monotonic()
 
     def keep(self, text: str) -> None:
-        """A line that stays on the screen."""
+        """Print a line that is not overwritten."""
         self._progress.print(text)
 
     def watch(

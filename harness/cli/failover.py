@@ -167,9 +167,9 @@ def failover_command(
 ) -> int:
     """Fail the leader of each of TARGETS repeatedly, and measure the unavailability.
 
-    The probe is open-loop: operations are sent at their appointed times, and latencies count from
-    there. A window begins at the verified moment of the fault, and ends at the first answer from
-    which success is sustained. Every history is judged.
+    The probe is open-loop: operations are sent at their scheduled times, and latencies count from
+    there. A window begins when the fault has verifiably taken effect, and ends at the first answer
+    from which success is sustained. Every history is checked.
 
     Exit codes: the worst verdict of the histories (0, 1, 2); 65 where a window regressed.
     """
@@ -228,7 +228,7 @@ def _percent(text: str) -> float:
 
 
 class _Watch:
-    """What is told of every block, before and after."""
+    """Reports each block before and after it runs."""
 
     def __init__(self, plan: FailoverPlan, display: RunDisplay) -> None:
         self._display = display
@@ -251,7 +251,7 @@ class _Watch:
 
 
 def show(result: FailoverResult, found: list[Regression], out: Path, console: Console) -> None:
-    """The tables, and where the rest is."""
+    """Print the tables, and where the files are."""
     for point, plan in result.plan.points():
         console.print(_settings(plan, result.plan.sweep_name, point), style="dim")
     wrong = [cell for cell in result.cells.values() if cell.outcome != "valid"]
@@ -350,7 +350,7 @@ def _windows(cell: Cell) -> list[str]:
 
 
 def _window(cell: Cell, value: float | None) -> str:
-    """Where nothing took longer than counts as served, no more is known than that."""
+    """A window below the limit of "in time" is shown as an upper bound."""
     return f"<{cell.in_time_us / 1000:g}" if value == 0 else _ms(value)
 
 

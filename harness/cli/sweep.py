@@ -172,7 +172,7 @@ def sweep_command(
 
 
 class _Watch:
-    """What is told while the seeds are done: how far it is; failures as they come."""
+    """Shows progress while the seeds run, and each failure when it is found."""
 
     def __init__(self, ticker: Ticker, console: Console, *, verbose: bool) -> None:
         self._ticker, self._console, self._verbose = ticker, console, verbose

@@ -1,7 +1,7 @@
 """Processes that keep the machine busy, for measurements under load.
 
 They run on the controller's machine, at the same priority as the cluster where the engine is on it
-too, and end by themselves after LIFE_S, whatever becomes of the controller.
+too, and exit after LIFE_S even if the controller was killed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Each is a fault of `faults/kinds` aimed at the node that leads (or, as a control, at another one).
 The last four are the partial connectivity of OmniPaxos (Ng, Haridi, Carbone, EuroSys 2023): while
-the links stay cut, some node can still reach a majority, and the question is whether it leads.
+the links stay cut, some node can still reach a majority, and the question is whether it becomes
+leader.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from harness.errors import UnknownChoice
 
 @dataclass(frozen=True, kw_only=True)
 class LeaderFailure:
-    """`of` is the node that it affects: "leader" or "follower". `stays`: recovery is expected while
-    the fault lasts, which for all but partial connectivity is the usual case as well. `stale_hub`:
-    the hub is cut off before, so that its log is behind."""
+    """`of` is the node that it affects: "leader" or "follower". `stale_hub`: the hub is cut off
+    first, so that its log is behind."""
 
     kind: str
     summary: str

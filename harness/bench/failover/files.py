@@ -45,7 +45,7 @@ def page(document: dict[str, Any]) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The same document with null for what is infinite: JSON has no infinity."""
+    """The same document with null in place of infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
 """What a failover benchmark measures, and in which order.
 
 Targets, failures and the values of a swept setting alternate in blocks (A, B, A, B, ...), so that
-whatever the machine does in the meantime falls on all. Each block is a run of its own.
+other load on the machine affects all of them. Each block is a run of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HEALTHY: Final = "healthy"
 @dataclass(frozen=True, slots=True)
 class Block:
     """One run: `count` failures of one kind, or `healthy_us` in which nothing fails. `point` is the
-    value of the swept setting ("" where nothing is swept)."""
+    value of the swept setting ("" if nothing is swept)."""
 
     target: str
     failure: str
@@ -38,8 +38,8 @@ class Block:
 
 
 class Sweep(NamedTuple):
-    """A setting, and the values that it takes in turn. `name` as for the user, such as
-    "election-timeout"; `values` as text and as they are."""
+    """A setting, and the values that it takes in turn. `name` is the user's name for it, such as
+    "election-timeout"; `values` are pairs of text and value."""
 
     name: str
     values: tuple[tuple[str, Any], ...]
@@ -48,8 +48,8 @@ class Sweep(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class FailoverPlan:
     """What is measured. `rate` is operations a second; `election_us` the election time-out that
-    every target is set to; `healthy_us` how long each target is watched with nothing failing, and
-    `busy` how many processes keep the machine busy meanwhile. Raises UsageError."""
+    every target is set to; `healthy_us` how long each target is observed without failures, and
+    `busy` how many processes keep the machine busy during that time. Raises UsageError."""
 
     targets: tuple[str, ...]
     failures: tuple[str, ...] = ("kill",)
@@ -86,8 +86,8 @@ class FailoverPlan:
                     plan.config(target, name, 0)
 
     def points(self) -> list[tuple[str, FailoverPlan]]:
-        """The plan for each value of the swept setting, by the value's text; one, with an empty
-        text, where nothing is swept."""
+        """The plan for each value of the swept setting, by the value's text; a single one, with an
+        empty text, if nothing is swept."""
         if self.sweep is None:
             return [("", self)]
         name = self.sweep.name
@@ -183,6 +183,6 @@ SWEPT_FIELDS: Final = {"election-timeout": "election_us", "nodes": "nodes", "rat
 
 
 def _attempt_timeout_us(election_us: int, *, sessions: bool) -> int:
-    """Without sessions only reads are repeated, and what was asked before goes on in the node: a
-    client that asks again too soon overloads the cluster just when it elects."""
+    """Without sessions only reads are repeated, and the node still works on the earlier attempt: a
+    client that retries too soon overloads the cluster during the election."""
     return max(10_000, min(60_000, election_us // 5) if sessions else election_us // 2)

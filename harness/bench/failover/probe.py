@@ -6,16 +6,16 @@ and between clients that send to the leader and clients that send to another nod
 
 The loop, for each failure:
 
-    calm      until the healthy time is over, if any is asked for, and everything has been answered
-              in time for CALM_US, and a random time more, so that failures fall anywhere between
-              two heartbeats
+    calm      until the healthy time is over, if one is configured, and everything has been
+              answered in time for CALM_US; then a random delay, so that failures are spread over
+              the interval between two heartbeats
     failing   the fault is injected; its verified time is the zero of the window
     holding   until everything has been answered in time for SUSTAINED_US (the service is back), or
-              `hold_max_us` are over (it is not); where another node failed, as long
-    healing   the fault is taken back
+              `hold_max_us` are over (it is not); the same if another node failed
+    healing   the fault is healed
 
-Where no node leads, a node is drawn for each failure, and the clients of "the leader" are those
-that ask this node first.
+In protocols without a leader, a random node is chosen for each failure, and the clients of
+"the leader" are those that send to this node first.
 
 The probe is what a runtime drives (`harness.runtimes.interface.Driven`), in containers and in the
 simulator alike. Times are microseconds of the runtime's clock.
@@ -48,7 +48,7 @@ GROUPS: Final = ("leader", "others")
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
     """What a probe does. `interval_us` is the time between two operations; an operation is answered
-    in time where it takes at most `in_time_us`."""
+    in time if it takes at most `in_time_us`."""
 
     nodes: tuple[int, ...]
     failure: LeaderFailure
@@ -66,14 +66,14 @@ class ProbeConfig:
     keys: int = 64
     has_leader: bool = True
     transfer: Callable[[int, int, int], Request] | None = None
-    """Where nothing fails and the leader is asked to hand over: makes the request, of a client, its
-    sequence number and the successor."""
+    """For a leadership transfer: builds the request from a client, its sequence number and the
+    successor."""
     seed: int = 0
     sessions: bool = True
 
 
 class Sample(NamedTuple):
-    """One operation: when it should have been sent, when it ended, and whether it was answered.
+    """One operation: when it was scheduled, when it ended, and whether it was answered.
     `group` is one of GROUPS."""
 
     intended_us: int
@@ -86,8 +86,8 @@ class Sample(NamedTuple):
 
 @dataclass
 class Failure:
-    """One failure, as the loop observed it. `applied_us`: when it was proven to have taken effect;
-    None: it was not."""
+    """One failure, as the loop observed it. `applied_us`: when it was proven to have taken effect,
+    or None."""
 
     number: int
     leader: int
@@ -199,7 +199,7 @@ class Probe:
         self._recorder.finding(finding, now_us)
 
     def leader_announced(self, leader: int, now_us: int) -> None:
-        """A node says who leads: everything under way elsewhere asks there."""
+        """A node announced the leader: pending operations at other nodes are resent to it."""
         self._leader = leader
         for client in self._free:
             client.leader_is(leader, now_us, under_way=False, in_flight=False)
@@ -323,7 +323,7 @@ class Probe:
             self._free.append(client)
 
     def _is_followed(self, pending: _PendingOperation) -> bool:
-        """Whether the clients of the leader ask the node that answered this from now on."""
+        """Whether the leader's clients send to the node that answered this from now on."""
         return self._config.has_leader or (
             pending.group == "leader" and self._state in ("failing", "holding")
         )
@@ -351,7 +351,7 @@ class Probe:
             self._timers.at(now_us + 20_000, self._look, None)
 
     def _oldest_us(self, now_us: int) -> int:
-        """When the oldest operation in progress should have been sent."""
+        """When the oldest operation in progress was scheduled."""
         return next((p.intended_us for p in self._pending if not p.done), now_us)
 
     def _look_calm(self, good_us: int, now_us: int) -> None:
@@ -369,7 +369,8 @@ class Probe:
             self._finish(now_us)
 
     def _is_healthy_time(self, good_us: int, now_us: int) -> bool:
-        """Whether nothing may fail yet. The healthy time begins when the cluster serves first."""
+        """Whether no failure may be injected yet. The healthy time begins when the cluster first
+        answers in time."""
         config, began = self._config, self.measurements.healthy
         if not config.healthy_us or self.measurements.failures or self.is_interrupted:
             return False
@@ -406,7 +407,7 @@ class Probe:
     def _hand_over(
         self, make: Callable[[int, int, int], Request], leader: int, number: int, now_us: int
     ) -> None:
-        """Ask the leader to hand over to another node. It is proven when that node leads."""
+        """Ask the leader to transfer leadership to another node. Proven when that node leads."""
         if self._administrator is None:
             self._administrator = self._processes
             self._processes += 1

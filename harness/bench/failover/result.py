@@ -13,8 +13,8 @@ from harness.bench.stats import Summary, summarise
 @dataclass(frozen=True, kw_only=True)
 class Observation:
     """One failure: its windows by class and its phases, in microseconds. `recovered`: service was
-    back while the fault lasted. `blocked_us`: where it was not, how long it took, healing
-    included; None where it did not come back before the run ended."""
+    back while the fault lasted. `blocked_us`: if it was not, how long it took including
+    the healing; None if service did not return before the run ended."""
 
     number: int
     leader: int
@@ -42,8 +42,8 @@ class Observation:
 
 @dataclass(frozen=True, kw_only=True)
 class Healthy:
-    """Time in which nothing failed: how often some node stood for election, and how often one came
-    to lead. `late`: operations that were not answered in time."""
+    """Time in which nothing failed: how often a node became a candidate, and how often one became
+    leader. `late`: operations that were not answered in time."""
 
     us: int
     candidacies: int
@@ -75,7 +75,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name to display."""
         return " ".join(part for part in (self.target, self.failure, self.point) if part)
 
     @property

@@ -2,7 +2,7 @@
 
 A window belongs to a class of operations: reads or writes, of clients that sent to the leader or of
 the others. It begins when the fault is verified. It ends at the first answer from which success is
-sustained: the first answered operation that should have been sent after the last one that was not
+sustained: the first answered operation that was scheduled after the last one that was not
 answered in time. A single answer in between does not end it.
 """
 
@@ -35,7 +35,7 @@ class Phases(NamedTuple):
 
 
 class NodeEvent(NamedTuple):
-    """One line of a node's log that matters here: "election", "leading" or "decided"."""
+    """One relevant line of a node's log: "election", "leading" or "decided"."""
 
     at_us: int
     node: int
@@ -59,8 +59,8 @@ def windows_of(
 
 
 def _window(samples: Iterable[Sample], start_us: int, in_time_us: int, end_us: int) -> int | None:
-    """What was sent too late to be answered in time by `end_us`, and was not answered by then, says
-    nothing: the fault was being healed when its answer was due."""
+    """An operation sent too late to be answered in time by `end_us`, and not answered by then, is
+    ignored: the fault was already being healed when its answer was due."""
     during = [
         s
         for s in samples
@@ -110,7 +110,7 @@ def _between(before_us: int | None, after_us: int | None) -> int | None:
 
 
 def elections_in(events: Iterable[NodeEvent], start_us: int, end_us: int) -> tuple[int, int]:
-    """How often some node stood for election, and how often one came to lead."""
+    """How often a node became a candidate, and how often one became leader."""
     found = [e.what for e in events if start_us <= e.at_us <= end_us]
     return found.count("election"), found.count("leading")
 
