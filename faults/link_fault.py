@@ -35,7 +35,9 @@ class LinkFault(Fault):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.direction not in DIRECTIONS:
-            raise BadFault(f"{self.id}: no direction {self.direction!r}; there are {DIRECTIONS}")
+            raise BadFault(
+                f"{self.id}: no direction {self.direction!r}; choose one of {', '.join(DIRECTIONS)}"
+            )
 
     def covers(self, link: Link) -> bool:
         """Whether it includes this directed link."""

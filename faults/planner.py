@@ -113,7 +113,7 @@ def _checked(
     strengths = dict(kinds) if isinstance(kinds, Mapping) else dict.fromkeys(kinds, 1)
     for kind, strength in strengths.items():
         if kind not in KINDS:
-            raise BadFault(f"no fault kind {kind!r}; there are {', '.join(KINDS)}")
+            raise BadFault(f"no fault kind {kind!r}; choose one of {', '.join(KINDS)}")
         if not 0 <= strength <= STRENGTH_MAX:
             raise BadFault(f"the weight of {kind} is {strength}; give 0 to {STRENGTH_MAX}")
     if duration_us <= 0:
@@ -124,7 +124,7 @@ def _checked(
         raise BadFault(f"faults need nodes, each named once, not {list(nodes)}")
     for shape in shapes:
         if shape not in SHAPES:
-            raise BadFault(f"no partition shape {shape!r}; there are {', '.join(SHAPES)}")
+            raise BadFault(f"no partition shape {shape!r}; choose one of {', '.join(SHAPES)}")
     if PARTITION in strengths and not constraints_for(nodes, shapes).shapes:
         raise BadFault(f"a cluster of {len(nodes)} has no partition of the shapes {list(shapes)}")
     return {kind: strength for kind, strength in strengths.items() if strength}

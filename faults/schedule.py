@@ -86,7 +86,9 @@ def schedule_from_json(data: Any) -> Schedule:
         )
     known = {"format", "version", "seed", "duration_us", "nodes", "faults"}
     if unknown := sorted(set(data) - known):
-        raise BadFault(f"a schedule has no field {unknown[0]!r}; there are {sorted(known)}")
+        raise BadFault(
+            f"a schedule has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}"
+        )
     entries = data.get("faults")
     if not isinstance(entries, list):
         raise BadFault("a schedule's faults must be a list")

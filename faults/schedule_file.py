@@ -126,7 +126,7 @@ class _Reader:
         """The faults of one [[fault]]: as many as there are times."""
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
-            said = f"no fault kind {kind!r}; there are {', '.join(KINDS)}"
+            said = f"no fault kind {kind!r}; choose one of {', '.join(KINDS)}"
             raise self._wrong(said, number, "kind")
         draw = Draw(self._seed, f"file:{number}")
         fields = self._fields(entry, number, kind)
@@ -322,7 +322,7 @@ class _Reader:
         if not isinstance(entry, Mapping):
             raise self._wrong(f"{what} is {entry!r}, not a table", number, "")
         if unknown := [name for name in entry if name not in names]:
-            said = f"{what} has no {unknown[0]!r}; there are {', '.join(names)}"
+            said = f"{what} has no {unknown[0]!r}; its fields are {', '.join(names)}"
             raise self._wrong(said, number, unknown[0])
 
     def _wrong(self, said: str, number: int, key: str) -> BadSchedule:

@@ -60,7 +60,7 @@ def cut_for(shape: str, nodes: Sequence[int], cluster: Sequence[int]) -> tuple[L
     elif shape in ("quorum-loss", "constrained", "chained", "hub"):
         cut = _all_links(cluster) - _partial_links(shape, [*nodes, *_others_after(nodes, cluster)])
     else:
-        raise BadFault(f"no partition shape {shape!r}; there are {SHAPES}")
+        raise BadFault(f"no partition shape {shape!r}; choose one of {', '.join(SHAPES)}")
     return tuple(sorted(cut))
 
 

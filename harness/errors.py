@@ -35,7 +35,9 @@ class UsageError(HarnessError):
 
 class UnknownChoice(UsageError):
     def __init__(self, what: str, name: str, choices: Iterable[str]) -> None:
-        super().__init__(f"no {what} {name!r}", remedy=f"there are: {', '.join(sorted(choices))}")
+        super().__init__(
+            f"no {what} {name!r}", remedy=f"choose one of: {', '.join(sorted(choices))}"
+        )
 
 
 class EngineError(HarnessError):

@@ -55,7 +55,7 @@ def read_history(
         raise UnknownFormat(f"failed_cas {failed_cas!r} is none of {', '.join(jepsen.FAILED_CAS)}")
     found = format_of(path) if format == "auto" else format
     if found not in FORMATS:
-        raise UnknownFormat(f"no format {format!r}; there are auto, {', '.join(FORMATS)}")
+        raise UnknownFormat(f"no format {format!r}; choose one of auto, {', '.join(FORMATS)}")
     if found == "native":
         return native.read(path, budget)
     if found == "jepsen-binary":

@@ -7,7 +7,7 @@ a line with time, life, slot and digest. What is decided for a slot does not cha
 life, with whatever of its disk a node begins it: so of one slot there is one digest. Two are a
 divergence, between two nodes or between two lives of one.
 
-Where what is applied is no prefix of a log, `slot` is a text that names the set of what is.
+Where what is applied is not a prefix of a log, `slot` is a text that names the set of what is.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def movable(code: bytes) -> bytes:
         return b""
     for word in struct.unpack_from("<2I", code):
         if word >> 16 == 0 or any(word & mask == value for mask, value in _RELATIVE):
-            return b""  # (words from 0 on are no instructions)
+            return b""  # (words from 0 on are not instructions)
     return code[:JUMP_SIZE]
 
 

@@ -153,7 +153,7 @@ def _shape(address: str, values: object) -> Shape:
 
 def _classes(address: str, classes: object) -> tuple[tuple[bytes, Shape], ...]:
     if not isinstance(classes, Mapping) or len(classes) > CLASSES_MAX:
-        raise BadRequest(f"classes of {address} is no object", 'give {"text": {"loss": 0.1}}')
+        raise BadRequest(f"classes of {address} is not an object", 'give {"text": {"loss": 0.1}}')
     found = []
     for text, values in classes.items():
         if not text or len(str(text).encode()) > TEXT_MAX:

@@ -27,8 +27,8 @@ class Aimed(Fault):
     `action`: what then happens to that node. In the simulator that is before its next effect:
     killed during a broadcast, it has sent to some nodes and not to others; killed before a reply,
     it has not answered. On real nodes it is some milliseconds later. `hold_us` after the action the
-    node is healed, before the fault's end; 0: only at its end. With a short time the node is back
-    before the others' election time-out, which is a case of its own.
+    node is healed, before the fault's end; 0: only at its end. With a short
+    `hold_us` the node is back before the others' election time-out, and they elect no other.
     """
 
     kind: ClassVar[str] = "aimed"
@@ -49,7 +49,9 @@ class Aimed(Fault):
             ("action", self.action, ACTIONS),
         ):
             if value not in choices:
-                raise BadFault(f"{self.id}: no {name} {value!r}; there are {choices}")
+                raise BadFault(
+                    f"{self.id}: no {name} {value!r}; choose one of {', '.join(choices)}"
+                )
         if self.moment == "log-line" and not self.text:
             raise BadFault(f"{self.id}: a log line must hold some text: give text")
         if self.count < 1:

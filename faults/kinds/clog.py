@@ -16,7 +16,7 @@ from faults.kinds.partition import Partition
 class Clog(Fault):
     """The nodes are isolated one by one in their order during the first half of the fault, and let
     back one by one in the order `release` (the same nodes; empty: first cut, first back) during the
-    second half. Links to nodes that are cut in between see several different clusters."""
+    second half. So the set of nodes that can communicate changes several times."""
 
     kind: ClassVar[str] = "clog"
 

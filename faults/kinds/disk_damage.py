@@ -44,7 +44,7 @@ class DiskDamage(Fault):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mode not in MODES:
-            raise BadFault(f"{self.id}: no mode {self.mode!r}; there are {MODES}")
+            raise BadFault(f"{self.id}: no mode {self.mode!r}; choose one of {', '.join(MODES)}")
 
     def describe(self) -> str:
         return f"{super().describe()} {self.mode}"

@@ -29,7 +29,9 @@ class Flapping(Fault):
         require_positive(self, "cut_us", "open_us")
         require_few_cycles(self, self.cut_us + self.open_us)
         if self.shape not in SHAPES:
-            raise BadFault(f"{self.id}: no partition shape {self.shape!r}; there are {SHAPES}")
+            raise BadFault(
+                f"{self.id}: no partition shape {self.shape!r}; choose one of {', '.join(SHAPES)}"
+            )
 
     def steps(self) -> tuple[Fault, ...]:
         times = cycles(self.start_us, self.end_us, self.cut_us, self.open_us)

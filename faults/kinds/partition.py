@@ -38,7 +38,9 @@ class Partition(Fault):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.shape not in SHAPES:
-            raise BadFault(f"{self.id}: no partition shape {self.shape!r}; there are {SHAPES}")
+            raise BadFault(
+                f"{self.id}: no partition shape {self.shape!r}; choose one of {', '.join(SHAPES)}"
+            )
 
     def resolve(self, leader: int, cluster: Sequence[int]) -> Fault:
         nodes = self._named(leader)

@@ -32,7 +32,9 @@ class Rolling(Fault):
         super().__post_init__()
         require_positive(self, "down_us")
         if self.action not in ACTIONS:
-            raise BadFault(f"{self.id}: no action {self.action!r}; there are {', '.join(ACTIONS)}")
+            raise BadFault(
+                f"{self.id}: no action {self.action!r}; choose one of {', '.join(ACTIONS)}"
+            )
 
     @property
     def down_at_once(self) -> int:

@@ -212,7 +212,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """The console script. A reader of our output that has gone is no verdict."""
+    """The console script. A closed output pipe is not taken for a verdict."""
     try:
         try:
             with _interruptible():

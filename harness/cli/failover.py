@@ -121,7 +121,7 @@ class SweptSetting(click.ParamType):  # type: ignore[type-arg]
     help="A setting of the targets; repeatable.",
 )
 @click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Draws when failures come, and keys."
+    "--seed", type=SEED, default=0, show_default=True, help="Seed for failure times and keys."
 )
 @click.option("--on", default="docker", show_default=True, help=f"{' or '.join(RUNTIMES)}.")
 @click.option(
@@ -223,7 +223,7 @@ def _percent(text: str) -> float:
     except ValueError:
         value = -1
     if not 0 <= value <= 10_000:
-        raise click.BadParameter(f"{text!r} is no percentage from 0", param_hint="--regress")
+        raise click.BadParameter(f"{text!r} is not a percentage from 0", param_hint="--regress")
     return value / 100
 
 

@@ -59,7 +59,7 @@ def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no whole number") from None
+        raise UsageError(f"{text!r} is not a whole number") from None
 
 
 READERS: Final[dict[str, Callable[[str], Fields]]] = {

@@ -129,7 +129,7 @@ def list_command(*, what: str | None, target: str | None, as_json: bool) -> None
     if kind.of_target and target is None:
         raise UsageError(
             f"say of which target: antipaxos list {what} TARGET",
-            remedy=f"there are: {', '.join(targets())}",
+            remedy=f"choose one of: {', '.join(targets())}",
         )
     if target is not None and not kind.of_target:
         raise UsageError(f"antipaxos list {what} takes no target")

@@ -56,7 +56,7 @@ def fault_for(
     """A fault of the first `count` containers of a session; a link fault is towards the `others`
     that follow them, or towards all hosts where there are none. Raises UsageError."""
     if kind not in KINDS:
-        raise UsageError(f"no fault kind {kind!r}; there are {', '.join(KINDS)}")
+        raise UsageError(f"no fault kind {kind!r}; choose one of {', '.join(KINDS)}")
     nodes = tuple(range(1, count + 1))
     if kind == "partition" and count == 1 and not others:
         if fields.get("shape", ISOLATED) != ISOLATED:
@@ -79,7 +79,7 @@ def fault_for(
 
 def _links(nodes: Sequence[int], others: int, direction: str) -> dict[str, Any]:
     if direction not in DIRECTIONS:
-        raise UsageError(f"no direction {direction!r}; there are {', '.join(DIRECTIONS)}")
+        raise UsageError(f"no direction {direction!r}; choose one of {', '.join(DIRECTIONS)}")
     if not others:
         return {"direction": direction, "clients": True}
     targets = range(len(nodes) + 1, len(nodes) + others + 1)

@@ -123,7 +123,7 @@ class Session:
         if fault.kind not in KINDS:
             raise UsageError(
                 f"{fault.kind} faults are not for containers that are managed by others",
-                remedy=f"there are: {', '.join(KINDS)}",
+                remedy=f"choose one of: {', '.join(KINDS)}",
             )
         require_kinds(self._abilities, [fault.kind])
         self._injector.require([fault.kind])

@@ -44,7 +44,7 @@ def _read(file: Any, events: list[Event]) -> str:
                 continue
             if not line.endswith(b"\n"):
                 return f"line {number} is cut off in the middle: the run was cut off there"
-            return f"the history is shown up to line {number}, which is no event: {error}"
+            return f"the history is shown up to line {number}, which is not an event: {error}"
         events.append(event)
         last_ns = event.time
     return ""

@@ -1,10 +1,9 @@
 """One HTML file per page: templates, styles and scripts put together, and nothing loaded from
 anywhere.
 
-Scripts and styles are files under `static/`, included unchanged. Data is one JSON
-document in an element that is no script; every value reaches the page as text. A content security
-policy names the scripts by their hashes: even markup that got in could run nothing and fetch
-nothing.
+Scripts and styles are files under `static/`, included unchanged. Data is one JSON document in an
+element that is not a script; every value reaches the page as text. A content security policy names
+the scripts by their hashes: even markup that got in could run nothing and fetch nothing.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ def render(
 def inert_json(data: Any) -> str:
     """JSON that can neither end its element nor begin a comment."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates are no characters
+    text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates are not characters
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

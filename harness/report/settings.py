@@ -12,7 +12,7 @@ PARTS: Final = ("cluster", "traffic", "faults")
 
 
 def flat_settings(config: Any) -> dict[str, Any]:
-    """Every setting by its name; `kinds` are the kinds of faults. {} for what is no mapping."""
+    """Every setting by its name; `kinds` are the kinds of faults. {} for what is not a mapping."""
     if not isinstance(config, dict):
         return {}
     found = {name: value for name, value in config.items() if name not in PARTS}

@@ -27,7 +27,7 @@ from harness.reproduce.recorded_run import NodeEvent, RecordedRun, SentMessage
 from histories.events import NEMESIS, Event
 
 RARE: Final = 12
-"""A kind of message that is no more frequent than this per node is always shown."""
+"""A kind of message with at most this many per node is always shown."""
 AFTER: Final = 3
 """Events after the dispute are ranked this many tiers lower."""
 FOLD_MIN: Final = 3

@@ -278,7 +278,7 @@ def _grouped(options: dict[str, Any], base: RunConfig | None = None) -> dict[str
             parts.setdefault(_PART_OF[name], {})[name] = value
         else:
             known = ", ".join(sorted(_OWN | set(_PART_OF)))
-            raise UsageError(f"a run has no option {name!r}", remedy=f"there are: {known}")
+            raise UsageError(f"a run has no option {name!r}", remedy=f"choose one of: {known}")
     for part, changes in parts.items():
         made = _PARTS[part](**changes) if base is None else None
         own[part] = made or dataclasses.replace(getattr(base, part), **changes)

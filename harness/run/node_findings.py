@@ -82,7 +82,7 @@ def _client_finding(problem: dict[str, Any]) -> ClientFinding:
     times = f"{quoted(count)} time{'' if count == 1 else 's'}"
     if problem.get("kind") == "answers":
         return ClientFinding(
-            f"n{_text(node)} sent {times} what is no answer; first: {words}", failed=False
+            f"n{_text(node)} sent {times} what is not an answer; first: {words}", failed=False
         )
     whose = f"n{_text(node)}'s client" if node else "a client"
     return ClientFinding(f"{whose} failed itself {times}; first: {words}", failed=True)

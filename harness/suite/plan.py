@@ -267,7 +267,7 @@ class _Reader:
     def _runtime(self, table: dict[str, Any], default: str) -> str:
         on = self._text(table, "on", default)
         if on not in RUNTIMES:
-            raise self._wrong("on", f"no runtime {on!r}; there are {', '.join(RUNTIMES)}")
+            raise self._wrong("on", f"no runtime {on!r}; choose one of {', '.join(RUNTIMES)}")
         return on
 
     def _targets(self, table: dict[str, Any]) -> list[str]:
@@ -298,7 +298,9 @@ class _Reader:
         tell = {name: self._text(table, name, "") for name in table}
         if "webhook" in tell and not re.match(r"https?://[^/]", tell["webhook"]):
             found = tell["webhook"]
-            raise self._wrong("webhook", f'webhook = {found!r} is no address; write "http://..."')
+            raise self._wrong(
+                "webhook", f'webhook = {found!r} is not an address; write "http://..."'
+            )
         return tell
 
     def _keep(self, table: dict[str, Any]) -> Keep:
@@ -380,7 +382,7 @@ class _Reader:
             return default
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", str(table[name]))
         if match is None:
-            raise self._wrong(name, f'{name} = {table[name]!r} is no percentage; write "20%"')
+            raise self._wrong(name, f'{name} = {table[name]!r} is not a percentage; write "20%"')
         return float(match[1]) / 100
 
     def _duration(
@@ -390,7 +392,7 @@ class _Reader:
             return default
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h)", str(table[name]))
         if match is None:
-            raise self._wrong(name, f'{name} = {table[name]!r} is no duration; write "30s"')
+            raise self._wrong(name, f'{name} = {table[name]!r} is not a duration; write "30s"')
         found = round(float(match[1]) * UNITS[match[2]])
         if not least_us <= found <= TIME_MAX_US:
             least = "0s" if least_us == 0 else "1us"
@@ -402,13 +404,15 @@ class _Reader:
             return None
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB)", str(table[name]))
         if match is None:
-            raise self._wrong(name, f'{name} = {table[name]!r} is no size; write "5GB"')
+            raise self._wrong(name, f'{name} = {table[name]!r} is not a size; write "5GB"')
         return round(float(match[1]) * SIZES[match[2]])
 
     def _known(self, where: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
         for name in table:
             if name not in known:
-                raise self._wrong(name, f"{where} has no {name!r}; there are {', '.join(known)}")
+                raise self._wrong(
+                    name, f"{where} has no {name!r}; its settings are {', '.join(known)}"
+                )
 
     def _wrong(self, word: str, message: str) -> BadSuite:
         """The error, with the line of the current table that contains the word."""

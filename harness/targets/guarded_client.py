@@ -228,7 +228,7 @@ class GuardedClient:
         if (wrong := invalid_reason(value)) is not None:
             return self._bad_answer(wrong)
         if leader is not None and (type(leader) is not int or leader not in self._nodes):
-            self._bad_answer(f"it says that {quoted(leader)} leads, which is no node")
+            self._bad_answer(f"it says that {quoted(leader)} leads, which is not a node")
             response = response._replace(leader=None)
         if order is not None and not (type(order) is int and 0 <= order < INTEGER_MAX):
             response = response._replace(order=None)
@@ -307,7 +307,7 @@ def _invalid_part(value: Any) -> str | None:
             items = list(found)
         elif kind is dict:
             if not all(type(name) is str for name in found):
-                return "an object whose names are no texts"
+                return "an object whose names are not texts"
             items = list(found.values())
         elif kind in (int, str, float, bool) or found is None:
             if (wrong := invalid_reason(found)) is not None:

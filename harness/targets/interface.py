@@ -295,7 +295,7 @@ def check_capable(
             f"no mutant of {name} {cluster.mutant!r}"
             if choices
             else f"{name} has no planted bugs: --mutant does not apply to it",
-            remedy=f"there are {choices}" if choices else "",
+            remedy=f"choose one of: {choices}" if choices else "",
         )
     clocks = [kind for kind in faults if kind in CLOCK_FAULTS]
     if clocks and runtime != "sim" and able.clock == "syscall":

@@ -28,7 +28,7 @@ from histories.untrusted import INTEGER_MAX, LINE_BYTES_MAX, LineSplitter, Malfo
 CONNECT_TIMEOUT_S: Final = 1.0
 T = TypeVar("T")
 LINE_MAX: Final = LINE_BYTES_MAX
-"""A longer line is no answer: the connection is dropped."""
+"""A longer line is not an answer: the connection is dropped."""
 TEXT_MAX: Final = 200
 TERM_PARTS_MAX: Final = 8
 
@@ -73,7 +73,7 @@ class JsonLinesClient:
     """A `NodeClient` of nodes that serve clients in the way of `node_image.server.clients`.
 
     `definite` says which of the node's errors certainly had no effect. Connects when needed, and
-    again after a loss. `problems` counts what the node sent that is no answer.
+    again after a loss. `problems` counts what the node sent that is not an answer.
     """
 
     def __init__(self, node: int, host: str, port: int, definite: Mapping[str, bool]) -> None:

@@ -275,7 +275,7 @@ def _unknown_setting(protocol: str, names: list[str]) -> UsageError:
     known = (*OPTIONS.get(protocol, ()), *(name for name in SETTINGS if name != "options"))
     return UsageError(
         f"{protocol} has no setting {', '.join(map(repr, names))}",
-        remedy=f"there are: {', '.join(known)}",
+        remedy=f"choose one of: {', '.join(known)}",
     )
 
 

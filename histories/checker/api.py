@@ -179,7 +179,7 @@ def _diagnosed(
                 raise LimitReached("the time limit")
             own = _operations_of(source, reader, words)
         except LimitReached as limit:
-            undecided = f"what still holds of it was not looked for: {limit} was reached"
+            undecided = f"weaker consistency levels were not checked: {limit} was reached"
     parts = tuple(
         part
         if part.outcome != "invalid"
@@ -235,7 +235,7 @@ def _explained(
         try:
             weaker = diagnose(model, operations, part, words)
         except LimitReached as limit:
-            weaker = (f"what still holds of it was not looked for: {limit} was reached",)
+            weaker = (f"weaker consistency levels were not checked: {limit} was reached",)
     return dataclasses.replace(part, weaker=weaker)
 
 

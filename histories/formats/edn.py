@@ -13,7 +13,7 @@ Two values are the same JSON value exactly where Clojure finds them equal:
     \\a                   {"#char": "a"}
     [1 2], (1 2)         [1, 2]
     #{1 2}               {"#set": [1, 2]}  whatever the order
-    {:a 1, 2 3}          {":a": 1, "2": 3} names that are no strings are written as EDN
+    {:a 1, 2 3}          {":a": 1, "2": 3} names that are not strings are written as EDN
     #inst "x"            {"#tag": ["inst", "x"]}; so are records, #a.b.C{:x 1}
 
 Comments, `#_` and metadata are ignored.
@@ -129,7 +129,7 @@ def _value(tokens: Iterator[_Token], kind: str, text: str, line: int, depth: int
             return {"#char": character(text[1:])}
         case "special":
             if text not in _SPECIAL:
-                raise BadHistory(f"is not EDN: {text} is no number", line=line)
+                raise BadHistory(f"is not EDN: {text} is not a number", line=line)
             return {"#double": _SPECIAL[text]}
         case "tag":
             return {"#tag": [text[1:], _needed(tokens, depth + 1, line)]}

@@ -97,7 +97,7 @@ def string(text: str, line: int) -> str:
         if escape[0] in "01234567":
             return chr(int(escape, 8))
         if escape not in _ESCAPES:
-            raise BadHistory(f"is not EDN: \\{escape} is no escape in a string", line=line)
+            raise BadHistory(f"is not EDN: \\{escape} is not an escape in a string", line=line)
         return _ESCAPES[escape]
 
     found = _ESCAPE.sub(unescaped, text[1:-1])

@@ -5,7 +5,7 @@ A history does not declare that it is of this kind. It is certain where every cl
 pair, completions have the key of their invocation, and
 
 - a read is invoked with `[key nil]`: a read of one object has nothing to be invoked with; or
-- a compare-and-set has `[key [expected new]]`, where the key is no pair: one object that holds
+- a compare-and-set has `[key [expected new]]`, where the key is not a pair: one object that holds
   pairs could never match it.
 
 Where every value is a pair and neither holds, a note says that they were read as values.

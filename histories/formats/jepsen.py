@@ -202,7 +202,7 @@ def _json_records(text: str) -> Iterator[tuple[Record, int]]:
         raise BadHistory("is not a JSON array of operations", line=1)
     for number, item in enumerate(found, 1):
         if not isinstance(item, dict):
-            raise BadHistory(f"item {number} of the array is no object", line=0)
+            raise BadHistory(f"item {number} of the array is not an object", line=0)
         yield {f":{name.removeprefix(':')}": value for name, value in item.items()}, number
 
 

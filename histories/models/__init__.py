@@ -59,7 +59,7 @@ MODELS: Final = _names()
 def model_class(name: str) -> Any:
     """The class of the model of that name. Raises UnknownModel, with the choices."""
     if name not in MODELS:
-        raise UnknownModel(f"no model {name!r}; there are {', '.join(MODELS)}")
+        raise UnknownModel(f"no model {name!r}; choose one of {', '.join(MODELS)}")
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").MODEL
 
 

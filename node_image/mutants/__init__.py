@@ -86,7 +86,8 @@ class UnknownName(ValueError):
 
     def __init__(self, what: str, name: str, choices: Iterable[str]) -> None:
         self.choices = tuple(choices)
-        super().__init__(f"no {what} {name!r}; there are {', '.join(self.choices) or 'none'}")
+        remedy = f"choose one of {', '.join(self.choices)}" if self.choices else "it has none"
+        super().__init__(f"no {what} {name!r}; {remedy}")
 
 
 def mutants_of(name: str) -> tuple[Mutant, ...]:

@@ -41,7 +41,7 @@ class _TrustCleanEnd(LogRecovery):
 
 
 class _CommonPrefix(LogRecovery):
-    """D4: records that are not in both copies are taken as never acknowledged, and cut off."""
+    """D4: records that are not in both copies are treated as unacknowledged and truncated."""
 
     def recover(self, copies: Sequence[LogCopy], start: int) -> Recovery:
         return min((read_on(copy, start) for copy in copies), key=lambda read: read.end)

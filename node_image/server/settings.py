@@ -68,7 +68,7 @@ def parse_settings(text: str) -> Settings:
         raise BadSettings("the configuration must be a JSON object")
     unknown = sorted(set(given) - set(KNOWN))
     if unknown:
-        raise BadSettings(f"unknown setting {unknown[0]!r}; there are {', '.join(KNOWN)}")
+        raise BadSettings(f"unknown setting {unknown[0]!r}; the settings are {', '.join(KNOWN)}")
     try:
         return _settings(given)
     except KeyError as error:
@@ -81,7 +81,7 @@ def _settings(given: dict[str, Any]) -> Settings:
     addresses = _addresses(given["addresses"])
     node = _whole("node", given["node"])
     if node not in addresses:
-        raise BadSettings(f"node {node} has no address; there are {sorted(addresses)}")
+        raise BadSettings(f"node {node} has no address; those given are of {sorted(addresses)}")
     transport = given.get("transport", "tcp")
     if transport not in TRANSPORTS:
         raise BadSettings(f"transport must be tcp or udp, not {transport!r}")
@@ -119,7 +119,9 @@ def _cluster(given: Any, nodes: tuple[NodeId, ...]) -> ClusterConfig:
         raise BadSettings("cluster must be a JSON object")
     unknown = sorted(set(given) - set(names))
     if unknown:
-        raise BadSettings(f"unknown cluster setting {unknown[0]!r}; there are {', '.join(names)}")
+        raise BadSettings(
+            f"unknown cluster setting {unknown[0]!r}; the settings are {', '.join(names)}"
+        )
     fields: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in given.items()
     }

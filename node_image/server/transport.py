@@ -226,7 +226,7 @@ class Datagrams(asyncio.DatagramProtocol):
                 raise CodecError("a datagram too short for its sender")
             (sender,) = SENDER.unpack_from(data)
             if sender not in owner.links:
-                raise CodecError(f"a datagram from {sender}, which is no other node")
+                raise CodecError(f"a datagram from {sender}, which is not another node")
             message = owner.codec.decode(data[SENDER.size :])
         except CodecError as error:
             owner.log("bad-frame", sender=None, why=str(error))
@@ -327,7 +327,7 @@ class Peers:
         except (ValueError, TypeError, KeyError):
             raise CodecError(f"no hello: {payload[:80]!r}") from None
         if node not in self.links:
-            raise CodecError(f"a hello from {node!r:.40}, which is no other node")
+            raise CodecError(f"a hello from {node!r:.40}, which is not another node")
         self.unnamed.remove(connection)
         older = self._incoming.pop(node, None)
         self._incoming[node] = connection

@@ -20,7 +20,7 @@ followed by a sync of the directory. After a crash either the old or the new fil
 complete. A checkpoint ends with an end mark in a separate group: it can be corrupt, but not torn.
 
 A node that never votes has promised nothing. Where its log is corrupt it starts with an empty one,
-as a node that is new does, and the others send it what it has missed.
+like a new node, and the others send it what it has missed.
 
 With one file, a synced record that is damaged at the end cannot be distinguished from a torn one.
 With two copies (`log_files`) it can: what one file has lost is in the other, and at the start both
@@ -64,7 +64,7 @@ def scan(data: bytes) -> Recovered:
     if not data.startswith(MAGIC):
         if MAGIC.startswith(data):
             return Recovered([], 0, len(data))
-        raise CorruptLog(f"this is no log: it begins with {data[: len(MAGIC)]!r}")
+        raise CorruptLog(f"this is not a log: it begins with {data[: len(MAGIC)]!r}")
     payloads, offset = [], len(MAGIC)
     while (record := record_at(data, offset)) is not None:
         if record[1] != END_MARK:

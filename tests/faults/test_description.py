@@ -59,7 +59,7 @@ def test_a_leader_that_was_also_named_occurs_once() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "flood"}, "no fault kind 'flood'; there are partition, kill"),
+        ({"kind": "flood"}, "no fault kind 'flood'; choose one of partition, kill"),
         ({"kind": None}, "no fault kind None"),
         ({"colour": "red"}, "colour"),
         ({"start_us": -1}, "must not be negative"),

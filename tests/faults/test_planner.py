@@ -201,13 +201,16 @@ GOLDEN = [
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kinds": ["kill", "flood"]}, "no fault kind 'flood'; there are partition, kill, pause"),
+        (
+            {"kinds": ["kill", "flood"]},
+            "no fault kind 'flood'; choose one of partition, kill, pause",
+        ),
         ({"kinds": {"kill": -1}}, "weight of kill is -1"),
         ({"duration_us": 0}, "more than 0 us"),
         ({"nodes": ()}, "need nodes"),
         ({"nodes": (1, 1)}, "each named once"),
         ({"nodes": (1,)}, "a cluster of 1 has no partition"),
-        ({"shapes": ["star"]}, "no partition shape 'star'; there are halves"),
+        ({"shapes": ["star"]}, "no partition shape 'star'; choose one of halves"),
         ({"shapes": ["majorities-ring"], "nodes": (1, 2, 3)}, "no partition of the shapes"),
         ({"gap_us": 0}, "gap between faults is 0"),
     ],

@@ -151,14 +151,17 @@ def test_the_random_part_does_not_contradict_written_faults() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (KILL.replace('"kill"', '"kil"'), "line 3: no fault kind 'kil'; there are partition, kill"),
+        (
+            KILL.replace('"kill"', '"kil"'),
+            "line 3: no fault kind 'kil'; choose one of partition, kill",
+        ),
         (KILL.replace("n1", "n9"), "line 4: there is no node 'n9'; nodes may be leader, all"),
         (KILL.replace('"1s"', '"-1s"'), "line 5: at is '-1s'; it must not be negative"),
         (KILL.replace('"2s"', '"-2s"'), "line 6: for is '-2s'; it must not be negative"),
         (KILL.replace('"2s"', "2"), "line 6: for is 2; write a time such as"),
         (KILL.replace('"2s"', '"2 weeks"'), "line 6: for is '2 weeks'"),
         (KILL.replace('"2s"', '"9s"'), "line 6: this kill ends at 10 s, and the schedule at 9 s"),
-        (KILL + 'colour = "red"', "line 7: a kill fault has no 'colour'; there are kind, id"),
+        (KILL + 'colour = "red"', "line 7: a kill fault has no 'colour'; its fields are kind, id"),
         (KILL.replace('at = "1s"', ""), "line 3: it has no time"),
         (KILL + 'every = "1s"', "line 5: it has no time"),
         (KILL.replace('nodes = "n1"', ""), "line 3: it has neither nodes nor links; nodes may be"),
@@ -193,7 +196,7 @@ def test_the_random_part_does_not_contradict_written_faults() -> None:
         ),
         (
             KILL.replace('"kill"', '"partition"') + 'shape = "star"',
-            "no partition shape 'star'; there are",
+            "no partition shape 'star'; choose one of",
         ),
         (
             KILL + KILL.replace('"kill"', '"pause"').replace('"1s"', '"2s"'),
@@ -203,7 +206,7 @@ def test_the_random_part_does_not_contradict_written_faults() -> None:
         (KILL + "[random]\nmix = { flood = 1 }", "line 8: no fault kind 'flood'"),
         (KILL + "[random]\nmix = 3", "line 8: mix is a table"),
         ("[[fault]\n", "at line 1"),
-        ("speed = 3", "line 1: a schedule has no 'speed'; there are duration, fault, random"),
+        ("speed = 3", "line 1: a schedule has no 'speed'; its fields are duration, fault, random"),
         ("fault = 3", "line 1: write each fault as"),
     ],
 )

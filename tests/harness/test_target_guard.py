@@ -147,7 +147,7 @@ def asked(tmp_path: Path, fault: str, request: Request = READ) -> tuple[list[Any
             "no such leader",
             [Response("not-leader", definite=True)],
             "answers",
-            "it says that 99 leads, which is no node",
+            "it says that 99 leads, which is not a node",
         ),
         ("status", [Response(None)], "failures", "AttributeError: 1"),
         ("status type", [Response(None)], "failures", "it gave the status {'role': 'leader'}"),
@@ -386,7 +386,7 @@ ANSWER = {"node": 3, "kind": "answers", "count": 4, "first": "the number nan"}
 def test_bad_answers_are_a_note_with_a_count(tmp_path: Path) -> None:
     verdict = judge_folder(record(tmp_path, told(play()[2], ANSWER)), time_limit_s=30)
     assert verdict.outcome == "valid"
-    assert "n3 sent 4 times what is no answer; first: the number nan" in verdict.notes
+    assert "n3 sent 4 times what is not an answer; first: the number nan" in verdict.notes
 
 
 def test_a_client_that_failed_itself_proves_nothing(tmp_path: Path) -> None:

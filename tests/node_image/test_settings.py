@@ -43,8 +43,8 @@ def test_all_cluster_settings_are_parsed() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"protocol": "multipaxos"}, "no protocol 'multipaxos'; there are .*multi-paxos"),
-        ({"mutant": "M99"}, "no mutant of multi-paxos 'M99'; there are .*M5"),
+        ({"protocol": "multipaxos"}, "no protocol 'multipaxos'; choose one of .*multi-paxos"),
+        ({"mutant": "M99"}, "no mutant of multi-paxos 'M99'; choose one of .*M5"),
         ({"protocol": ...}, "the setting 'protocol' is missing"),
         ({"data": ...}, "the setting 'data' is missing"),
         ({"node": 4}, "node 4 has no address"),
@@ -55,8 +55,11 @@ def test_all_cluster_settings_are_parsed() -> None:
         ({"transport": "carrier-pigeon"}, "transport must be tcp or udp"),
         ({"client_port": -1}, "client_port must be a port"),
         ({"seed": 1.5}, "seed must be a whole number"),
-        ({"colour": "red"}, "unknown setting 'colour'; there are protocol"),
-        ({"cluster": {"heartbeat": 5}}, "unknown cluster setting 'heartbeat'; there are nodes"),
+        ({"colour": "red"}, "unknown setting 'colour'; the settings are protocol"),
+        (
+            {"cluster": {"heartbeat": 5}},
+            "unknown cluster setting 'heartbeat'; the settings are nodes",
+        ),
         ({"cluster": {"heartbeat_us": "5"}}, "heartbeat_us must be a whole number"),
         ({"cluster": {"heartbeat_us": 10**9}}, "need 0 < heartbeat_us"),
         ({"cluster": {"learners": [1, 2, 3]}}, "at least one node that votes"),

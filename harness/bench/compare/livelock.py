@@ -51,7 +51,7 @@ TEXT: Final = (
     "and for how long). It loses no message and stops no node, it only lets the requests for "
     "votes wait until the acceptors have promised a higher ballot. It keeps the slot undecided "
     "for as many ballots as it likes. When it stops, the slot is decided at once. What saves "
-    "real clusters is that their networks are no adversaries, and that a leader (Multi-Paxos, "
+    "real clusters is that their networks are not adversaries, and that a leader (Multi-Paxos, "
     "Raft) leaves no proposer to duel with.",
 )
 

@@ -5,7 +5,7 @@ A program is a generator. It yields actions, and is resumed with their results:
     Ask(...)    one request to one node                       -> Answered
     Sleep(us)   nothing, for so long                          -> None
     Inject(f)   a fault, until it is in place (or is not)     -> FaultReport
-    Heal(f)     the same fault taken back                     -> FaultReport
+    Heal(f)     the same fault is healed                      -> FaultReport
 
 Several programs of a script run concurrently; the script ends when all have ended. Requests may
 have a distance: an additional delay between the client and that node, in each direction.

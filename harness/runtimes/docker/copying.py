@@ -54,8 +54,8 @@ def copy_file(
     api: docker.APIClient, container: str, source: str, path: Path, *, limit_s: float
 ) -> None:
     """One file out of a container, running or not, into a file here. Raises FileNotFoundError where
-    the container has no such file, NotCopied where it is no ordinary file, is too large or does not
-    arrive, and other OSErrors where the file here cannot be written."""
+    the container has no such file, NotCopied where it is not an ordinary file, is too large or does
+    not arrive, and other OSErrors where the file here cannot be written."""
 
     def copy(partial: Path) -> None:
         with _asked():
@@ -70,7 +70,7 @@ def copy_file(
                     member = tar.next()
                     content = tar.extractfile(member) if member and member.isreg() else None
                     if content is None:
-                        raise NotCopied("it is no ordinary file")
+                        raise NotCopied("it is not an ordinary file")
                     with partial.open("wb") as file:
                         shutil.copyfileobj(content, file)
             except tarfile.TarError as error:

@@ -244,7 +244,7 @@ def remove_labelled(
     `spare_living`: not what belongs to a run whose controller still works: its reaper runs as long
     as that does, and so do its agents.
 
-    Nodes go before the agents whose namespaces they use. What is gone already is no error.
+    Nodes go before the agents whose namespaces they use. What is already gone is not an error.
     """
     wanted = {"label": LABEL if run_id is None else f"{LABEL}={run_id}"}
     removed: list[str] = []

@@ -212,7 +212,7 @@ class DockerRuntime:
         return self._run(self._injector.inject(fault))
 
     def heal_now(self, fault: Fault) -> FaultReport:
-        """Take it back."""
+        """Heal it."""
         return self._run(self._injector.heal(fault))
 
     def carry_out(self, faults: Sequence[Fault]) -> list[CarriedOutFault]:

@@ -2,7 +2,7 @@
 
 A node's process may end because a fault of the schedule ended it (then nothing is reported),
 because it ended by itself (a finding about the node), or because another program ended it through
-the engine (interference: the run is no evidence about the node any more). Only the first is
+the engine (interference: the run is not evidence about the node any more). Only the first is
 expected, and the runtime knows its own faults; the engine's `kill`, `pause` and `destroy` events
 come from outside, since our faults act from inside the pod.
 """

@@ -48,7 +48,7 @@ class WorldConfig:
             if least > most:
                 raise UsageError(f"world.{name}_min_us {least} is above {name}_max_us {most}")
         if self.drift_ppm > 200_000:
-            raise UsageError("world.drift_ppm above 200,000 is no clock")
+            raise UsageError("world.drift_ppm above 200,000 is not realistic for a clock")
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> WorldConfig:
@@ -56,7 +56,7 @@ class WorldConfig:
         if unknown := sorted(set(data) - known):
             raise UsageError(
                 f"the simulated world has no setting {', '.join(unknown)}",
-                remedy=f"there are: {', '.join(sorted(known))}",
+                remedy=f"choose one of: {', '.join(sorted(known))}",
             )
         return cls(**data)
 

@@ -76,7 +76,7 @@ class Effects:
         elif kind is Checkpoint:
             return node.disk.checkpoint(effect[0], now_us)
         else:
-            raise BadEffect(f"{effect!r} is no effect; see node_image/protocols/interface.py")
+            raise BadEffect(f"{effect!r} is not an effect; see node_image/protocols/interface.py")
         return barrier_us
 
     def _set_timer(self, node: SimNode, name: str, delay_us: int, now_us: int) -> None:

@@ -118,7 +118,7 @@ class Network:
         link = self.links[source].get(to)
         if link is None:
             if to != source:
-                raise BadEffect(f"n{source} sends {message!r} to n{to}, which is no node")
+                raise BadEffect(f"n{source} sends {message!r} to n{to}, which is not a node")
             at_us = barrier_us if held else now_us
             heappush(self._entries, (at_us, self._sequence(), to, node, message, at_us))
             return

@@ -168,7 +168,7 @@ class World:
 
     def _loop(self, conductor: Driven) -> None:  # noqa: PLR0912
         """What is called often is bound to a local name first: CPython makes a quick call of
-        `receive(...)`, but not of `node.receive(...)` where that is no method."""
+        `receive(...)`, but not of `node.receive(...)` where that is not a method."""
         entries, time, stash = self.queue.entries, self.time, self.processes.stash
         carry_out, carry_out_watched = self._effects.carry_out, self._watched.carry_out
         turn = None

@@ -84,7 +84,7 @@ class Etcd:
         if unknown := [name for name in given if name not in known]:
             raise UsageError(
                 f"etcd has no setting {', '.join(map(repr, unknown))}",
-                remedy=f"there are: {', '.join(known)}",
+                remedy=f"choose one of: {', '.join(known)}",
             )
         return dict(given)
 

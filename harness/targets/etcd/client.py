@@ -71,7 +71,7 @@ class EtcdClient:
         self.node = node
         self.is_open = False
         self.problems = 0
-        """What the node sent that is no answer of etcd's."""
+        """What the node sent that is not an answer of etcd's."""
         self._call_timeout_s = call_timeout_s
         self._address = f"{host}:{port}"
         self._serializable = serializable
@@ -218,7 +218,7 @@ class EtcdClient:
         return self.is_open
 
     def _open_channel(self) -> None:
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a node that is down is no news
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # nodes that are down are expected
         import grpc.aio  # noqa: PLC0415
 
         from harness.targets.etcd.messages import METHODS, message_class  # noqa: PLC0415
@@ -238,10 +238,10 @@ def _encoded(value: Any) -> bytes:
 
 
 def _whole(answer: Any) -> Any:
-    """gRPC gives None where the bytes are no message of the type. An answer of etcd's always has a
-    header; no bytes at all are an empty message. Raises Malformed."""
+    """gRPC gives None where the bytes are not a message of the type. An answer of etcd's always
+    has a header; no bytes at all are an empty message. Raises Malformed."""
     if answer is None or not answer.HasField("header"):
-        raise Malformed("is no message of etcd's")
+        raise Malformed("is not a message of etcd's")
     return answer
 
 

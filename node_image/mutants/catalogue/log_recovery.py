@@ -35,7 +35,7 @@ BUGS = (
     Mutant(
         id="D4",
         protocols=ALL,
-        change="cuts off what is not in both copies of the log, as never acknowledged",
+        change="truncates what is not in both copies of the log, as if unacknowledged",
         exposed_by="disk damage, then a quorum with the damaged node",
         shows=LOSES,
         scenario="test_log_recovery.test_each_bug_matches_its_description",

@@ -105,7 +105,7 @@
   }
 
   const could = (evidence) => (evidence.could.length ? [A.el('h4', {}, 'What the reads could have returned'), A.el('ul', {}, evidence.could.map((line) => A.el('li', {}, line)))] : []);
-  const weaker = (part) => (part.weaker?.length ? [A.el('h4', {}, 'What still holds'), A.el('ul', {}, part.weaker.map((line) => A.el('li', {}, line)))] : []);
+  const weaker = (part) => (part.weaker?.length ? [A.el('h4', {}, 'Weaker consistency levels'), A.el('ul', {}, part.weaker.map((line) => A.el('li', {}, line)))] : []);
 
   // What the replicas decided differently, from their own logs.
   function disagreement(finding, model, goTo) {

@@ -7,9 +7,9 @@ must be the one wanted. Everything else: numbered datagrams are timed and counte
 
 Changing is quick and proving takes long, so they have locks of their own: a partition does not wait
 for the proof of a delay. Changes that come while a proof is made are proven together by the next
-one, which looks at every link anyway: otherwise faults that follow one another faster than proofs
-would all be there at once, each until its turn had come. Where the network is changed while it is
-being measured, the measurement is repeated.
+one, which looks at every link anyway: otherwise faults injected faster than they can be verified
+would pile up, each staying active until verified. Where the network is changed while it is being
+measured, the measurement is repeated.
 """
 
 from __future__ import annotations
