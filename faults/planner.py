@@ -8,7 +8,7 @@ kinds. A fault that does not fit where it is tried is drawn again, shorter and f
 Guaranteed for any seed:
 
 - every fault ends before the schedule does, with some time for the cluster to recover;
-- two kills or pauses never overlap on one node, nor two clocks, and so for every group of kinds;
+- two faults of the same group (kills and pauses, clocks, ...) never overlap on one node;
 - a fault aimed at the leader, which is not known yet, is alone in its group while it lasts;
 - no more than a minority is down or paused at once, unless a fault may take all (`allow_all`);
 - at most two partitions at once: the links cut are their union;

@@ -1,4 +1,4 @@
-"""The C library's allocator, told to give back what is free.
+"""Makes the C library's allocator return free memory.
 
 glibc gives threads heaps ("arenas") of their own, up to eight for each processor, and each keeps
 what was freed in it. The agent has some twenty threads, and starts new ones at each start of the

@@ -7,7 +7,7 @@ is what `tc` does with the packet.
 
     head   A = the packet's protocol; goes to one of the sections below
     four   A = IPv4 address;        == peer?  then its action               ... for each peer
-    six    the same with four words; neighbour discovery is decided apart
+    six    the same with four words; neighbour discovery has rules of its own
     arp    passes, unless the sender is a peer whose address resolution is cut as well
     mac    what no rule above has matched, whatever its protocol, by hardware address
 
@@ -18,8 +18,8 @@ many receivers and so cannot be dropped at the sender.
 By default ARP and IPv6 neighbour discovery pass: a one-way cut that also cut the *answers* to "who
 has this address" would, once the cache has expired, cut the other direction as well.
 
-A drop "steals" the packet (TC_ACT_STOLEN): the sending stack believes that it has left. After the
-usual TC_ACT_SHOT the stack knows that its own host dropped it: a datagram socket with IP_RECVERR
+A drop "steals" the packet (TC_ACT_STOLEN): to the sending stack it has left the
+host. The usual TC_ACT_SHOT reports the drop to the stack: a datagram socket with IP_RECVERR
 gets ENOBUFS, and TCP sends again every half second instead of backing off, so that connections
 recover sooner after a partition than they would from a cut cable (measured: 0.3 s instead of 1.7 s
 after a cut of 5 s).

@@ -28,8 +28,8 @@ class Machine:
     replaced. `listing`: the code, from its entries to the label `real`. `system_call`:
     clock_gettime as a system call, that returns. `jump(source, target)`: the `jump_size` bytes that
     a function begins with from then on; 8 at most. `movable(code)`: whole instructions from the
-    start of `code`, at least so many bytes, that mean the same anywhere; empty if there are none
-    such.
+    start of `code`, at least `jump_size` bytes, that are position independent; empty if there are
+    none.
     """
 
     name: str

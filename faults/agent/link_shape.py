@@ -105,7 +105,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
 }
 CLASSES_MAX: Final = 32
 TEXT_MAX: Final = 64
-"""Bytes of the text by which packets of a class are known."""
+"""Maximum length in bytes of the text that identifies packets of a class."""
 
 
 def wanted_shapes(shapes: object) -> dict[str, Shape]:

@@ -1,4 +1,4 @@
-"""Crash loop: a node is killed again and again."""
+"""Crash loop: a node is killed repeatedly."""
 
 from __future__ import annotations
 

@@ -95,15 +95,14 @@ class Capabilities:
     default of each, in words; described: what each does, in a few words. own_clock: a status
     carries the node's own wall clock. messages: names of message classes that faults may be aimed
     at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
-    timing: the settings that make the election time-out at least so many microseconds (at most
-    twice as long, drawn) and the heartbeat a tenth of it; None if not supported.
-    longest_election_us: the longest election timeout with these settings, 0 if there is none.
-    sizes, draw_settings: numbers of voters, and settings for so many voters, that a search draws
-    beside those of every target. needs_all_voters: whether a cluster with these settings answers
-    only while all of its voters do. transfer_leadership: creates the request for a leadership
-    transfer, from a client, its seq and the successor; None if not supported. clock: "vdso" where
-    the nodes read the time through the vDSO, so that an agent can change it; "syscall" where they
-    ask the kernel itself.
+    timing: the settings for an election time-out drawn between this many microseconds and twice
+    that, and the heartbeat a tenth of it; None if not supported. longest_election_us: the longest
+    election timeout with these settings, 0 if there is none. sizes, draw_settings: numbers of
+    voters, and settings for a number of voters, that a search draws in addition to those of every
+    target. needs_all_voters: whether a cluster with these settings answers only while all of its
+    voters do. transfer_leadership: creates the request for a leadership transfer, from a client,
+    its seq and the successor; None if not supported. clock: "vdso" where the nodes read the time
+    through the vDSO, so that an agent can change it; "syscall" where they ask the kernel itself.
     """
 
     workloads: tuple[str, ...] = ("kv",)

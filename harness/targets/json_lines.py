@@ -246,7 +246,7 @@ class JsonLinesClient:
         return self._count
 
     def _flush(self) -> None:
-        """One write for everything that one turn of the loop has to say."""
+        """One write for all messages of one iteration of the event loop."""
         self._flush_planned = False
         if self._transport is not None:
             self._transport.write(b"".join(self._outbox))

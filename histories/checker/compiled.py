@@ -41,7 +41,7 @@ MODELS: frozenset[str] = frozenset(getattr(_kernel, "MODELS", ()))
 ELEMENTS_SECONDS = 0.5
 """The time limit for leaving elements out of a failing part's lists; see `projection.py`."""
 LINES_LOOK = 1 << 16
-"""While a file's lines are skipped, the budget is checked once in so many."""
+"""While a file's lines are skipped, the budget is checked every LINES_LOOK lines."""
 WIDE = 1 << 61
 """Counters and tokens that begin below this stay below 2^63, whatever the history adds."""
 OPEN = (1 << 32) - 1

@@ -28,7 +28,7 @@ from histories.operations import Operation
 SEQUENTIAL_STEPS = 4_000
 """The bound on the steps of the search for a sequentially consistent order."""
 LOOK = 16
-"""The budget is checked once in so many steps."""
+"""The budget is checked every LOOK steps."""
 APART_CHECKS: Final = 200
 """The bound of the search for the order of a single part, in checks of its budget (one every 256
 steps)."""

@@ -28,7 +28,7 @@ GUARANTEES: Final = (
     "writes follow reads",
 )
 LOOK: Final = 16
-"""The budget is checked once in so many operations."""
+"""The budget is checked every LOOK operations."""
 STEPS_MAX: Final = 2_000_000
 """How many elements of reads are examined in all; later ones are skipped."""
 Broken = dict[str, list[str]]

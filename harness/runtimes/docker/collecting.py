@@ -5,8 +5,8 @@ n1.status.json                what the node said of itself last
 n1.decided.jsonl, ...         the target's artifacts
 clock.json                    what the run's clocks showed when it began
 
-All of it takes COLLECT_S at most. A file that a node does not have is left out, and whoever judges
-the run notices; what could not be copied is named, with the reason.
+All of it takes COLLECT_S at most. A file that a node does not have is left out; evaluation reports
+its absence. What could not be copied is listed, with the reason.
 """
 
 from __future__ import annotations

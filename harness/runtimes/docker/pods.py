@@ -198,7 +198,7 @@ class PodEngine:
             self.api.start(pod.node_id)
 
     def is_running(self, pod: Pod) -> bool:
-        """A container that somebody has removed does not run."""
+        """False if the container was removed."""
         with engine_errors(f"looking at n{pod.node}"):
             try:
                 state = self.api.inspect_container(pod.node_id)["State"]

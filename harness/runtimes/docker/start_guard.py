@@ -15,12 +15,13 @@ from typing import Final
 
 DONE: Final = "done"
 AGAIN_S: Final = (0, 1, 3, 6, 10)
-"""When it looks: what the engine was asked for last may come to be after the controller's end."""
+"""The times at which it looks: the engine may complete the last request only after the
+controller has ended."""
 END_TIMEOUT_S: Final = 10.0
 
 
 class StartGuard:
-    """`dismiss` when somebody else, or nobody, is to remove what the run makes."""
+    """Call `dismiss` once something else removes the run's containers, or nothing should."""
 
     def __init__(self, run_id: str) -> None:
         self._process = subprocess.Popen(

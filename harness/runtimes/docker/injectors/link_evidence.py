@@ -56,7 +56,7 @@ class Measurement:
 
 
 def measurement_for(wanted: Iterable[LinkState], links: int = 1) -> Measurement:
-    """One that shows the effects on these links; on so many links at once."""
+    """A measurement that shows these effects, on `links` links at once."""
     states = list(wanted)
     if all(state == UNTOUCHED for state in states):
         return Measurement(COUNT_UNTOUCHED, 1_000, SIZE_SMALL, 30)
