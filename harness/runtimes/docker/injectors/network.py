@@ -56,6 +56,8 @@ LISTEN_MS: Final = 60
 """How long a cut link is listened on before it counts as cut."""
 PROOF_ROUNDS: Final = 4
 """The last of them keeps the network from being changed meanwhile."""
+DISTURBED_MAX: Final = 2
+"""After so many rounds in which it was, the next one does so, too."""
 GROUPS: Final = ("broadcast", "multicast", "multicast6")
 
 
@@ -64,9 +66,18 @@ class Unproven:
     """A change whose proof is outstanding: that this fault is there, or is gone."""
 
     fault: Fault
+    rounds: int = 0
+    """How often it has been looked at."""
+    disturbed: int = 0
+    """In how many of these rounds the network was changed meanwhile."""
     evidence: dict[str, Any] | None = None
-    """Once it has been looked at."""
+    """Once the proof is made, or given up."""
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def must_be_undisturbed(self) -> bool:
+        """Whether the next round has to keep the network as it is."""
+        return self.rounds == PROOF_ROUNDS - 1 or self.disturbed == DISTURBED_MAX
 
 
 class Network:
@@ -157,7 +168,7 @@ class Network:
         self._unproven.append(change)
         async with self._proving:
             if change.evidence is None:
-                await self._prove_together()
+                await self._prove_until(change)
         assert change.evidence is not None
         spread_us = (max(moments.values()) - min(moments.values())) // 1000
         return FaultReport(
@@ -167,26 +178,23 @@ class Network:
             problem="; ".join(change.problems) or None,
         )
 
-    async def _prove_together(self) -> None:
-        """Prove all changes that wait for it: until a round of probes that nothing disturbed
-        agrees, or the rounds are over."""
-        changes, self._unproven = self._unproven, []
-        faults = [change.fault for change in changes]
+    async def _prove_until(self, own: Unproven) -> None:
+        """Rounds of proofs until this change has its own, of all changes that wait for one by
+        then. What is left is continued by whoever waits for it."""
+        changes: list[Unproven] = []
         try:
-            for round_number in range(1, PROOF_ROUNDS + 1):
+            while own.evidence is None:
                 async with AsyncExitStack() as stack:
-                    if round_number == PROOF_ROUNDS:
+                    if any(change.must_be_undisturbed for change in self._unproven):
                         await stack.enter_async_context(self._changing)
+                    changes, self._unproven = self._unproven, []
                     version, wanted = self._version, self._wanted()
+                    faults = [change.fault for change in changes]
                     evidence, problems = await self._look(wanted, faults)
-                    if not problems and version == self._version:
-                        break
-        except BaseException:
-            self._unproven = [*changes, *self._unproven]  # each finds out for itself
-            raise
-        for change in changes:
-            change.evidence = {**evidence, "rounds": round_number, "together": len(changes)}
-            change.problems = problems
+                changes = _after_round(changes, evidence, problems, version != self._version)
+                changes, self._unproven = [], [*changes, *self._unproven]
+        finally:
+            self._unproven = [*changes, *self._unproven]  # after an error each finds out for itself
 
     async def _look(
         self, wanted: Mapping[Link, LinkState], faults: Sequence[Fault]
@@ -338,6 +346,22 @@ class Network:
             f"n{a}": " ".join(f"n{b}" for b in sorted(self._cluster.pods) if (a, b) in arrived)
             for a in sorted(self._cluster.pods)
         }
+
+
+def _after_round(
+    changes: Sequence[Unproven], evidence: dict[str, Any], problems: list[str], disturbed: bool
+) -> list[Unproven]:
+    """Those that need another round; the others are told what was seen."""
+    left = []
+    for change in changes:
+        change.rounds += 1
+        change.disturbed += disturbed
+        if (problems or disturbed) and change.rounds < PROOF_ROUNDS:
+            left.append(change)
+            continue
+        change.evidence = {**evidence, "rounds": change.rounds, "together": len(changes)}
+        change.problems = problems
+    return left
 
 
 def _covered(link: Link, faults: Sequence[Fault], message: str) -> bool:
