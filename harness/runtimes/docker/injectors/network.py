@@ -6,10 +6,10 @@ sends to all nodes, by unicast, broadcast and multicast, and the directed matrix
 must be the one wanted. Everything else: numbered datagrams are timed and counted (`link_evidence`).
 
 Changing is quick and proving takes long, so they have locks of their own: a partition does not wait
-for the proof of a delay. Changes that come while a proof is made are proven together by the next
-one, which looks at every link anyway: otherwise faults injected faster than they can be verified
-would pile up, each staying active until verified. Where the network is changed while it is being
-measured, the measurement is repeated.
+for the proof of a delay. Changes that come while a proof is made are proven with it, in its next
+round, which looks at every link anyway: otherwise faults injected faster than they can be verified
+would pile up, each staying active until verified. A round during which the network was changed is
+repeated, and the third one keeps the network as it is.
 """
 
 from __future__ import annotations
