@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from faults.kinds.delay import Delay
 from faults.kinds.partition import Partition
 from faults.shapes import cut_for
 from harness.errors import HarnessError
 from harness.runtimes.docker.injectors.cluster import Cluster
 from harness.runtimes.docker.injectors.disks import Wanted
-from harness.runtimes.docker.injectors.network import DISTURBED_MAX, GROUPS, Network
+from harness.runtimes.docker.injectors.link_proofs import DISTURBED_MAX, Measured, of_fault
+from harness.runtimes.docker.injectors.network import GROUPS, Network
 
 NODES = (1, 2, 3)
 FULL = {"error": "ENOSPC", "fsync_us": [900]}
@@ -178,6 +180,20 @@ def test_a_proof_that_is_always_disturbed_keeps_the_network_as_it_is_in_the_end(
         assert all([(await task).verified for task in changes])
 
     run(test)
+
+
+def test_a_fault_is_told_of_its_own_links_and_its_class_of_messages_first() -> None:
+    links = [(a, b) for a in NODES for b in NODES if a != b]
+    measured: Measured = {(link, name): {} for name in ("", "Accept", "Nack") for link in links}
+    times: dict[str, Any] = {"id": "f", "start_us": 0, "duration_us": 1}
+    late = Delay(**times, nodes=(1,), direction="out", delay_us=1, message="Accept")
+    assert list(of_fault(late, measured)) == [
+        "n1 to n2, Accept",
+        "n1 to n3, Accept",
+        "n1 to n2",
+        "n1 to n3",
+    ]
+    assert len(of_fault(isolated(1), measured)) == len(measured)
 
 
 def test_where_a_proof_fails_the_changes_that_wait_are_proven_all_the_same() -> None:

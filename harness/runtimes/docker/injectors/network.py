@@ -18,7 +18,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from faults.description import Fault, Link
@@ -35,6 +34,14 @@ from harness.runtimes.docker.injectors.link_evidence import (
     Measurement,
     measurement_for,
     problems_of,
+)
+from harness.runtimes.docker.injectors.link_proofs import (
+    Measured,
+    Unproven,
+    after_round,
+    covered,
+    name_of,
+    name_of_class,
 )
 from harness.runtimes.docker.injectors.link_state import (
     CLIENTS,
@@ -54,30 +61,7 @@ AHEAD_NS: Final = 6_000_000
 """How far ahead the common time is: longer than it takes to reach every agent."""
 LISTEN_MS: Final = 60
 """How long a cut link is listened on before it counts as cut."""
-PROOF_ROUNDS: Final = 4
-"""The last of them keeps the network from being changed meanwhile."""
-DISTURBED_MAX: Final = 2
-"""After so many rounds in which it was, the next one does so, too."""
 GROUPS: Final = ("broadcast", "multicast", "multicast6")
-
-
-@dataclass(eq=False)
-class Unproven:
-    """A change whose proof is outstanding: that this fault is there, or is gone."""
-
-    fault: Fault
-    rounds: int = 0
-    """How often it has been looked at."""
-    disturbed: int = 0
-    """In how many of these rounds the network was changed meanwhile."""
-    evidence: dict[str, Any] | None = None
-    """Once the proof is made, or given up."""
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def must_be_undisturbed(self) -> bool:
-        """Whether the next round has to keep the network as it is."""
-        return self.rounds == PROOF_ROUNDS - 1 or self.disturbed == DISTURBED_MAX
 
 
 class Network:
@@ -191,7 +175,7 @@ class Network:
                     version, wanted = self._version, self._wanted()
                     faults = [change.fault for change in changes]
                     evidence, problems = await self._look(wanted, faults)
-                changes = _after_round(changes, evidence, problems, version != self._version)
+                changes = after_round(changes, evidence, problems, version != self._version)
                 changes, self._unproven = [], [*changes, *self._unproven]
         finally:
             self._unproven = [*changes, *self._unproven]  # after an error each finds out for itself
@@ -203,13 +187,14 @@ class Network:
         evidence, problems = await self._probe(wanted)
         if all(isinstance(fault, Partition) for fault in faults) and not self._shaped:
             return evidence, problems
-        evidence["measured"] = {}
+        measured: Measured = {}
+        evidence["measured"] = measured
         between = {link: state for link, state in wanted.items() if CLIENTS not in link}
-        problems += await self._look_at(between, faults, "", evidence["measured"])
+        problems += await self._look_at(between, faults, "", measured)
         of_faults = {fault.message for fault in faults if isinstance(fault, LinkFault)}
         classes = {name for state in between.values() for name, _ in state.classes} | of_faults
         for message in sorted(classes - {""}):
-            problems += await self._look_at(between, faults, message, evidence["measured"])
+            problems += await self._look_at(between, faults, message, measured)
         if any(CLIENTS in link for link in wanted):
             evidence["clients"] = "set in the kernel, not measured: no agent is at their end"
         return evidence, problems
@@ -219,14 +204,14 @@ class Network:
         all_links: Mapping[Link, LinkState],
         faults: Sequence[Fault],
         message: str,
-        measured: dict[str, Any],
+        measured: Measured,
     ) -> list[str]:
         """Time and count datagrams on the links, such as hold a message of this class (""; of
         none). What was seen goes into `measured`; returns what is wrong with it."""
         between = {
             link: state.of_class(message) if message else state.plain
             for link, state in all_links.items()
-            if not message or message in dict(state.classes) or _covered(link, faults, message)
+            if not message or message in dict(state.classes) or covered(link, faults, message)
         }
         problems = []
         # Links that a fault has left are looked at as closely as when it was there.
@@ -238,7 +223,7 @@ class Network:
         touched = [
             link
             for link, state in between.items()
-            if state != UNTOUCHED or _covered(link, faults, message)
+            if state != UNTOUCHED or covered(link, faults, message)
         ]
         for links in (touched, [link for link in between if link not in touched]):
             if not links:
@@ -248,10 +233,10 @@ class Network:
             found = await self._measure(links, how, pattern_of(message) if message else "")
             for link in links:
                 seen = found.get(link, {})
-                name = f"{_name(link)}, {message}" if message else _name(link)
+                name = name_of_class(link, message)
                 problems += [f"{name}: {it}" for it in problems_of(between[link], seen, how)]
                 if links is touched:
-                    measured[name] = {"sent": how.count, **_short(seen)}
+                    measured[link, message] = {"sent": how.count, **_short(seen)}
         return problems
 
     async def _probe(self, wanted: Mapping[Link, LinkState]) -> tuple[dict[str, Any], list[str]]:
@@ -259,12 +244,12 @@ class Network:
         cut = {link for link, state in wanted.items() if state.is_cut}
         arrived, to_groups = await self._arrivals(wanted)
         open_links = {link for link, state in wanted.items() if state == UNTOUCHED}
-        wrong = [f"{_name(link)} is open and should not be" for link in sorted(arrived & cut)]
-        wrong += [f"{_name(link)} is silent" for link in sorted(open_links - arrived)]
+        wrong = [f"{name_of(link)} is open and should not be" for link in sorted(arrived & cut)]
+        wrong += [f"{name_of(link)} is silent" for link in sorted(open_links - arrived)]
         for kind, links in to_groups.items():
             missing = (self._groups[kind] & open_links) - links
-            wrong += [f"{kind} passes from {_name(link)}" for link in sorted(links & cut)]
-            wrong += [f"{kind} does not pass from {_name(link)}" for link in sorted(missing)]
+            wrong += [f"{kind} passes from {name_of(link)}" for link in sorted(links & cut)]
+            wrong += [f"{kind} does not pass from {name_of(link)}" for link in sorted(missing)]
         return {
             "probes_arrived": len(arrived),
             "probes_lost": len(cut - arrived),
@@ -346,34 +331,6 @@ class Network:
             f"n{a}": " ".join(f"n{b}" for b in sorted(self._cluster.pods) if (a, b) in arrived)
             for a in sorted(self._cluster.pods)
         }
-
-
-def _after_round(
-    changes: Sequence[Unproven], evidence: dict[str, Any], problems: list[str], disturbed: bool
-) -> list[Unproven]:
-    """Those that need another round; the others are told what was seen."""
-    left = []
-    for change in changes:
-        change.rounds += 1
-        change.disturbed += disturbed
-        if (problems or disturbed) and change.rounds < PROOF_ROUNDS:
-            left.append(change)
-            continue
-        change.evidence = {**evidence, "rounds": change.rounds, "together": len(changes)}
-        change.problems = problems
-    return left
-
-
-def _covered(link: Link, faults: Sequence[Fault], message: str) -> bool:
-    """Whether one of the faults concerns messages of this class ("": of none) on this link."""
-    return any(
-        isinstance(fault, LinkFault) and fault.message == message and fault.covers(link)
-        for fault in faults
-    )
-
-
-def _name(link: Link) -> str:
-    return " to ".join("clients" if n == CLIENTS else f"n{n}" for n in link)
 
 
 def _short(found: Mapping[str, Any]) -> dict[str, Any]:
