@@ -117,9 +117,27 @@ class Link:
     late_ns_sum: int = 0
     late_ns_max: int = 0
 
-    def due_ns(self, now_ns: int, size: int, of_class: Shape | None = None) -> list[int]:
+    def take_shape(self, shape: Shape) -> None:
+        """From now on it has this one; packets that are held stay held."""
+        self.shape = shape
+        if not shape.rate_bps:
+            self.busy_until_ns = 0
+
+    def take(self, now_ns: int, size: int, of_class: Shape | None = None) -> list[int]:
+        """The same as `due_ns`, for packets that are held from now on; nothing where there is no
+        room. A packet that is dropped takes none of the rate."""
+        room = self.shape.limit - self.held
+        due = self.due_ns(now_ns, size, of_class, room=room) if room > 0 else []
+        self.counts["over_limit"] += room <= 0
+        self.held += len(due)
+        return due
+
+    def due_ns(
+        self, now_ns: int, size: int, of_class: Shape | None = None, *, room: int = 2
+    ) -> list[int]:
         """When to send a packet of `size` bytes that comes now, and its copy if it has one;
-        nothing where it is lost. `of_class`: its shape, where its class has one of its own.
+        nothing where it is lost. `of_class`: its shape, where its class has one of its own; `room`:
+        for how many packets there is.
 
         The rate counts copies, and is applied before holding back: a packet that is held back can
         be overtaken by later ones.
@@ -133,8 +151,11 @@ class Link:
             due = max(now_ns, due + _jitter_ns(shape))
         copies = 1
         if shape.duplicate and random.random() < shape.duplicate:
-            self.counts["duplicated"] += 1
-            copies = 2
+            if room > 1:
+                self.counts["duplicated"] += 1
+                copies = 2
+            else:
+                self.counts["over_limit"] += 1
         last = due
         if shape.rate_bps:
             passing_ns = size * 8_000_000_000 // shape.rate_bps
@@ -248,7 +269,7 @@ class Wire:
         program = class_program(dict.fromkeys(shapes, MATCH))
         wait()
         for address, shape in shapes.items():
-            wanted[_key(address)].shape = shape
+            wanted[_key(address)].take_shape(shape)
         self._links = (
             before | wanted
         )  # before the filters: every redirected packet must have a link
@@ -375,11 +396,7 @@ class Wire:
             shape = link.shape.of(frame)
             if shape.corrupt:
                 frame = link.damaged(frame, shape)
-            for due_ns in link.due_ns(now_ns, len(frame), shape):
-                if link.held >= link.shape.limit:
-                    link.counts["over_limit"] += 1
-                    continue
-                link.held += 1
+            for due_ns in link.take(now_ns, len(frame), shape):
                 number += 1
                 heapq.heappush(held, (due_ns, number, frame, tap, link))
         return number

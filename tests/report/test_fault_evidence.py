@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -118,6 +118,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(ANYTHING)
 def test_anything_may_stand_in_a_folder(evidence: Any) -> None:
     for words in evidence_words(evidence):

@@ -49,6 +49,35 @@ def test_copies_count_for_the_rate_and_packets_held_back_do_not_delay_others() -
     assert len(quick) > 5, "by chance alone: one in a hundred thousand"
 
 
+@pytest.mark.parametrize("duplicate", [0.0, 0.8])
+def test_packets_that_are_dropped_take_none_of_the_rate(duplicate: float) -> None:
+    """Offered is ten times what passes, with room for few: the link is busy all the time, and no
+    longer than it takes to send what it holds."""
+    link = Link(Shape(rate_bps=64_000, limit=20, duplicate=duplicate, duplicate_us=500_000))
+    passing_ns, now_ns = 100 * 8 * 10**9 // 64_000, 0
+    held: list[int] = []
+    for _ in range(4_000):
+        now_ns += passing_ns // 10
+        sent = [due for due in held if due <= now_ns]
+        held = [due for due in held if due > now_ns]
+        for _ in sent:
+            link.sent(0)
+        held += link.take(now_ns, 100)
+        assert link.held == len(held) <= 20
+        assert link.busy_until_ns <= now_ns + 21 * passing_ns
+    assert link.counts["over_limit"] > 2_000
+    most = now_ns // passing_ns
+    assert link.counts["passed"] + link.held > (most * 0.9 if not duplicate else most * 0.3)
+
+
+def test_a_link_without_a_rate_forgets_its_queue() -> None:
+    link = Link(Shape(rate_bps=1_000))
+    link.take(0, 1_000)
+    link.take_shape(Shape(delay_us=5))
+    link.take_shape(Shape(rate_bps=10**9))
+    assert link.take(0, 1_000) == [8_000]
+
+
 def test_the_probabilities_are_kept() -> None:
     """4,000 packets, and a tenth: five standard deviations are 95."""
     random.seed(1)
