@@ -171,7 +171,7 @@ class _Display:
     def __init__(self, console: Console, night: Night, *, live: bool) -> None:
         self._night = night
         self._finishing = ""
-        self._begun_s = time.monotonic()
+        self._begun_s = time.monotonic() - night.seconds
         self._planned: Counter[str] = Counter()
         for job in night.jobs:
             self._planned[job.cell] += job.count
@@ -219,7 +219,7 @@ class _Display:
     def _time(self) -> str:
         """How long the night has taken, of its budget."""
         budget_us = self._night.suite.budget_us
-        minutes = (self._night.seconds + time.monotonic() - self._begun_s) / 60
+        minutes = (time.monotonic() - self._begun_s) / 60
         limit = f" of at most {budget_us / 60e6:g}" if budget_us else ""
         return f" in {minutes:.1f}{limit} min"
 
