@@ -9,7 +9,7 @@
   const ordered = [...nights].reverse();
   if (ordered.length > 1) {
     const xs = ordered.map((_, i) => i);
-    const label = (i) => ordered[Math.round(i)]?.night ?? '';
+    const label = (i) => (Number.isInteger(i) ? ordered[i]?.night ?? '' : '');
     const host = A.byId('plots-host');
     const plots = [
       ['Share of runs that were valid', (v) => `${Math.round(v * 100)} %`, share],
@@ -40,7 +40,7 @@
     const measured = failovers.filter((f) => f.cell === cell);
     if (measured.length < 2) continue;
     A.plot(A.byId('failover-plots-host'), {
-      title: cell, x: (i) => measured[Math.round(i)]?.night ?? '', y: (v) => A.duration(v * 1000),
+      title: cell, x: (i) => (Number.isInteger(i) ? measured[i]?.night ?? '' : ''), y: (v) => A.duration(v * 1000),
       series: [{ label: 'median', colour: 'plot1', width: 2 }, { label: 'low', colour: 'plot2', dash: [4, 3] }, { label: 'high', colour: 'plot3', dash: [4, 3] }],
     }).set([measured.map((_, i) => i), ...['median', 'low', 'high'].map((name) => measured.map((f) => f[name]))]);
   }
