@@ -32,7 +32,7 @@ test-kernel:
 setup-browser: setup
 	$(BIN)/python -m pip install --quiet --editable '.[dev,browser]'
 
-# Everything but the tests that start containers: the loop while one works.
+# All tests that need neither containers nor network namespaces: for use while working.
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not docker and not netns'
 

@@ -107,27 +107,52 @@ class Capabilities:
 
     workloads: tuple[str, ...] = ("kv",)
     reads: tuple[str, ...] = ("linearizable",)
+    """Values of the setting `reads`, the default first."""
     sessions: bool = False
+    """A command repeated with the same client and seq takes effect once, so clients may retry
+    writes."""
     leader: bool = True
+    """One node at a time leads the others."""
     learners: bool = False
+    """Nodes may follow without a vote."""
     mutants: tuple[str, ...] = ()
+    """The ids of its planted bugs."""
     transports: tuple[str, ...] = ("tcp",)
     settings: Mapping[str, str] = field(default_factory=dict)
+    """The default of each setting, in words."""
     described: Mapping[str, str] = field(default_factory=dict)
+    """What each setting does, in a few words."""
     decided_logs: bool = False
+    """`decided.jsonl` is among the artifacts, so that agreement can be judged."""
     state_digests: bool = False
+    """`states.jsonl` is among the artifacts, so that replicas' states can be compared."""
     counters: bool = False
+    """`NodeStatus.raw["counters"]` counts messages and fsyncs."""
     observes_mismatch: bool = False
+    """A failed compare-and-set reports the value that it saw."""
     own_clock: bool = False
+    """A status carries the node's own wall clock."""
     simulated: bool = False
+    """It also runs in the simulator."""
     messages: tuple[str, ...] = ()
+    """Message classes that faults may be aimed at, each as often as it should be drawn."""
     clock: str = "vdso"
+    """`vdso`: nodes read the time through the vDSO, so that an agent can change it. `syscall`: they
+    ask the kernel."""
     timing: Callable[[int], dict[str, Any]] | None = None
+    """The settings that make the election time-out at least so many microseconds (at most twice as
+    long, drawn), and the heartbeat a tenth of it. None: not supported."""
     longest_election_us: Callable[[Mapping[str, Any]], int] = lambda _: 0
+    """The longest election time-out with these settings; 0 if there is none."""
     transfer_leadership: Callable[[int, int, int], Request] | None = None
+    """Creates the request for a leadership transfer from a client, its seq and the successor. None:
+    not supported."""
     sizes: tuple[int, ...] = ()
+    """Numbers of voters that a search draws in addition to those of every target."""
     draw_settings: Callable[[Draw, int], dict[str, Any]] | None = None
+    """Settings that a search draws for so many voters."""
     needs_all_voters: Callable[[Mapping[str, Any]], bool] = lambda _: False
+    """Whether a cluster with these settings answers only while all of its voters do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,9 @@
-"""`check`: the entry point, for folders, files and histories in memory."""
+"""`check`: the entry point, for folders, files and histories in memory.
+
+Which algorithm decides a part of the history is chosen elsewhere: in the compiled kernel by `judge`
+in `histories/kernel/src/judge.rs`, in the Python reference by `judge_partition` in `reference.py`.
+The table under "Algorithms" in docs/checker.md lists them.
+"""
 
 from __future__ import annotations
 

@@ -3,8 +3,11 @@
 With `reads="lease"` an acknowledgement of a heartbeat is also a promise to refuse other ballots for
 `lease_us` on the acceptor's clock. For the leader the lease starts when it *sent* a round that a
 quorum acknowledged, and is shorter by `clock_drift_max_us`. Until it expires no other node can be
-elected, so the leader answers reads from its own state (`reads`). After a crash an acceptor refuses
-all nodes for `lease_us`, since it does not know to which node it granted a lease.
+elected, so the leader answers reads from its own state. After a crash an acceptor refuses all
+nodes for `lease_us`, since it does not know to which node it granted a lease.
+
+This class only keeps the lease. `Reads.take` (`reads`) checks it before a local read; the elections
+(`paxos_election`, `raft_election`) refuse candidates that it forbids.
 """
 
 from __future__ import annotations
