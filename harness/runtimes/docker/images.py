@@ -86,7 +86,7 @@ def ensure_image(api: docker.APIClient, say: Callable[[str], None]) -> Image:
     `say` is called with steps that take time. Raises EngineError.
     """
     asked = os.environ.get(BASE_VARIABLE, DEFAULT_BASE)
-    name = f"{REPOSITORY}:{_digest(asked)}"
+    name = f"{REPOSITORY}:{source_digest(asked)}"
     if not _exists(api, name):
         base = _ensure_base(api, asked, say)
         say(f"building {name} on {base}")
@@ -137,7 +137,8 @@ def _dockerfile() -> Path:
     )
 
 
-def _digest(base: str) -> str:
+def source_digest(base: str) -> str:
+    """Of everything that goes into the image on this base: its tag."""
     digest = hashlib.sha256(f"{base} {BUILT_BASE}".encode())
     for name, path in _sources():
         digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
