@@ -84,8 +84,10 @@ def check(
     if nil_reads not in NIL_READS:
         raise ValueError(f"nil_reads must be one of {', '.join(NIL_READS)}, not {nil_reads!r}")
     judge_by = model_named(model, initial) if isinstance(model, str) else model
-    limits = compiled.Limits(time_limit_s, memory_limit_bytes, max(1, threads), linearization)
-    budget = Budget(time_limit_s, memory_limit_bytes)
+    # What is said of the result, and giving the memory back, are within the limit as well.
+    search_s = None if time_limit_s is None else (1 - WORDS_SHARE) * time_limit_s
+    limits = compiled.Limits(search_s, memory_limit_bytes, max(1, threads), linearization)
+    budget = Budget(search_s, memory_limit_bytes)
     words = budget.beyond(WORDS_SHARE * (time_limit_s or 0.0))
     kernel = kernel and isinstance(model, str) and compiled.holds(judge_by)
     found: Verdict | None = None
