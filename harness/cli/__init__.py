@@ -227,9 +227,9 @@ def main(arguments: list[str] | None = None) -> Any:
 
 def _main(arguments: list[str] | None) -> None:
     """Our errors become one clear sentence, a remedy and their exit code."""
-    # The library ends the process with 1 when the output is closed: for us that is a verdict.
-    importlib.import_module("rich.console").Console.on_broken_pipe = _raise_broken_pipe
     try:
+        # The library ends the process with 1 when the output is closed: for us that is a verdict.
+        importlib.import_module("rich.console").Console.on_broken_pipe = _raise_broken_pipe
         code = cli.main(args=arguments, standalone_mode=False, prog_name=PROGRAM)
         sys.exit(code if isinstance(code, int) else 0)
     except BrokenPipeError:

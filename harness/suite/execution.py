@@ -54,7 +54,8 @@ class Executors:
 
 
 class Budget:
-    """The time that is left for the night, and for each cell."""
+    """The time that is left for the night, and for each cell. A job that would take longer than
+    that, if it takes as long as the longest of its cell so far, does not begin."""
 
     def __init__(self, night: Night) -> None:
         suite = night.suite
@@ -66,19 +67,23 @@ class Budget:
             cell.label: suite.jobs if cell.on == "sim" else suite.docker_jobs
             for cell in suite.cells
         }
+        self._longest: defaultdict[str, float] = defaultdict(float)
         for _, result in night.pairs():
             self._used[result.cell] += result.seconds
+            self._longest[result.cell] = max(self._longest[result.cell], result.seconds)
 
     def allows(self, job: Job) -> bool:
         """Whether a job may begin now."""
-        if time.monotonic() >= self._deadline:
+        if time.monotonic() + self._longest[job.cell] >= self._deadline:
             return False
         limit_s = self._limits.get(job.cell, 0.0)
         used_s = self._used[job.cell] / self._parallel.get(job.cell, 1)
         return not limit_s or used_s < limit_s
 
     def spend(self, result: JobResult) -> None:
-        self._used[result.cell] += sum(part.seconds for part in result.parts)
+        seconds = sum(part.seconds for part in result.parts)
+        self._used[result.cell] += seconds
+        self._longest[result.cell] = max(self._longest[result.cell], seconds)
 
     def affordable(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """The jobs for which there is time at the moment they are requested."""

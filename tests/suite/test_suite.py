@@ -27,7 +27,7 @@ from harness.errors import UsageError
 from harness.run.limits import JOBS_MAX
 from harness.suite.cells import Cell
 from harness.suite.child_process import run_in_child
-from harness.suite.execution import carry_out
+from harness.suite.execution import Budget, carry_out
 from harness.suite.findings import Finding, classify, gather
 from harness.suite.finish import finish
 from harness.suite.index import Index
@@ -320,6 +320,17 @@ def test_a_torn_last_result_is_run_again(tmp_path: Path) -> None:
     text = path.read_text()
     path.write_text(text[:-20])
     assert len(resume(one).left) == 1
+
+
+def test_a_job_that_would_outlast_the_budget_does_not_begin(tmp_path: Path) -> None:
+    """By how long the longest of its cell has taken."""
+    text = SMALL.replace("[suite]", '[suite]\nbudget = "100s"', 1)
+    budget = Budget(begin(suite(tmp_path, text), "one"))
+    quick, slow = job(cell="quick"), job(cell="slow")
+    assert budget.allows(quick) and budget.allows(slow)
+    budget.spend(JobResult(identity="q", cell="quick", seed=1, outcome="valid", seconds=1.0))
+    budget.spend(JobResult(identity="s", cell="slow", seed=1, outcome="valid", seconds=150.0))
+    assert budget.allows(quick) and not budget.allows(slow)
 
 
 def test_the_budget_skips_what_does_not_fit(tmp_path: Path) -> None:
