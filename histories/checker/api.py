@@ -78,9 +78,7 @@ def check(
     the verdict "unknown".
     """
     started = time.monotonic()
-    for name, limit in (("time_limit_s", time_limit_s), ("memory_limit_bytes", memory_limit_bytes)):
-        if limit is not None and limit <= 0:
-            raise ValueError(f"{name} must be above 0, not {limit}")
+    _require_positive(time_limit_s=time_limit_s, memory_limit_bytes=memory_limit_bytes)
     if nil_reads not in NIL_READS:
         raise ValueError(f"nil_reads must be one of {', '.join(NIL_READS)}, not {nil_reads!r}")
     judge_by = model_named(model, initial) if isinstance(model, str) else model
@@ -113,6 +111,12 @@ def check(
         return compiled.unread(str(limit), limit.at, judge_by, time.monotonic() - started)
     reader = (format, failed_cas, independent)
     return _diagnosed(source, found, judge_by, reader, words)
+
+
+def _require_positive(**limits: float | None) -> None:
+    for name, limit in limits.items():
+        if limit is not None and limit <= 0:
+            raise ValueError(f"{name} must be above 0, not {limit}")
 
 
 def judged_operations(
