@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from faults.kinds.delay import Delay
+from faults.kinds.kill import Kill
 from faults.kinds.partition import Partition
 from faults.shapes import cut_for
 from harness.errors import HarnessError
@@ -17,6 +18,7 @@ from harness.runtimes.docker.injectors.cluster import Cluster
 from harness.runtimes.docker.injectors.disks import Wanted
 from harness.runtimes.docker.injectors.link_proofs import DISTURBED_MAX, Measured, of_fault
 from harness.runtimes.docker.injectors.network import GROUPS, Network
+from harness.runtimes.interface import FaultReport
 
 NODES = (1, 2, 3)
 FULL = {"error": "ENOSPC", "fsync_us": [900]}
@@ -84,7 +86,8 @@ class Pods:
         pods: Any = {node: SimpleNamespace(gateway="10.0.0.9") for node in NODES}
         engine: Any = None
         ask: Any = None
-        self.network = Network(Cluster(engine, pods, agents, ask, lambda: 0))
+        self.cluster = Cluster(engine, pods, agents, ask, lambda: 0)
+        self.network = Network(self.cluster)
 
     async def before_probing(self, node: int) -> None:
         self.probes += node == 1
@@ -209,5 +212,24 @@ def test_where_a_proof_fails_the_changes_that_wait_are_proven_all_the_same() -> 
         with pytest.raises(HarnessError):
             await blocking
         assert all([(await task).verified for task in waiting])
+
+    run(test)
+
+
+def test_an_act_that_fails_on_one_node_has_ended_on_all_before_that_is_told() -> None:
+    """Or healing comes before what it undoes."""
+    ended: list[int] = []
+
+    async def act(node: int) -> FaultReport:
+        if node == 1:
+            raise HarnessError("the container is just ending")
+        await asyncio.sleep(0.05)
+        ended.append(node)
+        return FaultReport({}, verified=True)
+
+    async def test(pods: Pods) -> None:
+        with pytest.raises(HarnessError, match="just ending"):
+            await pods.cluster.each(Kill(id="f", start_us=0, duration_us=1, nodes=NODES), act)
+        assert ended == [2, 3]
 
     run(test)

@@ -15,7 +15,7 @@ from docker.errors import APIError
 from harness.runtimes.docker.engine import engine_errors
 
 PERIOD_US: Final = 100_000
-ENDING_WORDS: Final = ("stopped container", "not running")
+ENDING_WORDS: Final = ("stopped container", "not running", "deleted process")
 ENDING_S: Final = 10.0
 """How long an engine may take to see that a container has ended."""
 NO_LIMIT: Final = 1 << 50

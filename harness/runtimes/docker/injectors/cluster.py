@@ -56,9 +56,16 @@ class Cluster:
         return monotonic_ns - self.zero_ns()
 
     async def each(self, fault: Fault, act: Callable[[int], Awaitable[FaultReport]]) -> FaultReport:
-        """The same action on all of the fault's nodes at once; one combined report."""
+        """The same act on each of the fault's nodes at once; one report. Where it fails on one, the
+        error is raised when it has ended on all: what healing undoes must not be done after it."""
         nodes = [int(node) for node in fault.nodes]
-        return combined(nodes, await asyncio.gather(*(act(node) for node in nodes)))
+        done = await asyncio.gather(*(act(node) for node in nodes), return_exceptions=True)
+        reports: list[FaultReport] = []
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+            reports.append(one)
+        return combined(nodes, reports)
 
 
 def combined(nodes: Sequence[int], reports: Sequence[FaultReport]) -> FaultReport:
