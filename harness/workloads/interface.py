@@ -1,8 +1,8 @@
 """The interface of a workload: it makes operations, sees their answers, and names its model.
 
 To add one, write `harness/workloads/NAME.py` with a class that has these members, and assign the
-class to `WORKLOAD` in that module: every module of the package with a `WORKLOAD` is registered under
-the workload's `name`. A target serves it if its `Capabilities.workloads` has that name. Its `model`
+class to `WORKLOAD` in that module: every module of the package with a `WORKLOAD` is registered
+under the workload's `name`. A target serves it if its `Capabilities.workloads` has that name. Its `model`
 is one of `histories.models`.
 """
 
