@@ -19,7 +19,7 @@
       ['Runs an hour', (v) => A.count(v), (n) => perSecond(n, n.runs) * 3600],
     ];
     plots.forEach(([title, y, of], i) => A.plot(host, {
-      title, x: label, y, series: [{ label: title, colour: `plot${(i % 6) + 1}` }],
+      title, x: label, xLabel: 'night', y, series: [{ label: title, colour: `plot${(i % 6) + 1}` }],
     }).set([xs, ordered.map(of)]));
   }
 
@@ -40,7 +40,7 @@
     const measured = failovers.filter((f) => f.cell === cell);
     if (measured.length < 2) continue;
     A.plot(A.byId('failover-plots-host'), {
-      title: cell, x: (i) => (Number.isInteger(i) ? measured[i]?.night ?? '' : ''), y: (v) => A.duration(v * 1000),
+      title: cell, xLabel: 'night', x: (i) => (Number.isInteger(i) ? measured[i]?.night ?? '' : ''), y: (v) => A.duration(v * 1000),
       series: [{ label: 'median', colour: 'plot1', width: 2 }, { label: 'low', colour: 'plot2', dash: [4, 3] }, { label: 'high', colour: 'plot3', dash: [4, 3] }],
     }).set([measured.map((_, i) => i), ...['median', 'low', 'high'].map((name) => measured.map((f) => f[name]))]);
   }
