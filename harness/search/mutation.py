@@ -37,7 +37,7 @@ DOCKER_TIME_US: Final = 20_000_000
 
 
 class Task(NamedTuple):
-    """One trial: a mutant (None: the correct protocol), from one start, over a number of seeds."""
+    """One trial: a planted bug (None: the correct protocol), from one start, over some seeds."""
 
     protocol: str
     mutant: str | None
@@ -65,7 +65,7 @@ class Trial(NamedTuple):
 
 @dataclass
 class Score:
-    """All trials of one mutant, or of a correct protocol (mutant None)."""
+    """All trials of one planted bug, or of a correct protocol (None)."""
 
     protocol: str
     mutant: str | None
@@ -126,7 +126,7 @@ class Score:
 def tasks(
     protocols: Sequence[str], seeds: int, *, starts: int = STARTS, first: int = 0, on: str = "sim"
 ) -> list[Task]:
-    """Every trial of a score: for each protocol the correct one, then its mutants.
+    """Every trial of a score: for each protocol the correct one, then its planted bugs.
 
     The correct protocol gets `seeds` at each start. Raises UnknownChoice for a protocol that does
     not exist. No protocols: all of them.
@@ -143,7 +143,7 @@ def tasks(
 
 
 def planted_bugs(protocol: str) -> tuple[str, ...]:
-    """The mutants that a protocol has, in the order of the catalogue."""
+    """The planted bugs that a protocol has, in the order of the catalogue."""
     return tuple(m.id for m in _catalogue() if m.id in IMPLEMENTATIONS.get(protocol, {}))
 
 
@@ -253,7 +253,7 @@ class _BuildProgress(Observer):
 
 
 def by_mutant(done: Sequence[Trial]) -> list[Score]:
-    """The trials by mutant, in their order."""
+    """The trials by planted bug, in their order."""
     scores: dict[tuple[str, str | None], Score] = {}
     for trial in done:
         key = (trial.task.protocol, trial.task.mutant)

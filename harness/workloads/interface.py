@@ -2,8 +2,8 @@
 
 To add one, write `harness/workloads/NAME.py` with a class that has these members, and assign the
 class to `WORKLOAD` in that module: every module of the package with a `WORKLOAD` is registered
-under the workload's `name`. A target serves it if its `Capabilities.workloads` has that name. Its `model`
-is one of `histories.models`.
+under the workload's `name`. A target serves it if its `Capabilities.workloads` has that name. Its
+`model` is one of `histories.models`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Planted bugs that any protocol can have: each makes a mutant of the protocol that it is given.
+"""Planted bugs that any protocol can have: each changes the protocol that it is given.
 
 They use what all protocols share: the four entry points, the table of records that hold votes, the
 quorum system, and the state machine.

@@ -20,7 +20,7 @@ from node_image.protocols.interface import ClusterConfig
 
 Protocol: TypeAlias = type[Any]
 Variation: TypeAlias = Callable[[Protocol], Protocol]
-"""Makes a protocol's mutant."""
+"""Makes the variant of a protocol that has the bug."""
 
 
 def vary(cls: type[Any], **attributes: Any) -> type[Any]:

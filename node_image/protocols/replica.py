@@ -33,7 +33,7 @@ class Replica:
     messages: ClassVar[tuple[type, ...]] = ()
     records: ClassVar[tuple[type, ...]] = ()
     vote_records: ClassVar[tuple[type, ...]] = ()
-    """The records that hold an acceptor's promises and votes; the B6 mutant drops them."""
+    """The records that hold an acceptor's promises and votes; the planted bug B6 drops them."""
     read_modes: ClassVar[tuple[str, ...]] = ("log",)
     """The values that `ClusterConfig.reads` may have."""
 

@@ -129,7 +129,7 @@ def test_missing_evidence_is_named(recorded: RunFolder, nodes: tuple[int, ...], 
 
 @pytest.mark.parametrize("how", ["deleted", "emptied", "changed"])
 def test_state_digests_that_are_gone_or_changed_are_named(recorded: RunFolder, how: str) -> None:
-    """And are not compared: what a changed file says is no finding."""
+    """And are not compared: what a changed file says is not a finding."""
     (path,) = [path for node, path in recorded.state_files() if node == 2]
     if how == "deleted":
         path.unlink()

@@ -20,7 +20,7 @@ KERNELS = pytest.mark.parametrize("kernel", [True, False])
 def story(*steps: str) -> list[Event]:
     """Events from lines such as "2 ok read 7": process, type, f, value (k=null is the key "x").
 
-    A value "?8" is what a mismatch observed; "-" is no value.
+    A value "?8" is what a mismatch observed; "-" is not a value.
     """
     events: list[Event] = []
     begun: dict[int, Any] = {}
