@@ -76,3 +76,26 @@ def test_an_interruption_leaves_no_task_that_was_never_run() -> None:
         assert not asyncio.all_tasks(loop)
         loop.close()
         gc.collect()
+
+
+def test_an_end_is_no_crash_where_the_engine_tells_of_the_signal_afterwards() -> None:
+    found = unexpected()
+    die, kill = ContainerEvent("node", 2, "die", 137), ContainerEvent("node", 2, "kill", None)
+    pods = found._pods
+    runtime = DockerRuntime.__new__(DockerRuntime)
+    told: list[dict[str, Any]] = []
+    runtime._unexpected, runtime._pods = found, dict(pods)
+    runtime._finished, runtime._zero_ns = None, 0
+    runtime._conductor = SimpleNamespace(  # type: ignore[assignment]
+        noticed=lambda finding, _: told.append(finding), done=False
+    )
+
+    async def both() -> None:
+        assert found.is_unexpected(die)
+        notice = asyncio.ensure_future(runtime._notice(die))
+        await asyncio.sleep(0.05)
+        assert found.is_unexpected(kill)
+        await notice
+
+    asyncio.run(both())
+    assert [finding["by"] for finding in told] == ["outside"]

@@ -47,6 +47,7 @@ READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.2
 STATUS_TIMEOUT_S: Final = 2.0
 NOTICE_S: Final = 10.0
+SIGNAL_EVENT_S: Final = 1.0
 SETTLE_TRIES: Final = 5
 T = TypeVar("T")
 
@@ -407,6 +408,8 @@ class DockerRuntime:
             notice.add_done_callback(self._notices.discard)
 
     async def _notice(self, event: ContainerEvent) -> None:
+        if event.action == "die":  # the engine may tell of a signal after the end that it caused
+            await asyncio.sleep(SIGNAL_EVENT_S)
         finding = await asyncio.to_thread(self._unexpected.finding, event)
         self._conductor.noticed(finding, self.now_us())
         self._after()

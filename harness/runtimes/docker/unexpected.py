@@ -81,6 +81,7 @@ class UnexpectedEvents:
         """The event for the history, with the last lines of the container's log. Blocks."""
         pod = self._pods[event.node]
         container = pod.node_id if event.role == "node" else pod.agent_id
+        log = self._engine.last_lines(container)[-LOG_MAX:]
         outside = event.node in self._touched or event.role == "agent"
         return {
             "node": event.node,
@@ -88,7 +89,7 @@ class UnexpectedEvents:
             "what": WORDS[event.action],
             "by": "outside" if outside else "itself",
             "exit_code": event.exit_code,
-            "log": self._engine.last_lines(container)[-LOG_MAX:],
+            "log": log,
         }
 
     def _is_held_down(self, node: int) -> bool:
