@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from harness.bench.compare.markdown import markdown
 from harness.bench.compare.settings import Settings
 from harness.bench.compare.table import CELLS, cells_named, compare
 from harness.bench.compare.text import lines_of
+from harness.cli.files import exclusive
 from harness.cli.options import Duration, Names
 from harness.runtimes import RUNTIMES
 
@@ -63,11 +65,10 @@ def compare_command(
     """
     settings = Settings(nodes=nodes, delay_us=delay_us, protocols=protocols, on=on, seed=seed)
     cells_named(cells, on)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    result = compare(settings, cells, lambda name: click.echo(f"measuring {name}", err=True))
-    if out is not None:
-        write_files(result, out)
+    with nullcontext() if out is None else exclusive(out, "--out"):
+        result = compare(settings, cells, lambda name: click.echo(f"measuring {name}", err=True))
+        if out is not None:
+            write_files(result, out)
     document = result.to_json()
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False))

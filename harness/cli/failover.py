@@ -17,18 +17,16 @@ from harness.bench.failover.failures import FAILURES, GROUPS
 from harness.bench.failover.files import write_files
 from harness.bench.failover.measure import measure
 from harness.bench.failover.plan import HEALTHY, SWEPT_FIELDS, FailoverPlan, Sweep
-from harness.bench.failover.regress import Regression, regressions
+from harness.bench.failover.regress import Baseline, Regression, regressions
 from harness.bench.failover.result import Cell, FailoverResult
 from harness.bench.stats import summarise
 from harness.cli.display import RunDisplay
-from harness.cli.files import require_writable
+from harness.cli.files import exclusive
 from harness.cli.names import complete_names, complete_settings
 from harness.cli.options import NODES, RATE, SEED, Duration, Names, Setting, Whole
-from harness.errors import UsageError
 from harness.report.text import STYLES
 from harness.runtimes import RUNTIMES
 from harness.targets import targets as known_targets
-from histories.errors import in_words
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 REGRESSED = 65
@@ -188,10 +186,14 @@ def failover_command(
         on=on,
     )
     allowed = _percent(regress)
-    earlier = _read_baseline(baseline) if baseline is not None else None
-    require_writable(out, "--out")
-    result = _measure(plan, out, live=not as_json)
+    earlier = None if baseline is None else Baseline.read(baseline)
+    if earlier is not None:
+        earlier.require_comparable(plan)
+    with exclusive(out, "--out"):
+        result = _measure(plan, out, live=not as_json)
     found = regressions(result, earlier, allowed) if earlier is not None else []
+    for cell in earlier.missing(result) if earlier is not None else ():
+        cell.notes.append("the baseline has no median of it: not compared")
     if as_json:
         click.echo(json.dumps(result.to_json() | {"regressions": [r.sentence for r in found]}))
     elif as_markdown:
@@ -208,13 +210,6 @@ def _measure(plan: FailoverPlan, out: Path, *, live: bool) -> FailoverResult:
         result = measure(plan, out / "runs", display, begin=watch.begin, watch=watch.done)
         write_files(result, out)
     return result
-
-
-def _read_baseline(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read: {in_words(error)}") from None
 
 
 def _percent(text: str) -> float:
@@ -247,7 +242,9 @@ class _Watch:
             return
         p50 = cell.summary().quantiles.get(50)
         shown = "-" if p50 is None else f"{_window(cell, p50.value)} ms"
-        self._display.keep(f"{cell.name}: {len(cell.observations)} failures, median window {shown}")
+        count = len(cell.observations)
+        failures = "1 failure" if count == 1 else f"{count} failures"
+        self._display.keep(f"{cell.name}: {failures}, median window {shown}")
 
 
 def show(result: FailoverResult, found: list[Regression], out: Path, console: Console) -> None:

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import fcntl
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from harness.errors import UsageError
 from histories.errors import in_words
+
+LOCK: Final = ".antipaxos-lock"
+
+
+@contextmanager
+def exclusive(folder: Path, option: str) -> Iterator[None]:
+    """Keep a result's folder for this process, until it ends: two results would overwrite each
+    other's files. Raises UsageError where it cannot be written, or another process has it."""
+    require_writable(folder, option)
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"another command writes into {option} {folder}",
+                remedy=f"choose another folder: {option} FOLDER",
+            ) from None
+        yield
 
 
 def require_writable(folder: Path, option: str) -> None:

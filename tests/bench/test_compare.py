@@ -342,6 +342,12 @@ def test_containers_are_asked_for_the_cells_that_they_can_measure() -> None:
     assert cells_named(("cost", "latency")) == ("latency", "cost")
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured() -> None:
+    words = ["--cells", "latency", "--protocols", "raft", "--out", "/proc/none"]
+    done = CliRunner().invoke(compare_command, words)
+    assert isinstance(done.exception, UsageError) and "measuring" not in done.output
+
+
 def test_the_command_refuses_a_negative_delay() -> None:
     done = CliRunner().invoke(compare_command, ["--delay", "-5ms"])
     assert done.exit_code != 0 and "duration" in done.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -13,10 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from harness.bench.failover.failures import FAILURES
+from harness.bench.failover.files import finite
 from harness.bench.failover.measure import measure, not_measured
 from harness.bench.failover.plan import HEALTHY, Block, FailoverPlan, Sweep
 from harness.bench.failover.probe import Failure, Sample
-from harness.bench.failover.regress import regressions
+from harness.bench.failover.regress import Baseline, regressions
 from harness.bench.failover.result import Cell, FailoverResult
 from harness.bench.failover.windows import (
     NodeEvent,
@@ -27,6 +29,7 @@ from harness.bench.failover.windows import (
 )
 from harness.bench.stats import bootstrap, carries, quantile, summarise
 from harness.cli.failover import failover_command
+from harness.cli.files import exclusive
 from harness.errors import UnknownChoice, UsageError
 from harness.run.observer import Observer
 from histories.events import NEMESIS
@@ -247,6 +250,17 @@ def test_the_time_that_a_protocol_blocks_is_measured(tmp_path: Path) -> None:
     assert all(ms is not None for ms in cell.blocked_ms())
 
 
+def test_what_is_measured_is_named_once() -> None:
+    for words, problem in (
+        (["raft", "--fault", ","], "at least one failure must be named"),
+        (["raft", "--fault", "kill,kill"], "the failure kill is named twice"),
+        (["raft", "raft"], "the target raft is named twice"),
+        (["raft", "--fault", "hub,partial"], "the failure hub is named twice"),
+    ):
+        done = CliRunner().invoke(failover_command, [*words, "--on", "sim"])
+        assert isinstance(done.exception, UsageError) and problem in str(done.exception)
+
+
 def test_invalid_input_is_refused() -> None:
     with pytest.raises(UnknownChoice, match="'flood'"):
         FailoverPlan(targets=("raft",), failures=("flood",))
@@ -284,14 +298,35 @@ class Fixed(Cell):
 
 
 def test_a_regression_is_one_beyond_both_intervals() -> None:
-    base = cell_with([100.0 + n % 10 for n in range(50)]).to_json()
+    base = Baseline.of(cell_with([100.0 + n % 10 for n in range(50)]).to_json())
     slower = cell_with([200.0 + n % 10 for n in range(50)])
     noisy = cell_with([100.0 + 3 * (n % 10) for n in range(50)])
     (found,) = regressions(slower, base, 0.2)
     assert "raft kill" in found.sentence and "more than 20% longer" in found.sentence
     assert not regressions(noisy, base, 0.2)
-    with pytest.raises(UsageError, match="not a result of failover"):
-        regressions(slower, {"cells": [{}]}, 0.2)
+
+
+def test_a_baseline_that_cannot_be_compared_is_refused_before_anything_is_measured() -> None:
+    result = cell_with([100.0 + n % 10 for n in range(50)])
+    document = finite(result.to_json())
+    assert Baseline.of(document).missing(result) == []
+    Baseline.of(document).require_comparable(result.plan)
+    wrong: list[Any] = [[], {}, {**document, "cells": [{}]}, {**document, "cells": [None]}]
+    for limit in ("NaN", -1.0, "soon", {}):
+        changed = json.loads(json.dumps(document))
+        changed["cells"][0]["window_ms"]["quantiles"]["p50"]["low"] = limit
+        wrong.append(changed)
+    for each in wrong:
+        with pytest.raises(UsageError, match="not a result of failover"):
+            Baseline.of(each)
+    with pytest.raises(UsageError, match="format 2, not 3"):
+        Baseline.of({**document, "format": 2})
+    with pytest.raises(UsageError, match="measured with nodes 3, not 5"):
+        Baseline.of({**document, "nodes": 3}).require_comparable(result.plan)
+    none = Baseline.of({**document, "cells": []})
+    with pytest.raises(UsageError, match="a median of none of these"):
+        none.require_comparable(result.plan)
+    assert [cell.name for cell in none.missing(result)] == ["raft kill"]
 
 
 def test_the_command_writes_the_files_it_names(tmp_path: Path) -> None:
@@ -303,6 +338,7 @@ def test_the_command_writes_the_files_it_names(tmp_path: Path) -> None:
     assert document["cells"][0]["proven"] == 2
     assert len((out / "windows.csv").read_text().splitlines()) == 3
     assert "<script" in (out / "failover.html").read_text()
+    baseline = shutil.copy(out / "failover.json", tmp_path / "baseline.json")
     swept = [*words, "--sweep", "nodes=3,5", "--healthy", "2s", "--rate", "100", "--markdown"]
     table = CliRunner().invoke(failover_command, swept, standalone_mode=False)
     assert table.return_value == 0, table.output
@@ -310,10 +346,19 @@ def test_the_command_writes_the_files_it_names(tmp_path: Path) -> None:
     assert table.output.count("| raft kill 3 |") == 2 and "| raft 5 | 2 |" in table.output
     again = CliRunner().invoke(
         failover_command,
-        [*words, "--baseline", str(out / "failover.json")],
+        [*words, "--baseline", str(baseline)],
         standalone_mode=False,
     )
     assert again.return_value == 0, again.output
+
+
+def test_two_results_are_not_written_into_one_folder(tmp_path: Path) -> None:
+    words = ["raft", "--on", "sim", "--failures", "1", "--nodes", "3", "--out", str(tmp_path)]
+    with exclusive(tmp_path, "--out"):
+        done = CliRunner().invoke(failover_command, words)
+    assert isinstance(done.exception, UsageError)
+    assert "another command writes into --out" in str(done.exception)
+    assert CliRunner().invoke(failover_command, words, standalone_mode=False).return_value == 0
 
 
 def test_what_a_block_could_not_show_is_said() -> None:

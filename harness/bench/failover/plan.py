@@ -78,6 +78,8 @@ class FailoverPlan:
             raise UsageError(f"the number of busy processes must be 0 to 64, not {self.busy}")
         if self.on == "sim" and self.busy:
             raise UsageError("a simulated cluster does not feel a busy machine: leave out --busy")
+        _require_distinct("target", self.targets)
+        _require_distinct("failure", self.failures)
         for name in self.failures:
             failure_named(name)
         for _, plan in self.points():
@@ -186,3 +188,12 @@ def _attempt_timeout_us(election_us: int, *, sessions: bool) -> int:
     """Without sessions only reads are repeated, and the node still works on the earlier attempt: a
     client that retries too soon overloads the cluster during the election."""
     return max(10_000, min(60_000, election_us // 5) if sessions else election_us // 2)
+
+
+def _require_distinct(what: str, names: tuple[str, ...]) -> None:
+    """Raises UsageError."""
+    if not names:
+        raise UsageError(f"at least one {what} must be named")
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"the {what} {name} is named twice")

@@ -6,13 +6,79 @@ one: noise in either does not make a regression.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from harness.bench.failover.result import FailoverResult
+from harness.bench.failover.plan import HEALTHY, FailoverPlan
+from harness.bench.failover.result import FORMAT, PARAMETERS, Cell, FailoverResult
 from harness.errors import UsageError
+from histories.errors import in_words
+
+CellKey: TypeAlias = tuple[str, str, str]
+"""Target, failure, and the value of the swept setting."""
+Interval: TypeAlias = Mapping[str, float | None]
+"""A median: value, low, high, in milliseconds; None: service did not return."""
+LIMITS: Final = ("value", "low", "high")
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The medians of an earlier result, and the parameters it was measured with."""
+
+    medians: Mapping[CellKey, Interval]
+    parameters: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Baseline:
+        """From a `failover.json`. Raises UsageError."""
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(f"{path} cannot be read: {in_words(error)}") from None
+        return cls.of(document)
+
+    @classmethod
+    def of(cls, document: Any) -> Baseline:
+        """From a document of `FailoverResult.to_json`. Raises UsageError for another one."""
+        try:
+            if document["format"] != FORMAT:
+                raise UsageError(f"the baseline has format {document['format']!r}, not {FORMAT}")
+            medians = {
+                (cell["target"], cell["failure"], cell["point"]): _interval(median)
+                for cell in document["cells"]
+                if (median := cell["window_ms"]["quantiles"].get("p50")) is not None
+            }
+            return cls(medians, {name: document[name] for name in PARAMETERS})
+        except (TypeError, KeyError, AttributeError, ValueError):
+            raise UsageError(
+                "the baseline is not a result of failover", remedy="name an earlier failover.json"
+            ) from None
+
+    def require_comparable(self, plan: FailoverPlan) -> None:
+        """Raises UsageError where the plan has other parameters, or no cell of the baseline."""
+        now = FailoverResult(plan=plan).to_json()
+        for name, value in self.parameters.items():
+            if now[name] != value:
+                raise UsageError(
+                    f"the baseline was measured with {name} {value}, not {now[name]}",
+                    remedy="measure with the same parameters",
+                )
+        planned = {(b.target, b.failure, b.point) for b in plan.blocks() if b.failure != HEALTHY}
+        if not planned & self.medians.keys():
+            raise UsageError("the baseline has a median of none of these targets and failures")
+
+    def missing(self, result: FailoverResult) -> list[Cell]:
+        """The cells of a result that cannot be compared: the baseline has no median of them."""
+        return [
+            cell
+            for key, cell in result.cells.items()
+            if cell.failure != HEALTHY and key not in self.medians
+        ]
 
 
 class Regression(NamedTuple):
@@ -25,26 +91,13 @@ class Regression(NamedTuple):
     sentence: str
 
 
-def regressions(
-    result: FailoverResult, baseline: dict[str, Any], allowed: float
-) -> list[Regression]:
+def regressions(result: FailoverResult, baseline: Baseline, allowed: float) -> list[Regression]:
     """The cells whose median window is more than `allowed` (0.2 is 20 %) longer than in the
-    baseline, a document of `FailoverResult.to_json`. Raises UsageError for another document."""
-    try:
-        earlier = {
-            (cell["target"], cell["failure"], cell.get("point", "")): cell["window_ms"][
-                "quantiles"
-            ].get("p50")
-            for cell in baseline["cells"]
-        }
-    except (TypeError, KeyError, AttributeError):
-        raise UsageError(
-            "the baseline is not a result of failover", remedy="name an earlier failover.json"
-        ) from None
+    baseline."""
     found = []
     for key, cell in result.cells.items():
-        before, now = earlier.get(key), cell.summary().quantiles.get(50)
-        if before and now is not None:
+        before, now = baseline.medians.get(key), cell.summary().quantiles.get(50)
+        if before is not None and now is not None:
             interval = {"value": now.value, "low": now.low, "high": now.high}
             seen_ms = cell.in_time_us / 1000
             if sentence := longer(cell.name, before, interval, allowed, seen_ms=seen_ms):
@@ -54,16 +107,10 @@ def regressions(
 
 
 def longer(
-    name: str,
-    before: Mapping[str, float | None],
-    now: Mapping[str, float | None],
-    allowed: float,
-    *,
-    seen_ms: float = 0.0,
+    name: str, before: Interval, now: Interval, allowed: float, *, seen_ms: float = 0.0
 ) -> str | None:
-    """Whether a median with its interval (value, low, high, in milliseconds; None: service did not
-    return) is more than `allowed` longer than an earlier one: the sentence that says so. A window
-    shorter than `seen_ms` is recorded as 0, and may have been as long as that."""
+    """Whether a median is more than `allowed` longer than an earlier one: the sentence that says
+    so. A window shorter than `seen_ms` is recorded as 0, and may have been as long as that."""
     (value, low, high), (earlier, least, most) = _limits(now), _limits(before)
     words = partial(_ms, seen_ms=seen_ms)
     is_longer = low > max(most, seen_ms) * (1 + allowed)
@@ -76,7 +123,15 @@ def longer(
     )
 
 
-def _limits(interval: Mapping[str, float | None]) -> tuple[float, float, float]:
+def _interval(median: Mapping[str, Any]) -> Interval:
+    """Raises ValueError, TypeError or KeyError."""
+    found = {name: None if median[name] is None else float(median[name]) for name in LIMITS}
+    if any(value is not None and not 0 <= value < math.inf for value in found.values()):
+        raise ValueError(median)
+    return found
+
+
+def _limits(interval: Interval) -> tuple[float, float, float]:
     def of(name: str) -> float:
         value = interval.get(name)
         return math.inf if value is None else float(value)

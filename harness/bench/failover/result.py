@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from harness.bench.failover.plan import Block, FailoverPlan
 from harness.bench.failover.windows import CLASSES, Phases
@@ -61,7 +61,7 @@ class Cell:
     failure: str
     election_us: int
     in_time_us: int = 0
-    """Windows are 0 where no operation took longer."""
+    """A window is 0 where no operation took longer than this: it may have been as long."""
     point: str = ""
     observations: list[Observation] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
@@ -138,6 +138,11 @@ class Cell:
         }
 
 
+FORMAT: Final = 3
+PARAMETERS: Final = ("on", "nodes", "rate", "election_timeout_ms", "settings", "sweep")
+"""What two results must have in common to be compared."""
+
+
 @dataclass(kw_only=True)
 class FailoverResult:
     """Every cell, complete or interrupted."""
@@ -168,9 +173,10 @@ class FailoverResult:
     def to_json(self) -> dict[str, Any]:
         plan = self.plan
         return {
-            "format": 2,
+            "format": FORMAT,
             "verdict": self.outcome,
             "interrupted": self.interrupted,
+            "on": plan.on,
             "nodes": plan.nodes,
             "rate": plan.rate,
             "count": plan.count,
