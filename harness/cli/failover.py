@@ -186,14 +186,10 @@ def failover_command(
         on=on,
     )
     allowed = _percent(regress)
-    earlier = None if baseline is None else Baseline.read(baseline)
-    if earlier is not None:
-        earlier.require_comparable(plan)
+    earlier = None if baseline is None else _baseline(baseline, plan)
     with exclusive(out, "--out"):
         result = _measure(plan, out, live=not as_json)
-    found = regressions(result, earlier, allowed) if earlier is not None else []
-    for cell in earlier.missing(result) if earlier is not None else ():
-        cell.notes.append("the baseline has no median of it: not compared")
+    found = [] if earlier is None else _compared(result, earlier, allowed)
     if as_json:
         click.echo(json.dumps(result.to_json() | {"regressions": [r.sentence for r in found]}))
     elif as_markdown:
@@ -210,6 +206,20 @@ def _measure(plan: FailoverPlan, out: Path, *, live: bool) -> FailoverResult:
         result = measure(plan, out / "runs", display, begin=watch.begin, watch=watch.done)
         write_files(result, out)
     return result
+
+
+def _baseline(path: Path, plan: FailoverPlan) -> Baseline:
+    """An earlier result that this plan's can be compared with. Raises UsageError."""
+    earlier = Baseline.read(path)
+    earlier.require_comparable(plan)
+    return earlier
+
+
+def _compared(result: FailoverResult, earlier: Baseline, allowed: float) -> list[Regression]:
+    """What has regressed. A cell that cannot be compared gets a note."""
+    for cell in earlier.missing(result):
+        cell.notes.append("the baseline has no median of it: not compared")
+    return regressions(result, earlier, allowed)
 
 
 def _percent(text: str) -> float:
