@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -246,6 +247,8 @@ def _main(arguments: list[str] | None) -> None:
         _complain(printable(str(error)))
         sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
+        # It may have come between a coroutine and the task that would run it.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         _complain("interrupted; nothing is left running", label="")
         sys.exit(INTERRUPTED)
     except Exception as error:  # a bug of ours must not look like a verdict

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from faults.kinds.kill import Kill
+from harness.cli import INTERRUPTED
 from harness.runtimes.docker.pods import Pod
 from harness.runtimes.docker.runtime import DockerRuntime
 from harness.runtimes.docker.unexpected import UnexpectedEvents
@@ -99,3 +102,21 @@ def test_an_end_is_no_crash_where_the_engine_tells_of_the_signal_afterwards() ->
 
     asyncio.run(both())
     assert [finding["by"] for finding in told] == ["outside"]
+
+
+def test_an_interruption_before_a_task_exists_is_no_warning() -> None:
+    """One of 400 random endings: the signal came between a coroutine and its task."""
+    program = """
+import harness.cli as command
+async def connect(): pass
+kept = connect()
+def interrupted(**_): raise KeyboardInterrupt
+command.cli.main = interrupted
+command.main([])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == INTERRUPTED
+    assert "interrupted; nothing is left running" in done.stderr
+    assert "never awaited" not in done.stderr
