@@ -1,8 +1,8 @@
 """The machine code that gives a process a false time, and the data it reads.
 
-It is put into unused space of the process's vDSO. The first bytes of the vDSO's `clock_gettime`,
-`gettimeofday` and (on x86-64) `time` become jumps to entries in it. Every entry gets the true time,
-adds the offsets of the data, and returns as the function would have:
+`vdso_patch` writes it into unused space of the process's vDSO. The first bytes of the vDSO's
+`clock_gettime`, `gettimeofday` and (on x86-64) `time` become jumps to entries in it. Every entry
+gets the true time, adds the offsets of the data, and returns as the function would have:
 
     false = true + offset + (true - anchor) * rate / 2^32          (nanoseconds)
 

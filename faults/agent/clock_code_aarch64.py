@@ -1,8 +1,9 @@
 """The clock's code for aarch64: the listing, the jump to it, and which instructions may be moved.
 
-`faults.agent.assembly` says what the code does. The first two instructions of the vDSO's functions
-become `bti c` (where functions are called through pointers, some processors demand it; to others it
-is nothing) and `b`. There is no `time` in this vDSO: libraries call clock_gettime for it.
+`faults.agent.assembly` says what the code does, and `vdso_patch` writes it into a process. The first
+two instructions of the vDSO's functions become `bti c` (some processors demand it where functions
+are called through pointers, others ignore it) and `b`. There is no `time` in this vDSO: libraries
+call clock_gettime for it.
 
 The code uses registers that a called function may change, and none of those that platforms reserve.
 `turn` is read with acquire semantics, and once more behind a barrier for reads: a slot that was

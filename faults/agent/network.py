@@ -1,4 +1,5 @@
-"""All requests about the node's network, in one object."""
+"""Requests about the node's network: cuts go to `links`, delay, reorder and the like to `shaping`,
+measurements to `measure`."""
 
 from __future__ import annotations
 

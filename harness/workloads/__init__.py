@@ -1,7 +1,8 @@
 """What clients do, one workload a file; each names the model that judges it.
 
 A workload is found by its name: every module of this package with a name `WORKLOAD` adds to the
-registry.
+registry. `interface` says how to write one. A target serves it if its `Capabilities.workloads` has
+the name.
 """
 
 from __future__ import annotations

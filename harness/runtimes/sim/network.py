@@ -1,7 +1,8 @@
 """The links between nodes: delays, the order of messages, and cuts.
 
 Delays are drawn before the run, for each link from a separate random stream, so that one more
-message on one link changes nothing on the others.
+message on one link changes nothing on the others. What a fault adds comes from `link_conditions`;
+messages on a link that has conditions are sent by `watched_effects`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Executes the effects of watched nodes, one message at a time.
+"""Sends messages one at a time where a fault, a trigger or a recording concerns them.
 
 A node is watched while some of its outgoing links have conditions, a trigger waits for it, or the
 run is recorded; and only for steps with a message of a class that one of these concerns. If no

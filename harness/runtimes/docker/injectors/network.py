@@ -4,6 +4,8 @@ They compose (`link_state`): every change sends every agent the complete state o
 for one monotonic time a few milliseconds ahead. Then the agents prove it. Cuts: every node
 sends to all nodes, by unicast, broadcast and multicast, and the directed matrix of what arrived
 must be the one wanted. Everything else: numbered datagrams are timed and counted (`link_evidence`).
+In the agent, `faults/agent/links.py` drops packets, and `faults/agent/shaping.py` delays, reorders,
+duplicates, corrupts and slows them (`netem.py`, or `wire.py` where the kernel has no netem).
 
 Changing is quick and proving takes long, so they have locks of their own: a partition does not wait
 for the proof of a delay. Changes that come while a proof is made are proven with it, in its next
