@@ -1,6 +1,6 @@
 """The clock's code for aarch64: the listing, the jump to it, and which instructions may be moved.
 
-`faults.agent.assembly` says what the code does, and `vdso_patch` writes it into a process. The first
+`faults.agent.assembly` says what the code does; `vdso_patch` writes it into a process. The first
 two instructions of the vDSO's functions become `bti c` (some processors demand it where functions
 are called through pointers, others ignore it) and `b`. There is no `time` in this vDSO: libraries
 call clock_gettime for it.

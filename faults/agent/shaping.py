@@ -1,5 +1,5 @@
-"""Shaping of the node's links: a `link_shape.Shape` is carried out by the kernel (`netem`) or, if it
-has no netem, by this process (`wire`). Which one is found out by trying."""
+"""Shaping of the node's links: a `link_shape.Shape` is carried out by the kernel (`netem`) or, if
+it has no netem, by this process (`wire`). Which one is found out by trying."""
 
 from __future__ import annotations
 
