@@ -161,7 +161,12 @@ def test_the_command_heals_however_it_ends(
     one = others.start("one", cpu_period=100_000, cpu_quota=80_000)
     command = [sys.executable, "-m", "antipaxos", "inject", one, "--clock", "+1h"]
     command += ["--slow-cpu", "30%", "--delay", "20ms", "--json"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_at_a_terminal,  # noqa: PLW1509
+    )
     assert running.stdout is not None
     told = [json.loads(running.stdout.readline()) for _ in range(3)]
     assert [line["what"] for line in told] == ["injected"] * 3

@@ -21,6 +21,7 @@ from harness.runtimes.docker.engine import LABEL, LABEL_NODE, LABEL_ROLE, labels
 from harness.runtimes.docker.runtime import DockerRuntime
 from harness.runtimes.docker.start_guard import StartGuard
 from tests.docker.conftest import OWN_RUNS, leftovers
+from tests.terminal import as_at_a_terminal
 
 pytestmark = pytest.mark.docker
 
@@ -36,6 +37,7 @@ def start(store: Path, *options: str, env: dict[str, str] | None = None) -> subp
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | (env or {}),
+        preexec_fn=as_at_a_terminal,  # noqa: PLW1509
     )
 
 

@@ -9,14 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.terminal import as_at_a_terminal
+
 ANTIPAXOS = [sys.executable, "-m", "antipaxos"]
 WAIT_S = 120
-
-
-def as_at_a_terminal() -> None:
-    """What starts the tests may have been told to ignore some."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
