@@ -113,7 +113,7 @@ def broken(error: Exception) -> Callable[[], Iterator[bytes]]:
         (broken(ConnectionResetError(104, "reset")), "stream failed"),
         (broken(APIError("500 Server Error")), "stream failed"),
         (lambda: iter([b"no archive" * 100]), "archive is damaged"),
-        (lambda: iter(archive(b"", kind=tarfile.DIRTYPE)), "no ordinary file"),
+        (lambda: iter(archive(b"", kind=tarfile.DIRTYPE)), "not an ordinary file"),
     ],
 )
 def test_a_file_that_does_not_arrive_whole_is_named(

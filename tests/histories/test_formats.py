@@ -155,7 +155,7 @@ WRONG = [
     ("{:process 0 :type :invoke :f :write :value 08}", "is not a number"),
     ("{:process 0 :type :invoke :f :write :value #{1 1}}", "same element twice"),
     ("{:process 0 :type :invoke :f :write :value #(1)}", "Clojure syntax, not EDN"),
-    ("{:process 0 :type :invoke :f :write :value \"\\q\"}", "no escape"),
+    ("{:process 0 :type :invoke :f :write :value \"\\q\"}", "not an escape"),
     ('{:process 0 :type :invoke :f :write :value "x}', "a string without its end"),
     ("{:process 0 :type :invoked :f :write}", ":invoked is none of invoke, ok, fail, info"),
     ("{:process 0 :f :write}", "is missing"),

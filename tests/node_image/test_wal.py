@@ -156,7 +156,7 @@ def test_damage_names_the_byte_and_the_remedy(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_a_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "wal").write_bytes(b"something else entirely")
-    with pytest.raises(CorruptLog, match="no log"):
+    with pytest.raises(CorruptLog, match="not a log"):
         WriteAheadLog(tmp_path)
 
 
