@@ -43,8 +43,9 @@ def test_commands_at_the_same_moment_miss_the_fast_path_only_on_one_key() -> Non
     settings = Settings(nodes=3, delay_us=50_000, protocols=("epaxos",), on="docker")
     (column,) = settings.columns
     apart = collisions.run_of(settings, column, 100, commands=12, same_key=False)
-    assert apart.fast > 0 and apart.slow == 0
+    assert (apart.fast, apart.slow, apart.missing) == (12, 0, 0)
     together = collisions.run_of(settings, column, 100, commands=12)
+    assert together.missing == 0
     assert together.slow > 0
 
 
@@ -53,5 +54,4 @@ def test_a_region_is_served_as_its_distance_says() -> None:
     (column,) = settings.columns
     found = regions.latencies_us(settings, column)
     tokyo_us, expected_us = found["Tokyo"], regions.expected_us(column, "Tokyo")
-    assert tokyo_us is not None and tokyo_us > expected_us
-    assert tokyo_us == pytest.approx(expected_us, rel=0.5)
+    assert tokyo_us is not None and expected_us < tokyo_us < expected_us + 25_000
