@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from faults.agent.disk.unsynced import Loss, UnsyncedData, write_all
 
 Key = tuple[int, int]
 """Device and inode number."""
+SECTOR: Final = 512
+"""What a drive writes whole or not at all, in bytes."""
 
 
 class File:
@@ -59,12 +61,29 @@ def torn_candidates(files: Iterable[File]) -> list[TornWrite]:
 
 
 def tear(candidates: list[TornWrite], random: Random, root: str) -> dict[str, Any] | None:
-    """After `restore`: of one of these writes the first part remains."""
+    """After `restore`: of one of these writes the first part remains. A write that cannot be torn
+    is lost whole, and the next one is torn."""
     for file, offset, data in candidates:
         status = os.fstat(file.fd)
-        if status.st_nlink and offset <= status.st_size:
-            length = random.randrange(1, len(data))
+        if not status.st_nlink or offset > status.st_size:
+            continue
+        lengths = torn_lengths(offset, len(data), status.st_size)
+        if lengths:
+            length = random.choice(lengths)
             write_all(file.fd, data[:length], offset)
             path = file.path(root)
             return {"file": path, "offset": offset, "of": len(data), "kept": length}
     return None
+
+
+def torn_lengths(offset: int, length: int, size: int) -> list[int]:
+    """How much of a write of `length` bytes at `offset` may remain, where `size` bytes of the file
+    are durable. What replaces durable bytes remains in whole sectors: programs that write into
+    preallocated files rely on that (etcd's log takes a record that ends amid a sector for damage).
+    What appends may end at any byte, because a file's size is recorded to the byte."""
+    replacing = min(size, offset + length)
+    first = (offset // SECTOR + 1) * SECTOR
+    return [
+        *(end - offset for end in range(first, min(replacing, offset + length - 1) + 1, SECTOR)),
+        *range(max(size - offset, 0) + 1, length),
+    ]

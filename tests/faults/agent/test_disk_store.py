@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from faults.agent.disk.damage import MODES, damage
-from faults.agent.disk.files import File
+from faults.agent.disk.files import File, torn_lengths
 from faults.agent.disk.store import PowerLost, Store
 from faults.agent.errors import BadRequest, Failed
 
@@ -155,6 +155,8 @@ class Disk(RuleBasedStateMachine):
             content = self.seen[torn["file"].encode()]
             offset, data = content.unsynced[0]
             assert torn["offset"] == offset and 0 < torn["kept"] < torn["of"] == len(data)
+            end = offset + torn["kept"]
+            assert end % 512 == 0 or end > len(content.durable)
             content.seen[offset : offset + torn["kept"]] = data[: torn["kept"]]
         for content in self.seen.values():
             content.durable, content.unsynced = bytes(content.seen), []
@@ -208,6 +210,46 @@ def test_an_fsync_that_the_cut_interrupts_has_not_happened(
         store.sync(file, store.epoch)
     torn = store.lose("")["torn"]
     assert (tmp_path / "log").read_bytes() == b"onetwo"[: 3 + torn["kept"]]
+
+
+def test_a_write_that_replaces_durable_bytes_remains_in_whole_sectors(
+    store: Store, tmp_path: Path
+) -> None:
+    """As in etcd's log, which is preallocated: a record that ends amid a sector is not torn for
+    it, but damaged."""
+    kept = set()
+    for seed in range(20):
+        name = b"log%d" % seed
+        file = _put(store, name, bytes(8192))
+        store.write(file, 500, memoryview(b"x" * 3000))
+        store.power_off()
+        torn = store.lose(str(seed))["torn"]
+        kept.add(torn["kept"])
+        content = (tmp_path / os.fsdecode(name)).read_bytes()
+        assert content == bytes(500) + b"x" * torn["kept"] + bytes(7692 - torn["kept"])
+    assert len(kept) > 3 and all((500 + length) % 512 == 0 for length in kept)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "size", "lengths"),
+    [
+        (0, 512, 8192, []),
+        (0, 513, 8192, [512]),
+        (100, 300, 8192, []),
+        (1000, 1100, 8192, [24, 536, 1048]),
+        (510, 4, 8192, [2]),
+        (508, 4, 8192, []),
+        (3, 4, 3, [1, 2, 3]),
+        (510, 6, 514, [2, 5]),
+        (510, 6, 512, [2, 3, 4, 5]),
+        (0, 2, 0, [1]),
+        (0, 1, 0, []),
+    ],
+)
+def test_what_may_remain_of_a_torn_write(
+    offset: int, length: int, size: int, lengths: list[int]
+) -> None:
+    assert torn_lengths(offset, length, size) == lengths
 
 
 def test_an_fsync_does_not_cover_writes_that_begin_during_it(
