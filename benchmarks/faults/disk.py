@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from faults.agent.disk import libc
+from faults.agent import libc
 from faults.agent.disk.mount import mount_fuse, open_fuse
 from faults.agent.disk.session import FsyncDelay, Session
 from faults.agent.disk.store import Store

@@ -6,12 +6,15 @@ refuses to signal anything unless it *is* process 1 of a namespace of its own; a
 same call would kill every process of the machine.
 
 The effect is read back from /proc: a killed process is gone (or a zombie, until its parent has
-waited for it), a paused one has every thread in state T.
+waited for it), a paused one has every thread in state T, or in state D with SIGSTOP pending: such a
+thread waits in the kernel, for example for an fsync of a disk that stalls, and stops before it
+executes an instruction of its program.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import threading
 import time
@@ -20,12 +23,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from faults.agent import libc
 from faults.agent.errors import Failed, Unsupported
 from faults.agent.synchronized_start import Wait, no_wait, poll_until
 
 PROC = Path("/proc")
 DEAD = "ZX"
 STOPPED = "Tt"
+WAITS = "D"
+CLONES = {"x86_64": ("56", "58", "435"), "aarch64": ("220", "435")}
+"""clone, vfork and clone3. A thread that waits in one of them for a child that shares its memory
+is in state D, and the child runs."""
 ENGINE_PROGRAMS = ("runc", "crun", "youki", "exe")
 """The names of a container engine's own process before it becomes the node's program."""
 SETTLE_S = 5.0
@@ -123,19 +131,61 @@ def is_engines(process: Process) -> bool:
     return program.removesuffix(" (deleted)").rpartition("/")[2].startswith(ENGINE_PROGRAMS)
 
 
-def thread_states(pid: int) -> str:
+def threads(pid: int) -> dict[int, str]:
     """The state letter of every thread, in order of thread number; empty when it is gone."""
-    letters = []
+    letters = {}
     with suppress(OSError):
         for tid in sorted((PROC / str(pid) / "task").iterdir(), key=lambda p: int(p.name)):
             with suppress(OSError):
-                letters.append(_read(tid / "stat").rpartition(")")[2].split()[0])
-    return "".join(letters)
+                letters[int(tid.name)] = _read(tid / "stat").rpartition(")")[2].split()[0]
+    return letters
+
+
+def thread_states(pid: int) -> str:
+    """The letters of `threads`."""
+    return "".join(threads(pid).values())
 
 
 def is_stopped(pid: int) -> bool:
     """Whether no thread of it can run: all are stopped, or dead."""
     return all(state in STOPPED + DEAD for state in thread_states(pid))
+
+
+class Stopping:
+    """Whether processes that have been sent SIGSTOP have stopped."""
+
+    def __init__(self) -> None:
+        self._signalled: set[tuple[int, int]] = set()
+
+    def are_done(self, processes: list[Process]) -> bool:
+        """`is_done` for all of them; each is looked at."""
+        return sum(not self.is_done(process.pid) for process in processes) == 0
+
+    def is_done(self, pid: int) -> bool:
+        """Whether no thread of the process can execute its program any more.
+
+        The kernel gives a process's signal to one thread, and that may be one that waits: the
+        others go on. So each gets its own once a thread waits.
+        """
+        found = {tid: state for tid, state in threads(pid).items() if state not in STOPPED + DEAD}
+        waits = {tid for tid, state in found.items() if state in WAITS}
+        if not waits or not libc.available() or any(_waits_for_child(pid, tid) for tid in waits):
+            return not found
+        for tid in found:
+            if (pid, tid) not in self._signalled:
+                with suppress(ProcessLookupError):
+                    libc.signal_thread(pid, tid, signal.SIGSTOP)
+                    self._signalled.add((pid, tid))
+                    waits.discard(tid)  # it may have run on until now: look once more
+        return waits == set(found)
+
+
+def _waits_for_child(pid: int, tid: int) -> bool:
+    try:
+        call = _read(PROC / str(pid) / "task" / str(tid) / "syscall").split()[0]
+    except (OSError, IndexError):
+        return True
+    return call in CLONES.get(platform.machine(), (call,))
 
 
 def require_own_namespace() -> None:
@@ -208,12 +258,13 @@ class NodeProcesses:
     def pause(self, wait: Wait = no_wait) -> dict[str, Any]:
         """SIGSTOP to all; answers once every thread is seen stopped."""
         require_own_namespace()
+        stopping = Stopping()
         with self.control:
             wait()
             began_ns = time.monotonic_ns()
             self._signal_all(signal.SIGSTOP)
             self.paused = True
-            self._await(lambda: all(is_stopped(p.pid) for p in processes()), "not stopped")
+            self._await(lambda: stopping.are_done(processes()), "not stopped")
             done_ns = time.monotonic_ns()
         return {"began_ns": began_ns, "done_ns": done_ns, **self.evidence()}
 
@@ -238,10 +289,11 @@ class NodeProcesses:
         """The process is stopped inside the block, and afterwards continues if it ran before."""
         with self.control:
             stood = self.paused or is_stopped(pid)
+            stopping = Stopping()
             try:
                 if not stood:
                     os.kill(pid, signal.SIGSTOP)
-                self._await(lambda: is_stopped(pid), "not stopped", pid=pid)
+                self._await(lambda: stopping.is_done(pid), "not stopped", pid=pid)
                 yield
             finally:
                 if not stood:

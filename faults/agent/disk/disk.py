@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from faults.agent.disk import libc
+from faults.agent import libc
 from faults.agent.disk.damage import damage
 from faults.agent.disk.deferred_fsyncs import FsyncDelay
 from faults.agent.disk.mount import Watcher, in_thread, mount_fuse, mount_in, open_fuse

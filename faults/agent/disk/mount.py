@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from faults.agent.disk import libc
+from faults.agent import libc
 from faults.agent.errors import AgentError, Failed, Unsupported
 from faults.agent.processes import is_engines, processes
 

@@ -25,7 +25,7 @@ import time
 from contextlib import suppress
 from typing import Any, Final
 
-from faults.agent.disk import libc
+from faults.agent import libc
 from faults.agent.processes import HELPERS
 
 NAME: Final = ".antipaxos-probe"

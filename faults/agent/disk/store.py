@@ -23,7 +23,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from faults.agent.disk import libc
+from faults.agent import libc
 from faults.agent.disk.files import File, Key, restore, tear, torn_candidates
 from faults.agent.disk.trash import TRASH, Trash, Trashed
 from faults.agent.disk.unsynced import Change, DirectoryJournal, write_all

@@ -19,12 +19,8 @@ from typing import Any
 import pytest
 
 from faults.agent.disk import fuse_protocol as fuse
-from faults.agent.disk import libc
-from faults.agent.disk.deferred_fsyncs import FsyncDelay
-from faults.agent.disk.mount import mount_fuse, open_fuse
 from faults.agent.disk.probe import Probe
-from faults.agent.disk.session import Session
-from faults.agent.disk.store import Store
+from tests.faults.agent.mounted import Mounted
 from tests.faults.agent.pods import until
 
 pytestmark = pytest.mark.netns
@@ -39,37 +35,6 @@ for number in range(int(sys.argv[2])):
 print("done", flush=True)
 sys.stdin.read()
 """
-
-
-class Mounted:
-    """A store, and the directory at which programs see it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.backing, self.at = folder / "backing", folder / "at"
-        self.backing.mkdir()
-        self.at.mkdir()
-        self.store = Store(self.backing, exempt=("evidence",))
-        self.delay = FsyncDelay()
-        self.mount()
-
-    def mount(self) -> None:
-        fuse = open_fuse()
-        mount_fuse(fuse, str(self.at))
-        self.session = Session(fuse, self.store, self.delay)
-        self.session.start()
-
-    def unmount(self) -> None:
-        libc.unmount(str(self.at))
-        assert self.session.ended.wait(10)
-
-    def cut(self) -> dict[str, object]:
-        """As the agent does it, for processes that are dead."""
-        self.store.power_off()
-        lost = self.store.lose("seed")
-        self.session.answer_held()
-        self.unmount()
-        self.mount()
-        return lost
 
 
 @pytest.fixture

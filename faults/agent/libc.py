@@ -6,6 +6,7 @@ Debian's smallest Python has no ctypes; then each of them raises Unsupported.
 from __future__ import annotations
 
 import os
+import platform
 from typing import Any, Final
 
 from faults.agent.errors import Unsupported
@@ -22,6 +23,8 @@ PTRACE_INTERRUPT: Final = 0x4207
 PTRACE_SEIZE: Final = 0x4206
 PTRACE_LISTEN: Final = 0x4208
 PTRACE_O_TRACEEXEC: Final = 0x10
+TGKILL: Final = {"x86_64": 234, "aarch64": 131}
+"""The number of the system call tgkill(2), for which older C libraries have no function."""
 
 try:
     import ctypes
@@ -38,7 +41,7 @@ def available() -> bool:
 def _call(name: str, *arguments: Any) -> int:
     if _libc is None:
         raise Unsupported(
-            "this Python has no ctypes, which disk faults need",
+            "this Python has no ctypes, which this needs",
             "use a base image with the full Python 3 (Debian: the package python3)",
         )
     result = int(getattr(_libc, name)(*arguments))
@@ -76,3 +79,11 @@ def unmount(target: str) -> None:
 
 def ptrace(request: int, pid: int, data: int = 0) -> None:
     _call("ptrace", _long(request), _long(pid), _long(0), _long(data))
+
+
+def signal_thread(pid: int, tid: int, number: int) -> None:
+    """Send a signal to one thread of a process."""
+    call = TGKILL.get(platform.machine())
+    if call is None:
+        raise Unsupported("the agent does not know this machine's system calls", "use x86-64")
+    _call("syscall", _long(call), _long(pid), _long(tid), _long(number))
