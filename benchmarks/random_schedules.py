@@ -19,6 +19,7 @@ import json
 import subprocess
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ DURATION_US: Final = 1_000_000
 GAP_US: Final = 400_000
 NODES: Final = 3
 READY_S: Final = 30.0
+REPORT_EVERY: Final = 50
+"""Schedules; what was counted so far is printed, in case that the benchmark is ended."""
 OFF_NS: Final = 2_000_000
 """By how much a node's clock may be off, in addition to the uncertainty of the request."""
 UNLIMITED: Final = 1 << 50
@@ -64,6 +67,21 @@ def main() -> None:
     print(f"after closing: {json.dumps(left)}")
 
 
+@dataclass
+class Tally:
+    done: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    different: int = 0
+    unproven: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def print(self) -> None:
+        seconds, faults = time.monotonic() - self.started, sum(self.kinds.values())
+        print(f"{self.done} schedules, {faults} faults in {seconds:.0f} s: {dict(self.kinds)}")
+        print(f"schedules that left something: {self.different}", end="; ")
+        print(f"faults without proof: {self.unproven}", flush=True)
+
+
 class Cluster:
     def __init__(self, runtime: DockerRuntime, config: RunConfig) -> None:
         self._runtime = runtime
@@ -76,29 +94,27 @@ class Cluster:
         self._wait_until_ready()
         before, resources = self.state(), self.resources()
         print(f"before: {json.dumps(resources)}", flush=True)
-        kinds: Counter[str] = Counter()
-        unproven, different, done = 0, 0, 0
-        started = time.monotonic()
+        tally = Tally()
         for number in range(seed, seed + schedules):
             if time.monotonic() > until:
                 break
             faults = self._drawn(number)
             carried_out = self._runtime.carry_out(faults)
-            kinds.update(one.fault.kind for one in carried_out)
+            tally.kinds.update(one.fault.kind for one in carried_out)
             bad = [one for one in carried_out if not (one.inject.verified and one.heal.verified)]
-            unproven += len(bad)
+            tally.unproven += len(bad)
             for one in bad:
                 why = one.inject.problem or one.heal.problem
                 print(f"seed {number}: {one.fault.describe()}: {str(why)[:200]}", flush=True)
             self._wait_until_ready()
             now = self.state()
-            done += 1
+            tally.done += 1
             if now != before:
-                different += 1
+                tally.different += 1
                 print(f"seed {number} left {differences(before, now)}", flush=True)
-        seconds = time.monotonic() - started
-        print(f"{done} schedules, {sum(kinds.values())} faults in {seconds:.0f} s: {dict(kinds)}")
-        print(f"schedules that left something: {different}; faults without proof: {unproven}")
+            if tally.done % REPORT_EVERY == 0:
+                tally.print()
+        tally.print()
         print(f"resources before {json.dumps(resources)}, after {json.dumps(self.resources())}")
 
     def _drawn(self, seed: int) -> list[Fault]:
