@@ -1,14 +1,15 @@
 """Which planted bugs the swarm's mix finds in containers.
 
     python -m benchmarks.planted_bugs --out FILE [--store FOLDER] [--runs 20] [--jobs 2]
-                                      [--minutes 480]
+                                      [--minutes 480] [--only simulator|containers]
 
 A bug counts where the simulator finds it within 100 seeds of a sweep, in the protocol in which it
 finds it soonest. For each, runs of 20 s in containers follow, with what the same sweep's seeds draw
 (`harness.search.swarm`), until one is invalid: all bugs have their first run before one has its
 second. The correct protocols have the same number of runs, in which nothing may be found. Each
 result is a line of JSON in FILE, and what is there already is not done again; a table is printed at
-the end.
+the end. With `--only simulator`, and then `--only containers`, the two do not compete for the
+processors.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import json
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any, Final
 
 from benchmarks.machine import describe
@@ -163,15 +165,22 @@ def candidates(results: Results) -> list[Candidate]:
     return found + [Candidate(protocol, None) for protocol in PROTOCOLS]
 
 
-def simulate_all(results: Results, until: float) -> None:
+def simulate_all(results: Results, until: float, jobs: int) -> None:
     """Ask the simulator for every bug: a few seeds of each in turn, for most need no more."""
-    for stop in range(SIMULATED_PIECE, SIMULATED_SEEDS + 1, SIMULATED_PIECE):
-        for mutant, about in MUTANTS.items():
-            known = [line for line in results.lines if line.get("simulated") == mutant]
-            found = any(line["protocol"] for line in known)
-            first = max((line["seed"] + 1 for line in known), default=0)
-            if not (about.control or found or first >= stop) and time.monotonic() < until:
-                results.add(simulated(mutant, range(first, stop)))
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for stop in range(SIMULATED_PIECE, SIMULATED_SEEDS + 1, SIMULATED_PIECE):
+            pieces = []
+            for mutant, about in MUTANTS.items():
+                known = [line for line in results.lines if line.get("simulated") == mutant]
+                found = any(line["protocol"] for line in known)
+                first = max((line["seed"] + 1 for line in known), default=0)
+                if not (about.control or found or first >= stop):
+                    pieces.append(pool.submit(simulated, mutant, range(first, stop)))
+            for piece in as_completed(pieces):
+                results.add(piece.result())
+                if time.monotonic() > until:
+                    pool.shutdown(cancel_futures=True)
+                    return
 
 
 def next_run(
@@ -193,20 +202,17 @@ def next_run(
 
 
 def carry_out(results: Results, store: Path, *, runs: int, jobs: int, until: float) -> None:
-    """All runs that are left to do, `jobs` at a time, while the simulator looks for more bugs."""
+    """All runs that are left to do, `jobs` at a time."""
     choosing, under_way = Lock(), set[tuple[Candidate, int]]()
-    simulating = Thread(target=simulate_all, args=(results, until))
-    simulating.start()
 
     def work() -> None:
         while time.monotonic() < until:
-            searching = simulating.is_alive()
             with choosing:
                 task = next_run(results, runs, under_way)
                 if task is not None:
                     under_way.add(task)
             if task is None:
-                if not searching and not under_way:
+                if not under_way:
                     return
                 time.sleep(1)
                 continue
@@ -220,7 +226,6 @@ def carry_out(results: Results, store: Path, *, runs: int, jobs: int, until: flo
     with ThreadPoolExecutor(jobs) as pool:
         for job in [pool.submit(work) for _ in range(jobs)]:
             job.result()
-    simulating.join()
 
 
 def table(results: Results) -> str:
@@ -251,6 +256,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=480.0, help="begin no run after this")
+    parser.add_argument("--only", choices=("simulator", "containers"))
     parser.add_argument("--one", nargs=3, metavar=("PROTOCOL", "BUG", "SEED"))
     asked = parser.parse_args()
     if asked.one:
@@ -261,7 +267,10 @@ def main() -> None:
     print(describe(), flush=True)
     results = Results(asked.out)
     until = time.monotonic() + asked.minutes * 60
-    carry_out(results, asked.store, runs=asked.runs, jobs=asked.jobs, until=until)
+    if asked.only != "containers":
+        simulate_all(results, until, asked.jobs)
+    if asked.only != "simulator":
+        carry_out(results, asked.store, runs=asked.runs, jobs=asked.jobs, until=until)
     print(table(results))
 
 
