@@ -7,7 +7,7 @@ when the second lets go. Evidence: what /proc shows, and what the engine says of
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from faults.kinds.kill import Kill
 from faults.kinds.pause import Pause
@@ -16,6 +16,10 @@ from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
 from harness.runtimes.interface import FaultReport
 
 START_TIMEOUT_S: Final = 15.0
+PAUSED: Final = ("T", "t", "D")
+"""The states of a paused process: stopped; stopped under the agent's trace, as while it is being
+started; waiting for its disk, and stopped before it executes another instruction."""
+STOPPED: Final = ("T", "t")
 
 
 class Processes:
@@ -38,8 +42,8 @@ class Processes:
                 "processes",
             ),
             Pause: Handler(
-                lambda f: each(f, lambda n: self._signal(n, "pause", "T")),
-                lambda f: each(f, lambda n: self._signal(n, "resume", "")),
+                lambda f: each(f, lambda n: self._signal(n, "pause")),
+                lambda f: each(f, lambda n: self._signal(n, "resume")),
                 "processes",
             ),
         }
@@ -85,7 +89,7 @@ class Processes:
             evidence={k: answer[k] for k in ("pid", "pids", "clock") if k in answer},
         )
 
-    async def _signal(self, node: int, do: str, wanted: str) -> FaultReport:
+    async def _signal(self, node: int, do: Literal["pause", "resume"]) -> FaultReport:
         cluster = self._cluster
         async with cluster.locks[node]:
             answer = await cluster.agents[node].call(do)
@@ -93,7 +97,7 @@ class Processes:
         states = [p["state"] for p in probe["processes"]]
         down = bool(cluster.holds[node])  # a node that another fault holds down cannot be resumed
         right = (bool(states) or down) and all(
-            (s == wanted) if wanted else s not in ("T", "t") for s in states
+            state in PAUSED if do == "pause" else state not in STOPPED for state in states
         )
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
