@@ -16,10 +16,11 @@ from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
 from harness.runtimes.interface import FaultReport
 
 START_TIMEOUT_S: Final = 15.0
-PAUSED: Final = ("T", "t", "D")
-"""The states of a paused process: stopped; stopped under the agent's trace, as while it is being
-started; waiting for its disk, and stopped before it executes another instruction."""
-STOPPED: Final = ("T", "t")
+STOPPED: Final = "Tt"
+"""Stopped; and stopped under the agent's trace, as while the node is being started."""
+PAUSED: Final = STOPPED + "DZX"
+"""The states of a paused process's threads: also those that wait for the disk, and stop before they
+execute another instruction, and those that have ended."""
 
 
 class Processes:
@@ -94,14 +95,16 @@ class Processes:
         async with cluster.locks[node]:
             answer = await cluster.agents[node].call(do)
             probe = await cluster.agents[node].call("probe_process")
-        states = [p["state"] for p in probe["processes"]]
+        states = [p["threads"] for p in probe["processes"]]
         down = bool(cluster.holds[node])  # a node that another fault holds down cannot be resumed
         right = (bool(states) or down) and all(
-            state in PAUSED if do == "pause" else state not in STOPPED for state in states
+            thread in PAUSED if do == "pause" else thread not in STOPPED
+            for threads in states
+            for thread in threads
         )
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
             verified=right,
             evidence={"states": states},
-            problem=None if right else f"after {do} n{node}'s processes are in states {states}",
+            problem=None if right else f"after {do} the threads of n{node} are in states {states}",
         )
