@@ -58,8 +58,8 @@ def _killed(pids: list[Any], evidence: Mapping[str, Any]) -> str:
 
 
 def _states(states: list[str], _: Mapping[str, Any]) -> str:
-    """What /proc shows of every thread's process."""
-    return f"process states {' '.join(states)}" if states else "no process"
+    """For each process the state letters of its threads, from /proc."""
+    return f"thread states {' '.join(states)}" if states else "no process"
 
 
 def _erased(files: int, evidence: Mapping[str, Any]) -> str:

@@ -10,9 +10,11 @@ import docker
 import pytest
 
 from faults.description import Fault
+from faults.kinds.clock import ClockJump
 from faults.kinds.disk_damage import DiskDamage
 from faults.kinds.disk_full import DiskFull
 from faults.kinds.disk_stall import DiskStall
+from faults.kinds.pause import Pause
 from faults.kinds.power import PowerCut
 from faults.kinds.slow_disk import SlowDisk
 from faults.schedule import Schedule
@@ -24,6 +26,7 @@ from tests.docker.conftest import Quiet, chaos
 pytestmark = pytest.mark.docker
 MS = 1_000
 SECOND = 1_000_000
+HOUR = 3600 * SECOND
 
 
 def run(
@@ -95,6 +98,21 @@ def test_faults_of_one_disk_add_up_and_all_are_proven(tmp_path: Path) -> None:
     if looks["stall"] is not None:
         assert looks["stall"]["error"] == "ENOSPC" and "after_ms" in looks["stall"]
     assert seen["slow"]["heal"]["evidence"]["n3"]["look"]["error"] is None
+
+
+def test_clocks_and_pauses_of_nodes_whose_disks_stall(tmp_path: Path) -> None:
+    """A node hangs in an fsync then, and cannot be stopped before the disk answers."""
+    times = {"start_us": 2 * SECOND, "duration_us": 900 * MS}
+    result = run(
+        tmp_path,
+        DiskStall(id="stall", start_us=500 * MS, duration_us=4 * SECOND, nodes=(1, 2, 3)),
+        ClockJump(id="clock", nodes=(1,), offset_us=-HOUR, **times),
+        Pause(id="pause", nodes=(2,), **times),
+    )
+    seen = evidence(result)
+    (threads,) = seen["pause"]["inject"]["evidence"]["n2"]["states"]
+    assert set(threads) == {"T", "D"}
+    assert result.verdict.outcome == "valid", result.verdict.reasons
 
 
 def test_etcd_survives_power_cuts(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ LOOK = {"error": None, "fsync_us": [21_300, 24_000]}
             {"killed": [7], "engine": "exited", "graceful": False},
             "1 process ended after SIGKILL, container exited",
         ),
-        ({"states": ["T"]}, "process states T"),
+        ({"states": ["T"]}, "thread states T"),
         ({"pids": [7]}, "runs as 7"),
         (
             {"quota_us": 5_000, "period_us": 100_000, "kernel_counts_periods": True},
@@ -103,7 +103,7 @@ def test_evidence_of_links() -> None:
 
 def test_evidence_of_several_nodes_has_a_phrase_for_each() -> None:
     assert evidence_words({"n1": {"states": ["T"]}, "n2": {"states": []}}) == [
-        "n1: process states T",
+        "n1: thread states T",
         "n2: no process",
     ]
 

@@ -7,7 +7,7 @@ when the second lets go. Evidence: what /proc shows, and what the engine says of
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from faults.kinds.kill import Kill
 from faults.kinds.pause import Pause
@@ -16,6 +16,11 @@ from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
 from harness.runtimes.interface import FaultReport
 
 START_TIMEOUT_S: Final = 15.0
+STOPPED: Final = "Tt"
+"""Stopped; and stopped under the agent's trace, as while the node is being started."""
+PAUSED: Final = STOPPED + "DZX"
+"""The states of a paused process's threads: also those that wait for the disk, and stop before they
+execute another instruction, and those that have ended."""
 
 
 class Processes:
@@ -38,8 +43,8 @@ class Processes:
                 "processes",
             ),
             Pause: Handler(
-                lambda f: each(f, lambda n: self._signal(n, "pause", "T")),
-                lambda f: each(f, lambda n: self._signal(n, "resume", "")),
+                lambda f: each(f, lambda n: self._signal(n, "pause")),
+                lambda f: each(f, lambda n: self._signal(n, "resume")),
                 "processes",
             ),
         }
@@ -85,19 +90,21 @@ class Processes:
             evidence={k: answer[k] for k in ("pid", "pids", "clock") if k in answer},
         )
 
-    async def _signal(self, node: int, do: str, wanted: str) -> FaultReport:
+    async def _signal(self, node: int, do: Literal["pause", "resume"]) -> FaultReport:
         cluster = self._cluster
         async with cluster.locks[node]:
             answer = await cluster.agents[node].call(do)
             probe = await cluster.agents[node].call("probe_process")
-        states = [p["state"] for p in probe["processes"]]
+        states = [p["threads"] for p in probe["processes"]]
         down = bool(cluster.holds[node])  # a node that another fault holds down cannot be resumed
         right = (bool(states) or down) and all(
-            (s == wanted) if wanted else s not in ("T", "t") for s in states
+            thread in PAUSED if do == "pause" else thread not in STOPPED
+            for threads in states
+            for thread in threads
         )
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
             verified=right,
             evidence={"states": states},
-            problem=None if right else f"after {do} n{node}'s processes are in states {states}",
+            problem=None if right else f"after {do} the threads of n{node} are in states {states}",
         )
