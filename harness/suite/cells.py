@@ -18,6 +18,8 @@ from harness.targets import settings_of
 SWARM: Final = "swarm"
 BLOCK: Final = 100
 """How many seeds of a sweep are one job."""
+FIRST_BLOCK: Final = 10
+"""The first job of a night is smaller: how long a seed takes is not known before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +87,11 @@ class Cell:
 
     def blocks(self, done: int) -> Iterator[Job]:
         """The blocks of the sweep, after the first `done` seeds."""
-        for seed in range(done, self.sweep, BLOCK):
-            yield self.job(seed, min(BLOCK, self.sweep - seed))
+        size = min(FIRST_BLOCK, BLOCK)
+        while done < self.sweep:
+            count = min(size, self.sweep - done)
+            yield self.job(done, count)
+            done, size = done + count, BLOCK
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ nothing is lost when the suite is interrupted.
 from __future__ import annotations
 
 import json
+import math
 import queue
 import threading
 import time
@@ -55,7 +56,8 @@ class Executors:
 
 class Budget:
     """The time that is left for the night, and for each cell. A job that would take longer than
-    that, if it takes as long as the longest of its cell so far, does not begin."""
+    that does not begin. How long it would take is judged by the runs of its cell that took longest
+    so far; before there are any, by the average of earlier nights, or an estimate."""
 
     def __init__(self, night: Night) -> None:
         suite = night.suite
@@ -67,23 +69,32 @@ class Budget:
             cell.label: suite.jobs if cell.on == "sim" else suite.docker_jobs
             for cell in suite.cells
         }
-        self._longest: defaultdict[str, float] = defaultdict(float)
-        for _, result in night.pairs():
-            self._used[result.cell] += result.seconds
-            self._longest[result.cell] = max(self._longest[result.cell], result.seconds)
+        self._known = Index(suite.store).seconds_by_cell() if suite.budget_us else {}
+        self._longest: dict[str, float] = {}
+        """Seconds for each seed."""
+        for result in list(night.results.values()):
+            self.spend(result)
 
     def allows(self, job: Job) -> bool:
         """Whether a job may begin now."""
-        if time.monotonic() + self._longest[job.cell] >= self._deadline:
+        if time.monotonic() + self.seconds_for(job) >= self._deadline:
             return False
         limit_s = self._limits.get(job.cell, 0.0)
         used_s = self._used[job.cell] / self._parallel.get(job.cell, 1)
         return not limit_s or used_s < limit_s
 
+    def seconds_for(self, job: Job) -> float:
+        """How long a job is expected to take."""
+        if self._deadline == math.inf:
+            return 0.0
+        each_s = self._longest.get(job.cell) or self._known.get(job.cell) or _roughly_s(job)
+        return each_s * job.count
+
     def spend(self, result: JobResult) -> None:
         seconds = sum(part.seconds for part in result.parts)
         self._used[result.cell] += seconds
-        self._longest[result.cell] = max(self._longest[result.cell], seconds)
+        each_s = seconds / result.block
+        self._longest[result.cell] = max(self._longest.get(result.cell, 0.0), each_s)
 
     def affordable(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """The jobs for which there is time at the moment they are requested."""

@@ -249,6 +249,29 @@ def test_nights_follow_each_other_in_time_whatever_they_are_called(tmp_path: Pat
     assert [row["night"] for row in Index(one.store).nights()] == ["adder", "zebra"]
 
 
+def test_the_first_block_of_a_night_is_small(tmp_path: Path) -> None:
+    one = suite(tmp_path, SWEEP.replace("sweep = 25", "sweep = 250"))
+    assert [(job.seed, job.count) for job in begin(one, "a").jobs] == [
+        (0, 10), (10, 100), (110, 100), (210, 40),
+    ]  # fmt: skip
+
+
+def test_a_block_begins_where_all_its_seeds_have_time(tmp_path: Path) -> None:
+    """Before any result: by earlier nights, or a hundredth of the simulated seconds."""
+    text = SWEEP.replace("[suite]", '[suite]\nbudget = "100s"').replace("sweep = 25", "sweep = 999")
+    one = suite(tmp_path, text)
+    (cell,) = one.sweeps()
+    budget = Budget(begin(one, "a"))
+    estimate_s = budget.seconds_for(cell.job(0, 100))
+    assert estimate_s == pytest.approx(100 * cell.time_us / 1e6 / 100)
+    spent = JobResult(
+        identity="x", cell=cell.label, seed=0, outcome="valid", seconds=20.0, block=10
+    )
+    budget.spend(spent)
+    assert budget.seconds_for(cell.job(10, 100)) == 200.0
+    assert not budget.allows(cell.job(10, 100)) and budget.allows(cell.job(10, 40))
+
+
 def test_what_was_used_of_a_budget_stays_used_when_a_night_is_resumed(tmp_path: Path) -> None:
     text = FAILOVER.replace("[suite]", '[suite]\nbudget = "100s"')
     one = suite(tmp_path, text)
