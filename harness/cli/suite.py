@@ -220,7 +220,7 @@ class _Display:
         """How long the night has taken, of its budget."""
         budget_us = self._night.suite.budget_us
         minutes = (time.monotonic() - self._begun_s) / 60
-        limit = f" of at most {budget_us / 60e6:g}" if budget_us else ""
+        limit = f" of at most {budget_us / 60e6:.3g}" if budget_us else ""
         return f" in {minutes:.1f}{limit} min"
 
     def _draw(self) -> RenderableType:
