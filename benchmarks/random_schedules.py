@@ -177,9 +177,10 @@ class Cluster:
         }
 
     def _clocks_off(self, node: int) -> list[str]:
-        clocks = self._runtime.clocks(node)
-        if clocks is None:
-            return ["the node does not say"]
+        deadline = time.monotonic() + READY_S
+        while (clocks := self._runtime.clocks(node)) is None:
+            if time.monotonic() > deadline:
+                return ["the node does not say"]
         limit_ns = OFF_NS + clocks.uncertainty_ns
         named = {"wall": clocks.wall_ns, "monotonic": clocks.monotonic_ns}
         return [f"{name} by {ns} ns" for name, ns in named.items() if abs(ns) > limit_ns]
