@@ -5,6 +5,7 @@ Functions block; call them from worker threads. `container` is a name or an id.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -15,7 +16,10 @@ from docker.errors import APIError
 from harness.runtimes.docker.engine import engine_errors
 
 PERIOD_US: Final = 100_000
-ENDING_WORDS: Final = ("stopped container", "not running", "deleted process")
+ENDING: Final = re.compile(
+    r"stopped container|not running|deleted process|(task|process) \S+ not found"
+)
+"""What engines say of a container that is just ending."""
 ENDING_S: Final = 10.0
 """How long an engine may take to see that a container has ended."""
 NO_LIMIT: Final = 1 << 50
@@ -75,7 +79,6 @@ def _until_ended(update: Callable[[], object]) -> None:
             update()
             return
         except APIError as error:
-            ending = any(words in str(error) for words in ENDING_WORDS)
-            if not ending or time.monotonic() > deadline:
+            if not ENDING.search(str(error)) or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
