@@ -195,7 +195,7 @@ def test_a_node_that_starts_from_empty_data_reports_it(tmp_path: Path) -> None:
             Amnesia(id="amnesia", start_us=500 * MS, duration_us=800 * MS, nodes=(3,)),
             Kill(id="kill", start_us=700 * MS, duration_us=2 * SECOND, nodes=(3,)),
         ],
-        4 * SECOND,
+        10 * SECOND,  # so that a slow machine has time for the node's second start
     )
     faults = found(result)
     erased = faults["amnesia"]["inject"]["evidence"]["n3"]
