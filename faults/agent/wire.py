@@ -38,6 +38,7 @@ from faults.agent.errors import AgentError, Failed, Unsupported
 from faults.agent.link_shape import SIGMA, TABLE_SIZE, Shape, table
 from faults.agent.links import GONE, TAP_PREFIX, attach_clsact, usable
 from faults.agent.netlink import Interface, Netlink, NetlinkError, prepare_tap
+from faults.agent.priority import raise_priority
 from faults.agent.synchronized_start import Wait
 
 TUN: Final = "/dev/net/tun"
@@ -348,7 +349,7 @@ class Wire:
     # ------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        self.priority = _raise_priority()
+        self.priority = raise_priority()
         try:
             self._carry()
         except Exception as error:  # after any error: no filter may stay without a reader
@@ -421,23 +422,6 @@ class Wire:
             heapq.heapify(held)
         self._send_due(held)
         self._released.set()
-
-
-def _raise_priority() -> str:
-    """Raise the calling thread's priority, where SYS_NICE allows: "real-time" or "nice".
-
-    On a machine with busy processors packets are otherwise delayed by scheduling: with five
-    processes on two processors by 3 to 18 ms in the mean, and by 0.1 ms with this. The kernel keeps
-    real-time threads from taking all of a processor.
-    """
-    with suppress(OSError):
-        policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
-        os.sched_setscheduler(0, policy, os.sched_param(1))
-        return "real-time"
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, -20)
-        return "nice"
-    return "none"
 
 
 def _send(tap: Tap, frame: bytes) -> bool:

@@ -4,12 +4,13 @@ An event of process nemesis with f NODE_FINDING, whose value has
 
     node, role     which node; whether it was the node itself or its agent
     what           "ended", "was paused", "was removed", ...
-    by             "itself", or "outside": another user of the engine caused it
+    by             "itself"; "outside": another user of the engine caused it; "unknown"
     exit_code      of a process that ended; 128 + n where signal n ended it
     log            the last lines that it printed
 
-A node that crashes by itself is a finding about the node. Interference from outside, or an agent
-that has ended, is not a finding about the cluster, but makes the run unknown.
+A node that crashes by itself is a finding about the node. Interference from outside, an agent that
+has ended, or a node that does not answer at the end of the run though it runs, is not a finding
+about the cluster, but makes the run unknown.
 
 Failures of the nodes' clients are also recorded, once, at the end of the run, with role "client"
 and `problems`, a list of {node, kind, count, first} (`harness.targets.guarded_client`). Invalid
@@ -27,6 +28,11 @@ from histories.text import one_line, quoted
 
 NODE_FINDING: Final = "node"
 CLIENT: Final = "client"
+BY: Final = {
+    "itself": " without any fault",
+    "outside": " by interference from outside",
+    "unknown": "",
+}
 LINES_SHOWN: Final = 4
 CLIENTS_MAX: Final = 200
 WORDS_MAX: Final = 200
@@ -96,10 +102,10 @@ def _finding(value: dict[str, Any], time_ns: int) -> NodeFinding:
         else (f"the agent of n{_text(value.get('node'))}")
     )
     how = _how(value.get("exit_code"))
-    by = "without any fault" if by_itself else "by interference from outside"
-    sentence = f"{who} {_text(value.get('what'))}{how} {by} at {time_ns / 1e9:.3f} s"
+    by = BY.get(str(value.get("by")), BY["outside"])
+    sentence = f"{who} {one_line(str(value.get('what')), 80)}{how}{by} at {time_ns / 1e9:.3f} s"
     lines = str(value.get("log") or "")[-LOG_SHOWN:].strip().splitlines()[-LINES_SHOWN:]
-    if lines and value.get("what") == "ended":
+    if lines and (value.get("what") == "ended" or value.get("by") == "unknown"):
         shown = [one_line(line.strip(), WORDS_MAX) for line in lines]
         sentence += "; its last lines: " + " | ".join(shown)
     return NodeFinding(sentence, by_itself)

@@ -184,6 +184,7 @@ def answering(store: Path) -> None:
     ("what", "code", "words"),
     [
         ("segfault", 1, "n2 ended (SIGSEGV) without any fault"),
+        ("stop", 2, "n2 was stopped by interference from outside"),
         ("pause", 2, "n2 was paused by interference from outside"),
         ("remove", 2, "n2 was removed by interference from outside"),
         ("agent", 2, "the agent of n2 ended"),
@@ -198,6 +199,8 @@ def test_unexpected_ends_and_interference_are_findings(
     if what == "segfault":
         pid = api.inspect_container(node)["State"]["Pid"]
         os.kill(pid, signal.SIGSEGV)
+    elif what == "stop":
+        os.kill(api.inspect_container(node)["State"]["Pid"], signal.SIGSTOP)
     elif what == "pause":
         api.pause(node)
         time.sleep(0.5)

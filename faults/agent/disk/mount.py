@@ -26,6 +26,7 @@ from typing import Any, Final, TypeVar
 
 from faults.agent import libc
 from faults.agent.errors import AgentError, Failed, Unsupported
+from faults.agent.priority import raise_priority
 from faults.agent.processes import is_engines, processes
 
 SOURCE: Final = "antipaxos-disk"
@@ -113,6 +114,7 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         libc.unshare(libc.CLONE_FS)
+        raise_priority()  # the engine's process is there for some milliseconds only
         while True:
             found = processes()
             for process in found:

@@ -26,6 +26,12 @@ from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.clients import Clients
 from harness.runtimes.docker.collecting import collect
 from harness.runtimes.docker.engine import connect
+from harness.runtimes.docker.final_answers import (
+    nodes_without_answer,
+    stopped,
+    stopped_nodes,
+    without_answer,
+)
 from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors import OwnClocks
@@ -354,6 +360,8 @@ class DockerRuntime:
             self._is_driving = True
             self._conductor.begin(self, self.now_us())
             await finished.wait()
+            if self._failure is None and not self._conductor.is_interrupted:
+                await self._await_last_answers()
             if self._failure is None:
                 await self._notice_the_last()
         finally:
@@ -421,6 +429,27 @@ class DockerRuntime:
             await asyncio.wait(self._notices, timeout=NOTICE_S)
         for event in await asyncio.to_thread(self._unexpected.found_at_end):
             await self._notice(event)
+
+    async def _await_last_answers(self) -> None:
+        """Wait for nodes that start late after the last fault, which may end because of it."""
+        healed = self.config.core() or self.config.cluster.node_ids()
+        awaited = {
+            node: self._clients.by_node[node]
+            for node in healed
+            if not self._unexpected.is_held_down(node)
+        }
+        timeout_s = self.config.answer_within_us / 1e6
+        silent = await nodes_without_answer(
+            awaited,
+            timeout_s,
+            is_running=lambda node: self._engine.is_running(self._pods[node]),
+            is_over=lambda: self._failure is not None,
+        )
+        for node in silent:
+            log = await asyncio.to_thread(self._engine.last_lines, self._pods[node].node_id)
+            self._conductor.noticed(without_answer(node, timeout_s, log), self.now_us())
+        for node in await stopped_nodes({node: self._agents[node] for node in awaited}):
+            self._conductor.noticed(stopped(node), self.now_us())
 
     async def _ask_leader(self) -> tuple[tuple[int, ...], int] | None:
         """The leader according to the nodes: the one with the highest term that reports to lead."""

@@ -60,7 +60,7 @@ class UnexpectedEvents:
         """Whether no fault explains the event."""
         if event.action in ("kill", "pause", "unpause", "destroy", "restart"):
             self._touched.add(event.node)
-        elif event.action != "die" or self._is_held_down(event.node):
+        elif event.action != "die" or self.is_held_down(event.node):
             return False
         self._known.add((event.role, event.node))
         return True
@@ -92,7 +92,8 @@ class UnexpectedEvents:
             "log": log,
         }
 
-    def _is_held_down(self, node: int) -> bool:
+    def is_held_down(self, node: int) -> bool:
+        """Whether a fault explains that the node's processes have ended."""
         return any(
             fault.kind in ENDS_NODES and (node in fault.nodes or not fault.nodes)
             for fault in self._faults.values()
