@@ -1,10 +1,15 @@
 """The entry point of the command. While its modules are imported, Ctrl-C ends the process without a
-word, and not with a traceback through the import machinery; nothing has begun yet."""
+word, and not with a traceback through the import machinery; nothing has begun yet. Once the command
+is done, signals are ignored: the interpreter, which takes some time to end, would otherwise be
+ended by one, and the exit code would not be the command's."""
 
 from __future__ import annotations
 
 import signal
-from typing import Any
+import sys
+from typing import Any, Final
+
+INTERRUPTED: Final = 130
 
 
 def main() -> Any:
@@ -15,4 +20,10 @@ def main() -> Any:
     from harness.cli import main as command  # noqa: PLC0415
 
     signal.signal(signal.SIGINT, before)
-    return command()
+    try:
+        return command()
+    except KeyboardInterrupt:  # after the command's own handling of it
+        sys.exit(INTERRUPTED)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)

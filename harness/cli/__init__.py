@@ -24,12 +24,12 @@ import click
 
 from harness import __version__
 from harness.errors import HarnessError, UsageError
+from harness.start import INTERRUPTED
 from histories.errors import HistoryError, in_words
 from histories.text import printable
 
 PROGRAM: Final = "antipaxos"
 USAGE = UsageError.exit_code
-INTERRUPTED = 130
 CLOSED = 74
 """The reader of the output has closed the pipe (EX_IOERR); this is not a verdict."""
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from faults.kinds.kill import Kill
-from harness.cli import INTERRUPTED
 from harness.runtimes.docker.pods import Pod
 from harness.runtimes.docker.runtime import DockerRuntime
 from harness.runtimes.docker.unexpected import UnexpectedEvents
 from harness.runtimes.docker.watch import ContainerEvent
+from harness.start import INTERRUPTED
 
 RUNS = ("", None)
 

@@ -52,3 +52,23 @@ def test_a_command_that_has_begun_nothing_says_so(number: signal.Signals) -> Non
     )
     assert done.returncode == 130, done.stderr
     assert "interrupted; nothing is left running" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_after_the_end_does_not_replace_the_exit_code(number: signal.Signals) -> None:
+    program = (
+        "import atexit, os, sys\n"
+        f"atexit.register(os.kill, os.getpid(), {int(number)})\n"
+        "from harness.start import main\n"
+        "sys.argv = ['antipaxos', 'nonsense']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=as_at_a_terminal,
+    )
+    assert done.returncode == 64, done.stderr
+    assert "Traceback" not in done.stderr
