@@ -1,7 +1,8 @@
 """The entry point of the command. While its modules are imported, Ctrl-C ends the process without a
 word, and not with a traceback through the import machinery; nothing has begun yet. Once the command
 is done, signals are ignored: the interpreter, which takes some time to end, would otherwise be
-ended by one, and the exit code would not be the command's."""
+ended by one, and the exit code would not be the command's. The standard streams are replaced by
+ones whose failures have an exit code (cli/streams.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def main() -> Any:
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from harness.cli import main as command  # noqa: PLC0415
+    from harness.cli.streams import install  # noqa: PLC0415
 
+    install()
     signal.signal(signal.SIGINT, before)
     try:
         return command()

@@ -4,8 +4,8 @@ A subcommand is imported when it is called, and not before: `check` needs no con
 table below says of each where it is, and what the list of commands says about it.
 
 Exit codes: 0 valid, 1 invalid, 2 unknown; 64 wrong usage, 69 no engine, 70 the cluster did not
-start, 71 any other failure of the harness, 74 the output was closed, 130 interrupted before there
-was anything to judge. Nothing but a verdict has an exit code below 64.
+start, 71 any other failure of the harness, 74 the output could not be written, 130 interrupted
+before there was anything to judge. Nothing but a verdict has an exit code below 64.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from harness import __version__
+from harness.cli.streams import OUTPUT_FAILED, OutputFailed, failure
 from harness.errors import HarnessError, UsageError
 from harness.start import INTERRUPTED
 from histories.errors import HistoryError, in_words
@@ -30,8 +31,6 @@ from histories.text import printable
 
 PROGRAM: Final = "antipaxos"
 USAGE = UsageError.exit_code
-CLOSED = 74
-"""The reader of the output has closed the pipe (EX_IOERR); this is not a verdict."""
 
 
 class Where(NamedTuple):
@@ -159,6 +158,13 @@ def _starting(where: Where) -> Iterator[None]:
 class _LazyGroup(click.Group):
     """Commands that are imported when they are asked for."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # Some connection. The library would end the process with 1: for us that is a verdict.
+            raise HarnessError(f"a connection was closed: {in_words(error)}") from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -213,28 +219,25 @@ def _interruptible() -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """The console script. A closed output pipe is not taken for a verdict."""
+    """The console script. Output that could not be written is not taken for a verdict."""
     try:
-        try:
-            with _interruptible():
-                _main(arguments)
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # What is still buffered must not be tried again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(CLOSED)
+        with _interruptible():
+            _main(arguments)
+    finally:
+        failed = failure()
+        if failed is not None:
+            if not failed.reader_left:
+                _complain(str(failed))
+            sys.exit(OUTPUT_FAILED)
 
 
 def _main(arguments: list[str] | None) -> None:
     """Our errors become one clear sentence, a remedy and their exit code."""
     try:
-        # The library ends the process with 1 when the output is closed: for us that is a verdict.
-        importlib.import_module("rich.console").Console.on_broken_pipe = _raise_broken_pipe
         code = cli.main(args=arguments, standalone_mode=False, prog_name=PROGRAM)
         sys.exit(code if isinstance(code, int) else 0)
-    except BrokenPipeError:
-        raise
+    except OutputFailed:  # `main` has the exit code
+        sys.exit(OUTPUT_FAILED)
     except click.UsageError as error:
         sys.exit(_wrong_usage(error))
     except click.ClickException as error:
@@ -285,10 +288,6 @@ def _complain(message: str, remedy: str = "", *, label: str = "error: ") -> None
         console.print(f"→ {remedy}", markup=False)
 
 
-def _raise_broken_pipe(_: Any) -> None:
-    raise BrokenPipeError
-
-
 def _is_fault_error(error: Exception) -> bool:
     """Whether a fault was described wrongly. Who raises that has imported the module."""
     module = sys.modules.get("faults.description")
@@ -297,5 +296,5 @@ def _is_fault_error(error: Exception) -> bool:
 
 def _console() -> Any:
     """Standard error, for messages that are not to be folded."""
-    console = importlib.import_module("rich.console")
-    return console.Console(stderr=True, highlight=False, soft_wrap=True)
+    output = importlib.import_module("harness.cli.output")
+    return output.SafeConsole(stderr=True, highlight=False, soft_wrap=True)

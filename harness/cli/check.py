@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from harness.cli.evidence import COLOURS, show_verdict
+from harness.cli.evidence import COLOURS, plain, show_verdict
 from harness.cli.options import Number
+from harness.cli.output import SafeConsole, say
 from harness.errors import UsageError
 from histories.checker import EXIT_CODES, Verdict, judged_operations
 from histories.checker import check as judge
@@ -209,16 +209,16 @@ def check(  # noqa: PLR0917 (click gives every option as an argument)
     if len(paths) == 1:
         only = guarded(_judged, paths[0], request)
         if as_json:
-            click.echo(json.dumps(only.document))
+            say(json.dumps(only.document))
         else:
-            only.show(Console())
+            only.show(SafeConsole())
         raise SystemExit(EXIT_CODES[only.outcome])
     _check_all(paths, request, as_json)
 
 
 def _check_all(paths: tuple[Path, ...], request: Request, as_json: bool) -> None:
     """Judge several paths, and say what each came to as it is known."""
-    console, found = Console(), list[Judged]()
+    console, found = SafeConsole(), list[Judged]()
     for path in paths:
         try:
             judged = _judged(path, request)
@@ -226,13 +226,13 @@ def _check_all(paths: tuple[Path, ...], request: Request, as_json: bool) -> None
             judged = _unreadable(path, _said(error))
         found.append(judged)
         if not as_json and judged.outcome != "valid":
-            console.print(f"[bold]{escape(str(path))}[/]", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{plain(str(path))}[/]", highlight=False, soft_wrap=True)
             judged.show(console)
             console.print()
     worst = max((judged.outcome for judged in found), key=WORST.index)
     if as_json:
         histories = [{"path": str(judged.path)} | judged.document for judged in found]
-        click.echo(json.dumps({"verdict": worst, "histories": histories}))
+        say(json.dumps({"verdict": worst, "histories": histories}))
     else:
         console.print(_table(found))
     raise SystemExit(EXIT_CODES.get(worst, NOT_A_HISTORY))
@@ -246,7 +246,7 @@ def _table(found: list[Judged]) -> Table:
     for judged in found:
         colour = COLOURS.get(judged.outcome, "yellow")
         table.add_row(
-            escape(str(judged.path)), f"[{colour}]{judged.outcome}[/]", escape(judged.sentence)
+            plain(str(judged.path)), f"[{colour}]{judged.outcome}[/]", plain(judged.sentence)
         )
     return table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from harness.cli.output import say
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.pods import remove_labelled
 
@@ -19,5 +20,5 @@ def clean(run_id: str | None, everything: bool) -> None:
     """
     removed = remove_labelled(connect(), run_id, spare_living=not everything)
     for name in removed:
-        click.echo(f"removed {name}")
-    click.echo(f"{len(removed)} things removed" if removed else "nothing was left")
+        say(f"removed {name}")
+    say(f"{len(removed)} things removed" if removed else "nothing was left")

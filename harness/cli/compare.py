@@ -16,6 +16,7 @@ from harness.bench.compare.table import CELLS, cells_named, compare
 from harness.bench.compare.text import lines_of
 from harness.cli.files import exclusive
 from harness.cli.options import Duration, Names
+from harness.cli.output import say
 from harness.runtimes import RUNTIMES
 
 
@@ -66,18 +67,18 @@ def compare_command(
     settings = Settings(nodes=nodes, delay_us=delay_us, protocols=protocols, on=on, seed=seed)
     cells_named(cells, on)
     with nullcontext() if out is None else exclusive(out, "--out"):
-        result = compare(settings, cells, lambda name: click.echo(f"measuring {name}", err=True))
+        result = compare(settings, cells, lambda name: say(f"measuring {name}", err=True))
         if out is not None:
             write_files(result, out)
     document = result.to_json()
     if as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
+        say(json.dumps(document, ensure_ascii=False))
     elif as_markdown:
-        click.echo(markdown(document, command_of(settings, cells)), nl=False)
+        say(markdown(document, command_of(settings, cells)), end="")
     else:
-        click.echo("\n".join(lines_of(document)))
+        say("\n".join(lines_of(document)))
         if out is not None:
-            click.echo(f"\nwritten: {out}/compare.json, compare.csv, compare.html")
+            say(f"\nwritten: {out}/compare.json, compare.csv, compare.html")
     return 0
 
 

@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from harness.cli import PROGRAM, cli
+from harness.cli.output import say
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -23,7 +24,7 @@ def completion_command(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     variable = f"_{PROGRAM.upper()}_COMPLETE"
-    click.echo(kind(cli, {}, PROGRAM, variable).source())
+    say(kind(cli, {}, PROGRAM, variable).source())
 
 
 __all__ = ["completion_command"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli.check import CheckFailed, guarded, independent_option
+from harness.cli.output import say
 from histories.formats import jepsen, native
 from histories.reader import FORMATS, read_history
 
@@ -45,9 +46,9 @@ def convert(
     """Write the history in SOURCE (a file or a folder) to TARGET in another format."""
     history = guarded(read_history, source, source_format, failed_cas, independent)
     guarded(_write, history, target, target_format)
-    click.echo(f"{target}: {len(history.events)} events")
+    say(f"{target}: {len(history.events)} events")
     for note in history.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _write(history: native.History, target: Path, target_format: str | None) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.interpreter import describe, is_slow_build
+from harness.cli.output import SafeConsole, say
 from harness.errors import EngineError, HarnessError
 from harness.runtimes.docker.abilities import abilities_of
 from harness.runtimes.docker.agents import Agent
@@ -48,7 +49,7 @@ def doctor(as_json: bool, quick: bool) -> int:
     injects, verifies and heals every kind of fault. Exits with 0 if containers can be used, else
     with 69. The simulator works everywhere.
     """
-    console = Console(stderr=as_json)
+    console = SafeConsole(stderr=as_json)
     findings: list[Finding] = []
     trials: list[Trial] = []
     for found in _look(lambda text: console.print(f"{text} …", style="dim"), quick):
@@ -63,7 +64,7 @@ def doctor(as_json: bool, quick: bool) -> int:
             "machine": [finding.to_json() for finding in findings],
             "faults": [trial.to_json() for trial in trials],
         }
-        click.echo(json.dumps(said))
+        say(json.dumps(said))
     else:
         _show(console, findings, trials)
     return 0 if ok else EngineError.exit_code

@@ -17,7 +17,7 @@ from histories.text import printable
 COLOURS: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text from outside: neither markup nor terminal escapes."""
     return escape(printable(text))
 
@@ -32,17 +32,17 @@ def show_verdict(console: Console, verdict: Verdict, outcome: str | None = None)
     shown = outcome or verdict.outcome
     _say(
         console,
-        f"[bold {COLOURS[shown]}]{shown}[/]  {_plain(verdict.sentence)}",
+        f"[bold {COLOURS[shown]}]{shown}[/]  {plain(verdict.sentence)}",
     )
     for note in verdict.notes:
-        _say(console, f"  note: {_plain(note)}")
+        _say(console, f"  note: {plain(note)}")
     for part in verdict.partitions:
         if part.evidence is not None:
             where = "" if part.key is None else f"key {part.key}: "
-            _say(console, f"\n{_plain(where + part.evidence.anomaly)}", style="bold")
+            _say(console, f"\n{plain(where + part.evidence.anomaly)}", style="bold")
             show_evidence(console, part.evidence, told=verdict.sentence)
         for line in part.weaker:
-            _say(console, f"  {_plain(line)}")
+            _say(console, f"  {plain(line)}")
     _say(
         console,
         f"{verdict.operations} operations, {_keys(len(verdict.partitions))}, "
@@ -61,15 +61,15 @@ def show_evidence(
     """Print the sentence, unless it was `told` already, and the operations that cannot be ordered
     as a table."""
     if evidence.sentence not in told:
-        _say(console, f"  {_plain(evidence.sentence)}")
+        _say(console, f"  {plain(evidence.sentence)}")
     table = Table("client", "operation", "outcome", "called", "returned", box=None)
     for op in evidence.operations[:rows_max]:
-        table.add_row(*(_plain(cell) for cell in _row(op)))
+        table.add_row(*(plain(cell) for cell in _row(op)))
     console.print(table)
     if len(evidence.operations) > rows_max:
         _say(console, f"  … and {len(evidence.operations) - rows_max} more operations")
     for line in evidence.could:
-        _say(console, f"  {_plain(line)}")
+        _say(console, f"  {plain(line)}")
 
 
 def _row(op: Operation) -> tuple[str, str, str, str, str]:
@@ -98,7 +98,7 @@ def show_agreement(console: Console, agreement: AgreementVerdict) -> None:
     for finding in agreement.findings:
         _say(
             console,
-            f"  {_plain(f'{finding.kind}: {finding.sentence}')}",
+            f"  {plain(f'{finding.kind}: {finding.sentence}')}",
         )
     if agreement.unaccounted:
         _say(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from harness.cli.output import SafeConsole
 from harness.report.explanation import explain_run
 from harness.report.run_report import load_path
 
@@ -20,4 +20,4 @@ def explain_command(folder: Path) -> None:
     replicas decided differently, and the story of a shrunk run. For a valid run it shows what was
     not tested.
     """
-    explain_run(load_path(folder), Console())
+    explain_run(load_path(folder), SafeConsole())

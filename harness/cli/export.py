@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.output import say
 from harness.errors import UsageError
 from harness.report.latency_log import write_latency_log
 from harness.report.perfetto import write_trace
@@ -32,7 +33,7 @@ def export_command(folder: Path, kind: str, out: Path | None) -> None:
     """
     data = load(RunFolder.open(folder), judge=False)
     path = out or Path(f"{RunFolder(folder.resolve()).name}{SUFFIXES[kind]}")
-    click.echo(f"{path}: {_write(data, kind, path)}")
+    say(f"{path}: {_write(data, kind, path)}")
 
 
 def _write(data: RunData, kind: str, path: Path) -> str:

@@ -24,6 +24,7 @@ from harness.cli.display import RunDisplay
 from harness.cli.files import exclusive
 from harness.cli.names import complete_names, complete_settings
 from harness.cli.options import NODES, RATE, SEED, Duration, Names, Setting, Whole
+from harness.cli.output import SafeConsole, say
 from harness.report.text import STYLES
 from harness.runtimes import RUNTIMES
 from harness.targets import targets as known_targets
@@ -191,17 +192,17 @@ def failover_command(
         result = _measure(plan, out, live=not as_json)
     found = [] if earlier is None else _compared(result, earlier, allowed)
     if as_json:
-        click.echo(json.dumps(result.to_json() | {"regressions": [r.sentence for r in found]}))
+        say(json.dumps(result.to_json() | {"regressions": [r.sentence for r in found]}))
     elif as_markdown:
-        click.echo(markdown(result))
+        say(markdown(result))
     else:
-        show(result, found, out, Console(highlight=False))
+        show(result, found, out, SafeConsole(highlight=False))
     code = EXIT_CODES[result.outcome]
     return code or (REGRESSED if found else 0)
 
 
 def _measure(plan: FailoverPlan, out: Path, *, live: bool) -> FailoverResult:
-    with RunDisplay(Console(stderr=True, highlight=False), live=live) as display:
+    with RunDisplay(SafeConsole(stderr=True, highlight=False), live=live) as display:
         watch = _Watch(plan, display)
         result = measure(plan, out / "runs", display, begin=watch.begin, watch=watch.done)
         write_files(result, out)

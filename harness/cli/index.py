@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.output import say
 from harness.errors import UsageError
 from harness.report.index import run_folders, write_index
 from harness.report.page import REPORT, write_report
@@ -28,5 +29,5 @@ def index_command(directory: Path) -> None:
         try:
             write_report(RunFolder.open(folder))
         except HistoryError as error:
-            click.echo(f"{folder}: no page: {error}", err=True)
-    click.echo(write_index(directory))
+            say(f"{folder}: no page: {error}", err=True)
+    say(write_index(directory))

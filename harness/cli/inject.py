@@ -17,6 +17,7 @@ from faults.description import Fault
 from faults.link_fault import DIRECTIONS
 from faults.shapes import SHAPES
 from harness.cli.options import Duration
+from harness.cli.output import SafeConsole, say
 from harness.errors import UsageError
 from harness.inject import parse_options as parse
 from harness.inject.session import Session
@@ -152,7 +153,7 @@ def inject(
         parse.fault_for(kind, kind, *counts, direction=direction, **fields)
         for kind, fields in asked
     ]
-    console = Console(stderr=as_json)
+    console = SafeConsole(stderr=as_json)
 
     def say(text: str) -> None:
         console.print(text, style="dim")
@@ -195,7 +196,7 @@ def _printer(console: Console, as_json: bool) -> Callable[[str, Fault, FaultRepo
     def tell(what: str, fault: Fault, report: FaultReport) -> None:
         if as_json:
             line = {"what": what, "fault": fault.to_json(), **report.to_json()}
-            click.echo(json.dumps(line))
+            say(json.dumps(line))
             return
         mark = "[green]✓[/]" if report.verified else "[red]✗[/]"
         console.print(f"{mark} {what} {fault.kind}", highlight=False)

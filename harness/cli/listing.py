@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from faults.kinds import KINDS
 from faults.shapes import SHAPES
 from harness.cli.names import complete_names
+from harness.cli.output import SafeConsole, say
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
 from harness.search.swarm import MIX
@@ -137,28 +137,28 @@ def list_command(*, what: str | None, target: str | None, as_json: bool) -> None
     if as_json:
         columns = ("name", *kind.columns)
         rows = [dict(zip(columns, (e.name, *e.words), strict=True)) for e in entries]
-        click.echo(json.dumps({what: rows}))
+        say(json.dumps({what: rows}))
         return
     _show(kind, entries, what)
 
 
 def _overview(as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"lists": list(KINDS_OF_LISTS)}))
+        say(json.dumps({"lists": list(KINDS_OF_LISTS)}))
         return
     for name, kind in KINDS_OF_LISTS.items():
         command = f"antipaxos list {name}{' TARGET' if kind.of_target else ''}"
-        click.echo(f"{command:<32}{kind.where}")
+        say(f"{command:<32}{kind.where}")
 
 
 def _show(kind: Kind, entries: list[Entry], what: str) -> None:
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     if not entries:
         console.print(f"no {what}")
         return
     if not kind.columns:
         for entry in entries:
-            click.echo(entry.name)
+            say(entry.name)
         return
     table = Table(box=None, pad_edge=False)
     table.add_column(kind.where, no_wrap=True)

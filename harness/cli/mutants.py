@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from harness.cli.display import Ticker
 from harness.cli.files import require_writable
 from harness.cli.names import complete_mutants, complete_names
 from harness.cli.options import FIRST_SEED, JOBS, SEEDS, Whole
+from harness.cli.output import SafeConsole, say
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
 from harness.search.executors import executor_for
@@ -101,7 +101,7 @@ def mutants(
             raise UnknownChoice("runtime or mutant", name, choices)
     work = tasks(protocols, seeds, starts=starts, first=first, on=on)
     work = [task for task in work if not only or task.mutant in only]
-    errors = Console(stderr=True, highlight=False)
+    errors = SafeConsole(stderr=True, highlight=False)
     ticker = Ticker(errors, "planting bugs", live=not as_json)
     ticker.text = f"0 of {len(work)} trials"
     trial = try_seeds if on == "sim" else DockerTrials(store, ticker.print)
@@ -124,11 +124,11 @@ def mutants(
             ticker.print("interrupted: what was found so far", style="yellow")
     scores = by_mutant(done)
     if as_json:
-        click.echo(json.dumps({"seeds": seeds, "scores": [score.to_json() for score in scores]}))
+        say(json.dumps({"seeds": seeds, "scores": [score.to_json() for score in scores]}))
     elif markdown:
-        click.echo(markdown_table(scores))
+        say(markdown_table(scores))
     else:
-        console = Console(highlight=False)
+        console = SafeConsole(highlight=False)
         for line in lines_of(scores, time.monotonic() - started):
             console.print(line, soft_wrap=True)
     return 0 if scores and all(score.is_right for score in scores) else NOT_RIGHT

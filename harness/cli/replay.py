@@ -12,6 +12,7 @@ from rich.text import Text
 from harness.cli.display import RunDisplay, Ticker
 from harness.cli.files import require_writable
 from harness.cli.options import Whole
+from harness.cli.output import SafeConsole, say
 from harness.cli.summary import STYLES, add_reports
 from harness.errors import UnknownChoice
 from harness.reproduce.replay import (
@@ -63,11 +64,11 @@ def replay_command(
         raise UnknownChoice("runtime", on, RUNTIMES)
     require_writable(store, "--store")
     recorded = load(folder)
-    console = Console(stderr=as_json, highlight=False)
+    console = SafeConsole(stderr=as_json, highlight=False)
     result = _replay(recorded, on or recorded.config.on, times, store, live=not as_json)
     add_reports((attempt.folder for attempt in result.attempts), console)
     if as_json:
-        click.echo(json.dumps(result.to_json()))
+        say(json.dumps(result.to_json()))
     else:
         show(result, console)
     return EXIT_CODES[result.outcome]
@@ -76,7 +77,7 @@ def replay_command(
 def _replay(
     recorded: Recorded, on: str, times: int | None, store: Path, *, live: bool
 ) -> ReplayResult:
-    errors = Console(stderr=True, highlight=False)
+    errors = SafeConsole(stderr=True, highlight=False)
     if on == "docker":
         return _replay_real(recorded, times or 1, store, RunDisplay(errors, live=live))
     with Ticker(errors, "simulating the run again", live=live) as ticker:

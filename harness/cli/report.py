@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.output import say
 from harness.report.page import write_report
 from histories.folder import RunFolder
 
@@ -20,4 +21,4 @@ def report_command(folders: tuple[Path, ...]) -> None:
     interrupted run.
     """
     for folder in folders:
-        click.echo(write_report(RunFolder.open(folder)))
+        say(write_report(RunFolder.open(folder)))

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 
 from faults.kinds import KINDS
 from faults.shapes import DRAWN_SHAPES, SHAPES
@@ -27,6 +26,7 @@ from harness.cli.options import (
     Names,
     Setting,
 )
+from harness.cli.output import SafeConsole, say
 from harness.cli.summary import add_reports, show
 from harness.errors import UsageError
 from harness.run.config import RunConfig, default_of
@@ -202,7 +202,7 @@ def run(
     Exit codes: 0 valid, 1 invalid, 2 unknown; 64 and above: a usage error, or a failure of the
     harness.
     """
-    errors = Console(stderr=True)
+    errors = SafeConsole(stderr=True)
     if schedule_file is not None and _was_given("faults"):
         raise UsageError("--faults and --schedule both say which faults come: give one of them")
     with RunDisplay(errors, live=not as_json) as display:
@@ -225,9 +225,9 @@ def run(
         display.say("writing the page")
         add_reports([result.folder.path], errors)
     if as_json:
-        click.echo(json.dumps(result.to_json()))
+        say(json.dumps(result.to_json()))
     else:
-        show(result.folder, Console())
+        show(result.folder, SafeConsole())
     return result.verdict.exit_code
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.output import say
 from harness.errors import UsageError
 
 ADDRESS = "127.0.0.1"
@@ -41,7 +42,7 @@ def serve_command(directory: Path, port: int) -> None:
                 f"port {port} cannot be had: {error.strerror}", remedy="choose another: --port"
             ) from None
         port = listener.getsockname()[1]
-        click.echo(f"http://{ADDRESS}:{port}/")
+        say(f"http://{ADDRESS}:{port}/")
         config = uvicorn.Config(
             application(directory, port), log_level="warning", server_header=False
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from harness.cli.output import SafeConsole
 from harness.report.run_report import load_path
 from harness.report.text import show_run
 
@@ -15,4 +15,4 @@ from harness.report.text import show_run
 @click.argument("folder", type=click.Path(path_type=Path))
 def show_command(folder: Path) -> None:
     """Print the run in FOLDER: operations, faults with their evidence, and the verdict."""
-    show_run(load_path(folder), Console(), evidence=True)
+    show_run(load_path(folder), SafeConsole(), evidence=True)

@@ -13,6 +13,7 @@ from rich.console import Console
 from harness.cli.display import Ticker
 from harness.cli.files import require_writable
 from harness.cli.options import Number
+from harness.cli.output import SafeConsole, say
 from harness.cli.summary import add_reports
 from harness.errors import UsageError
 from harness.reproduce.replay import Attempt, Recorded, load, replay_timings
@@ -54,7 +55,7 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
     Exit codes: 1 (the smallest run fails, as expected), others if there is nothing to shrink.
     """
     require_writable(store, "--store")
-    errors = Console(stderr=True, highlight=False)
+    errors = SafeConsole(stderr=True, highlight=False)
     started = time.monotonic()
     with Ticker(errors, "shrinking", live=not as_json) as ticker:
         recorded = load(folder)
@@ -68,14 +69,14 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
         (written.path / STORY).write_text(story, encoding="utf-8")
         add_reports([written.path], errors)
     if as_json:
-        click.echo(
+        say(
             json.dumps(
                 result.to_json()
                 | {"verdict": run.outcome, "folder": str(written.path), "sentence": run.sentence}
             )
         )
     else:
-        _show(result, story, written.path, Console(highlight=False))
+        _show(result, story, written.path, SafeConsole(highlight=False))
     return 1
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.display import Progress
+from harness.cli.output import SafeConsole, say
 from harness.errors import UsageError
 from harness.report.text import STYLES
 from harness.search.executors import local_executor
@@ -74,7 +75,7 @@ def suite_command(
     if init:
         return _init(path)
     suite = read_suite(path)
-    console = Console(stderr=as_json, highlight=False)
+    console = SafeConsole(stderr=as_json, highlight=False)
     if dry_run:
         return _dry_run(suite, console)
     if rebuild:
@@ -83,7 +84,7 @@ def suite_command(
         return 0
     with locked(suite.store):
         running = resume(suite) if go_on else begin(suite, _name(suite, night))
-        errors = Console(stderr=True, highlight=False)
+        errors = SafeConsole(stderr=True, highlight=False)
         with (
             _executors(running, address) as executors,
             _Display(errors, running, live=not as_json) as display,
@@ -91,7 +92,7 @@ def suite_command(
             carry_out(running, display.watch, executors=executors, say=display.say)
             finished = finish(running, display.say)
     if as_json:
-        click.echo(json.dumps(finished.summary | {"folder": str(running.folder)}))
+        say(json.dumps(finished.summary | {"folder": str(running.folder)}))
     else:
         show(running, finished, console)
     return EXIT_CODES[finished.outcome]
@@ -133,7 +134,7 @@ def _init(path: Path) -> int:
     if path.exists():
         raise UsageError(f"{path} is there already", remedy="name another file")
     path.write_text(example(), encoding="utf-8")
-    click.echo(f"{path} is written; try: antipaxos suite {shlex.quote(str(path))} --dry-run")
+    say(f"{path} is written; try: antipaxos suite {shlex.quote(str(path))} --dry-run")
     return 0
 
 

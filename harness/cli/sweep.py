@@ -29,6 +29,7 @@ from harness.cli.options import (
     Setting,
     Whole,
 )
+from harness.cli.output import SafeConsole, say
 from harness.cli.summary import STYLES, add_reports
 from harness.run.config import HEALS
 from harness.search.coverage import REACHED
@@ -149,8 +150,8 @@ def sweep_command(
     if settings:
         fixed["settings"] = settings_of(protocol, dict(settings))
     plan = SweepPlan(protocol=protocol, mutant=mutant, fixed=fixed)
-    console = Console(stderr=as_json, highlight=False)
-    errors = Console(stderr=True, highlight=False)
+    console = SafeConsole(stderr=as_json, highlight=False)
+    errors = SafeConsole(stderr=True, highlight=False)
     ticker = Ticker(errors, f"sweeping {protocol}", live=not as_json)
     watch = _Watch(ticker, console, verbose=verbose)
     with executor_for(jobs, address) as executor, ticker:
@@ -165,7 +166,7 @@ def sweep_command(
         )
     add_reports((path for group in result.groups.values() for path in group.folders), console)
     if as_json:
-        click.echo(json.dumps(result.to_json()))
+        say(json.dumps(result.to_json()))
     else:
         show(result, console)
     return EXIT_CODES[result.outcome]

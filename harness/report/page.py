@@ -84,7 +84,7 @@ def render(
     """
     texts = [_static(name) for name in scripts]
     sheets = [_static(name) for name in styles]
-    return (
+    page = (
         _environment()
         .get_template(template)
         .render(
@@ -96,15 +96,22 @@ def render(
             **more,
         )
     )
+    return _of_characters(page)
 
 
 def inert_json(data: Any) -> str:
     """JSON that can neither end its element nor begin a comment."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates are not characters
+    text = _of_characters(text)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _of_characters(text: str) -> str:
+    """The text without lone surrogates, which are not characters: they stand for bytes of a file's
+    name that are not UTF-8, or come from half of a pair in JSON."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _policy(scripts: list[str], styles: list[str], connects: bool) -> str:

@@ -37,6 +37,7 @@ from harness.report.page import PARTS, STYLES, render, run_page
 from harness.report.run_report import bundle, load, summary
 from histories.errors import HistoryError
 from histories.folder import RunFolder
+from histories.text import printable
 
 CACHED_MAX: Final = 16
 CHUNK: Final = 1 << 16
@@ -184,7 +185,7 @@ class _Directory:
             try:
                 return RunFolder.open(path)
             except HistoryError as error:
-                return PlainTextResponse(f"{error}\n", 422)
+                return PlainTextResponse(printable(f"{error}\n"), 422)
         return PlainTextResponse("there is no such run\n", 404)
 
     def _kept(self, folder: RunFolder, what: str, make: Any) -> str:
@@ -230,7 +231,8 @@ def zipped(folder: Path) -> IO[bytes]:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.is_symlink():
-                archive.write(path, f"{folder.name}/{path.relative_to(folder).as_posix()}")
+                name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+                archive.write(path, printable(name))
     file.seek(0)
     return file
 
