@@ -73,7 +73,7 @@ class RunFolder:
             except OSError as error:
                 raise BadFolder(f"cannot make {path}: {in_words(error)}") from error
             return cls(path)
-        raise BadFolder(f"{store} already holds 10,000 runs called {name}: choose another --store")
+        raise BadFolder(f"{store} already holds 10,000 runs called {name}: choose another folder")
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from harness.bench.failover.measure import measure
 from harness.bench.failover.plan import HEALTHY, SWEPT_FIELDS, FailoverPlan, Sweep
 from harness.bench.failover.regress import Baseline, Regression, regressions
 from harness.bench.failover.result import Cell, FailoverResult
-from harness.bench.stats import summarise
+from harness.bench.stats import Quantile, summarise
 from harness.cli.display import RunDisplay
 from harness.cli.files import exclusive
 from harness.cli.names import complete_names, complete_settings
@@ -251,11 +252,19 @@ class _Watch:
             elections = sum(h.elections for h in cell.healthy)
             self._display.keep(f"{cell.name}: {healthy_s:.0f} s, {elections} elections")
             return
-        p50 = cell.summary().quantiles.get(50)
-        shown = "-" if p50 is None else f"{_window(cell, p50.value)} ms"
         count = len(cell.observations)
         failures = "1 failure" if count == 1 else f"{count} failures"
-        self._display.keep(f"{cell.name}: {failures}, median window {shown}")
+        self._display.keep(f"{cell.name}: {failures}, {median_in_words(cell)}")
+
+
+def median_in_words(cell: Cell) -> str:
+    """The median of a cell's windows so far."""
+    p50 = cell.summary().quantiles.get(50)
+    if p50 is None:
+        return "median window -"
+    if math.isinf(p50.value):
+        return "no median window: after most of them service did not return"
+    return f"median window {_window(cell, p50.value)} ms"
 
 
 def show(result: FailoverResult, found: list[Regression], out: Path, console: Console) -> None:
@@ -349,7 +358,7 @@ def _windows(cell: Cell) -> list[str]:
         str(summary.count),
         f"{summary.count - summary.missing}",
         _window(cell, p50.value if p50 else None),
-        f"{_window(cell, p50.low)} to {_window(cell, p50.high)}" if p50 else "-",
+        _interval(cell, p50) if p50 else "-",
         _window(cell, p90.value if p90 else None),
         _window(cell, summary.most),
         _in_timeouts(cell, p50.value if p50 else None),
@@ -360,6 +369,13 @@ def _windows(cell: Cell) -> list[str]:
 def _window(cell: Cell, value: float | None) -> str:
     """A window below the limit of "in time" is shown as an upper bound."""
     return f"<{cell.in_time_us / 1000:g}" if value == 0 else _ms(value)
+
+
+def _interval(cell: Cell, found: Quantile) -> str:
+    """The confidence interval of a quantile; "never" where service did not return at either
+    limit."""
+    low, high = _window(cell, found.low), _window(cell, found.high)
+    return low if math.isinf(found.low) else f"{low} to {high}"
 
 
 def _in_timeouts(cell: Cell, value: float | None) -> str:

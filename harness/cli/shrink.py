@@ -17,7 +17,7 @@ from harness.cli.output import SafeConsole, say
 from harness.cli.summary import add_reports
 from harness.errors import UsageError
 from harness.reproduce.replay import Attempt, Recorded, load, replay_timings
-from harness.reproduce.shrink import Candidate, ShrinkResult, Size, shrink
+from harness.reproduce.shrink import Candidate, DoesNotFail, ShrinkResult, Size, shrink
 from harness.reproduce.story import tell
 from harness.run.simulation import judge_fully, simulate, write_folder
 
@@ -60,7 +60,10 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
     with Ticker(errors, "shrinking", live=not as_json) as ticker:
         recorded = load(folder)
         start = _starting_point(recorded, started + limit_s * TIMINGS_SHARE, ticker)
-        result = _shrink(start, limit_s - (time.monotonic() - started), ticker)
+        try:
+            result = _shrink(start, limit_s - (time.monotonic() - started), ticker)
+        except DoesNotFail as error:
+            raise _with_remedy(error, recorded.folder.path) from None
         ticker.text = "writing the smallest run"
         run = simulate(*result.smallest, traced=True)
         judge_fully(run)
@@ -93,6 +96,12 @@ def _shrink(start: Candidate, limit_s: float, ticker: Ticker) -> ShrinkResult:
         ticker.text = f"run {number}{smallest}"
 
     return shrink(start.config, start.schedule, limit_s=limit_s, watch=watch, tell=tell_tried)
+
+
+def _with_remedy(error: DoesNotFail, folder: Path) -> UsageError:
+    path = shlex.quote(str(folder))
+    look = f"look for a timing in which it does: antipaxos replay {path} --on sim --times {TIMINGS}"
+    return UsageError(error.message, remedy=look)
 
 
 def _starting_point(recorded: Recorded, until_s: float, ticker: Ticker) -> Candidate:

@@ -35,6 +35,7 @@ from harness.suite.night import (
     resume,
     seeds_done,
 )
+from harness.suite.outputs import skipped_by_cell
 from harness.suite.plan import Suite, example, read_suite
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
@@ -69,7 +70,8 @@ def suite_command(
 
     Ctrl-C (or SIGTERM) ends the night early; --resume continues it.
 
-    Exit codes: 0 no findings (or only accepted ones), 1 findings, 2 something is undecided.
+    Exit codes: 0 no findings (or only accepted ones), 1 findings, 2 something is undecided, such as
+    a planned run for which the budget left no time.
     """
     path = file or Path("nightly.toml")
     if init:
@@ -254,6 +256,8 @@ def show(night: Night, finished: FinishedNight, console: Console) -> None:
             console.print(Text(f"  {finding.again}"), soft_wrap=True)
     for gone in finished.gone:
         console.print(Text(f"gone: {gone['signature']} (last in {gone['last']})"))
+    for cell, words in skipped_by_cell(night).items():
+        console.print(Text(f"{cell}: {words}", style=STYLES["unknown"]))
     for problem in finished.problems:
         console.print(Text(f"note: {problem}"))
     console.print(Text(finished.summary["headline"], style=STYLES[finished.outcome]))

@@ -50,6 +50,10 @@ about this many times as long as simulating and judging it."""
 SHORTEST_US: Final = 1_000
 
 
+class DoesNotFail(UsageError):
+    """The run does not fail in the simulator: there is nothing to shrink."""
+
+
 class Candidate(NamedTuple):
     config: RunConfig
     schedule: Schedule
@@ -106,8 +110,8 @@ def shrink(
     step; `tell` with the number of every run that is tried.
 
     `limit_s` includes the time that the caller needs to simulate the smallest run once more, with
-    its messages, and to write its folder. Raises UsageError when the run does not fail in the
-    simulator, or is too large for the limit.
+    its messages, and to write its folder. Raises DoesNotFail when the run does not fail in the
+    simulator, and UsageError when it is too large for the limit.
     """
     shrinker = _Shrinker(config, schedule, limit_s, watch, tell)
     return shrinker.run()
@@ -134,10 +138,7 @@ class _Shrinker:
         self.best = Candidate(self.config, self.schedule)
         run = self._first(started)
         if not run.symptoms:
-            raise UsageError(
-                "the run does not fail in the simulator: there is nothing to shrink",
-                remedy="look for a timing in which it does: antipaxos replay FOLDER --on sim",
-            )
+            raise DoesNotFail("the run does not fail in the simulator: there is nothing to shrink")
         self.detector = run.symptoms[0].detector
         before = self.size = size_of(run)
         complete = self._all_passes()

@@ -52,12 +52,21 @@ def new_run_id() -> str:
 
 
 class FolderRecord:
-    """Records into a new folder under `store`. Raises HarnessError if it cannot be written."""
+    """Records into a new folder under `store`, which the user chose by `option`. Raises
+    HarnessError if it cannot be written."""
 
-    def __init__(self, store: Path, *, name: str | None = None, run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Path,
+        *,
+        name: str | None = None,
+        run_id: str | None = None,
+        option: str = "--store",
+    ) -> None:
         self.run_id = run_id or new_run_id()
         self._store = store
         self._name = name
+        self._option = option
         self._config: RunConfig
         self._versions: dict[str, str] = {}
         self._writer: HistoryWriter | None = None
@@ -74,7 +83,7 @@ class FolderRecord:
         except (HistoryError, OSError) as error:
             raise HarnessError(
                 f"the run cannot be recorded: {in_words(error)}",
-                remedy="choose a folder that can be written: --store",
+                remedy=f"choose a folder that can be written: {self._option} FOLDER",
             ) from error
 
     def opened(self, versions: dict[str, str]) -> None:

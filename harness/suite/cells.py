@@ -7,6 +7,7 @@ failover measures one kind of leader failure of one target.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class Cell:
         size = min(FIRST_BLOCK, BLOCK)
         while done < self.sweep:
             count = min(size, self.sweep - done)
-            yield self.job(done, count)
+            yield dataclasses.replace(self.job(done, count), open_ended=True)
             done, size = done + count, BLOCK
 
 

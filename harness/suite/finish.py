@@ -96,11 +96,14 @@ def _write_whole(path: Path, text: str) -> None:
 
 def outcome_of(night: Night, findings: list[Finding]) -> str:
     """invalid if there is a finding about a target that is not accepted; unknown if the harness
-    failed, or the night was interrupted; else valid."""
+    failed, the night was interrupted, a planned run was skipped, or not a single seed of a sweep
+    was run; else valid."""
     open_ones = [f for f in findings if f.status != "expected"]
     if any(finding.is_failure for finding in open_ones):
         return "invalid"
-    return "unknown" if open_ones or night.interrupted or not night.results else "valid"
+    if open_ones or night.interrupted or night.skipped or night.sweeps_not_begun:
+        return "unknown"
+    return "valid" if night.results else "unknown"
 
 
 def _write_report(folder: Path) -> None:
@@ -137,7 +140,8 @@ def summary_of(night: Night, findings: list[Finding], gone: list[dict[str, Any]]
         "headline": headline(night, findings),
         "runs": sum(outcomes.values()),
         "outcomes": dict(+outcomes),
-        "skipped": night.skipped,
+        "skipped": [job.identity for job in night.skipped],
+        "sweeps_not_begun": night.sweeps_not_begun,
         "interrupted": night.interrupted,
         "operations": sum(result.operations for _, result in pairs),
         "faults": dict(sorted(faults.items())),

@@ -36,6 +36,8 @@ class Job:
     """The detector and the kind of evidence of that failure when it was found."""
     count: int = 1
     """With more than one: a block of this many seeds, from `seed`, of a sweep."""
+    open_ended: bool = False
+    """Part of a sweep, of which a night runs as much as its budget allows."""
     failure: str | None = None
     """The kind of leader failure to measure; `fixed` are then options of FailoverPlan."""
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harness.errors import HarnessError, UsageError
 from harness.reproduce.replay import load
@@ -74,10 +74,17 @@ class Night:
         return [job for job in self.jobs if job.identity not in self.results]
 
     @property
-    def skipped(self) -> list[str]:
+    def skipped(self) -> list[Job]:
         """The jobs that were not run, except blocks of sweeps, with which the next night
         continues."""
-        return [job.identity for job in self.left if not self.is_block(job)]
+        return [job for job in self.left if not job.open_ended]
+
+    @property
+    def sweeps_not_begun(self) -> list[str]:
+        """The rows with a sweep of which seeds are left, and not a single seed was run."""
+        ran = {result.cell for result in self.results.values()}
+        cells = dict.fromkeys(job.cell for job in self.left if job.open_ended)
+        return [cell for cell in cells if cell not in ran]
 
     @property
     def started(self) -> str:
@@ -91,9 +98,6 @@ class Night:
         for job, result in self.pairs():
             seconds["sim" if job.on == "sim" else "docker"] += result.seconds
         return max(seconds["sim"] / self.suite.jobs, seconds["docker"] / self.suite.docker_jobs)
-
-    def is_block(self, job: Job) -> bool:
-        return job.cell in self.swept and job.recorded is None
 
     def seeds_swept(self, cell: str) -> int:
         """How many seeds of a sweep are done, including earlier nights: up to the first gap."""
@@ -173,17 +177,20 @@ def seeds_done(store: Path, cell: str) -> int:
 
 
 def corpus_jobs(store: Path) -> list[Job]:
-    """Jobs that run the failures of earlier nights again. Folders that can no longer be read are
-    skipped."""
+    """Jobs that run the failures of earlier nights again. The job of a folder that can no longer be
+    read fails, with the reason."""
     jobs = []
     for path in sorted((store / CORPUS).glob("*")):
+        cell = f"corpus / {path.name}"
         try:
             config = load(path).config
         except HarnessError:
+            where: dict[str, Any] = {"target": path.name, "mutant": None, "on": "sim", "seed": 0}
+            jobs.append(Job(cell=cell, swarm=False, recorded=str(path), **where))
             continue
         jobs.append(
             Job(
-                cell=f"corpus / {path.name}",
+                cell=cell,
                 target=config.target,
                 mutant=config.cluster.mutant,
                 on=config.on,

@@ -35,7 +35,8 @@ def plain(text: str) -> str:
 
 def write_junit(night: Night, findings: list[Finding], path: Path) -> None:
     """Write one case per cell. A cell fails if it has a finding that is not expected; the text has
-    the evidence, and the command that replays it."""
+    the evidence, and the command that replays it. Without one it counts as skipped if a planned
+    run of it was."""
     suite = TestSuite(f"antipaxos {night.suite.name} {night.name}")
     by_cell: dict[str, list[JobResult]] = {cell: [] for cell in night.cells}
     for job, result in night.pairs():
@@ -44,7 +45,7 @@ def write_junit(night: Night, findings: list[Finding], path: Path) -> None:
         results = by_cell[cell]
         case = TestCase(plain(cell), classname=f"antipaxos.{night.suite.name}")
         case.time = round(sum(r.seconds for r in results), 3)
-        case.result = _case_result(cell, results, findings)
+        case.result = _case_result(cell, results, findings) or not_run(night, cell)
         suite.add_testcase(case)
     suite.add_property("night", night.name)
     document = JUnitXml()
@@ -53,8 +54,6 @@ def write_junit(night: Night, findings: list[Finding], path: Path) -> None:
 
 
 def _case_result(cell: str, results: list[JobResult], findings: list[Finding]) -> list[Any]:
-    if not results:
-        return [Skipped(plain(f"{cell}: the budget was used up before any run"))]
     found: list[Any] = []
     runs = sum(result.runs for result in results)
     for finding in findings:
@@ -66,6 +65,25 @@ def _case_result(cell: str, results: list[JobResult], findings: list[Finding]) -
         item.text = plain(_words(finding))
         found.append(item)
     return found
+
+
+def not_run(night: Night, cell: str) -> list[Any]:
+    """The element for a cell with planned runs that were skipped, in a list; else none."""
+    words = skipped_by_cell(night).get(cell)
+    return [Skipped(plain(f"{cell}: {words}"))] if words else []
+
+
+def skipped_by_cell(night: Night) -> dict[str, str]:
+    """For each cell with planned runs that were skipped: how many, and why."""
+    why = "the night was interrupted" if night.interrupted else "the budget was used up"
+    planned = Counter(job.cell for job in night.jobs if not job.open_ended)
+    skipped = Counter(job.cell for job in night.skipped)
+    words = {
+        cell: f"{count} of {planned[cell]} runs skipped: {why}" for cell, count in skipped.items()
+    }
+    for cell in night.sweeps_not_begun:
+        words.setdefault(cell, f"not a single seed was run: {why}")
+    return words
 
 
 def _words(finding: Finding) -> str:
@@ -97,6 +115,8 @@ def write_prometheus(night: Night, findings: list[Finding], path: Path) -> None:
     for row in medians:
         value = row["median_ms"]["value"] / 1000
         lines.append(f'antipaxos_failover_median_seconds{{cell="{_label(row["cell"])}"}} {value}')
+    lines += ["# TYPE antipaxos_skipped_runs gauge"]
+    lines.append(f"antipaxos_skipped_runs {len(night.skipped)}")
     lines += ["# TYPE antipaxos_night_seconds gauge"]
     lines.append(f"antipaxos_night_seconds {night.seconds:.3f}")
     lines += ["# TYPE antipaxos_night_started_seconds gauge"]
@@ -142,6 +162,8 @@ def headline(night: Night, findings: list[Finding]) -> str:
     statuses = Counter(f.status for f in findings)
     told = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     skipped = f"; {len(night.skipped)} skipped" if night.skipped else ""
+    if night.sweeps_not_begun:
+        skipped += f"; {len(night.sweeps_not_begun)} sweeps not begun"
     return f"{sum(outcomes.values())} runs: {counts or 'none'}{skipped}; findings: {told or 'none'}"
 
 

@@ -13,24 +13,27 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from harness.bench.failover import regress
 from harness.bench.failover.failures import FAILURES
 from harness.bench.failover.files import finite
 from harness.bench.failover.measure import measure, not_measured
 from harness.bench.failover.plan import HEALTHY, Block, FailoverPlan, Sweep
 from harness.bench.failover.probe import Failure, Sample
 from harness.bench.failover.regress import Baseline, regressions
-from harness.bench.failover.result import Cell, FailoverResult
+from harness.bench.failover.result import Cell, FailoverResult, Observation
 from harness.bench.failover.windows import (
+    CLASSES,
     NodeEvent,
+    Phases,
     elections_in,
     phases_of,
     rate_back_us,
     windows_of,
 )
 from harness.bench.stats import bootstrap, carries, quantile, summarise
-from harness.cli.failover import failover_command
+from harness.cli.failover import _windows, failover_command, median_in_words
 from harness.cli.files import exclusive
-from harness.errors import UnknownChoice, UsageError
+from harness.errors import HarnessError, UnknownChoice, UsageError
 from harness.run.observer import Observer
 from histories.events import NEMESIS
 from histories.folder import RunFolder
@@ -350,6 +353,39 @@ def test_the_command_writes_the_files_it_names(tmp_path: Path) -> None:
         standalone_mode=False,
     )
     assert again.return_value == 0, again.output
+
+
+def test_where_service_does_not_return_the_median_is_no_number() -> None:
+    """The display, the table, and the comparison with a baseline."""
+    windows = dict.fromkeys(CLASSES)
+    gone = Observation(
+        number=1,
+        leader=1,
+        applied_us=1_000,
+        recovered=False,
+        problem=None,
+        windows=windows,
+        phases=Phases(None, None, None, None, None),
+        indefinite=0,
+    )
+    cell = Cell(target="raft", failure="kill", election_us=1_000_000, observations=[gone] * 9)
+    words = "no median window: after most of them service did not return"
+    assert median_in_words(cell) == words
+    assert _windows(cell)[3:5] == ["never", "never"]
+    never = {"value": None, "low": None, "high": None}
+    before = {"value": 200.0, "low": 100.0, "high": 300.0}
+    assert regress.longer("raft kill", before, never, 0.2) == (
+        "raft kill: the median window is never, in the baseline 200 ms (100 ms to 300 ms): "
+        "more than 20% longer"
+    )
+
+
+def test_a_full_disk_names_the_option_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    plan = FailoverPlan(targets=("raft",), failures=("kill",), count=1, nodes=3, on="sim")
+    with pytest.raises(HarnessError, match="cannot be recorded") as caught:
+        measure(plan, tmp_path / "runs", Observer())
+    assert caught.value.remedy == "choose a folder that can be written: --out FOLDER"
 
 
 def test_two_results_are_not_written_into_one_folder(tmp_path: Path) -> None:

@@ -111,6 +111,18 @@ def test_a_run_from_docker_is_shrunk_in_a_timing_with_the_same_failure(
     assert tried and [line.endswith("fails alike") for line in tried].index(True) == len(tried) - 1
 
 
+def test_what_to_do_about_a_run_that_does_not_fail_names_its_folder(
+    failing: Path, tmp_path: Path
+) -> None:
+    copy = _copied(failing, tmp_path)
+    document = json.loads((copy / "run.json").read_text())
+    document["config"]["cluster"]["mutant"] = None
+    (copy / "run.json").write_text(json.dumps(document))
+    done = CliRunner().invoke(shrink_command, [str(copy), "--store", str(tmp_path)])
+    assert isinstance(done.exception, UsageError)
+    assert f"antipaxos replay {copy} --on sim --times 50" in done.exception.remedy
+
+
 def test_a_failing_run_shrinks_to_a_fifth_with_the_same_failure(
     failing: Path, tmp_path: Path
 ) -> None:

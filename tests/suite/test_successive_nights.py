@@ -96,6 +96,29 @@ def test_a_sweep_goes_on_from_night_to_night(tmp_path: Path, small_blocks: None)
     assert not [job for job in begin(one, "2026-01-03").jobs if job.recorded is None]
 
 
+def test_a_sweep_may_be_cut_short_by_the_budget_but_must_begin(
+    tmp_path: Path, small_blocks: None
+) -> None:
+    """Its seeds are not planned runs, unlike the fixed seeds of the same row."""
+    one = suite(tmp_path, SWEEP.replace('mutants = ["B6"]\n', "seeds = [3]\n"))
+    night = begin(one, "2026-01-01")
+    fixed, first = night.jobs[:2]
+    assert (fixed.open_ended, first.open_ended) == (False, True)
+    label = fixed.cell
+    night.results[first.identity] = run_job(first, night.folder / "runs")
+    assert (night.skipped, night.sweeps_not_begun) == ([fixed], [])
+    assert done(night).outcome == "unknown"
+    night.results[fixed.identity] = run_job(fixed, night.folder / "runs")
+    assert len(night.left) == 4 and done(night).outcome == "valid"
+    night = begin(suite(tmp_path, SWEEP.replace('mutants = ["B6"]\n', "")), "2026-01-02")
+    other = job(cell="other")
+    night.jobs.append(other)
+    night.results[other.identity] = run_job(other, night.folder / "runs")
+    finished = done(night)
+    assert (night.skipped, finished.summary["sweeps_not_begun"]) == ([], [label])
+    assert finished.outcome == "unknown" and "1 sweeps not begun" in finished.summary["headline"]
+
+
 def test_a_block_comes_to_what_its_seeds_do(tmp_path: Path, small_blocks: None) -> None:
     one = suite(tmp_path, SWEEP)
     night = begin(one, "a")

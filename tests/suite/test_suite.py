@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import io
 import json
 import os
 import re
@@ -21,8 +22,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from harness.cli.suite import suite_command
+from harness.cli.suite import show, suite_command
 from harness.errors import UsageError
 from harness.run.limits import JOBS_MAX
 from harness.suite.cells import Cell
@@ -49,6 +51,11 @@ from harness.targets import target_named
 from histories.folder import RunFolder
 from tests.suite.jobs import job
 
+TELL = """
+[tell]
+junit = "junit.xml"
+prometheus = "metrics.prom"
+"""
 MANY = f"seeds = {list(range(24))}"
 SMALL = f"""
 [suite]
@@ -340,6 +347,40 @@ def test_the_budget_skips_what_does_not_fit(tmp_path: Path) -> None:
     finished = finish(night, lambda _: None)
     assert len(night.skipped) == len(night.jobs) and finished.outcome == "unknown"
     assert "skipped" in (night.folder / "junit.xml").read_text()
+
+
+def test_a_night_without_time_for_a_planned_run_is_undecided(tmp_path: Path) -> None:
+    """Though what was run is valid; and every output says so."""
+    one = suite(tmp_path, SMALL.partition('[[cells]]\nname = "planted"')[0] + TELL)
+    night = begin(one, "2026-01-01")
+    first, second = night.jobs
+    night.results[first.identity] = run_job(first, night.folder / "runs")
+    finished = finish(night, lambda _: None)
+    assert (finished.outcome, finished.findings) == ("unknown", [])
+    assert finished.summary["headline"] == "1 runs: 1 valid; 1 skipped; findings: none"
+    assert finished.summary["skipped"] == [second.identity]
+    (case,) = ET.parse(night.folder / "junit.xml").iter("testcase")
+    (result,) = case
+    words = f"{first.cell}: 1 of 2 runs skipped: the budget was used up"
+    assert (result.tag, result.get("message")) == ("skipped", words)
+    assert "antipaxos_skipped_runs 1\n" in (night.folder / "metrics.prom").read_text()
+    console = Console(record=True, width=200, file=io.StringIO())
+    show(night, finished, console)
+    assert words in console.export_text()
+    night.results[second.identity] = run_job(second, night.folder / "runs")
+    assert finish(night, lambda _: None).outcome == "valid"
+    (case,) = ET.parse(night.folder / "junit.xml").iter("testcase")
+    assert not list(case)
+
+
+def test_a_failure_of_earlier_nights_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
+    broken = tmp_path / "nights" / "corpus" / "raft-liveness"
+    broken.mkdir(parents=True)
+    (broken / "run.json").write_text('{"format": 99}')
+    night = begin(suite(tmp_path, SMALL), "2026-01-01")
+    result = run_job(night.jobs[0], night.folder / "runs")
+    assert (night.jobs[0].cell, result.outcome) == ("corpus / raft-liveness", "error")
+    assert "says format 99" in result.sentence
 
 
 def test_two_suites_do_not_share_a_store(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def _run_block(
     """One block; whether it was interrupted."""
     config = plan.config(block.target, block.failure, block.number)
     probing = plan.probe(config, block)
-    record = FolderRecord(store)
+    record = FolderRecord(store, option="--out")
     runtime = open_runtime(config, record.run_id, observer.say)
     schedule = Schedule(
         seed=config.seed, duration_us=1, faults=(), nodes=config.cluster.voter_ids()

@@ -116,10 +116,14 @@ def longer(
     is_longer = low > max(most, seen_ms) * (1 + allowed)
     if not is_longer and not (math.isinf(value) and math.isfinite(earlier)):
         return None
+
+    def interval(middle: float, lower: float, upper: float) -> str:
+        limits = "" if math.isinf(lower) else f" ({words(lower)} to {words(upper)})"
+        return words(middle) + limits
+
     return (
-        f"{name}: the median window is {words(value)} ({words(low)} to {words(high)}), in the "
-        f"baseline {words(earlier)} ({words(least)} to {words(most)}): more than {allowed:.0%} "
-        "longer"
+        f"{name}: the median window is {interval(value, low, high)}, in the baseline "
+        f"{interval(earlier, least, most)}: more than {allowed:.0%} longer"
     )
 
 
