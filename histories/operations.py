@@ -143,7 +143,7 @@ def key_text(key: Json) -> str | None:
         return key
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
-    raise BadHistory(f"key {key!r} is not a string")
+    raise BadHistory(f"key {key!r} is neither a text nor a whole number")
 
 
 def thaw(value: Any) -> Json:

@@ -22,6 +22,7 @@ from histories.errors import BadHistory, UnknownFormat
 from histories.folder import HISTORY, RUN, RunFolder
 from histories.formats import jepsen, native, store
 from histories.formats.native import History
+from histories.streams import as_file
 
 FORMATS: Final = (
     "native",
@@ -50,12 +51,22 @@ def read_history(
     Raises BadHistory, with the file and the line, UnknownFormat, with the choices, and LimitReached
     where the budget is used up.
     """
-    path = located(Path(path))
     if failed_cas is not None and failed_cas not in jepsen.FAILED_CAS:
         raise UnknownFormat(f"failed_cas {failed_cas!r} is none of {', '.join(jepsen.FAILED_CAS)}")
-    found = format_of(path) if format == "auto" else format
-    if found not in FORMATS:
-        raise UnknownFormat(f"no format {format!r}; choose one of auto, {', '.join(FORMATS)}")
+    path = located(Path(path))
+    with as_file(path, budget) as file:
+        history = _read(file, format, failed_cas, independent, budget)
+    return history if file == path else history._replace(path=path)
+
+
+def _read(
+    path: Path,
+    format: str,  # noqa: A002
+    failed_cas: str | None,
+    independent: bool | None,
+    budget: Budget,
+) -> History:
+    found = format_to_read(path, format, failed_cas, independent)
     if found == "native":
         return native.read(path, budget)
     if found == "jepsen-binary":
@@ -68,6 +79,28 @@ def read_history(
         "jepsen-log": jepsen.read_log,
     }[found]
     return read(path, meaning, independent, budget)
+
+
+def format_to_read(
+    path: Path,
+    format: str,  # noqa: A002
+    failed_cas: str | None,
+    independent: bool | None,
+) -> str:
+    """The format of a file, one of FORMATS, from its first bytes where `format` is "auto".
+
+    Raises UnknownFormat for a name that is none, and BadHistory for a file of our own format where
+    `failed_cas` or `independent` is given: they would have no effect there.
+    """
+    found = format_of(path) if format == "auto" else format
+    if found not in FORMATS:
+        raise UnknownFormat(f"no format {format!r}; choose one of auto, {', '.join(FORMATS)}")
+    for name, given in (("failed_cas", failed_cas), ("independent", independent)):
+        if found == "native" and given is not None:
+            raise BadHistory(
+                f"is of the native format, to which {name} does not apply: leave it out", path=path
+            )
+    return found
 
 
 def is_run_folder(path: Path) -> bool:

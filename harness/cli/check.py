@@ -18,15 +18,18 @@ from harness.cli.evidence import COLOURS, plain, show_verdict
 from harness.cli.options import Number
 from harness.cli.output import SafeConsole, say
 from harness.errors import UsageError
+from histories.budget import Budget, LimitReached
 from histories.checker import EXIT_CODES, Verdict, judged_operations
 from histories.checker import check as judge
 from histories.checker.certificate import BadCertificate, verify
-from histories.checker.notes import NIL_READS
+from histories.checker.compiled import unread
+from histories.checker.notes import NIL_READS, unproven
 from histories.errors import HistoryError, in_words
 from histories.formats import jepsen
 from histories.formats.native import History
 from histories.models import MODELS, model_named
-from histories.reader import FORMATS, is_run_folder
+from histories.reader import FORMATS, format_to_read, is_run_folder, located
+from histories.streams import as_file
 
 __all__ = ["CheckFailed", "check", "guarded", "independent_option"]
 
@@ -74,6 +77,18 @@ class Request(NamedTuple):
 
     def judge(self, source: Path | History, model: str) -> Verdict:
         """The verdict, its order replayed where that was asked for."""
+        budget = Budget(self.time_limit_s)
+        if isinstance(source, History):
+            return self._judged(source, model, budget)
+        try:
+            with as_file(located(source), budget) as file:  # --verify reads it again
+                verdict = self._judged(file, model, budget)
+                kind = format_to_read(file, self.format, self.failed_cas, self.independent)
+                return unproven(verdict, jepsen=kind != "native")
+        except LimitReached as limit:
+            return unread(str(limit), limit.at, model_named(model, self.initial), 0.0)
+
+    def _judged(self, source: Path | History, model: str, budget: Budget) -> Verdict:
         reading = {
             "format": self.format,
             "failed_cas": self.failed_cas,
@@ -84,7 +99,7 @@ class Request(NamedTuple):
             source,
             model=model,
             initial=self.initial,
-            time_limit_s=self.time_limit_s,
+            time_limit_s=None if budget.left_s is None else max(budget.left_s, 1e-9),
             memory_limit_bytes=self.memory_limit_bytes,
             linearization=self.verify,
             kernel=not self.reference,
@@ -206,6 +221,8 @@ def check(  # noqa: PLR0917 (click gives every option as an argument)
         reference,
         verify,
     )
+    for path in filter(is_run_folder, paths):
+        _require_for_run(path, request)
     if len(paths) == 1:
         only = guarded(_judged, paths[0], request)
         if as_json:
@@ -283,6 +300,21 @@ def _judged(path: Path, request: Request) -> Judged:
         show_verdict(console, verdict)
 
     return Judged(path, verdict.outcome, verdict.sentence, verdict.to_json(), show)
+
+
+def _require_for_run(path: Path, request: Request) -> None:
+    """Refuse options that have no effect on the folder of a run."""
+    ours = {
+        "--format": request.format != "auto",
+        "--failed-cas": request.failed_cas is not None,
+        "--independent": request.independent is True,
+        "--no-independent": request.independent is False,
+    }
+    for option, given in ours.items():
+        if given:
+            raise CheckFailed(
+                f"{option} is for history files, and {path} is the folder of a run: leave it out"
+            )
 
 
 def _value(text: str | None) -> Any:

@@ -8,6 +8,7 @@ import click
 
 from harness.cli.check import CheckFailed, guarded, independent_option
 from harness.cli.output import say
+from histories.checker.verdict import counted
 from histories.formats import jepsen, native
 from histories.reader import FORMATS, read_history
 
@@ -46,7 +47,7 @@ def convert(
     """Write the history in SOURCE (a file or a folder) to TARGET in another format."""
     history = guarded(read_history, source, source_format, failed_cas, independent)
     guarded(_write, history, target, target_format)
-    say(f"{target}: {len(history.events)} events")
+    say(f"{target}: {counted(len(history.events), 'event')}")
     for note in history.notes:
         say(f"note: {note}")
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from histories.agreement import AgreementVerdict
 from histories.checker import Evidence, Verdict
+from histories.checker.verdict import counted
 from histories.operations import NEVER, Operation, thaw
 from histories.text import printable
 
@@ -45,14 +46,10 @@ def show_verdict(console: Console, verdict: Verdict, outcome: str | None = None)
             _say(console, f"  {plain(line)}")
     _say(
         console,
-        f"{verdict.operations} operations, {_keys(len(verdict.partitions))}, "
+        f"{counted(verdict.operations)}, {counted(len(verdict.partitions), 'key')}, "
         f"model {verdict.model}, {verdict.seconds:.3f} s ({verdict.checker})",
         style="dim",
     )
-
-
-def _keys(count: int) -> str:
-    return "1 key" if count == 1 else f"{count} keys"
 
 
 def show_evidence(
@@ -67,7 +64,8 @@ def show_evidence(
         table.add_row(*(plain(cell) for cell in _row(op)))
     console.print(table)
     if len(evidence.operations) > rows_max:
-        _say(console, f"  … and {len(evidence.operations) - rows_max} more operations")
+        more = counted(len(evidence.operations) - rows_max, "more operation")
+        _say(console, f"  … and {more}")
     for line in evidence.could:
         _say(console, f"  {plain(line)}")
 
@@ -91,9 +89,10 @@ def show_agreement(console: Console, agreement: AgreementVerdict) -> None:
     colour = COLOURS[agreement.outcome]
     _say(
         console,
-        f"replicas: [{colour}]{agreement.outcome}[/], {agreement.slots} slots on "
-        f"{len(agreement.nodes)} nodes, {agreement.duplicates} commands decided twice, "
-        f"states compared after {agreement.states} slots",
+        f"replicas: [{colour}]{agreement.outcome}[/], {counted(agreement.slots, 'slot')} on "
+        f"{counted(len(agreement.nodes), 'node')}, "
+        f"{counted(agreement.duplicates, 'command')} decided twice, "
+        f"states compared after {counted(agreement.states, 'slot')}",
     )
     for finding in agreement.findings:
         _say(
@@ -103,6 +102,6 @@ def show_agreement(console: Console, agreement: AgreementVerdict) -> None:
     if agreement.unaccounted:
         _say(
             console,
-            f"  {agreement.unaccounted} acknowledged writes could not be looked for: "
-            f"{agreement.holes} slots are hidden by snapshots",
+            f"  {counted(agreement.unaccounted, 'acknowledged write')} could not be looked for: "
+            f"{counted(agreement.holes, 'slot')} hidden by snapshots",
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -32,10 +33,11 @@ from histories.drains import DRAIN, QUEUES, drains_split
 from histories.errors import BadHistory, UnknownOperation
 from histories.events import Event, Json
 from histories.folder import RunFolder
-from histories.formats.native import History, read
+from histories.formats.native import History
 from histories.models import Model, model_named, validate
 from histories.operations import Operation, failed_write
-from histories.reader import format_of, located, read_history
+from histories.reader import format_to_read, located, read_history
+from histories.streams import as_file
 
 NIL_OPERATIONS_MAX, NIL_SECONDS = 24, 0.2
 """The time limit for finding out whether a violation depends on reads of null."""
@@ -88,29 +90,31 @@ def check(
     budget = Budget(search_s, memory_limit_bytes)
     words = budget.beyond(WORDS_SHARE * (time_limit_s or 0.0))
     kernel = kernel and isinstance(model, str) and compiled.holds(judge_by)
-    found: Verdict | None = None
-    try:
-        if kernel and nil_reads == "null" and isinstance(source, (str, Path, RunFolder)):
-            found, source = _by_kernels_reader(
-                source, judge_by, initial, limits, (format, failed_cas, independent), words
-            )
-        if found is None:
-            if isinstance(source, RunFolder):
-                source = read(source.history, budget)
-            elif isinstance(source, (str, Path)):
-                source = read_history(source, format, failed_cas, independent, budget)
-            history = _as_history(source)
-            if history is not None:
-                source = history = _adapted(history, judge_by, nil_reads)
-            if kernel and history is not None:
-                limits = limits._replace(time_s=budget.left_s)
-                found = compiled.check_history(history, judge_by, initial, limits, words)
-        if found is None:
-            found = _by_reference(source, judge_by, budget, started)
-    except LimitReached as limit:
-        return compiled.unread(str(limit), limit.at, judge_by, time.monotonic() - started)
     reader = (format, failed_cas, independent)
-    return _diagnosed(source, found, judge_by, reader, words)
+    if isinstance(source, RunFolder):
+        source, reader = source.history, ("native", None, None)
+    found: Verdict | None = None
+    with ExitStack() as files:
+        try:
+            if isinstance(source, (str, Path)):
+                source = files.enter_context(as_file(located(Path(source)), budget))
+                if kernel and nil_reads == "null":
+                    limits = limits._replace(time_s=budget.left_s)
+                    found = _by_kernels_reader(source, judge_by, initial, limits, reader, words)
+            if found is None:
+                if isinstance(source, Path):
+                    source = read_history(source, *reader, budget)
+                history = _as_history(source)
+                if history is not None:
+                    source = history = _adapted(history, judge_by, nil_reads)
+                if kernel and history is not None:
+                    limits = limits._replace(time_s=budget.left_s)
+                    found = compiled.check_history(history, judge_by, initial, limits, words)
+            if found is None:
+                found = _by_reference(source, judge_by, budget, started)
+        except LimitReached as limit:
+            return compiled.unread(str(limit), limit.at, judge_by, time.monotonic() - started)
+        return _diagnosed(source, found, judge_by, reader, words)
 
 
 def _require_positive(**limits: float | None) -> None:
@@ -138,24 +142,22 @@ def judged_operations(
 
 
 def _by_kernels_reader(
-    source: Path | str | RunFolder,
+    path: Path,
     model: Model,
     initial: Json,
     limits: compiled.Limits,
     how: tuple[str, str | None, bool | None],
     words: Budget,
-) -> tuple[Verdict | None, Path | str | RunFolder]:
-    """The verdict on a file that the kernel reads itself, and the file; None where it cannot."""
+) -> Verdict | None:
+    """The verdict on a file that the kernel reads itself; None where it cannot."""
     named, failed_cas, independent = how
-    path = source.history if isinstance(source, RunFolder) else located(Path(source))
-    kind = "native" if isinstance(source, RunFolder) else _format(path, named)
+    kind = format_to_read(path, named, failed_cas, independent)
     if kind == "native":
-        return compiled.check_file(path, model, initial, limits, words), path
+        return compiled.check_file(path, model, initial, limits, words)
     if kind == "jepsen":
         meaning = failed_cas or "ignored"
-        found = compiled.check_edn(path, model, initial, limits, meaning, independent, words)
-        return found, path
-    return None, source
+        return compiled.check_edn(path, model, initial, limits, meaning, independent, words)
+    return None
 
 
 def _adapted(history: History, model: Model, nil_reads: str) -> History:
@@ -263,9 +265,8 @@ def _by_reference(source: Source, model: Model, budget: Budget, started: float) 
         raise UnknownOperation(error.message, path=path, line=error.line) from None
     failed = _failed_writes(history.events) if history is not None else frozenset()
     changed = changed_arguments(history.events) if history is not None else 0
-    notes = (history.notes if history is not None else ()) + notes_on(
-        sum(op.outcome != "info" for op in operations), changed
-    )
+    answered = sum(op.outcome != "info" for op in operations)
+    notes = (history.notes if history is not None else ()) + notes_on(answered, changed)
     loaded = time.monotonic()
     parts = judge(operations, model, budget, failed)
     ended = time.monotonic()
@@ -275,6 +276,7 @@ def _by_reference(source: Source, model: Model, budget: Budget, started: float) 
         operations=len(operations),
         partitions=parts,
         notes=notes,
+        answered=answered,
         seconds=ended - started,
         check_seconds=ended - loaded,
     )
@@ -285,10 +287,6 @@ def which_kernel() -> str:
     if compiled.available():
         return f"compiled kernel {compiled.version()}"
     return f"reference, in plain Python: no compiled kernel ({compiled.WHY_NOT})"
-
-
-def _format(path: Path, format: str) -> str:  # noqa: A002
-    return format_of(path) if format == "auto" else format
 
 
 def _as_history(source: Source) -> History | None:

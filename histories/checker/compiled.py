@@ -185,6 +185,7 @@ def _verdict(
         partitions=parts,
         notes=(*notes, *notes_on(raw["answered"], raw["changed"])),
         checker="kernel",
+        answered=raw["answered"],
         seconds=raw["read_seconds"] + raw["check_seconds"],
         check_seconds=raw["check_seconds"],
     )

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from histories.checker.descriptions import READS, WRITES
+from histories.checker.verdict import Verdict, counted
 from histories.events import NEMESIS, Event
 from histories.models import Model
 from histories.operations import Operation, between
 
 VACUOUS: Final = "no operation was acknowledged, so this verdict means nothing"
+UNANSWERED: Final = "no operation was answered: this history proves nothing"
+VALID_UNANSWERED: Final = (
+    "no operation was answered, and the outcome of some is unknown: valid as for other checkers of "
+    "Jepsen's histories, but it proves nothing"
+)
 NIL: Final = (
     "reads returned null, although nobody wrote null: where that means that the value is not known "
     "(as in Knossos), --nil-reads unknown leaves such reads out"
 )
 REGISTERS: Final = frozenset(("register", "cas-register", "kv"))
 NIL_READS: Final = ("null", "unknown")
+
+
+def unproven(verdict: Verdict, *, jepsen: bool) -> Verdict:
+    """The verdict on a recorded history: unknown instead of valid if no operation was answered.
+
+    One of Jepsen's formats (`jepsen`) whose operations all have an unknown outcome stays valid, as
+    Knossos judges it, and a note says so.
+    """
+    if verdict.outcome != "valid" or verdict.answered != 0:
+        return verdict
+    notes = tuple(note for note in verdict.notes if note != VACUOUS)
+    if jepsen and verdict.operations:
+        return dataclasses.replace(verdict, notes=(VALID_UNANSWERED, *notes))
+    return dataclasses.replace(verdict, outcome="unknown", reason=UNANSWERED, notes=notes)
 
 
 def notes_on(answered: int, changed: int) -> tuple[str, ...]:
@@ -26,9 +47,9 @@ def notes_on(answered: int, changed: int) -> tuple[str, ...]:
     if not answered:
         notes.append(VACUOUS)
     if changed:
-        one = "1 operation" if changed == 1 else f"{changed} operations"
         notes.append(
-            f"{one} completed with another value than at the invocation: the completion's counts"
+            f"{counted(changed)} completed with another value than at the invocation: the "
+            f"completion's counts"
         )
     return tuple(notes)
 

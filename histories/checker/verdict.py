@@ -102,7 +102,9 @@ class PartitionVerdict:
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The verdict on a history. `to_json` leaves linearizations out: they are as long as it is.
-    `seconds` is the whole time, `check_seconds` the time after the history had been read."""
+    `answered` is how many operations were answered, None where that is not known. `reason`: why the
+    whole is unknown although each part is decided. `seconds` is the whole time, `check_seconds` the
+    time after the history had been read."""
 
     outcome: str
     model: str
@@ -110,6 +112,8 @@ class Verdict:
     partitions: tuple[PartitionVerdict, ...] = ()
     notes: tuple[str, ...] = ()
     checker: str = "reference"
+    answered: int | None = field(default=None, compare=False)
+    reason: str | None = None
     seconds: float = field(default=0.0, compare=False)
     check_seconds: float = field(default=0.0, compare=False)
 
@@ -126,14 +130,18 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in one sentence, for people."""
         if self.outcome == "valid":
-            return f"all {self.operations} operations can be put into one order per key"
+            return _VALID.get(self.operations) or (
+                f"all {self.operations} operations can be put into one order per key"
+            )
         if self.outcome == "invalid":
             evidence = self.evidence
             return evidence.sentence if evidence else "no order explains the history"
+        if self.reason is not None:
+            return self.reason
         undecided = next(p for p in self.partitions if p.outcome == "unknown")
         where = "" if undecided.key is None else f"key {undecided.key}: "
         return (
-            f"{where}undecided after {undecided.judged} of {undecided.operations} operations: "
+            f"{where}undecided after {undecided.judged} of {counted(undecided.operations)}: "
             f"{undecided.reason}"
         )
 
@@ -160,6 +168,17 @@ class Verdict:
             checker=data["checker"],
             seconds=data["seconds"],
         )
+
+
+_VALID: Final = {
+    0: "there is no operation that could contradict another",
+    1: "the only operation can be put into an order",
+}
+
+
+def counted(count: int, one: str = "operation") -> str:
+    """A number of things in words: "1 operation", "2 operations"."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
 
 
 def joined(outcomes: Iterable[str]) -> str:

@@ -6,7 +6,9 @@ indexes must rise and times must not fall. A key may be a number: it is the same
 A run that was cut off may end in half a line: it has no newline at its end. If that rest is not a
 whole event, and there is one before it, it is dropped, and a note says so. Anything else that is
 not an event is an error that names the line, because a verdict on a partly understood history would
-be worthless. So is a field that is given twice.
+be worthless. So is a field that is given twice; and, in the event of a client, one that is probably
+misspelt, or the value left out where an operation is invoked with one or answers one: both would be
+read as null, or as another object. Other fields are kept in `extra`.
 """
 
 from __future__ import annotations
@@ -14,19 +16,41 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from histories.budget import UNLIMITED, Budget
 from histories.errors import BadHistory
-from histories.events import TYPES, Event
-from histories.operations import DEPTH_MAX, TOO_DEEP, Operation, pair, too_deep
+from histories.events import NEMESIS, TYPES, Event
+from histories.operations import (
+    DEPTH_MAX,
+    GROWS,
+    PUTS,
+    TAKES,
+    TOO_DEEP,
+    Operation,
+    pair,
+    too_deep,
+)
 from histories.recorder import event_line
+from histories.text import quoted
 from histories.untrusted import finite, no_constant
 
 _KNOWN: Final = frozenset(
     ("index", "time", "process", "type", "f", "key", "value", "node", "error", "observed")
 )
+# The rules below are the kernel's as well: `kernel/src/fields.rs`.
+_FIELDS: Final = (*sorted(_KNOWN), "order")
+_DECISIVE: Final = frozenset(("key", "value", "error", "observed", "order"))
+"""Fields that decide what an event means: their names are compared less strictly."""
+_SHORT: Final = {b"k": b"key", b"v": b"value", b"val": b"value", b"err": b"error"}
+_GIVEN: Final = frozenset((*PUTS, *GROWS, "put", "cas", "remove", "contains"))
+"""Operations that are invoked with a value."""
+_ANSWERS: Final = frozenset(
+    (*TAKES, "read", "get", "contains", "drain", "generate", "balance", "total", "watch")
+)
+"""Operations whose value is the answer; null has to be written."""
 
 
 class History(NamedTuple):
@@ -167,8 +191,9 @@ def _event(line: dict[str, Any], number: int, last_time: int) -> Event:
     process: Any = line.get("process")
     index, time, key = line.get("index", number - 1), line.get("time", last_time), line.get("key")
     error, node = line.get("error"), line.get("node")
-    if isinstance(line, _Doubled) and line.twice & _KNOWN:
-        raise BadHistory(f"{min(line.twice & _KNOWN)} is given twice", line=number)
+    if isinstance(line, _Doubled) and line.twice.intersection(_FIELDS):
+        twice = min(line.twice.intersection(_FIELDS))
+        raise BadHistory(f"{twice} is given twice", line=number)
     if kind not in TYPES:
         raise BadHistory(f"type {kind!r} is none of {', '.join(TYPES)}", line=number)
     if not _is_count(process) and not (isinstance(process, str) and process):
@@ -182,10 +207,14 @@ def _event(line: dict[str, Any], number: int, last_time: int) -> Event:
     if _is_count(key):
         key = str(key)
     if key is not None and not isinstance(key, str):
-        raise BadHistory(f"key {key!r} is not a string", line=number)
+        raise BadHistory(
+            f"key {key!r} is neither a text nor a whole number from 0 to 2^62", line=number
+        )
     if error is not None and not isinstance(error, str):
         error = json.dumps(error)
     extra = None if line.keys() <= _KNOWN else {k: line[k] for k in line if k not in _KNOWN}
+    if process != NEMESIS:
+        _check_fields(kind, f, line, extra, number)
     return Event(
         index,
         time,
@@ -199,6 +228,56 @@ def _event(line: dict[str, Any], number: int, last_time: int) -> Event:
         line.get("observed"),
         "observed" in line,
         extra,
+    )
+
+
+def _check_fields(
+    kind: str, f: str, line: dict[str, Any], extra: dict[str, Any] | None, number: int
+) -> None:
+    """Refuse a client's event with a field that is misspelt or missing."""
+    for name in extra or ():
+        for field in _meant(name):
+            if field not in line:
+                raise BadHistory(
+                    f"{quoted(name)} is not a field of an event: is {field!r} meant?", line=number
+                )
+    if "value" in line:
+        return
+    if kind == "invoke" and f in _GIVEN:
+        raise BadHistory(f"has no value, which {f} is invoked with", line=number)
+    if kind == "ok" and f in _ANSWERS and "observed" not in line:
+        raise BadHistory(f"has no value: what {f} answered, or null", line=number)
+
+
+@lru_cache(1 << 10)
+def _meant(name: str) -> tuple[str, ...]:
+    """The fields that `name` is probably meant to be."""
+    return tuple(field for field in _FIELDS if _is_near(name, field))
+
+
+def _is_near(name: str, field: str) -> bool:
+    """Whether `name` is probably meant to be `field`: the same in another case, or, for those that
+    decide, a short form, or one letter missing, added, replaced or swapped with the next."""
+    given, wanted = name.encode("utf-8", "surrogatepass").lower(), field.encode()
+    if given == wanted:
+        return True
+    return field in _DECISIVE and (_SHORT.get(given) == wanted or _differ_by_one(given, wanted))
+
+
+def _differ_by_one(a: bytes, b: bytes) -> bool:
+    if abs(len(a) - len(b)) > 1:
+        return False
+    same = _alike(a, b)
+    a, b = a[same:], b[same:]
+    same = _alike(a[::-1], b[::-1])
+    a, b = a[: len(a) - same], b[: len(b) - same]
+    return max(len(a), len(b)) == 1 or (len(a) == 2 and a == b[::-1])
+
+
+def _alike(a: bytes, b: bytes) -> int:
+    """How many bytes at their beginning are the same."""
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -120,3 +121,109 @@ def test_keys_in_jepsens_values_are_converted_where_certain_or_requested(tmp_pat
     assert keys(writes)[0] == {None}
     assert keys(writes, "--independent")[0] == {"1"}
     assert keys(writes + reads, "--no-independent")[0] == {None}
+
+
+def history(path: Path, *events: dict[str, Any] | str) -> Path:
+    path.write_text("".join((e if isinstance(e, str) else json.dumps(e)) + "\n" for e in events))
+    return path
+
+
+WRITE = {"process": 0, "type": "invoke", "f": "write", "value": 1}
+CAS = {"process": 0, "type": "invoke", "f": "cas", "value": [1, 2]}
+FAULT = {"process": "nemesis", "type": "info", "f": "inject", "value": None}
+UNANSWERED: dict[str, tuple[dict[str, Any] | str, ...]] = {
+    "only a fault": (FAULT,),
+    "only an invocation": (WRITE,),
+    "unknown outcomes": (WRITE, WRITE | {"type": "info"}),
+    "failed": (WRITE, WRITE | {"type": "fail"}),
+    "a misspelt mismatch": (CAS, CAS | {"type": "fail", "error": "Mismatch"}),
+    "cut off": (WRITE, "\0\0\0"),
+}
+
+
+@pytest.mark.parametrize("options", [(), ("--reference",), ("--verify",)])
+@pytest.mark.parametrize("name", UNANSWERED)
+def test_a_history_without_an_answer_is_unknown(
+    tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    path = history(tmp_path / "h.jsonl", *UNANSWERED[name])
+    if name == "cut off":
+        path.write_text(path.read_text()[:-1])
+    said = run(path, *options)
+    assert said.exit_code == 2, said.output
+    assert "unknown  no operation was answered: this history proves nothing" in said.output
+    assert "valid" not in said.output
+    found = json.loads(run(path, "--json", *options).output)
+    assert found["verdict"] == "unknown"
+    assert found["sentence"] == "no operation was answered: this history proves nothing"
+
+
+def test_of_several_histories_one_without_an_answer_counts(valid: Path, tmp_path: Path) -> None:
+    empty = history(tmp_path / "h.jsonl", WRITE)
+    assert run(valid, empty).exit_code == 2
+    found = json.loads(run(valid, empty, "--json").output)
+    assert found["verdict"] == "unknown"
+    assert [each["verdict"] for each in found["histories"]] == ["valid", "unknown"]
+
+
+def test_unknown_outcomes_alone_are_valid_in_jepsens_formats(tmp_path: Path) -> None:
+    """As other checkers judge them (databendlabs/openraft#1910); a note says what that means."""
+    write = "{:process 0 :type :invoke :f :write :value 1}\n"
+    info = write.replace("invoke", "info")
+    for text, code in ((write + info, 0), (write + write.replace("invoke", "fail"), 2)):
+        (tmp_path / "h.edn").write_text(text)
+        said = run(tmp_path / "h.edn")
+        assert said.exit_code == code, said.output
+        assert "proves nothing" in said.output
+
+
+def test_a_mismatch_is_an_answer(tmp_path: Path) -> None:
+    path = history(tmp_path / "h.jsonl", CAS, CAS | {"type": "fail", "error": "mismatch"})
+    said = run(path)
+    assert said.exit_code == 0
+    assert "valid  the only operation can be put into an order" in said.output
+    assert "1 operation, 1 key, model kv" in said.output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--format", "jepsen"),
+        ("--format", "native"),
+        ("--failed-cas", "ignored"),
+        ("--independent",),
+        ("--no-independent",),
+    ],
+)
+def test_options_without_effect_are_refused(
+    valid: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    folder = RunFolder.create(tmp_path, "run")
+    folder.write_run({"model": "kv"})
+    native.write(folder.history, VALID)
+    for paths in ((folder.path,), (valid, folder.path)):
+        for more in ((), ("--json",)):
+            said = run(*paths, *options, *more)
+            assert said.exit_code == 64, said.output
+            assert f"{options[0]} is for history files" in said.output.replace("\n", " ")
+    if options[0] != "--format":
+        name = options[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+        for said in (
+            run(valid, *options),
+            run(valid, *options, "--reference"),
+            CliRunner().invoke(convert, [str(valid), str(tmp_path / "h.edn"), *options]),
+        ):
+            assert said.exit_code == 64, said.output
+            assert f"{name} does not apply" in said.output.replace("\n", " ")
+        assert not (tmp_path / "h.edn").exists()
+
+
+def test_the_model_and_the_initial_value_apply_to_runs(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "run")
+    folder.write_run({"model": "kv"})
+    native.write(folder.history, VALID[2:])
+    for options, linearizability in (((), "invalid"), (("--initial", "7"), "valid")):
+        for model in ("kv", "register"):
+            found = json.loads(run(folder.path, "--json", "--model", model, *options).output)
+            assert found["detectors"]["linearizability"] == linearizability
+            assert found["model"] == model

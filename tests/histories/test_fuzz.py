@@ -32,7 +32,8 @@ PIECES = [
     b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"null", b"true", b"0", b"-1", b"1e5", b"1.0",
     b"\n", b"\r", b" ", b"\x00", b"\xff", b"\xed\xa0\x80", b"\\ud800", b"\\u0041", b"9" * 30,
     b'"process"', b'"nemesis"', b'"type"', b'"info"', b'"ok"', b'"fail"', b'"value"', b'"key"',
-    b'"observed"', b'"error"', b'"mismatch"', b'"cas"', b"4611686018427387904", b"-0", b"1e999",
+    b'"observed"', b'"Key"', b'"val"', b'"order"', b'"error"', b'"mismatch"', b'"cas"',
+    b"4611686018427387904", b"-0", b"1e999",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from histories.checker import LiveChecker, check
 from histories.checker.compiled import available
 from histories.errors import BadHistory, BadInitial, UnknownOperation
 from histories.events import Event
-from histories.formats import edn
+from histories.formats import edn, native
 from histories.operations import DEPTH_MAX
 
 both = pytest.mark.parametrize(
@@ -271,3 +271,101 @@ def test_live_accepts_everything_that_the_reference_can_judge(process: Any, kern
     progress = live.judge()
     assert progress.violation is not None
     assert progress.violation.outcome == "invalid"
+
+
+READ = {"process": 0, "type": "invoke", "f": "read", "key": "a"}
+
+
+@both
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("Key", "key"),
+        ("KEY", "key"),
+        ("kye", "key"),
+        ("ky", "key"),
+        ("k", "key"),
+        ("val", "value"),
+        ("v", "value"),
+        ("Value", "value"),
+        ("vlaue", "value"),
+        ("values", "value"),
+        ("Observed", "observed"),
+        ("obseved", "observed"),
+        ("err", "error"),
+        ("Error", "error"),
+        ("oder", "order"),
+        ("Time", "time"),
+        ("NODE", "node"),
+        ("Index", "index"),
+    ],
+)
+def test_a_misspelt_field_is_refused(
+    tmp_path: Path, misspelt: str, meant: str, kernel: bool
+) -> None:
+    second = {name: value for name, value in DONE.items() if name != meant} | {misspelt: 1}
+    with pytest.raises(BadHistory, match=rf"is not a field of an event: is .{meant}. meant"):
+        check(lines(tmp_path / "h.jsonl", CALL, second), kernel=kernel)
+    with pytest.raises(BadHistory) as raised:
+        check(lines(tmp_path / "h.jsonl", CALL, second), kernel=kernel)
+    assert raised.value.line == 2
+
+
+@both
+def test_other_fields_are_kept(tmp_path: Path, kernel: bool) -> None:
+    """What runs record beside the operation, what is spelt right beside it, and faults."""
+    fields = {"client": 1, "seq": 4, "note": "x", "keys": ["a"], "mode": 1, "kind": "kill"}
+    fault = {"process": "nemesis", "type": "info", "f": "inject", "val": 1, "Key": "b", "err": ""}
+    path = lines(tmp_path / "h.jsonl", CALL | fields, fault, DONE | fields)
+    verdict = check(path, kernel=kernel)
+    assert (verdict.outcome, verdict.operations) == ("valid", 1)
+    extra = native.read(path).events[0].extra
+    assert extra == fields
+
+
+@both
+@pytest.mark.parametrize(
+    "f", ["write", "cas", "append", "add", "enqueue", "push", "put", "remove", "contains", "insert"]
+)
+def test_an_invocation_without_its_value_is_refused(tmp_path: Path, f: str, kernel: bool) -> None:
+    event = {name: value for name, value in CALL.items() if name != "value"} | {"f": f}
+    with pytest.raises(BadHistory, match="line 1: has no value"):
+        check(lines(tmp_path / "h.jsonl", event), kernel=kernel)
+
+
+@both
+@pytest.mark.parametrize(
+    ("f", "model"),
+    [("read", "kv"), ("get", "string-map"), ("dequeue", "queue"), ("pop", "stack")],
+)
+def test_an_answer_without_its_value_is_refused(
+    tmp_path: Path, f: str, model: str, kernel: bool
+) -> None:
+    call = READ | {"f": f}
+    more: dict[str, Any]
+    for more in ({}, {"node": 2}):
+        path = lines(tmp_path / "h.jsonl", call, call | {"type": "ok"} | more)
+        with pytest.raises(BadHistory, match="line 2: has no value"):
+            check(path, model=model, kernel=kernel)
+    for more in ({"type": "ok", "value": None}, {"type": "fail"}, {"type": "info"}):
+        path = lines(tmp_path / "h.jsonl", call, call | more)
+        assert check(path, model=model, kernel=kernel).outcome == "valid"
+
+
+@both
+def test_values_that_may_be_left_out(tmp_path: Path, kernel: bool) -> None:
+    """A completion that repeats nothing, a read's invocation, a read that `observed`."""
+    silent = {name: value for name, value in DONE.items() if name != "value"}
+    observed = READ | {"type": "ok", "observed": 1}
+    path = lines(tmp_path / "h.jsonl", CALL, silent, READ, observed)
+    assert check(path, kernel=kernel).outcome == "valid"
+    path = lines(tmp_path / "h.jsonl", CALL, silent, READ, observed | {"observed": 2})
+    assert check(path, kernel=kernel).outcome == "invalid"
+
+
+@both
+@pytest.mark.parametrize("key", [1.5, True, [], -1, 2**62])
+def test_what_a_key_may_be_is_said(tmp_path: Path, key: Any, kernel: bool) -> None:
+    accepted = "neither a text nor a whole number from 0 to 2"
+    with pytest.raises(BadHistory, match=f"line 1: key .*is {accepted}"):
+        check(lines(tmp_path / "h.jsonl", CALL | {"key": key}), kernel=kernel)

@@ -3,26 +3,13 @@
 //! It accepts and refuses the same files as Python's reader (`formats/native.py`); a fuzzer compares
 //! the two. There is no intermediate tree, which makes it fast.
 
+use crate::fields::{self, FIELDS};
 use crate::history::{Event, F, Kind, NEMESIS, Raw};
 use crate::values::{Id, NULL, Value, Values};
 use std::borrow::Cow;
 
 /// Lists and objects may be nested this deeply: `operations.DEPTH_MAX` in Python.
 pub const DEPTH: u32 = 100;
-
-/// The fields of an event. One that is given twice is ambiguous, and refused.
-const FIELDS: [&[u8]; 10] = [
-    b"index",
-    b"time",
-    b"process",
-    b"type",
-    b"f",
-    b"key",
-    b"value",
-    b"node",
-    b"error",
-    b"observed",
-];
 
 /// Python refuses to read longer integers, so this must refuse them as well.
 const DIGITS: usize = 4300;
@@ -67,6 +54,7 @@ pub fn event(
         order: None,
     };
     let (mut has_kind, mut has_f, mut given) = (false, false, 0_u32);
+    let mut unknown = Vec::new();
     line.space();
     line.expect(b'{', "is not a JSON object")?;
     line.space();
@@ -112,7 +100,10 @@ pub fn event(
                         _ => None,
                     }
                 }
-                _ => line.skip(0)?,
+                _ => {
+                    line.skip(0)?;
+                    unknown.push(name);
+                }
             }
             line.space();
             match line.next() {
@@ -134,6 +125,9 @@ pub fn event(
     }
     if !has_f {
         return Err("has no f".into());
+    }
+    if event.process != NEMESIS {
+        fields::check(event.kind, event.f, given, &unknown)?;
     }
     Ok(event)
 }
@@ -360,7 +354,7 @@ impl<'a> Line<'a, '_> {
             Token::Null => Ok(None),
             Token::Text(text) => Ok(Some(number(&text))),
             Token::Count(count) => Ok(Some(number(count.to_string().as_bytes()))),
-            Token::Other => Err("key is not a string".into()),
+            Token::Other => Err("key is neither a text nor a whole number from 0 to 2^62".into()),
         }
     }
 

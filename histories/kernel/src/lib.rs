@@ -4,6 +4,7 @@
 mod atoms;
 mod containers;
 mod edn;
+mod fields;
 mod files;
 mod history;
 mod json;
