@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from histories.budget import Budget, LimitReached
 from histories.checker import compiled
@@ -79,42 +78,71 @@ def check(
     A folder or a file that cannot be a history raises HistoryError; a limit that is reached gives
     the verdict "unknown".
     """
-    started = time.monotonic()
     _require_positive(time_limit_s=time_limit_s, memory_limit_bytes=memory_limit_bytes)
     if nil_reads not in NIL_READS:
         raise ValueError(f"nil_reads must be one of {', '.join(NIL_READS)}, not {nil_reads!r}")
+    started = time.monotonic()
     judge_by = model_named(model, initial) if isinstance(model, str) else model
     # What is said of the result, and giving the memory back, are within the limit as well.
     search_s = None if time_limit_s is None else (1 - WORDS_SHARE) * time_limit_s
-    limits = compiled.Limits(search_s, memory_limit_bytes, max(1, threads), linearization)
     budget = Budget(search_s, memory_limit_bytes)
-    words = budget.beyond(WORDS_SHARE * (time_limit_s or 0.0))
-    kernel = kernel and isinstance(model, str) and compiled.holds(judge_by)
-    reader = (format, failed_cas, independent)
-    if isinstance(source, RunFolder):
-        source, reader = source.history, ("native", None, None)
+    how = _How(
+        judge_by,
+        initial,
+        compiled.Limits(search_s, memory_limit_bytes, max(1, threads), linearization),
+        budget,
+        budget.beyond(WORDS_SHARE * (time_limit_s or 0.0)),
+        (format, failed_cas, independent),
+        nil_reads,
+        kernel and isinstance(model, str) and compiled.holds(judge_by),
+        started,
+    )
+    try:
+        if isinstance(source, RunFolder):
+            source, how = source.history, how._replace(reader=("native", None, None))
+        if not isinstance(source, (str, Path)):
+            return _judged(source, how)
+        with as_file(located(Path(source)), budget) as path:
+            return _judged(path, how)
+    except LimitReached as limit:
+        return compiled.unread(str(limit), limit.at, judge_by, time.monotonic() - started)
+
+
+class _How(NamedTuple):
+    """What `check` was asked for. `words` is the budget of evidence, sentences and diagnosis,
+    `reader` the arguments of `read_history`, `kernel` whether the kernel judges."""
+
+    model: Model
+    initial: Json
+    limits: compiled.Limits
+    budget: Budget
+    words: Budget
+    reader: tuple[str, str | None, bool | None]
+    nil_reads: str
+    kernel: bool
+    started: float
+
+
+def _judged(source: Path | History | Sequence[Event] | Sequence[Operation], how: _How) -> Verdict:
+    """The verdict with its diagnosis. Raises LimitReached if the history could not be read."""
     found: Verdict | None = None
-    with ExitStack() as files:
-        try:
-            if isinstance(source, (str, Path)):
-                source = files.enter_context(as_file(located(Path(source)), budget))
-                if kernel and nil_reads == "null":
-                    limits = limits._replace(time_s=budget.left_s)
-                    found = _by_kernels_reader(source, judge_by, initial, limits, reader, words)
-            if found is None:
-                if isinstance(source, Path):
-                    source = read_history(source, *reader, budget)
-                history = _as_history(source)
-                if history is not None:
-                    source = history = _adapted(history, judge_by, nil_reads)
-                if kernel and history is not None:
-                    limits = limits._replace(time_s=budget.left_s)
-                    found = compiled.check_history(history, judge_by, initial, limits, words)
-            if found is None:
-                found = _by_reference(source, judge_by, budget, started)
-        except LimitReached as limit:
-            return compiled.unread(str(limit), limit.at, judge_by, time.monotonic() - started)
-        return _diagnosed(source, found, judge_by, reader, words)
+    if how.kernel and how.nil_reads == "null" and isinstance(source, Path):
+        found = _by_kernels_reader(source, how)
+    if found is None:
+        if isinstance(source, Path):
+            source = read_history(source, *how.reader, how.budget)
+        history = _as_history(source)
+        if history is not None:
+            source = history = _adapted(history, how.model, how.nil_reads)
+        if how.kernel and history is not None:
+            limits = how.limits._replace(time_s=how.budget.left_s)
+            found = compiled.check_history(history, how.model, how.initial, limits, how.words)
+    if found is None:
+        found = _by_reference(source, how.model, how.budget, how.started)
+    try:
+        return _diagnosed(source, found, how.model, how.reader, how.words)
+    except LimitReached:  # a violation that was found is always reported
+        return found
 
 
 def _require_positive(**limits: float | None) -> None:
@@ -141,22 +169,18 @@ def judged_operations(
     return _adapted(source, model, nil_reads).operations()
 
 
-def _by_kernels_reader(
-    path: Path,
-    model: Model,
-    initial: Json,
-    limits: compiled.Limits,
-    how: tuple[str, str | None, bool | None],
-    words: Budget,
-) -> Verdict | None:
+def _by_kernels_reader(path: Path, how: _How) -> Verdict | None:
     """The verdict on a file that the kernel reads itself; None where it cannot."""
-    named, failed_cas, independent = how
-    kind = format_to_read(path, named, failed_cas, independent)
+    kind = format_to_read(path, *how.reader)
+    limits = how.limits._replace(time_s=how.budget.left_s)
     if kind == "native":
-        return compiled.check_file(path, model, initial, limits, words)
+        return compiled.check_file(path, how.model, how.initial, limits, how.words)
     if kind == "jepsen":
+        _, failed_cas, independent = how.reader
         meaning = failed_cas or "ignored"
-        return compiled.check_edn(path, model, initial, limits, meaning, independent, words)
+        return compiled.check_edn(
+            path, how.model, how.initial, limits, meaning, independent, how.words
+        )
     return None
 
 
