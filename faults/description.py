@@ -14,6 +14,7 @@ replaces LEADER by that node; the history records the resolved fault.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias
@@ -58,7 +59,7 @@ class Fault:
         for name in _whole_numbers(self):
             value = getattr(self, name)
             if type(value) is not int:
-                raise BadFault(f"{self.id}: {name} must be a whole number, not {value!r}")
+                raise BadFault(f"{self.id}: {name} must be a whole number, not {written(value)}")
             if value < 0 and name.endswith("_us") and name not in SIGNED:
                 raise BadFault(f"{self.id}: {name} must not be negative, as {value} is")
 
@@ -82,6 +83,11 @@ class Fault:
     def _named(self, leader: int) -> tuple[int, ...]:
         """The nodes by number, each once: the leader may also be among the named ones."""
         return tuple(dict.fromkeys(leader if n == LEADER else int(n) for n in self.nodes))
+
+    def lacks_effect(self, cluster: Sequence[int]) -> str | None:
+        """Why it would change nothing among these nodes, in words; None if it has an effect. The
+        fault must be resolved."""
+        return None
 
     def steps(self) -> tuple[Fault, ...]:
         """The faults of which a composite one (a crash loop, a flapping link) consists, in their
@@ -116,6 +122,27 @@ def _whole_numbers(fault: Fault) -> tuple[str, ...]:
         fields = dataclasses.fields(fault)
         _WHOLE_NUMBERS[fault.kind] = tuple(f.name for f in fields if f.type in (int, "int"))
     return _WHOLE_NUMBERS[fault.kind]
+
+
+def written(value: Any) -> str:
+    """A value of a schedule for messages, as it is written in TOML."""
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, dict):
+        return "a table"
+    if value is None:
+        return "missing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def require_some(fault: Fault, *names: str) -> None:
+    """Raises BadFault where all of these fields are 0: such a fault would change nothing."""
+    if not any(getattr(fault, name) for name in names):
+        raise BadFault(f"{fault.id}: {' and '.join(names)} of 0 would change nothing")
 
 
 def node_name(node: Node) -> str:

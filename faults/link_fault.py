@@ -48,6 +48,11 @@ class LinkFault(Fault):
             self.direction != "out" and destination in self.nodes
         )
 
+    def lacks_effect(self, cluster: Sequence[int]) -> str | None:
+        links = ((a, b) for a in cluster for b in cluster if a != b)
+        is_somewhere = (self.clients and bool(self.nodes)) or any(map(self.covers, links))
+        return None if is_somewhere else "it is on no link"
+
     def beyond(self, core: Sequence[int]) -> Fault | None:
         if not self.links:
             return super().beyond(core)

@@ -126,7 +126,8 @@ def _checked(
         if shape not in SHAPES:
             raise BadFault(f"no partition shape {shape!r}; choose one of {', '.join(SHAPES)}")
     if PARTITION in strengths and not constraints_for(nodes, shapes).shapes:
-        raise BadFault(f"a cluster of {len(nodes)} has no partition of the shapes {list(shapes)}")
+        named = ", ".join(shapes)
+        raise BadFault(f"a cluster of {len(nodes)} has no partition of the shapes {named}")
     return {kind: strength for kind, strength in strengths.items() if strength}
 
 

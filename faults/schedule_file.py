@@ -37,7 +37,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from faults.description import LEADER, BadFault, Fault, Link, Node
+from faults.description import LEADER, BadFault, Fault, Link, Node, written
 from faults.generators import PROCESS, Draw
 from faults.kinds import KINDS
 from faults.kinds.strobe import Strobe
@@ -115,6 +115,8 @@ class _Reader:
             faults += self._faults(entry, number, duration_us)
         self._refuse_contradictions(faults)
         faults += self._random(data.get("random"), faults, duration_us)
+        if not faults:
+            raise BadSchedule(f"{self._name}: it has no fault; write each one as [[fault]]")
         faults.sort(key=lambda fault: (fault.start_us, fault.id))
         return Schedule(
             faults=tuple(faults), duration_us=duration_us, seed=self._seed, nodes=self._nodes
@@ -126,7 +128,7 @@ class _Reader:
         """The faults of one [[fault]]: as many as there are times."""
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
-            said = f"no fault kind {kind!r}; choose one of {', '.join(KINDS)}"
+            said = f"no fault kind {written(kind)}; choose one of {', '.join(KINDS)}"
             raise self._wrong(said, number, "kind")
         draw = Draw(self._seed, f"file:{number}")
         fields = self._fields(entry, number, kind)
@@ -162,16 +164,20 @@ class _Reader:
         own = _own_fields(kind)
         allowed = ("kind", "id", "nodes", *TIME_FIELDS, *own)
         has_links = _has_field(kind, "links") or _has_field(kind, "cut")
-        self._only(entry, (*allowed, "links") if has_links else allowed, f"a {kind} fault", number)
+        self._only(entry, (*allowed, "links") if has_links else allowed, _a_fault(kind), number)
         fields: dict[str, Any] = {}
         for name, field in own.items():
             if name not in entry:
-                if field.default is dataclasses.MISSING and not (name == "shape" and has_links):
-                    raise self._wrong(f"a {kind} fault needs {name}", number, "kind")
+                if field.default is dataclasses.MISSING and not (
+                    name == "shape" and "links" in entry
+                ):
+                    others = " or links" if name == "shape" and has_links else ""
+                    said = f"{_a_fault(kind)} needs {name}{others}"
+                    raise self._wrong(said, number, "kind")
                 continue
             value = entry[name]
             if not all(map(_is_plain, value if isinstance(value, list) else [value])):
-                said = f"{name} is {value!r}; write a text, a number, or a list of these"
+                said = f"{name} is {written(value)}; write a text, a number, or a list of these"
                 raise self._wrong(said, number, name)
             if field.name.endswith("_us"):
                 value = self._time(entry, name, number, signed=True)
@@ -183,7 +189,7 @@ class _Reader:
     def _plain(self, kind: str, error: Exception) -> str:
         """The error of a description, without the names of its classes."""
         if isinstance(error, TypeError):
-            return f"a {kind} fault {str(error).partition('() ')[2] or error}"
+            return f"{_a_fault(kind)} {str(error).partition('() ')[2] or error}"
         return str(error)
 
     # ------------------------------------------------------------------ when
@@ -199,6 +205,8 @@ class _Reader:
                 )
             at = entry["at"]
             times = at if isinstance(at, list) else [at]
+            if not times:
+                raise self._wrong("at is empty; give at least one time", number, "at")
             return [self._time({"at": one}, "at", number) for one in times]
         every_us = self._time(entry, "every", number)
         if every_us <= 0:
@@ -207,7 +215,9 @@ class _Reader:
         until_us = self._time(entry, "until", number) if "until" in entry else duration_us
         times_max = entry.get("times", REPEATS_MAX)
         if isinstance(times_max, bool) or not isinstance(times_max, int) or times_max < 1:
-            raise self._wrong(f"times is {times_max!r}; give a number from 1", number, "times")
+            raise self._wrong(
+                f"times is {written(times_max)}; give a number from 1", number, "times"
+            )
         last_us = min(until_us, duration_us) - self._time(entry, "for", number)
         starts = list(range(from_us, last_us + 1, every_us))[: min(times_max, REPEATS_MAX)]
         if not starts:
@@ -221,14 +231,16 @@ class _Reader:
         value = entry.get(name)
         found = re.fullmatch(r"\s*([-+]?)(\d+(?:\.\d+)?)\s*([a-z]+)\s*", str(value))
         if not isinstance(value, str) or found is None or found[3] not in UNITS_US:
-            said = f'{name} is {value!r}; write a time such as "30s", "500ms" or "2min"'
+            said = f'{name} is {written(value)}; write a time such as "30s", "500ms" or "2min"'
             raise self._wrong(said, number, name)
         amount = float(found[2]) * UNITS_US[found[3]]
         if amount > TIME_US_MAX:
-            raise self._wrong(f"{name} is {value!r}; that is longer than a year", number, name)
+            raise self._wrong(
+                f"{name} is {written(value)}; that is longer than a year", number, name
+            )
         micros = round(amount)
         if found[1] == "-" and not signed:
-            raise self._wrong(f"{name} is {value!r}; it must not be negative", number, name)
+            raise self._wrong(f"{name} is {written(value)}; it must not be negative", number, name)
         return -micros if found[1] == "-" else micros
 
     # ------------------------------------------------------------------ target
@@ -237,7 +249,11 @@ class _Reader:
         if "links" in entry:
             if "nodes" in entry:
                 raise self._wrong("give nodes or links, not both", number, "links")
+            if "shape" in entry:
+                raise self._wrong("give a shape or links, not both", number, "links")
             links = self._links(entry["links"], number)
+            if not links:
+                raise self._wrong('links is empty; write links such as "n1>n2"', number, "links")
             touched = tuple(dict.fromkeys(node for link in links for node in link))
             if entry["kind"] == "partition":
                 return {"nodes": touched, "shape": "links", "cut": tuple(sorted(set(links)))}
@@ -266,7 +282,9 @@ class _Reader:
             return LEADER
         found = re.fullmatch(r"n?(\d+)", str(value)) if not isinstance(value, bool) else None
         if found is None or int(found[1]) not in self._nodes:
-            raise self._wrong(f"there is no node {value!r}; {self._choices()}", number, "nodes")
+            raise self._wrong(
+                f"there is no node {written(value)}; {self._choices()}", number, "nodes"
+            )
         return int(found[1])
 
     def _links(self, value: Any, number: int) -> tuple[Link, ...]:
@@ -274,10 +292,12 @@ class _Reader:
         for one in value if isinstance(value, list) else [value]:
             ends = str(one).split(">")
             if len(ends) != 2:
-                raise self._wrong(f'{one!r} is not a link; write "n1>n2"', number, "links")
+                raise self._wrong(f'{written(one)} is not a link; write "n1>n2"', number, "links")
             source, target = (self._node(end.strip(), number) for end in ends)
             if isinstance(source, str) or isinstance(target, str) or source == target:
-                raise self._wrong(f"{one!r} is not a link between two nodes", number, "links")
+                raise self._wrong(
+                    f"{written(one)} is not a link between two nodes", number, "links"
+                )
             links.append((source, target))
         return tuple(links)
 
@@ -297,6 +317,8 @@ class _Reader:
         mix = entry.get("mix")
         if not isinstance(mix, Mapping) or not all(type(v) is int for v in mix.values()):
             raise self._wrong("mix is a table such as { partition = 3, kill = 1 }", 0, "mix")
+        if not any(mix.values()):
+            raise self._wrong("mix has no kind with a weight above 0", 0, "mix")
         options: dict[str, Any] = {"allow_all": entry.get("allow_all") is True}
         if "every" in entry:
             options["gap_us"] = self._time(entry, "every", 0)
@@ -320,9 +342,9 @@ class _Reader:
 
     def _only(self, entry: Any, names: Sequence[str], what: str, number: int) -> None:
         if not isinstance(entry, Mapping):
-            raise self._wrong(f"{what} is {entry!r}, not a table", number, "")
+            raise self._wrong(f"{what} is {written(entry)}, not a table", number, "")
         if unknown := [name for name in entry if name not in names]:
-            said = f"{what} has no {unknown[0]!r}; its fields are {', '.join(names)}"
+            said = f"{what} has no {written(unknown[0])}; its fields are {', '.join(names)}"
             raise self._wrong(said, number, unknown[0])
 
     def _wrong(self, said: str, number: int, key: str) -> BadSchedule:
@@ -341,6 +363,10 @@ class _Reader:
             if key and re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}\b", self._lines[i - 1]):
                 return i
         return first
+
+
+def _a_fault(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} fault"
 
 
 def _is_plain(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from faults.description import Fault
+from faults.description import Fault, require_some
 from faults.generators import MS, SECOND, Constraints, Draw, Fields, Generator, one_node
 from faults.kind import FaultKind
 
@@ -18,6 +18,10 @@ class ClockJump(Fault):
     kind: ClassVar[str] = "clock"
 
     offset_us: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_some(self, "offset_us")
 
     def describe(self) -> str:
         return f"{super().describe()} {self.offset_us / 1e6:+.3f}s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from faults.description import require_some
 from faults.generators import MS, SECOND, Constraints, Draw, Fields, Generator
 from faults.kind import FaultKind
 from faults.link_fault import LinkFault, draw_links
@@ -19,6 +20,10 @@ class Delay(LinkFault):
 
     delay_us: int
     jitter_us: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_some(self, "delay_us", "jitter_us")
 
 
 def _draw(draw: Draw, constraints: Constraints) -> Fields:

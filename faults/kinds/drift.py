@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from faults.description import BadFault, Fault
+from faults.description import BadFault, Fault, require_some
 from faults.generators import SECOND, Constraints, Draw, Fields, Generator, one_node
 from faults.kind import FaultKind
 
@@ -23,6 +23,7 @@ class Drift(Fault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_some(self, "ppm")
         if not -900_000 <= self.ppm <= 9_000_000:
             raise BadFault(f"{self.id}: a clock cannot run {self.ppm} ppm off")
 

@@ -47,6 +47,9 @@ class Partition(Fault):
         cut = self.cut or cut_for(self.shape, nodes, cluster)
         return dataclasses.replace(self, nodes=nodes, cut=cut)
 
+    def lacks_effect(self, cluster: Sequence[int]) -> str | None:
+        return None if self.cut else "it cuts no link"
+
     def beyond(self, core: Sequence[int]) -> Fault | None:
         cut = tuple((a, b) for a, b in self.cut if a not in core or b not in core)
         return dataclasses.replace(self, cut=cut) if cut else None

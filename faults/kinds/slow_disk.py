@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from faults.description import Fault
+from faults.description import Fault, require_some
 from faults.generators import DISK, MS, SECOND, Constraints, Draw, Fields, Generator, one_node
 from faults.kind import FaultKind
 
@@ -17,6 +17,10 @@ class SlowDisk(Fault):
     kind: ClassVar[str] = "slow-disk"
 
     fsync_us: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_some(self, "fsync_us")
 
 
 def _draw(draw: Draw, constraints: Constraints) -> Fields:

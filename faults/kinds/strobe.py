@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from faults.description import BadFault, Fault
+from faults.description import BadFault, Fault, require_some
 from faults.generators import MS, SECOND, Constraints, Draw, Fields, Generator, one_node
 from faults.kind import FaultKind
 
@@ -22,6 +22,7 @@ class Strobe(Fault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_some(self, "offset_us")
         if self.period_us < 2_000:
             raise BadFault(f"{self.id}: period_us must be at least 2,000, not {self.period_us}")
 

@@ -41,10 +41,23 @@ def check_feasible(config: RunConfig, schedule: Schedule) -> None:
                 f"{fault.id}: the runtime {config.on} has no {fault.kind} faults",
                 remedy=f"it has {', '.join(able)}",
             )
+        _check_effect(config, fault)
         if isinstance(fault, Aimed):
             _check_aimed(config, fault)
         elif isinstance(fault, LinkFault):
             _check_link_fault(config, fault)
+
+
+def _check_effect(config: RunConfig, fault: Fault) -> None:
+    """A fault that changes nothing would be verified, and the run's pass would not be earned."""
+    nodes = config.cluster.node_ids()
+    for leader in nodes:
+        for step in fault.resolve(leader, nodes).steps():
+            if why := step.resolve(leader, nodes).lacks_effect(nodes):
+                raise UsageError(
+                    f"{fault.id}: {fault.describe()}: {why} among {len(nodes)} nodes",
+                    remedy="name other nodes or links, or leave the fault out",
+                )
 
 
 def _check_aimed(config: RunConfig, fault: Aimed) -> None:

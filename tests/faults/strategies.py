@@ -17,6 +17,7 @@ TIMES = st.integers(0, 10**12)
 NODES = st.lists(st.integers(1, 9), unique=True, max_size=9).map(tuple)
 AIMS = st.one_of(NODES, st.just((LEADER,)))
 LINKS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=20).map(tuple)
+NONZERO_TIMES = st.integers(1, 10**12)
 PERCENT = st.integers(1, 100)
 LINK_FAULT: dict[str, st.SearchStrategy[Any]] = {
     "direction": st.sampled_from(DIRECTIONS),
@@ -29,11 +30,11 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "kill": {},
     "pause": {},
     "power": {},
-    "clock": {"offset_us": st.integers(-(10**15), 10**15)},
-    "drift": {"ppm": st.integers(-900_000, 9_000_000)},
-    "slow-disk": {"fsync_us": TIMES},
+    "clock": {"offset_us": st.integers(-(10**15), 10**15).filter(bool)},
+    "drift": {"ppm": st.integers(-900_000, 9_000_000).filter(bool)},
+    "slow-disk": {"fsync_us": NONZERO_TIMES},
     "loss": LINK_FAULT | {"percent": PERCENT},
-    "delay": LINK_FAULT | {"delay_us": TIMES, "jitter_us": TIMES},
+    "delay": LINK_FAULT | {"delay_us": NONZERO_TIMES, "jitter_us": TIMES},
     "duplicate": LINK_FAULT | {"percent": PERCENT, "spread_us": TIMES},
     "reorder": LINK_FAULT | {"percent": PERCENT, "window_us": TIMES},
     "corrupt": LINK_FAULT | {"percent": PERCENT},
@@ -50,7 +51,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "clog": {},
     "slow-cpu": {"percent": PERCENT},
     "memory": {"spare_kib": st.integers(0, 1 << 30)},
-    "strobe": {"offset_us": st.integers(-(10**12), 10**12), "period_us": st.integers(2_000, 10**9)},
+    "strobe": {"offset_us": st.integers(1, 10**12), "period_us": st.integers(2_000, 10**9)},
     "monotonic": {"offset_us": st.integers(1, 10**12)},
     "disk-full": {"left_bytes": TIMES},
     "disk-stall": {},

@@ -203,6 +203,37 @@ def test_the_random_part_does_not_contradict_written_faults() -> None:
             r"kill n1 \(01-kill, at 1 s\) and pause n1 \(02-pause, at 2 s\) overlap on n1",
         ),
         (KILL + 'id = "x"\n' + KILL.replace("n1", "n2") + 'id = "x"', "two faults have the id 'x'"),
+        (KILL.replace('"1s"', "[]"), "line 5: at is empty; give at least one time"),
+        (KILL.replace('"2s"', "2024-01-02"), "line 6: for is 2024-01-02; write a time such as"),
+        (KILL.replace('for = "2s"', ""), "line 2: for is missing; write a time such as"),
+        (
+            KILL.replace('"kill"', '"loss"') + "percent = true",
+            "percent must be a whole number, not true",
+        ),
+        (KILL.replace('"kill"', '"aimed"'), "line 3: an aimed fault needs moment"),
+        (KILL.replace('"kill"', '"partition"'), "line 3: a partition fault needs shape or links"),
+        (
+            KILL.replace('"kill"', '"partition"').replace('nodes = "n1"', 'links = ["n1>n2"]')
+            + 'shape = "isolate"',
+            "line 4: give a shape or links, not both",
+        ),
+        (
+            KILL.replace('"kill"', '"loss"').replace('nodes = "n1"', "links = []") + "percent = 3",
+            'line 4: links is empty; write links such as "n1>n2"',
+        ),
+        (KILL.replace('"kill"', '"delay"') + 'delay = "0ms"', "delay_us and jitter_us of 0 would"),
+        (
+            KILL.replace('"kill"', '"clock"') + 'offset = "0s"',
+            "offset_us of 0 would change nothing",
+        ),
+        (KILL.replace('"kill"', '"drift"') + "ppm = 0", "ppm of 0 would change nothing"),
+        (KILL.replace('"kill"', '"slow-disk"') + 'fsync = "0ms"', "fsync_us of 0 would change"),
+        (
+            KILL.replace('"kill"', '"strobe"') + 'offset = "0ms"\nperiod = "10ms"',
+            "offset_us of 0 would change nothing",
+        ),
+        ("[random]\nmix = { kill = 0 }", "line 2: mix has no kind with a weight above 0"),
+        ("", "it has no fault; write each one as"),
         (KILL + "[random]\nmix = { flood = 1 }", "line 8: no fault kind 'flood'"),
         (KILL + "[random]\nmix = 3", "line 8: mix is a table"),
         ("[[fault]\n", "at line 1"),
