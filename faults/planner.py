@@ -82,6 +82,8 @@ def plan(
     wanted = _mix(draw, strengths, duration_us, gap_us, every_kind)
     calm_us = min(CALM_US_MAX, duration_us // 10)
     usable_us = duration_us - 2 * calm_us
+    if usable_us < SHORTEST_US:
+        wanted = []
     order = draw.some(range(len(wanted)), len(wanted))  # the slot of each
     streams = {kind: Draw(seed, kind) for kind in strengths}
     placed: list[Fault] = []

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.evidence import COLOURS, plain, show_verdict
-from harness.cli.options import Number
+from harness.cli.options import Number, command
 from harness.cli.output import SafeConsole, say
 from harness.errors import UsageError
 from histories.budget import Budget, LimitReached
@@ -138,7 +138,7 @@ independent_option = click.option(
 )
 
 
-@click.command()
+@command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--model",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from harness.cli.options import command
 from harness.cli.output import say
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.pods import remove_labelled
 
 
-@click.command()
+@command()
 @click.option("--run", "run_id", default=None, help="Only this run's id (default: all runs).")
 @click.option("--all", "everything", is_flag=True, help="Also those of active runs.")
 def clean(run_id: str | None, everything: bool) -> None:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from harness.bench.compare.columns import COLUMNS
 from harness.bench.compare.files import write_files
@@ -15,12 +16,13 @@ from harness.bench.compare.settings import Settings
 from harness.bench.compare.table import CELLS, cells_named, compare
 from harness.bench.compare.text import lines_of
 from harness.cli.files import exclusive
-from harness.cli.options import Duration, Names
+from harness.cli.options import Duration, Names, command
 from harness.cli.output import say
+from harness.errors import UsageError
 from harness.runtimes import RUNTIMES
 
 
-@click.command(name="compare")
+@command(name="compare")
 @click.option("--nodes", type=int, default=5, show_default=True, help="Size of each cluster.")
 @click.option(
     "--delay",
@@ -33,10 +35,10 @@ from harness.runtimes import RUNTIMES
 @click.option(
     "--protocols",
     type=Names(),
-    default="none",
+    default=(),
     help=f"Only these, comma-separated: {', '.join(c.target for c in COLUMNS)}.",
 )
-@click.option("--cells", type=Names(), default="none", help=f"Only these, of: {', '.join(CELLS)}.")
+@click.option("--cells", type=Names(), default=(), help=f"Only these, of: {', '.join(CELLS)}.")
 @click.option("--on", default="sim", show_default=True, help=f"{' or '.join(RUNTIMES)}.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of random choices.")
 @click.option(
@@ -64,6 +66,12 @@ def compare_command(
     Runs in the simulator, or (all but livelock) in containers, which takes an hour. The exit code
     is 0 whatever is measured.
     """
+    for name, names in (("protocols", protocols), ("cells", cells)):
+        given = click.get_current_context().get_parameter_source(name)
+        if given is ParameterSource.COMMANDLINE and not names:
+            raise UsageError(f"--{name} none: then there is nothing to measure")
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown both say what is printed: give one of them")
     settings = Settings(nodes=nodes, delay_us=delay_us, protocols=protocols, on=on, seed=seed)
     cells_named(cells, on)
     with nullcontext() if out is None else exclusive(out, "--out"):

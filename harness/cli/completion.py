@@ -6,12 +6,13 @@ import click
 from click.shell_completion import get_completion_class
 
 from harness.cli import PROGRAM, cli
+from harness.cli.options import command
 from harness.cli.output import say
 
 SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command(name="completion")
+@command(name="completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion_command(shell: str) -> None:
     """Print the script with which SHELL completes commands, options, targets and faults.

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from harness.cli.check import CheckFailed, guarded, independent_option
+from harness.cli.options import command
 from harness.cli.output import say
 from histories.checker.verdict import counted
 from histories.formats import jepsen, native
 from histories.reader import FORMATS, read_history
 
 
-@click.command()
+@command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option(

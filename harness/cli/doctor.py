@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.interpreter import describe, is_slow_build
+from harness.cli.options import command
 from harness.cli.output import SafeConsole, say
 from harness.errors import EngineError, HarnessError
 from harness.runtimes.docker.abilities import abilities_of
@@ -39,7 +40,7 @@ class Finding(NamedTuple):
         return {"what": self.what, "ok": self.ok, "says": self.says}
 
 
-@click.command()
+@command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--quick", is_flag=True, help="Only query the agent; inject no faults.")
 def doctor(as_json: bool, quick: bool) -> int:

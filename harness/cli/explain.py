@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import command
 from harness.cli.output import SafeConsole
 from harness.report.explanation import explain_run
 from harness.report.run_report import load_path
 
 
-@click.command(name="explain")
+@command(name="explain")
 @click.argument("folder", type=click.Path(path_type=Path))
 def explain_command(folder: Path) -> None:
     """Explain why the run in FOLDER is not valid.

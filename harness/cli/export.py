@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import command
 from harness.cli.output import say
 from harness.errors import UsageError
 from harness.report.latency_log import write_latency_log
@@ -16,7 +17,7 @@ from histories.folder import RunFolder
 SUFFIXES = {"perfetto": ".trace.json", "hdr": ".hlog"}
 
 
-@click.command(name="export")
+@command(name="export")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--format", "kind", type=click.Choice(sorted(SUFFIXES)), required=True)
 @click.option(

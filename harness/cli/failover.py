@@ -24,7 +24,7 @@ from harness.bench.stats import Quantile, summarise
 from harness.cli.display import RunDisplay
 from harness.cli.files import exclusive
 from harness.cli.names import complete_names, complete_settings
-from harness.cli.options import NODES, RATE, SEED, Duration, Names, Setting, Whole
+from harness.cli.options import NODES, RATE, SEED, Duration, Names, Setting, Whole, command
 from harness.cli.output import SafeConsole, say
 from harness.report.text import STYLES
 from harness.runtimes import RUNTIMES
@@ -62,7 +62,7 @@ class SweptSetting(click.ParamType):  # type: ignore[type-arg]
         return Sweep(name, tuple(zip(words, (found for _, found in settings), strict=True)))
 
 
-@click.command(name="failover")
+@command(name="failover")
 @click.argument("targets", nargs=-1, required=True, shell_complete=complete_names(known_targets))
 @click.option(
     "--fault",

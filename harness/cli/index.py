@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import command
 from harness.cli.output import say
 from harness.errors import UsageError
 from harness.report.index import run_folders, write_index
@@ -14,7 +15,7 @@ from histories.errors import HistoryError
 from histories.folder import RunFolder
 
 
-@click.command(name="index")
+@command(name="index")
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("runs"))
 def index_command(directory: Path) -> None:
     """Write index.html into DIRECTORY (runs/): a table of its runs, linked to their pages.

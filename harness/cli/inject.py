@@ -16,7 +16,7 @@ from rich.console import Console
 from faults.description import Fault
 from faults.link_fault import DIRECTIONS
 from faults.shapes import SHAPES
-from harness.cli.options import Duration
+from harness.cli.options import Duration, command
 from harness.cli.output import SafeConsole, say
 from harness.errors import UsageError
 from harness.inject import parse_options as parse
@@ -81,7 +81,7 @@ READERS: Final[dict[str, Callable[[str], Fields]]] = {
 """How the value of each option is read."""
 
 
-@click.command()
+@command()
 @click.argument("containers", nargs=-1, required=True)
 @click.option(
     "--to",

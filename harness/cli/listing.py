@@ -15,6 +15,7 @@ from rich.text import Text
 from faults.kinds import KINDS
 from faults.shapes import SHAPES
 from harness.cli.names import complete_names
+from harness.cli.options import command
 from harness.cli.output import SafeConsole, say
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
@@ -102,7 +103,7 @@ KINDS_OF_LISTS: Final = {
 }
 
 
-@click.command(name="list")
+@command(name="list")
 @click.argument(
     "what",
     required=False,

@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.cli.display import Ticker
 from harness.cli.files import require_writable
 from harness.cli.names import complete_mutants, complete_names
-from harness.cli.options import FIRST_SEED, JOBS, SEEDS, Whole
+from harness.cli.options import FIRST_SEED, JOBS, SEEDS, Whole, command
 from harness.cli.output import SafeConsole, say
 from harness.errors import UnknownChoice, UsageError
 from harness.runtimes import RUNTIMES
@@ -37,7 +37,7 @@ NOT_RIGHT = 65
 below 64; sysexits calls it EX_DATAERR."""
 
 
-@click.command()
+@command()
 @click.argument("protocols", nargs=-1, shell_complete=complete_names(targets))
 @click.option(
     "--seeds",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -103,6 +105,22 @@ SEED: Final = Whole(-(2**63), 2**63 - 1)
 FIRST_SEED: Final = Whole(0, SEEDS_MAX)
 
 
+class Command(click.Command):
+    """Refuses an option that is given twice: the first value would be ignored."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            for option, times in Counter(map(id, order)).items():
+                parameter = next(one for one in order if id(one) == option)
+                if times > 1 and isinstance(parameter, click.Option) and not parameter.multiple:
+                    raise click.UsageError(f"{parameter.opts[0]} was given {times} times", ctx)
+        return super().parse_args(ctx, args)
+
+
+command = partial(click.command, cls=Command)
+
+
 class Names(click.ParamType):  # type: ignore[type-arg]
     """A comma-separated list; "none" is the empty one."""
 
@@ -115,6 +133,8 @@ class Names(click.ParamType):  # type: ignore[type-arg]
             return value
         names = [name.strip() for name in str(value).split(",")]
         names = [name for name in names if name]
+        if not names:
+            self.fail(f"{value!r}: give names, separated by commas, or none", param, ctx)
         if "none" in names and len(names) > 1:
             self.fail(f"{value!r}: none cannot be combined with other kinds", param, ctx)
         return tuple(name for name in names if name != "none")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from harness.cli.display import RunDisplay, Ticker
 from harness.cli.files import require_writable
-from harness.cli.options import Whole
+from harness.cli.options import Whole, command
 from harness.cli.output import SafeConsole, say
 from harness.cli.summary import STYLES, add_reports
 from harness.errors import UnknownChoice
@@ -30,7 +30,7 @@ EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 TIMINGS = 50
 
 
-@click.command(name="replay")
+@command(name="replay")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--on", default=None, help=f"{' or '.join(RUNTIMES)}; default: where it was recorded."

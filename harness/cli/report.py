@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import command
 from harness.cli.output import say
 from harness.report.page import write_report
 from histories.folder import RunFolder
 
 
-@click.command(name="report")
+@command(name="report")
 @click.argument("folders", type=click.Path(path_type=Path), nargs=-1, required=True)
 def report_command(folders: tuple[Path, ...]) -> None:
     """Write report.html into each of FOLDERS, which are run folders.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from faults.kinds import KINDS
+from faults.schedule import Schedule
 from faults.shapes import DRAWN_SHAPES, SHAPES
 from harness.cli.display import RunDisplay
 from harness.cli.files import require_writable
@@ -25,19 +27,20 @@ from harness.cli.options import (
     Duration,
     Names,
     Setting,
+    command,
 )
 from harness.cli.output import SafeConsole, say
 from harness.cli.summary import add_reports, show
 from harness.errors import UsageError
 from harness.run.config import RunConfig, default_of
-from harness.run.run_sequence import execute, with_schedule
+from harness.run.run_sequence import duration, execute, schedule_for, with_schedule
 from harness.runtimes import RUNTIMES
 from harness.runtimes.docker.engine import is_available
 from harness.targets import settings_of, targets
 from harness.workloads import WORKLOADS
 
 
-@click.command()
+@command()
 @click.argument("target", shell_complete=complete_names(targets))
 @click.option(
     "--nodes",
@@ -203,8 +206,7 @@ def run(
     harness.
     """
     errors = SafeConsole(stderr=True)
-    if schedule_file is not None and _was_given("faults"):
-        raise UsageError("--faults and --schedule both say which faults come: give one of them")
+    _refuse_contradictions(schedule_file, options["faults"])
     with RunDisplay(errors, live=not as_json) as display:
         if on is None and not is_available():
             display.say("note: no Docker engine answers: running in the simulator (--on sim)")
@@ -215,9 +217,7 @@ def run(
             on=on or "docker",
             settings=settings_of(options["target"], dict(settings)),
         )
-        schedule = None
-        if schedule_file is not None:
-            config, schedule = with_schedule(config, schedule_file)
+        config, schedule = _planned(config, schedule_file, display)
         require_writable(store, "--store")
         for remark in config.remarks():
             display.say(f"note: {remark}")
@@ -229,6 +229,46 @@ def run(
     else:
         show(result.folder, SafeConsole())
     return result.verdict.exit_code
+
+
+def _refuse_contradictions(schedule_file: Path | None, kinds: tuple[str, ...]) -> None:
+    """Raises UsageError for options of which one would be ignored."""
+    if schedule_file is not None and _was_given("faults"):
+        raise UsageError("--faults and --schedule both say which faults come: give one of them")
+    for name in ("fault_gap_us", "shapes", "allow_all") if schedule_file is not None else ():
+        if _was_given(name):
+            option = f"--{name.removesuffix('_us').replace('_', '-')}"
+            raise UsageError(f"{option} is for faults that are drawn, not for --schedule")
+    if _was_given("shapes") and not _with_shapes().intersection(kinds):
+        raise UsageError("--shapes is for partitions, and there are none among --faults")
+
+
+def _planned(
+    config: RunConfig, schedule_file: Path | None, display: RunDisplay
+) -> tuple[RunConfig, Schedule]:
+    """The faults that are drawn or written, and the configuration that is prepared for them."""
+    if schedule_file is None:
+        schedule = schedule_for(config)
+        if absent := [kind for kind in config.faults.kinds if kind not in schedule.kinds()]:
+            display.say(f"note: this seed draws no {', no '.join(absent)}")
+        return config, schedule
+    planned, schedule = with_schedule(config, schedule_file)
+    if _was_given("time_us") and planned.time_us != config.time_us:
+        raise UsageError(
+            f"{schedule_file} lasts {duration(planned.time_us)}, and --time is "
+            f"{duration(config.time_us)}",
+            remedy="leave one of them out",
+        )
+    return planned, schedule
+
+
+def _with_shapes() -> set[str]:
+    """The kinds of faults that have a shape."""
+    return {
+        kind
+        for kind, known in KINDS.items()
+        if any(field.name == "shape" for field in dataclasses.fields(known.fault))
+    }
 
 
 def _was_given(name: str) -> bool:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import command
 from harness.cli.output import say
 from harness.errors import UsageError
 
 ADDRESS = "127.0.0.1"
 
 
-@click.command(name="serve")
+@command(name="serve")
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("runs"))
 @click.option("--port", type=click.IntRange(0, 65535), default=8321, show_default=True)
 def serve_command(directory: Path, port: int) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import command
 from harness.cli.output import SafeConsole
 from harness.report.run_report import load_path
 from harness.report.text import show_run
 
 
-@click.command(name="show")
+@command(name="show")
 @click.argument("folder", type=click.Path(path_type=Path))
 def show_command(folder: Path) -> None:
     """Print the run in FOLDER: operations, faults with their evidence, and the verdict."""

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from harness.cli.display import Ticker
 from harness.cli.files import require_writable
-from harness.cli.options import Number
+from harness.cli.options import Number, command
 from harness.cli.output import SafeConsole, say
 from harness.cli.summary import add_reports
 from harness.errors import UsageError
@@ -27,7 +27,7 @@ TIMINGS_SHARE = 0.5
 """So much of the limit may go into the search for a simulated timing of a run from Docker."""
 
 
-@click.command(name="shrink")
+@command(name="shrink")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--limit",

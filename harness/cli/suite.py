@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.display import Progress
+from harness.cli.options import command
 from harness.cli.output import SafeConsole, say
 from harness.errors import UsageError
 from harness.report.text import STYLES
@@ -41,7 +42,7 @@ from harness.suite.plan import Suite, example, read_suite
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 
 
-@click.command(name="suite")
+@command(name="suite")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--init", is_flag=True, help="Write a commented example to FILE (nightly.toml).")
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it will take.")

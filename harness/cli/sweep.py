@@ -28,6 +28,7 @@ from harness.cli.options import (
     Names,
     Setting,
     Whole,
+    command,
 )
 from harness.cli.output import SafeConsole, say
 from harness.cli.summary import STYLES, add_reports
@@ -42,7 +43,7 @@ EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 SEEDS_SHOWN = 8
 
 
-@click.command(name="sweep")
+@command(name="sweep")
 @click.argument("protocol", shell_complete=complete_names(targets))
 @click.option("--seeds", type=SEEDS, default=1000, show_default=True, help="Number of seeds.")
 @click.option(

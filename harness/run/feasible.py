@@ -54,8 +54,9 @@ def _check_effect(config: RunConfig, fault: Fault) -> None:
     for leader in nodes:
         for step in fault.resolve(leader, nodes).steps():
             if why := step.resolve(leader, nodes).lacks_effect(nodes):
+                among = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}"
                 raise UsageError(
-                    f"{fault.id}: {fault.describe()}: {why} among {len(nodes)} nodes",
+                    f"{fault.id}: {fault.describe()}: {why} among {among}",
                     remedy="name other nodes or links, or leave the fault out",
                 )
 

@@ -64,7 +64,8 @@ class FolderRecord:
         option: str = "--store",
     ) -> None:
         self.run_id = run_id or new_run_id()
-        self._store = store
+        # Commands are shown with the folder's path, where it must not look like an option.
+        self._store = store.absolute() if str(store).startswith("-") else store
         self._name = name
         self._option = option
         self._config: RunConfig

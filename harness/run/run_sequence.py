@@ -71,10 +71,11 @@ class RunResult:
 
 
 def schedule_for(config: RunConfig) -> Schedule:
-    """The schedule that this configuration's seed draws. Raises UsageError."""
+    """The schedule that this configuration's seed draws. Raises UsageError, also where faults are
+    asked for and none fits: a pass would not be earned."""
     faults = config.faults
     try:
-        return plan(
+        schedule = plan(
             faults.kinds,
             config.seed,
             config.time_us,
@@ -87,6 +88,12 @@ def schedule_for(config: RunConfig) -> Schedule:
         )
     except BadFault as error:
         raise UsageError(str(error)) from None
+    if faults.kinds and not schedule.faults:
+        raise UsageError(
+            f"no fault of the kinds {', '.join(faults.kinds)} fits into {duration(config.time_us)}",
+            remedy="give more --time, or --faults none",
+        )
+    return schedule
 
 
 def with_schedule(config: RunConfig, path: Path) -> tuple[RunConfig, Schedule]:
@@ -235,6 +242,11 @@ _AGAIN = (
 """Options of `antipaxos run` that have the names of fields."""
 
 
+def duration(us: int) -> str:
+    """As options take it: exact, and in seconds where that is short."""
+    return f"{us // 1_000_000}s" if us % 1_000_000 == 0 else f"{us}us"
+
+
 def again(config: RunConfig, *, store: Path | None = None) -> str:
     """The command that runs this configuration again."""
     default = RunConfig.of(target=config.target)
@@ -243,7 +255,7 @@ def again(config: RunConfig, *, store: Path | None = None) -> str:
         words += ["--schedule", config.faults.schedule_file]
     else:
         words += ["--faults", ",".join(config.faults.kinds) or "none"]
-    words += ["--time", f"{config.time_us / 1e6:g}s"]
+    words += ["--time", duration(config.time_us)]
     for option in _AGAIN:
         value = config.option(option)
         if value != default.option(option):
@@ -256,7 +268,7 @@ def again(config: RunConfig, *, store: Path | None = None) -> str:
     if config.traffic.attempt_timeout_us != default.traffic.attempt_timeout_us:
         words += ["--attempt-timeout", f"{config.traffic.attempt_timeout_us}us"]
     if config.faults.fault_gap_us is not None:
-        words += ["--fault-gap", f"{config.faults.fault_gap_us / 1e6:g}s"]
+        words += ["--fault-gap", duration(config.faults.fault_gap_us)]
     for name, value in sorted(config.cluster.settings.items()):
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     if store is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from harness.cli.options import Duration, Names, Setting
 from harness.errors import UsageError
 from harness.run.config import RunConfig
 from harness.run.limits import JOBS_MAX
-from harness.run.run_sequence import again, schedule_for
+from harness.run.run_sequence import again, duration, schedule_for
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,82 @@ def test_wrong_usage_has_its_own_exit_code(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == UsageError.exit_code
+
+
+SCHEDULE = """
+duration = "8s"
+[[fault]]
+kind = "kill"
+nodes = "n1"
+at = "1s"
+for = "2s"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "raft", "--faults", ""], "'': give names, separated by commas, or none"),
+        (["run", "raft", "--faults", ",,"], "',,': give names, separated by commas, or none"),
+        (["sweep", "raft", "--faults", ""], "give names, separated by commas, or none"),
+        (["run", "raft", "--mutant", "M5", "--mutant", "M3"], "--mutant was given 2 times"),
+        (["run", "raft", "--shapes", "isolate", "--faults", "kill"], "--shapes is for partitions"),
+        (["run", "raft", "--schedule", "{}", "--shapes", "isolate"], "--shapes is for faults that"),
+        (["run", "raft", "--schedule", "{}", "--fault-gap", "1s"], "--fault-gap is for faults"),
+        (["run", "raft", "--schedule", "{}", "--allow-all"], "--allow-all is for faults that"),
+        (["run", "raft", "--schedule", "{}", "--time", "10m"], "lasts 8s, and --time is 600s"),
+        (["run", "raft", "--time", "1us"], "no fault of the kinds partition, kill, pause, clock"),
+        (["run", "raft", "--time", "1ms"], "no fault of the kinds partition, kill, pause, clock"),
+        (["compare", "--protocols", "none"], "--protocols none: then there is nothing to measure"),
+        (["compare", "--cells", "none"], "--cells none: then there is nothing to measure"),
+        (["compare", "--json", "--markdown"], "--json and --markdown both say what is printed"),
+    ],
+)
+def test_no_option_is_ignored_in_silence(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "schedule.toml"
+    path.write_text(SCHEDULE)
+    where = ["--on", "sim", "--store", str(tmp_path / "runs")] if words[0] == "run" else []
+    with pytest.raises(SystemExit) as ended:
+        main([word.format(path) for word in words] + where)
+    assert ended.value.code == UsageError.exit_code
+    assert sentence in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def test_a_kind_that_the_seed_does_not_draw_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "raft", "--on", "sim", "--store", str(tmp_path), "--time", "300ms"]
+    kinds = ",".join(("partition", "kill", "pause", "clock", "power", "loss", "delay", "drift"))
+    with pytest.raises(SystemExit):
+        main([*words, "--faults", kinds, "--seed", "3"])
+    told = capsys.readouterr()
+    drawn = {fault["kind"] for fault in _faults(tmp_path)}
+    absent = [kind for kind in kinds.split(",") if kind not in drawn]
+    assert drawn and absent
+    assert f"note: this seed draws no {', no '.join(absent)}" in " ".join(told.err.split())
+
+
+def _faults(store: Path) -> list[dict[str, Any]]:
+    (path,) = store.glob("*/schedule.json")
+    return list(json.loads(path.read_text())["faults"])
+
+
+def test_a_store_that_looks_like_an_option_is_shown_so_that_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["run", "raft", "--on", "sim", "--store", "-x", "--time", "300ms", "--faults", "none"])
+    (judge,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("judge"))
+    assert f"antipaxos check {tmp_path}/-x/" in judge
+
+
+@pytest.mark.parametrize("us", [1, 2, 999, 1_000, 1_500_000, 30_000_000, 604_800_000_000])
+def test_a_printed_duration_is_read_as_the_same(us: int) -> None:
+    assert Duration()(duration(us)) == us
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import pytest
 from faults.description import Fault
 from faults.kinds.aimed import Aimed
 from faults.kinds.clog import Clog
+from faults.kinds.flapping import Flapping
 from faults.kinds.loss import Loss
+from faults.kinds.partition import Partition
 from faults.kinds.rate import Rate
 from faults.schedule import Schedule
 from harness.errors import UsageError
@@ -34,6 +36,22 @@ def check(fault: Fault, **settings: Any) -> None:
         (Loss(**COMMON, nodes=(1,), percent=5, message="Accept"), {"target": "etcd"}, "etcd has"),
         (Rate(**COMMON, nodes=(1,), kbps=5, message="Accept"), {}, "not of one class"),
         (Rate(**COMMON, nodes=(1,), kbps=5), {"on": "sim"}, "no rate faults"),
+        (Partition(**COMMON, nodes=(1, 2, 3, 4, 5), shape="isolate"), {}, "it cuts no link"),
+        (Partition(**COMMON, nodes=(1, 2, 3, 4, 5), shape="halves"), {}, "it cuts no link"),
+        (Partition(**COMMON, nodes=(1, 2, 3, 4, 5), shape="one-way-in"), {}, "it cuts no link"),
+        (Partition(**COMMON, nodes=(1, 2, 3, 4, 5), shape="bridge"), {}, "it cuts no link"),
+        (Partition(**COMMON, nodes=(1,), shape="majorities-ring"), {}, "it cuts no link"),
+        (Partition(**COMMON, nodes=(), shape="links"), {}, "it cuts no link"),
+        (Partition(**COMMON, nodes=("leader",), shape="isolate"), {"nodes": 1}, "it cuts no link"),
+        (
+            Flapping(
+                **COMMON | {"duration_us": 9_000}, nodes=(1,), shape="bridge", cut_us=9, open_us=99
+            ),
+            {"nodes": 2},
+            "it cuts no link among 2 nodes",
+        ),
+        (Loss(**COMMON, nodes=(), percent=100), {}, "it is on no link"),
+        (Loss(**COMMON, nodes=(1,), percent=100), {"nodes": 1}, "it is on no link among 1 node$"),
         (Aimed(**AIMED, moment="after-send"), {}, "needs a class of messages"),
         (Aimed(**AIMED, moment="after-send", message="X"), {}, "no messages 'X'"),
         (Aimed(**AIMED, moment="elected"), {"on": "sim"}, "no moment 'elected'"),
@@ -50,6 +68,10 @@ def test_it_is_refused_in_a_sentence(fault: Fault, settings: dict[str, Any], wor
     [
         (Loss(**COMMON, nodes=(1,), percent=5, message="Accept"), {}),
         (Loss(**COMMON, nodes=(1,), percent=5), {"target": "etcd"}),
+        (Loss(**COMMON, nodes=(1,), percent=5, clients=True), {"nodes": 1}),
+        (Loss(**COMMON, nodes=(1, 2), percent=5, links=((1, 2),)), {}),
+        (Partition(**COMMON, nodes=("leader",), shape="isolate"), {}),
+        (Partition(**COMMON, nodes=(1, 2), shape="links", cut=((1, 2),)), {}),
         (Aimed(**AIMED, moment="after-send"), {"on": "sim"}),
         (Aimed(**AIMED, moment="after-send", message="Accept"), {}),
         (Aimed(**AIMED, moment="elected"), {"target": "etcd"}),
