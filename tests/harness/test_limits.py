@@ -17,6 +17,7 @@ ENDING = (
     "Cannot update container abc: cannot set limits of a deleted process: unknown",
     "Cannot update container abc: task abc not found: not found",
     "Cannot update container abc: process abc not found: unknown",
+    "Cannot update container abc: ttrpc: closed: unknown",
 )
 """The words of Docker, containerd and runc, which differ by the moment."""
 

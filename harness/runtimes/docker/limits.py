@@ -17,7 +17,7 @@ from harness.runtimes.docker.engine import engine_errors
 
 PERIOD_US: Final = 100_000
 ENDING: Final = re.compile(
-    r"stopped container|not running|deleted process|(task|process) \S+ not found"
+    r"stopped container|not running|deleted process|(task|process) \S+ not found|ttrpc: closed"
 )
 """What engines say of a container that is just ending."""
 ENDING_S: Final = 10.0
