@@ -255,13 +255,15 @@ def test_the_time_that_a_protocol_blocks_is_measured(tmp_path: Path) -> None:
 
 def test_what_is_measured_is_named_once() -> None:
     for words, problem in (
-        (["raft", "--fault", ","], "at least one failure must be named"),
+        (["raft", "--fault", "none"], "at least one failure must be named"),
         (["raft", "--fault", "kill,kill"], "the failure kill is named twice"),
         (["raft", "raft"], "the target raft is named twice"),
         (["raft", "--fault", "hub,partial"], "the failure hub is named twice"),
     ):
         done = CliRunner().invoke(failover_command, [*words, "--on", "sim"])
         assert isinstance(done.exception, UsageError) and problem in str(done.exception)
+    done = CliRunner().invoke(failover_command, ["raft", "--fault", ",", "--on", "sim"])
+    assert done.exit_code == 2 and "',': give names, separated by commas" in done.output
 
 
 def test_invalid_input_is_refused() -> None:
