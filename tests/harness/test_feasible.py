@@ -51,7 +51,11 @@ def check(fault: Fault, **settings: Any) -> None:
             "it cuts no link among 2 nodes",
         ),
         (Loss(**COMMON, nodes=(), percent=100), {}, "it is on no link"),
-        (Loss(**COMMON, nodes=(1,), percent=100), {"nodes": 1}, "it is on no link among 1 node(?!s)"),
+        (
+            Loss(**COMMON, nodes=(1,), percent=100),
+            {"nodes": 1},
+            "no link among 1 node(?!s)",
+        ),
         (Aimed(**AIMED, moment="after-send"), {}, "needs a class of messages"),
         (Aimed(**AIMED, moment="after-send", message="X"), {}, "no messages 'X'"),
         (Aimed(**AIMED, moment="elected"), {"on": "sim"}, "no moment 'elected'"),
