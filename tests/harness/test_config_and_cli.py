@@ -186,15 +186,12 @@ def test_no_option_is_ignored_in_silence(
 def test_a_kind_that_the_seed_does_not_draw_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["run", "raft", "--on", "sim", "--store", str(tmp_path), "--time", "300ms"]
-    kinds = ",".join(("partition", "kill", "pause", "clock", "power", "loss", "delay", "drift"))
+    """In so short a run there is time for two faults of the group that takes nodes down."""
+    words = ["run", "raft", "--on", "sim", "--store", str(tmp_path), "--time", "100ms"]
     with pytest.raises(SystemExit):
-        main([*words, "--faults", kinds, "--seed", "3"])
-    told = capsys.readouterr()
-    drawn = {fault["kind"] for fault in _faults(tmp_path)}
-    absent = [kind for kind in kinds.split(",") if kind not in drawn]
-    assert drawn and absent
-    assert f"note: this seed draws no {', no '.join(absent)}" in " ".join(told.err.split())
+        main([*words, "--faults", "kill,pause,power,partition", "--seed", "0"])
+    assert {fault["kind"] for fault in _faults(tmp_path)} == {"kill", "partition", "power"}
+    assert "note: this seed draws no pause" in " ".join(capsys.readouterr().err.split())
 
 
 def _faults(store: Path) -> list[dict[str, Any]]:
