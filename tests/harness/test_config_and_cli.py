@@ -187,9 +187,19 @@ def test_a_kind_that_the_seed_does_not_draw_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In so short a run there is time for two faults of the group that takes nodes down."""
-    words = ["run", "raft", "--on", "sim", "--store", str(tmp_path), "--time", "100ms"]
+    words = ["run", "raft", "--on", "sim", "--nodes", "3", "--time", "100ms"]
     with pytest.raises(SystemExit):
-        main([*words, "--faults", "kill,pause,power,partition", "--seed", "0"])
+        main(
+            [
+                *words,
+                "--faults",
+                "kill,pause,power,partition",
+                "--seed",
+                "0",
+                "--store",
+                str(tmp_path),
+            ]
+        )
     assert {fault["kind"] for fault in _faults(tmp_path)} == {"kill", "partition", "power"}
     assert "note: this seed draws no pause" in " ".join(capsys.readouterr().err.split())
 
