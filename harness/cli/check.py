@@ -206,8 +206,9 @@ def check(  # noqa: PLR0917 (click gives every option as an argument)
     For a file, or a folder of Jepsen's store, only what the clients saw.
 
     Exits with 0 when the history is valid, 1 when it is not, 2 when it could not be decided (within
-    the limits), and 64 when a path does not hold a history. Several paths are checked in turn, each
-    within the limits; the exit code is the worst: 1 before 64 before 2 before 0.
+    the limits, or because nothing was answered), and 64 when a path does not hold a history.
+    Several paths are checked in turn, each within the limits; the exit code is the worst: 1 before
+    64 before 2 before 0.
     """
     request = Request(
         model,

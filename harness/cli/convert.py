@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from harness.cli.options import command
 from harness.cli.output import say
 from histories.checker.verdict import counted
 from histories.formats import jepsen, native
+from histories.formats.conversion import as_native
 from histories.reader import FORMATS, read_history
 
 
@@ -47,14 +49,16 @@ def convert(
 ) -> None:
     """Write the history in SOURCE (a file or a folder) to TARGET in another format."""
     history = guarded(read_history, source, source_format, failed_cas, independent)
-    guarded(_write, history, target, target_format)
+    as_edn = target_format == "jepsen" or (target_format is None and target.suffix == ".edn")
+    if not as_edn:
+        history = as_native(history)
+    guarded(_write, history, target, jepsen.write_edn if as_edn else native.write)
     say(f"{target}: {counted(len(history.events), 'event')}")
     for note in history.notes:
         say(f"note: {note}")
 
 
-def _write(history: native.History, target: Path, target_format: str | None) -> None:
+def _write(history: native.History, target: Path, write: Callable[..., None]) -> None:
     if target.exists():
         raise CheckFailed(f"{target} is there already: choose another name, or remove it")
-    as_edn = target_format == "jepsen" or (target_format is None and target.suffix == ".edn")
-    (jepsen.write_edn if as_edn else native.write)(target, history.events)
+    write(target, history.events)

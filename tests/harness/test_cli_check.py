@@ -227,3 +227,32 @@ def test_the_model_and_the_initial_value_apply_to_runs(tmp_path: Path) -> None:
             found = json.loads(run(folder.path, "--json", "--model", model, *options).output)
             assert found["detectors"]["linearizability"] == linearizability
             assert found["model"] == model
+
+
+def test_what_only_jepsens_formats_allow_is_converted(tmp_path: Path) -> None:
+    """A process that continues, a lone `:info`, and a `:crash` that ends what is open."""
+    source, target = tmp_path / "h.edn", tmp_path / "h.jsonl"
+    source.write_text(
+        "{:type :info, :f :setup, :value nil, :process 1}\n"
+        "{:type :invoke, :f :write, :value 1, :process 0}\n"
+        "{:type :info, :f :write, :value 1, :process 0}\n"
+        "{:type :invoke, :f :write, :value 2, :process 0}\n"
+        "{:type :info, :f :crash, :value nil, :process 0}\n"
+        "{:type :invoke, :f :read, :value nil, :process 0}\n"
+        "{:type :ok, :f :read, :value VALUE, :process 0}\n"
+        '{:type :invoke, :f :write, :value 3, :process "0.2"}\n'
+    )
+    template = source.read_text()
+    for value, code in (("2", 0), ("7", 1)):
+        source.write_text(template.replace("VALUE", value))
+        target.unlink(missing_ok=True)
+        said = CliRunner().invoke(convert, [str(source), str(target)])
+        assert said.exit_code == 0, said.output
+        assert "2 new names" in said.output
+        assert "left out: 1" in said.output
+        processes = [json.loads(line)["process"] for line in target.open()]
+        assert processes == [0, 0, "0.3", "0.3", "0.4", "0.4", "0.2"]
+        for path in (source, target):
+            found = json.loads(run(path, "--json").output)
+            assert run(path).exit_code == code
+            assert found["operations"] == 4
