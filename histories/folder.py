@@ -9,8 +9,10 @@
         nodes/n1.states.jsonl  digests of node 1's state, each with the slot that it was applied to
         nodes/messages.jsonl   of simulated runs: every message between nodes, and its fate
         nodes/processes.jsonl  of simulated runs: starts, crashes, pauses, changes of role, disks
-        digests.json           digests of run.json, schedule.json and history.jsonl, at the end
-        verdict.json           the verdict, written last
+        nodes/crashes.json     of simulated runs: exceptions that the protocol raised
+        digests.json           digests of run.json, schedule.json and history.jsonl, at the end,
+                               and then of verdict.json
+        verdict.json           the verdict
         report/                files added by reports
 
 A run can be cut off at any time (kill -9, a power cut): the folder then lacks its last files, and
@@ -47,6 +49,7 @@ VERDICT: Final = "verdict.json"
 NODES: Final = "nodes"
 MESSAGES: Final = "messages.jsonl"
 PROCESSES: Final = "processes.jsonl"
+CRASHES: Final = "crashes.json"
 REPORT: Final = "report"
 
 

@@ -25,9 +25,11 @@ from harness.reproduce.replay import (
     replay_timings,
 )
 from harness.runtimes import RUNTIMES
+from histories.text import printable
 
 EXIT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 TIMINGS = 50
+CHANGES_MAX = 5
 
 
 @command(name="replay")
@@ -58,7 +60,8 @@ def replay_command(
     Docker a run is repeated --times times, and the rate of reproduction is reported. With --on sim
     a Docker run is simulated: the same schedule with --times different timings of the network.
 
-    Exit codes: those of the worst verdict among the replays.
+    Exit codes: those of the worst verdict among the replays; 2 also where the replay of a simulated
+    run is not the run that was recorded, or the folder was changed since.
     """
     if on is not None and on not in RUNTIMES:
         raise UnknownChoice("runtime", on, RUNTIMES)
@@ -110,7 +113,8 @@ def show(result: ReplayResult, console: Console) -> None:
     """How the replays ended, and whether as the recorded run did."""
     recorded = result.recorded
     if result.identical:
-        console.print("the same run, byte for byte", style="green")
+        what = "history" if recorded.changes else "run"
+        console.print(f"the same {what}, byte for byte", style="green")
     elif result.identical is False:
         console.print(Text(f"not the same: {result.difference}", style="yellow"), soft_wrap=True)
         console.print("the code has changed since it was recorded, or the folder was edited")
@@ -118,10 +122,20 @@ def show(result: ReplayResult, console: Console) -> None:
         console.print(
             f"{result.reproduced} of {len(result.attempts)} ended as recorded ({recorded.outcome})"
         )
+    for change in recorded.changes[:CHANGES_MAX]:
+        console.print(Text(f"the folder: {printable(change)}", style="yellow"), soft_wrap=True)
+    if len(recorded.changes) > CHANGES_MAX:
+        console.print(f"and {len(recorded.changes) - CHANGES_MAX} more of its files")
+    for problem in recorded.judgement.problems:
+        if problem not in recorded.changes:
+            console.print(Text(f"note: {printable(problem)}"), soft_wrap=True)
     for attempt in result.attempts:
         if attempt.same and attempt.outcome != "valid":
             console.print(Text(attempt.sentence.rstrip()), soft_wrap=True)
             if attempt.folder is not None:
                 console.print(f"folder   {attempt.folder}", markup=False, soft_wrap=True)
             break
+    if result.outcome != result.worst:
+        what = "the folder was changed" if result.identical is not False else "it is another run"
+        console.print(f"the replay itself is {result.worst}, but {what}")
     console.print(Text(result.outcome, style=STYLES[result.outcome]))

@@ -20,6 +20,7 @@ from harness.reproduce.replay import Attempt, Recorded, load, replay_timings
 from harness.reproduce.shrink import Candidate, DoesNotFail, ShrinkResult, Size, shrink
 from harness.reproduce.story import tell
 from harness.run.simulation import judge_fully, simulate, write_folder
+from histories.text import printable
 
 STORY = "story.txt"
 TIMINGS = 50
@@ -59,6 +60,8 @@ def shrink_command(*, folder: Path, limit_s: float, store: Path, as_json: bool) 
     started = time.monotonic()
     with Ticker(errors, "shrinking", live=not as_json) as ticker:
         recorded = load(folder)
+        for remark in dict.fromkeys([*recorded.changes, *recorded.judgement.problems]):
+            ticker.print(f"note: {printable(remark)}")
         start = _starting_point(recorded, started + limit_s * TIMINGS_SHARE, ticker)
         try:
             result = _shrink(start, limit_s - (time.monotonic() - started), ticker)

@@ -28,6 +28,8 @@ FINDINGS_MAX: Final = 3
 def explain_run(data: RunData, console: Console) -> None:
     """Print the explanation. For a valid run: that it is valid, and what it did not test."""
     console.print(Text(data.outcome, style=STYLES.get(data.outcome, "bold yellow")))
+    for problem in data.problems:
+        console.print(Text.assemble(("note: ", "dim"), printable(problem)))
     for reason in data.verdict.get("reasons") or ():
         console.print(Text(printable(str(reason))))
     linear = data.verdict.get("linearizability") or {}

@@ -1,4 +1,5 @@
-"""The list of runs in a folder: one row per run, read from run.json and verdict.json alone.
+"""The list of runs in a folder: one row per run, read from run.json and verdict.json alone. A run
+that does not look as it was recorded, by the sizes of its files, is unknown.
 
 Runs may be in sub-folders, as with suites and sweeps. Links that lead out of the folder are not
 followed.
@@ -14,8 +15,10 @@ from typing import Any, Final
 
 from harness.report.page import PARTS, REPORT, STYLES, render
 from harness.report.settings import flat_settings
+from harness.run.expected import Expected, looks_changed
+from histories.errors import BadFolder
 from histories.events import Json
-from histories.folder import HISTORY, RUN, VERDICT
+from histories.folder import HISTORY, RUN, VERDICT, RunFolder
 from histories.untrusted import Malformed, read_document
 
 DEPTH_MAX: Final = 4
@@ -86,6 +89,9 @@ def row_of(folder: Path, root: Path) -> Row:
     mutant = settings.get("mutant")
     kinds = settings.get("kinds")
     counts = _mapping(felt.get("outcomes")).values()
+    outcome = str(verdict.get("verdict", "")) or _unjudged(folder)
+    if verdict and (change := _change(folder)):
+        outcome, sentence = "unknown", change
     return Row(
         name=folder.relative_to(root).as_posix(),
         time_s=_began_s(folder),
@@ -93,12 +99,20 @@ def row_of(folder: Path, root: Path) -> Row:
         workload=str(settings.get("workload", "")),
         faults=", ".join(map(str, kinds)) if isinstance(kinds, list) else "",
         seed=str(settings.get("seed", "")),
-        verdict=str(verdict.get("verdict", "")) or _unjudged(folder),
+        verdict=outcome,
         operations=sum(n for n in counts if isinstance(n, int)),
         unavailable_ms=_number(felt.get("longest_unavailability_ns")) / 1e6,
         sentence=str(sentence),
         on=str(settings.get("on", "")),
     )
+
+
+def _change(folder: Path) -> str:
+    opened = RunFolder(folder)
+    try:
+        return looks_changed(opened, Expected.of(opened))
+    except BadFolder as error:
+        return str(error)
 
 
 def is_running(folder: Path) -> bool:

@@ -24,8 +24,8 @@ from harness.report.operations import OUTCOMES, Operations, operations_of
 from harness.report.processes import processes_of
 from harness.report.settings import flat_settings
 from harness.run.config import RunConfig
+from harness.run.recorded_verdict import JUDGE_LIMIT_S, verdict_of
 from harness.run.run_sequence import again
-from harness.run.verdict import judge_folder
 from histories.availability import measure
 from histories.errors import HistoryError
 from histories.events import NEMESIS, Event, Json
@@ -33,7 +33,6 @@ from histories.folder import RunFolder
 
 LINEARIZED_MAX: Final = 300_000
 """Operations. The order that a checker found is shown up to this size."""
-JUDGE_LIMIT_S: Final = 60.0
 WINDOW_NS: Final = 100_000_000
 """Shorter times without an answer are not marked."""
 WINDOWS_MAX: Final = 500
@@ -85,13 +84,9 @@ def load(folder: RunFolder, *, judge: bool = True) -> RunData:
     data.operations = operations_of(data.events, texts)
     data.bands = fault_bands(data.events, data.nodes)
     data.logs = node_logs(folder, data.events)
-    if judge and not data.verdict and data.events:
+    if judge and (data.verdict or data.events):
         _judge(data)
     return data
-
-
-def _after_path(error: HistoryError) -> str:
-    return str(getattr(error, "message", error))
 
 
 def _document(data: RunData, name: str) -> dict[str, Any]:
@@ -121,11 +116,10 @@ def _nodes(data: RunData) -> list[int]:
 
 
 def _judge(data: RunData) -> None:
-    try:
-        data.verdict = judge_folder(data.folder, time_limit_s=JUDGE_LIMIT_S).to_json()
-        data.judged_now = True
-    except HistoryError as error:
-        data.problems.append(f"it could not be judged: {_after_path(error)}")
+    """The verdict of the folder, in place of a verdict.json that is not the run's."""
+    found = verdict_of(data.folder)
+    data.verdict, data.judged_now = found.document, found.judged_now
+    data.problems += [problem for problem in found.problems if problem not in data.problems]
 
 
 def bundle(data: RunData, *, live: bool = False) -> dict[str, Json]:

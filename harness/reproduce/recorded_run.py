@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from harness.errors import UsageError
+from harness.run.recorded_verdict import verdict_of
 from histories.errors import HistoryError
 from histories.events import Event
 from histories.folder import RunFolder
@@ -80,9 +81,9 @@ def read_run(path: Path | str) -> RecordedRun:
     try:
         folder = RunFolder.open(path)
         events = tuple(read(folder.history).events)
-        verdict = folder.read_object("verdict.json") if folder.verdict.exists() else {}
     except HistoryError as error:
         raise UsageError(str(error)) from None
+    verdict = verdict_of(folder).document
     messages, not_recorded = _messages(folder.messages)
     processes = tuple(_node_events(folder.processes))
     decided = tuple(_decided(folder))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from faults.schedule import Schedule, schedule_from_json
 from harness.errors import HarnessError, UsageError
 from harness.run.config import RunConfig
 from harness.run.observer import Observer
+from harness.run.recorded_verdict import FolderVerdict, verdict_of
 from harness.run.simulation import (
     SimulatedRun,
     Symptom,
@@ -36,17 +38,30 @@ from histories.folder import RunFolder
 from histories.recorder import event_line
 
 
-class Recorded(NamedTuple):
-    """The configuration, schedule and verdict of a recorded run."""
+@dataclass(frozen=True)
+class Recorded:
+    """The configuration and schedule of a recorded run, and its verdict once that is needed."""
 
     folder: RunFolder
     config: RunConfig
     schedule: Schedule
-    verdict: dict[str, Any]
+
+    @cached_property
+    def judgement(self) -> FolderVerdict:
+        return verdict_of(self.folder)
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        return self.judgement.document
 
     @property
     def outcome(self) -> str:
-        return str(self.verdict.get("verdict", "unknown"))
+        return self.judgement.outcome
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What in the folder is not as the run left it, in sentences."""
+        return self.judgement.changes
 
 
 class Attempt(NamedTuple):
@@ -77,7 +92,15 @@ class ReplayResult:
 
     @property
     def outcome(self) -> str:
-        """The worst outcome of the replays."""
+        """The worst outcome of the replays. A replay that is not the recorded run, or of a folder
+        that was changed, proves nothing about that run: unknown, unless it is invalid itself."""
+        found = self.worst
+        is_other = self.identical is False or bool(self.recorded.changes)
+        return "unknown" if found == "valid" and is_other else found
+
+    @property
+    def worst(self) -> str:
+        """The worst outcome of the replays themselves."""
         outcomes = {attempt.outcome for attempt in self.attempts}
         return next((o for o in ("invalid", "unknown") if o in outcomes), "valid")
 
@@ -91,6 +114,7 @@ class ReplayResult:
             "reproduced": self.reproduced,
             "identical": self.identical,
             "difference": self.difference,
+            "changed": list(self.recorded.changes),
             "attempts": [
                 {
                     "outcome": a.outcome,
@@ -112,14 +136,13 @@ def load(path: Path | str) -> Recorded:
         run = folder.read_object("run.json")
         config = RunConfig.from_json(run.get("config"))
         schedule = schedule_from_json(folder.read_json("schedule.json"))
-        verdict = folder.read_object("verdict.json") if folder.verdict.exists() else {}
     except HarnessError as error:
         raise UsageError(f"{path}: {error.message}", remedy=error.remedy) from None
     except HistoryError as error:  # names the file
         raise UsageError(str(error)) from None
     except FaultError as error:
         raise UsageError(f"{path}/schedule.json: {error}") from None
-    return Recorded(folder, config, schedule, verdict)
+    return Recorded(folder, config, schedule)
 
 
 def failing_detectors(verdict: dict[str, Any]) -> set[str]:

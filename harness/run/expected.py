@@ -2,23 +2,33 @@
 
 `run.json` lists before the run what is expected of it (`expected`), and after the nodes' files have
 been collected their sizes and digests (`collected`), and which could not be (`uncollected`).
-`digests.json`, written last, has those of run.json itself, of the schedule and of the history.
-Judging the folder compares them: evidence that is missing, truncated or changed makes the verdict
-unknown, by name. This finds accidents and edits of single files, not a forger, who would write new
-digests too.
+`digests.json` has those of run.json itself, of the schedule and of the history, and finally of
+verdict.json. Judging the folder compares them: evidence that is missing, truncated or changed makes
+the verdict unknown, by name. This finds accidents and edits of single files, not a forger, who
+would write new digests too.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from histories.errors import BadFolder
 from histories.events import Json
-from histories.folder import DIGESTS, HISTORY, RUN, SCHEDULE, RunFolder
+from histories.folder import (
+    COMPRESSED,
+    CRASHES,
+    DIGESTS,
+    HISTORY,
+    RUN,
+    SCHEDULE,
+    VERDICT,
+    RunFolder,
+)
 from histories.text import quoted
 
 DECIDED: Final = "decided.jsonl"
@@ -26,7 +36,8 @@ STATES: Final = "states.jsonl"
 WHAT: Final = {DECIDED: "the decided log", STATES: "the file of state digests"}
 OTHER: Final = "other"
 SEALED: Final = (RUN, SCHEDULE, HISTORY)
-"""The files whose digests are in digests.json."""
+"""The files whose digests are in digests.json when the run ends; that of verdict.json follows."""
+OF_A_NODE: Final = re.compile(r"n\d+\..+")
 
 
 class Missing(NamedTuple):
@@ -123,9 +134,86 @@ def write_digests(folder: RunFolder) -> None:
     folder.write_json(DIGESTS, {name: fingerprint(folder.path / name) for name in SEALED})
 
 
+def seal_verdict(folder: RunFolder) -> None:
+    """Add the digest of verdict.json to digests.json, where that exists. Raises OSError, and
+    BadFolder where it cannot be read."""
+    if folder.digests.exists():
+        recorded = folder.read_object(DIGESTS)
+        folder.write_json(DIGESTS, recorded | {VERDICT: fingerprint(folder.verdict)})
+
+
+def is_verdict_sealed(folder: RunFolder) -> bool:
+    """Whether digests.json has a digest of verdict.json."""
+    return VERDICT in _digests(folder)
+
+
+def verdict_change(folder: RunFolder) -> str:
+    """In a sentence, that verdict.json is not what was recorded; "" where nothing shows that."""
+    return next(iter(changed_files(folder, (VERDICT,))), "")
+
+
+def changed_files(folder: RunFolder, names: Iterable[str]) -> list[str]:
+    """Which of these files, as far as they have a digest, are missing or changed, in sentences."""
+    recorded = _digests(folder)
+    return [
+        sentence
+        for name in names
+        if name in recorded and (sentence := _change(folder.path / name, name, recorded[name]))
+    ]
+
+
+def _digests(folder: RunFolder) -> dict[str, Json]:
+    try:
+        return folder.read_object(DIGESTS) if folder.digests.exists() else {}
+    except BadFolder:
+        return {}
+
+
+def _change(path: Path, name: str, recorded: Json) -> str:
+    """In a sentence, that a file is not what was recorded (None: that it did not exist)."""
+    try:
+        now: Json = fingerprint(path)
+    except OSError:
+        now = None
+    if now is None and recorded is not None:
+        return f"{name} is missing from the folder"
+    if now != recorded:
+        return f"{name} is not what was recorded: it was changed or cut since"
+    return ""
+
+
 def missing_evidence(folder: RunFolder, expected: Expected) -> list[Missing]:
     """The evidence that is missing or changed."""
     return [*_changed(folder, expected), *_missing_of_nodes(folder, expected)]
+
+
+def changed_evidence(folder: RunFolder, expected: Expected) -> list[Missing]:
+    """Only what is missing or changed since the run has ended."""
+    return [*_changed(folder, expected), *_changed_of_nodes(folder, expected)]
+
+
+def looks_changed(folder: RunFolder, expected: Expected) -> str:
+    """The same at a glance, for lists of many runs: the history and the nodes' files by sizes
+    alone. The first change, in a sentence; "" where there is none."""
+    recorded = _digests(folder)
+    if not recorded and expected.has_digests and expected.collected is not None:
+        return f"{DIGESTS} is missing from the folder"
+    sizes: dict[str, Json] = {}
+    if HISTORY in recorded and not (folder.path / COMPRESSED).exists():
+        sizes[HISTORY] = recorded[HISTORY]
+    collected = expected.collected or {}
+    sizes |= {f"{folder.nodes.name}/{name}": told for name, told in collected.items()}
+    for name, told in sizes.items():
+        try:
+            size = (folder.path / name).stat().st_size
+        except OSError:
+            return f"{name} is missing from the folder"
+        if not isinstance(told, dict) or told.get("bytes") != size:
+            return f"{name} is not what was recorded: it was changed or cut since"
+    if expected.collected is not None:
+        for added in _added(sorted(path.name for path in folder.nodes.glob("*")), expected):
+            return added.sentence
+    return next(iter(changed_files(folder, (RUN, SCHEDULE, VERDICT))), "")
 
 
 def _changed(folder: RunFolder, expected: Expected) -> Iterator[Missing]:
@@ -140,14 +228,8 @@ def _changed(folder: RunFolder, expected: Expected) -> Iterator[Missing]:
         yield Missing(str(error), OTHER)
         return
     for name in SEALED:
-        try:
-            now: Json = fingerprint(folder.path / name)
-        except OSError:
-            now = None
-        if now is None and recorded.get(name) is not None:
-            yield Missing(f"{name} is missing from the folder", OTHER)
-        elif now != recorded.get(name):
-            yield Missing(f"{name} is not what was recorded: it was changed or cut since", OTHER)
+        if sentence := _change(folder.path / name, name, recorded.get(name)):
+            yield Missing(sentence, OTHER)
 
 
 def _missing_of_nodes(folder: RunFolder, expected: Expected) -> list[Missing]:
@@ -169,6 +251,14 @@ def _missing_of_nodes(folder: RunFolder, expected: Expected) -> list[Missing]:
         Missing(f"nodes/{name} could not be collected: {why}", _what(name))
         for name, why in expected.uncollected.items()
     ]
+    return missing + _changed_of_nodes(folder, expected)
+
+
+def _changed_of_nodes(folder: RunFolder, expected: Expected) -> list[Missing]:
+    """The files that are not as they were collected, and those of nodes that were added since."""
+    if expected.collected is None:
+        return []
+    missing = []
     now = fingerprints(folder.nodes)
     for name, recorded in expected.collected.items():
         what = _what(name)
@@ -177,7 +267,17 @@ def _missing_of_nodes(folder: RunFolder, expected: Expected) -> list[Missing]:
         elif now[name] != recorded:
             words = f"nodes/{name} is not what was collected: it was changed or cut since"
             missing.append(Missing(words, what))
-    return missing
+    return missing + _added(now, expected)
+
+
+def _added(names: Iterable[str], expected: Expected) -> list[Missing]:
+    """The files of nodes, or of crashes, that the run did not leave."""
+    known = {*(expected.collected or ()), *expected.uncollected}
+    return [
+        Missing(f"nodes/{name} is not of this run: it was added to the folder", _what(name))
+        for name in names
+        if name not in known and (OF_A_NODE.fullmatch(name) or name == CRASHES)
+    ]
 
 
 def _what(name: str) -> str:

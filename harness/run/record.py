@@ -22,13 +22,13 @@ from faults.schedule import Schedule
 from harness import __version__
 from harness.errors import HarnessError
 from harness.run.config import RunConfig
-from harness.run.expected import fingerprints, write_digests
+from harness.run.expected import fingerprints, seal_verdict, write_digests
 from harness.run.verdict import RunVerdict, judge_folder
 from harness.runtimes.interface import Runtime
 from harness.workloads import WORKLOADS
 from histories.errors import HistoryError, in_words
 from histories.events import Event
-from histories.folder import SCHEDULE, RunFolder
+from histories.folder import SCHEDULE, VERDICT, RunFolder
 from histories.recorder import HistoryWriter
 
 
@@ -122,11 +122,16 @@ class FolderRecord:
     def judge(self) -> RunVerdict:
         """The verdict from the folder, which is written there too."""
         verdict = judge_folder(self.folder, time_limit_s=self._config.check_limit_s)
+        self.write_verdict(verdict)
+        return verdict
+
+    def write_verdict(self, verdict: RunVerdict) -> None:
+        """Write verdict.json, and its digest."""
         try:
-            self.folder.write_json("verdict.json", verdict.to_json())
+            self.folder.write_json(VERDICT, verdict.to_json())
+            seal_verdict(self.folder)
         except OSError as error:
             raise self.full(error) from error
-        return verdict
 
     def full(self, error: OSError) -> HarnessError:
         """The error for a folder that cannot be written any more."""

@@ -215,9 +215,6 @@ def write_folder(run: SimulatedRun, store: Path, name: str) -> RunFolder:
     record.close()
     record.collect(run.runtime)
     assert run.verdict is not None
-    try:
-        record.folder.write_json("verdict.json", run.verdict.to_json())
-    except OSError as error:
-        raise record.full(error) from error
+    record.write_verdict(run.verdict)
     folder: RunFolder = record.folder
     return folder

@@ -26,7 +26,7 @@ from histories.availability import Availability, measure
 from histories.checker import EXIT_CODES, Verdict, check
 from histories.errors import BadFolder, BadHistory, in_words
 from histories.events import NEMESIS, Event, Json
-from histories.folder import RunFolder
+from histories.folder import CRASHES, RunFolder
 from histories.formats.native import History, read
 from histories.text import one_line
 from histories.untrusted import Malformed, read_document
@@ -34,8 +34,6 @@ from histories.untrusted import Malformed, read_document
 WORDS_MAX: Final = 1_000
 SENTENCE_MAX: Final = 4_000
 """The length of reasons and notes, which quote nodes and files."""
-CRASHES: Final = "crashes.json"
-"""A file beside the nodes' logs, where a simulated protocol raised an exception."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,13 @@ from typing import Any
 
 from faults.schedule import Schedule
 from harness.bench.failover.plan import FailoverPlan
+from harness.errors import UsageError
 from harness.reproduce.replay import load
 from harness.run.config import RunConfig
+from harness.run.expected import changed_files
 from harness.run.run_sequence import schedule_for
 from harness.search.swarm import SweepPlan, draw
+from histories.folder import RUN, SCHEDULE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +79,12 @@ class Job:
         )
 
     def run(self) -> tuple[RunConfig, Schedule]:
-        """The configuration and schedule of this job."""
+        """The configuration and schedule of this job. Raises UsageError where those of an earlier
+        failure were changed."""
         if self.recorded is not None:
             earlier = load(self.recorded)
+            for sentence in changed_files(earlier.folder, (RUN, SCHEDULE)):
+                raise UsageError(f"{self.recorded}: {sentence}")
             return earlier.config, earlier.schedule
         if self.swarm:
             plan = SweepPlan(protocol=self.target, mutant=self.mutant, fixed=self.fixed)

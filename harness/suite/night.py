@@ -31,6 +31,7 @@ from harness.suite.index import RESULTS, SUMMARY, Index, lines_of, nights_in
 from harness.suite.jobs import Job, JobResult
 from harness.suite.plan import Suite
 from histories.errors import in_words
+from histories.folder import DIGESTS, RUN, SCHEDULE, VERDICT
 
 RUNS: Final = "runs"
 PLAN: Final = "plan.json"
@@ -216,8 +217,8 @@ def _found_as(path: Path) -> tuple[str, str] | None:
 
 
 def add_to_corpus(store: Path, folder: Path, finding: Finding) -> None:
-    """Keep the files needed to run a failure again (configuration, schedule and verdict), and its
-    signature."""
+    """Keep the files needed to run a failure again (configuration, schedule, verdict, and their
+    digests), and its signature."""
     signature = finding.signature
     readable = re.sub(r"[^A-Za-z0-9.+-]+", "-", signature)[:60].strip("-")
     name = f"{readable}-{hashlib.sha256(signature.encode()).hexdigest()[:8]}"
@@ -225,7 +226,7 @@ def add_to_corpus(store: Path, folder: Path, finding: Finding) -> None:
     if target.exists():
         return
     target.mkdir(parents=True)
-    for name in ("run.json", "schedule.json", "verdict.json"):
+    for name in (RUN, SCHEDULE, VERDICT, DIGESTS):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, target / name)
     found = {name: getattr(finding, name) for name in ("signature", "detector", "kind")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import time
 from pathlib import Path
@@ -106,7 +107,8 @@ def test_a_run_that_is_too_large_for_the_limit_is_refused_in_time() -> None:
 def test_timings_are_given_up_at_the_deadline(tmp_path: Path) -> None:
     short = RunConfig.of(target="multi-paxos", on="sim", nodes=3, seed=1, time_us=300_000)
     recorded = load(execute(short, tmp_path).folder.path)
-    long = recorded._replace(config=_long(), schedule=schedule_for(_long()))
+    config = _long()
+    long = dataclasses.replace(recorded, config=config, schedule=schedule_for(config))
     began = time.monotonic()
     assert not replay_timings(long, 50, until_s=began + 0.3).attempts
     assert time.monotonic() - began < 5

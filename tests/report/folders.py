@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.run.config import RunConfig
+from harness.run.expected import SEALED, fingerprint
 from harness.run.run_sequence import execute
 from histories.events import Event
-from histories.folder import RunFolder
+from histories.folder import DIGESTS, VERDICT, RunFolder
 from histories.formats import native
 
 CORPUS = Path(__file__).parent.parent.parent / "histories" / "corpus"
@@ -44,6 +45,9 @@ def written(store: Path, name: str, events: Iterable[Event], **files: Any) -> Ru
     native.write(folder.history, list(events))
     for file, document in files.items():
         (folder.path / f"{file}.json").write_text(json.dumps(document))
+    if "verdict" in files:  # else it would be judged again
+        there = [name for name in (*SEALED, VERDICT) if (folder.path / name).exists()]
+        folder.write_json(DIGESTS, {name: fingerprint(folder.path / name) for name in there})
     return folder
 
 

@@ -3,6 +3,7 @@ phones, printing, and hostile texts. The console must stay empty, and nothing is
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +325,9 @@ def test_the_page_of_a_run_in_progress_is_updated(watched: Watched, tmp_path: Pa
         counted = "antipaxos.page.model.operations.count"
         before = page.evaluate(counted)
         history.write_bytes(b"".join(lines))
+        shutil.copytree(source.nodes, folder / "nodes")
+        for name in ("schedule.json", "digests.json"):
+            shutil.copyfile(source.path / name, folder / name)
         (folder / "verdict.json").write_bytes(source.verdict.read_bytes())
         page.wait_for_selector("#verdict-host.valid", timeout=20_000)
         assert page.evaluate(counted) > before

@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -171,6 +172,9 @@ def test_a_run_in_progress_is_updated(server: RunServer) -> None:
     after = json.loads(server.get(f"/run/running/bundle?{state}")[1])
     counts = [found["document"]["operations"]["count"] for found in (first, after)]
     assert counts[1] > counts[0]
+    shutil.copytree(source.nodes, folder / "nodes")
+    for name in ("schedule.json", "digests.json"):
+        shutil.copyfile(source.path / name, folder / name)
     (folder / "verdict.json").write_bytes(source.verdict.read_bytes())
     ended = json.loads(server.get("/run/running/bundle")[1])
     assert not ended["document"]["is_running"]
