@@ -200,7 +200,7 @@ def run(
     under --store.
 
     Ctrl-C ends the run early: faults are healed, containers removed, and the recorded part is
-    checked.
+    checked: invalid or unknown. A second one ends it at once.
 
     Exit codes: 0 valid, 1 invalid, 2 unknown; 64 and above: a usage error, or a failure of the
     harness.

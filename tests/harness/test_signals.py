@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,32 @@ def test_a_sweep_says_what_it_has_done(number: signal.Signals, tmp_path: Path) -
     process.send_signal(number)
     out, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 2 and " seeds from 0" in out
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_simulated_run_is_judged_so_far(number: signal.Signals, tmp_path: Path) -> None:
+    words = ["run", "multi-paxos", "--on", "sim", "--seed", "1", "--time", "600s", "--json"]
+    process = subprocess.Popen(
+        [*ANTIPAXOS, *words, "--store", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_at_a_terminal,  # noqa: PLW1509
+    )
+    until = time.monotonic() + WAIT_S
+    while not any(path.stat().st_size for path in tmp_path.glob("*/history.jsonl")):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 2, err
+    document = json.loads(out)
+    assert document["verdict"] == "unknown" and document["operations"]["ok"] > 0
+    assert "the run was interrupted: liveness was not checked" in document["reasons"]
+    assert (
+        json.loads((Path(document["folder"]) / "verdict.json").read_text())["verdict"] == "unknown"
+    )
     assert "Traceback" not in err
 
 

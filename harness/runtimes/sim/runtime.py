@@ -6,16 +6,20 @@ writes them into the run's folder in the same format as real nodes.
 
 from __future__ import annotations
 
+import _thread
 import gc
 import itertools
 import json
 import platform
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.run.config import RunConfig
+from harness.run.interrupts import GRACE_S
 from harness.runtimes.interface import Driven
 from harness.runtimes.sim.config import WorldConfig
 from harness.runtimes.sim.crashes import NodeCrash
@@ -32,6 +36,7 @@ class SimRuntime:
 
     def __init__(self, config: RunConfig, *, traced: bool = True) -> None:
         self.config = config
+        self._grace: threading.Timer | None = None
         self.world = World(config, WorldConfig.from_json(config.world))
         if traced:
             self.world.keep_record()
@@ -43,7 +48,10 @@ class SimRuntime:
 
     def drive(self, conductor: Driven) -> None:
         with _no_collector():
-            self.world.drive(conductor)
+            try:
+                self.world.drive(conductor)
+            finally:
+                self._end_grace()
 
     def collect(self, folder: Path) -> dict[str, str]:
         """Writes n1.log.jsonl, n1.decided.jsonl and n1.states.jsonl per node, crashes.json if there
@@ -64,8 +72,18 @@ class SimRuntime:
         """Nothing to do: the memory is freed with this object."""
 
     def interrupt(self) -> None:
-        """A simulated run is short, so an interrupt aborts it. Raises KeyboardInterrupt."""
-        raise KeyboardInterrupt
+        """End the run early, between two events; the second call, or one event that takes longer
+        than GRACE_S, stops it at once: raises KeyboardInterrupt. Safe in signal handlers."""
+        if self._grace is not None:
+            raise KeyboardInterrupt
+        self.world.is_interrupted = True
+        self._grace = threading.Timer(GRACE_S, _thread.interrupt_main, [signal.SIGTERM])
+        self._grace.daemon = True
+        self._grace.start()
+
+    def _end_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
 
     def now_us(self) -> int:
         return self.world.now_us

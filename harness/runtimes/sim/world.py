@@ -101,6 +101,8 @@ class World:
             queue, network, clients, self.processes, self._effects, triggers
         )
         self.record: RunRecord | None = None
+        self.is_interrupted = False
+        """May be set at any time, also by a signal handler: the run is to end early."""
         self._wake_us = -1
         self._told: tuple[int, ...] = ()
         self._turn: Entry = (0, 0, WAKE, None, None, 0)
@@ -153,6 +155,9 @@ class World:
         """Run until the conductor is done."""
         conductor.begin(self, self.time.now_us)
         while not conductor.done:
+            if self.is_interrupted:
+                self.is_interrupted = False
+                conductor.interrupt(self.time.now_us)
             try:
                 self._loop(conductor)
             except DiskFull:
@@ -173,7 +178,7 @@ class World:
         carry_out, carry_out_watched = self._effects.carry_out, self._watched.carry_out
         turn = None
         try:
-            while not conductor.done:
+            while not conductor.done and not self.is_interrupted:
                 turn = heappop(entries)
                 now_us, sequence, what, node, payload, _ = turn
                 time.now_us = now_us
