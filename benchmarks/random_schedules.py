@@ -106,9 +106,12 @@ class Cluster:
             for one in bad:
                 why = one.inject.problem or one.heal.problem
                 print(f"seed {number}: {one.fault.describe()}: {str(why)[:200]}", flush=True)
-            self._wait_until_ready()
-            now = self.state()
             tally.done += 1
+            if not self._wait_until_ready():
+                tally.different += 1
+                print(f"seed {number}: not all nodes answer: {self._exits()}", flush=True)
+                break
+            now = self.state()
             if now != before:
                 tally.different += 1
                 print(f"seed {number} left {differences(before, now)}", flush=True)
@@ -133,15 +136,26 @@ class Cluster:
         leader = next((n for n, s in statuses.items() if s and s.role == "leader"), 1)
         return [fault.resolve(leader, self._nodes) for fault in schedule.faults]
 
-    def _wait_until_ready(self) -> None:
-        """Wait until every node answers, and one leads."""
+    def _exits(self) -> dict[str, Any]:
+        """The engine's view of the nodes' containers, and the last lines of those that ended."""
+        found = {}
+        for node in self._nodes:
+            container = self._runtime.pod(node).node_id
+            state = self._api.inspect_container(container)["State"]
+            log = self._api.logs(container, tail=5).decode(errors="replace")
+            shown = {name: state[name] for name in ("Status", "ExitCode", "OOMKilled")}
+            found[f"n{node}"] = shown | ({} if state["Running"] else {"log": log})
+        return found
+
+    def _wait_until_ready(self) -> bool:
+        """Wait until every node answers, and one leads; whether that was so in time."""
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             statuses = [self._runtime.status(n) for n in self._nodes]
             if all(statuses) and any(s and s.role == "leader" for s in statuses):
-                return
+                return True
             time.sleep(0.05)
-        print("not all nodes answer", flush=True)
+        return False
 
     # ------------------------------------------------------------------ what there is
 
