@@ -155,6 +155,8 @@ class Cluster:
             if all(statuses) and any(s and s.role == "leader" for s in statuses):
                 return True
             time.sleep(0.05)
+            if not all(statuses):
+                self._runtime.start_ended()
         return False
 
     # ------------------------------------------------------------------ what there is

@@ -4,7 +4,8 @@ An event of process nemesis with f NODE_FINDING, whose value has
 
     node, role     which node; whether it was the node itself or its agent
     what           "ended", "was paused", "was removed", ...
-    by             "itself"; "outside": another user of the engine caused it; "unknown"
+    by             "itself"; "outside": another user of the engine caused it; "fault": one that
+                   was healed before, and the node was started again; "unknown"
     exit_code      of a process that ended; 128 + n where signal n ended it
     log            the last lines that it printed
 
@@ -31,6 +32,7 @@ CLIENT: Final = "client"
 BY: Final = {
     "itself": " without any fault",
     "outside": " by interference from outside",
+    "fault": " because of a fault that was healed before, and was started again,",
     "unknown": "",
 }
 LINES_SHOWN: Final = 4
@@ -44,6 +46,8 @@ class NodeFinding(NamedTuple):
 
     sentence: str
     by_itself: bool
+    explained: bool = False
+    """A fault explains it: it is only worth a note."""
 
 
 def node_findings(events: Sequence[Event]) -> list[NodeFinding]:
@@ -108,7 +112,7 @@ def _finding(value: dict[str, Any], time_ns: int) -> NodeFinding:
     if lines and (value.get("what") == "ended" or value.get("by") == "unknown"):
         shown = [one_line(line.strip(), WORDS_MAX) for line in lines]
         sentence += "; its last lines: " + " | ".join(shown)
-    return NodeFinding(sentence, by_itself)
+    return NodeFinding(sentence, by_itself, value.get("by") == "fault")
 
 
 def _how(code: Any) -> str:

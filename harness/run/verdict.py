@@ -166,7 +166,7 @@ def combine(
     liveness = _liveness(events, failed)
     crashes = [*crashes, *(finding.sentence for finding in nodes if finding.by_itself)]
     invalid = [*crashes, *_invalid_reasons(linearizability, agreement, liveness)]
-    doubtful = [finding.sentence for finding in nodes if not finding.by_itself]
+    doubtful = [f.sentence for f in nodes if not f.by_itself and not f.explained]
     doubtful += failed
     doubtful += [*missing, *unproven(faults, kept=expected.keeps_faults)]
     doubtful += _doubts(linearizability, liveness, availability)
@@ -183,6 +183,7 @@ def combine(
             one_line(note, SENTENCE_MAX)
             for note in [
                 *_notes(history, agreement, liveness, expected),
+                *(finding.sentence for finding in nodes if finding.explained),
                 *(finding.sentence for finding in clients if not finding.failed),
             ]
         ],

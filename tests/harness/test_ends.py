@@ -7,18 +7,24 @@ import asyncio
 import gc
 import subprocess
 import sys
+import time
 import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from faults.description import Fault
+from faults.kinds.disk_full import DiskFull
 from faults.kinds.kill import Kill
+from faults.kinds.memory import MemoryPressure
+from harness.run.node_findings import NODE_FINDING, node_findings
 from harness.runtimes.docker.pods import Pod
 from harness.runtimes.docker.runtime import DockerRuntime
 from harness.runtimes.docker.unexpected import UnexpectedEvents
 from harness.runtimes.docker.watch import ContainerEvent
 from harness.start import INTERRUPTED
+from histories.events import NEMESIS, Event
 
 RUNS = ("", None)
 
@@ -55,6 +61,44 @@ def test_a_node_that_a_fault_holds_down_is_expected() -> None:
     assert not found.found_at_end()
     found.ended(fault)
     assert found.found_at_end() == [ContainerEvent("node", 2, "die", 137)]
+
+
+SOON: dict[str, Any] = {"id": "f", "start_us": 0, "duration_us": 1, "nodes": (2,)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "late"),
+    [
+        (DiskFull(**SOON, left_bytes=0), True),
+        (MemoryPressure(**SOON, spare_kib=1), True),
+        (Kill(**SOON), False),
+    ],
+)
+def test_a_node_may_end_late_because_of_some_faults(
+    fault: Fault, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It met a full disk, and was paused before it could end: that is no crash of its own."""
+    found = unexpected(node2=("die", 1))
+    die, other = ContainerEvent("node", 2, "die", 1), ContainerEvent("node", 1, "die", 1)
+    found.began(fault)
+    assert not found.is_late(die)
+    found.ended(fault)
+    assert found.is_late(die) is late and found.is_unexpected(die) is not late
+    assert not found.is_late(other) and found.is_unexpected(other)
+    assert not found.is_late(ContainerEvent("agent", 2, "die", 1))
+    later = time.monotonic() + 21
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert not found.is_late(die) and found.is_unexpected(die)
+
+
+def test_a_late_end_is_worth_a_note_only() -> None:
+    value = unexpected().finding(ContainerEvent("node", 2, "die", 1)) | {"by": "fault"}
+    (found,) = node_findings([Event(0, 7 * 10**9, NEMESIS, "info", NODE_FINDING, value=value)])
+    assert found.explained and not found.by_itself
+    assert found.sentence == (
+        "n2 ended (exit code 1) because of a fault that was healed before, and was started again, "
+        "at 7.000 s"
+    )
 
 
 def test_an_interruption_leaves_no_task_that_was_never_run() -> None:

@@ -31,9 +31,11 @@ WRONG_SHAPE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeErr
 """What code raises that takes apart an answer of another form."""
 
 
-def handlers_for(cluster: Cluster, network: Network | None = None) -> Handlers:
+def handlers_for(
+    cluster: Cluster, network: Network | None = None, processes: Processes | None = None
+) -> Handlers:
     """The handler for each class of simple faults."""
-    processes = Processes(cluster)
+    processes = processes or Processes(cluster)
     simple: Handlers = {
         **(network or Network(cluster)).handlers(),
         **processes.handlers(),
@@ -60,7 +62,8 @@ class FaultInjector:
         cluster = Cluster(engine, pods, agents, ask_clock, zero_ns, ask_leader)
         self._agents = agents
         self._network = Network(cluster)
-        self.handlers = handlers_for(cluster, self._network)
+        self._processes = Processes(cluster)
+        self.handlers = handlers_for(cluster, self._network, self._processes)
 
     def require(self, kinds: Sequence[str]) -> None:
         """Raises UsageError for a kind that some agent does not support here."""
@@ -86,6 +89,13 @@ class FaultInjector:
 
     async def heal(self, fault: Fault) -> FaultReport:
         return await self._carry_out(self._handler(fault).heal, fault, "heal")
+
+    async def start_ended(self, node: int) -> bool:
+        """Start a node that has ended, and that no fault holds down; whether it had to be."""
+        try:
+            return await self._processes.start_ended(node)
+        except HarnessError:
+            return False  # it is waited for at the end of the run
 
     def _handler(self, fault: Fault) -> Handler:
         handler = self.handlers.get(type(fault))

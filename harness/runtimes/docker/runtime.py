@@ -226,6 +226,11 @@ class DockerRuntime:
         """Inject and heal these at their times, outside of a run; see `scheduled_faults`."""
         return self._run(carry_out(self._injector, faults))
 
+    def start_ended(self) -> None:
+        """Start the nodes that have ended though no fault holds them down, outside of a run."""
+        for node in self._pods:
+            self._run(self._injector.start_ended(node))
+
     def status(self, node: int) -> NodeStatus | None:
         """A node's status, outside of a run; None if it does not answer."""
 
@@ -414,6 +419,14 @@ class DockerRuntime:
             notice = self._spawn(self._notice(event))
             self._notices.add(notice)
             notice.add_done_callback(self._notices.discard)
+        elif self._unexpected.is_late(event):
+            self._spawn(self._start_again(event))
+
+    async def _start_again(self, event: ContainerEvent) -> None:
+        """A node has ended because of a fault that had been healed before."""
+        if await self._injector.start_ended(event.node):
+            finding = await asyncio.to_thread(self._unexpected.finding, event)
+            self._conductor.noticed(finding | {"by": "fault"}, self.now_us())
 
     async def _notice(self, event: ContainerEvent) -> None:
         if event.action == "die":  # the engine may tell of a signal after the end that it caused

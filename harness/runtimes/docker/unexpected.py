@@ -7,6 +7,7 @@ engine are by other programs, since faults act through the agents.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,6 +23,10 @@ ENDS_NODES: Final = frozenset(
     )
 )
 """Kinds of faults that end a node's processes."""
+LATE_KINDS: Final = ("disk-full", "memory")
+"""Kinds because of which a node may end when they are healed already: it has met an error, and was
+paused, or waited for its disk, before it could end."""
+LATE_S: Final = 20.0
 WORDS: Final = {
     "die": "ended",
     "kill": "was sent a signal",
@@ -44,6 +49,8 @@ class UnexpectedEvents:
         """The faults that are being injected, are active, or are being healed."""
         self._known: set[tuple[str, int]] = set()
         """The containers of which something has been told already, by role and node."""
+        self._may_end_until: dict[int, float] = {}
+        """By node, until when an end is the consequence of a fault that is healed."""
         self._touched: set[int] = set()
         """Nodes whose containers were changed by another program through the engine."""
 
@@ -55,12 +62,20 @@ class UnexpectedEvents:
         """The fault was healed. A damaged node may refuse to start until the end of the run."""
         if not isinstance(fault, DiskDamage):
             self._faults.pop(fault.id, None)
+        if fault.kind in LATE_KINDS:
+            until = time.monotonic() + LATE_S
+            self._may_end_until.update((int(node), until) for node in fault.nodes)
+
+    def is_late(self, event: ContainerEvent) -> bool:
+        """Whether a node has ended because of a fault that is healed: it must be started again."""
+        until = self._may_end_until.get(event.node, 0.0)
+        return (event.role, event.action) == ("node", "die") and time.monotonic() < until
 
     def is_unexpected(self, event: ContainerEvent) -> bool:
         """Whether no fault explains the event."""
         if event.action in ("kill", "pause", "unpause", "destroy", "restart"):
             self._touched.add(event.node)
-        elif event.action != "die" or self.is_held_down(event.node):
+        elif event.action != "die" or self.is_held_down(event.node) or self.is_late(event):
             return False
         self._known.add((event.role, event.node))
         return True

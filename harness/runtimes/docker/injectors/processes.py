@@ -75,6 +75,16 @@ class Processes:
                 return FaultReport({}, verified=True, evidence={"held_down_by": others})
             return await self.start(node)
 
+    async def start_ended(self, node: int) -> bool:
+        """Start a node that has ended, and that no fault holds down; whether it had to be."""
+        cluster = self._cluster
+        async with cluster.locks[node]:
+            running = await asyncio.to_thread(cluster.engine.is_running, cluster.pods[node])
+            if running or cluster.holds[node]:
+                return False
+            await self.start(node)
+            return True
+
     async def start(self, node: int) -> FaultReport:
         """Start the node's container, and wait for its process. The node's lock must be held."""
         cluster = self._cluster
