@@ -97,7 +97,7 @@ def schedule_from_json(data: Any) -> Schedule:
         faults=tuple(sorted(faults, key=lambda f: (f.start_us, f.id))),
         duration_us=_integer(data, "duration_us"),
         seed=None if data.get("seed") is None else _integer(data, "seed"),
-        nodes=tuple(data.get("nodes", ())),
+        nodes=_nodes(data),
     )
 
 
@@ -108,6 +108,13 @@ def _fault(number: int, entry: Any) -> Fault:
         return fault_from_json(entry)
     except BadFault as error:
         raise BadFault(f"fault {number} of the schedule: {error}") from None
+
+
+def _nodes(data: dict[str, Any]) -> tuple[int, ...]:
+    nodes = data.get("nodes", [])
+    if not isinstance(nodes, list) or not all(type(node) is int for node in nodes):
+        raise BadFault("a schedule's nodes must be a list of integers")
+    return tuple(nodes)
 
 
 def _integer(data: dict[str, Any], name: str) -> int:

@@ -33,7 +33,7 @@ from typing import Any, Final
 
 from histories.errors import BadFolder, in_words
 from histories.text import quoted
-from histories.untrusted import Malformed, read_document
+from histories.untrusted import Malformed, NotRegular, read_document, require_regular
 
 FORMAT_VERSION: Final = 2
 READABLE: Final = (1, 2)
@@ -88,6 +88,7 @@ class RunFolder:
         folder = cls(path)
         if not folder.path.is_dir():
             raise BadFolder(f"{path} is not a folder")
+        folder._require_files()
         folder._unpack()
         if not folder.run.exists():
             if folder.history.exists():
@@ -104,6 +105,15 @@ class RunFolder:
             )
         return folder
 
+    def _require_files(self) -> None:
+        for name in (RUN, HISTORY, COMPRESSED):
+            try:
+                require_regular(self.path / name)
+            except NotRegular as error:
+                raise BadFolder(f"{error.filename} cannot be read: {in_words(error)}") from None
+            except OSError:
+                continue  # missing, or an error of who reads it
+
     def _unpack(self) -> None:
         """Unpack the history, if only its compressed form exists."""
         packed = self.path / COMPRESSED
@@ -111,7 +121,7 @@ class RunFolder:
             return
         temporary = self.path / f".{HISTORY}.{os.getpid()}"
         try:
-            with gzip.open(packed, "rb") as source, temporary.open("wb") as target:
+            with gzip.open(packed, "rb") as source, temporary.open("xb") as target:
                 shutil.copyfileobj(source, target)
             temporary.replace(self.history)
         except (OSError, EOFError, zlib.error) as error:

@@ -23,6 +23,7 @@ from histories.folder import HISTORY, RUN, RunFolder
 from histories.formats import jepsen, native, store
 from histories.formats.native import History
 from histories.streams import as_file
+from histories.untrusted import open_regular
 
 FORMATS: Final = (
     "native",
@@ -121,7 +122,7 @@ def format_of(path: Path) -> str:
     Raises BadHistory for what cannot be read, and for compressed files.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(4096)
     except OSError as error:
         raise BadHistory(f"cannot be read: {error.strerror or error}", path=path) from error

@@ -2,15 +2,20 @@
 
 `parse` takes one document or line, `lines` a file of them. Both raise Malformed, whose message is
 one short line that is safe to display; nothing that they read makes them use more memory than a
-small multiple of their bounds. NaN, infinities, numbers beyond a double and bytes that are no UTF-8
-are not JSON here, although Python's own parser takes some of them.
+small multiple of their bounds. Only regular files are opened (`open_regular`): a pipe in a folder
+would be waited for without end. NaN, infinities, numbers beyond a double and bytes that are no
+UTF-8 are not JSON here, although Python's own parser takes some of them.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import stat
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -27,6 +32,31 @@ DOCUMENT_BYTES_MAX: Final = 64 << 20
 """A document that is read whole (run.json, verdict.json, schedule.json)."""
 INTEGER_MAX: Final = 1 << 63
 R = TypeVar("R")
+
+
+class NotRegular(OSError):
+    """A pipe, a device or a socket instead of a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A file to be read, in binary. Raises OSError, and NotRegular for what is no file but could be
+    opened: nothing is waited for."""
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        is_folder = stat.S_ISDIR(os.fstat(opened).st_mode)
+        os.close(opened)
+        if is_folder:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise NotRegular(path)
+    return open(opened, "rb")  # noqa: PTH123  # it is open already
+
+
+def require_regular(path: Path) -> None:
+    """For what is read by others. Raises OSError as `open_regular` does."""
+    open_regular(path).close()
 
 
 class Malformed(ValueError):
@@ -72,7 +102,7 @@ def parse_object(
 
 def read_document(path: Path, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Json:
     """The JSON document in a file. Raises Malformed, and OSError where it cannot be read."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return parse(file.read(bytes_max + 1), bytes_max=bytes_max)
 
 
@@ -82,7 +112,7 @@ def lines(
     """The lines of a file, each with its newline; the last may have none. Read as they are asked
     for. Raises Malformed at a line or a file that is too long, OSError where it cannot be read."""
     total = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while line := file.readline(line_max + 1):
             total += len(line)
             if len(line) > line_max:
@@ -128,7 +158,7 @@ def objects(
     Of a line that is too long the beginning is given; a file that is too large ends there. Integers
     fit into 64 bits. Raises OSError."""
     total = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while total < file_max and (line := file.readline(line_max)):
             rest = line
             while not rest.endswith(b"\n") and (rest := file.readline(line_max)):

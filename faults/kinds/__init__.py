@@ -38,7 +38,7 @@ def fault_from_json(data: dict[str, Any]) -> Fault:
     """
     fields = dict(data)
     kind = fields.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise BadFault(f"no fault kind {kind!r}; choose one of {', '.join(KINDS)}")
     try:
         return KINDS[kind].fault(**{name: _frozen(value) for name, value in fields.items()})

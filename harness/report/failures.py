@@ -21,7 +21,7 @@ from histories.checker import Verdict, check
 from histories.checker.evidence import relaxed
 from histories.errors import HistoryError
 from histories.events import Event, Json
-from histories.models import ILLEGAL, Model, model_named
+from histories.models import ILLEGAL, Model, model_named, validate
 from histories.operations import NEVER, Operation, pair, thaw
 
 PART_MAX: Final = 14
@@ -87,11 +87,12 @@ def longest_order(
     part: Sequence[Operation], whole: Sequence[Operation], model_name: str
 ) -> PartialOrder | None:
     """The longest order of operations of the part that the model accepts and that respects real
-    time; None if the part is too large, or the model is unknown."""
+    time; None if the part is too large, the model is unknown, or it has no such operations."""
     if not 0 < len(part) <= PART_MAX:
         return None
     try:
         model = model_named(model_name, None)
+        validate(model, [*part, *whole])
         lenient = relaxed(model, part, whole)
     except (HistoryError, ValueError):
         return None

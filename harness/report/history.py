@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from histories.events import NEMESIS, TYPES, Event
-from histories.untrusted import LINE_BYTES_MAX, parse_object
+from histories.untrusted import LINE_BYTES_MAX, open_regular, parse_object
 
 KNOWN: Final = frozenset(
     ("index", "time", "process", "type", "f", "key", "value", "node", "error", "observed")
@@ -23,7 +23,7 @@ def read_events(path: Path) -> tuple[list[Event], list[str]]:
     """The events up to the first malformed line, and the errors, as sentences."""
     events: list[Event] = []
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             problem = _read(file, events)
     except OSError as error:
         return [], [f"the history cannot be read: {error.strerror or error}"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness.report.page import PARTS, REPORT, STYLES, render
+from harness.report.page import PARTS, REPORT, STYLES, render, write_page
 from harness.report.settings import flat_settings
 from harness.run.expected import Expected, looks_changed
 from histories.errors import BadFolder
@@ -174,5 +174,5 @@ def index_page(root: Path, found: list[Row], *, served: bool = False) -> str:
 def write_index(root: Path) -> Path:
     """Write index.html into a folder of runs."""
     path = root / INDEX
-    path.write_text(index_page(root, rows(root)), encoding="utf-8")
+    write_page(path, index_page(root, rows(root)))
     return path

@@ -150,14 +150,21 @@ def run_page(data: RunData, *, home: str = "", live: bool = False) -> str:
 def write_report(folder: RunFolder) -> Path:
     """Write report.html into a run's folder, from what the folder holds."""
     path = folder.path / REPORT
-    temporary = path.with_name(f".{REPORT}.part")
-    text = run_page(load(folder))
+    write_page(path, run_page(load(folder)))
+    return path
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a file in a folder from outside: what stands there under its name, such as a link or a
+    pipe, is replaced, and not written to."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.unlink(missing_ok=True)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path
 
 
 def report_after_run(folder: RunFolder) -> str:

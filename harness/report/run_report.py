@@ -26,10 +26,11 @@ from harness.report.settings import flat_settings
 from harness.run.config import RunConfig
 from harness.run.recorded_verdict import JUDGE_LIMIT_S, verdict_of
 from harness.run.run_sequence import again
+from harness.run.verdict_shape import what_is_wrong
 from histories.availability import measure
 from histories.errors import HistoryError
 from histories.events import NEMESIS, Event, Json
-from histories.folder import RunFolder
+from histories.folder import SCHEDULE, VERDICT, RunFolder
 
 LINEARIZED_MAX: Final = 300_000
 """Operations. The order that a checker found is shown up to this size."""
@@ -75,8 +76,8 @@ def load(folder: RunFolder, *, judge: bool = True) -> RunData:
     texts = Texts()
     data = RunData(folder, texts)
     data.run = _document(data, "run.json")
-    data.schedule = _document(data, "schedule.json")
-    data.verdict = _document(data, "verdict.json")
+    data.schedule = _schedule(data)
+    data.verdict = _verdict(data)
     data.events, problems = read_events(folder.history)
     data.problems += problems
     data.model = _model(data)
@@ -99,6 +100,20 @@ def _document(data: RunData, name: str) -> dict[str, Any]:
         data.problems.append(str(error))
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _schedule(data: RunData) -> dict[str, Any]:
+    found = _document(data, SCHEDULE)
+    if not isinstance(found.get("faults", []), list):
+        data.problems.append(f"{data.folder.schedule} cannot be read: its faults are not a list")
+        return {}
+    return found
+
+
+def _verdict(data: RunData) -> dict[str, Any]:
+    """What verdict.json says; {} for another shape, which `verdict_of` tells of."""
+    found = _document(data, VERDICT)
+    return {} if what_is_wrong(found) else found
 
 
 def _model(data: RunData) -> str:

@@ -12,7 +12,8 @@ PARTS: Final = ("cluster", "traffic", "faults")
 
 
 def flat_settings(config: Any) -> dict[str, Any]:
-    """Every setting by its name; `kinds` are the kinds of faults. {} for what is not a mapping."""
+    """Every setting by its name; `kinds` are the kinds of faults, a list of texts. {} for what is
+    not a mapping."""
     if not isinstance(config, dict):
         return {}
     found = {name: value for name, value in config.items() if name not in PARTS}
@@ -21,6 +22,9 @@ def flat_settings(config: Any) -> dict[str, Any]:
             found |= config[part]
     if isinstance(config.get("faults"), list):
         found["kinds"] = config["faults"]
+    if "kinds" in found:
+        kinds = found["kinds"]
+        found["kinds"] = [k for k in kinds if isinstance(k, str)] if isinstance(kinds, list) else []
     if "target" not in found and "protocol" in found:
         found["target"] = found["protocol"]
     return found

@@ -19,7 +19,7 @@ from histories.errors import HistoryError
 from histories.events import Event
 from histories.folder import RunFolder
 from histories.formats.native import read
-from histories.untrusted import Malformed, parse_object
+from histories.untrusted import Malformed, open_regular, parse_object
 
 LINES_MAX: Final = 2_000_000
 LINE_MAX: Final = 4_000_000
@@ -181,7 +181,7 @@ def _lines(path: Path, *, strict: bool = True) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for number in range(1, LINES_MAX + 1):
                 data = file.readline(LINE_MAX)
                 if not data.endswith(b"\n"):

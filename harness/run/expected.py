@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from histories.errors import BadFolder
+from histories.errors import BadFolder, in_words
 from histories.events import Json
 from histories.folder import (
     COMPRESSED,
@@ -30,6 +30,7 @@ from histories.folder import (
     RunFolder,
 )
 from histories.text import quoted
+from histories.untrusted import open_regular
 
 DECIDED: Final = "decided.jsonl"
 STATES: Final = "states.jsonl"
@@ -124,7 +125,7 @@ def fingerprints(nodes: Path) -> dict[str, Json]:
 
 def fingerprint(path: Path) -> dict[str, Json]:
     """{"bytes": n, "sha256": hex}. Raises OSError."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
 
@@ -173,8 +174,10 @@ def _change(path: Path, name: str, recorded: Json) -> str:
     """In a sentence, that a file is not what was recorded (None: that it did not exist)."""
     try:
         now: Json = fingerprint(path)
-    except OSError:
+    except FileNotFoundError:
         now = None
+    except OSError as error:
+        return f"{name} cannot be read: {in_words(error)}"
     if now is None and recorded is not None:
         return f"{name} is missing from the folder"
     if now != recorded:

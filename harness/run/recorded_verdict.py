@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.run.expected import Expected, changed_evidence, is_verdict_sealed, verdict_change
 from harness.run.verdict import judge_folder
+from harness.run.verdict_shape import what_is_wrong
 from histories.errors import HistoryError
 from histories.folder import VERDICT, RunFolder
 from histories.text import quoted
@@ -68,6 +69,8 @@ def _recorded(folder: RunFolder) -> tuple[dict[str, Any], list[str]]:
     if not folder.verdict.exists():
         return {}, []
     try:
-        return folder.read_object(VERDICT), []
+        said = folder.read_object(VERDICT)
     except HistoryError as error:
         return {}, [str(error)]
+    wrong = what_is_wrong(said)
+    return ({}, [f"{folder.verdict} cannot be read: {wrong}"]) if wrong else (said, [])

@@ -27,6 +27,7 @@ from histories.formats.jepsen import event_of_edn
 from histories.formats.native import History, parse_line
 from histories.models import Model
 from histories.operations import NEVER, Operation, between, failed_write
+from histories.untrusted import require_regular
 
 _kernel: Any = None
 WHY_NOT = "switched off by ANTIPAXOS_KERNEL=off"
@@ -81,6 +82,7 @@ def check_file(
 ) -> Verdict | None:
     """Judge a native file; None where the reference has to. `words`: the budget of the evidence."""
     try:
+        require_regular(path)
         raw = _kernel.check_file(path, model.name, initial, **_arguments(limits))
     except _kernel.BadLine as error:
         line, message, operation = error.args
