@@ -249,10 +249,10 @@ def _main(arguments: list[str] | None) -> None:
     except HistoryError as error:
         _complain(printable(str(error)))
         sys.exit(USAGE)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         # It may have come between a coroutine and the task that would run it.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-        _complain("interrupted; nothing is left running", label="")
+        _complain("interrupted; nothing is left running", printable(str(error)), label="")
         sys.exit(INTERRUPTED)
     except Exception as error:  # a bug of ours must not look like a verdict
         if _is_fault_error(error):

@@ -211,7 +211,8 @@ def all_inside(folder: Path, root: Path) -> bool:
 def _state(folder: RunFolder) -> str:
     """A value that changes with every file that a page is made from."""
     parts = []
-    for path in (folder.run, folder.history, folder.verdict, folder.nodes):
+    files = (folder.run, folder.schedule, folder.history, folder.digests, folder.verdict)
+    for path in (*files, folder.nodes):
         try:
             found = path.stat()
             parts.append(f"{found.st_size}.{found.st_mtime_ns}")

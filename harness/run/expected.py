@@ -209,7 +209,7 @@ def looks_changed(folder: RunFolder, expected: Expected) -> str:
     for name, told in sizes.items():
         try:
             size = (folder.path / name).stat().st_size
-        except OSError:
+        except (OSError, ValueError):  # a name may be any text
             return f"{name} is missing from the folder"
         if not isinstance(told, dict) or told.get("bytes") != size:
             return f"{name} is not what was recorded: it was changed or cut since"

@@ -133,6 +133,15 @@ class FolderRecord:
         except OSError as error:
             raise self.full(error) from error
 
+    def how_to_judge(self) -> str:
+        """The command that judges what was recorded of a run that was stopped; "" if nothing
+        was."""
+        folder = getattr(self, "folder", None)
+        if folder is None or not folder.history.exists() or not folder.history.stat().st_size:
+            return ""
+        path = shlex.quote(str(folder.path))
+        return f"what was recorded can be judged: antipaxos check {path}"
+
     def full(self, error: OSError) -> HarnessError:
         """The error for a folder that cannot be written any more."""
         return HarnessError(

@@ -133,13 +133,16 @@ def execute(
     """Run once, into a folder under `store`, and judge it.
 
     Raises HarnessError if the harness failed, and KeyboardInterrupt if it was stopped before the
-    cluster was ready; nothing is left running then.
+    cluster was ready, or at once; nothing is left running then.
     """
     started = time.monotonic()
     observer = observer or Observer()
     record = record or FolderRecord(store)
     runtime = open_runtime(config, record.run_id, observer.say)
-    conductor = perform(config, schedule or schedule_for(config), runtime, record, observer)
+    try:
+        conductor = perform(config, schedule or schedule_for(config), runtime, record, observer)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(record.how_to_judge()) from None
     observer.say("judging the history")
     verdict = record.judge()
     seconds = time.monotonic() - started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from harness.run.config import RunConfig
 from harness.run.observer import Observer
 from harness.run.record import FolderRecord
 from harness.run.run_sequence import RunResult, execute
+from harness.run.verdict import judge_folder
+from harness.runtimes.sim import runtime
 from histories.events import Event
+from histories.folder import RunFolder
 from histories.formats.native import read
 
 CORRECT = {"target": "multi-paxos", "nodes": 3, "seed": 1, "faults": ("partition", "kill")}
@@ -70,5 +74,26 @@ def test_a_violation_in_it_is_found(tmp_path: Path) -> None:
 
 
 def test_the_second_interrupt_stops_it_at_once(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         interrupted(tmp_path, lambda event: event.index == 1_000, times=2)
+    [folder] = tmp_path.iterdir()
+    assert str(stopped.value) == f"what was recorded can be judged: antipaxos check {folder}"
+    assert judge_folder(RunFolder.open(folder)).outcome == "unknown"
+
+
+def test_a_step_that_does_not_end_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "GRACE_S", 0.2)
+
+    def hangs(event: Event) -> bool:
+        if event.index == 1_001:
+            until = time.monotonic() + 30
+            while time.monotonic() < until:
+                pass
+        return event.index == 1_000
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path, hangs)
+    assert time.monotonic() - began < 25
