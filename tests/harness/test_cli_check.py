@@ -218,6 +218,19 @@ def test_options_without_effect_are_refused(
         assert not (tmp_path / "h.edn").exists()
 
 
+@pytest.mark.parametrize("completion", [None, "info", "fail"])
+def test_a_run_without_an_answer_is_unknown(tmp_path: Path, completion: str | None) -> None:
+    folder = RunFolder.create(tmp_path, "run")
+    folder.write_run({"model": "kv"})
+    end = {"process": "nemesis", "type": "info", "f": "phase", "value": "done", "live": True}
+    done = () if completion is None else (WRITE | {"type": completion},)
+    history(folder.history, WRITE, *done, end)
+    found = json.loads(run(folder.path, "--json").output)
+    assert found["verdict"] == "unknown"
+    assert "no operation was answered: there is nothing to judge" in found["reasons"]
+    assert run(folder.path).exit_code == 2
+
+
 def test_the_model_and_the_initial_value_apply_to_runs(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "run")
     folder.write_run({"model": "kv"})

@@ -27,14 +27,21 @@ const DECISIVE: [&[u8]; 5] = [b"key", b"value", b"error", b"observed", b"order"]
 const SHORT: [(&[u8], &[u8]); 4] =
     [(b"k", b"key"), (b"v", b"value"), (b"val", b"value"), (b"err", b"error")];
 
+const SHORT_MAX: usize = 3;
+
 fn is_given(given: u32, field: &[u8]) -> bool {
     FIELDS.iter().position(|&known| known == field).is_some_and(|at| given & (1 << at) != 0)
 }
 
+/// Whether a name that is none of FIELDS may be meant to be one of them.
+pub fn may_be_misspelt(name: &[u8]) -> bool {
+    FIELDS.iter().any(|field| is_near(name, field))
+}
+
 /// Check the fields of a client's event: `given` are those of FIELDS that are there, a bit for
-/// each, `unknown` the names of all others.
-pub fn check(kind: Kind, f: F, given: u32, unknown: &[Cow<'_, [u8]>]) -> Result<(), String> {
-    for name in unknown {
+/// each, `misspelt` the other names that may be meant to be one of them.
+pub fn check(kind: Kind, f: F, given: u32, misspelt: &[Cow<'_, [u8]>]) -> Result<(), String> {
+    for name in misspelt {
         if let Some(field) = FIELDS.iter().find(|&&f| !is_given(given, f) && is_near(name, f)) {
             let (name, field) = (String::from_utf8_lossy(name), String::from_utf8_lossy(field));
             return Err(format!("{name:?} is not a field of an event: is {field:?} meant?"));
@@ -55,11 +62,17 @@ pub fn check(kind: Kind, f: F, given: u32, unknown: &[Cow<'_, [u8]>]) -> Result<
 /// Whether `name` is probably meant to be `field`: the same in another case, or, for those that
 /// decide, a short form, or one letter missing, added, replaced or swapped with the next.
 fn is_near(name: &[u8], field: &[u8]) -> bool {
-    if name.eq_ignore_ascii_case(field) {
-        return true;
+    if name.len() < field.len() && name.len() <= SHORT_MAX {
+        let short =
+            |&(short, long): &(&[u8], &[u8])| long == field && name.eq_ignore_ascii_case(short);
+        if SHORT.iter().any(short) {
+            return true;
+        }
     }
-    let short = |&(short, long): &(&[u8], &[u8])| long == field && name.eq_ignore_ascii_case(short);
-    DECISIVE.contains(&field) && (SHORT.iter().any(short) || differ_by_one(name, field))
+    if name.len().abs_diff(field.len()) > 1 {
+        return false;
+    }
+    name.eq_ignore_ascii_case(field) || DECISIVE.contains(&field) && differ_by_one(name, field)
 }
 
 fn differ_by_one(name: &[u8], field: &[u8]) -> bool {
