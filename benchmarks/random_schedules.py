@@ -145,7 +145,10 @@ class Cluster:
             state = self._api.inspect_container(container)["State"]
             log = self._api.logs(container, tail=5).decode(errors="replace")
             shown = {name: state[name] for name in ("Status", "ExitCode", "OOMKilled")}
-            found[f"n{node}"] = shown | ({} if state["Running"] else {"log": log})
+            status = self._runtime.status(node)
+            shown["answers"] = status.role if status else None
+            shown["processes"] = self._runtime.agent(node, "probe_process")["processes"]
+            found[f"n{node}"] = shown | {"log": log}
         return found
 
     def _wait_until_ready(self) -> bool:
