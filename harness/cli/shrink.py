@@ -114,6 +114,11 @@ def _starting_point(recorded: Recorded, until_s: float, ticker: Ticker) -> Candi
         raise UsageError(f"{recorded.folder.path} did not fail: there is nothing to shrink")
     if recorded.config.on == "sim":
         return Candidate(recorded.config, recorded.schedule)
+    if not recorded.config.system.capabilities.simulated:
+        raise UsageError(
+            f"{recorded.config.target} cannot be simulated, and runs are shrunk in the simulator",
+            remedy="run it again with fewer faults or less --time, and the same --seed",
+        )
     ticker.text = f"looking for a simulated timing that fails alike: 1 of {TIMINGS}"
 
     def watch(attempt: Attempt) -> None:

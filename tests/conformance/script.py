@@ -58,6 +58,7 @@ class Told:
 class ScriptedConductor:
     def __init__(self, script: Callable[[World], Script]) -> None:
         self.done = False
+        self.is_interrupted = False
         self.stats = Stats()
         self.told: list[Told] = []
         self._make = script

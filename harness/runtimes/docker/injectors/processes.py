@@ -7,6 +7,7 @@ when the second lets go. Evidence: what /proc shows, and what the engine says of
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from faults.kinds.kill import Kill
@@ -21,6 +22,10 @@ STOPPED: Final = "Tt"
 PAUSED: Final = STOPPED + "DZX"
 """The states of a paused process's threads: also those that wait for the disk, and stop before they
 execute another instruction, and those that have ended."""
+
+STATES_TRIES: Final = 10
+STATES_EVERY_S: Final = 0.02
+"""A thread whose disk has just answered runs, inside the kernel, until it stops."""
 
 
 class Processes:
@@ -103,18 +108,26 @@ class Processes:
     async def _signal(self, node: int, do: Literal["pause", "resume"]) -> FaultReport:
         cluster = self._cluster
         async with cluster.locks[node]:
+            down = bool(cluster.holds[node])  # another fault holds it down: it cannot be resumed
             answer = await cluster.agents[node].call(do)
-            probe = await cluster.agents[node].call("probe_process")
-        states = [p["threads"] for p in probe["processes"]]
-        down = bool(cluster.holds[node])  # a node that another fault holds down cannot be resumed
-        right = (bool(states) or down) and all(
-            thread in PAUSED if do == "pause" else thread not in STOPPED
-            for threads in states
-            for thread in threads
-        )
+            for _ in range(STATES_TRIES):
+                probe = await cluster.agents[node].call("probe_process")
+                states = [p["threads"] for p in probe["processes"]]
+                right = (bool(states) or down) and _are_right(do, states)
+                if right:
+                    break
+                await asyncio.sleep(STATES_EVERY_S)
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
             verified=right,
             evidence={"states": states},
             problem=None if right else f"after {do} the threads of n{node} are in states {states}",
         )
+
+
+def _are_right(do: Literal["pause", "resume"], states: Sequence[str]) -> bool:
+    """Whether these states of threads, of one process each, are those after a pause or resume."""
+    threads = "".join(states)
+    if do == "pause":
+        return all(thread in PAUSED for thread in threads)
+    return all(thread not in STOPPED for thread in threads)
