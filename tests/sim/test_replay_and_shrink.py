@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from harness.cli.replay import replay_command
-from harness.cli.shrink import shrink_command
+from harness.cli.shrink import _starting_point, shrink_command
 from harness.errors import UsageError
 from harness.reproduce.replay import load, replay_simulated, replay_timings
 from harness.reproduce.shrink import shrink
 from harness.reproduce.story import tell
+from harness.run.config import RunConfig
 from harness.run.simulation import simulate_and_judge, write_folder
 from harness.search.swarm import SweepPlan
 from harness.search.sweep import sweep
@@ -35,6 +37,13 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_simulated_run_replays_byte_for_byte(failing: Path) -> None:
     result = replay_simulated(load(failing))
     assert result.identical and result.reproduced == 1 and result.outcome == "invalid"
+
+
+def test_a_run_of_a_target_that_cannot_be_simulated_is_not_shrunk() -> None:
+    config = RunConfig.of(target="etcd", on="docker")
+    recorded: Any = SimpleNamespace(outcome="invalid", config=config)
+    with pytest.raises(UsageError, match="etcd cannot be simulated, and runs are shrunk in"):
+        _starting_point(recorded, 0.0, SimpleNamespace())  # type: ignore[arg-type]
 
 
 def test_an_edited_history_is_detected_with_its_line(failing: Path, tmp_path: Path) -> None:
