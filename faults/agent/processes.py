@@ -286,17 +286,26 @@ class NodeProcesses:
 
     @contextmanager
     def held(self, pid: int) -> Iterator[None]:
-        """The process is stopped inside the block, and afterwards continues if it ran before."""
+        """The process is stopped inside the block, and afterwards continues if it ran before.
+
+        A process that is traced while it is being started, and therefore stopped, is sent SIGSTOP,
+        too: the trace may end at any moment.
+        """
+        stopping = Stopping()
         with self.control:
-            stood = self.paused or is_stopped(pid)
-            stopping = Stopping()
+            by_others = not self.paused and set(thread_states(pid)) <= set("T" + DEAD)
+            signals = not self.paused and not by_others
             try:
-                if not stood:
+                if signals:
                     os.kill(pid, signal.SIGSTOP)
-                self._await(lambda: stopping.is_done(pid), "not stopped", pid=pid)
+                self._await(
+                    lambda: is_stopped(pid) if by_others else stopping.is_done(pid),
+                    "not stopped",
+                    pid=pid,
+                )
                 yield
             finally:
-                if not stood:
+                if signals:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGCONT)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faults.agent import libc
 from faults.agent.errors import AgentError, BadRequest, Failed, Unsupported
 from faults.agent.processes import (
     NodeProcesses,
@@ -75,3 +79,34 @@ def test_every_error_has_a_remedy() -> None:
     kinds = {cls.kind for cls in AgentError.__subclasses__()}
     assert kinds == {"bad-request", "unsupported", "failed"}
     assert Failed("it did not", "try again").remedy == "try again"
+
+
+def test_a_traced_process_is_held_also_when_its_trace_ends_meanwhile() -> None:
+    """As while a node is being started: one that was left to its trace ran, or stayed stopped."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
+        try:
+            libc.ptrace(libc.PTRACE_SEIZE, child.pid)
+            libc.ptrace(libc.PTRACE_INTERRUPT, child.pid)
+            assert poll_until(lambda: thread_states(child.pid) == "t", 10)
+            os.waitpid(child.pid, 0)
+            with NodeProcesses().held(child.pid):
+                libc.ptrace(libc.PTRACE_DETACH, child.pid)
+                assert poll_until(lambda: thread_states(child.pid) == "T", 10)
+                time.sleep(0.05)
+                assert thread_states(child.pid) == "T"
+            assert poll_until(lambda: thread_states(child.pid) == "R", 10)
+        finally:
+            child.kill()
+
+
+def test_a_process_that_somebody_else_has_stopped_stays_stopped() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
+        try:
+            os.kill(child.pid, signal.SIGSTOP)
+            assert poll_until(lambda: thread_states(child.pid) == "T", 10)
+            with NodeProcesses().held(child.pid):
+                assert thread_states(child.pid) == "T"
+            time.sleep(0.05)
+            assert thread_states(child.pid) == "T"
+        finally:
+            child.kill()
