@@ -116,7 +116,9 @@ class _Reader:
         self._refuse_contradictions(faults)
         faults += self._random(data.get("random"), faults, duration_us)
         if not faults:
-            raise BadSchedule(f"{self._name}: it has no fault; write each one as [[fault]]")
+            drawn = "random" in data
+            said = "none of the random faults fits into it" if drawn else "it has no fault"
+            raise BadSchedule(f"{self._name}: {said}; write each one as [[fault]]")
         faults.sort(key=lambda fault: (fault.start_us, fault.id))
         return Schedule(
             faults=tuple(faults), duration_us=duration_us, seed=self._seed, nodes=self._nodes

@@ -26,6 +26,7 @@ import gzip
 import json
 import os
 import shutil
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +120,7 @@ class RunFolder:
         packed = self.path / COMPRESSED
         if self.history.exists() or not packed.exists():
             return
-        temporary = self.path / f".{HISTORY}.{os.getpid()}"
+        temporary = self.path / f".{HISTORY}.{os.getpid()}.{threading.get_ident()}"
         try:
             with gzip.open(packed, "rb") as source, temporary.open("xb") as target:
                 shutil.copyfileobj(source, target)

@@ -222,7 +222,7 @@ class _Shrinker:
             began = time.monotonic()
             try:
                 run = simulate_and_judge(*attempt, until_s=self._until_s)
-            except TimeIsUp:
+            except (TimeIsUp, UsageError):  # or a fault has no effect among the nodes left
                 return False
             size, symptoms = size_of(run), run.symptoms
             if any(s.detector == self.detector for s in symptoms):

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from harness.run.expected import Expected, changed_evidence, is_verdict_sealed, verdict_change
 from harness.run.verdict import judge_folder
 from harness.run.verdict_shape import what_is_wrong
-from histories.errors import HistoryError
+from histories.errors import HistoryError, in_words
 from histories.folder import VERDICT, RunFolder
 from histories.text import quoted
 
@@ -42,14 +42,17 @@ def verdict_of(folder: RunFolder) -> FolderVerdict:
         changes = [change.sentence for change in changed_evidence(folder, Expected.of(folder))]
     except HistoryError as error:
         changes = [str(error)]
+    except OSError as error:
+        changes = [f"{error.filename} cannot be read: {in_words(error)}"]
     if edited := verdict_change(folder):
         changes.append(edited)
     if said and not changes and is_verdict_sealed(folder):
         return FolderVerdict(said)
     try:
         document = judge_folder(folder, time_limit_s=JUDGE_LIMIT_S).to_json()
-    except HistoryError as error:
-        message = getattr(error, "message", error)
+    except (HistoryError, OSError) as error:
+        is_os = isinstance(error, OSError)
+        message = in_words(error) if is_os else getattr(error, "message", error)
         problems.append(f"it could not be judged: {message}")
         if said:
             problems.append(f"{VERDICT} says {quoted(said.get('verdict'))}, which is not used")

@@ -90,7 +90,8 @@ class Cell:
         """The blocks of the sweep, after the first `done` seeds."""
         size = min(FIRST_BLOCK, BLOCK)
         while done < self.sweep:
-            count = min(size, self.sweep - done)
+            left = self.sweep - done
+            count = left if left <= size + 1 else size  # none of one seed: that is a run of its own
             yield dataclasses.replace(self.job(done, count), open_ended=True)
             done, size = done + count, BLOCK
 

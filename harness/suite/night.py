@@ -82,8 +82,8 @@ class Night:
 
     @property
     def sweeps_not_begun(self) -> list[str]:
-        """The rows with a sweep of which seeds are left, and not a single seed was run."""
-        ran = {result.cell for result in self.results.values()}
+        """The rows with a sweep of which not a single seed was run."""
+        ran = {job.cell for job in self.jobs if job.open_ended and job.identity in self.results}
         cells = dict.fromkeys(job.cell for job in self.left if job.open_ended)
         return [cell for cell in cells if cell not in ran]
 

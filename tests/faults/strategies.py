@@ -51,7 +51,10 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "clog": {},
     "slow-cpu": {"percent": PERCENT},
     "memory": {"spare_kib": st.integers(0, 1 << 30)},
-    "strobe": {"offset_us": st.integers(1, 10**12), "period_us": st.integers(2_000, 10**9)},
+    "strobe": {
+        "offset_us": st.integers(-(10**12), 10**12).filter(bool),
+        "period_us": st.integers(2_000, 10**9),
+    },
     "monotonic": {"offset_us": st.integers(1, 10**12)},
     "disk-full": {"left_bytes": TIMES},
     "disk-stall": {},

@@ -91,6 +91,25 @@ def test_a_node_may_end_late_because_of_some_faults(
     assert not found.is_late(die) and found.is_unexpected(die)
 
 
+def test_a_node_ends_late_only_once() -> None:
+    """One that ends at every start after a full disk is a finding."""
+    found = unexpected(node2=("die", 1))
+    die = ContainerEvent("node", 2, "die", 1)
+    found.ended(DiskFull(**SOON, left_bytes=0))
+    assert found.is_late(die) and not found.is_unexpected(die)
+    assert found.found_at_end() == [die], "and it is told where there is no time to start it"
+    found.restarts(2)
+    assert not found.is_late(die) and found.is_unexpected(die)
+
+
+def test_a_fault_that_is_active_explains_an_end_and_no_restart() -> None:
+    found = unexpected()
+    die = ContainerEvent("node", 2, "die", 137)
+    found.ended(MemoryPressure(**SOON, spare_kib=1))
+    found.began(MemoryPressure(**SOON | {"id": "g"}, spare_kib=1))
+    assert not found.is_late(die) and not found.is_unexpected(die)
+
+
 def test_a_late_end_is_worth_a_note_only() -> None:
     value = unexpected().finding(ContainerEvent("node", 2, "die", 1)) | {"by": "fault"}
     (found,) = node_findings([Event(0, 7 * 10**9, NEMESIS, "info", NODE_FINDING, value=value)])

@@ -279,6 +279,14 @@ def test_the_first_block_of_a_night_is_small(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_no_block_has_a_single_seed(tmp_path: Path) -> None:
+    """That would be a run of its own, and not count as one of the sweep."""
+    for seeds, counts in ((11, [11]), (12, [10, 2]), (111, [10, 101]), (112, [10, 100, 2])):
+        (tmp_path / str(seeds)).mkdir()
+        one = suite(tmp_path / str(seeds), SWEEP.replace("sweep = 25", f"sweep = {seeds}"))
+        assert [job.count for job in begin(one, "a").jobs] == counts
+
+
 def test_a_block_begins_where_all_its_seeds_have_time(tmp_path: Path) -> None:
     """Before any result: by earlier nights, or a hundredth of the simulated seconds."""
     text = SWEEP.replace("[suite]", '[suite]\nbudget = "100s"').replace("sweep = 25", "sweep = 999")

@@ -1,9 +1,9 @@
 """What the nodes do at the end of a run, when all faults are healed.
 
-Every node is waited for until it answers: one that the last fault has ended may start so late, on a
-slow machine, that the run would be over before it has read its files. What it does then (it may
-find them damaged, and end) belongs to the run. And no node may be stopped: a quorum answers without
-it, but somebody else has sent it a signal.
+Every node is waited for until its connection is open, on which it has answered once. A node that
+the last fault has ended may start so late, on a slow machine, that the run would be over before it
+has read its files. What it does then (it may find them damaged, and end) belongs to the run. And no
+node may be stopped: a quorum answers without it, but somebody else has sent it a signal.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class FaultInjector:
         """Start a node that has ended, and that no fault holds down; whether it had to be."""
         try:
             return await self._processes.start_ended(node)
-        except HarnessError:
+        except (HarnessError, *WRONG_SHAPE):
             return False  # it is waited for at the end of the run
 
     def _handler(self, fault: Fault) -> Handler:

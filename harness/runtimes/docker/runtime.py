@@ -96,6 +96,8 @@ class DockerRuntime:
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._notices: set[asyncio.Task[None]] = set()
+        self._restarts: set[asyncio.Task[None]] = set()
+        self._was_interrupted = False
         self._leader: int | None = None
         self._led: tuple[tuple[int, ...], int] = ((), 0)
         self._told_term: tuple[int, ...] = ()
@@ -381,9 +383,10 @@ class DockerRuntime:
             self._conductor.noticed(finding, self.now_us())
 
     def _interrupted(self) -> None:
-        if self._conductor.is_interrupted:
+        if self._was_interrupted:
             self._fail(KeyboardInterrupt())  # asked twice: stop at once
             return
+        self._was_interrupted = True
         self._conductor.interrupt(self.now_us())
         self._loop.call_later(GRACE_S, self._fail, KeyboardInterrupt())
         self._after()
@@ -420,7 +423,10 @@ class DockerRuntime:
             self._notices.add(notice)
             notice.add_done_callback(self._notices.discard)
         elif self._unexpected.is_late(event):
-            self._spawn(self._start_again(event))
+            self._unexpected.restarts(event.node)
+            restart = self._spawn(self._start_again(event))
+            self._restarts.add(restart)
+            restart.add_done_callback(self._restarts.discard)
 
     async def _start_again(self, event: ContainerEvent) -> None:
         """A node has ended because of a fault that had been healed before."""
@@ -441,10 +447,18 @@ class DockerRuntime:
         if self._notices:
             await asyncio.wait(self._notices, timeout=NOTICE_S)
         for event in await asyncio.to_thread(self._unexpected.found_at_end):
-            await self._notice(event)
+            if self._unexpected.is_late(
+                event
+            ):  # too late to start it again, and to see what it does
+                finding = await asyncio.to_thread(self._unexpected.finding, event)
+                self._conductor.noticed(finding | {"by": "unknown"}, self.now_us())
+            else:
+                await self._notice(event)
 
     async def _await_last_answers(self) -> None:
         """Wait for nodes that start late after the last fault, which may end because of it."""
+        if self._restarts:
+            await asyncio.wait(self._restarts, timeout=NOTICE_S)
         healed = self.config.core() or self.config.cluster.node_ids()
         awaited = {
             node: self._clients.by_node[node]
@@ -456,7 +470,7 @@ class DockerRuntime:
             awaited,
             timeout_s,
             is_running=lambda node: self._engine.is_running(self._pods[node]),
-            is_over=lambda: self._failure is not None,
+            is_over=lambda: self._failure is not None or self._was_interrupted,
         )
         for node in silent:
             log = await asyncio.to_thread(self._engine.last_lines, self._pods[node].node_id)

@@ -66,10 +66,15 @@ class UnexpectedEvents:
             until = time.monotonic() + LATE_S
             self._may_end_until.update((int(node), until) for node in fault.nodes)
 
+    def restarts(self, node: int) -> None:
+        """A node that has ended late is started again: its next end is one of its own."""
+        self._may_end_until.pop(node, None)
+
     def is_late(self, event: ContainerEvent) -> bool:
         """Whether a node has ended because of a fault that is healed: it must be started again."""
         until = self._may_end_until.get(event.node, 0.0)
-        return (event.role, event.action) == ("node", "die") and time.monotonic() < until
+        ended = (event.role, event.action) == ("node", "die")
+        return ended and time.monotonic() < until and not self.is_held_down(event.node)
 
     def is_unexpected(self, event: ContainerEvent) -> bool:
         """Whether no fault explains the event."""
@@ -88,7 +93,7 @@ class UnexpectedEvents:
                 if (role, node) not in self._known:
                     action, code = self._engine.what_is_wrong(container)
                     event = ContainerEvent(role, node, action, code)
-                    if action and self.is_unexpected(event):
+                    if action and (self.is_late(event) or self.is_unexpected(event)):
                         found.append(event)
         return found
 

@@ -37,6 +37,7 @@ class SimRuntime:
     def __init__(self, config: RunConfig, *, traced: bool = True) -> None:
         self.config = config
         self._grace: threading.Timer | None = None
+        self._has_ended = False
         self.world = World(config, WorldConfig.from_json(config.world))
         if traced:
             self.world.keep_record()
@@ -74,6 +75,8 @@ class SimRuntime:
     def interrupt(self) -> None:
         """End the run early, between two events; the second call, or one event that takes longer
         than GRACE_S, stops it at once: raises KeyboardInterrupt. Safe in signal handlers."""
+        if self._has_ended:
+            return
         if self._grace is not None:
             raise KeyboardInterrupt
         self.world.is_interrupted = True
@@ -82,6 +85,7 @@ class SimRuntime:
         self._grace.start()
 
     def _end_grace(self) -> None:
+        self._has_ended = True
         if self._grace is not None:
             self._grace.cancel()
 
