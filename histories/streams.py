@@ -30,7 +30,7 @@ def as_file(
     is removed at the end. BadHistory that is raised meanwhile names `path`, not the copy.
 
     Raises BadHistory for a stream of more than `bytes_max` bytes, LimitReached if the time is up
-    before it ended.
+    before it ended. A named pipe that nobody has opened for writing is waited for without a limit.
     """
     if not is_stream(path):
         yield path

@@ -60,9 +60,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_verdict_that_cannot_be_delivered_has_its_own_exit_code(
     run_folder: Path, redirect: str, words: bytes
 ) -> None:
-    # A pipe's reader has to be gone before the command writes.
-    paused = "; exit $?" if ">(" not in redirect else ""
-    done = antipaxos("check", str(run_folder), redirect=redirect + paused)
+    # A pipe's reader ends at once, long before an interpreter has started and writes.
+    then_exit = "; exit $?" if ">(" not in redirect else ""
+    done = antipaxos("check", str(run_folder), redirect=redirect + then_exit)
     assert (done.returncode, done.stdout, done.stderr) == (OUTPUT_FAILED, b"", words)
 
 
