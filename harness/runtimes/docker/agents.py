@@ -16,7 +16,7 @@ from typing import Any
 import docker
 
 from harness.errors import HarnessError, StartError
-from harness.runtimes.docker.attached import plain_socket
+from harness.runtimes.docker.attached import close_attached, plain_socket
 from harness.runtimes.docker.engine import engine_errors
 from histories.text import one_line, quoted
 from histories.untrusted import LINE_BYTES_MAX, LineSplitter, Malformed, parse_object
@@ -138,7 +138,7 @@ class Agent:
             self._writer.close()
             self._writer = None
         if self._keep is not None:
-            self._keep.close()  # the socket closes with its last reference
+            close_attached(self._keep)  # the socket closes with its last reference
             self._keep = None
 
     async def _read(self) -> None:

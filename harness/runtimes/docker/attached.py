@@ -31,6 +31,16 @@ def plain_socket(attached: Any) -> socket.socket:
     return ours
 
 
+def close_attached(attached: Any) -> None:
+    """Close what docker-py's `attach_socket` returned, beginning with the HTTP response to which it
+    belongs: one whose file is closed already cannot be closed when it is freed, and Python from
+    3.13 on prints a traceback for that."""
+    for part in (getattr(attached, "_response", None), attached):
+        if part is not None:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                part.close()
+
+
 def _copy(stream: Any, theirs: socket.socket) -> None:
     """Until either side ends; then both are closed."""
     stream.setblocking(False)

@@ -17,7 +17,7 @@ from docker.errors import DockerException
 
 from faults.agent.reaper import SOCKET
 from harness.runtimes.docker.agents import HEADER
-from harness.runtimes.docker.attached import plain_socket
+from harness.runtimes.docker.attached import close_attached, plain_socket
 from harness.runtimes.docker.endpoint import endpoint
 from harness.runtimes.docker.engine import LABEL, labels
 from histories.text import quoted
@@ -56,8 +56,7 @@ class Reaper:
                 self._stream.close()
             self._stream = None
         if self._attached is not None:
-            with contextlib.suppress(OSError):
-                self._attached.close()
+            close_attached(self._attached)
             self._attached = None
         if self._container:
             with contextlib.suppress(DockerException, OSError):
