@@ -114,9 +114,12 @@ def make_certificates(folder: Path) -> None:
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
 
     folder.mkdir()
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
+    extensions = "subjectAltName=IP:127.0.0.1\nsubjectKeyIdentifier=hash\n"
+    # Python from 3.13 on requires that a certificate names the key that has signed it.
+    (folder / "names").write_text(extensions + "authorityKeyIdentifier=keyid\n")
     new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl(*new, "-x509", "-keyout", "ca-key.pem", "-out", "ca.pem", "-subj", "/CN=a test")
+    authority = ("-addext", "keyUsage=critical,keyCertSign,cRLSign", "-subj", "/CN=a test")
+    openssl(*new, "-x509", "-keyout", "ca-key.pem", "-out", "ca.pem", *authority)
     for key, certificate in (("server-key", "server"), ("key", "cert")):
         openssl(*new, "-keyout", f"{key}.pem", "-out", "request", "-subj", f"/CN={key}")
         sign = ("-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial", "-extfile", "names")

@@ -152,6 +152,10 @@ def test_certificates_that_are_not_there_are_named(
     ("text", "words"),
     [
         ("SSLError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] x')", "ca.pem does not vouch for"),
+        (
+            "[SSL: CERTIFICATE_VERIFY_FAILED] verify failed: Missing Authority Key Identifier",
+            "does not name its authority's key",
+        ),
         ("SSLError(1, '[SSL: WRONG_VERSION_NUMBER] x')", "does not speak TLS"),
         ("Client sent an HTTP request to an HTTPS server.", "speaks TLS only"),
         ("RemoteDisconnected('Remote end closed')", "it may want TLS"),

@@ -39,6 +39,12 @@ _TROUBLES: Final = (
         "simulator: --on sim",
     ),
     (
+        "Missing Authority Key Identifier",
+        "the engine at {} has a certificate that does not name its authority's key, which Python "
+        "from 3.13 on requires",
+        "make certificates with authorityKeyIdentifier=keyid, or use an earlier Python",
+    ),
+    (
         "CERTIFICATE_VERIFY_FAILED",
         "the engine at {} has a certificate that ca.pem does not vouch for",
         _CERTIFICATES,
