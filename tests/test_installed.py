@@ -88,6 +88,8 @@ def as_another_user(top: Path, *words: str) -> subprocess.CompletedProcess[str]:
         cwd=top / "own",
         env=environment,
     )
+    if done.returncode == 127 and "shared libraries" in done.stderr:
+        pytest.skip(f"another user may not read this interpreter's library: {done.stderr.strip()}")
     if "Permission denied" in done.stderr and "setpriv" in done.stderr:
         pytest.skip(f"another user may not use this interpreter: {done.stderr.strip()}")
     return done

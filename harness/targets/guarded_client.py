@@ -53,16 +53,21 @@ ANSWERS, FAILURES = "answers", "failures"
 
 _acting: ContextVar[int] = ContextVar("acting", default=0)
 """The node whose client's code is running; inherited by tasks that it starts."""
-_TASK_NAME: Final = "client of n"
+
+
+class _LabelledTask(asyncio.Task[Any]):
+    """A task with the node whose client started it; its name is not used for that, since loops of
+    some versions of Python (3.13.0) set it after the task has been made."""
+
+    client_node = 0
 
 
 def name_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """Label every task that a client starts on this loop with its node."""
 
     def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
-        task = asyncio.Task(work, loop=loop, **more)
-        if node := _acting.get():
-            task.set_name(f"{_TASK_NAME}{node}")
+        task = _LabelledTask(work, loop=loop, **more)
+        task.client_node = _acting.get() or 0
         return task
 
     loop.set_task_factory(make)
@@ -70,9 +75,7 @@ def name_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 def client_of(task: object) -> int:
     """The node whose client started a task; 0 if unknown."""
-    name = task.get_name() if isinstance(task, asyncio.Task) else ""
-    number = name.removeprefix(_TASK_NAME) if name.startswith(_TASK_NAME) else ""
-    return int(number) if number.isdecimal() else 0
+    return task.client_node if isinstance(task, _LabelledTask) else 0
 
 
 class ClientProblems:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.report.index import write_index
 from harness.report.page import write_report
+from harness.run.expected import seal_verdict, write_digests
 from histories.folder import RunFolder
 from tests.report.conftest import Watched
 from tests.report.folders import recorded, simulated
@@ -79,6 +80,8 @@ def test_disagreements_of_replicas_link_to_their_commands(watched: Watched, tmp_
 def test_unknown_cut_off_and_empty_runs(watched: Watched, tmp_path: Path) -> None:
     unknown = simulated(tmp_path)
     unknown.verdict.write_text('{"verdict": "unknown", "reasons": ["out of time"]}')
+    write_digests(unknown)  # else the run is judged again
+    seal_verdict(unknown)
     page = opened(watched, unknown)
     assert "unknown" in page.inner_text("#verdict-host .word")
     assert "out of time" in page.inner_text("#verdict-host")
