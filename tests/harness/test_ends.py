@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from faults.kinds.disk_full import DiskFull
 from faults.kinds.kill import Kill
 from faults.kinds.memory import MemoryPressure
 from harness.run.node_findings import NODE_FINDING, node_findings
+from harness.runtimes.docker.event_findings import EventFindings
 from harness.runtimes.docker.pods import Pod
 from harness.runtimes.docker.runtime import DockerRuntime
 from harness.runtimes.docker.unexpected import UnexpectedEvents
@@ -144,27 +146,56 @@ def test_an_interruption_leaves_no_task_that_was_never_run() -> None:
         gc.collect()
 
 
-def test_an_end_is_no_crash_where_the_engine_tells_of_the_signal_afterwards() -> None:
-    found = unexpected()
-    die, kill = ContainerEvent("node", 2, "die", 137), ContainerEvent("node", 2, "kill", None)
-    pods = found._pods
-    runtime = DockerRuntime.__new__(DockerRuntime)
+def findings_of(
+    found: UnexpectedEvents, drive: Callable[[EventFindings], Awaitable[None]]
+) -> tuple[list[str], list[int]]:
+    """By whom what happened was caused, as told, and the nodes that were started."""
     told: list[dict[str, Any]] = []
-    runtime._unexpected, runtime._pods = found, dict(pods)
-    runtime._finished, runtime._zero_ns = None, 0
-    runtime._conductor = SimpleNamespace(  # type: ignore[assignment]
-        noticed=lambda finding, _: told.append(finding), done=False
-    )
+    started: list[int] = []
 
-    async def both() -> None:
-        assert found.is_unexpected(die)
-        notice = asyncio.ensure_future(runtime._notice(die))
+    async def start(node: int) -> bool:
+        started.append(node)
+        return True
+
+    async def run() -> None:
+        spawn = asyncio.get_running_loop().create_task
+        await drive(EventFindings(found, start_ended=start, tell=told.append, spawn=spawn))
+
+    asyncio.run(run())
+    return [finding["by"] for finding in told], started
+
+
+def test_an_end_is_no_crash_where_the_engine_tells_of_the_signal_afterwards() -> None:
+    async def drive(findings: EventFindings) -> None:
+        findings.take(ContainerEvent("node", 2, "die", 137))
         await asyncio.sleep(0.05)
-        assert found.is_unexpected(kill)
-        await notice
+        findings.take(ContainerEvent("node", 2, "kill", None))
+        await findings.report_the_last()
 
-    asyncio.run(both())
-    assert [finding["by"] for finding in told] == ["outside"]
+    assert findings_of(unexpected(), drive) == (["outside", "outside"], [])
+
+
+def test_a_late_end_starts_the_node_again_and_the_next_is_a_crash() -> None:
+    found = unexpected()
+    found.ended(DiskFull(**SOON, left_bytes=0))
+
+    async def drive(findings: EventFindings) -> None:
+        findings.take(ContainerEvent("node", 2, "die", 1))
+        await findings.await_restarts()
+        findings.take(ContainerEvent("node", 2, "die", 1))
+        await findings.report_the_last()
+
+    assert findings_of(found, drive) == (["fault", "itself"], [2])
+
+
+def test_a_late_end_that_no_event_has_told_makes_the_run_unknown() -> None:
+    found = unexpected(node2=("die", 1))
+    found.ended(DiskFull(**SOON, left_bytes=0))
+
+    async def drive(findings: EventFindings) -> None:
+        await findings.report_the_last()
+
+    assert findings_of(found, drive) == (["unknown"], [])
 
 
 def test_an_interruption_before_a_task_exists_is_no_warning() -> None:

@@ -12,6 +12,7 @@ from harness.run.node_findings import NODE_FINDING, node_findings
 from harness.runtimes.docker import final_answers
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.final_answers import (
+    findings_at_end,
     nodes_without_answer,
     stopped,
     stopped_nodes,
@@ -84,6 +85,21 @@ def test_a_node_is_stopped_where_all_its_threads_are(
 @pytest.mark.parametrize("answer", [{}, {"processes": 5}, {"processes": [5, {"threads": 7}]}])
 def test_an_answer_of_another_form_proves_nothing(answer: dict[str, Any]) -> None:
     assert asyncio.run(stopped_nodes(cast("dict[int, Agent]", {1: Said(answer)}))) == []
+
+
+def test_silent_and_stopped_nodes_are_told_with_the_log_of_the_silent() -> None:
+    agents = {n: Said({"processes": [{"threads": "T" if n == 2 else "S"}]}) for n in (1, 2, 3)}
+    found = asyncio.run(
+        findings_at_end(
+            {1: Node(1), 2: Node(1), 3: Node(10**9)},
+            cast("dict[int, Agent]", agents),
+            0.2,
+            is_running=lambda _: True,
+            last_lines=lambda node: f"the log of n{node}",
+            is_over=lambda: False,
+        )
+    )
+    assert found == [without_answer(3, 0.2, "the log of n3"), stopped(2)]
 
 
 def test_what_is_found_makes_the_run_unknown_and_not_invalid() -> None:

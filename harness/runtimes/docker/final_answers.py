@@ -25,6 +25,25 @@ class Connection(Protocol):
         """True once the node has answered."""
 
 
+async def findings_at_end(
+    connections: Mapping[int, Connection],
+    agents: Mapping[int, Agent],
+    timeout_s: float,
+    *,
+    is_running: Callable[[int], bool],
+    last_lines: Callable[[int], str],
+    is_over: Callable[[], bool],
+) -> list[dict[str, Any]]:
+    """What is wrong with these nodes, in the form for the history; see `harness.run.node_findings`.
+    `is_running` and `last_lines`, of a node's log, block."""
+    silent = await nodes_without_answer(
+        connections, timeout_s, is_running=is_running, is_over=is_over
+    )
+    logs = [await asyncio.to_thread(last_lines, node) for node in silent]
+    found = [without_answer(node, timeout_s, log) for node, log in zip(silent, logs, strict=True)]
+    return found + [stopped(node) for node in await stopped_nodes(agents)]
+
+
 async def nodes_without_answer(
     connections: Mapping[int, Connection],
     timeout_s: float,
@@ -54,7 +73,7 @@ async def nodes_without_answer(
 
 
 def without_answer(node: int, timeout_s: float, log: str) -> dict[str, Any]:
-    """For the history; see `harness.run.node_findings`."""
+    """The finding about a node that runs and is silent."""
     what = f"did not answer within {timeout_s:g} s of the end of the run"
     return {"node": node, "role": "node", "what": what, "by": "unknown", "log": log}
 
@@ -80,5 +99,5 @@ def _is_stopped(answer: Mapping[str, Any]) -> bool:
 
 
 def stopped(node: int) -> dict[str, Any]:
-    """The same for a stopped node."""
+    """The finding about a stopped node."""
     return {"node": node, "role": "node", "what": "was stopped", "by": "outside", "log": ""}

@@ -26,12 +26,8 @@ from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.clients import Clients
 from harness.runtimes.docker.collecting import collect
 from harness.runtimes.docker.engine import connect
-from harness.runtimes.docker.final_answers import (
-    nodes_without_answer,
-    stopped,
-    stopped_nodes,
-    without_answer,
-)
+from harness.runtimes.docker.event_findings import EventFindings
+from harness.runtimes.docker.final_answers import findings_at_end
 from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors import OwnClocks
@@ -52,8 +48,6 @@ from harness.targets.interface import NodeSpec, NodeStatus, Request, Response
 READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.2
 STATUS_TIMEOUT_S: Final = 2.0
-NOTICE_S: Final = 10.0
-SIGNAL_EVENT_S: Final = 1.0
 SETTLE_TRIES: Final = 5
 T = TypeVar("T")
 
@@ -95,8 +89,6 @@ class DockerRuntime:
         self._finished: asyncio.Event | None = None
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._notices: set[asyncio.Task[None]] = set()
-        self._restarts: set[asyncio.Task[None]] = set()
         self._was_interrupted = False
         self._leader: int | None = None
         self._led: tuple[tuple[int, ...], int] = ((), 0)
@@ -106,6 +98,7 @@ class DockerRuntime:
         self._guard: StartGuard | None = None
         self._watch: EngineWatch | None = None
         self._unexpected: UnexpectedEvents
+        self._events: EventFindings
         self._clock_uncertainty_ns = 0
         self._ready_s = 0
 
@@ -141,6 +134,12 @@ class DockerRuntime:
 
     def drive(self, conductor: Driven) -> None:
         self._conductor = conductor
+        self._events = EventFindings(
+            self._unexpected,
+            start_ended=self._injector.start_ended,
+            tell=self._tell,
+            spawn=self._spawn,
+        )
         tell = self._event_from_thread
         self._watch = EngineWatch(self.run_id, tell, since_s=self._ready_s)
         self._run(self._drive())
@@ -370,7 +369,7 @@ class DockerRuntime:
             if self._failure is None and not self._conductor.is_interrupted:
                 await self._await_last_answers()
             if self._failure is None:
-                await self._notice_the_last()
+                await self._events.report_the_last()
         finally:
             poll.cancel()
             if self._wake_handle is not None:
@@ -415,68 +414,26 @@ class DockerRuntime:
 
     def _event_from_thread(self, event: ContainerEvent) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
-            self._loop.call_soon_threadsafe(self._container_event, event)
+            self._loop.call_soon_threadsafe(self._events.take, event)
 
-    def _container_event(self, event: ContainerEvent) -> None:
-        if self._unexpected.is_unexpected(event):
-            notice = self._spawn(self._notice(event))
-            self._notices.add(notice)
-            notice.add_done_callback(self._notices.discard)
-        elif self._unexpected.is_late(event):
-            self._unexpected.restarts(event.node)
-            restart = self._spawn(self._start_again(event))
-            self._restarts.add(restart)
-            restart.add_done_callback(self._restarts.discard)
-
-    async def _start_again(self, event: ContainerEvent) -> None:
-        """A node has ended because of a fault that had been healed before."""
-        if await self._injector.start_ended(event.node):
-            finding = await asyncio.to_thread(self._unexpected.finding, event)
-            self._conductor.noticed(finding | {"by": "fault"}, self.now_us())
-
-    async def _notice(self, event: ContainerEvent) -> None:
-        if event.action == "die":  # the engine may tell of a signal after the end that it caused
-            await asyncio.sleep(SIGNAL_EVENT_S)
-        finding = await asyncio.to_thread(self._unexpected.finding, event)
+    def _tell(self, finding: dict[str, Any]) -> None:
         self._conductor.noticed(finding, self.now_us())
         self._after()
 
-    async def _notice_the_last(self) -> None:
-        """What happened so shortly before the end that the engine's event has not come yet, or that
-        its finding is not made yet."""
-        if self._notices:
-            await asyncio.wait(self._notices, timeout=NOTICE_S)
-        for event in await asyncio.to_thread(self._unexpected.found_at_end):
-            if self._unexpected.is_late(
-                event
-            ):  # too late to start it again, and to see what it does
-                finding = await asyncio.to_thread(self._unexpected.finding, event)
-                self._conductor.noticed(finding | {"by": "unknown"}, self.now_us())
-            else:
-                await self._notice(event)
-
     async def _await_last_answers(self) -> None:
         """Wait for nodes that start late after the last fault, which may end because of it."""
-        if self._restarts:
-            await asyncio.wait(self._restarts, timeout=NOTICE_S)
+        await self._events.await_restarts()
         healed = self.config.core() or self.config.cluster.node_ids()
-        awaited = {
-            node: self._clients.by_node[node]
-            for node in healed
-            if not self._unexpected.is_held_down(node)
-        }
-        timeout_s = self.config.answer_within_us / 1e6
-        silent = await nodes_without_answer(
-            awaited,
-            timeout_s,
+        awaited = [node for node in healed if not self._unexpected.is_held_down(node)]
+        for finding in await findings_at_end(
+            {node: self._clients.by_node[node] for node in awaited},
+            {node: self._agents[node] for node in awaited},
+            self.config.answer_within_us / 1e6,
             is_running=lambda node: self._engine.is_running(self._pods[node]),
+            last_lines=lambda node: self._engine.last_lines(self._pods[node].node_id),
             is_over=lambda: self._failure is not None or self._was_interrupted,
-        )
-        for node in silent:
-            log = await asyncio.to_thread(self._engine.last_lines, self._pods[node].node_id)
-            self._conductor.noticed(without_answer(node, timeout_s, log), self.now_us())
-        for node in await stopped_nodes({node: self._agents[node] for node in awaited}):
-            self._conductor.noticed(stopped(node), self.now_us())
+        ):
+            self._tell(finding)
 
     async def _ask_leader(self) -> tuple[tuple[int, ...], int] | None:
         """The leader according to the nodes: the one with the highest term that reports to lead."""
