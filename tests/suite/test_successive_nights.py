@@ -1,4 +1,4 @@
-"""What goes on from night to night: sweeps, failover medians, budgets, coverage, the index."""
+"""What goes on from night to night: sweeps, failover medians, coverage, the index."""
 
 from __future__ import annotations
 
@@ -13,56 +13,24 @@ from harness.bench.failover import regress
 from harness.errors import HarnessError
 from harness.suite import cells
 from harness.suite.cells import FailoverCell
-from harness.suite.execution import Budget, carry_out, estimate
+from harness.suite.execution import carry_out, estimate
 from harness.suite.failovers import longer
 from harness.suite.findings import gather
 from harness.suite.finish import FinishedNight, coverage_of, finish
 from harness.suite.index import INDEX, Index
 from harness.suite.jobs import JobResult
 from harness.suite.night import Night, add_to_corpus, begin, resume, seeds_done
-from harness.suite.plan import Suite, read_suite
+from harness.suite.plan import Suite
 from harness.suite.run_job import run_job
 from tests.suite.jobs import job
+from tests.suite.plans import FAILOVER, SWEEP, suite
 
-SWEEP = """
-[suite]
-name = "swept"
-store = "nights"
-[[cells]]
-name = "all"
-targets = ["multi-paxos"]
-mutants = ["B6"]
-sweep = 25
-time = "2s"
-[findings]
-confirm = 0
-shrink = "0s"
-"""
-FAILOVER = """
-[suite]
-store = "nights"
-[[failover]]
-on = "sim"
-targets = ["multi-paxos"]
-failures = ["pause"]
-count = 4
-[[cells]]
-targets = ["raft"]
-seeds = [1]
-time = "500ms"
-"""
 LABEL = "all / multi-paxos / kv / swarm / sim / mutant B6"
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells, "BLOCK", 5)
-
-
-def suite(tmp_path: Path, text: str) -> Suite:
-    path = tmp_path / "nightly.toml"
-    path.write_text(text)
-    return read_suite(path)
 
 
 def stopped_after(night: Night, count: int) -> Any:
@@ -270,44 +238,3 @@ def test_nights_follow_each_other_in_time_whatever_they_are_called(tmp_path: Pat
         carry_out(night)
         done(night)
     assert [row["night"] for row in Index(one.store).nights()] == ["adder", "zebra"]
-
-
-def test_the_first_block_of_a_night_is_small(tmp_path: Path) -> None:
-    one = suite(tmp_path, SWEEP.replace("sweep = 25", "sweep = 250"))
-    assert [(job.seed, job.count) for job in begin(one, "a").jobs] == [
-        (0, 10), (10, 100), (110, 100), (210, 40),
-    ]  # fmt: skip
-
-
-def test_no_block_has_a_single_seed(tmp_path: Path) -> None:
-    """That would be a run of its own, and not count as one of the sweep."""
-    for seeds, counts in ((11, [11]), (12, [10, 2]), (111, [10, 101]), (112, [10, 100, 2])):
-        (tmp_path / str(seeds)).mkdir()
-        one = suite(tmp_path / str(seeds), SWEEP.replace("sweep = 25", f"sweep = {seeds}"))
-        assert [job.count for job in begin(one, "a").jobs] == counts
-
-
-def test_a_block_begins_where_all_its_seeds_have_time(tmp_path: Path) -> None:
-    """Before any result: by earlier nights, or a hundredth of the simulated seconds."""
-    text = SWEEP.replace("[suite]", '[suite]\nbudget = "100s"').replace("sweep = 25", "sweep = 999")
-    one = suite(tmp_path, text)
-    (cell,) = one.sweeps()
-    budget = Budget(begin(one, "a"))
-    estimate_s = budget.seconds_for(cell.job(0, 100))
-    assert estimate_s == pytest.approx(100 * cell.time_us / 1e6 / 100)
-    spent = JobResult(
-        identity="x", cell=cell.label, seed=0, outcome="valid", seconds=20.0, block=10
-    )
-    budget.spend(spent)
-    assert budget.seconds_for(cell.job(10, 100)) == 200.0
-    assert not budget.allows(cell.job(10, 100)) and budget.allows(cell.job(10, 40))
-
-
-def test_what_was_used_of_a_budget_stays_used_when_a_night_is_resumed(tmp_path: Path) -> None:
-    text = FAILOVER.replace("[suite]", '[suite]\nbudget = "100s"')
-    one = suite(tmp_path, text)
-    night = begin(one, "a")
-    carry_out(night)
-    assert all(Budget(night).allows(job) for job in night.jobs)
-    night.seconds = 100.0
-    assert not any(Budget(night).allows(job) for job in night.jobs)

@@ -1,11 +1,9 @@
-"""Suites: files that are refused; nights that are run, resumed, reported and pruned, all
-simulated."""
+"""Nights of suites that are run, resumed, reported and pruned, all simulated."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import io
 import json
 import os
 import re
@@ -22,20 +20,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
-from harness.cli.suite import show, suite_command
+from harness.cli.suite import suite_command
 from harness.errors import UsageError
-from harness.run.limits import JOBS_MAX
-from harness.suite.cells import Cell
 from harness.suite.child_process import run_in_child
-from harness.suite.execution import Budget, carry_out
+from harness.suite.execution import carry_out
 from harness.suite.findings import Finding, classify, gather
 from harness.suite.finish import finish
 from harness.suite.index import Index
 from harness.suite.jobs import Job, JobResult
 from harness.suite.night import (
-    Night,
     add_to_corpus,
     begin,
     corpus_jobs,
@@ -44,166 +38,12 @@ from harness.suite.night import (
     resume,
 )
 from harness.suite.outputs import plain
-from harness.suite.plan import BadSuite, Expected, Keep, Suite, example, read_suite
+from harness.suite.plan import Expected, Keep, read_suite
 from harness.suite.retention import compress, tidy
 from harness.suite.run_job import run_job
-from harness.targets import target_named
 from histories.folder import RunFolder
 from tests.suite.jobs import job
-
-TELL = """
-[tell]
-junit = "junit.xml"
-prometheus = "metrics.prom"
-"""
-MANY = f"seeds = {list(range(24))}"
-SMALL = f"""
-[suite]
-name = "small"
-store = "nights"
-[[cells]]
-name = "correct"
-targets = ["raft"]
-seeds = [1, 2]
-time = "1s"
-[[cells]]
-name = "planted"
-targets = ["multi-paxos"]
-mutants = ["M3", "B6"]
-{MANY}
-time = "4s"
-[findings]
-shrink = "500ms"
-[tell]
-junit = "junit.xml"
-prometheus = "metrics.prom"
-"""
-
-
-def suite(tmp_path: Path, text: str = SMALL) -> Suite:
-    path = tmp_path / "nightly.toml"
-    path.write_text(text)
-    return read_suite(path)
-
-
-def run_night(one: Suite, name: str) -> tuple[Night, Any]:
-    night = begin(one, name)
-    carry_out(night)
-    return night, finish(night, lambda _: None)
-
-
-def test_the_example_is_a_valid_suite(tmp_path: Path) -> None:
-    one = suite(tmp_path, example())
-    jobs = list(one.jobs_of("2026-01-01"))
-    assert {job.on for job in jobs} == {"sim", "docker"}
-    assert len({job.identity for job in jobs}) == len(jobs)
-    assert [job.cell for job in jobs[:3]] != [jobs[0].cell] * 3  # cells take turns
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (("store", "stroe"), r"line 4: \[suite\] has no 'stroe'"),
-        (('"raft"', '"rift"'), r"line 7: .*no target 'rift'.*choose one of"),
-        (('"M3"', '"Z9"'), "Z9"),
-        (('time = "1s"', 'time = "soon"'), "line 9: time = 'soon' is not a duration"),
-        (("seeds = [1, 2]", 'seeds = ["one"]'), "line 8: seeds must be whole numbers"),
-        (
-            ("seeds = [1, 2]", ""),
-            "line 5: correct .*neither seeds, nor fresh",
-        ),
-        (('targets = ["raft"]', ""), "line 5: a cell needs targets"),
-        (('time = "4s"', 'time = "4 weeks"'), "line 15: time = '4 weeks' is not a duration"),
-        (('shrink = "500ms"', "shrink = 5"), "line 17: shrink = 5 is not a duration"),
-        (
-            ("[tell]", '[[expected]]\nsignature = "x"\nreason = "y"\n[tell]'),
-            "a date without quotes",
-        ),
-        (('name = "correct"', 'on = "moon"'), "no runtime 'moon'; choose one of docker, sim"),
-        (
-            ('name = "correct"', 'faults = ["kill,flood"]'),
-            "line 6: .*no fault 'flood'; choose one of",
-        ),
-        (("[suite]", "[suite"), "nightly.toml"),
-        (('name = "small"', "jobs = 0"), f"jobs must be a whole number, 1 to {JOBS_MAX}"),
-        (('name = "correct"', 'on = "docker"\nfaults = ["swarm"]'), "the swarm's mix is for"),
-        (('name = "correct"', 'on = "docker"\nfaults = ["kill"]\nsweep = 5'), "a sweep over the"),
-        (("[findings]", '[[failover]]\ntargets = ["rift"]\n[findings]'), "no target 'rift'"),
-        (
-            ("[findings]", '[[failover]]\ntargets = ["raft"]\nfailures = ["flood"]\n[findings]'),
-            "line 18: failover / raft / flood .*choose one of: .*kill",
-        ),
-        (
-            ("[findings]", '[[failover]]\ntargets = ["raft"]\nregress = 2\n[findings]'),
-            'line 18: regress = 2 is not a percentage; write "20%"',
-        ),
-        (('name = "small"', "name = 5"), "line 3: name must be a printable text, not 5"),
-        (('name = "correct"', 'name = "a\\u0001"'), "line 6: name must be a printable text"),
-        (('store = "nights"', "store = []"), r"line 4: store must be a printable text, not \[\]"),
-        (('store = "nights"', 'store = ""'), "line 4: store must not be empty"),
-        (("seeds = [1, 2]", "seeds = [1, 1]"), "line 8: seed 1 is there twice"),
-        (("seeds = [1, 2]", "seeds = [-1]"), "line 8: seeds must be 0 or more, not -1"),
-        (('time = "1s"', 'time = "0s"'), "line 9: time must be 1us to 168h, not '0s'"),
-        (('time = "1s"', 'budget = "0s"'), "line 9: budget must be 1us to 168h, not '0s'"),
-        (('shrink = "500ms"', 'shrink = "200h"'), "line 17: shrink must be 0s to 168h"),
-        (
-            ('junit = "junit.xml"', "junit = true"),
-            "line 19: junit must be a printable text, not True",
-        ),
-        (('junit = "junit.xml"', 'webhook = "me"'), "line 19: webhook = 'me' is not an address"),
-        (
-            ("[tell]", '[[expected]]\nsignature = "x"\nreason = "y"\nuntil = "2030-01-31"\n[tell]'),
-            "line 21: needs a signature, a reason, and a date without quotes",
-        ),
-        (('name = "correct"', 'images = ["raft:2"]'), "line 6: .* image cannot be chosen"),
-        (
-            ("[findings]", '[[failover]]\ntargets = ["raft"]\nimages = ["raft:2"]\n[findings]'),
-            "line 18: .* image cannot be chosen",
-        ),
-        (
-            ('targets = ["raft"]', 'targets = ["etcd"]'),
-            'line 7: .*etcd cannot be simulated.*on = "docker"',
-        ),
-    ],
-)
-def test_a_wrong_file_is_refused_with_the_line_and_the_choices(
-    tmp_path: Path, change: tuple[str, str], words: str
-) -> None:
-    with pytest.raises(BadSuite, match=words) as caught:
-        suite(tmp_path, SMALL.replace(*change, 1))
-    assert caught.value.exit_code == 64
-
-
-def test_images_are_rows_of_their_own_and_told_apart(tmp_path: Path) -> None:
-    text = """
-    [[cells]]
-    on = "docker"
-    targets = ["etcd"]
-    faults = ["kill"]
-    images = ["etcd:v3.4", "etcd:v3.5"]
-    seeds = [1]
-    settings = { reads = "serializable" }
-    [[failover]]
-    targets = ["etcd"]
-    images = ["etcd:v3.5"]
-    """
-    jobs = list(suite(tmp_path, text).jobs_of("tonight"))
-    assert [job.subject for job in jobs] == ["etcd@etcd:v3.5", "etcd@etcd:v3.4", "etcd@etcd:v3.5"]
-    assert len({job.identity for job in jobs}) == 3
-    assert jobs[0].failover().settings == {"image": "etcd:v3.5"}
-    settings = jobs[1].config().cluster.settings
-    assert settings == {"reads": "serializable", "image": "etcd:v3.4"}
-    spec = target_named("etcd").node(1, {1: "10.0.0.1"}, jobs[1].config().cluster, 1)
-    assert (spec.image, spec.entrypoint) == ("etcd:v3.4", ("etcd",))
-
-
-def test_fresh_seeds_differ_from_night_to_night(tmp_path: Path) -> None:
-    one = suite(tmp_path, SMALL.replace("seeds = [1, 2]", "seeds = [1]\nfresh = 5"))
-    cell = one.cells[0]
-    assert isinstance(cell, Cell)
-    first, again, other = (cell.seeds_of(one.name, night) for night in ("a", "a", "b"))
-    assert first == again and len(first) == 6 and first[0] == 1
-    assert not set(first[1:]) & set(other[1:])
+from tests.suite.plans import MANY, SMALL, run_night, suite
 
 
 def test_two_planted_bugs_are_found_shrunk_distinguished_and_known_on_the_second_night(
@@ -327,50 +167,6 @@ def test_a_torn_last_result_is_run_again(tmp_path: Path) -> None:
     text = path.read_text()
     path.write_text(text[:-20])
     assert len(resume(one).left) == 1
-
-
-def test_a_job_that_would_outlast_the_budget_does_not_begin(tmp_path: Path) -> None:
-    """By how long the longest of its cell has taken."""
-    text = SMALL.replace("[suite]", '[suite]\nbudget = "100s"', 1)
-    budget = Budget(begin(suite(tmp_path, text), "one"))
-    quick, slow = job(cell="quick"), job(cell="slow")
-    assert budget.allows(quick) and budget.allows(slow)
-    budget.spend(JobResult(identity="q", cell="quick", seed=1, outcome="valid", seconds=1.0))
-    budget.spend(JobResult(identity="s", cell="slow", seed=1, outcome="valid", seconds=150.0))
-    assert budget.allows(quick) and not budget.allows(slow)
-
-
-def test_the_budget_skips_what_does_not_fit(tmp_path: Path) -> None:
-    one = suite(tmp_path, SMALL.replace('name = "small"', 'name = "small"\nbudget = "1us"'))
-    night = begin(one, "2026-01-01")
-    carry_out(night)
-    finished = finish(night, lambda _: None)
-    assert len(night.skipped) == len(night.jobs) and finished.outcome == "unknown"
-    assert "skipped" in (night.folder / "junit.xml").read_text()
-
-
-def test_a_night_without_time_for_a_planned_run_is_undecided(tmp_path: Path) -> None:
-    """Though what was run is valid; and every output says so."""
-    one = suite(tmp_path, SMALL.partition('[[cells]]\nname = "planted"')[0] + TELL)
-    night = begin(one, "2026-01-01")
-    first, second = night.jobs
-    night.results[first.identity] = run_job(first, night.folder / "runs")
-    finished = finish(night, lambda _: None)
-    assert (finished.outcome, finished.findings) == ("unknown", [])
-    assert finished.summary["headline"] == "1 runs: 1 valid; 1 skipped; findings: none"
-    assert finished.summary["skipped"] == [second.identity]
-    (case,) = ET.parse(night.folder / "junit.xml").iter("testcase")
-    (result,) = case
-    words = f"{first.cell}: 1 of 2 runs skipped: the budget was used up"
-    assert (result.tag, result.get("message")) == ("skipped", words)
-    assert "antipaxos_skipped_runs 1\n" in (night.folder / "metrics.prom").read_text()
-    console = Console(record=True, width=200, file=io.StringIO())
-    show(night, finished, console)
-    assert words in console.export_text()
-    night.results[second.identity] = run_job(second, night.folder / "runs")
-    assert finish(night, lambda _: None).outcome == "valid"
-    (case,) = ET.parse(night.folder / "junit.xml").iter("testcase")
-    assert not list(case)
 
 
 def test_a_failure_of_earlier_nights_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
