@@ -6,6 +6,7 @@ again: what a pipe, a socket or a terminal holds is copied to a temporary file f
 
 from __future__ import annotations
 
+import os
 import select
 import stat
 import tempfile
@@ -30,7 +31,7 @@ def as_file(
     is removed at the end. BadHistory that is raised meanwhile names `path`, not the copy.
 
     Raises BadHistory for a stream of more than `bytes_max` bytes, LimitReached if the time is up
-    before it ended. A named pipe that nobody has opened for writing is waited for without a limit.
+    before it ended, or before anybody has opened a named pipe for writing.
     """
     if not is_stream(path):
         yield path
@@ -58,7 +59,7 @@ def is_stream(path: Path) -> bool:
 def _copy(path: Path, copy: IO[bytes], budget: Budget, bytes_max: int) -> None:
     size = 0
     try:
-        stream = path.open("rb", buffering=0)
+        stream = _opened(path)
     except OSError as error:
         raise BadHistory(f"cannot be read: {in_words(error)}", path=path) from error
     with stream:
@@ -80,13 +81,23 @@ def _copy(path: Path, copy: IO[bytes], budget: Budget, bytes_max: int) -> None:
                 ) from error
 
 
+def _opened(path: Path) -> FileIO:
+    """A named pipe is opened without waiting for its writer, who is waited for as for its bytes;
+    one without a name (/dev/stdin) has, or had, its writer already."""
+    named = path.is_fifo() and path.resolve().exists()
+    return FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if named else 0)))
+
+
 def _piece(stream: FileIO, path: Path, budget: Budget) -> bytes:
     """The next bytes of a stream; none at its end."""
     try:
-        ready, _, _ = select.select([stream], [], [], budget.left_s)
-        budget.check_time()
-        if not ready:
-            raise LimitReached("the time limit")
-        return stream.read(PIECE_BYTES) or b""
+        while True:
+            ready, _, _ = select.select([stream], [], [], budget.left_s)
+            budget.check_time()
+            if not ready:
+                raise LimitReached("the time limit")
+            piece: bytes | None = stream.read(PIECE_BYTES)
+            if piece is not None:  # else another reader was faster
+                return piece
     except OSError as error:
         raise BadHistory(f"cannot be read: {in_words(error)}", path=path) from error

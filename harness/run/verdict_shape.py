@@ -1,7 +1,8 @@
 """verdict.json as it is read back: of the shape that `RunVerdict.to_json` writes, or refused.
 
 A page, an explanation or a story needs only parts of it, and fields may be missing; but what is
-there has its type, so that no reader has to ask. Whether it is true is another matter.
+there has its type, so that no reader has to ask; of the availability and of the faults' reports
+only that they are objects. Whether it is true is another matter.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _LINEARIZABILITY: Final[Shape] = {
     "seconds": _NUMBER,
     "notes": [str],
     "partitions": [_PARTITION],
+    "reason": (str, None),
 }
 _AGREEMENT: Final[Shape] = {
     "verdict": str,

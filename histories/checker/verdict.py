@@ -155,6 +155,7 @@ class Verdict:
             "seconds": round(self.seconds, 6),
             "notes": list(self.notes),
             "partitions": [p.to_json() for p in self.partitions],
+            **({} if self.reason is None else {"reason": self.reason}),
         }
 
     @classmethod
@@ -167,6 +168,7 @@ class Verdict:
             notes=tuple(data["notes"]),
             checker=data["checker"],
             seconds=data["seconds"],
+            reason=data.get("reason"),
         )
 
 

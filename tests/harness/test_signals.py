@@ -62,6 +62,16 @@ def test_a_simulated_run_is_judged_so_far(number: signal.Signals, tmp_path: Path
     assert "Traceback" not in err
 
 
+def run_program(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=as_at_a_terminal,
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_has_begun_nothing_says_so(number: signal.Signals) -> None:
     program = (
@@ -71,13 +81,7 @@ def test_a_command_that_has_begun_nothing_says_so(number: signal.Signals) -> Non
         "harness.cli.cli.get_command = lambda *_: waits\n"
         "harness.cli.main(['waits'])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=as_at_a_terminal,
-    )
+    done = run_program(program)
     assert done.returncode == 130, done.stderr
     assert "interrupted; nothing is left running" in done.stderr and "Traceback" not in done.stderr
 
@@ -91,12 +95,6 @@ def test_a_signal_after_the_end_does_not_replace_the_exit_code(number: signal.Si
         "sys.argv = ['antipaxos', 'nonsense']\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=as_at_a_terminal,
-    )
+    done = run_program(program)
     assert done.returncode == 64, done.stderr
     assert "Traceback" not in done.stderr

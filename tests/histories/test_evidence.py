@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -351,6 +352,8 @@ def test_verdicts_are_json_and_back() -> None:
         assert back.evidence == verdict.evidence
         assert back.partitions[0].weaker == verdict.partitions[0].weaker
         assert back.exit_code == 1
+    nothing = dataclasses.replace(verdict, outcome="unknown", partitions=(), reason="no answer")
+    assert Verdict.from_json(nothing.to_json()).sentence == nothing.sentence == "no answer"
 
 
 def test_the_weaker_levels_that_a_history_meets_and_breaks() -> None:

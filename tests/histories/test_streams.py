@@ -195,3 +195,25 @@ def test_the_time_limit_holds_while_a_pipe_is_waited_for(tmp_path: Path) -> None
     assert verdict.outcome == "unknown"
     assert "the time limit" in verdict.sentence
     assert elapsed < 1.5
+
+
+def test_the_time_limit_holds_where_nobody_writes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p")
+    started = time.monotonic()
+    verdict = check(tmp_path / "p", model="register", time_limit_s=0.2)
+    assert (verdict.outcome, "the time limit" in verdict.sentence) == ("unknown", True)
+    assert time.monotonic() - started < 60
+
+
+def test_a_writer_may_come_late(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    os.mkfifo(path)
+
+    def write() -> None:
+        time.sleep(0.3)
+        path.write_bytes(text_of("native"))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert check(path, model="register").operations == PAIRS
+    writer.join()

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +34,6 @@ for number in range(int(sys.argv[2])):
 print("done", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Mounted]:
-    mounted = Mounted(tmp_path)
-    yield mounted
-    mounted.delay.set(0.0, stalled=False)
-    mounted.unmount()
-    mounted.store.shut()
 
 
 def _writer(path: Path, count: int, how: str) -> subprocess.Popen[str]:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -44,15 +43,6 @@ os.fsync(file)
 print("synced", file=sys.stderr, flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Mounted]:
-    mounted = Mounted(tmp_path)
-    yield mounted
-    mounted.delay.set(0.0, stalled=False)
-    mounted.unmount()
-    mounted.store.shut()
 
 
 @contextmanager
