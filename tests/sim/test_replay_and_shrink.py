@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from faults.kinds.partition import Partition
+from faults.schedule import Schedule
 from harness.cli.replay import replay_command
 from harness.cli.shrink import _starting_point, shrink_command
 from harness.errors import UsageError
 from harness.reproduce.replay import load, replay_simulated, replay_timings
-from harness.reproduce.shrink import shrink
+from harness.reproduce.shrink import Candidate, _Shrinker, shrink
 from harness.reproduce.story import tell
 from harness.run.config import RunConfig
 from harness.run.simulation import simulate_and_judge, write_folder
@@ -44,6 +47,18 @@ def test_a_run_of_a_target_that_cannot_be_simulated_is_not_shrunk() -> None:
     recorded: Any = SimpleNamespace(outcome="invalid", config=config)
     with pytest.raises(UsageError, match="etcd cannot be simulated, and runs are shrunk in"):
         _starting_point(recorded, 0.0, SimpleNamespace())  # type: ignore[arg-type]
+
+
+def test_a_smaller_cluster_in_which_a_fault_has_no_effect_does_not_fail() -> None:
+    """Of five nodes the three of a partition's half are left: it would cut nothing."""
+    config = RunConfig.of(target="raft", on="sim", nodes=5, faults=("partition",), time_us=500_000)
+    half = Partition(id="p", start_us=0, duration_us=1_000, nodes=(1, 2, 3), shape="halves")
+    schedule = Schedule(faults=(half,), duration_us=500_000)
+    shrinker = _Shrinker(config, schedule, 60.0, lambda *_: None, lambda _: None)
+    shrinker.deadline = time.monotonic() + 60
+    shrinker.best = Candidate(config, schedule)
+    assert not shrinker._fails(Candidate(config.changed(nodes=3), schedule), 1)
+    assert shrinker.tried == 1
 
 
 def test_an_edited_history_is_detected_with_its_line(failing: Path, tmp_path: Path) -> None:
