@@ -2,7 +2,8 @@
 
 An event of process nemesis with f NODE_FINDING, whose value has
 
-    node, role     which node; whether it was the node itself or its agent
+    node, role     which node; whether it was the node itself or its agent. ENGINE: neither, the
+                   engine's events could not be followed to the end, so that nobody knows
     what           "ended", "was paused", "was removed", ...
     by             "itself"; "outside": another user of the engine caused it; "fault": one that
                    was healed before, and the node was started again; "unknown"
@@ -29,6 +30,7 @@ from histories.text import one_line, quoted
 
 NODE_FINDING: Final = "node"
 CLIENT: Final = "client"
+ENGINE: Final = "engine"
 BY: Final = {
     "itself": " without any fault",
     "outside": " by interference from outside",
@@ -100,11 +102,8 @@ def _client_finding(problem: dict[str, Any]) -> ClientFinding:
 
 def _finding(value: dict[str, Any], time_ns: int) -> NodeFinding:
     by_itself = value.get("by") == "itself"
-    who = (
-        f"n{_text(value.get('node'))}"
-        if value.get("role") == "node"
-        else (f"the agent of n{_text(value.get('node'))}")
-    )
+    node, role = f"n{_text(value.get('node'))}", value.get("role")
+    who = {"node": node, ENGINE: "the engine"}.get(str(role), f"the agent of {node}")
     how = _how(value.get("exit_code"))
     by = BY.get(str(value.get("by")), BY["outside"])
     sentence = f"{who} {one_line(str(value.get('what')), 80)}{how}{by} at {time_ns / 1e9:.3f} s"

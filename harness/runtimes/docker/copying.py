@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Final
 
 import docker
-from docker.errors import APIError, DockerException, NotFound
-from urllib3.exceptions import HTTPError
+from docker.errors import APIError, NotFound
 
-from harness.runtimes.docker.engine import EngineTimeout, within
+from harness.runtimes.docker.engine import STREAM_ERRORS, EngineTimeout, within
 from histories.text import quoted
 from histories.untrusted import FILE_BYTES_MAX
 
@@ -28,7 +27,6 @@ FILE_MAX: Final = FILE_BYTES_MAX
 LOG_MAX: Final = 256 << 20
 """More than an engine keeps of a log (`pods.LOGS`)."""
 TAR_OVERHEAD: Final = 64 * 1024
-STREAM_ERRORS: Final = (DockerException, HTTPError, OSError)
 
 
 class NotCopied(Exception):

@@ -50,7 +50,8 @@ class Endpoint(NamedTuple):
 
 class EngineClient(docker.APIClient):
     """requests lets REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE override the authority of a session,
-    which is the engine's own here; and paramiko's errors are none of the library's."""
+    which is the engine's own here; paramiko's errors are none of the library's; and streams that
+    the engine refuses would end without an error."""
 
     def send(self, request: Any, **more: Any) -> Any:
         try:
@@ -60,6 +61,12 @@ class EngineClient(docker.APIClient):
                 raise
             words = TOO_FEW if "Connect failed" in str(error) else f"SSH: {error}"
             raise DockerException(words) from error
+
+    def _stream_helper(self, response: Any, decode: bool = False) -> Any:
+        """Raises APIError where the engine has refused: a stream of the library's that can be
+        cancelled is just empty then."""
+        self._raise_for_status(response)  # type: ignore[attr-defined]  # the stubs have no private names
+        return super()._stream_helper(response, decode)  # type: ignore[misc]
 
     def merge_environment_settings(
         self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any

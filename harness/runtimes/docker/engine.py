@@ -14,7 +14,8 @@ from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import docker
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, StreamParseError
+from urllib3.exceptions import HTTPError
 
 from harness.errors import EngineError
 from harness.runtimes.docker.endpoint import Endpoint, EngineClient, endpoint
@@ -28,6 +29,9 @@ NO_ENGINE_REMEDY = (
     "start Docker (on Debian as root: apt-get install docker.io iptables, then dockerd), set "
     "DOCKER_HOST, or run in the simulator: --on sim"
 )
+STREAM_ERRORS: Final = (DockerException, StreamParseError, HTTPError, OSError)
+"""What reading one of docker-py's streams may raise: neither its parser's errors nor those of the
+connection are of its own class."""
 T = TypeVar("T")
 _CERTIFICATES: Final = "look at the certificates in DOCKER_CERT_PATH, or in the context"
 _WITH_TLS: Final = "set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or use a context that has TLS"
@@ -176,7 +180,7 @@ def engine_errors(doing: str) -> Iterator[None]:
     except APIError as error:
         text = error.explanation or str(error)
         raise EngineError(f"{doing}: {text}", remedy=_remedy(text)) from error
-    except (DockerException, OSError) as error:
+    except STREAM_ERRORS as error:
         raise EngineError(f"{doing}: {error}", remedy=NO_ENGINE_REMEDY) from error
 
 

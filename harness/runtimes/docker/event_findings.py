@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
+from harness.run.node_findings import ENGINE
 from harness.runtimes.docker.unexpected import UnexpectedEvents
 from harness.runtimes.docker.watch import ContainerEvent
 
@@ -48,6 +49,12 @@ class EventFindings:
         elif self._unexpected.is_late(event):
             self._unexpected.restarts(event.node)
             self._keep(self._starting, self._start_again(event))
+
+    def lost(self) -> None:
+        """The engine's events cannot be followed any longer: what other programs do to the run's
+        containers from now on would not be seen."""
+        what = "did not deliver its events any longer"
+        self._tell({"node": None, "role": ENGINE, "what": what, "by": "unknown", "log": ""})
 
     async def report(self, event: ContainerEvent) -> None:
         """Tell of an event that no fault explains."""

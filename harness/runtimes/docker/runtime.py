@@ -32,21 +32,18 @@ from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors import OwnClocks
 from harness.runtimes.docker.injectors.disks import needs_disk, node_environment, open_disk
-from harness.runtimes.docker.pods import (
-    Pod,
-    PodEngine,
-    remove_labelled,
-)
+from harness.runtimes.docker.leaders import Leaders
+from harness.runtimes.docker.pods import Pod, PodEngine, remove_labelled
 from harness.runtimes.docker.reaper import Reaper
 from harness.runtimes.docker.scheduled_faults import CarriedOutFault, carry_out
 from harness.runtimes.docker.start_guard import StartGuard
 from harness.runtimes.docker.unexpected import UnexpectedEvents
 from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
 from harness.runtimes.interface import Driven, FaultReport
+from harness.targets.guarded_client import GuardedClient
 from harness.targets.interface import NodeSpec, NodeStatus, Request, Response
 
 READY_TIMEOUT_S: Final = 60.0
-POLL_S: Final = 0.2
 STATUS_TIMEOUT_S: Final = 2.0
 SETTLE_TRIES: Final = 5
 T = TypeVar("T")
@@ -71,6 +68,7 @@ class DockerRuntime:
         self._specs: dict[int, NodeSpec] = {}
         self._loop = asyncio.new_event_loop()
         self._clients = Clients(config, self._loop, self._fail)
+        self._leaders = Leaders(self._clients.by_node)
         self._zero_ns = time.monotonic_ns()
         self._pods: dict[int, Pod] = {}
         self._agents: dict[int, Agent] = {}
@@ -90,10 +88,6 @@ class DockerRuntime:
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._was_interrupted = False
-        self._leader: int | None = None
-        self._led: tuple[tuple[int, ...], int] = ((), 0)
-        self._told_term: tuple[int, ...] = ()
-        self._is_driving = False
         self._reaper: Reaper | None = None
         self._guard: StartGuard | None = None
         self._watch: EngineWatch | None = None
@@ -140,8 +134,12 @@ class DockerRuntime:
             tell=self._tell,
             spawn=self._spawn,
         )
-        tell = self._event_from_thread
-        self._watch = EngineWatch(self.run_id, tell, since_s=self._ready_s)
+        self._watch = EngineWatch(
+            self.run_id,
+            partial(self._from_thread, self._events.take),
+            partial(self._from_thread, self._events.lost),
+            since_s=self._ready_s,
+        )
         self._run(self._drive())
 
     def collect(self, folder: Path) -> dict[str, str]:
@@ -213,7 +211,7 @@ class DockerRuntime:
         self._spawn(self._carry_out(fault, "heal"))
 
     def leader(self) -> int | None:
-        return self._leader
+        return self._leaders.current
 
     def inject_now(self, fault: Fault) -> FaultReport:
         """Inject a fault outside of a run; returns when it is verified, or not."""
@@ -285,7 +283,7 @@ class DockerRuntime:
         await asyncio.gather(*(self._open_disk(pod) for pod in pods))
         await self._threads([partial(self._engine.start_node, p) for p in pods])
         self._say("waiting until every node answers")
-        self._clients.open(self._pods, self._told_leader)
+        self._clients.open(self._pods, self._leaders.told)
         await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
         if self._engine.host.is_here:  # otherwise this machine is outside of the pods' network
             await asyncio.gather(*(a.call("close_network") for a in self._agents.values()))
@@ -298,7 +296,7 @@ class DockerRuntime:
             self._agents,
             self._ask_clock,
             lambda: self._zero_ns,
-            self._ask_leader,
+            self._leaders.ask,
         )
         self._injector.require(self.config.faults.kinds)
         await self._injector.prepare(self.config.faults.kinds)
@@ -321,16 +319,6 @@ class DockerRuntime:
         image = self._images.require(spec.image) if spec.image else self._node_image
         self._used_images.add(image)
         self._engine.create_node(pod, image, spec)
-
-    def _told_leader(self, leader: int, term: tuple[int, ...]) -> None:
-        """A node reports a leader, earlier than polling would."""
-        if term <= self._told_term or leader not in self._clients.by_node:
-            return
-        self._told_term = term
-        if self._is_driving and not self._conductor.done:
-            self._note_leader(term, leader)
-            self._conductor.leader_announced(leader, self.now_us())
-            self._after()
 
     async def _await_ready(self, pod: Pod) -> None:
         """Wait until the node has answered, or failed. Raises StartError."""
@@ -361,9 +349,9 @@ class DockerRuntime:
     async def _drive(self) -> None:
         finished = self._finished = asyncio.Event()
         loop = asyncio.get_running_loop()
-        poll = loop.create_task(self._poll())
+        poll = loop.create_task(self._leaders.poll(self._connect))
         try:
-            self._is_driving = True
+            self._leaders.begin(self._led, self._announced)
             self._conductor.begin(self, self.now_us())
             await finished.wait()
             if self._failure is None and not self._conductor.is_interrupted:
@@ -390,6 +378,18 @@ class DockerRuntime:
         self._loop.call_later(GRACE_S, self._fail, KeyboardInterrupt())
         self._after()
 
+    def _led(self, node: int, term: tuple[int, ...]) -> None:
+        if not self._conductor.done:
+            self._conductor.led(node, term, self.now_us())
+
+    def _announced(self, leader: int) -> None:
+        if not self._conductor.done:
+            self._conductor.leader_announced(leader, self.now_us())
+            self._after()
+
+    def _connect(self, client: GuardedClient) -> None:
+        self._spawn(_ignoring_result(client.connect()))
+
     def _woke(self) -> None:
         self._wake_handle = None
         self._conductor.woke(self.now_us())
@@ -412,9 +412,9 @@ class DockerRuntime:
 
     # ------------------------------------------------------------------ unexpected events
 
-    def _event_from_thread(self, event: ContainerEvent) -> None:
+    def _from_thread(self, take: Callable[..., None], *what: ContainerEvent) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
-            self._loop.call_soon_threadsafe(self._events.take, event)
+            self._loop.call_soon_threadsafe(take, *what)
 
     def _tell(self, finding: dict[str, Any]) -> None:
         self._conductor.noticed(finding, self.now_us())
@@ -434,30 +434,6 @@ class DockerRuntime:
             is_over=lambda: self._failure is not None or self._was_interrupted,
         ):
             self._tell(finding)
-
-    async def _ask_leader(self) -> tuple[tuple[int, ...], int] | None:
-        """The leader according to the nodes: the one with the highest term that reports to lead."""
-        answers = await asyncio.gather(
-            *(c.status(POLL_S) for c in self._clients.by_node.values() if c.is_open)
-        )
-        leaders = [(a.term, a.node) for a in answers if a and a.role == "leader"]
-        return max(leaders, default=None)
-
-    async def _poll(self) -> None:
-        """Poll the leader, and the connections."""
-        while True:
-            if leader := await self._ask_leader():
-                self._note_leader(*leader)
-            for client in self._clients.by_node.values():
-                if not client.is_open:
-                    self._spawn(_ignoring_result(client.connect()))
-            await asyncio.sleep(POLL_S)
-
-    def _note_leader(self, term: tuple[int, ...], node: int) -> None:
-        self._leader = node
-        if (term, node) != self._led and not self._conductor.done:
-            self._led = (term, node)
-            self._conductor.led(node, term, self.now_us())
 
     async def _ask_clock(self, node: int) -> OwnClocks | None:
         asked_ns = time.monotonic_ns()

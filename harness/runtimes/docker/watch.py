@@ -11,21 +11,31 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import docker
-from docker.errors import DockerException
 
+from harness.errors import EngineError
 from harness.runtimes.docker.engine import (
     API_TIMEOUT_S,
     LABEL,
     LABEL_NODE,
     LABEL_ROLE,
+    STREAM_ERRORS,
     connect,
+    engine_errors,
     within,
 )
 
+AGAIN_S: Final = 10.0
+"""How long the engine is tried again after the stream of its events has ended."""
+EVERY_S: Final = 0.2
+FOLLOWING: Final = "following the engine's events"
+NS: Final = 1_000_000_000
+ENDS: Final = (*STREAM_ERRORS, ValueError, AttributeError)
+"""What reading or closing a stream raises that somebody has closed."""
 ACTIONS: Final = ("die", "oom", "kill", "pause", "unpause", "destroy", "restart")
 
 
@@ -40,38 +50,92 @@ class ContainerEvent(NamedTuple):
 
 class EngineWatch:
     """Calls `tell` with each event from `since_s` (Unix time) on, from a thread of its own, until
-    `stop`."""
+    `stop`.
+
+    The engine's stream may end before (the engine is restarted, a connection is cut): then it is
+    followed again from its last event on. `lost` is called, once, where that does not succeed
+    within `again_s`. Raises EngineError where the engine does not deliver its events at all.
+    """
 
     def __init__(
-        self, run_id: str, tell: Callable[[ContainerEvent], None], *, since_s: int
+        self,
+        run_id: str,
+        tell: Callable[[ContainerEvent], None],
+        lost: Callable[[], None],
+        *,
+        since_s: int,
+        again_s: float = AGAIN_S,
     ) -> None:
         self._tell = tell
-        self._api: docker.APIClient = connect()
-        self._api.timeout = None  # type: ignore[assignment]  # events may be far apart
-        filters = {"label": f"{LABEL}={run_id}", "type": "container"}
-        self._stream = within(
-            API_TIMEOUT_S,
-            "following the engine's events",
-            lambda: self._api.events(since=since_s, filters=filters, decode=True),
-        )
+        self._lost = lost
+        self._again_s = again_s
+        self._filters = {"label": f"{LABEL}={run_id}", "type": "container"}
+        self._last_ns = since_s * NS
+        self._told: set[tuple[object, ...]] = set()
+        """Those of `_last_ns`, which the engine sends once more."""
         self._stopped = threading.Event()
+        self._api: docker.APIClient = connect()
+        with engine_errors(FOLLOWING):
+            self._stream = self._opened(self._api, API_TIMEOUT_S)
         self._thread = threading.Thread(target=self._follow, name="engine-watch", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """No more events."""
         self._stopped.set()
-        with contextlib.suppress(DockerException, OSError, AttributeError):
-            self._stream.close()
+        self._close()
         self._thread.join(timeout=2)
-        self._api.close()
+
+    def _opened(self, api: docker.APIClient, limit_s: float) -> Any:
+        api.timeout = None  # type: ignore[assignment]  # events may be far apart
+        since = f"{self._last_ns // NS}.{self._last_ns % NS:09d}"
+        return within(
+            limit_s,
+            FOLLOWING,
+            lambda: api.events(since=since, filters=self._filters, decode=True),  # type: ignore[call-overload]
+        )
 
     def _follow(self) -> None:
-        with contextlib.suppress(DockerException, OSError, ValueError, AttributeError):
-            for event in self._stream:
-                found = read_event(event)
-                if found is not None and not self._stopped.is_set():
-                    self._tell(found)
+        while not self._stopped.is_set():
+            with contextlib.suppress(*ENDS):
+                for event in self._stream:
+                    self._take(event)
+            if not self._is_open_again():
+                self._lost()
+                return
+
+    def _take(self, event: Any) -> None:
+        """Tell of an event that has not been told before."""
+        at_ns = event.get("timeNano") if isinstance(event, dict) else None
+        if type(at_ns) is int and at_ns >= self._last_ns:
+            if at_ns > self._last_ns:
+                self._last_ns, self._told = at_ns, set()
+            key = (event.get("Action"), str(event.get("Actor")))
+            if key in self._told:
+                return
+            self._told.add(key)
+        found = read_event(event)
+        if found is not None and not self._stopped.is_set():
+            self._tell(found)
+
+    def _is_open_again(self) -> bool:
+        """Open the stream once more; also True where there is no need, because of `stop`."""
+        until = time.monotonic() + self._again_s
+        while not self._stopped.wait(EVERY_S) and (left_s := until - time.monotonic()) > 0:
+            self._close()
+            with contextlib.suppress(EngineError, *ENDS):
+                self._api = connect()
+                self._stream = self._opened(self._api, left_s)
+                if self._stopped.is_set():
+                    self._close()
+                return True
+        return self._stopped.is_set()
+
+    def _close(self) -> None:
+        with contextlib.suppress(*ENDS):
+            self._stream.close()
+        with contextlib.suppress(*ENDS):
+            self._api.close()
 
 
 def read_event(event: Any) -> ContainerEvent | None:

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 import docker
-from docker.errors import DockerException
+
+from harness.runtimes.docker.engine import STREAM_ERRORS
 
 FOLLOW_AGAIN_S: Final = 0.02
 
@@ -36,14 +37,14 @@ class LogLines:
     def close(self) -> None:
         """Stop following; waiting callers are woken."""
         self._over.set()
-        with suppress(DockerException, OSError):
+        with suppress(*STREAM_ERRORS):
             if self._stream is not None:
                 self._stream.close()
 
     def _read(self) -> None:
         """The engine's stream ends when the container does; it may be started again."""
         while not self._over.is_set():
-            with suppress(DockerException, OSError, ValueError):
+            with suppress(*STREAM_ERRORS, ValueError):
                 self._follow()
             self._over.wait(FOLLOW_AGAIN_S)
 
