@@ -69,15 +69,20 @@ def remove_all(label: str, call: Call) -> int:
     """
     deadline = time.monotonic() + LIMIT_S
     while True:
-        left = 0
-        for path, name, items in _found(label, call):
-            left += 1
+        try:
+            found = _found(label, call)
+        except (OSError, ValueError):  # the engine is busy, or being restarted
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_S)
+            continue
+        for path, name, items in found:
             try:
                 call("DELETE", path.format(quote(items[name], safe="")))
-            except OSError:
+            except (OSError, ValueError):
                 continue  # in use: retry in the next round
-        if not left or time.monotonic() > deadline:
-            return left
+        if not found or time.monotonic() > deadline:
+            return len(found)
         time.sleep(PAUSE_S)
 
 

@@ -126,7 +126,9 @@ def judge(run: SimulatedRun) -> None:
     """Set the verdict and its symptoms. The detectors run only if the replicas' log is not a proof,
     or their states differ."""
     stats, runtime = run.stats, run.runtime
-    clean = not (run.crashes or stats.not_live or stats.unverified or stats.interrupted)
+    clean = not (
+        run.crashes or stats.not_live or stats.unverified or stats.interrupted or stats.why
+    )
     if clean and stats.outcomes["ok"]:
         lives = {n: node.lives for n, node in runtime.world.nodes.items()}
         explained = log_explains(runtime.decided(), lives, run.events)

@@ -10,8 +10,13 @@ from faults.description import LEADER
 from faults.kinds.kill import Kill
 from faults.kinds.partition import Partition
 from faults.kinds.pause import Pause
+from harness.run.expected import Expected
+from harness.run.verdict import combine
+from harness.runtimes.interface import FaultReport
 from harness.targets.interface import Request, Response
+from histories.checker import check
 from histories.events import NEMESIS, Event
+from histories.formats.native import History
 from tests.harness.scripted import ScriptedWorld, play, store_that_answers
 
 
@@ -21,6 +26,14 @@ def clients(events: list[Event]) -> list[Event]:
 
 def phases(events: list[Event]) -> list[str]:
     return [e.value for e in events if e.f == "phase"]
+
+
+def liveness_of(events: list[Event]) -> tuple[str, str]:
+    """As the history alone says it."""
+    verdict = combine(
+        History(events), check(events, model="kv"), None, expected=Expected(model="kv")
+    )
+    return verdict.liveness.outcome, verdict.liveness.reason
 
 
 def phases_at(events: list[Event], phase: str) -> int:
@@ -218,8 +231,29 @@ def test_a_fault_that_does_not_heal_ends_the_run_and_is_reported() -> None:
     world = ScriptedWorld()
     world.heals = False
     fault = Kill(id="f1", start_us=100_000, duration_us=100_000, nodes=(2,))
-    conductor, _, _ = play(faults=(fault,), world=world)
+    conductor, _, events = play(faults=(fault,), world=world)
     assert any("did not end" in text for text in conductor.stats.unverified)
+    assert phases(events) == ["chaos", "heal", "done"]
+    assert liveness_of(events) == (
+        "unknown",
+        "the run was stopped because healing did not end in time: kill n2",
+    )
+    report = FaultReport({2: world.now_us * 1000}, verified=True)
+    conductor.fault_done(fault, "heal", report, world.now_us + 1_000_000)
+    assert events[-1].value == "done", "a report after the end proves nothing about the run"
+    assert [e.type for e in events if e.f == "heal"] == ["invoke"]
+
+
+def test_a_cluster_that_hangs_for_good_is_not_live_however_patient_its_clients_are() -> None:
+    def hangs(world: ScriptedWorld, node: int, command: Request) -> tuple[Response, int] | None:
+        return store_that_answers(world, node, command) if world.now_us < 1_000_000 else None
+
+    conductor, _, events = play(
+        hangs, operation_timeout_us=60_000_000, liveness_timeout_us=5_000_000
+    )
+    assert phases(events) == ["chaos", "heal", "finale", "done"]
+    assert "of the final round had no answer" in (conductor.stats.not_live or "")
+    assert liveness_of(events)[0] == "invalid"
 
 
 def test_interrupt_heals_and_skips_the_last_round() -> None:

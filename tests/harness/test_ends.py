@@ -7,6 +7,7 @@ import asyncio
 import gc
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ from faults.kinds.disk_full import DiskFull
 from faults.kinds.kill import Kill
 from faults.kinds.memory import MemoryPressure
 from harness.run.node_findings import NODE_FINDING, node_findings
+from harness.runtimes.docker import event_findings
 from harness.runtimes.docker.event_findings import EventFindings
 from harness.runtimes.docker.pods import Pod
 from harness.runtimes.docker.runtime import DockerRuntime
@@ -63,6 +65,14 @@ def test_a_node_that_a_fault_holds_down_is_expected() -> None:
     assert not found.found_at_end()
     found.ended(fault)
     assert found.found_at_end() == [ContainerEvent("node", 2, "die", 137)]
+
+
+def test_no_fault_explains_the_end_of_an_agent() -> None:
+    found = unexpected(agent2=("die", 1))
+    found.began(Kill(id="f", start_us=0, duration_us=1, nodes=(2,)))
+    found.ended(DiskFull(id="g", start_us=0, duration_us=1, nodes=(2,), left_bytes=0))
+    assert found.is_unexpected(ContainerEvent("agent", 2, "die", 1))
+    assert found.finding(ContainerEvent("agent", 2, "die", 1))["by"] == "outside"
 
 
 SOON: dict[str, Any] = {"id": "f", "start_us": 0, "duration_us": 1, "nodes": (2,)}
@@ -147,13 +157,17 @@ def test_an_interruption_leaves_no_task_that_was_never_run() -> None:
 
 
 def findings_of(
-    found: UnexpectedEvents, drive: Callable[[EventFindings], Awaitable[None]]
+    found: UnexpectedEvents,
+    drive: Callable[[EventFindings], Awaitable[None]],
+    *,
+    start_s: float = 0.0,
 ) -> tuple[list[str], list[int]]:
     """By whom what happened was caused, as told, and the nodes that were started."""
     told: list[dict[str, Any]] = []
     started: list[int] = []
 
     async def start(node: int) -> bool:
+        await asyncio.sleep(start_s)
         started.append(node)
         return True
 
@@ -186,6 +200,39 @@ def test_a_late_end_starts_the_node_again_and_the_next_is_a_crash() -> None:
         await findings.report_the_last()
 
     assert findings_of(found, drive) == (["fault", "itself"], [2])
+
+
+def test_a_crash_whose_log_does_not_come_is_told_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_findings, "SETTLE_S", 0.05)
+    monkeypatch.setattr(event_findings, "SIGNAL_EVENT_S", 0.0)
+    found = unexpected()
+    released = threading.Event()
+    monkeypatch.setattr(found._engine, "last_lines", lambda _: str(released.wait(30)))
+
+    async def drive(findings: EventFindings) -> None:
+        findings.take(ContainerEvent("node", 2, "die", 1))
+        await findings.report_the_last()
+        released.set()
+        await asyncio.sleep(0.05)
+
+    assert findings_of(found, drive) == (["itself"], [])
+
+
+def test_a_node_that_is_being_started_again_at_the_end_has_not_crashed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_findings, "SETTLE_S", 0.05)
+    found = unexpected(node2=("die", 1))
+    found.ended(DiskFull(**SOON, left_bytes=0))
+
+    async def drive(findings: EventFindings) -> None:
+        findings.take(ContainerEvent("node", 2, "die", 1))
+        await findings.await_restarts()
+        await findings.report_the_last()
+
+    assert findings_of(found, drive, start_s=30) == (["unknown"], [])
 
 
 def test_a_late_end_that_no_event_has_told_makes_the_run_unknown() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib3.exceptions import ProtocolError
 
 from harness.errors import EngineError
 from harness.run.node_findings import NODE_FINDING, node_findings
+from harness.runtimes.docker import watch as watch_module
 from harness.runtimes.docker.engine import LABEL_NODE, LABEL_ROLE, engine_errors
 from harness.runtimes.docker.event_findings import EventFindings
 from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
@@ -172,10 +174,28 @@ def test_a_stream_that_cannot_be_followed_again_is_told_once(engine: StreamingEn
     told = Told(enough=1)
     watch = told.watch(again_s=0.5)
     try:
+        assert not watch.is_complete() or told.lost.is_set()
         assert told.lost.wait(LIMIT_S) and told.all_came.is_set()
+        assert watch.is_complete(), "it has been told"
     finally:
         watch.stop()
     assert len(engine.asked) > 1
+
+
+def test_a_watch_whose_stream_is_being_opened_again_is_not_complete(
+    engine: StreamingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "EVERY_S", 30.0)
+    engine.streams, engine.hold = [[event(5, 1)]], False
+    told = Told(enough=1)
+    watch = told.watch(again_s=0.3)
+    try:
+        assert told.all_came.wait(LIMIT_S)
+        while watch._settled.is_set():
+            time.sleep(0.01)
+        assert not watch.is_complete()
+    finally:
+        watch.stop()
 
 
 def test_an_engine_that_refuses_its_events_is_an_error(engine: StreamingEngine) -> None:
@@ -205,7 +225,7 @@ def test_a_watch_that_is_stopped_has_lost_nothing(engine: StreamingEngine) -> No
     engine.streams = [[event(5, 1)]]
     told = Told(enough=1)
     watch = told.watch(again_s=0.2)
-    assert told.all_came.wait(LIMIT_S)
+    assert told.all_came.wait(LIMIT_S) and watch.is_complete()
     watch.stop()
     assert not told.lost.wait(1.0) and len(engine.asked) == 1
 

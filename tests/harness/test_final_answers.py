@@ -10,12 +10,12 @@ import pytest
 
 from harness.run.node_findings import NODE_FINDING, node_findings
 from harness.runtimes.docker import final_answers
-from harness.runtimes.docker.agents import Agent
+from harness.runtimes.docker.agents import Agent, AgentError
 from harness.runtimes.docker.final_answers import (
     findings_at_end,
+    findings_of_agents,
     nodes_without_answer,
     stopped,
-    stopped_nodes,
     without_answer,
 )
 from histories.events import NEMESIS, Event
@@ -70,6 +70,11 @@ class Said:
         return self.answer
 
 
+def of_agents(*agents: Said) -> list[dict[str, Any]]:
+    numbered = dict(enumerate(agents, 1))
+    return asyncio.run(findings_of_agents(cast("dict[int, Agent]", numbered)))
+
+
 @pytest.mark.parametrize(
     ("threads", "expected"),
     [(["T"], [1]), (["TTt", "T"], [1]), (["TS"], []), (["T", "S"], []), (["D"], []), ([], [])],
@@ -78,13 +83,24 @@ def test_a_node_is_stopped_where_all_its_threads_are(
     threads: list[str], expected: list[int]
 ) -> None:
     answer = {"processes": [{"threads": states} for states in threads]}
-    agents = {1: Said(answer), 2: Said(OSError("dead")), 3: Said({"processes": []})}
-    assert asyncio.run(stopped_nodes(cast("dict[int, Agent]", agents))) == expected
+    assert of_agents(Said(answer), Said({"processes": []})) == [stopped(n) for n in expected]
 
 
 @pytest.mark.parametrize("answer", [{}, {"processes": 5}, {"processes": [5, {"threads": 7}]}])
 def test_an_answer_of_another_form_proves_nothing(answer: dict[str, Any]) -> None:
-    assert asyncio.run(stopped_nodes(cast("dict[int, Agent]", {1: Said(answer)}))) == []
+    assert of_agents(Said(answer)) == []
+
+
+@pytest.mark.parametrize("error", [AgentError("its stream closed"), OSError("dead")])
+def test_an_agent_that_does_not_answer_is_a_finding(error: Exception) -> None:
+    """Its node may be stopped by a signal from outside, and nobody would know."""
+    (found,) = of_agents(Said({"processes": [{"threads": "S"}]}), Said(error))
+    event = Event(0, 7 * 10**9, NEMESIS, "info", NODE_FINDING, value=found)
+    (finding,) = node_findings([event])
+    assert finding.sentence == (
+        f"the agent of n2 did not answer at the end of the run at 7.000 s; its last lines: {error}"
+    )
+    assert not finding.by_itself and not finding.explained
 
 
 def test_silent_and_stopped_nodes_are_told_with_the_log_of_the_silent() -> None:

@@ -29,6 +29,8 @@ from histories.events import Event
 
 PHASES: Final = ("warm-up", "chaos", "heal", "finale", "done")
 HEAL_TIMEOUT_US: Final = 30_000_000
+"""For healing, and for the operations in progress where their own timeout is shorter."""
+MARGIN_US: Final = 1_000_000
 
 
 class Conductor:
@@ -98,7 +100,10 @@ class Conductor:
         self._arm()
 
     def fault_done(self, fault: Fault, what: str, report: FaultReport, now_us: int) -> None:
-        """The runtime has carried out `what` ("inject" or "heal"), or reports why not."""
+        """The runtime has carried out `what` ("inject" or "heal"), or reports why not. A report
+        after the end of the run is too late: the final round has not seen its effect."""
+        if self.done:
+            return
         self._nemesis.carried_out(fault, what, report, now_us)
         self._arm()
 
@@ -148,7 +153,8 @@ class Conductor:
             return
         self._enter("heal", now_us)
         self._traffic.close()
-        self._timers.at(now_us + HEAL_TIMEOUT_US, self._overdue, None)
+        timeout_us = max(HEAL_TIMEOUT_US, self.config.traffic.operation_timeout_us + MARGIN_US)
+        self._timers.at(now_us + timeout_us, self._overdue, None)
         self._nemesis.stop(now_us)
         self._advance(now_us)
 
@@ -208,11 +214,14 @@ class Conductor:
         self._finish(now_us)
 
     def _overdue(self, _: None, now_us: int) -> None:
+        """There is no final round, so that nothing is known about liveness."""
         if self.stats.phase != "heal":
             return
+        self.stats.why = "because operations did not end in time"
         if self._nemesis.is_busy():
             names = ", ".join(a.fault.describe() for a in self._nemesis.active.values())
             self.stats.unverified.append(f"healing did not end in time: {names}")
+            self.stats.why = f"because healing did not end in time: {names}"
         self._traffic.abandon(now_us)
         self._finish(now_us)
 

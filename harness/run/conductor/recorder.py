@@ -17,7 +17,8 @@ from histories.events import NEMESIS, Event
 class Stats:
     """Counts for the live display and the summary; the history holds the details.
 
-    `interrupted`: the run was stopped early; `why`: the reason, if it was not the user.
+    `interrupted`: the run was stopped early. `why`: the reason, if it was not the user, or
+    the reason for which it had no final round.
     """
 
     phase: str = "warm-up"

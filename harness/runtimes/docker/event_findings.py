@@ -39,16 +39,16 @@ class EventFindings:
         self._start_ended = start_ended
         self._tell = tell
         self._spawn = spawn
-        self._telling: set[asyncio.Task[None]] = set()
-        self._starting: set[asyncio.Task[None]] = set()
+        self._telling: dict[asyncio.Task[None], ContainerEvent] = {}
+        self._starting: dict[asyncio.Task[None], ContainerEvent] = {}
 
     def take(self, event: ContainerEvent) -> None:
         """An event of the engine."""
         if self._unexpected.is_unexpected(event):
-            self._keep(self._telling, self.report(event))
+            self._keep(self._telling, event, self.report(event))
         elif self._unexpected.is_late(event):
             self._unexpected.restarts(event.node)
-            self._keep(self._starting, self._start_again(event))
+            self._keep(self._starting, event, self._start_again(event))
 
     def lost(self) -> None:
         """The engine's events cannot be followed any longer: what other programs do to the run's
@@ -69,11 +69,17 @@ class EventFindings:
 
     async def report_the_last(self) -> None:
         """What happened so shortly before the end that the engine's event has not come yet, or that
-        its finding is not made yet."""
+        its finding is not made yet: one whose log the engine does not deliver is told without."""
         if self._telling:
             await asyncio.wait(self._telling, timeout=SETTLE_S)
+        for task, event in list(self._telling.items()):
+            if not task.done():
+                task.cancel()
+                self._tell(self._unexpected.without_log(event))
+        starting = {event.node for task, event in self._starting.items() if not task.done()}
         for event in await asyncio.to_thread(self._unexpected.found_at_end):
-            if self._unexpected.is_late(event):  # there is no time to start it and look at it
+            is_late = self._unexpected.is_late(event) or event.node in starting
+            if is_late:  # there is no time to start it and look at it
                 self._tell(await self._finding(event) | {"by": "unknown"})
             else:
                 await self.report(event)
@@ -85,7 +91,12 @@ class EventFindings:
     async def _finding(self, event: ContainerEvent) -> dict[str, Any]:
         return await asyncio.to_thread(self._unexpected.finding, event)
 
-    def _keep(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    def _keep(
+        self,
+        tasks: dict[asyncio.Task[None], ContainerEvent],
+        event: ContainerEvent,
+        work: Coroutine[Any, Any, None],
+    ) -> None:
         task = self._spawn(work)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        tasks[task] = event
+        task.add_done_callback(lambda done: tasks.pop(done, None))

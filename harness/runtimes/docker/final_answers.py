@@ -41,7 +41,7 @@ async def findings_at_end(
     )
     logs = [await asyncio.to_thread(last_lines, node) for node in silent]
     found = [without_answer(node, timeout_s, log) for node, log in zip(silent, logs, strict=True)]
-    return found + [stopped(node) for node in await stopped_nodes(agents)]
+    return found + await findings_of_agents(agents)
 
 
 async def nodes_without_answer(
@@ -78,15 +78,15 @@ def without_answer(node: int, timeout_s: float, log: str) -> dict[str, Any]:
     return {"node": node, "role": "node", "what": what, "by": "unknown", "log": log}
 
 
-async def stopped_nodes(agents: Mapping[int, Agent]) -> list[int]:
-    """The nodes all of whose threads are stopped, according to their agents. An agent that does not
-    answer is a finding of its own."""
+async def findings_of_agents(agents: Mapping[int, Agent]) -> list[dict[str, Any]]:
+    """The nodes all of whose threads are stopped, and the agents that do not say whether theirs
+    are."""
     asked = [agent.call("probe_process") for agent in agents.values()]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     return [
-        node
+        stopped(node) if isinstance(answer, dict) else _silent_agent(node, answer)
         for node, answer in zip(agents, answers, strict=True)
-        if isinstance(answer, dict) and _is_stopped(answer)
+        if not isinstance(answer, dict) or _is_stopped(answer)
     ]
 
 
@@ -101,3 +101,9 @@ def _is_stopped(answer: Mapping[str, Any]) -> bool:
 def stopped(node: int) -> dict[str, Any]:
     """The finding about a stopped node."""
     return {"node": node, "role": "node", "what": "was stopped", "by": "outside", "log": ""}
+
+
+def _silent_agent(node: int, error: object) -> dict[str, Any]:
+    """Nobody knows whether its node is stopped."""
+    what = "did not answer at the end of the run"
+    return {"node": node, "role": "agent", "what": what, "by": "unknown", "log": str(error)}

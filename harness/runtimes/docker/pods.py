@@ -21,7 +21,14 @@ from docker.types import LogConfig
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from harness.errors import StartError
-from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, engine_errors, engine_host, labels
+from harness.runtimes.docker.engine import (
+    LABEL,
+    LABEL_ROLE,
+    STREAM_ERRORS,
+    engine_errors,
+    engine_host,
+    labels,
+)
 from harness.targets.interface import NodeSpec
 from histories.text import printable
 
@@ -232,19 +239,24 @@ class PodEngine:
         """The last lines that a container has printed, fit for a terminal."""
         try:
             printed = self.api.logs(container, tail=count)[-LAST_LINES_MAX:]
-        except (APIError, OSError):
+        except STREAM_ERRORS:
             return "(no log)"
         return printable(printed.decode(errors="replace").strip())
 
 
 def remove_labelled(
-    api: docker.APIClient, run_id: str | None = None, *, spare_living: bool = False
+    api: docker.APIClient,
+    run_id: str | None = None,
+    *,
+    spare_living: bool = False,
+    spare_reaper: bool = False,
 ) -> list[str]:
     """Remove every container, network and volume of a run (None: of all runs); their names.
     `spare_living`: not what belongs to a run whose controller still works: its reaper runs as long
-    as that does, and so do its agents.
+    as that does, and so do its agents. `spare_reaper`: not the reapers.
 
     Nodes go before the agents whose namespaces they use. What is already gone is not an error.
+    Raises EngineError after everything was tried.
     """
     wanted = {"label": LABEL if run_id is None else f"{LABEL}={run_id}"}
     removed: list[str] = []
@@ -280,12 +292,32 @@ def remove_labelled(
     def of(found: Iterable[dict[str, Any]] | None) -> list[dict[str, Any]]:
         return [it for it in found or () if (it["Labels"] or {}).get(LABEL) not in living]
 
-    with engine_errors("removing what runs left"), ThreadPoolExecutor(8) as pool:
-        containers = of(api.containers(all=True, filters=wanted))
-        containers.sort(key=lambda c: c["Labels"].get(LABEL_ROLE, "") == "agent")
-        list(pool.map(container, containers))
-        list(pool.map(network, of(api.networks(filters=wanted))))
-        list(pool.map(volume, of(api.volumes(filters=wanted)["Volumes"])))
+    def role(found: dict[str, Any]) -> str:
+        return str((found["Labels"] or {}).get(LABEL_ROLE, ""))
+
+    def containers() -> list[dict[str, Any]]:
+        found = of(api.containers(all=True, filters=wanted))
+        if spare_reaper:
+            found = [it for it in found if role(it) != "reaper"]
+        return sorted(found, key=lambda it: role(it) == "agent")
+
+    errors: list[Exception] = []
+    with ThreadPoolExecutor(8) as pool:
+        for listed, remove in (
+            (containers, container),
+            (lambda: of(api.networks(filters=wanted)), network),
+            (lambda: of(api.volumes(filters=wanted)["Volumes"]), volume),
+        ):
+            try:
+                tasks = [pool.submit(remove, found) for found in listed()]
+            except STREAM_ERRORS as error:
+                errors.append(error)
+                continue
+            failed = [task.exception() for task in tasks]
+            errors += [one for one in failed if isinstance(one, Exception)]
+    if errors:
+        with engine_errors("removing what runs left"):
+            raise errors[0]
     return removed
 
 

@@ -63,6 +63,18 @@ class Reaper:
                 self._api.remove_container(self._container, force=True, v=True)
             self._container = ""
 
+    def leave(self) -> None:
+        """Something could not be removed: the reaper tries it, and is then removed by the
+        engine."""
+        self._container = ""
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+            self._stream = None
+        if self._attached is not None:
+            close_attached(self._attached)
+            self._attached = None
+
     def _start(self) -> None:
         host = self._api.create_host_config(
             binds=[f"{endpoint().socket}:{SOCKET}"],

@@ -25,7 +25,7 @@ from harness.runtimes.docker.abilities import abilities_of, require_kinds
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.clients import Clients
 from harness.runtimes.docker.collecting import collect
-from harness.runtimes.docker.engine import connect
+from harness.runtimes.docker.engine import connect, engine_errors
 from harness.runtimes.docker.event_findings import EventFindings
 from harness.runtimes.docker.final_answers import findings_at_end
 from harness.runtimes.docker.images import EngineImages
@@ -140,7 +140,10 @@ class DockerRuntime:
             partial(self._from_thread, self._events.lost),
             since_s=self._ready_s,
         )
-        self._run(self._drive())
+        try:
+            self._run(self._drive())
+        finally:
+            self._watch.stop()
 
     def collect(self, folder: Path) -> dict[str, str]:
         """See `harness.runtimes.docker.collecting`."""
@@ -149,20 +152,22 @@ class DockerRuntime:
     def close(self) -> None:
         if self._loop.is_closed():
             return
-        if self._watch is not None:
-            self._watch.stop()
         self._settle()
         self._run(self._close())
         self._settle()
         # Threads that create something must have ended before everything is removed.
         self._run(self._loop.shutdown_default_executor())
+        removers = [it for it in (self._reaper, self._guard) if it is not None]
         try:
-            remove_labelled(self._api, self.run_id)
+            remove_labelled(self._api, self.run_id, spare_reaper=True)
+            for remover in removers:
+                remover.dismiss()
+            remove_labelled(self._api, self.run_id)  # the reaper, which is ending
+        except BaseException:
+            for remover in removers:
+                remover.leave()
+            raise
         finally:
-            if self._reaper is not None:
-                self._reaper.dismiss()
-            if self._guard is not None:
-                self._guard.dismiss()
             self._api.close()
             self._loop.close()
 
@@ -173,7 +178,8 @@ class DockerRuntime:
             self._loop.call_soon_threadsafe(self._interrupted)
 
     def versions(self) -> dict[str, str]:
-        version = self._api.version()
+        with engine_errors("asking for the engine's version"):
+            version = self._api.version()
         return {
             "engine": version["Version"],
             "engine_api": self._api.api_version,
@@ -358,6 +364,8 @@ class DockerRuntime:
                 await self._await_last_answers()
             if self._failure is None:
                 await self._events.report_the_last()
+                if self._watch and not await asyncio.to_thread(self._watch.is_complete):
+                    self._events.lost()
         finally:
             poll.cancel()
             if self._wake_handle is not None:

@@ -7,6 +7,7 @@ library until it has something to do, so that it costs some hundredths of a seco
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -35,11 +36,19 @@ class StartGuard:
 
     def dismiss(self) -> None:
         """It ends, and removes nothing. A second time does nothing."""
+        if self._process.poll() is not None:
+            return
         try:
             self._process.communicate(DONE, timeout=END_TIMEOUT_S)
         except (OSError, ValueError, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
+
+    def leave(self) -> None:
+        """It removes everything, also after the controller has ended."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
 
 
 def main() -> None:
@@ -48,14 +57,19 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     if sys.stdin.read() == DONE:
         return
+    from harness.errors import EngineError  # noqa: PLC0415
     from harness.runtimes.docker.engine import connect  # noqa: PLC0415
     from harness.runtimes.docker.pods import remove_labelled  # noqa: PLC0415
 
     began = time.monotonic()
-    api = connect()
     for at_s in AGAIN_S:
         time.sleep(max(0.0, began + at_s - time.monotonic()))
-        remove_labelled(api, sys.argv[1])
+        with contextlib.suppress(EngineError):  # until the next time
+            api = connect()
+            try:
+                remove_labelled(api, sys.argv[1])
+            finally:
+                api.close()
 
 
 if __name__ == "__main__":

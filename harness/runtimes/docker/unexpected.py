@@ -80,7 +80,7 @@ class UnexpectedEvents:
         """Whether no fault explains the event."""
         if event.action in ("kill", "pause", "unpause", "destroy", "restart"):
             self._touched.add(event.node)
-        elif event.action != "die" or self.is_held_down(event.node) or self.is_late(event):
+        elif event.action != "die" or self._is_expected_end(event):
             return False
         self._known.add((event.role, event.node))
         return True
@@ -102,6 +102,10 @@ class UnexpectedEvents:
         pod = self._pods[event.node]
         container = pod.node_id if event.role == "node" else pod.agent_id
         log = self._engine.last_lines(container)[-LOG_MAX:]
+        return self.without_log(event) | {"log": log}
+
+    def without_log(self, event: ContainerEvent) -> dict[str, Any]:
+        """Like `finding`, without the log."""
         outside = event.node in self._touched or event.role == "agent"
         return {
             "node": event.node,
@@ -109,8 +113,13 @@ class UnexpectedEvents:
             "what": WORDS[event.action],
             "by": "outside" if outside else "itself",
             "exit_code": event.exit_code,
-            "log": log,
+            "log": "",
         }
+
+    def _is_expected_end(self, event: ContainerEvent) -> bool:
+        """Faults end nodes, and never agents."""
+        is_node = event.role == "node"
+        return is_node and (self.is_held_down(event.node) or self.is_late(event))
 
     def is_held_down(self, node: int) -> bool:
         """Whether a fault explains that the node's processes have ended."""

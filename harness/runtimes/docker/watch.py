@@ -74,6 +74,9 @@ class EngineWatch:
         self._told: set[tuple[object, ...]] = set()
         """Those of `_last_ns`, which the engine sends once more."""
         self._stopped = threading.Event()
+        self._settled = threading.Event()
+        """The stream is open, or was lost, which has been told."""
+        self._settled.set()
         self._api: docker.APIClient = connect()
         with engine_errors(FOLLOWING):
             self._stream = self._opened(self._api, API_TIMEOUT_S)
@@ -85,6 +88,11 @@ class EngineWatch:
         self._stopped.set()
         self._close()
         self._thread.join(timeout=2)
+
+    def is_complete(self) -> bool:
+        """Whether nothing has been missed that has not been told; waits for a stream that is being
+        opened again, `again_s` at most. Blocks."""
+        return self._settled.wait(self._again_s)
 
     def _opened(self, api: docker.APIClient, limit_s: float) -> Any:
         api.timeout = None  # type: ignore[assignment]  # events may be far apart
@@ -100,8 +108,10 @@ class EngineWatch:
             with contextlib.suppress(*ENDS):
                 for event in self._stream:
                     self._take(event)
+            self._settled.clear()
             if not self._is_open_again():
                 self._lost()
+                self._settled.set()
                 return
 
     def _take(self, event: Any) -> None:
@@ -126,6 +136,7 @@ class EngineWatch:
             with contextlib.suppress(EngineError, *ENDS):
                 self._api = connect()
                 self._stream = self._opened(self._api, left_s)
+                self._settled.set()
                 if self._stopped.is_set():
                     self._close()
                 return True
