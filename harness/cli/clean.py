@@ -7,7 +7,7 @@ import click
 from harness.cli.options import command
 from harness.cli.output import say
 from harness.runtimes.docker.engine import connect
-from harness.runtimes.docker.pods import remove_labelled
+from harness.runtimes.docker.removal import remove_labelled
 
 
 @command()

@@ -23,7 +23,8 @@ from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.kind_checks import Trial, try_all
-from harness.runtimes.docker.pods import PodEngine, remove_labelled
+from harness.runtimes.docker.pods import PodEngine
+from harness.runtimes.docker.removal import remove_labelled
 from histories.checker import which_kernel
 
 

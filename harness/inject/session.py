@@ -36,8 +36,8 @@ from harness.runtimes.docker.pods import (
     TUN,
     Pod,
     PodEngine,
-    remove_labelled,
 )
+from harness.runtimes.docker.removal import remove_labelled
 from harness.runtimes.interface import FaultReport
 
 LINGER_S: Final = 5

@@ -15,7 +15,8 @@ from harness.run.observer import Observer
 from harness.run.run_sequence import RunResult, execute
 from harness.runtimes.docker.engine import LABEL, connect
 from harness.runtimes.docker.images import ensure_image
-from harness.runtimes.docker.pods import PodEngine, remove_labelled
+from harness.runtimes.docker.pods import PodEngine
+from harness.runtimes.docker.removal import remove_labelled
 
 
 class Quiet(Observer):

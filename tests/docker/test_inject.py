@@ -21,7 +21,7 @@ from harness.inject.parse_options import fault_for
 from harness.inject.session import Session
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.engine import labels
-from harness.runtimes.docker.pods import remove_labelled
+from harness.runtimes.docker.removal import remove_labelled
 from tests.terminal import as_at_a_terminal
 
 pytestmark = pytest.mark.docker

@@ -13,9 +13,9 @@ from docker.errors import APIError
 
 from faults.agent.reaper import remove_all
 from harness.errors import EngineError
-from harness.runtimes.docker import pods, start_guard
+from harness.runtimes.docker import removal, start_guard
 from harness.runtimes.docker.engine import LABEL, LABEL_ROLE
-from harness.runtimes.docker.pods import remove_labelled
+from harness.runtimes.docker.removal import remove_labelled
 from harness.runtimes.docker.runtime import DockerRuntime
 
 RUN = "a-run"
@@ -89,7 +89,7 @@ def test_the_reaper_may_be_spared() -> None:
 def test_what_cannot_be_removed_does_not_keep_the_rest(
     broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pods, "EXIT_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(removal, "BUSY_S", 0.0)
     engine = FakeEngine(broken)
     with pytest.raises(EngineError, match=f"removing what runs left: .*{broken}: in progress"):
         remove(engine)
@@ -115,7 +115,7 @@ class Remover:
 def test_the_reaper_is_dismissed_only_when_everything_is_removed(
     broken: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pods, "EXIT_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(removal, "BUSY_S", 0.0)
     closing, engine = DockerRuntime.__new__(DockerRuntime), FakeEngine(*broken)
     loop = closing._loop = asyncio.new_event_loop()
     reaper, guard = Remover(), Remover()
@@ -182,6 +182,6 @@ def test_the_guard_tries_again_where_the_engine_fails(monkeypatch: pytest.Monkey
     monkeypatch.setattr("sys.stdin", SimpleNamespace(read=lambda: ""))
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("harness.runtimes.docker.engine.connect", connect)
-    monkeypatch.setattr("harness.runtimes.docker.pods.remove_labelled", remove_some)
+    monkeypatch.setattr("harness.runtimes.docker.removal.remove_labelled", remove_some)
     start_guard.main()
     assert tried == ["connect", "connect", RUN, "connect", RUN]

@@ -7,23 +7,19 @@ restart of the node; and the node may be any image: it needs no tools and no pri
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 from docker.types import LogConfig
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from harness.errors import StartError
 from harness.runtimes.docker.engine import (
-    LABEL,
-    LABEL_ROLE,
     STREAM_ERRORS,
     engine_errors,
     engine_host,
@@ -242,90 +238,3 @@ class PodEngine:
         except STREAM_ERRORS:
             return "(no log)"
         return printable(printed.decode(errors="replace").strip())
-
-
-def remove_labelled(
-    api: docker.APIClient,
-    run_id: str | None = None,
-    *,
-    spare_living: bool = False,
-    spare_reaper: bool = False,
-) -> list[str]:
-    """Remove every container, network and volume of a run (None: of all runs); their names.
-    `spare_living`: not what belongs to a run whose controller still works: its reaper runs as long
-    as that does, and so do its agents. `spare_reaper`: not the reapers.
-
-    Nodes go before the agents whose namespaces they use. What is already gone is not an error.
-    Raises EngineError after everything was tried.
-    """
-    wanted = {"label": LABEL if run_id is None else f"{LABEL}={run_id}"}
-    removed: list[str] = []
-
-    def gone(remove: Callable[[], None], name: str) -> None:
-        deadline = time.monotonic() + EXIT_TIMEOUT_S
-        while True:
-            try:
-                remove()
-                removed.append(name)
-                return
-            except NotFound:
-                return
-            except APIError as error:
-                # 409: being removed already, or a network whose last endpoint is still leaving.
-                busy = error.status_code in (403, 409, 500)
-                if not busy or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-
-    def container(found: dict[str, Any]) -> None:
-        name = found["Names"][0].lstrip("/") if found.get("Names") else found["Id"][:12]
-        gone(lambda: api.remove_container(found["Id"], force=True, v=True), name)
-
-    def network(found: dict[str, Any]) -> None:
-        gone(lambda: api.remove_network(found["Id"]), found["Name"])
-
-    def volume(found: dict[str, Any]) -> None:
-        gone(lambda: api.remove_volume(found["Name"], force=True), found["Name"])
-
-    living = living_runs(api) if spare_living else frozenset()
-
-    def of(found: Iterable[dict[str, Any]] | None) -> list[dict[str, Any]]:
-        return [it for it in found or () if (it["Labels"] or {}).get(LABEL) not in living]
-
-    def role(found: dict[str, Any]) -> str:
-        return str((found["Labels"] or {}).get(LABEL_ROLE, ""))
-
-    def containers() -> list[dict[str, Any]]:
-        found = of(api.containers(all=True, filters=wanted))
-        if spare_reaper:
-            found = [it for it in found if role(it) != "reaper"]
-        return sorted(found, key=lambda it: role(it) == "agent")
-
-    errors: list[Exception] = []
-    with ThreadPoolExecutor(8) as pool:
-        for listed, remove in (
-            (containers, container),
-            (lambda: of(api.networks(filters=wanted)), network),
-            (lambda: of(api.volumes(filters=wanted)["Volumes"]), volume),
-        ):
-            try:
-                tasks = [pool.submit(remove, found) for found in listed()]
-            except STREAM_ERRORS as error:
-                errors.append(error)
-                continue
-            failed = [task.exception() for task in tasks]
-            errors += [one for one in failed if isinstance(one, Exception)]
-    if errors:
-        with engine_errors("removing what runs left"):
-            raise errors[0]
-    return removed
-
-
-def living_runs(api: docker.APIClient) -> frozenset[str]:
-    """The ids of runs whose controller is there: it holds the input of their reaper and agents."""
-    running = api.containers(filters={"label": LABEL})
-    return frozenset(
-        found["Labels"][LABEL]
-        for found in running
-        if found["Labels"].get(LABEL_ROLE) in ("reaper", "agent")
-    )

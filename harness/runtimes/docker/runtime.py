@@ -33,8 +33,9 @@ from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors import OwnClocks
 from harness.runtimes.docker.injectors.disks import needs_disk, node_environment, open_disk
 from harness.runtimes.docker.leaders import Leaders
-from harness.runtimes.docker.pods import Pod, PodEngine, remove_labelled
+from harness.runtimes.docker.pods import Pod, PodEngine
 from harness.runtimes.docker.reaper import Reaper
+from harness.runtimes.docker.removal import remove_labelled
 from harness.runtimes.docker.scheduled_faults import CarriedOutFault, carry_out
 from harness.runtimes.docker.start_guard import StartGuard
 from harness.runtimes.docker.unexpected import UnexpectedEvents

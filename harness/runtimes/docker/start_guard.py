@@ -59,7 +59,7 @@ def main() -> None:
         return
     from harness.errors import EngineError  # noqa: PLC0415
     from harness.runtimes.docker.engine import connect  # noqa: PLC0415
-    from harness.runtimes.docker.pods import remove_labelled  # noqa: PLC0415
+    from harness.runtimes.docker.removal import remove_labelled  # noqa: PLC0415
 
     began = time.monotonic()
     for at_s in AGAIN_S:
