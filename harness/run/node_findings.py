@@ -91,13 +91,15 @@ def _listed(value: Any) -> list[Any]:
 def _client_finding(problem: dict[str, Any]) -> ClientFinding:
     node, count, first = problem.get("node"), problem.get("count"), problem.get("first")
     words = one_line(str(first), WORDS_MAX)
-    times = f"{quoted(count)} time{'' if count == 1 else 's'}"
     if problem.get("kind") == "answers":
         return ClientFinding(
-            f"n{_text(node)} sent {times} what is not an answer; first: {words}", failed=False
+            f"n{_text(node)} sent {quoted(count)} invalid response{'' if count == 1 else 's'}; "
+            f"the first: {words}",
+            failed=False,
         )
-    whose = f"n{_text(node)}'s client" if node else "a client"
-    return ClientFinding(f"{whose} failed itself {times}; first: {words}", failed=True)
+    whose = f"the target's client of n{_text(node)}" if node else "a client of the target"
+    times = "once" if count == 1 else f"{quoted(count)} times"
+    return ClientFinding(f"{whose} raised an error {times}; the first: {words}", failed=True)
 
 
 def _finding(value: dict[str, Any], time_ns: int) -> NodeFinding:

@@ -57,14 +57,14 @@ def unproven(faults: Sequence[dict[str, Json]], *, kept: bool) -> list[str]:
     doubts = []
     for fault in faults:
         what = f"{fault['what']} ({fault['id']})"
-        for step, words in (("inject", "take effect"), ("heal", "end")):
+        for step, words in (("inject", "took effect"), ("heal", "ended")):
             report = fault[step]
             if report is None:
                 if step == "heal" and kept and not fault["healing"]:
                     continue
-                doubts.append(f"{what} was never reported to {words}")
+                doubts.append(f"there is no report that {what} {words}")
                 break
             if not report.get("verified"):
                 problem = report.get("problem") or "its probes disagree"
-                doubts.append(f"{what} did not {words} as it should: {problem}")
+                doubts.append(f"it is not verified that {what} {words}: {problem}")
     return doubts

@@ -307,7 +307,9 @@ def test_a_task_of_a_client_that_breaks_is_counted_without_a_traceback(
     }
     assert "a task of the library broke" in (clients.problems.first_failure(2) or "")
     assert capfd.readouterr().err == ""
-    with pytest.raises(TargetError, match="n2's client failed itself: RuntimeError"):
+    with pytest.raises(
+        TargetError, match="the target's client of n2 raised an error: RuntimeError"
+    ):
         clients.require(2)
 
 
@@ -386,7 +388,7 @@ ANSWER = {"node": 3, "kind": "answers", "count": 4, "first": "the number nan"}
 def test_bad_answers_are_a_note_with_a_count(tmp_path: Path) -> None:
     verdict = judge_folder(record(tmp_path, told(play()[2], ANSWER)), time_limit_s=30)
     assert verdict.outcome == "valid"
-    assert "n3 sent 4 times what is not an answer; first: the number nan" in verdict.notes
+    assert "n3 sent 4 invalid responses; the first: the number nan" in verdict.notes
 
 
 def test_a_client_that_failed_itself_proves_nothing(tmp_path: Path) -> None:
@@ -394,7 +396,10 @@ def test_a_client_that_failed_itself_proves_nothing(tmp_path: Path) -> None:
     assert judge_folder(record(tmp_path, dead)).outcome == "invalid"
     verdict = judge_folder(record(tmp_path, told(dead, FAILURE)))
     assert verdict.outcome == "unknown" and verdict.liveness.outcome == "unknown"
-    assert "n2's client failed itself 17 times; first: KeyError: 7" in verdict.reasons
+    assert (
+        "the target's client of n2 raised an error 17 times; the first: KeyError: 7"
+        in verdict.reasons
+    )
     alive = judge_folder(record(tmp_path, told(play()[2], FAILURE)), time_limit_s=30)
     assert alive.outcome == "unknown" and alive.linearizability.outcome == "valid"
 

@@ -47,6 +47,8 @@ class Agent:
         """How many lines were not answers."""
         self.lost: str | None = None
         """Why the agent no longer answers; None while it does."""
+        self._printed = b""
+        """The end of what it has printed on standard error."""
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._count = 0
         self._hello: asyncio.Future[dict[str, Any]]
@@ -72,9 +74,11 @@ class Agent:
         try:
             self.greeting = await asyncio.wait_for(asyncio.shield(self._hello), HELLO_TIMEOUT_S)
         except (TimeoutError, ConnectionError) as error:
+            printed = self._printed.decode(errors="replace").strip()
+            words = one_line(str(error) or printed or "(nothing)", ERRORS_MAX)
             raise StartError(
-                f"the agent of n{self.node} did not start: {error or 'no sign of life'}",
-                remedy=f"docker logs {self.container[:12]}",
+                f"the agent of n{self.node} did not start; it printed: {words}",
+                remedy="nothing of the run is left; run again, and look at the machine's load",
             ) from None
         return self.greeting
 
@@ -144,7 +148,6 @@ class Agent:
     async def _read(self) -> None:
         """Remove the engine's framing, and pass each line to the call that it answers."""
         splitter = LineSplitter(LINE_BYTES_MAX)
-        errors = b""
         try:
             while True:
                 stream, left = HEADER.unpack(await self._reader.readexactly(HEADER.size))
@@ -152,14 +155,14 @@ class Agent:
                     data = await self._reader.readexactly(min(left, PIECE_BYTES))
                     left -= len(data)
                     if stream != STDOUT:
-                        errors = (errors + data)[-ERRORS_MAX:]
+                        self._printed = (self._printed + data)[-ERRORS_MAX:]
                         continue
                     for line in splitter.lines(data):
                         self._answer(line)
         except Malformed as error:
             self._fail(f"it sent no answers: {error}")
         except (asyncio.IncompleteReadError, OSError):
-            words = errors.decode(errors="replace").strip() or "its stream closed"
+            words = self._printed.decode(errors="replace").strip() or "its stream closed"
             self._fail(one_line(words, ERRORS_MAX))
 
     def _answer(self, line: bytes) -> None:

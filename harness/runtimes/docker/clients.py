@@ -74,7 +74,9 @@ class Clients:
     def require(self, node: int) -> None:
         """Raises TargetError if this node's client itself has already failed."""
         if (words := self.problems.first_failure(node)) is not None:
-            raise TargetError(f"n{node}'s client failed itself: {words}", remedy=REMEDY)
+            raise TargetError(
+                f"the target's client of n{node} raised an error: {words}", remedy=REMEDY
+            )
 
     def finding(self) -> dict[str, Any] | None:
         """Their errors, in the form for the history; None if there were none."""
