@@ -235,7 +235,14 @@ class Watcher(threading.Thread):
         super().__init__(name="interfaces", daemon=True)
         self._refresh = refresh
         self.problems: list[str] = []
+        """The last ten."""
+        self._untold: list[str] = []
         self.start()
+
+    def take_problems(self) -> list[str]:
+        """Those since this was asked last."""
+        told, self._untold = self._untold, []
+        return told
 
     def run(self) -> None:
         with watch_interfaces() as watcher:
@@ -247,3 +254,4 @@ class Watcher(threading.Thread):
                         refresh()
                     except (AgentError, OSError) as error:
                         self.problems = [*self.problems[-9:], str(error)]
+                        self._untold = [*self._untold[-9:], str(error)]

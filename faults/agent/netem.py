@@ -139,7 +139,8 @@ class Netem:
         self._netlink = Netlink()
         self._numbers: dict[str, int] = {}
         self._shapes: dict[str, Shape] = {}
-        self._rooted: set[int] = set()
+        self._classes: dict[int, set[int]] = {}
+        """By interface that has our root: the numbers of its classes, also after an error."""
 
     def probe(self) -> str:
         """Shapes a device of our own. Raises Unsupported."""
@@ -170,7 +171,7 @@ class Netem:
 
     def set(self, shapes: Mapping[str, Shape], wait: Wait) -> None:
         """After `wait` these links are shaped, and no others. Raises Failed."""
-        if not shapes and not self._numbers:
+        if not shapes and not self._classes:
             wait()
             return
         interfaces = [one.index for one in usable(self._netlink)]
@@ -185,8 +186,9 @@ class Netem:
                     self._netlink.ask(set_leaf(index, number, shapes[address]))
                 self._netlink.ask(tc.set_classifier(index, ROOT, program))
             for index in interfaces:
-                for number in set(self._numbers.values()) - set(numbers.values()):
+                for number in self._classes[index] - set(numbers.values()):
                     self._netlink.ask_quietly(remove_class(index, number), errno.ENOENT)
+                    self._classes[index].discard(number)
         except NetlinkError as error:
             raise Failed(f"the kernel refused netem: {error}", "see its log") from None
         self._numbers, self._shapes = numbers, dict(shapes)
@@ -194,16 +196,17 @@ class Netem:
     def refresh(self) -> None:
         """The same on interfaces that have come since."""
         present = {one.index for one in usable(self._netlink)}
-        self._rooted &= present
-        if self._shapes and present - self._rooted:
+        for index in self._classes.keys() - present:
+            del self._classes[index]
+        if self._shapes and present - self._classes.keys():
             self.set(self._shapes, lambda: None)
 
     def close(self) -> None:
         """Remove our qdiscs; the kernel restores its default one."""
-        for index in sorted(self._rooted):
+        for index in sorted(self._classes):
             gone = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
             self._netlink.ask_quietly(tc.remove_root(index, ROOT), *gone)
-        self._rooted.clear()
+        self._classes.clear()
         self._numbers, self._shapes = {}, {}
 
     def state(self) -> dict[str, Any]:
@@ -216,10 +219,11 @@ class Netem:
 
     def _prepare(self, index: int, wanted: Mapping[int, Shape]) -> None:
         """Root, classes and leaves, before any packet is sent to them."""
-        if index not in self._rooted:
+        if index not in self._classes:
             self._netlink.ask_quietly(add_root(index), errno.EEXIST)
-            self._rooted.add(index)
+            self._classes[index] = set()
         for number, shape in wanted.items():
-            if number not in self._numbers.values():
+            if number not in self._classes[index]:
                 self._netlink.ask(add_class(index, number))
+                self._classes[index].add(number)
                 self._netlink.ask(set_leaf(index, number, shape))

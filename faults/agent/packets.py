@@ -1,8 +1,9 @@
 """Waiting until the node has sent a certain packet, by capturing its outgoing packets.
 
-A packet socket captures what is sent on every interface but the loopback and the agent's own
-devices. A pattern is searched in the bytes after the Ethernet header; a message that is split over
-two packets in the middle of the pattern is missed.
+A packet socket captures what is sent on every interface but the loopback. A packet that the wire
+shapes is captured when it is redirected to the wire's device: no socket sees that it is sent on,
+past all queues (`wire.py`), so it counts once. A pattern is searched in the bytes after the
+Ethernet header; a message that is split over two packets in the middle of the pattern is missed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import time
 from typing import Any, Final
 
 from faults.agent.errors import BadRequest, Unsupported
-from faults.agent.links import TAP_PREFIX
 from faults.agent.request import Answer, Request, number
 
 ETH_P_ALL: Final = 0x0003
@@ -67,9 +67,9 @@ def _packet_socket() -> socket.socket:
 
 
 def is_ours(address: Any) -> bool:
-    """Whether a packet is outgoing, by its socket address."""
+    """Whether a packet is outgoing, by its socket address: also to the wire's device."""
     name, kind = address[0], address[2]
-    return bool(kind == PACKET_OUTGOING and name != "lo" and not name.startswith(TAP_PREFIX))
+    return bool(kind == PACKET_OUTGOING and name != "lo")
 
 
 def matches(frame: bytes, pattern: bytes, port: int | None) -> int:

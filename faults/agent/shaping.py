@@ -51,7 +51,8 @@ class Shaper:
     def set(self, shapes: Mapping[str, Shape], wait: Wait = no_wait) -> dict[str, Any]:
         """After `wait` these links are shaped and no others. Raises Unsupported, Failed.
 
-        The answer's `began_ns` and `done_ns` enclose the time at which it took effect.
+        The answer's `began_ns` and `done_ns` enclose the time at which it took effect. `failed`:
+        why links were not shaped for a while since the last answer, "" where they were.
         """
         with self._lock:
             by_netem, by_wire = self._shared_out(shapes)
@@ -69,7 +70,8 @@ class Shaper:
             else:
                 self._wire.set(by_wire, begin)
             done_ns = time.monotonic_ns()
-            return {"began_ns": began_ns, "done_ns": done_ns} | self.state()
+            failed = self._wire.take_failure()
+            return {"began_ns": began_ns, "done_ns": done_ns, "failed": failed} | self.state()
 
     def refresh(self) -> None:
         """Apply the shapes to interfaces added since. For the thread that watches them."""

@@ -18,7 +18,7 @@ ETH_P_IP: Final = 0x0800
 SNAP: Final = 20  # an IPv4 header
 ETHERNET: Final = 14
 OUTGOING: Final = 4  # PACKET_OUTGOING
-POLL_S: Final = 0.02
+POLL_MS: Final = 20
 
 
 class TrafficCounter:
@@ -52,9 +52,13 @@ class TrafficCounter:
 
     def _count(self) -> None:
         """Reads headers only: with MSG_TRUNC the kernel returns the packet's length."""
+        if self._socket is None:
+            return
         header = bytearray(SNAP)
-        while self._socket is not None and not self._over.is_set():
-            if not select.select([self._socket], [], [], POLL_S)[0]:
+        poller = select.poll()  # select() takes no descriptor from 1024 on
+        poller.register(self._socket, select.POLLIN)
+        while not self._over.is_set():
+            if not poller.poll(POLL_MS):
                 continue
             with suppress(BlockingIOError):
                 while True:

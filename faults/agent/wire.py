@@ -20,7 +20,6 @@ from __future__ import annotations
 import fcntl
 import heapq
 import os
-import random
 import select
 import socket
 import struct
@@ -29,22 +28,21 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from faults.agent import tc
 from faults.agent.bpf import ANY_OTHER, MATCH, class_program, packed
 from faults.agent.errors import AgentError, Failed, Unsupported
-from faults.agent.link_shape import SIGMA, TABLE_SIZE, Shape, table
+from faults.agent.link_shape import Shape
 from faults.agent.links import GONE, TAP_PREFIX, attach_clsact, usable
 from faults.agent.netlink import Interface, Netlink, NetlinkError, prepare_tap
 from faults.agent.priority import raise_priority
 from faults.agent.synchronized_start import Wait
+from faults.agent.wire_link import Link
 
 TUN: Final = "/dev/net/tun"
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
-ETHERNET: Final = 14
 IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
 QUEUE_LENGTH: Final = 10_000
 """Packets that may wait in the TAP device while the thread is not scheduled."""
@@ -101,101 +99,6 @@ def _packet_socket(interface: str) -> socket.socket:
     return output
 
 
-@dataclass(eq=False)
-class Link:
-    """A directed link: its current shape, the packets held, and counters."""
-
-    shape: Shape
-    held: int = 0
-    busy_until_ns: int = 0
-    """When the last packet will have passed, at the link's rate."""
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("passed", "lost", "over_limit", "duplicated", "held_back", "corrupted", "send_errors"),
-            0,
-        )
-    )
-    late_ns_sum: int = 0
-    late_ns_max: int = 0
-
-    def take_shape(self, shape: Shape) -> None:
-        """From now on it has this one; packets that are held stay held."""
-        self.shape = shape
-        if not shape.rate_bps:
-            self.busy_until_ns = 0
-
-    def take(self, now_ns: int, size: int, of_class: Shape | None = None) -> list[int]:
-        """The same as `due_ns`, for packets that are held from now on; nothing where there is no
-        room. A packet that is dropped takes none of the rate."""
-        room = self.shape.limit - self.held
-        due = self.due_ns(now_ns, size, of_class, room=room) if room > 0 else []
-        self.counts["over_limit"] += room <= 0
-        self.held += len(due)
-        return due
-
-    def due_ns(
-        self, now_ns: int, size: int, of_class: Shape | None = None, *, room: int = 2
-    ) -> list[int]:
-        """When to send a packet of `size` bytes that comes now, and its copy if it has one;
-        nothing where it is lost. `of_class`: its shape, where its class has one of its own; `room`:
-        for how many packets there is.
-
-        The rate counts copies, and is applied before holding back: a packet that is held back can
-        be overtaken by later ones.
-        """
-        shape = of_class or self.shape
-        if shape.loss and random.random() < shape.loss:
-            self.counts["lost"] += 1
-            return []
-        due = now_ns + shape.delay_us * 1000
-        if shape.jitter_us:
-            due = max(now_ns, due + _jitter_ns(shape))
-        copies = 1
-        if shape.duplicate and random.random() < shape.duplicate:
-            if room > 1:
-                self.counts["duplicated"] += 1
-                copies = 2
-            else:
-                self.counts["over_limit"] += 1
-        last = due
-        if shape.rate_bps:
-            passing_ns = size * 8_000_000_000 // shape.rate_bps
-            due = max(due, self.busy_until_ns) + passing_ns
-            last = self.busy_until_ns = due + (copies - 1) * passing_ns
-        if shape.reorder and random.random() < shape.reorder:
-            due += int(random.random() * shape.reorder_us * 1000)
-            self.counts["held_back"] += 1
-        if copies == 1:
-            return [due]
-        return [due, max(due, last) + int(random.random() * shape.duplicate_us * 1000)]
-
-    def damaged(self, frame: bytes, of_class: Shape | None = None) -> bytes:
-        """The frame, with one bit flipped with the shape's probability."""
-        if len(frame) <= ETHERNET or random.random() >= (of_class or self.shape).corrupt:
-            return frame
-        self.counts["corrupted"] += 1
-        changed = bytearray(frame)
-        changed[random.randrange(ETHERNET, len(frame))] ^= 1 << random.randrange(8)
-        return bytes(changed)
-
-    def sent(self, late_ns: int) -> None:
-        self.held -= 1
-        self.counts["passed"] += 1
-        self.late_ns_sum += late_ns
-        self.late_ns_max = max(self.late_ns_max, late_ns)
-
-    def to_json(self) -> dict[str, Any]:
-        happened = {name: count for name, count in self.counts.items() if count}
-        mean_us = self.late_ns_sum // max(1, self.counts["passed"]) // 1000
-        late = {"late_us_mean": mean_us, "late_us_max": self.late_ns_max // 1000}
-        return {**self.shape.to_json(), "held": self.held, **happened, **late}
-
-
-def _jitter_ns(shape: Shape) -> int:
-    values = table(shape.distribution)
-    return values[random.randrange(TABLE_SIZE)] * shape.jitter_us * 1000 // SIGMA
-
-
 class Wire:
     """`set` says which links are shaped, and how; thread and devices are made when needed."""
 
@@ -212,7 +115,13 @@ class Wire:
         self._ending = False
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_out, False)
+        self._readable = select.epoll()
+        """Made early, for a low number: select() has the precision that epoll lacks (it waits whole
+        milliseconds), but takes no descriptor from 1024 on, and an agent may hold more files."""
+        self._readable.register(self._wake_in, select.EPOLLIN)
         self.failure = ""
+        self._untold = ""
+        """The last failure, until it is taken."""
         self.priority = "none"
 
     def probe(self) -> str:
@@ -242,9 +151,13 @@ class Wire:
             self._retired.append(self._taps.pop(index))
             self._made_clsact.pop(index, None)
         start = self._thread is None or not self._thread.is_alive()
+        if start and self.failure:  # perhaps of a device
+            self._close_taps()
         for one in interfaces:
             if one.index not in self._taps:
-                self._taps[one.index] = Tap(self._netlink, f"{TAP_PREFIX}{one.index}", one)
+                tap = Tap(self._netlink, f"{TAP_PREFIX}{one.index}", one)
+                self._readable.register(tap.file, select.EPOLLIN)
+                self._taps[one.index] = tap
             if start or one.index not in self._made_clsact:
                 made = attach_clsact(self._netlink, one.index)
                 self._made_clsact[one.index] = made or self._made_clsact.get(one.index, False)
@@ -302,10 +215,13 @@ class Wire:
             self._wake()
             self._thread.join(FLUSH_S)
         self._thread = None
-        for tap in (*self._taps.values(), *self._retired):
-            tap.close()
-        self._taps.clear()
-        self._retired.clear()
+        self._close_taps()
+
+    def take_failure(self) -> str:
+        """Why the thread has ended since this was asked last, "" if it has not: links were not
+        shaped from then on, also where it has been started again."""
+        failure, self._untold = self._untold, ""
+        return failure
 
     def state(self) -> dict[str, Any]:
         """links: by address the shape, packets held, and counters; priority: of the thread;
@@ -323,6 +239,12 @@ class Wire:
             "overrun": lost,
             "failure": self.failure,
         }
+
+    def _close_taps(self) -> None:
+        for tap in (*self._taps.values(), *self._retired):
+            tap.close()
+        self._taps.clear()
+        self._retired.clear()
 
     def _unhook_all(self) -> None:
         for index, made in self._made_clsact.items():
@@ -353,7 +275,7 @@ class Wire:
         try:
             self._carry()
         except Exception as error:  # after any error: no filter may stay without a reader
-            self.failure = f"the wire ended: {type(error).__name__}: {error}"
+            self.failure = self._untold = f"the wire ended: {type(error).__name__}: {error}"
             with suppress(AgentError, OSError):
                 channel = Netlink()
                 for index, made in list(self._made_clsact.items()):
@@ -365,12 +287,12 @@ class Wire:
         number = 0
         while True:
             left_s = max(0.0, (held[0][0] - time.monotonic_ns()) / 1e9) if held else None
+            select.select([self._readable], [], [], left_s)
             taps = {tap.file: tap for tap in [*self._taps.values()]}
-            readable, _, _ = select.select([self._wake_in, *taps], [], [], left_s)
-            for file in readable:
+            for file, _ in self._readable.poll(0):
                 if file in taps:
                     number = self._take(taps[file], held, number)
-                else:
+                elif file == self._wake_in:
                     os.read(self._wake_in, 4096)
                     self._release_removed(held)
                     while self._retired:

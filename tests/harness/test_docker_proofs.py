@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from faults.description import Fault
 from faults.kinds.delay import Delay
 from faults.kinds.kill import Kill
+from faults.kinds.loss import Loss
 from faults.kinds.partition import Partition
 from faults.shapes import cut_for
 from harness.errors import HarnessError
@@ -63,7 +65,20 @@ class Agent:
 
     def links(self, drop_to: list[str], at_ns: int, **_: Any) -> dict[str, Any]:
         self.pods.closed[self.node] = set(drop_to)
-        return {"done_ns": at_ns}
+        return {"done_ns": at_ns, "problems": self.pods.take(self.node, "links")}
+
+    def shape(self, shapes: dict[str, Any], at_ns: int) -> dict[str, Any]:
+        if self.node == self.pods.refuses:
+            raise HarnessError("no answer within 20 s")
+        self.pods.shapes[self.node] = shapes
+        return {"done_ns": at_ns, "failed": "".join(self.pods.take(self.node, "shape"))}
+
+    def measure_links(self, **_: Any) -> dict[str, Any]:
+        return {"links": {}}
+
+    def collect_links(self, sources: dict[str, list[str]], **_: Any) -> dict[str, Any]:
+        """Every link that is measured is silent."""
+        return {"links": {peer: {"received": 0} for peer in sources}}
 
     async def probe_links(self, peers: dict[str, list[str]], **_: Any) -> dict[str, Any]:
         await self.pods.before_probing(self.node)
@@ -77,6 +92,11 @@ class Pods:
 
     def __init__(self) -> None:
         self.closed: dict[int, set[str]] = {node: set() for node in NODES}
+        self.shapes: dict[int, dict[str, Any]] = {}
+        self.refuses = 0
+        """The node whose agent does not answer to `shape`."""
+        self.untold: dict[tuple[int, str], str] = {}
+        """By node and request: a problem that its next answer tells."""
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.probes = 0
@@ -89,6 +109,10 @@ class Pods:
         self.cluster = Cluster(engine, pods, agents, ask, lambda: 0)
         self.network = Network(self.cluster)
 
+    def take(self, node: int, request: str) -> list[str]:
+        problem = self.untold.pop((node, request), None)
+        return [problem] if problem else []
+
     async def before_probing(self, node: int) -> None:
         self.probes += node == 1
         await self.go_on.wait()
@@ -98,11 +122,11 @@ class Pods:
             problem, self.problem = self.problem, None
             raise problem
 
-    def inject(self, fault: Partition) -> asyncio.Task[Any]:
-        return asyncio.create_task(self.network.handlers()[Partition].inject(fault))
+    def inject(self, fault: Fault) -> asyncio.Task[Any]:
+        return asyncio.create_task(self.network.handlers()[type(fault)].inject(fault))
 
-    def heal(self, fault: Partition) -> asyncio.Task[Any]:
-        return asyncio.create_task(self.network.handlers()[Partition].heal(fault))
+    def heal(self, fault: Fault) -> asyncio.Task[Any]:
+        return asyncio.create_task(self.network.handlers()[type(fault)].heal(fault))
 
 
 def isolated(node: int) -> Partition:
@@ -110,6 +134,10 @@ def isolated(node: int) -> Partition:
     return Partition(
         id=f"f{node}", start_us=0, duration_us=1, nodes=(node,), shape="isolate", cut=cut
     )
+
+
+LATE = Delay(id="late", start_us=0, duration_us=1, nodes=NODES, delay_us=50_000)
+LOSSY = Loss(id="lossy", start_us=0, duration_us=1, nodes=NODES, percent=30)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -212,6 +240,44 @@ def test_where_a_proof_fails_the_changes_that_wait_are_proven_all_the_same() -> 
         with pytest.raises(HarnessError):
             await blocking
         assert all([(await task).verified for task in waiting])
+
+    run(test)
+
+
+def test_after_a_change_that_failed_on_one_node_healing_undoes_it_on_the_others() -> None:
+    async def test(pods: Pods) -> None:
+        pods.refuses = 1
+        with pytest.raises(HarnessError, match="no answer"):
+            await pods.inject(LATE)
+        assert set(pods.shapes) == {2, 3}, "told before the error is raised"
+        pods.refuses = 0
+        await pods.heal(LATE)
+        assert pods.shapes == {1: {}, 2: {}, 3: {}}
+
+    run(test)
+
+
+def test_the_end_of_a_partition_beside_a_loss_is_measured() -> None:
+    """No link is untouched, so the probes show nothing: none has to pass."""
+
+    async def test(pods: Pods) -> None:
+        assert not (await pods.inject(LOSSY)).verified
+        assert (await pods.inject(isolated(1))).evidence["measured"]
+        healed = await pods.heal(isolated(1))
+        assert not healed.verified and "0 of" in str(healed.problem)
+
+    run(test)
+
+
+@pytest.mark.parametrize("request_", ["links", "shape"])
+def test_what_agents_tell_of_the_time_before_a_change_is_a_problem(request_: str) -> None:
+    """A wire that has ended by an error, an interface that could not be filtered."""
+
+    async def test(pods: Pods) -> None:
+        await pods.inject(LATE)
+        pods.untold[2, request_] = "the wire ended: OSError"
+        report = await pods.heal(LATE)
+        assert not report.verified and "n2: the wire ended" in str(report.problem)
 
     run(test)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from faults.agent.errors import BadRequest
 from faults.agent.link_shape import DISTRIBUTIONS, SIGMA, Shape, table, wanted_shapes
-from faults.agent.wire import ETHERNET, Link
+from faults.agent.wire_link import ETHERNET, Link
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS[1:])

@@ -7,16 +7,28 @@ comments above them say.
 
 from __future__ import annotations
 
+import errno
 import struct
 import sys
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from faults.agent import netem, tc
+from faults.agent.errors import Failed
 from faults.agent.link_shape import DISTRIBUTIONS, SIGMA, Shape, table
-from faults.agent.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attributes
+from faults.agent.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Interface,
+    Message,
+    NetlinkError,
+    attributes,
+)
+from faults.agent.synchronized_start import no_wait
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="little-endian bytes")
 
@@ -134,3 +146,106 @@ def test_removing() -> None:
     root = tc.remove_root(3, netem.ROOT)
     assert (root.type, root.flags) == (37, 0)
     assert struct.unpack_from("=BxxxiIII", root.body) == (0, 3, netem.ROOT, tc.TC_H_ROOT, 0)
+
+
+class Kernel:
+    """In place of a netlink socket: it keeps what it is asked for, and refuses the message of type
+    `refused` for the interface `on`."""
+
+    def __init__(self) -> None:
+        self.asked: list[Message] = []
+        self.refused, self.on = 0, 0
+
+    def ask(self, message: Message) -> None:
+        if (message.type, interface_of(message)) == (self.refused, self.on):
+            raise NetlinkError(errno.ENOMEM, "refused")
+        self.asked.append(message)
+
+    def ask_quietly(self, message: Message, *_: int) -> None:
+        self.ask(message)
+
+    def types(self, interface: int) -> list[int]:
+        """What it was asked for this interface since the last time."""
+        said = [one.type for one in self.asked if interface_of(one) == interface]
+        self.asked = [one for one in self.asked if interface_of(one) != interface]
+        return said
+
+
+def interface_of(message: Message) -> int:
+    return int(tc.TCMSG.unpack_from(message.body)[1])
+
+
+QDISC, CLASS, REMOVED_CLASS, FILTER = 36, 40, 41, 44
+ALL_NEW = [QDISC, CLASS, QDISC, QDISC, FILTER]
+"""Root, class and leaf; the leaf again at the time that was asked for; the classifier."""
+SHAPES = {"10.0.0.2": Shape(delay_us=1_000)}
+
+
+@pytest.fixture
+def interfaces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Their numbers; a test may add some."""
+    numbers = [2]
+
+    def usable(_: object) -> Sequence[Interface]:
+        return [Interface(n, f"eth{n}", True, False, "", 1500, 0) for n in numbers]
+
+    monkeypatch.setattr(netem, "usable", usable)
+    return numbers
+
+
+@pytest.fixture
+def kernel() -> Kernel:
+    return Kernel()
+
+
+@pytest.fixture
+def shaper(kernel: Kernel) -> netem.Netem:
+    made = netem.Netem()
+    made._netlink.close()
+    made._netlink = kernel  # type: ignore[assignment]
+    return made
+
+
+def test_an_interface_added_later_gets_its_classes(
+    shaper: netem.Netem, kernel: Kernel, interfaces: list[int]
+) -> None:
+    shaper.set(SHAPES, no_wait)
+    assert kernel.types(2) == ALL_NEW
+    interfaces.append(7)
+    shaper.refresh()
+    assert kernel.types(7) == ALL_NEW
+    interfaces.remove(7)
+    shaper.refresh()
+    interfaces.append(7)
+    shaper.refresh()
+    assert kernel.types(7) == ALL_NEW, "a new one with the number of one that is gone"
+
+
+def test_healing_after_a_refusal_removes_what_was_set_before_it(
+    shaper: netem.Netem, kernel: Kernel, interfaces: list[int]
+) -> None:
+    interfaces.append(3)
+    kernel.refused, kernel.on = FILTER, 3
+    with pytest.raises(Failed):
+        shaper.set(SHAPES, no_wait)
+    assert kernel.types(2) == ALL_NEW
+    kernel.refused, kernel.on = 0, 0
+    shaper.set({}, no_wait)
+    assert kernel.types(2) == [FILTER, REMOVED_CLASS]
+    shaper.set({}, no_wait)
+    assert kernel.types(2) == [FILTER], "nothing is removed twice"
+
+
+def test_a_change_adds_and_removes_only_what_differs(
+    shaper: netem.Netem, kernel: Kernel, interfaces: list[int]
+) -> None:
+    shaper.set(SHAPES, no_wait)
+    kernel.types(2)
+    shaper.set({**SHAPES, "10.0.0.3": Shape(delay_us=5)}, no_wait)
+    assert kernel.types(2) == [CLASS, QDISC, QDISC, QDISC, FILTER]
+    shaper.set(SHAPES, no_wait)
+    assert kernel.types(2) == [QDISC, FILTER, REMOVED_CLASS]
+    shaper.close()
+    assert kernel.types(2) == [37]
+    shaper.set({}, no_wait)
+    assert kernel.asked == []

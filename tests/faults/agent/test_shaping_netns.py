@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,6 +171,26 @@ def test_cuts_and_shapes_work_together(three: list[Agent]) -> None:
     assert links[1, 2]["delay_us"]["min"] >= 20_000
 
 
+@pytest.mark.parametrize("shape", [{}, {"delay_us": 20_000, "duplicate": 1.0}, {"loss": 1}])
+def test_packets_are_seen_once_whatever_happens_to_them(
+    three: list[Agent], shape: dict[str, Any]
+) -> None:
+    """Where the node has sent them: before the wire delays, copies or drops them."""
+    to = three[1].address
+    three[0].do("shape", shapes={to: {"classes": {"Accept": shape}}} if shape else {})
+    seen = three[0].send("await_packets", pattern='["Accept",', count=20, within_s=3)
+    settle(three[0])
+    sent = {"peers": {"2": to}, "count": 10, "gap_us": 1_000, "listen_ms": 0}
+    three[0].send("measure_links", nonce=f"m{next(_nonces)}", text='["Accept",', **sent)
+    answers = {answer["id"]: answer for answer in (three[0].read(), three[0].read())}
+    assert answers[seen]["seen"] == 10, "not 20, and not none"
+
+
+def settle(agent: Agent) -> None:
+    """Until it captures packets: the kernel lists its sockets."""
+    until(lambda: "0003" in inside(agent, "cat", "/proc/net/packet"), "a socket that captures")
+
+
 def test_healing_restores_the_interface() -> None:
     with pods(2) as (here, there):
         inside(here, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf",
@@ -237,9 +258,45 @@ def test_if_the_wire_fails_its_filter_is_removed_and_packets_pass(three: list[Ag
     until(lambda: three[0].do("status")["shapes"]["wire"]["failure"], "the wire's end")
     link = measured(three)[1, 2]
     assert link["received"] == 50 and link["delay_us"]["p50"] < 20_000
+    answer = three[0].do("shape", shapes={three[1].address: {"delay_us": 20_000}})
+    assert measured(three)[1, 2]["delay_us"]["min"] >= 20_000, "it is started again"
+    assert "the wire ended" in answer["failed"], "and tells that links were not shaped meanwhile"
+    assert three[0].do("shape", shapes={})["failed"] == "", "once"
+
+
+CROWDED = """
+import resource, socket, sys, time
+from faults.agent.link_shape import Shape
+from faults.agent.traffic import TrafficCounter
+from faults.agent.wire import Wire
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+wire, here, there = Wire(), *sys.argv[1:]
+files = [open("/dev/null") for _ in range(1100)]
+wire.set({there: Shape(delay_us=1000)}, lambda: None)
+deadline = time.monotonic() + 20
+
+def wait(condition):
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+with TrafficCounter() as counter:
+    sender.sendto(b"x", (there, 9))
+    sender.sendto(b"x", (here, 9))
+    wait(lambda: "passed" in wire.state()["links"][there] and here in counter.bytes_from)
+print(wire.state()["failure"], wire.state()["links"][there]["passed"], here in counter.bytes_from)
+wire.close()
+"""
+
+
+def test_an_agent_with_many_open_files_shapes_and_counts(three: list[Agent]) -> None:
+    """As that of a node that has many files open on its disk with faults: select() takes no
+    descriptor from 1024 on."""
+    here, there = three[0].address, three[1].address
     three[0].do("heal")
-    three[0].do("shape", shapes={three[1].address: {"delay_us": 20_000}})
-    assert measured(three)[1, 2]["delay_us"]["min"] >= 20_000, "and it can be started again"
+    shown = inside(three[0], sys.executable, "-c", CROWDED, here, there)
+    assert shown == " 1 True\n"
 
 
 def _index(agent: Agent) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from faults.description import Fault
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.pods import Pod, PodEngine
 from harness.runtimes.interface import FaultReport
+
+Done = TypeVar("Done")
 
 
 class OwnClocks(NamedTuple):
@@ -59,13 +61,17 @@ class Cluster:
         """The same act on each of the fault's nodes at once; one report. Where it fails on one, the
         error is raised when it has ended on all: what healing undoes must not be done after it."""
         nodes = [int(node) for node in fault.nodes]
-        done = await asyncio.gather(*(act(node) for node in nodes), return_exceptions=True)
-        reports: list[FaultReport] = []
-        for one in done:
-            if isinstance(one, BaseException):
-                raise one
-            reports.append(one)
-        return combined(nodes, reports)
+        return combined(nodes, await all_of(act(node) for node in nodes))
+
+
+async def all_of(acts: Iterable[Awaitable[Done]]) -> list[Done]:
+    """The results of what is done at once; or the first error, when all have ended."""
+    results: list[Done] = []
+    for one in await asyncio.gather(*acts, return_exceptions=True):
+        if isinstance(one, BaseException):
+            raise one
+        results.append(one)
+    return results
 
 
 def combined(nodes: Sequence[int], reports: Sequence[FaultReport]) -> FaultReport:

@@ -20,7 +20,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from faults.description import Fault, Link
 from faults.kinds.corrupt import Corrupt
@@ -31,7 +31,7 @@ from faults.kinds.partition import Partition
 from faults.kinds.rate import Rate
 from faults.kinds.reorder import Reorder
 from faults.link_fault import LinkFault
-from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
+from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers, all_of
 from harness.runtimes.docker.injectors.link_evidence import (
     Measurement,
     measurement_for,
@@ -64,6 +64,14 @@ AHEAD_NS: Final = 6_000_000
 LISTEN_MS: Final = 60
 """How long a cut link is listened on before it counts as cut."""
 GROUPS: Final = ("broadcast", "multicast", "multicast6")
+
+
+class Changed(NamedTuple):
+    """Per node, when a change had taken effect; and what agents tell of the time before it, such as
+    that a wire has ended."""
+
+    moments_ns: dict[int, int]
+    problems: list[str]
 
 
 class Network:
@@ -102,41 +110,53 @@ class Network:
             effect_of(fault)  # raises UnsupportedFault before anything is changed
         async with self._changing:
             self._active[fault.id] = fault
-            moments = await self._change()
-        return await self._prove(fault, moments)
+            done = await self._change()
+        return await self._prove(fault, done)
 
     async def _heal(self, fault: Fault) -> FaultReport:
         async with self._changing:
             self._active.pop(fault.id, None)
-            moments = await self._change()
-        return await self._prove(fault, moments)
+            done = await self._change()
+        return await self._prove(fault, done)
 
     # ------------------------------------------------------------------ changing
 
     def _wanted(self) -> dict[Link, LinkState]:
         return states(self._active.values(), sorted(self._cluster.pods))
 
-    async def _change(self) -> dict[int, int]:
-        """Tell all agents; per node, when it had taken effect."""
+    async def _change(self) -> Changed:
+        """Tell all agents. Where it fails on one, the error is raised when it has ended on all."""
         if not self._known:
             await self._learn()
         self._version += 1
         wanted = self._wanted()
         shaping = any(state.shape() for state in wanted.values())
+        self._shaped = self._shaped or shaping  # and stays so if this fails: some may have done it
         at_ns = time.monotonic_ns() + AHEAD_NS
 
-        async def tell(node: int) -> tuple[int, int]:
+        async def tell(node: int) -> list[dict[str, Any]]:
             agent = self._cluster.agents[node]
             calls = [agent.call("links", **rules_for(node, wanted, self._known), at_ns=at_ns)]
-            if shaping or self._shaped:
+            if self._shaped:
                 shapes = shapes_for(node, wanted, self._known)
                 calls.append(agent.call("shape", shapes=shapes, at_ns=at_ns))
-            answers = await asyncio.gather(*calls)
-            return node, self._cluster.since_zero_ns(max(a["done_ns"] for a in answers))
+            return await all_of(calls)
 
-        moments = dict(await asyncio.gather(*(tell(node) for node in self._cluster.agents)))
+        nodes = list(self._cluster.agents)
+        answers = dict(zip(nodes, await all_of(map(tell, nodes)), strict=True))
         self._shaped = shaping
-        return moments
+        moments = {
+            node: self._cluster.since_zero_ns(max(a["done_ns"] for a in said))
+            for node, said in answers.items()
+        }
+        problems = [
+            f"n{node}: {problem}"
+            for node, said in answers.items()
+            for answer in said
+            for problem in [*answer.get("problems", []), answer.get("failed")]
+            if problem
+        ]
+        return Changed(moments, problems)
 
     async def _learn(self) -> None:
         async def ask(node: int) -> tuple[int, Addresses]:
@@ -148,7 +168,7 @@ class Network:
 
     # ------------------------------------------------------------------ proving
 
-    async def _prove(self, fault: Fault, moments: dict[int, int]) -> FaultReport:
+    async def _prove(self, fault: Fault, done: Changed) -> FaultReport:
         """Wait for the proof of a change that has been made."""
         change = Unproven(fault)
         self._unproven.append(change)
@@ -156,12 +176,13 @@ class Network:
             if change.evidence is None:
                 await self._prove_until(change)
         assert change.evidence is not None
+        moments, problems = done.moments_ns, [*done.problems, *change.problems]
         spread_us = (max(moments.values()) - min(moments.values())) // 1000
         return FaultReport(
             moments,
-            verified=not change.problems,
+            verified=not problems,
             evidence=change.evidence | {"spread_us": spread_us},
-            problem="; ".join(change.problems) or None,
+            problem="; ".join(problems) or None,
         )
 
     async def _prove_until(self, own: Unproven) -> None:
@@ -187,11 +208,12 @@ class Network:
     ) -> tuple[dict[str, Any], list[str]]:
         """Evidence about every link between nodes, and what is wrong with it."""
         evidence, problems = await self._probe(wanted)
-        if all(isinstance(fault, Partition) for fault in faults) and not self._shaped:
+        between = {link: state for link, state in wanted.items() if CLIENTS not in link}
+        is_all_or_nothing = all(state.is_cut or state == UNTOUCHED for state in between.values())
+        if is_all_or_nothing and all(isinstance(fault, Partition) for fault in faults):
             return evidence, problems
         measured: Measured = {}
         evidence["measured"] = measured
-        between = {link: state for link, state in wanted.items() if CLIENTS not in link}
         problems += await self._look_at(between, faults, "", measured)
         of_faults = {fault.message for fault in faults if isinstance(fault, LinkFault)}
         classes = {name for state in between.values() for name, _ in state.classes} | of_faults
