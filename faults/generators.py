@@ -1,7 +1,7 @@
 """How a fault of some kind is drawn at random: streams, constraints, and generators.
 
 A kind has one `Generator`, in its file in `faults/kinds`. Parameters are drawn from ranges to which
-protocols are sensitive: pauses and cuts shorter and longer than an election time-out (some hundred
+protocols are sensitive: pauses and cuts shorter and longer than an election timeout (some hundred
 milliseconds), clock offsets from just beyond a lease's tolerance to an hour.
 """
 

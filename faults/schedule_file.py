@@ -37,6 +37,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from faults import durations
 from faults.description import LEADER, BadFault, Fault, Link, Node, written
 from faults.generators import PROCESS, Draw
 from faults.kinds import KINDS
@@ -45,8 +46,7 @@ from faults.planner import plan
 from faults.schedule import Schedule
 
 TIME_FIELDS: Final = ("at", "for", "every", "from", "until", "times")
-UNITS_US: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
-TIME_US_MAX: Final = 366 * 24 * UNITS_US["h"]
+TIME_US_MAX: Final = 366 * 24 * durations.UNITS_US["h"]
 REPEATS_MAX: Final = 10_000
 WORDS_MAX: Final = 600
 FILE_BYTES_MAX: Final = 1 << 20
@@ -231,19 +231,17 @@ class _Reader:
     ) -> int:
         """A duration such as "1.5s", in microseconds."""
         value = entry.get(name)
-        found = re.fullmatch(r"\s*([-+]?)(\d+(?:\.\d+)?)\s*([a-z]+)\s*", str(value))
-        if not isinstance(value, str) or found is None or found[3] not in UNITS_US:
+        micros = durations.parse_us(value) if isinstance(value, str) else None
+        if micros is None:
             said = f'{name} is {written(value)}; write a time such as "30s", "500ms" or "2min"'
             raise self._wrong(said, number, name)
-        amount = float(found[2]) * UNITS_US[found[3]]
-        if amount > TIME_US_MAX:
+        if abs(micros) > TIME_US_MAX:
             raise self._wrong(
                 f"{name} is {written(value)}; that is longer than a year", number, name
             )
-        micros = round(amount)
-        if found[1] == "-" and not signed:
+        if str(value).strip().startswith("-") and not signed:
             raise self._wrong(f"{name} is {written(value)}; it must not be negative", number, name)
-        return -micros if found[1] == "-" else micros
+        return micros
 
     # ------------------------------------------------------------------ target
 

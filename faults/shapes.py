@@ -22,9 +22,11 @@ DRAWN_SHAPES: Final = (
     "majorities-ring",
 )
 """What the planner draws from unless told otherwise; the order influences what a seed draws."""
-SHAPES: Final = (*DRAWN_SHAPES, "quorum-loss", "constrained", "chained", "hub", "links")
-"""All shapes. "links" is exactly the links that the fault names. The four before it are the partial
-connectivity of OmniPaxos (EuroSys 2023, section 2)."""
+NAMED_SHAPES: Final = (*DRAWN_SHAPES, "quorum-loss", "constrained", "chained", "hub")
+"""What may be chosen by its name. The last four are the partial connectivity of OmniPaxos (EuroSys
+2023, section 2)."""
+SHAPES: Final = (*NAMED_SHAPES, "links")
+"""All shapes. "links" is exactly the links that the fault names."""
 
 
 def cut_for(shape: str, nodes: Sequence[int], cluster: Sequence[int]) -> tuple[Link, ...]:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shlex
 import shutil
 import threading
 import zlib
@@ -96,6 +97,7 @@ class RunFolder:
                 return folder
             raise BadFolder(
                 f"{path} is not the folder of a run: it holds no {RUN} and no {HISTORY}"
+                f"{runs_within(folder.path)}"
             )
         version = folder.read_object(RUN).get("format")
         if type(version) is not int or version not in READABLE:
@@ -222,7 +224,7 @@ class RunFolder:
         try:
             return read_document(path)
         except FileNotFoundError:
-            raise BadFolder(f"{path} is missing: the run was cut off before it wrote it") from None
+            raise BadFolder(missing_file(path)) from None
         except Malformed as error:
             raise BadFolder(f"{path} {error}") from None
         except (OSError, MemoryError) as error:
@@ -234,6 +236,36 @@ class RunFolder:
         if not isinstance(document, dict):
             raise BadFolder(f"{self.path / name} cannot be read: it is not a JSON object")
         return document
+
+
+def missing_file(path: Path) -> str:
+    """In a sentence, that a document of a run's folder does not exist, and what follows from it."""
+    without = {
+        RUN: "it has the run's configuration, without which it cannot be replayed",
+        SCHEDULE: "without it the run cannot be replayed",
+    }.get(path.name)
+    return f"{path} is missing from the folder" + (f": {without}" if without else "")
+
+
+def runs_within(store: Path) -> str:
+    """The end of a sentence about a folder that is not a run's: the runs that it contains, if any,
+    and how to list them."""
+    try:
+        found = [child.name for child in store.iterdir() if _is_run(child)]
+    except OSError:
+        return ""
+    if not found:
+        return ""
+    runs = f"{len(found)} run folder" + "s" * (len(found) > 1)
+    last = shlex.quote(str(store / max(found)))
+    return (
+        f"; it contains {runs}: name one, for example {last} "
+        f"(antipaxos index {shlex.quote(str(store))} lists them)"
+    )
+
+
+def _is_run(path: Path) -> bool:
+    return (path / RUN).is_file() or (path / HISTORY).is_file()
 
 
 def _encodable(text: str) -> bool:

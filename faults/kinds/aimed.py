@@ -28,7 +28,7 @@ class Aimed(Fault):
     killed during a broadcast, it has sent to some nodes and not to others; killed before a reply,
     it has not answered. On real nodes it is some milliseconds later. `hold_us` after the action the
     node is healed, before the fault's end; 0: only at its end. With a short
-    `hold_us` the node is back before the others' election time-out, and they elect no other.
+    `hold_us` the node is back before the others' election timeout, and they elect no other.
     """
 
     kind: ClassVar[str] = "aimed"

@@ -270,11 +270,11 @@ def _main(arguments: list[str] | None) -> None:
 
 def _wrong_usage(error: click.UsageError) -> int:
     """Says what was wrong with the command line; the exit code."""
-    if not error.message.strip() or type(error).__name__ == "NoArgsIsHelpError":
+    message = error.format_message()  # of a missing argument, `error.message` is empty
+    if not message.strip() or type(error).__name__ == "NoArgsIsHelpError":
         error.show()  # nothing was asked: the help
         return USAGE
     command = error.ctx.command_path if error.ctx is not None else "antipaxos"
-    message = error.format_message()
     _complain(message[:1].lower() + message[1:], f"{command} --help")
     return USAGE
 

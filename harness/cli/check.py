@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.evidence import COLOURS, plain, show_verdict
-from harness.cli.options import Number, command
+from harness.cli.options import Seconds, command
 from harness.cli.output import SafeConsole, say
 from harness.errors import UsageError
 from histories.budget import Budget, LimitReached
@@ -24,7 +25,7 @@ from histories.checker import check as judge
 from histories.checker.certificate import BadCertificate, verify
 from histories.checker.compiled import unread
 from histories.checker.notes import NIL_READS, unproven
-from histories.errors import HistoryError, in_words
+from histories.errors import BadHistory, HistoryError, in_words
 from histories.formats import jepsen
 from histories.formats.native import History
 from histories.models import MODELS, model_named
@@ -37,7 +38,7 @@ WORST = ("valid", "unknown", "not a history", "invalid")
 """Outcomes, the worst last: the outcome of several histories is the worst of them."""
 
 NOT_A_HISTORY = UsageError.exit_code
-_SECONDS = Number(1e-9, 1e9)
+_SECONDS = Seconds(1e-9, 1e9)
 _UNITS = {"": 10**6, "K": 10**3, "M": 10**6, "G": 10**9}
 _Result = TypeVar("_Result")
 
@@ -85,6 +86,8 @@ class Request(NamedTuple):
                 verdict = self._judged(file, model, budget)
                 kind = format_to_read(file, self.format, self.failed_cas, self.independent)
                 return unproven(verdict, jepsen=kind != "native")
+        except BadHistory as error:
+            raise _of_no_known_format(error, source, self.format) from None
         except LimitReached as limit:
             return unread(str(limit), limit.at, model_named(model, self.initial), 0.0)
 
@@ -145,7 +148,11 @@ independent_option = click.option(
     type=click.Choice(list(MODELS)),
     help="The sequential model of the object.  [default: the run's, else kv]",
 )
-@click.option("--initial", metavar="V", help="The initial value of the object, as JSON.")
+@click.option(
+    "--initial",
+    metavar="V",
+    help="The initial value of the object, as JSON: 0, null, '\"a\"'.",
+)
 @click.option(
     "--format",
     "format_name",
@@ -171,8 +178,7 @@ independent_option = click.option(
 @click.option(
     "--time-limit",
     type=_SECONDS,
-    metavar="S",
-    help="Give up after this many seconds, with the verdict unknown.",
+    help="Give up after this time, with the verdict unknown.",
 )
 @click.option(
     "--memory-limit",
@@ -283,6 +289,20 @@ def _said(error: Exception) -> str:
     return str(error)
 
 
+def _of_no_known_format(error: BadHistory, path: Path, format_name: str) -> HistoryError:
+    """The error for a file of another kind, whose detected format is only a guess; any other error
+    of a history unchanged."""
+    is_text = error.message.startswith("is not EDN") and path.suffix != ".edn"
+    is_text |= error.message.startswith("is not JSON") and error.line <= 1
+    if format_name != "auto" or not is_text:
+        return error
+    detail = f"line {error.line} {error.message}" if error.line else error.message
+    return HistoryError(
+        f"{path} is not a history in a known format ({detail}): give the folder of a run or its "
+        "history.jsonl, or name the format with --format (antipaxos list formats)"
+    )
+
+
 def _unreadable(path: Path, message: str) -> Judged:
     def show(console: Console) -> None:
         console.print(message, highlight=False, markup=False, soft_wrap=True)
@@ -319,16 +339,13 @@ def _require_for_run(path: Path, request: Request) -> None:
 
 
 def _value(text: str | None) -> Any:
-    """An option's value: JSON where it is, else the text itself; broken JSON is neither."""
+    """The value of --initial. Raises BadParameter for what is not JSON."""
     if text is None:
         return None
     try:
         return json.loads(text)
     except ValueError as error:
-        if text.lstrip()[:1] in ("{", "[", '"'):
-            raise click.BadParameter(
-                f"{text!r} begins like JSON, but {in_words(error)}", param_hint="--initial"
-            ) from None
-        return text
+        hint = f"{in_words(error)}; a string is written {shlex.quote(json.dumps(text))}"
+        raise click.BadParameter(f"{text!r}: {hint}", param_hint="--initial") from None
     except RecursionError:
         raise click.BadParameter("nested too deeply", param_hint="--initial") from None

@@ -25,11 +25,12 @@ def judged_folder(path: Path, request: Request) -> Judged:
 
 
 def _show_run(console: Console, run: RunVerdict) -> None:
-    show_verdict(console, run.linearizability, outcome=run.outcome)
+    first = run.reasons[0] if run.reasons else run.linearizability.sentence
+    show_verdict(console, run.linearizability, outcome=run.outcome, reason=first)
     if run.agreement is not None:
         show_agreement(console, run.agreement)
     detectors = ", ".join(f"{name} {outcome}" for name, outcome in run.detectors().items())
     console.print(f"detectors: {detectors}", highlight=False)
     for reason in run.reasons:
-        if reason != run.linearizability.sentence:
+        if reason not in (first, run.linearizability.sentence):
             console.print(printable(f"  {reason}"), highlight=False, markup=False)

@@ -28,20 +28,22 @@ def _say(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, highlight=False, soft_wrap=True)
 
 
-def show_verdict(console: Console, verdict: Verdict, outcome: str | None = None) -> None:
-    """Print a verdict and its evidence; `outcome` where a larger whole came to another one."""
-    shown = outcome or verdict.outcome
-    _say(
-        console,
-        f"[bold {COLOURS[shown]}]{shown}[/]  {plain(verdict.sentence)}",
-    )
+def show_verdict(
+    console: Console, verdict: Verdict, outcome: str | None = None, reason: str | None = None
+) -> None:
+    """Print a verdict and its evidence; `outcome` where a larger whole came to another one, and
+    `reason` why it did: it is printed first."""
+    shown, first = outcome or verdict.outcome, reason or verdict.sentence
+    _say(console, f"[bold {COLOURS[shown]}]{shown}[/]  {plain(first)}")
+    if first != verdict.sentence and verdict.outcome != "invalid":  # else its evidence says so
+        _say(console, f"  linearizability: {plain(verdict.sentence)}")
     for note in verdict.notes:
         _say(console, f"  note: {plain(note)}")
     for part in verdict.partitions:
         if part.evidence is not None:
             where = "" if part.key is None else f"key {part.key}: "
             _say(console, f"\n{plain(where + part.evidence.anomaly)}", style="bold")
-            show_evidence(console, part.evidence, told=verdict.sentence)
+            show_evidence(console, part.evidence, told=first)
         for line in part.weaker:
             _say(console, f"  {plain(line)}")
     _say(
@@ -84,6 +86,14 @@ def _row(op: Operation) -> tuple[str, str, str, str, str]:
     )
 
 
+def _duplicates(count: int) -> str:
+    """A client's retry, or a node that proposes again, may have a command decided in two slots; the
+    state machine's sessions apply it once."""
+    if not count:
+        return ""
+    return f"{counted(count, 'command')} decided twice (retried; applied once), "
+
+
 def show_agreement(console: Console, agreement: AgreementVerdict) -> None:
     """Print what the replicas' logs came to."""
     colour = COLOURS[agreement.outcome]
@@ -91,7 +101,7 @@ def show_agreement(console: Console, agreement: AgreementVerdict) -> None:
         console,
         f"replicas: [{colour}]{agreement.outcome}[/], {counted(agreement.slots, 'slot')} on "
         f"{counted(len(agreement.nodes), 'node')}, "
-        f"{counted(agreement.duplicates, 'command')} decided twice, "
+        f"{_duplicates(agreement.duplicates)}"
         f"states compared after {counted(agreement.states, 'slot')}",
     )
     for finding in agreement.findings:

@@ -90,7 +90,7 @@ class SweptSetting(click.ParamType):  # type: ignore[type-arg]
     type=Duration(),
     default="1s",
     show_default=True,
-    help="The election time-out of every target; the heartbeat is a tenth of it.",
+    help="The election timeout of every target; the heartbeat is a tenth of it.",
 )
 @click.option(
     "--sweep",
@@ -321,7 +321,7 @@ def _settings(plan: FailoverPlan, name: str, point: str) -> str:
     probe = plan.probe(plan.config(block.target, block.failure, 0), block)
     head = f"{name} {point}: " if point else ""
     return (
-        f"{head}{plan.nodes} nodes, election time-out {plan.election_us / 1000:g} ms, an operation "
+        f"{head}{plan.nodes} nodes, election timeout {plan.election_us / 1000:g} ms, an operation "
         f"every {probe.interval_us / 1000:g} ms, clients wait {probe.attempt_timeout_us / 1000:g} "
         f"ms for a node, in time is {probe.in_time_us / 1000:g} ms"
     )
@@ -341,7 +341,7 @@ def tables(result: FailoverResult) -> list[tuple[list[str], list[list[str]], str
 
 WINDOW_HEADS = ["", "n", "back", "p50", "95 %", "p90", "max", "in T", "blocked"]
 WINDOW_TITLE = (
-    "unavailability, ms: worst of the four classes; in T: median in election time-outs; "
+    "unavailability, ms: worst of the four classes; in T: median in election timeouts; "
     "blocked: median until service was back, healing included, where it was not before"
 )
 PHASE_NAMES = ("detection_us", "election_us", "commit_us", "clients_us", "rate_us")

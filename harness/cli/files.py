@@ -37,6 +37,11 @@ def require_writable(folder: Path, option: str) -> None:
     Raises UsageError that names the option and the system's reason.
     """
     try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(
+                f"{option} {folder} is a file, not a folder",
+                remedy=f"choose a folder: {option} FOLDER",
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".antipaxos-"):
             pass

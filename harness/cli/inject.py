@@ -15,7 +15,7 @@ from rich.console import Console
 
 from faults.description import Fault
 from faults.link_fault import DIRECTIONS
-from faults.shapes import SHAPES
+from faults.shapes import NAMED_SHAPES
 from harness.cli.options import Duration, command
 from harness.cli.output import SafeConsole, say
 from harness.errors import UsageError
@@ -96,7 +96,7 @@ READERS: Final[dict[str, Callable[[str], Fields]]] = {
     show_default=True,
     help="For link faults: packets that the containers send, receive, or both.",
 )
-@click.option("--partition", metavar="SHAPE", help=f"Partition: {', '.join(SHAPES[:-1])}.")
+@click.option("--partition", metavar="SHAPE", help=f"Partition: {', '.join(NAMED_SHAPES)}.")
 @click.option("--loss", metavar="SHARE", help='Drop packets:  "10%".')
 @click.option("--delay", metavar="TIME[,JITTER]", help='Delay packets:  "50ms", "50ms,20ms".')
 @click.option("--duplicate", metavar="SHARE[,SPREAD]", help='Duplicate packets:  "20%,5ms".')

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from faults.kinds import KINDS
-from faults.shapes import SHAPES
+from faults.shapes import NAMED_SHAPES
 from harness.cli.names import complete_names
 from harness.cli.options import command
 from harness.cli.output import SafeConsole, say
@@ -94,7 +94,7 @@ def _names(names: tuple[str, ...]) -> Callable[[], Iterator[Entry]]:
 KINDS_OF_LISTS: Final = {
     "targets": Kind("TARGET", ("runs on", "what it is"), _targets),
     "faults": Kind("--faults", (*RUNTIMES, "swarm", "what it does"), _faults),
-    "shapes": Kind("--shapes", (), _names(SHAPES)),
+    "shapes": Kind("--shapes", (), _names(NAMED_SHAPES)),
     "workloads": Kind("--workload", ("model", "what clients do"), _workloads),
     "models": Kind("--model", ("what it is",), _models),
     "formats": Kind("antipaxos check --format", (), _names(FORMATS)),

@@ -23,6 +23,7 @@ from harness.search.mutation import (
     STARTS,
     DockerTrials,
     Score,
+    Task,
     Trial,
     by_mutant,
     run_trials,
@@ -96,10 +97,10 @@ def mutants(
     The correct protocols run through the same number of seeds, and must not fail. Exits with 0 if
     every bug was found from every start, and no correct protocol failed, otherwise with 65.
     """
-    for name, choices in ((on, RUNTIMES), *((mutant, tuple(MUTANTS)) for mutant in only)):
-        if name not in choices:
-            raise UnknownChoice("runtime or mutant", name, choices)
+    if on not in RUNTIMES:
+        raise UnknownChoice("runtime", on, RUNTIMES)
     work = tasks(protocols, seeds, starts=starts, first=first, on=on)
+    _require_mutants(only, work)
     work = [task for task in work if not only or task.mutant in only]
     errors = SafeConsole(stderr=True, highlight=False)
     ticker = Ticker(errors, "planting bugs", live=not as_json)
@@ -132,6 +133,20 @@ def mutants(
         for line in lines_of(scores, time.monotonic() - started):
             console.print(line, soft_wrap=True)
     return 0 if scores and all(score.is_right for score in scores) else NOT_RIGHT
+
+
+def _require_mutants(only: tuple[str, ...], work: list[Task]) -> None:
+    """Raises UsageError for a planted bug that none of the protocols has."""
+    having = {task.mutant for task in work if task.mutant is not None}
+    protocols = ", ".join(dict.fromkeys(task.protocol for task in work))
+    for name in only:
+        if name not in MUTANTS:
+            raise UnknownChoice("mutant", name, having)
+        if name not in having:
+            raise UsageError(
+                f"{protocols}: no mutant {name!r}",
+                remedy=f"choose one of: {', '.join(sorted(having))}",
+            )
 
 
 def _line(trial: Trial, number: int, total: int) -> str:

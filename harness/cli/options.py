@@ -7,11 +7,13 @@ is allowed.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import re
 from collections import Counter
 from functools import partial
+from types import ModuleType
 from typing import Any, Final
 
 import click
@@ -27,14 +29,10 @@ from harness.run.limits import (
     TIME_MAX_US,
 )
 
-_UNITS = {
-    "us": 1,
-    "ms": 1_000,
-    "s": 1_000_000,
-    "m": 60_000_000,
-    "min": 60_000_000,
-    "h": 3_600_000_000,
-}
+
+def _durations() -> ModuleType:
+    """`antipaxos check` imports nothing of `faults` unless it needs it."""
+    return importlib.import_module("faults.durations")
 
 
 class Whole(click.ParamType):  # type: ignore[type-arg]
@@ -76,22 +74,49 @@ class Number(click.ParamType):  # type: ignore[type-arg]
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """ "30s", "500ms", "2m" or plain seconds, at most seven days; the value is microseconds."""
+    """ "30s", "500ms", "2min" or plain seconds, at most seven days; the value is microseconds."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)\s*(us|ms|s|m|min|h)?", str(value).strip())
-        micros = round(float(match[1]) * _UNITS[match[2] or "s"]) if match else 0
-        if not 1 <= micros <= TIME_MAX_US:
+        durations = _durations()
+        micros = durations.parse_us(str(value), bare="s")
+        if micros is None or not 1 <= micros <= TIME_MAX_US:
             self.fail(
-                f"{str(value)!r} is not a duration from 1us to 168h, such as 500ms, 30s or 2m",
+                f"{str(value)!r} is not a duration from 1us to 168h, such as "
+                f"{durations.EXAMPLES}; a number without a unit means seconds",
                 param,
                 ctx,
             )
-        return micros
+        return int(micros)
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]
+    """A limit: the same as a duration, but the value is seconds from `least` to `most`."""
+
+    name = "duration"
+
+    def __init__(self, least: float, most: float) -> None:
+        self.least, self.most = least, most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            micros = _durations().parse_us(str(value))
+            seconds = math.nan if micros is None else micros / 1e6
+        if not self.least <= seconds <= self.most:  # false of nan, too
+            self.fail(
+                f"{str(value)!r} is not a duration from {self.least:g} to {self.most:,.15g} "
+                f"seconds, such as {_durations().EXAMPLES}; a number without a unit means seconds",
+                param,
+                ctx,
+            )
+        return seconds
 
 
 NODES: Final = Whole(1, NODES_MAX)
@@ -116,6 +141,16 @@ class Command(click.Command):
                 if times > 1 and isinstance(parameter, click.Option) and not parameter.multiple:
                     raise click.UsageError(f"{parameter.opts[0]} was given {times} times", ctx)
         return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """How durations are written, if an option is one."""
+        if any(isinstance(parameter.type, Duration | Seconds) for parameter in self.params):
+            formatter.write_paragraph()
+            formatter.write_text(
+                f"A DURATION is written as {_durations().EXAMPLES}; a number without a unit means "
+                "seconds."
+            )
+        super().format_epilog(ctx, formatter)
 
 
 command = partial(click.command, cls=Command)

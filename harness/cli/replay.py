@@ -109,12 +109,25 @@ def _replay_real(recorded: Recorded, times: int, store: Path, display: RunDispla
         return replay_real(recorded, times, store, display, begin=begin, watch=watch)
 
 
+def _why_not_the_same(result: ReplayResult) -> str:
+    if result.same_until_s is not None:
+        return "the recorded run ended before"
+    return "it is another run" if result.identical is False else "the folder was changed"
+
+
 def show(result: ReplayResult, console: Console) -> None:
     """How the replays ended, and whether as the recorded run did."""
     recorded = result.recorded
     if result.identical:
         what = "history" if recorded.changes else "run"
         console.print(f"the same {what}, byte for byte", style="green")
+    elif result.same_until_s is not None:
+        console.print(
+            f"the recorded run was interrupted at {result.same_until_s:.2f} s; until then the "
+            "replay is the same, and it continues beyond that point",
+            style="green",
+            soft_wrap=True,
+        )
     elif result.identical is False:
         console.print(Text(f"not the same: {result.difference}", style="yellow"), soft_wrap=True)
         console.print("the code has changed since it was recorded, or the folder was edited")
@@ -136,6 +149,5 @@ def show(result: ReplayResult, console: Console) -> None:
                 console.print(f"folder   {attempt.folder}", markup=False, soft_wrap=True)
             break
     if result.outcome != result.worst:
-        what = "the folder was changed" if result.identical is not False else "it is another run"
-        console.print(f"the replay itself is {result.worst}, but {what}")
+        console.print(f"the replay itself is {result.worst}, but {_why_not_the_same(result)}")
     console.print(Text(result.outcome, style=STYLES[result.outcome]))

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from faults.kinds import KINDS
 from faults.schedule import Schedule
-from faults.shapes import DRAWN_SHAPES, SHAPES
+from faults.shapes import DRAWN_SHAPES, NAMED_SHAPES
 from harness.cli.display import RunDisplay
 from harness.cli.files import require_writable
 from harness.cli.names import complete_mutants, complete_names, complete_settings, faults_help
@@ -31,7 +31,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import SafeConsole, say
 from harness.cli.summary import add_reports, show
-from harness.errors import UsageError
+from harness.errors import UnknownChoice, UsageError
 from harness.run.config import RunConfig, default_of
 from harness.run.run_sequence import duration, execute, schedule_for, with_schedule
 from harness.runtimes import RUNTIMES
@@ -86,7 +86,7 @@ from harness.workloads import WORKLOADS
 @click.option(
     "--shapes",
     type=Names(),
-    shell_complete=complete_names(lambda: SHAPES),
+    shell_complete=complete_names(lambda: NAMED_SHAPES),
     default=",".join(DRAWN_SHAPES),
     show_default=True,
     help="Shapes of partitions that may be drawn.",
@@ -241,6 +241,9 @@ def _refuse_contradictions(schedule_file: Path | None, kinds: tuple[str, ...]) -
             raise UsageError(f"{option} is for faults that are drawn, not for --schedule")
     if _was_given("shapes") and not _with_shapes().intersection(kinds):
         raise UsageError("--shapes is for partitions, and there are none among --faults")
+    for shape in click.get_current_context().params["shapes"]:
+        if shape not in NAMED_SHAPES:
+            raise UnknownChoice("shape of partition", shape, NAMED_SHAPES)
 
 
 def _planned(

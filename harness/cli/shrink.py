@@ -12,7 +12,7 @@ from rich.console import Console
 
 from harness.cli.display import Ticker
 from harness.cli.files import require_writable
-from harness.cli.options import Number, command
+from harness.cli.options import Seconds, command
 from harness.cli.output import SafeConsole, say
 from harness.cli.summary import add_reports
 from harness.errors import UsageError
@@ -33,10 +33,10 @@ TIMINGS_SHARE = 0.5
 @click.option(
     "--limit",
     "limit_s",
-    type=Number(0.1, 7 * 24 * 3600),
+    type=Seconds(0.1, 7 * 24 * 3600),
     default=60.0,
     show_default=True,
-    help="Time limit in seconds.",
+    help="Time limit.",
 )
 @click.option(
     "--store",

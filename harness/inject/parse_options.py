@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from faults import durations
 from faults.description import BadFault, Fault
 from faults.kinds import KINDS, fault_from_json
 from faults.link_fault import DIRECTIONS, LinkFault
+from faults.shapes import NAMED_SHAPES
 from harness.errors import UsageError
 
-TIMES_US: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
 SIZES_KIB: Final = {"kib": 1, "mib": 1 << 10, "gib": 1 << 20}
 RATES_KBPS: Final = {"kbit": 1, "mbit": 1_000, "gbit": 1_000_000}
 ISOLATED: Final = "isolate"
@@ -19,7 +20,10 @@ ISOLATED: Final = "isolate"
 
 def time_us(text: str | float) -> int:
     """ "50ms", "-1.5s", "+1h": microseconds. Raises UsageError."""
-    return round(_amount(text, TIMES_US, 'a time such as "50ms" or "-1h"'))
+    found = durations.parse_us(str(text).lower())
+    if found is None:
+        raise UsageError(f"{text!r} is not a time with a unit, such as {durations.EXAMPLES}")
+    return found
 
 
 def size_kib(text: str | float) -> int:
@@ -58,6 +62,10 @@ def fault_for(
     if kind not in KINDS:
         raise UsageError(f"no fault kind {kind!r}; choose one of {', '.join(KINDS)}")
     nodes = tuple(range(1, count + 1))
+    if kind == "partition" and fields.get("shape", ISOLATED) not in NAMED_SHAPES:
+        raise UsageError(
+            f"no partition shape {fields['shape']!r}; choose one of {', '.join(NAMED_SHAPES)}"
+        )
     if kind == "partition" and count == 1 and not others:
         if fields.get("shape", ISOLATED) != ISOLATED:
             raise UsageError(

@@ -16,8 +16,9 @@ from harness.report.coverage import Evidence, coverage
 from harness.report.disagreements import disagreements
 from harness.report.failures import failing_parts
 from harness.report.messages import story_of
+from harness.report.next_steps import next_step
 from harness.report.run_report import RunData
-from harness.report.text import STYLES, show_evidence
+from harness.report.text import outcome_words, show_evidence
 from histories.text import one_line, printable
 
 WIDTH: Final = 62
@@ -27,11 +28,13 @@ FINDINGS_MAX: Final = 3
 
 def explain_run(data: RunData, console: Console) -> None:
     """Print the explanation. For a valid run: that it is valid, and what it did not test."""
-    console.print(Text(data.outcome, style=STYLES.get(data.outcome, "bold yellow")))
+    console.print(outcome_words(data))
     for problem in data.problems:
         console.print(Text.assemble(("note: ", "dim"), printable(problem)))
     for reason in data.verdict.get("reasons") or ():
         console.print(Text(printable(str(reason))))
+    if data.outcome not in ("valid", "invalid"):
+        _next_steps(data, console)
     linear = data.verdict.get("linearizability") or {}
     parts = failing_parts(linear, data.events, data.operations, data.model)
     for part in parts[:PARTS_MAX]:
@@ -43,6 +46,15 @@ def explain_run(data: RunData, console: Console) -> None:
     _story(data, console)
     if data.outcome == "valid":
         _untested(data, console)
+
+
+def _next_steps(data: RunData, console: Console) -> None:
+    """What to do about a run that is unknown, or cannot be judged."""
+    folder = shlex.quote(str(data.folder.path))
+    reasons = [*data.problems, *map(str, data.verdict.get("reasons") or ())]
+    for step in dict.fromkeys(filter(None, (next_step(reason, folder) for reason in reasons))):
+        console.print(Text(f"→ {step}"), soft_wrap=True)
+    console.print("→ docs/troubleshooting.md has every reason, and what to do", style="dim")
 
 
 def _part(part: dict[str, Any], data: RunData, console: Console) -> None:

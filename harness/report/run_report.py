@@ -30,7 +30,7 @@ from harness.run.verdict_shape import what_is_wrong
 from histories.availability import measure
 from histories.errors import HistoryError
 from histories.events import NEMESIS, Event, Json
-from histories.folder import SCHEDULE, VERDICT, RunFolder
+from histories.folder import SCHEDULE, VERDICT, RunFolder, missing_file
 
 LINEARIZED_MAX: Final = 300_000
 """Operations. The order that a checker found is shown up to this size."""
@@ -92,7 +92,7 @@ def load(folder: RunFolder, *, judge: bool = True) -> RunData:
 
 def _document(data: RunData, name: str) -> dict[str, Any]:
     if not (data.folder.path / name).exists():
-        data.problems.append(f"{name} is missing: the run was cut off before it wrote it")
+        data.problems.append(missing_file(Path(name)))
         return {}
     try:
         found = data.folder.read_json(name)
@@ -243,7 +243,7 @@ def facts(data: RunData) -> list[list[str]]:
         found.append(("planted bug", str(config["mutant"])))
     if data.nodes:
         learners = config.get("learners")
-        found.append(("nodes", f"{len(data.nodes)}" + (f", {learners} learn" if learners else "")))
+        found.append(("nodes", f"{len(data.nodes)}" + (_learners(learners))))
     for name, label in (("on", "runs on"), ("workload", "workload"), ("seed", "seed")):
         if config.get(name) is not None:
             found.append((label, str(config[name])))
@@ -258,10 +258,16 @@ def facts(data: RunData) -> list[list[str]]:
     return [list(pair) for pair in found]
 
 
+def _learners(count: Any) -> str:
+    if not count:
+        return ""
+    return f" ({count} learner{'' if count == 1 else 's'})"
+
+
 def commands(data: RunData) -> list[list[str]]:
     """The commands that judge, replay, shrink and run it again: pairs of purpose and text."""
     path = shlex.quote(str(data.folder.path))
-    found = [["judge again", f"antipaxos check {path}"]]
+    found = [["check again", f"antipaxos check {path}"]]
     try:
         config = RunConfig.from_json(data.run["config"])
     except Exception:  # whatever was recorded by another version: the other commands still hold

@@ -19,6 +19,7 @@ from harness.report.run_report import RunData, availability, commands, facts
 from histories.text import one_line, printable
 
 STYLES: Final = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
+CANNOT_BE_JUDGED: Final = "unknown: the folder cannot be judged"
 BINS: Final = 56
 LABEL: Final = 12
 ROWS_MAX: Final = 6
@@ -152,7 +153,14 @@ def _operations(data: RunData, console: Console) -> None:
             f"from {start_ns / 1e9:.3f} s to {end_ns / 1e9:.3f} s"
         )
     if shed := _shed(data):
-        console.print(f"{shed} arrivals found every client waiting and were shed", style="dim")
+        operations = "operation was" if shed == 1 else "operations were"
+        clients = data.settings.get("concurrency")
+        every = f"all {clients} clients" if isinstance(clients, int) else "all clients"
+        console.print(
+            f"{shed} {operations} not sent, because {every} were waiting for an answer "
+            "(--concurrency)",
+            style="dim",
+        )
     console.print()
 
 
@@ -213,5 +221,10 @@ def _verdict(data: RunData, console: Console) -> None:
         console.print(Text.assemble(("note: ", "dim"), printable(str(note))))
     for reason in data.verdict.get("reasons") or ():
         console.print(Text(printable(str(reason)), style=STYLES.get(data.outcome, "")))
-    word = data.outcome if data.verdict else "none: there is nothing to judge"
-    console.print(Text.assemble(("verdict  ", "dim"), (word, STYLES.get(word, "bold yellow"))))
+    console.print(Text.assemble(("verdict  ", "dim"), outcome_words(data)))
+
+
+def outcome_words(data: RunData) -> Text:
+    """The outcome; of a folder that cannot be judged that it is unknown."""
+    words = data.outcome if data.verdict else CANNOT_BE_JUDGED
+    return Text(words, style=STYLES.get(words.partition(":")[0], ""))

@@ -11,6 +11,7 @@ swarm are not used, so changes in them do not matter.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,7 +35,9 @@ from harness.run.simulation import (
 )
 from harness.run.verdict import RunVerdict, crashes_of
 from histories.errors import HistoryError, in_words
+from histories.events import NEMESIS
 from histories.folder import RunFolder
+from histories.formats.native import read
 from histories.recorder import event_line
 
 
@@ -78,13 +81,15 @@ class Attempt(NamedTuple):
 @dataclass
 class ReplayResult:
     """The result of replays. `identical`: the histories are the same byte for byte (simulated runs
-    only); otherwise `difference` is the first line that differs."""
+    only); otherwise `difference` is the first line that differs. `same_until_s`: the recorded run
+    was interrupted at this time, and up to there the histories are the same."""
 
     recorded: Recorded
     on: str
     attempts: list[Attempt] = field(default_factory=list)
     identical: bool | None = None
     difference: str | None = None
+    same_until_s: float | None = None
 
     @property
     def reproduced(self) -> int:
@@ -114,6 +119,7 @@ class ReplayResult:
             "reproduced": self.reproduced,
             "identical": self.identical,
             "difference": self.difference,
+            "same_until_s": self.same_until_s,
             "changed": list(self.recorded.changes),
             "attempts": [
                 {
@@ -173,6 +179,8 @@ def replay_simulated(recorded: Recorded, *, store: Path | None = None) -> Replay
     judge_fully(run)
     result.difference = first_difference(run, recorded.folder.history)
     result.identical = result.difference is None
+    if result.difference is not None:
+        result.same_until_s = _same_until_s(run, recorded.folder.history)
     result.attempts.append(_attempt(1, run, recorded, store))
     return result
 
@@ -190,6 +198,28 @@ def first_difference(run: SimulatedRun, history: Path) -> str | None:
     if len(recorded) != len(lines):
         return f"recorded {len(recorded)} events, now {len(lines)}"
     return None
+
+
+def _same_until_s(run: SimulatedRun, history: Path) -> float | None:
+    """When the recorded run was interrupted, if the replay is the same until then; None if it was
+    not interrupted, or the replay differs before."""
+    try:
+        recorded = read(history).events
+    except HistoryError:
+        return None
+    told = (event for event in recorded if event.process == NEMESIS and event.f == "phase")
+    phases = {str(event.value): event for event in told}
+    end = phases.get("done")
+    if end is None:  # killed: the history ends anywhere
+        common = list(recorded)
+    elif (end.extra or {}).get("interrupted") and "heal" in phases:
+        common = list(itertools.takewhile(lambda event: event is not phases["heal"], recorded))
+    else:
+        return None
+    lines = [event_line(event) for event in common]
+    if not lines or lines != [event_line(event) for event in run.events[: len(lines)]]:
+        return None
+    return (common[-1] if end is None else phases["heal"]).time / 1e9
 
 
 def replay_timings(

@@ -38,7 +38,7 @@ def check_feasible(config: RunConfig, schedule: Schedule) -> None:
     for fault in schedule.faults:
         if fault.kind not in able:
             raise UsageError(
-                f"{fault.id}: the runtime {config.on} has no {fault.kind} faults",
+                f"the runtime {config.on} has no {fault.kind} faults",
                 remedy=f"it has {', '.join(able)}",
             )
         _check_effect(config, fault)

@@ -1,7 +1,7 @@
 """The failures of a night by signature: what failed, how reproducibly, and whether it is new.
 
 A signature names the subject (a target, with its planted bug), the detector, and the kind of its
-evidence: "raft+M3:linearizability:dirty read". Failures with the same signature are one finding,
+evidence: "raft+M3:linearizability:dirty-read". Failures with the same signature are one finding,
 whose first run is confirmed and, if possible, shrunk.
 """
 
@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.errors import HarnessError
 from harness.reproduce.replay import load, replay_real, replay_simulated
@@ -23,6 +23,17 @@ from harness.suite.jobs import Job, JobResult
 from harness.suite.location import location_of
 from harness.suite.plan import Expected
 from histories.errors import HistoryError
+
+DETECTORS: Final = (
+    "linearizability",
+    "agreement",
+    "liveness",
+    "crash",
+    "failover",
+    "harness",
+    "verdict",
+)
+"""What a signature may name as its detector."""
 
 
 @dataclass(kw_only=True)
@@ -114,6 +125,26 @@ def classify(
     else:
         finding.status = "expected" if today <= accepted.until else "overdue"
         finding.reason = f"{accepted.reason} (until {accepted.until})"
+
+
+def unmatched(expected: Sequence[Expected], findings: Sequence[Finding]) -> list[str]:
+    """Of accepted failures that are none of the findings, in sentences: why they may not be."""
+    found = {finding.signature for finding in findings}
+    return [
+        f"[[expected]] {one.signature}: {_why_unmatched(one.signature)}"
+        for one in expected
+        if one.signature not in found
+    ]
+
+
+def _why_unmatched(signature: str) -> str:
+    detector = next((name for name in DETECTORS if f":{name}:" in signature), None)
+    if detector is None:
+        return f"it is not TARGET:DETECTOR:KIND, with one of the detectors {', '.join(DETECTORS)}"
+    kind = signature.rpartition(f":{detector}:")[2]
+    if " " in kind and detector in ("linearizability", "agreement"):
+        return f"there is no such kind of evidence; kinds have hyphens: {kind.replace(' ', '-')}"
+    return "it matched no failure of this night; leave it out when the failure is corrected"
 
 
 def confirm(finding: Finding, times: int, store: Path) -> None:

@@ -16,7 +16,14 @@ from harness.report.page import write_report
 from harness.search.coverage import REACHED
 from harness.search.swarm import MIX
 from harness.suite.failovers import longer, rows_of
-from harness.suite.findings import Finding, classify, confirm, gather, shrink_finding
+from harness.suite.findings import (
+    Finding,
+    classify,
+    confirm,
+    gather,
+    shrink_finding,
+    unmatched,
+)
 from harness.suite.index import SUMMARY, Index
 from harness.suite.jobs import Job, JobResult
 from harness.suite.night import RUNS, Night, add_to_corpus
@@ -35,7 +42,8 @@ from histories.folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedNight:
-    """A finished night. `problems`: outputs that could not be written, as sentences."""
+    """A finished night. `problems`: outputs that could not be written, and accepted failures that
+    did not occur, as sentences."""
 
     findings: list[Finding]
     gone: list[dict[str, Any]]
@@ -64,7 +72,7 @@ def finish(night: Night, say: Callable[[str], None]) -> FinishedNight:
     subjects = {job.subject for job, _ in night.pairs()}
     gone = index.gone(night.started, {f.signature for f in findings}, subjects)
     summary = summary_of(night, findings, gone)
-    problems = _write_files(night, findings)
+    problems = [*unmatched(suite.expected, findings), *_write_files(night, findings)]
     write_night_page(night, summary, night.folder / "night.html")
     if not night.interrupted:  # else the night can be resumed
         _write_whole(night.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")

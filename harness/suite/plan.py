@@ -8,12 +8,14 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from faults import durations
 from harness.errors import HarnessError, UsageError
 from harness.run.limits import JOBS_MAX, TIME_MAX_US
 from harness.runtimes import RUNTIMES
@@ -58,7 +60,6 @@ FAILOVER_KEYS: Final = (
 )
 FRESH_MAX: Final = 100_000
 SWEEP_MAX: Final = 1_000_000_000
-UNITS: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
 SIZES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -120,6 +121,11 @@ def read_suite(path: Path) -> Suite:
     """The suite in a file. Raises BadSuite."""
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BadSuite(
+            f"{path} cannot be read: {in_words(error)}",
+            remedy=f"create it: antipaxos suite {shlex.quote(str(path))} --init",
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadSuite(f"{path} cannot be read: {in_words(error)}") from None
     try:
@@ -390,10 +396,13 @@ class _Reader:
     ) -> int | None:
         if name not in table:
             return default
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h)", str(table[name]))
-        if match is None:
-            raise self._wrong(name, f'{name} = {table[name]!r} is not a duration; write "30s"')
-        found = round(float(match[1]) * UNITS[match[2]])
+        found = durations.parse_us(str(table[name]))
+        if found is None:
+            raise self._wrong(
+                name,
+                f"{name} = {table[name]!r} is not a duration; write a text such as "
+                f'"30s", "10min" or "8h"',
+            )
         if not least_us <= found <= TIME_MAX_US:
             least = "0s" if least_us == 0 else "1us"
             raise self._wrong(name, f"{name} must be {least} to 168h, not {table[name]!r}")

@@ -95,7 +95,7 @@ class Capabilities:
     default of each, in words; described: what each does, in a few words. own_clock: a status
     carries the node's own wall clock. messages: names of message classes that faults may be aimed
     at, as often as they should be drawn. reads: values of the setting `reads`, the default first.
-    timing: the settings for an election time-out drawn between this many microseconds and twice
+    timing: the settings for an election timeout drawn between this many microseconds and twice
     that, and the heartbeat a tenth of it; None if not supported. longest_election_us: the longest
     election timeout with these settings, 0 if there is none. sizes, draw_settings: numbers of
     voters, and settings for a number of voters, that a search draws in addition to those of every
@@ -140,10 +140,10 @@ class Capabilities:
     """`vdso`: nodes read the time through the vDSO, so that an agent can change it. `syscall`: they
     ask the kernel."""
     timing: Callable[[int], dict[str, Any]] | None = None
-    """The settings that make the election time-out at least so many microseconds (at most twice as
+    """The settings that make the election timeout at least so many microseconds (at most twice as
     long, drawn), and the heartbeat a tenth of it. None: not supported."""
     longest_election_us: Callable[[Mapping[str, Any]], int] = lambda _: 0
-    """The longest election time-out with these settings; 0 if there is none."""
+    """The longest election timeout with these settings; 0 if there is none."""
     transfer_leadership: Callable[[int, int, int], Request] | None = None
     """Creates the request for a leadership transfer from a client, its seq and the successor. None:
     not supported."""
@@ -311,7 +311,8 @@ def check_capable(
     if runtime == "sim" and not able.simulated:
         raise UsageError(
             f"{name} cannot be simulated: it is not a protocol of ours",
-            remedy="run it in containers: --on docker",
+            remedy=f"run it in containers: antipaxos run {name}, or failover with --on docker, "
+            'or a suite with on = "docker"',
         )
     if cluster.mutant is not None and cluster.mutant not in able.mutants:
         choices = ", ".join(able.mutants)

@@ -27,6 +27,7 @@ from harness.targets.interface import (
     Target,
 )
 from harness.targets.json_lines import WatchingClient
+from histories.errors import in_words
 from node_image.mutants import IMPLEMENTATIONS, PROTOCOLS, protocol_class
 from node_image.protocols.context import Context
 from node_image.protocols.interface import DEFINITE_ERRORS, TRANSFER, ClusterConfig, Command
@@ -49,11 +50,13 @@ SETTING_MAX: Final = 10**12
 OPTIONS: Final[dict[str, tuple[str, ...]]] = {
     "basic-paxos": ("backoff",),
     "flexible-paxos": ("q1", "q2", "grid_rows", "thrifty"),
+    "fast-paxos": ("fast",),
     "epaxos": ("fast_quorum",),
     "two-phase-commit": ("vote_timeout_us",),
 }
 """Settings that only one protocol has."""
-
+OF_LEASES: Final = ("lease_us", "clock_drift_max_us")
+"""Settings without effect on a protocol that has no leases; they are accepted, but not listed."""
 
 DEFAULTS: Final = {
     "backoff": "true",
@@ -61,6 +64,7 @@ DEFAULTS: Final = {
     "q2": "a majority",
     "grid_rows": "no grid",
     "thrifty": "false",
+    "fast": "true",
     "fast_quorum": "the least",
     "vote_timeout_us": "election_max_us",
 }
@@ -80,12 +84,13 @@ DESCRIBED: Final = {
     "q2": "nodes in a quorum of Phase 2",
     "grid_rows": "rows of a grid of quorums",
     "thrifty": "send to a quorum only, not to all",
+    "fast": "whether fast rounds may be opened",
     "fast_quorum": "nodes in a fast quorum",
     "vote_timeout_us": "how long votes are waited for",
     "heartbeat_us": "between heartbeats of a leader",
-    "election_min_us": "shortest election time-out",
-    "election_max_us": "longest election time-out",
-    "election_floor_us": "least measured time-out; 0: off",
+    "election_min_us": "shortest election timeout",
+    "election_max_us": "longest election timeout",
+    "election_floor_us": "least measured timeout; 0: off",
     "retry_us": "after which a message is sent again",
     "batch_max": "commands in one slot",
     "pipeline_max": "slots that are open at once",
@@ -152,8 +157,9 @@ class PaxosTarget:
     def check(self, cluster: ClusterSpec) -> None:
         """Also what only the protocol itself can tell, such as quorums that do not meet."""
         config = cluster_config(self.name, cluster)
+        protocol = protocol_class(self.name, cluster.mutant)
+        _check_reads(self.name, config.reads, protocol.read_modes)
         try:
-            protocol = protocol_class(self.name, cluster.mutant)
             protocol(Context(1, config, KeyValue(config.sessions_max), Random(0), lambda: 0))
         except (TypeError, ValueError) as error:
             raise UsageError(f"cluster settings: {error}") from None
@@ -202,7 +208,7 @@ def cluster_config(protocol: str, cluster: ClusterSpec) -> ClusterConfig:
     settings: dict[str, Any] = cluster.settings
     options = settings.get("options", {})
     if not isinstance(options, dict):
-        raise UsageError(f"the setting options must be an object, not {options!r}")
+        raise _no_object(protocol, options)
     unknown = sorted(set(settings) - set(SETTINGS))
     unknown += sorted(set(options) - set(OPTIONS.get(protocol, ())))
     if unknown:
@@ -219,11 +225,40 @@ def _defaults(protocol: str) -> dict[str, str]:
     reads = PROTOCOLS[protocol].read_modes
     found = {name: DEFAULTS[name] for name in OPTIONS.get(protocol, ())}
     for field in dataclasses.fields(ClusterConfig):
-        if field.name in SETTINGS and field.name != "options":
+        if field.name in _listed(protocol):
             found[field.name] = str(field.default)
     others = ", ".join(mode for mode in reads if mode != found["reads"])
     found["reads"] = f"{found['reads']} (or {others})" if others else found["reads"]
     return found
+
+
+def _listed(protocol: str) -> tuple[str, ...]:
+    """The settings of every protocol that have an effect on this one."""
+    without = () if "lease" in PROTOCOLS[protocol].read_modes else OF_LEASES
+    return tuple(name for name in SETTINGS if name not in ("options", *without))
+
+
+def _no_object(protocol: str, options: Any) -> UsageError:
+    """Options that are not an object; on the command line a text is JSON that could not be read."""
+    own = OPTIONS.get(protocol, ())
+    remedy = f"each can be given by its own name: --set {own[0]}=VALUE" if own else ""
+    why = "it must be an object"
+    if isinstance(options, str):
+        try:
+            json.loads(options)
+        except ValueError as error:
+            why = in_words(error)
+    return UsageError(f"the setting options is {options!r}: {why}", remedy=remedy)
+
+
+def _check_reads(protocol: str, reads: str, modes: tuple[str, ...]) -> None:
+    if reads in modes:
+        return
+    able = [name for name, one in PROTOCOLS.items() if reads in one.read_modes]
+    raise UsageError(
+        f"{protocol} supports only reads={' or '.join(modes)}, not reads={reads!r}",
+        remedy=f"reads={reads} is supported by {', '.join(able)}" if able else "",
+    )
 
 
 def _check_numbers(settings: Mapping[str, Any]) -> None:
@@ -272,7 +307,7 @@ def _timing(election_us: int) -> dict[str, Any]:
 
 
 def _unknown_setting(protocol: str, names: list[str]) -> UsageError:
-    known = (*OPTIONS.get(protocol, ()), *(name for name in SETTINGS if name != "options"))
+    known = (*OPTIONS.get(protocol, ()), *_listed(protocol))
     return UsageError(
         f"{protocol} has no setting {', '.join(map(repr, names))}",
         remedy=f"choose one of: {', '.join(known)}",

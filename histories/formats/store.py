@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from histories.errors import BadFolder
+from histories.folder import runs_within
 
 BINARY: Final = (
     "is Jepsen's binary test.jepsen, which is not read here: give the history.edn or history.txt "
@@ -38,5 +39,5 @@ def history_file(folder: Path) -> Path:
         raise BadFolder(f"{folder} holds several tests: give one of them, such as {tests[-1]}")
     raise BadFolder(
         f"{folder} is neither the folder of a run nor one of Jepsen's store: it holds no run.json, "
-        f"no history.jsonl, and none of {', '.join(FILES)}"
+        f"no history.jsonl, and none of {', '.join(FILES)}{runs_within(folder)}"
     )

@@ -169,7 +169,7 @@ def test_a_simulated_plan_alternates_and_every_history_is_judged(tmp_path: Path)
 
 
 def test_a_killed_leader_is_detected_at_once(tmp_path: Path) -> None:
-    """Its connections are closed, and no node waits for a time-out."""
+    """Its connections are closed, and no node waits for a timeout."""
     result = simulated(tmp_path, targets=("raft", "multi-paxos"), failures=("kill",), nodes=5)
     for cell in result.cells.values():
         detection = cell.phase_summary("detection_us")

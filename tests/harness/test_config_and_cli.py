@@ -215,8 +215,8 @@ def test_a_store_that_looks_like_an_option_is_shown_so_that_it_does_not(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         main(["run", "raft", "--on", "sim", "--store", "-x", "--time", "300ms", "--faults", "none"])
-    (judge,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("judge"))
-    assert f"antipaxos check {tmp_path}/-x/" in judge
+    (check,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("check"))
+    assert f"antipaxos check {tmp_path}/-x/" in check
 
 
 @pytest.mark.parametrize("us", [1, 2, 999, 1_000, 1_500_000, 30_000_000, 604_800_000_000])

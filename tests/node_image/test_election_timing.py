@@ -127,7 +127,7 @@ def test_a_leader_that_stalled_itself_does_not_wait_longer(protocol: str) -> Non
 
 
 class Adaptive(Election):
-    """A follower of node 2, with a floor of 300 ms under a time-out of 400 to 800 ms."""
+    """A follower of node 2, with a floor of 300 ms under a timeout of 400 to 800 ms."""
 
     floor_us = 300_000
 
@@ -171,7 +171,7 @@ def test_time_outs_shrink_to_the_floor_where_heartbeats_come_regularly(protocol:
     node.driven.protocol.leadership.timing.wait_for_leader(400_000, 800_000)
     node.driven.wake("election", 299_000)
     asks: Any = r.PreVote if node.raft else m.Probe
-    assert not node.driven.sent(asks), "the drawn time-out is from 300 to 600 ms"
+    assert not node.driven.sent(asks), "the drawn timeout is from 300 to 600 ms"
     node.driven.wake("election", 301_001)
     assert node.driven.sent(asks)
 

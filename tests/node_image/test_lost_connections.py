@@ -166,7 +166,7 @@ def test_a_killed_leader_is_replaced_long_before_the_time_out(
         cluster.kill(leader)
         began = time.monotonic()
         assert cluster.leader() != leader
-        assert time.monotonic() - began < 2, "the time-out is at least 4 s"
+        assert time.monotonic() - began < 2, "the timeout is at least 4 s"
         assert cluster.do(1, 2, "read", "x")["value"] == 9
 
 

@@ -43,7 +43,7 @@ def test_the_successor_leads_within_a_few_round_trips(protocol: str) -> None:
         asked_us = cluster.now
         assert transfer(cluster, leader, successor, turn).error is None
         cluster.run_until(lambda to=successor: cluster.leader() == to)  # type: ignore[misc]
-        assert cluster.now - asked_us < cluster.config.heartbeat_us, "no time-out was waited for"
+        assert cluster.now - asked_us < cluster.config.heartbeat_us, "no timeout was waited for"
         assert cluster.ask("write", "x", turn, seq=turn + 1).error is None
         cluster.run(2 * cluster.config.heartbeat_us)
         leader = successor
@@ -152,7 +152,7 @@ def test_an_offer_from_a_node_that_does_not_lead_is_ignored(protocol: str) -> No
 
 @pytest.mark.parametrize("protocol", ["multi-paxos", "raft"])
 def test_processes_hand_over_when_a_client_asks(tmp_path: Path, protocol: str) -> None:
-    """Long before any time-out, and without an election that another node began."""
+    """Long before any timeout, and without an election that another node began."""
     slow = {"heartbeat_us": 200_000, "election_min_us": 4_000_000, "election_max_us": 8_000_000}
     with Cluster(tmp_path, protocol=protocol, cluster=slow) as cluster:
         leader = cluster.leader()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.cli import main
 from harness.reproduce.replay import load, replay_simulated
 from harness.run.config import RunConfig
 from harness.run.observer import Observer
@@ -61,6 +63,36 @@ def test_it_is_unknown_and_linearizable_so_far(tmp_path: Path) -> None:
     assert (result.folder.path / "verdict.json").exists()
     again = replay_simulated(load(result.folder.path))
     assert (again.identical, again.outcome) == (False, "unknown")
+    healed = next(e for e in events if e.f == "phase" and e.value == "heal")
+    assert again.same_until_s == healed.time / 1e9
+
+
+def test_its_replay_says_that_it_was_interrupted_and_when(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = interrupted(tmp_path, lambda event: event.index == 1_000).folder
+    events = read(folder.history).events
+    (at_ns,) = (e.time for e in events if e.f == "phase" and e.value == "heal")
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", str(folder.path), "--store", str(tmp_path)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 2
+    assert f"the recorded run was interrupted at {at_ns / 1e9:.2f} s; until then the" in said
+    assert "the replay itself is valid, but the recorded run ended before" in said
+    assert "the code has changed" not in said
+
+
+def test_a_run_that_was_cut_off_is_compared_up_to_there(tmp_path: Path) -> None:
+    """As after kill -9: the history ends anywhere, and the last files are missing."""
+    folder = execute(RunConfig.of(on="sim", time_us=3_000_000, **CORRECT), tmp_path).folder
+    lines = folder.history.read_text().splitlines(keepends=True)
+    folder.history.write_text("".join(lines[:200]))
+    again = replay_simulated(load(folder.path))
+    assert again.same_until_s == read(folder.history).events[-1].time / 1e9
+    other = json.loads(lines[100])
+    lines[100] = json.dumps(other | {"process": "another"}) + "\n"
+    folder.history.write_text("".join(lines[:200]))
+    assert replay_simulated(load(folder.path)).same_until_s is None
 
 
 def test_a_violation_in_it_is_found(tmp_path: Path) -> None:

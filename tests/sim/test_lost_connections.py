@@ -62,7 +62,7 @@ def test_machines_without_power_and_paused_processes_close_nothing(
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("links", [((1, 2), (2, 1)), ((3, 4), (4, 3)), ()])
 def test_cuts_lose_no_connection(protocol: str, links: tuple[tuple[int, int], ...]) -> None:
-    """Of one link for a second, and of all the leader's for less than the time-out."""
+    """Of one link for a second, and of all the leader's for less than the timeout."""
     if links:
         cut = Partition(**TIMES, nodes=(), shape="links", cut=links)
     else:

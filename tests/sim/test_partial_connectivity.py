@@ -1,5 +1,5 @@
 """Partial connectivity, as OmniPaxos names it (EuroSys 2023, section 2): while the links stay cut,
-some node still reaches a majority. Whether service returns, within how many election time-outs.
+some node still reaches a majority. Whether service returns, within how many election timeouts.
 
 Raft does not recover from `constrained` while the links stay cut, and cannot: the only node that a
 majority can reach has a stale log, and nobody with a newer one may vote for it
@@ -17,7 +17,7 @@ from faults.kinds.partition import Partition
 from tests.sim.runs import SECOND, run
 
 ELECTION_US = 800_000
-"""The longest election time-out of the default configuration."""
+"""The longest election timeout of the default configuration."""
 HOLD_US = 6 * SECOND
 SHAPES = ("quorum-loss", "constrained", "chained", "hub")
 PROTOCOLS = ("multi-paxos", "flexible-paxos", "fast-paxos", "raft")

@@ -44,7 +44,7 @@ def test_each_node_leads_in_turn_and_no_time_out_is_waited_for(protocol: str, se
     runtime.drive(ScriptedConductor(script))
     assert not runtime.crashes
     assert len(set(led)) == 5
-    assert max(waited_us) < 100_000, "an election time-out is 400 ms at least"
+    assert max(waited_us) < 100_000, "an election timeout is 400 ms at least"
 
 
 @pytest.mark.parametrize("protocol", ["epaxos", "basic-paxos", "two-phase-commit"])

@@ -41,9 +41,9 @@ def operation_timeout_us(settings: Settings, link_us: int) -> int:
 
 
 def timing(settings: Settings, column: Column, link_us: int) -> dict[str, Any]:
-    """The settings that make every time-out long for links of this delay, and none adaptive."""
+    """The settings that make every timeout long for links of this delay, and none adaptive."""
     capabilities = target_named(column.target).capabilities
-    assert capabilities.timing is not None, f"{column.target} takes no election time-out"
+    assert capabilities.timing is not None, f"{column.target} takes no election timeout"
     shortest_us = election_us(settings, link_us)
     more = {"retry_us": shortest_us // 4, "election_floor_us": 0}
     return capabilities.timing(shortest_us) | more

@@ -274,7 +274,7 @@ MEASURES: Final = (
     ),
     Measure(
         id="collisions.tail",
-        title=f"The slowest {100 - TAIL} % take at least, in one-way delays",
+        title=f"{TAIL}th percentile latency, in one-way delays",
         of=lambda run, settings: _in_delays(run.answers_us, TAIL, settings),
     ),
 )

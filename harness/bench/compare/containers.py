@@ -95,7 +95,7 @@ class Containers:
 def containers(
     settings: Settings, column: Column, *, link_us: int, **more: Any
 ) -> Iterator[Containers]:
-    """A fresh cluster whose time-outs suit links of this delay; the delay itself is not yet there.
+    """A fresh cluster whose timeouts suit links of this delay; the delay itself is not yet there.
     Raises EngineError, StartError."""
     from harness.runtimes.docker.runtime import DockerRuntime  # noqa: PLC0415  # needs an engine
 

@@ -32,7 +32,7 @@ TOLERANCE_REAL: Final = 1.0
 """In containers a heartbeat more may fall into one of the stretches."""
 FSYNCS: Final = "fsyncs"
 LIMIT_ELECTIONS: Final = 10
-"""An operation that takes longer, in election time-outs, ends the measurement."""
+"""An operation that takes longer, in election timeouts, ends the measurement."""
 
 TEXT: Final = (
     "What does one operation cost the cluster? Counted are the messages between nodes and the "
@@ -41,8 +41,9 @@ TEXT: Final = (
     "measured in an equal stretch without operations, and taken off.",
     "A message to or from every other node costs n - 1. Basic Paxos pays five such rounds "
     "(prepare, promise, accept, accepted, learn). A leader pays three, and Raft two: its commit "
-    "index rides on the next AppendEntries, or on a heartbeat. Fast Paxos sends every vote "
-    "twice, to the proposer and to the coordinator. Two-phase commit writes twice on every disk.",
+    "index is piggybacked on the next AppendEntries, or on a heartbeat. Fast Paxos sends every "
+    "vote twice, to the proposer and to the coordinator. Two-phase commit writes twice on every "
+    "disk.",
 )
 
 

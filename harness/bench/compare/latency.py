@@ -38,7 +38,8 @@ TOLERANCE_DELAYS: Final = 0.25
 TEXT: Final = (
     "How many message delays in a row does a client wait for? An operation is timed with three "
     "delays of all links, the client's included, and a line is fitted: its slope is the number "
-    "of one-way delays, and processing and disks fall out of it. A round trip is two delays.",
+    "of one-way delays, and processing and disk time are in the intercept. A round trip is two "
+    "delays.",
     "Basic Paxos asks for promises before it asks for votes, every time: two round trips between "
     "nodes, and one between the client and its node. A leader that has run Phase 1 once for all "
     "(Multi-Paxos, Flexible Paxos, Raft) needs one. Seen from a client that is as far from every "

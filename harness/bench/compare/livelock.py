@@ -50,9 +50,9 @@ TEXT: Final = (
     "this implementation, with back-off on (which does not help: the adversary sees who waits "
     "and for how long). It loses no message and stops no node, it only lets the requests for "
     "votes wait until the acceptors have promised a higher ballot. It keeps the slot undecided "
-    "for as many ballots as it likes. When it stops, the slot is decided at once. What saves "
-    "real clusters is that their networks are not adversaries, and that a leader (Multi-Paxos, "
-    "Raft) leaves no proposer to duel with.",
+    "for as many ballots as it likes. When it stops, the slot is decided at once. Real "
+    "networks do not behave adversarially, and with a leader (Multi-Paxos, Raft) no second "
+    "proposer competes.",
 )
 
 

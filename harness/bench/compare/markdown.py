@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any, Final
 
 from harness.bench.compare.text import cell, shown
 from harness.bench.compare.theory import PAPERS
 
+WIDTH: Final = 100
 INTRODUCTION: Final = """\
 # The protocols compared
 
@@ -20,8 +22,9 @@ command gives the same page. `--on docker` measures all but the duelling propose
 with the links between nodes and to clients delayed by the agents, and with fewer commands. There
 the least of five latencies counts under each delay; what else the machine does shows in them, and
 a loaded machine gives no whole numbers. `--out` writes JSON, CSV and an HTML page with the curves;
-`--cells` and `--protocols` measure a part; `--nodes` and `--delay` another cluster.
+`--protocols` and `--cells` measure a part; `--nodes` and `--delay` another cluster.
 
+{cells}
 Flexible Paxos is measured with a Phase 2 quorum of one acceptor fewer than a majority, and a
 Phase 1 quorum to go with it (of five: two decide, four elect); all others have their defaults.
 """
@@ -30,16 +33,23 @@ Phase 1 quorum to go with it (of five: two decide, four elect); all others have 
 def markdown(document: dict[str, Any], command: str) -> str:
     """The page for this result; `command` is what made it."""
     where = "in the simulator" if document["on"] == "sim" else "in containers"
-    parts = [INTRODUCTION.format(**(document | {"command": command, "on": where}))]
+    words = {"command": command, "on": where, "cells": _cells(document)}
+    parts = [INTRODUCTION.format(**(document | words))]
     parts += [_section(s, shown(s, document["protocols"])) for s in document["sections"]]
     parts.append(_sources(document))
     return "\n".join(parts)
 
 
+def _cells(document: dict[str, Any]) -> str:
+    """What each name that `--cells` takes measures."""
+    rows = [_line([f"`{s['id']}`", s["title"]]) for s in document["sections"]]
+    return "\n".join(["| `--cells` | section |", "|---|---|", *rows, ""])
+
+
 def _section(section: dict[str, Any], protocols: list[dict[str, Any]]) -> str:
     lines = [f"## {section['title']}", ""]
     for paragraph in section["text"]:
-        lines += [paragraph, ""]
+        lines += [*_folded(paragraph), ""]
     if section["rows"]:
         lines += [*_table(section, protocols), ""]
         lines += _reasons(section, protocols)
@@ -58,18 +68,25 @@ def _table(section: dict[str, Any], protocols: list[dict[str, Any]]) -> list[str
             text = cell(figure, row["digits"])
             wrong = figure is not None and figure["agrees"] is False
             cells.append(f"**{text}**" if wrong else text)
-        lines.append(_line([row["label"], *cells]))
+        lines.append(_line([row["title"], *cells]))
     return lines
 
 
 def _reasons(section: dict[str, Any], protocols: list[dict[str, Any]]) -> list[str]:
     found = [
-        f"- ≠ {protocol['title']}, {row['label']}: {figure['why'] or 'not explained'}"
+        f"- ≠ {protocol['title']}, {row['title']}: {figure['why'] or 'not explained'}"
         for row in section["rows"]
         for protocol in protocols
         if (figure := row["figures"].get(protocol["target"])) and figure["agrees"] is False
     ]
-    return [*found, ""] if found else []
+    lines = [line for reason in found for line in _folded(reason, "  ")]
+    return [*lines, ""] if lines else []
+
+
+def _folded(text: str, indent: str = "") -> list[str]:
+    return wrap(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _detail(detail: dict[str, Any]) -> list[str]:
@@ -89,9 +106,9 @@ def _sources(document: dict[str, Any]) -> str:
                 if figure["source"]:
                     by_source.setdefault(figure["source"], []).append(titles[target])
             if by_source:
-                lines.append(f"- **{row['label']}**")
+                lines.append(f"- **{row['title']}**")
             for source, names in by_source.items():
-                lines.append(f"  - {', '.join(names)}: {source}.")
+                lines += _folded(f"  - {', '.join(names)}: {source}.", "    ")
     lines += ["", "The papers:", ""]
     lines += [f"- {name}: {paper}." for name, paper in PAPERS.items()]
     return "\n".join([*lines, ""])

@@ -52,7 +52,7 @@ TRIES: Final = {"sim": 1, "docker": 3}
 """The number of writes for each number of acceptors, of which the fastest counts, since a real
 machine does other work meanwhile."""
 ELECTIONS: Final = 12
-"""The number of election time-outs in which a cluster must elect a leader."""
+"""The number of election timeouts in which a cluster must elect a leader."""
 
 TEXT: Final = (
     "How many acceptors must take part? They are cut off one at a time until a phase stops; the "

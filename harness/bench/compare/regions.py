@@ -55,7 +55,7 @@ RTT_MS: Final = {
 }
 """Round trips, in milliseconds."""
 LINK_US: Final = 106_000
-"""The longest one-way delay: time-outs are measured in it."""
+"""The longest one-way delay: timeouts are measured in it."""
 TIMING: Final[dict[str, Any]] = {
     "heartbeat_us": 4 * LINK_US,
     "election_min_us": 40 * LINK_US,
@@ -362,7 +362,7 @@ def _curve(columns: Sequence[Column], busy: Busy, shares: Sequence[int], what: s
         [share, *(round(of(busy[column.target, share]) / 1000) for column in columns)]
         for share in shares
     ]
-    title = "Mean latency" if what == "mean" else f"The slowest {100 - TAIL} % take at least"
+    title = "Mean latency" if what == "mean" else f"{TAIL}th percentile latency"
     return Detail(
         id=f"regions.{what}",
         title=f"{title}, ms, all regions, {CLIENTS_EACH} clients in each",
@@ -382,10 +382,19 @@ def _crossings(columns: Sequence[Column], busy: Busy, shares: Sequence[int]) -> 
             [(share, float(of(busy["epaxos", share]))) for share in shares],
             [(share, float(of(busy["multi-paxos", share]))) for share in shares],
         )
-        label = "EPaxos wins up to, " + ("mean" if what == "mean" else f"p{TAIL}")
+        by = "mean" if what == "mean" else f"p{TAIL}"
+        label = f"EPaxos faster, {by}, %"
+        title = f"EPaxos is faster up to this share of conflicting commands, % ({by})"
         figures = {"epaxos": Figure(measured=None if crossed is None else round(crossed))}
-        unit = "% to one key"
-        rows.append(Row(id=f"regions.wins-{what}", label=label, unit=unit, figures=figures))
+        rows.append(
+            Row(
+                id=f"regions.wins-{what}",
+                label=label,
+                title=title,
+                unit="% to one key",
+                figures=figures,
+            )
+        )
     return rows
 
 

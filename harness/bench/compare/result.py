@@ -49,18 +49,21 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table. `figures`: by target; a protocol that cannot do this has none."""
+    """One line of the table. `figures`: by target; a protocol that cannot do this has none.
+    `title`: the label in full, for pages, where it does not fit into the text table."""
 
     id: str
     label: str
     unit: str
     figures: Mapping[str, Figure]
     digits: int = 1
+    title: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "label": self.label,
+            "title": self.title or self.label,
             "unit": self.unit,
             "digits": self.digits,
             "figures": {name: figure.to_json() for name, figure in self.figures.items()},

@@ -34,7 +34,8 @@ class Settings:
         if not DELAY_US_MIN <= self.delay_us <= DELAY_US_MAX:
             raise UsageError(
                 f"the delay must be {DELAY_US_MIN / 1000:g} ms to {DELAY_US_MAX / 1e6:g} s, "
-                f"not {self.delay_us / 1000:g} ms"
+                f"not {self.delay_us / 1000:g} ms",
+                remedy="give it with its unit, such as --delay 20ms; a number alone means seconds",
             )
         if self.on not in RUNTIMES:
             raise UnknownChoice("runtime", self.on, RUNTIMES)

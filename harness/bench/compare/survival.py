@@ -136,12 +136,17 @@ def _mid_write(settings: Settings) -> Row:
         )
         for column in settings.columns
     }
-    label = "death in mid-write, back"
-    return Row(id="survival.mid-write", label=label, unit="election time-outs", figures=figures)
+    return Row(
+        id="survival.mid-write",
+        label="back after mid-write",
+        title="recovery after a crash during a write, in election timeouts",
+        unit="election timeouts",
+        figures=figures,
+    )
 
 
 def interruption(settings: Settings, column: Column) -> float | None:
-    """How long, in election time-outs, the key of a write was not served after the death of the
+    """How long, in election timeouts, the key of a write was not served after the death of the
     node that had just asked the others for it; None: for as long as was waited."""
     link_us = settings.delay_us
     found: list[float] = []

@@ -154,7 +154,9 @@ _COST: Final[Mapping[str, Mapping[str, Expected]]] = {
             4, f"{FAST}, section 3: value to all, votes to coordinator and proposer, decision"
         ),
         "epaxos": _per_other(3, f"{EGALITARIAN}, section 4.3: PreAccept, its answers, Commit"),
-        "raft": _per_other(2, f"{RAFT}, section 5.3: the commit index rides on what is sent next"),
+        "raft": _per_other(
+            2, f"{RAFT}, section 5.3: the commit index is piggybacked on what is sent next"
+        ),
         "two-phase-commit": _per_other(
             4, f"{PRESUMED}, section 2: prepare, vote, commit, acknowledgement"
         ),
@@ -189,7 +191,7 @@ _COST: Final[Mapping[str, Mapping[str, Expected]]] = {
             n,
             f"{EGALITARIAN}, section 4.3: every replica records the command",
             "every replica writes the decision as well as its vote: the owner at once, the others "
-            "with their next beat, one fsync for all commands since the last",
+            "with their next heartbeat, one fsync for all commands since the last",
         ),
         "raft": lambda n: Expectation(n, f"{RAFT}, section 5.3: every node's log"),
         "two-phase-commit": lambda n: Expectation(
@@ -204,8 +206,8 @@ def _size(of: Callable[[int], int], source: str) -> Expected:
 
 
 def _interrupted(paper: str) -> Expected:
-    """Served again within two election time-outs."""
-    source = f"an election, within twice its time-out: {paper}"
+    """Served again within two election timeouts."""
+    source = f"an election, within twice its timeout: {paper}"
     return lambda _: Expectation(2, source, at_most=True)
 
 

@@ -19,7 +19,7 @@ from harness.targets import settings_of
 BLOCK_FAILURES: Final = 10
 HEALTHY_BLOCK_US: Final = 60_000_000
 HOLD_TIMEOUTS: Final = 20
-"""A failure is held for at most this many election time-outs."""
+"""A failure is held for at most this many election timeouts."""
 HEALTHY: Final = "healthy"
 """In place of a failure's name, for a period without failures."""
 
@@ -47,7 +47,7 @@ class Sweep(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FailoverPlan:
-    """What is measured. `rate` is operations a second; `election_us` the election time-out that
+    """What is measured. `rate` is operations a second; `election_us` the election timeout that
     every target is set to; `healthy_us` how long each target is observed without failures, and
     `busy` how many processes keep the machine busy during that time. Raises UsageError."""
 
@@ -73,7 +73,7 @@ class FailoverPlan:
         if not 1 <= self.rate <= 20_000:
             raise UsageError(f"the rate must be 1 to 20,000 operations a second, not {self.rate}")
         if not 20_000 <= self.election_us <= 60_000_000:
-            raise UsageError("the election time-out must be 20 ms to 60 s")
+            raise UsageError("the election timeout must be 20 ms to 60 s")
         if not 0 <= self.busy <= 64:
             raise UsageError(f"the number of busy processes must be 0 to 64, not {self.busy}")
         if self.on == "sim" and self.busy:

@@ -44,7 +44,7 @@ ENTRYPOINT ["etcd"]
 
 
 def _longest_election_us(settings: Mapping[str, Any]) -> int:
-    """etcd draws up to twice its time-out."""
+    """etcd draws up to twice its timeout."""
     return 2_000 * int(settings.get("election_ms", NUMBERS["election_ms"]))
 
 
@@ -72,7 +72,7 @@ class Etcd:
         },
         described={
             "reads": "whether a read asks a quorum",
-            "election_ms": "election time-out",
+            "election_ms": "election timeout",
             "heartbeat_ms": "between heartbeats of a leader",
             "snapshot_count": "entries between two snapshots",
             "image": "an image with another version",
@@ -102,7 +102,7 @@ class Etcd:
         numbers = NUMBERS | settings
         if numbers["election_ms"] < 5 * numbers["heartbeat_ms"]:
             raise UsageError(
-                "etcd wants an election time-out of at least 5 heartbeats, not "
+                "etcd wants an election timeout of at least 5 heartbeats, not "
                 f"{numbers['election_ms']} and {numbers['heartbeat_ms']} ms",
                 remedy="raise election_ms or lower heartbeat_ms",
             )

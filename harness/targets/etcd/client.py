@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S: Final = 1.0
 CLOSE_TIMEOUT_S: Final = 2.0
 CALL_TIMEOUT_S: Final = 10.0
-"""etcd itself gives up after 7 s at its default election time-out."""
+"""etcd itself gives up after 7 s at its default election timeout."""
 TEXT_MAX: Final = 200
 OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 50),

@@ -9,7 +9,7 @@
   const name = (cell) => [cell.target, cell.failure, cell.point].filter(Boolean).join(' ');
 
   A.byId('summary-host').append(
-    A.el('p', {}, A.verdictBadge(result.verdict), ` ${result.nodes} nodes, election time-out ${result.election_timeout_ms} ms, ${result.rate} operations a second, ${result.count} failures of each kind`),
+    A.el('p', {}, A.verdictBadge(result.verdict), ` ${result.nodes} nodes, election timeout ${result.election_timeout_ms} ms, ${result.rate} operations a second, ${result.count} failures of each kind`),
     ...result.cells.filter((c) => c.verdict !== 'valid').map((c) => A.el('p', { class: 'sentence' }, `${name(c)}: ${c.verdict}. ${c.reasons[0] ?? ''}`)));
 
   // A window of 0: nothing took longer than counts as served.
@@ -25,7 +25,7 @@
     { name: 'p50 (95 % interval)', text: (c) => { const q = quantile(c, 'p50'); return q ? `${span(c, q.value)} (${span(c, q.low)} to ${span(c, q.high)})` : '–'; }, numeric: true },
     { name: 'p90', text: (c) => span(c, quantile(c, 'p90')?.value), numeric: true },
     { name: 'max', text: (c) => span(c, c.window_ms.max), numeric: true },
-    { name: 'p50 in time-outs', text: (c) => { const q = quantile(c, 'p50'); return q && q.value !== null ? (q.value === 0 ? `<${(c.in_time_ms / c.election_timeout_ms).toFixed(2)}` : (q.value / c.election_timeout_ms).toFixed(2)) : '–'; }, numeric: true },
+    { name: 'p50 in timeouts', text: (c) => { const q = quantile(c, 'p50'); return q && q.value !== null ? (q.value === 0 ? `<${(c.in_time_ms / c.election_timeout_ms).toFixed(2)}` : (q.value / c.election_timeout_ms).toFixed(2)) : '–'; }, numeric: true },
     { name: 'outcome unknown', text: (c) => String(c.indefinite), numeric: true },
     { name: 'blocked p50, healing included', text: (c) => ms(c.blocked_ms?.quantiles.p50?.value), numeric: true },
   ], { rows: cells });

@@ -34,13 +34,13 @@
     if (section.rows.length) {
       block.append(card);
       A.table(card, [
-        { name: 'measured / theory', text: (r) => r.label, node: (r) => A.el('span', {}, r.label, ' ', A.el('span', { class: 'hint' }, r.unit)) },
+        { name: 'measured / theory', text: (r) => r.title, node: (r) => A.el('span', {}, r.title, ' ', A.el('span', { class: 'hint' }, r.unit)) },
         ...protocols.map((p) => ({ name: p.title, text: (r) => text(r, p), sort: (r) => measured(r, p)?.measured ?? -1, node: (r) => cell(r, p), numeric: true })),
       ], { rows: section.rows });
       for (const row of section.rows) {
         for (const p of protocols) {
           const figure = measured(row, p);
-          if (figure && figure.agrees === false) card.append(A.el('p', {}, `≠ ${p.title}, ${row.label}: ${figure.why || 'not explained'}`));
+          if (figure && figure.agrees === false) card.append(A.el('p', {}, `≠ ${p.title}, ${row.title}: ${figure.why || 'not explained'}`));
         }
       }
     }
