@@ -20,11 +20,11 @@ def _step(reason: str, action: str) -> Step:
 AGAIN: Final = "run it again with the same seed"
 STEPS: Final = (
     _step(
-        r"did not (take effect|end) as it should",
+        r"it is not verified that",
         "antipaxos show FOLDER gives what was seen; antipaxos doctor tries every kind of fault on "
         f"this machine; if it is busy, wait, and {AGAIN}",
     ),
-    _step(r"was never reported to", f"the run ended before the fault was reported: {AGAIN}"),
+    _step(r"there is no report that", f"the run ended before the fault was reported: {AGAIN}"),
     _step(
         r"by interference from outside",
         "another user of the engine, or another program, has acted on this container; docker "
@@ -35,13 +35,13 @@ STEPS: Final = (
         f"the engine was restarted, or its connection ended: see the engine's log, and {AGAIN}",
     ),
     _step(
-        r"did not answer within .* of the end of the run",
+        r"^n[\dN]+ did not answer within",
         "the node ran, and was silent: read its log in FOLDER/nodes; if it is slow, wait for the "
         f"machine to be idle, and {AGAIN}",
     ),
     _step(r"^the agent of ", f"read nodes/nN.agent.log in FOLDER, and {AGAIN}"),
     _step(
-        r"client failed itself",
+        r"client of (n\d+|nN|the target) raised an error",
         "the code of the target's client has raised an exception: correct the target file",
     ),
     _step(
@@ -57,6 +57,11 @@ STEPS: Final = (
         r"undecided after|the (time|memory) limit",
         "give the checker more: antipaxos check FOLDER --time-limit 10min --memory-limit 4G; or "
         "run with fewer operations per key (--rate, --keys)",
+    ),
+    _step(
+        r"did not end in time",
+        "the machine is too slow for the run, or a fault could not be healed: antipaxos show "
+        f"FOLDER says which; wait until the machine is idle, and {AGAIN}",
     ),
     _step(
         r"was interrupted|was cut off|was stopped",

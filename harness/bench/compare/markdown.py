@@ -110,7 +110,8 @@ def _sources(document: dict[str, Any]) -> str:
             for source, names in by_source.items():
                 lines += _folded(f"  - {', '.join(names)}: {source}.", "    ")
     lines += ["", "The papers:", ""]
-    lines += [f"- {name}: {paper}." for name, paper in PAPERS.items()]
+    for name, paper in PAPERS.items():
+        lines += _folded(f"- {name}: {paper}.", "  ")
     return "\n".join([*lines, ""])
 
 
