@@ -117,7 +117,7 @@ def test_no_output_says_that_a_changed_folder_is_valid(
     shown = CliRunner().invoke(show_command, [str(folder)]).output
     assert "verdict  valid" not in shown and "verdict.json says 'valid'" in shown.replace("\n", " ")
     explained = CliRunner().invoke(explain_command, [str(folder)]).output
-    assert explained.splitlines()[0] in ("unknown", "none")
+    assert explained.splitlines()[0] in ("unknown", "unknown: the folder cannot be judged")
     assert [row.verdict for row in rows(tmp_path)] == ["unknown"]
 
 
