@@ -22,7 +22,8 @@ from harness.bench.compare import (
 from harness.bench.compare.clusters import simulate
 from harness.bench.compare.columns import COLUMNS
 from harness.bench.compare.latency import fit
-from harness.bench.compare.result import Figure, Section
+from harness.bench.compare.markdown import markdown
+from harness.bench.compare.result import Figure, Row, Section
 from harness.bench.compare.script import Program, Script, Sleep
 from harness.bench.compare.settings import Settings
 from harness.bench.compare.table import Comparison, cells_named, compare
@@ -307,6 +308,15 @@ def test_the_command_writes_json_csv_and_a_page(tmp_path: Path) -> None:
     assert "Consensus protocols compared" in page and "cost.write" in page
 
 
+def test_a_label_that_is_too_long_for_the_text_is_in_full_on_the_page() -> None:
+    row = Row(id="x", label="short", title="a longer label, in ms", unit="ms", figures={})
+    assert row.to_json()["label"] == "short" and row.to_json()["title"] == "a longer label, in ms"
+    assert Row(id="x", label="short", unit="ms", figures={}).to_json()["title"] == "short"
+    section = Section(id="x", title="X", text=(), rows=(row,))
+    document = Comparison(settings=SMALL, sections=[section]).to_json()
+    assert "| a longer label, in ms |" in markdown(document, "antipaxos compare")
+
+
 def test_the_page_of_the_docs_comes_from_the_same_document() -> None:
     arguments = ["--nodes", "3", "--delay", "10ms", "--cells", "cost", "--markdown"]
     done = CliRunner().invoke(compare_command, [*arguments, "--protocols", "raft,multi-paxos"])
@@ -315,6 +325,8 @@ def test_the_page_of_the_docs_comes_from_the_same_document() -> None:
     assert text.startswith("# The protocols compared")
     assert "`antipaxos compare --nodes 3 --delay 10000us --protocols" in text
     assert "| messages, write | 6/6 | 4/4 |" in text
+    assert "| `cost` | Messages and fsyncs of one operation |" in text
+    assert all(len(line) <= 100 for line in text.splitlines() if line[:1] not in ("|", "M"))
     assert "## Where the expected values are from" in text
 
 

@@ -275,3 +275,10 @@ def test_brackets_without_end_and_weights_without_bound_are_refused() -> None:
     for text in (f"a = {'[' * 5000}", f"[random]\nmix = {{ kill = {1 << 62} }}"):
         with pytest.raises(BadSchedule):
             parse_schedule(text, range(1, 6), 1, duration_us=30_000_000)
+
+
+@pytest.mark.parametrize("written", ["2m", "2min", "120s", "120000ms"])
+def test_minutes_are_written_as_on_the_command_line(written: str) -> None:
+    text = KILL.replace('for = "2s"', f'for = "{written}"')
+    (fault,) = parse_schedule('duration = "10m"' + text, FIVE, 1).faults
+    assert fault.duration_us == 120_000_000

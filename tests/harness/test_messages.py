@@ -30,6 +30,8 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["run"], "error: missing argument 'TARGET'. → antipaxos run --help"),
+        (["check"], "error: missing argument 'PATHS...'. → antipaxos check --help"),
         (["sweep", "etcd"], "antipaxos run etcd, or failover with --on docker, or a suite"),
         (["mutants", "raft", "--mutant", "B11"], "raft: no mutant 'B11' → choose one of: B1"),
         (["mutants", "raft", "--mutant", "nothing"], "no mutant 'nothing' → choose one of: B1"),

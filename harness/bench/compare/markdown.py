@@ -12,16 +12,17 @@ WIDTH: Final = 100
 INTRODUCTION: Final = """\
 # The protocols compared
 
-Made by `{command}`: every figure was measured on a running cluster of {nodes} nodes with
-{delay_ms:g} ms on every link ({on}). With each is the value that theory predicts: `4/4` is measured
-4 and expected 4; **3≠1** is a measurement that differs from theory, and the reason is below its
-table. A dash: the protocol cannot do that. The sources of all expected values are at the end.
+Made by `{command}`: every figure was measured on a running cluster of
+{nodes} nodes with {delay_ms:g} ms on every link ({on}). Beside it is the value that
+theory predicts: `4/4` is measured 4 and expected 4; **3≠1** is a measurement that differs from
+theory, and the reason is below its table. A dash: the protocol cannot do that. The sources of all
+expected values are at the end.
 
 The simulator runs the same protocol code as the containers, under virtual time, and the same
 command gives the same page. `--on docker` measures all but the duelling proposers in containers,
 with the links between nodes and to clients delayed by the agents, and with fewer commands. There
-the least of five latencies counts under each delay; what else the machine does shows in them, and
-a loaded machine gives no whole numbers. `--out` writes JSON, CSV and an HTML page with the curves;
+the smallest of five latencies is used for each delay. Other load on the machine lengthens them, and
+the figures are then not whole numbers. `--out` writes JSON, CSV and an HTML page with the curves;
 `--protocols` and `--cells` measure a part; `--nodes` and `--delay` another cluster.
 
 {cells}
