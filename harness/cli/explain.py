@@ -18,7 +18,7 @@ def explain_command(folder: Path) -> None:
     """Explain why the run in FOLDER is not valid.
 
     Shows the few operations that contradict each other and the longest partial order of them, what
-    replicas decided differently, and the story of a shrunk run. For a valid run it shows what was
-    not tested.
+    replicas decided differently, and the story of a shrunk run. For an unknown run it says what to
+    do. For a valid run it shows what was not tested.
     """
     explain_run(load_path(folder), SafeConsole())

@@ -265,9 +265,11 @@ def _learners(count: Any) -> str:
 
 
 def commands(data: RunData) -> list[list[str]]:
-    """The commands that judge, replay, shrink and run it again: pairs of purpose and text."""
+    """The commands for what comes next (check it, replay it, ...), as pairs of purpose and text."""
     path = shlex.quote(str(data.folder.path))
     found = [["check again", f"antipaxos check {path}"]]
+    if data.outcome != "valid":
+        found.append(["explain", f"antipaxos explain {path}"])
     try:
         config = RunConfig.from_json(data.run["config"])
     except Exception:  # whatever was recorded by another version: the other commands still hold

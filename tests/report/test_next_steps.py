@@ -85,6 +85,9 @@ def test_an_unknown_run_is_explained_with_the_folder_in_its_commands(
     assert said.startswith("unknown\n")
     assert "→ the folder is not as the run left it: restore it, or replay it" in said
     assert "docs/troubleshooting.md" in said
+    with pytest.raises(SystemExit):
+        main(["show", str(folder.path)])
+    assert f"explain  antipaxos explain {folder.path}" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_judged_is_unknown(

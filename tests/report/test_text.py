@@ -38,7 +38,7 @@ def plain(act: Printer, folder: RunFolder) -> str:
 
 def test_the_summary_fits_80_columns(tmp_path: Path) -> None:
     text = plain(show_run, simulated(tmp_path))
-    commands = ("folder", "check", "replay", "run", "shrink")
+    commands = ("folder", "check", "explain", "replay", "run", "shrink")
     lines = [line for line in text.splitlines() if not line.startswith(commands)]
     assert max(map(len, lines)) <= 80
     assert "answers/s" in text and "p99 latency" in text and "├" in text
