@@ -9,7 +9,7 @@ import json
 from typing import Final
 
 from harness.runtimes.docker.engine import engine_errors, labels
-from harness.runtimes.docker.pods import Pod, PodEngine
+from harness.runtimes.docker.pods import LOGS, Pod, PodEngine, cgroup_parent
 
 DATA: Final = "/data"
 """Where this container mounts it, wherever the node does."""
@@ -31,7 +31,11 @@ def erase_data(engine: PodEngine, pod: Pod) -> tuple[int, int]:
     api = engine.api
     with engine_errors(f"erasing the data of n{pod.node}"):
         host = api.create_host_config(
-            network_mode="none", binds=[f"{pod.volume}:{DATA}"], security_opt=["no-new-privileges"]
+            cgroup_parent=cgroup_parent(),
+            network_mode="none",
+            binds=[f"{pod.volume}:{DATA}"],
+            security_opt=["no-new-privileges"],
+            log_config=LOGS,
         )
         made = api.create_container(
             engine.agent_image,

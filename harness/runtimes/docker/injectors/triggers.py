@@ -55,7 +55,7 @@ class Triggers:
         self._cluster = cluster
         self._handlers = handlers
         self._injected: dict[str, Fault] = {}
-        self._releases: dict[str, asyncio.Task[None]] = {}
+        self._releases: dict[str, asyncio.Task[FaultReport]] = {}
 
     def handlers(self) -> Handlers:
         return {Aimed: Handler(self._wait_and_inject, self._release, "packets")}
@@ -93,9 +93,9 @@ class Triggers:
         made = ACTIONS[fault.action](nodes=(node,), **fields)
         return made.resolve(node, sorted(self._cluster.pods))
 
-    async def _release_later(self, fault: Aimed) -> None:
+    async def _release_later(self, fault: Aimed) -> FaultReport:
         await asyncio.sleep(fault.hold_us / 1e6)
-        await self._let_go(fault)
+        return await self._let_go(fault)
 
     async def _let_go(self, fault: Aimed) -> FaultReport:
         action_fault = self._injected.pop(fault.id, None)
@@ -104,11 +104,10 @@ class Triggers:
         return await self._handlers[type(action_fault)].heal(action_fault)
 
     async def _release(self, fault: Aimed) -> FaultReport:
-        """At the fault's end: the node may go on, if it may not already."""
+        """At the fault's end: the node may go on, if it may not already; then the report is that
+        of its release."""
         releasing = self._releases.pop(fault.id, None)
-        if releasing is not None:
-            await releasing
-        return await self._let_go(fault)
+        return await (self._let_go(fault) if releasing is None else releasing)
 
     # ------------------------------------------------------------------ moments
 
