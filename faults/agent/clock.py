@@ -23,9 +23,17 @@ from typing import Any, Final, NamedTuple, TypeVar
 from faults.agent import assembly
 from faults.agent.assembly import NONE, TRUE, Skew, Skews
 from faults.agent.errors import AgentError, Failed
-from faults.agent.processes import SCOPE, NodeProcesses, Process, is_engines, processes
+from faults.agent.processes import (
+    DEAD,
+    SCOPE,
+    NodeProcesses,
+    Process,
+    is_engines,
+    processes,
+    read_process,
+)
 from faults.agent.synchronized_start import Wait, no_wait, poll_until
-from faults.agent.vdso import Library, Memory, ProcessGone, base_of
+from faults.agent.vdso import Library, Memory, NoVdso, ProcessGone, base_of
 from faults.agent.vdso_patch import PatchedProcess, Reading, open_process
 
 KEEPER_EVERY_S: Final = 0.005
@@ -67,6 +75,7 @@ class Clock:
         self._node = node
         self._lock = threading.RLock()
         self._libraries: dict[int, Library] = {}
+        self._without_vdso: list[Process] = []
         self._keeper: threading.Thread | None = None
         self._stop = threading.Event()
         self._strobe_stop = threading.Event()
@@ -170,8 +179,11 @@ class Clock:
         return list(self._for_each(self._apply_to))
 
     def readings(self) -> list[Reading]:
-        """What each process's memory says."""
-        return list(self._for_each(lambda p: p.reading()).values())
+        """What each process's memory says. One whose clock cannot be changed is among them."""
+        with self._lock:
+            found = list(self._for_each(lambda p: p.reading()).values())
+            left = [p.pid for p in self._without_vdso if is_there(p)]
+        return found + [Reading(pid, False, TRUE, False, False, has_vdso=False) for pid in left]
 
     def blobs(self) -> dict[int, tuple[bytes, dict[str, int]]]:
         """For each patched process its code, if it is ours, and its entries."""
@@ -200,12 +212,17 @@ class Clock:
         pid."""
         done: dict[int, T] = {}
         with self._lock:
+            self._without_vdso.clear()
             for process in node_processes():
-                with suppress(FileNotFoundError, ProcessLookupError, ProcessGone):
+                try:
                     library = self._library(process.pid)
                     if library is not None:
                         with open_process(process.pid, library) as opened:
                             done[process.pid] = act(opened)
+                except NoVdso:
+                    self._without_vdso.append(process)
+                except (FileNotFoundError, ProcessLookupError, ProcessGone):
+                    continue
             self._libraries = {pid: lib for pid, lib in self._libraries.items() if pid in done}
         return done
 
@@ -242,6 +259,14 @@ def _skew(offset_ns: int, drift_ppm: float, anchor_ns: int) -> Skew:
 def node_processes() -> list[Process]:
     """The processes that execute the node's program."""
     return [p for p in processes() if not is_engines(p)]
+
+
+def is_there(process: Process) -> bool:
+    """Whether it still executes the node's program."""
+    now = read_process(process.pid)
+    if now is None or now.state in DEAD or now.start_ticks != process.start_ticks:
+        return False
+    return not is_engines(now)
 
 
 def await_node(clock: Clock, timeout_s: float) -> dict[str, Any]:

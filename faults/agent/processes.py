@@ -34,8 +34,14 @@ WAITS = "D"
 CLONES = {"x86_64": ("56", "58", "435"), "aarch64": ("220", "435")}
 """clone, vfork and clone3. A thread that waits in one of them for a child that shares its memory
 is in state D, and the child runs."""
-ENGINE_PROGRAMS = ("runc", "crun", "youki", "exe")
-"""The names of a container engine's own process before it becomes the node's program."""
+ENGINE_NAMES = frozenset(
+    ("runc:[0:PARENT]", "runc:[1:CHILD]", "runc:[2:INIT]", "youki:[1:INTER]", "youki:[2:INIT]")
+)
+"""What runc and youki call their processes (/proc/PID/comm) until one executes the node."""
+ENGINE_PROGRAMS = ("runc", "crun", "youki")
+"""The names of their executable files; crun has no other name."""
+ENGINE_COPIES = ("/memfd:runc_cloned:/proc/self/exe", "/memfd:crun_cloned:/proc/self/exe")
+"""Their executable files where they run from a copy in memory."""
 SETTLE_S = 5.0
 HELPERS: set[int] = set()
 """Processes that the agent has started itself; a kill hits them, but does not wait for them."""
@@ -121,14 +127,16 @@ def processes() -> list[Process]:
 
 
 def is_engines(process: Process) -> bool:
-    """Whether this is still the container engine's process, before it executes the node."""
-    if process.name.startswith(("runc:", "crun:")):
+    """Whether this is still the container engine's process, before it executes the node. Names are
+    compared as a whole: a node's program may be called `exe` or `crunchy`."""
+    if process.name in ENGINE_NAMES:
         return True
     try:
         program = os.readlink(PROC / str(process.pid) / "exe")  # noqa: PTH115
     except OSError:
         return True  # while it starts or ends
-    return program.removesuffix(" (deleted)").rpartition("/")[2].startswith(ENGINE_PROGRAMS)
+    program = program.removesuffix(" (deleted)")
+    return program in ENGINE_COPIES or program.rpartition("/")[2] in ENGINE_PROGRAMS
 
 
 def threads(pid: int) -> dict[int, str]:

@@ -50,11 +50,16 @@ def vdso_base(auxv: bytes) -> int | None:
 
 
 def base_of(pid: int) -> int | None:
-    """The address of the vDSO of a process; None while it starts or ends."""
+    """The address of the vDSO of a process; None while it starts or ends. Raises NoVdso for one
+    that runs and has none, or whose vector has another form, as that of a 32-bit program."""
     try:
-        return vdso_base(Path(f"/proc/{pid}/auxv").read_bytes())
+        auxv = Path(f"/proc/{pid}/auxv").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
+    base = vdso_base(auxv)
+    if base is None and auxv.strip(b"\0"):
+        raise NoVdso(pid)
+    return base
 
 
 def parse_library(base: int, image: bytes) -> Library:
@@ -137,6 +142,16 @@ class ProcessGone(Failed):
         super().__init__(f"process {pid} is gone", "await the node first")
 
 
+class NoVdso(Unsupported):
+    """The process runs, and has no vDSO of a known form: its clock cannot be changed."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(
+            f"process {pid} has no vDSO of a 64-bit program",
+            "run a 64-bit node, on a kernel that was booted without vdso=0",
+        )
+
+
 class Memory:
     """The memory of another process, through /proc/PID/mem; read-only pages can be written."""
 
@@ -182,9 +197,16 @@ class Memory:
             raise ProcessGone(self.pid)
 
     def read_library(self, base: int) -> Library:
-        """The vDSO that is mapped at `base`."""
+        """The vDSO that is mapped at `base`. Raises ProcessGone; NoVdso where it is not mapped
+        there, or not as a whole."""
         for line in Path(f"/proc/{self.pid}/maps").read_text().splitlines():
             start, end = (int(part, 16) for part in line.split(" ", 1)[0].split("-"))
             if start == base and end - start <= SIZE_MAX:
-                return parse_library(base, self.read(base, end - start))
+                image = self.read(base, end - start)
+                try:
+                    return parse_library(base, image)
+                except (struct.error, LookupError, ValueError):
+                    break
+        if base_of(self.pid) == base:
+            raise NoVdso(self.pid)
         raise ProcessGone(self.pid)

@@ -26,7 +26,7 @@ START_SIZE: Final = 32
 
 
 class Reading(NamedTuple):
-    """The state of a process's clock, read from its memory."""
+    """The state of a process's clock, read from its memory; or that it cannot be read there."""
 
     pid: int
     patched: bool
@@ -34,6 +34,7 @@ class Reading(NamedTuple):
     code_is_ours: bool
     native: bool
     """The true time comes from the moved function; otherwise from the system call."""
+    has_vdso: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """`offset_ns` is how far the wall clock is off now, `monotonic_ns` the same of the
@@ -50,6 +51,7 @@ class Reading(NamedTuple):
             "monotonic_rate": monotonic.rate,
             "code_is_ours": self.code_is_ours,
             "native": self.native,
+            "has_vdso": self.has_vdso,
         }
 
 

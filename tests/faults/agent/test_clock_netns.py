@@ -238,3 +238,45 @@ def test_without_a_node_there_is_nothing_to_set(agent: Agent) -> None:
         "strobe_jumps": 0,
     }
     assert agent.do("status")["clock_active"]
+
+
+def test_a_program_may_have_a_name_that_begins_like_an_engines(
+    agent: Agent, c_program: str, tmp_path: Path
+) -> None:
+    for name in ("exe", "crunchy"):
+        program = shutil.copy(c_program, tmp_path / name)
+        with beside(agent, str(program)) as node:
+            (pid,) = agent.do("await_process", timeout_s=10)["pids"]
+            agent.do("clock", offset_ns=HOUR)
+            assert_off(node, HOUR)
+            (seen,) = agent.do("probe_clock")["processes"]
+            assert (seen["pid"], seen["offset_ns"]) == (pid, HOUR)
+            agent.do("clock", offset_ns=0)
+
+
+WAITS = 'void _start(void) { for (;;) __asm__ volatile("int $0x80" : : "a"(29)); }'
+
+
+@pytest.fixture
+def program_of_32_bits(tmp_path: Path) -> str:
+    program = str(tmp_path / "waits")
+    command = ["gcc", "-m32", "-nostdlib", "-static", "-x", "c", "-o", program, "-"]
+    try:
+        subprocess.run(command, input=WAITS, text=True, capture_output=True, check=True)
+        with subprocess.Popen([program]) as process:
+            process.kill()
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"programs of 32 bits are not made or not executed here: {error}")
+    return program
+
+
+def test_a_program_of_32_bits_is_among_the_processes_and_its_clock_is_right(
+    agent: Agent, program_of_32_bits: str
+) -> None:
+    with beside(agent, program_of_32_bits), beside(agent, sys.executable, "-c", PYTHON) as node:
+        agent.do("clock", offset_ns=HOUR)
+        assert_off(node, HOUR)
+        probe = agent.do("probe_clock")
+        assert not probe["patched"]
+        seen = {p["has_vdso"]: (p["patched"], p["offset_ns"]) for p in probe["processes"]}
+        assert seen == {True: (True, HOUR), False: (False, 0)}

@@ -47,7 +47,31 @@ def test_a_process_that_does_not_exist_is_none() -> None:
     assert read_process(gone) is None
     assert thread_states(gone) == ""
     assert is_engines(Process(gone, "x", "S", 1)), "not yet, or no more, a process of the node"
-    assert is_engines(Process(os.getpid(), "runc:[2:INIT]", "S", 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "program", "engines"),
+    [
+        ("runc:[0:PARENT]", "/usr/sbin/runc", True),
+        ("runc:[1:CHILD]", "/", True),
+        ("runc:[2:INIT]", "/memfd:runc_cloned:/proc/self/exe (deleted)", True),
+        ("youki:[2:INIT]", "/usr/local/bin/youki", True),
+        ("crun", "/usr/bin/crun", True),
+        ("3", "/memfd:crun_cloned:/proc/self/exe (deleted)", True),
+        ("exe", "/app/exe", False),
+        ("execd", "/usr/bin/execd", False),
+        ("crunchy", "/usr/local/bin/crunchy", False),
+        ("runcloud", "/usr/bin/runcloud", False),
+        ("python3", "/opt/runc/bin/python3", False),
+        ("node", "/app/node (deleted)", False),
+        ("node", "/memfd:node (deleted)", False),
+    ],
+)
+def test_the_engines_programs_are_known_by_their_whole_names(
+    monkeypatch: pytest.MonkeyPatch, name: str, program: str, engines: bool
+) -> None:
+    monkeypatch.setattr(os, "readlink", lambda _: program)
+    assert is_engines(Process(5, name, "S", 1)) == engines
 
 
 @pytest.mark.parametrize("act", ["kill", "pause", "resume"])

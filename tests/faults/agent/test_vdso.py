@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from faults.agent import vdso
 from faults.agent.assembly import this_machine
 from faults.agent.errors import Unsupported
 from faults.agent.vdso import (
     AT_SYSINFO_EHDR,
     Library,
     Memory,
+    NoVdso,
     ProcessGone,
     base_of,
     find_free_space,
@@ -124,6 +126,47 @@ def test_unmapped_memory_means_that_the_process_is_gone() -> None:
     with Memory(os.getpid()) as memory, pytest.raises(ProcessGone):
         memory.read_library(0x10)
     assert base_of(2**22 + 1) is None
+
+
+def test_a_process_without_a_vdso_of_a_known_form_is_not_one_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = base_of(os.getpid())
+    assert base is not None
+    with Memory(os.getpid()) as memory:
+        monkeypatch.setattr(memory, "read", lambda _, size: bytes(size)[:64])
+        monkeypatch.setattr(vdso, "parse_library", _needs_more)
+        with pytest.raises(NoVdso, match="64-bit"):
+            memory.read_library(base)
+        monkeypatch.setattr(vdso, "SIZE_MAX", 0)  # as one that is mapped in another size
+        with pytest.raises(NoVdso):
+            memory.read_library(base)
+
+
+def _needs_more(_: int, image: bytes) -> Library:
+    raise struct.error(f"{len(image)} bytes are too few")
+
+
+@pytest.mark.parametrize(
+    ("auxv", "runs"),
+    [
+        (struct.pack("<8I", 32, 0xF7F00560, AT_SYSINFO_EHDR, 0xF7F00000, 6, 4096, 0, 0), True),
+        (struct.pack("<4Q", 6, 4096, 0, 0), True),
+        (bytes(16), False),
+        (b"", False),
+    ],
+    ids=["of 32 bits", "without a vDSO", "not filled yet", "ending"],
+)
+def test_a_vector_without_a_vdso(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, auxv: bytes, runs: bool
+) -> None:
+    (tmp_path / "auxv").write_bytes(auxv)
+    monkeypatch.setattr(vdso, "Path", lambda _: tmp_path / "auxv")
+    if not runs:
+        assert base_of(5) is None
+        return
+    with pytest.raises(NoVdso):
+        base_of(5)
 
 
 def test_a_library_is_plain_data() -> None:
