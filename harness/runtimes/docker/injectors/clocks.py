@@ -20,7 +20,11 @@ from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
 from harness.runtimes.interface import FaultReport
 
 TOLERANCE_NS: Final = 5_000_000
-"""Clocks are read in sequence, on a machine that may be busy."""
+"""The result of the code is compared with a clock that is read before and after it, on a machine
+that may be busy."""
+LEAST_NS: Final = 500
+"""Half of the least offset that a fault can have. What is in a process's memory is exact, unless a
+rate has gained something: then the two sides round differently."""
 OWN_TOLERANCE_NS: Final = 50_000_000
 """A node's own clock is read by a request; half of its duration is added."""
 PREEMPTED_NS: Final = 50_000_000
@@ -47,6 +51,11 @@ class NodeClocks:
     @property
     def ppm(self) -> int:
         return sum(self.rates.values())
+
+    @property
+    def has_gained(self) -> bool:
+        """Whether a rate has changed the clocks."""
+        return bool(self.ppm or self.wall_base_ns or self.monotonic_base_ns)
 
     def gained_ns(self, at_ns: int) -> int:
         """What the present rate has gained until `at_ns` on CLOCK_MONOTONIC."""
@@ -123,11 +132,12 @@ class Clocks:
             clocks = self._clocks[node]
             clocks.jumps.pop(identity, None)
             clocks.strobes.pop(identity, None)
-            return await self._set(
-                node, rates={i: ppm for i, ppm in clocks.rates.items() if i != identity}
-            )
+            rates = {i: ppm for i, ppm in clocks.rates.items() if i != identity}
+            return await self._set(node, rates=rates, healing=True)
 
-    async def _set(self, node: int, rates: dict[str, int] | None = None) -> FaultReport:
+    async def _set(
+        self, node: int, *, rates: dict[str, int] | None = None, healing: bool = False
+    ) -> FaultReport:
         """Set the node's clocks through the agent, and verify them."""
         cluster, clocks = self._cluster, self._clocks[node]
         strobe = next(iter(clocks.strobes.values()), None)
@@ -149,6 +159,8 @@ class Clocks:
         clocks.settle(answer["began_ns"])
         clocks.rates = dict(wanted_rates)
         verified, evidence = await self._look(node, strobe)
+        if evidence.get("no_process"):
+            verified = await self._may_have_none(node, healing=healing)
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
             verified=verified,
@@ -170,16 +182,21 @@ class Clocks:
     async def _look_once(self, node: int) -> tuple[bool, dict[str, Any]]:
         clocks = self._clocks[node]
         probe = await self._cluster.agents[node].call("probe_clock")
-        right = all(_is_right(p, clocks) for p in probe["processes"])
+        found = probe["processes"]
+        right = bool(found) and all(_is_right(p, clocks) for p in found)
         at_ns = probe["done_ns"]
         monotonic_too = bool(clocks.ahead_ns(at_ns) or clocks.ppm)
         evidence: dict[str, Any] = {
             "wanted_offset_ns": clocks.wall_ns(at_ns),
-            "patched_offset_ns": [p["offset_ns"] for p in probe["processes"]],
+            "patched_offset_ns": [p["offset_ns"] for p in found],
         }
+        if not found:
+            evidence["no_process"] = True
+        if without := [p["pid"] for p in found if not p.get("has_vdso", True)]:
+            evidence["without_vdso"] = without
         if monotonic_too:
             evidence["wanted_monotonic_ns"] = clocks.ahead_ns(at_ns)
-            evidence["patched_monotonic_ns"] = [p["monotonic_ns"] for p in probe["processes"]]
+            evidence["patched_monotonic_ns"] = [p["monotonic_ns"] for p in found]
         if clocks.ppm:
             evidence["ppm"] = clocks.ppm
         own = await self._cluster.ask_clock(node)
@@ -194,20 +211,37 @@ class Clocks:
         return right, evidence
 
     async def _look_at_strobe(self, node: int, strobe: Strobe) -> tuple[bool, dict[str, Any]]:
-        """Whether the clock is observed both wrong and right within some periods."""
-        seen: set[bool] = set()
-        jumps = 0
+        """Whether the clock of each process that is there is observed both wrong and right within
+        some periods."""
+        seen: dict[int, set[bool]] = {}
+        evidence: dict[str, Any] = {}
         for _ in range(STROBE_READINGS):
             probe = await self._cluster.agents[node].call("probe_clock")
             resting_ns = self._clocks[node].wall_ns(probe["done_ns"])
-            off_ns = strobe.offset_us * 1000
-            seen |= {abs(p["offset_ns"] - resting_ns) > abs(off_ns) / 2 for p in probe["processes"]}
-            jumps = probe["strobe_jumps"]
-            if len(seen) == 2 or not probe["processes"]:
-                break
+            off_ns = abs(strobe.offset_us * 1000)
+            for process in probe["processes"]:
+                is_off = abs(process["offset_ns"] - resting_ns) > off_ns / 2
+                seen.setdefault(process["pid"], set()).add(is_off)
+            now = [seen[process["pid"]] for process in probe["processes"]]
+            evidence = {
+                "seen_off": bool(now) and all(True in one for one in now),
+                "seen_right": bool(now) and all(False in one for one in now),
+                "jumps": probe["strobe_jumps"],
+            }
+            if not now:
+                return False, evidence | {"no_process": True}
+            if evidence["seen_off"] and evidence["seen_right"]:
+                return True, evidence
             await asyncio.sleep(strobe.period_us / 1e6 / 7)
-        evidence = {"seen_off": True in seen, "seen_right": False in seen, "jumps": jumps}
-        return len(seen) == 2 or not seen, evidence
+        return False, evidence
+
+    async def _may_have_none(self, node: int, *, healing: bool) -> bool:
+        """Whether it is right that no process of the node was found: a fault explains that, or,
+        where a fault ends, the node has ended."""
+        cluster = self._cluster
+        if cluster.why_down(node):
+            return True
+        return healing and await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
 
 
 def _is_right(process: dict[str, Any], clocks: NodeClocks) -> bool:
@@ -215,19 +249,22 @@ def _is_right(process: dict[str, Any], clocks: NodeClocks) -> bool:
     rate = round(clocks.ppm * RATE_ONE / 1e6)
     if (process["rate"], process["monotonic_rate"]) != (rate, rate):
         return False
-    if process["patched"] and not process["code_is_ours"]:
+    at_ns = process["at_ns"]
+    wall_ns, ahead_ns = clocks.wall_ns(at_ns), clocks.ahead_ns(at_ns)
+    if process["patched"]:
+        if not process["code_is_ours"]:
+            return False
+    elif clocks.ppm or max(abs(wall_ns), abs(ahead_ns)) > LEAST_NS:
         return False
+    run_at_ns = int(process.get("demonstrated_at_ns", at_ns))
     slack_ns = TOLERANCE_NS + PREEMPTED_NS * abs(clocks.ppm) // 1_000_000
+    stored_slack_ns = slack_ns if clocks.has_gained else LEAST_NS
     return all(
-        said is None or abs(said - wanted) <= slack_ns
-        for said, wanted in (
-            (process["offset_ns"], clocks.wall_ns(process["at_ns"])),
-            (process["monotonic_ns"], clocks.ahead_ns(process["at_ns"])),
-            (process.get("demonstrated_ns"), clocks.wall_ns(_demonstrated_at(process))),
-            (process.get("demonstrated_monotonic_ns"), clocks.ahead_ns(_demonstrated_at(process))),
+        said is None or abs(said - wanted) <= slack
+        for said, wanted, slack in (
+            (process["offset_ns"], wall_ns, stored_slack_ns),
+            (process["monotonic_ns"], ahead_ns, stored_slack_ns),
+            (process.get("demonstrated_ns"), clocks.wall_ns(run_at_ns), slack_ns),
+            (process.get("demonstrated_monotonic_ns"), clocks.ahead_ns(run_at_ns), slack_ns),
         )
     )
-
-
-def _demonstrated_at(process: dict[str, Any]) -> int:
-    return int(process.get("demonstrated_at_ns", process["at_ns"]))

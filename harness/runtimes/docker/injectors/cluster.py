@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -49,10 +51,29 @@ class Cluster:
     """Per node, held while its processes or their clocks are changed."""
     holds: dict[int, set[str]] = field(default_factory=dict)
     """Per node, the ids of the faults that keep it down: it starts when the last one ends."""
+    pauses: dict[int, set[str]] = field(default_factory=dict)
+    """Per node, the ids of the faults that keep its processes stopped."""
+    ends: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Per node, the faults because of which it may end by itself, by id, and until when; see
+    `may_end`."""
 
     def __post_init__(self) -> None:
         self.locks = {node: asyncio.Lock() for node in self.pods}
         self.holds = {node: set() for node in self.pods}
+        self.pauses = {node: set() for node in self.pods}
+        self.ends = {node: {} for node in self.pods}
+
+    def may_end(self, node: int, identity: str, for_s: float = math.inf) -> None:
+        """From now on, and for so long, the node may end because of this fault."""
+        self.ends[node][identity] = time.monotonic() + for_s
+
+    def why_down(self, node: int, *, but: str = "") -> list[str]:
+        """The ids of the faults that explain that no process of the node runs, without `but`.
+
+        A proof that has found no process is none, unless one of these explains that."""
+        now_s = time.monotonic()
+        ended = (identity for identity, until_s in self.ends[node].items() if now_s < until_s)
+        return sorted({*self.holds[node], *ended} - {but})
 
     def since_zero_ns(self, monotonic_ns: int) -> int:
         return monotonic_ns - self.zero_ns()

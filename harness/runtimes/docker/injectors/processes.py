@@ -1,7 +1,8 @@
 """Processes: kill, stop and pause through the agent; start through the engine.
 
 What one fault does is kept apart from what another does: a node that two faults hold down starts
-when the second lets go. Evidence: what /proc shows, and what the engine says of the container.
+when the second lets go. Evidence: what /proc shows, and what the engine says of the container. A
+kill that has met no process is proven only where another fault explains that the node was down.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Processes:
                 "processes",
             ),
             Pause: Handler(
-                lambda f: each(f, lambda n: self._signal(n, "pause")),
-                lambda f: each(f, lambda n: self._signal(n, "resume")),
+                lambda f: each(f, lambda n: self._signal(f.id, n, "pause")),
+                lambda f: each(f, lambda n: self._signal(f.id, n, "resume")),
                 "processes",
             ),
         }
@@ -61,14 +62,28 @@ class Processes:
             cluster.holds[node].add(identity)
             answer = await cluster.agents[node].call(do, **what)
             gone = await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
-        evidence = {"killed": answer.get("pids", []), "engine": "exited" if gone else "running"}
-        if "graceful" in answer:
-            evidence["graceful"] = answer["graceful"]
+        graceful = {"graceful": answer["graceful"]} if "graceful" in answer else {}
+        return self.killed(identity, node, answer, gone=gone, **graceful)
+
+    def killed(
+        self, identity: str, node: int, answer: dict[str, Any], *, gone: bool, **evidence: Any
+    ) -> FaultReport:
+        """The report on a kill. `gone`: the engine has seen the end of the node's container."""
+        cluster = self._cluster
+        pids, others = answer["pids"], cluster.why_down(node, but=identity)
+        problem = None
+        if not gone:
+            problem = f"the engine still shows n{node} as running"
+        elif not pids and not others:
+            problem = f"n{node} had no process: it had ended by itself before"
+        evidence = {"killed": pids, "engine": "exited" if gone else "running", **evidence}
+        if not pids:
+            evidence["down_before"] = others
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
-            verified=gone,
+            verified=problem is None,
             evidence=evidence,
-            problem=None if gone else f"the engine still shows n{node} as running",
+            problem=problem,
         )
 
     async def release(self, identity: str, node: int) -> FaultReport:
@@ -105,15 +120,21 @@ class Processes:
             evidence={k: answer[k] for k in ("pid", "pids", "clock") if k in answer},
         )
 
-    async def _signal(self, node: int, do: Literal["pause", "resume"]) -> FaultReport:
+    async def _signal(
+        self, identity: str, node: int, do: Literal["pause", "resume"]
+    ) -> FaultReport:
         cluster = self._cluster
         async with cluster.locks[node]:
-            down = bool(cluster.holds[node])  # another fault holds it down: it cannot be resumed
+            if do == "pause":
+                cluster.pauses[node].add(identity)
+            else:
+                cluster.pauses[node].discard(identity)
+            down = bool(cluster.why_down(node))  # because of another fault: it cannot be resumed
             answer = await cluster.agents[node].call(do)
             for _ in range(STATES_TRIES):
                 probe = await cluster.agents[node].call("probe_process")
                 states = [p["threads"] for p in probe["processes"]]
-                right = (bool(states) or down) and _are_right(do, states)
+                right = (any(states) or down) and _are_right(do, states)
                 if right:
                     break
                 await asyncio.sleep(STATES_EVERY_S)
