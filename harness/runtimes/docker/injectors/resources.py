@@ -1,31 +1,57 @@
 """Resources: limits on processor and memory, set by the engine's update of the running container.
 
 Evidence: the limit that the engine reports, and its effect in the kernel's accounting of the
-container: periods that were counted under a quota, pages that were reclaimed, processes that
-were killed by the OOM killer.
+container: periods that are counted under a quota, and no longer when it is gone; the limit of its
+memory. A node that has ended under a memory limit must have ended for want of memory: the engine or
+its exit code shows that the OOM killer ended it, or its own last words say so.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 from faults.kinds.memory import MemoryPressure
 from faults.kinds.slow_cpu import SlowCpu
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
 from harness.runtimes.docker.injectors.processes import Processes
+from harness.runtimes.docker.unexpected import LATE_S
 from harness.runtimes.interface import FaultReport
 
 CPU_QUOTA_LEAST_US: Final = 1_000
 """The kernel refuses less."""
 ACCOUNTED_TRIES: Final = 20
-ACCOUNTED_EVERY_S: Final = 0.1
+ACCOUNTED_EVERY_S: Final = limits.PERIOD_US / 1e6
+PERIODS_AFTER: Final = 2
+"""A period is counted when it ends."""
+IDLE_TRIES: Final = 8
+"""So long is waited for a node to run when its quota is gone."""
 MEMORY_LEAST: Final = 6 << 20
 """The engine refuses less than 6 MiB."""
 PAGE: Final = 1 << 16
+SIGKILLED: Final = 128 + 9
+WANT_OF_MEMORY: Final = re.compile(
+    r"out ?of ?memory|cannot allocate memory|no buffer space|MemoryError|bad_alloc|ENOMEM|ENOBUFS"
+    r"|can't start new thread|\berrno\W{1,4}(12|14|105)\b",
+    re.IGNORECASE,
+)
+"""What programs say that end for want of memory. Where memory is limited by a cgroup the kernel
+kills them, as a rule; but a system call may fail with ENOMEM, ENOBUFS or EFAULT, too."""
+LAST_WORDS: Final = 300
+"""Lines; the runtimes of some languages print a stack of every thread after the reason."""
 T = TypeVar("T")
+
+
+class Accounting(NamedTuple):
+    """What the kernel has counted for a container: periods in which it wanted to run under a quota,
+    and the processor time that it has used."""
+
+    periods: int
+    used_ns: int
 
 
 class Resources:
@@ -55,22 +81,31 @@ class Resources:
 
     async def _slow(self, identity: str, node: int, percent: int | None) -> FaultReport:
         """Of several limits on one node the smallest counts; without any, no quota."""
-        cluster, active = self._cluster, self._quotas[node]
-        active.pop(identity, None)
-        if percent is not None:
-            active[identity] = max(CPU_QUOTA_LEAST_US, limits.PERIOD_US * percent // 100)
-        if node not in self._quota_before:
-            self._quota_before[node] = await self._ask(limits.cpu_quota_us, node) or -1
-        quota_us = min(active.values(), default=self._quota_before[node])
-        before = await self._throttling(node)
+        async with self._cluster.locks[node]:
+            active = self._quotas[node]
+            active.pop(identity, None)
+            if percent is not None:
+                active[identity] = max(CPU_QUOTA_LEAST_US, limits.PERIOD_US * percent // 100)
+            if node not in self._quota_before:
+                self._quota_before[node] = await self._ask(limits.cpu_quota_us, node) or -1
+            return await self._set_quota(node, min(active.values(), default=-1))
+
+    async def _set_quota(self, node: int, wanted_us: int) -> FaultReport:
+        """The node's lock must be held: of two changes at one time the earlier could win."""
+        cluster = self._cluster
+        quota_us = wanted_us if wanted_us > 0 else self._quota_before[node]
+        before = await self._accounting(node)
         done_ns = await self._ask(limits.limit_cpu, node, quota_us)
         shown_us = await self._ask(limits.cpu_quota_us, node)
-        running = not cluster.holds[node]
-        counted = await self._await_throttling(node, before) if quota_us > 0 and running else None
-        right = max(shown_us, 0) == max(quota_us, 0) and counted is not False
+        counts: bool | None = None
+        if not await self._stands_still(node):
+            counts = await self._counts_periods(node, before if quota_us > 0 else None)
+            if counts is False and await self._stands_still(node):  # it was just ending
+                counts = None
+        right = max(shown_us, 0) == max(quota_us, 0) and counts in (None, quota_us > 0)
         evidence: dict[str, Any] = {"quota_us": shown_us, "period_us": limits.PERIOD_US}
-        if counted is not None:
-            evidence["kernel_counts_periods"] = counted
+        if counts is not None:
+            evidence["kernel_counts_periods"] = counts
         return FaultReport(
             {node: cluster.since_zero_ns(done_ns)},
             verified=right,
@@ -78,18 +113,36 @@ class Resources:
             problem=None if right else f"n{node}'s quota should be {quota_us} us: {evidence}",
         )
 
-    async def _throttling(self, node: int) -> int:
-        """How many periods the kernel has counted in which the node wanted to run under a quota."""
-        stats = await self._ask(limits.stats, node)
-        return int(stats.get("cpu_stats", {}).get("throttling_data", {}).get("periods", 0))
+    async def _stands_still(self, node: int) -> bool:
+        """Whether another fault has stopped the node, so that it needs no processor time."""
+        cluster = self._cluster
+        if cluster.pauses[node] or cluster.holds[node]:
+            return True
+        return bool(cluster.why_down(node)) and not (await self._ask(limits.state, node))["Running"]
 
-    async def _await_throttling(self, node: int, before: int) -> bool:
-        """The kernel counts only periods in which the node ran, and a node runs now and then."""
-        for _ in range(ACCOUNTED_TRIES):
-            if await self._throttling(node) > before:
+    async def _accounting(self, node: int) -> Accounting:
+        stats = (await self._ask(limits.stats, node)).get("cpu_stats", {})
+        return Accounting(
+            int(stats.get("throttling_data", {}).get("periods", 0)),
+            int(stats.get("cpu_usage", {}).get("total_usage", 0)),
+        )
+
+    async def _counts_periods(self, node: int, before: Accounting | None) -> bool | None:
+        """Whether the kernel counts periods. It counts those in which the node ran, and a node runs
+        now and then. With `before`, from before there was a quota, one is waited for. Without it
+        the quota is gone: none may be counted in two periods after the node has run; None where it
+        did not run."""
+        start, ran_at = before or await self._accounting(node), ACCOUNTED_TRIES
+        for at in range(IDLE_TRIES if before is None else ACCOUNTED_TRIES):
+            now = await self._accounting(node)
+            if now.periods > start.periods:
                 return True
+            if now.used_ns > start.used_ns:
+                ran_at = min(ran_at, at)
+            if before is None and at >= ran_at + PERIODS_AFTER:
+                return False
             await asyncio.sleep(ACCOUNTED_EVERY_S)
-        return False
+        return None if before is None else False
 
     # ------------------------------------------------------------------ memory
 
@@ -97,8 +150,14 @@ class Resources:
         cluster = self._cluster
         async with cluster.locks[node]:
             used = await self._memory(node, "usage")
+            explained = cluster.why_down(node)
+            cluster.may_end(node, identity)
             self._limits[node][identity] = max(MEMORY_LEAST, used + spare)
-            return await self._set_memory(node)
+            report = await self._set_memory(node)
+            if used or explained or not report.verified:
+                return report
+            problem = f"n{node} used no memory: it had ended by itself before"
+            return dataclasses.replace(report, verified=False, problem=problem)
 
     async def _relieve(self, identity: str, node: int) -> FaultReport:
         """Take the limit back, and start the node if the kernel has killed it."""
@@ -109,9 +168,32 @@ class Resources:
             state = await self._ask(limits.state, node)
             report.evidence["killed_for_memory"] = bool(state.get("OOMKilled"))
             if not state["Running"] and not cluster.holds[node]:
+                problem = await self._why_ended(identity, node, state)
+                report.evidence["ended_with"] = state["ExitCode"]
                 started = await self._processes.start(node)
                 report.evidence["started_again"] = started.evidence
+                if problem is not None:
+                    report = dataclasses.replace(report, verified=False, problem=problem)
+            cluster.may_end(node, identity, LATE_S)
             return report
+
+    async def _why_ended(self, identity: str, node: int, state: Mapping[str, Any]) -> str | None:
+        """What is wrong with the end of a node under a memory limit; None where it has ended for
+        want of memory, or another fault explains its end."""
+        code = state["ExitCode"]
+        if state.get("OOMKilled") or code == SIGKILLED:
+            return None
+        if self._cluster.why_down(node, but=identity):
+            return None
+        container = self._cluster.pods[node].node_id
+        engine = self._cluster.engine
+        words = await asyncio.to_thread(engine.last_lines, container, LAST_WORDS)
+        if WANT_OF_MEMORY.search(words):
+            return None
+        return (
+            f"n{node} ended by itself (exit code {code}), and nothing shows that it was for want "
+            "of memory"
+        )
 
     async def _set_memory(self, node: int) -> FaultReport:
         cluster = self._cluster
