@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,10 @@ from faults.agent.errors import BadRequest, Failed, Unsupported
 from faults.agent.processes import NodeProcesses, is_engines, processes
 from faults.agent.synchronized_start import Wait
 
-LEAVE_S: Final = 2.0
+LEAVE_S: Final = 10.0
+CHECK_S: Final = 10.0
+"""Leaving a file and looking at it take milliseconds; on a busy machine, seconds."""
+PROBE_TRIES: Final = 5
 
 
 class Disk:
@@ -132,7 +135,7 @@ class Disk:
     def damage(self, mode: str, pattern: str, seed: str) -> dict[str, Any]:
         """Damage a file. Raises Failed while the node runs."""
         store = self.store
-        if any(not is_engines(process) for process in processes()):
+        if node_pids():
             raise Failed(
                 "the node runs, and would not notice it", "kill it, or cut its power, first"
             )
@@ -172,22 +175,35 @@ class Disk:
     def probe(self, within_s: float, rounds: int) -> dict[str, Any]:
         """What a program in the node's mount namespace sees. `look` is null where there is no node.
 
-        `canary`: once after a cut, what is left of the file that was put there before it.
+        `canary`: once after a cut, what is left of the file that was put there before it; null
+        where there is no node.
         """
         seen: dict[str, Any] = {"look": self._ask_probe("look", within_s, rounds)}
         if self._canary is not None:
-            self._canary = None
-            seen["canary"] = self._ask_probe("check", within_s)
+            seen["canary"] = self._ask_probe("check", max(within_s, CHECK_S))
+            if seen["canary"] is not None:
+                self._canary = None
         return {"done_ns": time.monotonic_ns(), **seen, **self.state()}
 
     def leave_canary(self) -> dict[str, Any]:
-        """Before a cut: a file of which one half is fsynced; `canary` is null where none can be
-        made: when the node is down, or the disk hangs or is full."""
-        store, found = self.store, None
-        if not (self._delay.stalled or store.left_bytes is not None or store.fail_fsync):
-            found = self._ask_probe("leave", LEAVE_S + self._delay.delay_s)
-        self._canary = found if found is not None and found["error"] is None else None
-        return {"done_ns": time.monotonic_ns(), "canary": self._canary}
+        """Before a cut: a file of which one half is fsynced. `canary` is null where none could be
+        made, and `why` says why not: "stalled" or "full", as the disk is; "down", as the node is
+        (the file of an earlier cut is then still to be looked at); or what went wrong."""
+        store, why = self.store, None
+        if self._delay.stalled:
+            why = "stalled"
+        elif store.left_bytes is not None:
+            why = "full"
+        elif (found := self._ask_probe("leave", LEAVE_S + self._delay.delay_s)) is None:
+            why = "down"
+        else:
+            why = found["error"]
+        if why is None:
+            self._canary = found
+        elif why != "down":
+            self._canary = None
+        left = None if why is not None else self._canary
+        return {"done_ns": time.monotonic_ns(), "canary": left, "why": why}
 
     def _ask_probe(self, what: str, within_s: float, rounds: int = 1) -> dict[str, Any] | None:
         with self._probing(what, rounds) as probe:
@@ -195,14 +211,24 @@ class Disk:
 
     @contextmanager
     def _probing(self, what: str, rounds: int) -> Iterator[Probe | None]:
-        """A probe in the node's mount namespace that has not begun; None where there is no node."""
-        pids = [process.pid for process in processes() if not is_engines(process)]
-        probe = Probe(pids[0], self._target, what, rounds) if pids else None
-        try:
-            yield probe if probe is not None and probe.is_there() else None
-        finally:
-            if probe is not None:
-                probe.close()
+        """A probe in the node's mount namespace that has not begun; None where there is no node.
+        One that did not get there, though its process is there, says so as its result."""
+        with ExitStack() as stack:
+            for _ in range(PROBE_TRIES):
+                pids = node_pids()
+                if not pids:
+                    yield None
+                    return
+                probe = Probe(pids[0], self._target, what, rounds)
+                stack.callback(probe.close)
+                if probe.get_there() or pids[0] in node_pids():
+                    break
+            yield probe
+
+
+def node_pids() -> list[int]:
+    """The processes that execute the node's program."""
+    return [process.pid for process in processes() if not is_engines(process)]
 
 
 def require_mounts() -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import select
+import selectors
 import subprocess
 import sys
 import time
@@ -31,7 +31,7 @@ from faults.agent.processes import HELPERS
 NAME: Final = ".antipaxos-probe"
 CANARY: Final = ".antipaxos-canary"
 SIZE: Final = 4096
-START_S: Final = 10.0
+START_S: Final = 30.0
 """Python may take long to start on a busy machine."""
 BEGIN_S: Final = 2.0
 END_S: Final = 2.0
@@ -39,7 +39,7 @@ READY: Final = b"ready\n"
 
 
 class Probe:
-    """One probe process. Call `is_there`, then `result`; and `close` in any case."""
+    """One probe process. Call `get_there`, then `result`; and `close` in any case."""
 
     def __init__(self, pid: int, directory: str, what: str, rounds: int) -> None:
         command = [sys.executable, "-S", "-m", "faults.agent.disk.probe"]
@@ -49,18 +49,27 @@ class Probe:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        self._waits_for_start = True
         HELPERS.add(self._child.pid)
 
-    def is_there(self) -> bool:
-        """Wait until it is in the node's namespace; False when the node has ended before that."""
+    def get_there(self) -> bool:
+        """Wait until it is in the node's namespace; False when it did not get there, as when the
+        node has ended before that."""
         assert self._child.stdout is not None
-        readable, _, _ = select.select([self._child.stdout], [], [], START_S)
-        return bool(readable) and os.read(self._child.stdout.fileno(), len(READY)) == READY
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._child.stdout, selectors.EVENT_READ)
+            if not selector.select(START_S):
+                return False
+        self._waits_for_start = False
+        return os.read(self._child.stdout.fileno(), len(READY)) == READY
 
     def result(self, within_s: float) -> dict[str, Any]:
         """Let it begin; its result. With `after_ms` where the time was exceeded; `error` is then
-        what came before the fsync that hangs, or "hangs"."""
+        what came before the fsync that hangs, or "hangs". Where the probe itself failed, `error`
+        says so."""
         child = self._child
+        if self._waits_for_start:
+            return {"error": f"the probe had not started after {START_S:g} s"}
         try:
             out, err = child.communicate(b"go\n", timeout=within_s)
         except subprocess.TimeoutExpired as late:

@@ -247,7 +247,7 @@ def test_the_probe_sees_a_full_disk_that_is_slow_or_stalls(disk: Mounted) -> Non
 def _look(disk: Mounted) -> dict[str, Any]:
     probe = Probe(os.getpid(), str(disk.at), "look", 3)
     try:
-        assert probe.is_there()
+        assert probe.get_there()
         return probe.result(1.0)
     finally:
         probe.close()

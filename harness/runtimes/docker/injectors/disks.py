@@ -8,13 +8,15 @@ gets all of them each time. Evidence comes from a program in the node's mount na
 fsyncs and reads a file of its own (`faults.agent.disk.probe`): how long an fsync takes, that it
 hangs, which error a write gets; and, across a power cut, that the fsynced half of a file is there
 and the other half is not. What the cut took, as the agent reports it, is in the evidence, too.
+Where there is no process of the node to start a probe from, another fault must explain that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -28,9 +30,16 @@ from faults.kinds.slow_disk import SlowDisk
 from harness.errors import HarnessError, UsageError
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.agents import Agent, AgentError
-from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers, combined
+from harness.runtimes.docker.injectors.cluster import (
+    Cluster,
+    Handler,
+    Handlers,
+    all_of,
+    combined,
+)
 from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.docker.pods import BACKING
+from harness.runtimes.docker.unexpected import LATE_S
 from harness.runtimes.interface import FaultReport
 from node_image.server.node import LOG_COPIES_VARIABLE
 
@@ -39,7 +48,9 @@ AHEAD_NS: Final = 6_000_000
 """How far ahead a cut of several nodes' power is: longer than it takes to reach every agent."""
 HANGS_S: Final = 0.3
 """An fsync that has not returned by then hangs."""
-PROBE_S: Final = 5.0
+PROBE_S: Final = 15.0
+ANSWER_S: Final = 120.0
+"""How long an agent's answer may take in addition, for probes that have to start."""
 LONG_US: Final = 100_000
 """Of fsyncs that take longer than that, the probe does one and not several."""
 
@@ -89,6 +100,13 @@ class Wanted(NamedTuple):
         took_us = look["fsync_us"]
         return bool(took_us) and min(took_us) >= self.fsync_us
 
+    def is_set(self, answer: Mapping[str, Any]) -> bool:
+        """Whether the agent says that the disk is so. The node may have written meanwhile."""
+        if (answer["fsync_us"], answer["stalled"]) != (self.fsync_us, self.stalled):
+            return False
+        left, wanted = answer["left_bytes"], self.left_bytes
+        return left is None if wanted is None else left is not None and 0 <= left <= wanted
+
 
 @dataclass
 class Conditions:
@@ -97,6 +115,12 @@ class Conditions:
     delays_us: dict[str, int] = field(default_factory=dict)
     stalls: set[str] = field(default_factory=set)
     left_bytes: dict[str, int] = field(default_factory=dict)
+
+    def drop(self, identity: str) -> None:
+        """This fault does nothing any more."""
+        self.delays_us.pop(identity, None)
+        self.stalls.discard(identity)
+        self.left_bytes.pop(identity, None)
 
     def wanted(self) -> Wanted:
         left_bytes = min(self.left_bytes.values(), default=None)
@@ -108,6 +132,8 @@ class Disks:
         self._cluster = cluster
         self._processes = processes
         self._conditions = {node: Conditions() for node in cluster.pods}
+        self._no_canary: dict[tuple[str, int], str] = {}
+        """By the id of a power cut and node, why there is no file that shows what was lost."""
 
     def handlers(self) -> Handlers:
         each = self._cluster.each
@@ -144,14 +170,28 @@ class Disks:
     async def _cut(self, fault: PowerCut) -> FaultReport:
         """Of all nodes at one moment: first each leaves what shows, later, that it was one."""
         nodes = sorted(int(node) for node in fault.nodes)
-        agents = self._cluster.agents
         async with AsyncExitStack() as stack:
             for node in nodes:  # in their order, so that two faults cannot wait for one another
                 await stack.enter_async_context(self._cluster.locks[node])
-            await asyncio.gather(*(agents[node].call("leave_canary") for node in nodes))
+            await all_of(self._leave_canary(fault.id, node) for node in nodes)
             at_ns = time.monotonic_ns() + AHEAD_NS
             cuts = [self._cut_one(fault.id, node, at_ns) for node in nodes]
-            return combined(nodes, await asyncio.gather(*cuts))
+            return combined(nodes, await all_of(cuts))
+
+    async def _leave_canary(self, identity: str, node: int) -> None:
+        wait_s = ANSWER_S + self._conditions[node].wanted().fsync_us / 1e6
+        answer = await self._cluster.agents[node].call("leave_canary", timeout_s=wait_s)
+        if answer["canary"] is None:
+            self._no_canary[identity, node] = str(answer.get("why"))
+
+    def _is_excuse(self, identity: str, node: int, why: str) -> bool:
+        """Whether this was to be expected, so that no file could be left before a power cut."""
+        wanted = self._conditions[node].wanted()
+        return {
+            "down": bool(self._cluster.why_down(node, but=identity)),
+            "stalled": wanted.stalled,
+            "full": wanted.left_bytes is not None,
+        }.get(why, False)
 
     async def _cut_one(self, identity: str, node: int, at_ns: int) -> FaultReport:
         cluster = self._cluster
@@ -159,61 +199,64 @@ class Disks:
         seed = f"{cluster.engine.run_id}:{identity}:{node}"
         answer = await cluster.agents[node].call("power", seed=seed, at_ns=at_ns)
         gone = await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
-        return FaultReport(
-            {node: cluster.since_zero_ns(answer["done_ns"])},
-            verified=gone,
-            evidence={
-                "killed": answer["pids"],
-                "engine": "exited" if gone else "running",
-                "lost": answer["lost"],
-                "canary": answer["canary"],
-            },
-            problem=None if gone else f"the engine still shows n{node} as running",
-        )
+        seen = {"lost": answer["lost"], "canary": answer["canary"]}
+        report = self._processes.killed(identity, node, answer, gone=gone, **seen)
+        why = self._no_canary.get((identity, node))
+        if why is None:
+            return report
+        report.evidence["no_canary"] = why
+        if self._is_excuse(identity, node, why):
+            return report
+        problem = report.problem or f"no file could be left on n{node}'s disk before the cut: {why}"
+        return dataclasses.replace(report, verified=False, problem=problem)
 
     async def _power_back(self, identity: str, node: int) -> FaultReport:
         """The node starts, and a program beside it looks for what was left there before."""
         report = await self._processes.release(identity, node)
-        if not report.verified:
+        why_none = self._no_canary.pop((identity, node), None)
+        if not report.verified or "held_down_by" in report.evidence:
             return report
         async with self._cluster.locks[node]:
             look = await self._probe(node)
         report.evidence.update(look)
         canary = look.get("canary")
+        if canary is None and why_none is not None:  # told when the power was cut
+            return report
+        if canary is None and look.get("look") is None and await self._has_ended(node):
+            # That it has is a finding of its own, which must not be lost in doubts about the cut.
+            report.evidence["ended_with"] = (await self._state(node))["ExitCode"]
+            return report
         if canary is None:
+            problem = f"the file that was left on n{node}'s disk before the cut was not looked at"
+        elif canary["error"] is None and canary["synced"] > 0 and canary["unsynced"] == 0:
             return report
-        right = canary["error"] is None and canary["synced"] > 0 and canary["unsynced"] == 0
-        if right:
-            return report
-        problem = f"n{node}'s power cut lost what was fsynced, or kept what was not: {canary}"
-        return FaultReport(report.moments_ns, False, report.evidence, problem)
+        else:
+            problem = f"n{node}'s power cut lost what was fsynced, or kept what was not: {canary}"
+        return dataclasses.replace(report, verified=False, problem=problem)
 
     # ------------------------------------------------------------------ conditions
 
     async def _slow(self, fault: SlowDisk, node: int) -> FaultReport:
-        self._conditions[node].delays_us[fault.id] = fault.fsync_us
-        return await self._set(node)
+        return await self._set(node, lambda c: c.delays_us.update({fault.id: fault.fsync_us}))
 
     async def _stall(self, fault: DiskStall, node: int) -> FaultReport:
-        self._conditions[node].stalls.add(fault.id)
-        return await self._set(node)
+        return await self._set(node, lambda c: c.stalls.add(fault.id))
 
     async def _fill(self, fault: DiskFull, node: int) -> FaultReport:
-        self._conditions[node].left_bytes[fault.id] = fault.left_bytes
-        return await self._set(node)
+        """The node may end because of it."""
+        self._cluster.may_end(node, fault.id)
+        left = {fault.id: fault.left_bytes}
+        return await self._set(node, lambda c: c.left_bytes.update(left), but=fault.id)
 
     async def _lift(self, identity: str, node: int) -> FaultReport:
         """This fault is over; what others do to the disk stays."""
-        conditions = self._conditions[node]
-        conditions.delays_us.pop(identity, None)
-        conditions.stalls.discard(identity)
-        conditions.left_bytes.pop(identity, None)
-        return await self._set(node)
+        return await self._set(node, lambda c: c.drop(identity))
 
     async def _make_room(self, identity: str, node: int) -> FaultReport:
         """And start the node, if it has exited because its disk was full."""
         report = await self._lift(identity, node)
         cluster = self._cluster
+        cluster.may_end(node, identity, LATE_S)
         async with cluster.locks[node]:
             state = await self._state(node)
             if not state["Running"] and not cluster.holds[node]:
@@ -222,24 +265,29 @@ class Disks:
                 report.evidence["started_again"] = started.evidence | await self._probe(node)
         return report
 
-    async def _set(self, node: int) -> FaultReport:
-        """Tell the agent, and look with a probe. Where no process of the node is left to look
-        from, what the agent says must do."""
+    async def _set(
+        self, node: int, change: Callable[[Conditions], None], *, but: str = ""
+    ) -> FaultReport:
+        """Change the conditions, tell the agent, and look with a probe. Where no process of the
+        node is left to look from, a fault other than `but` must explain that; then what the agent
+        says must do."""
         cluster, agent = self._cluster, self._cluster.agents[node]
         async with cluster.locks[node]:  # so that the process that the probe runs from is not ended
+            change(self._conditions[node])
             wanted = self._conditions[node].wanted()
             rounds = 1 if wanted.fsync_us > LONG_US else 3
             within_s = wanted.within_s()
+            explained = bool(cluster.why_down(node, but=but))
             answer = await agent.call(
                 "disk",
                 **wanted._asdict(),
                 rounds=rounds,
                 within_s=within_s,
-                timeout_s=within_s + 20,
+                timeout_s=within_s + ANSWER_S,
             )
         look = answer["look"]
-        right = look is None or wanted.is_shown_by(look)
-        right = right and (answer["fsync_us"], answer["stalled"]) == wanted[:2]
+        right = explained if look is None else wanted.is_shown_by(look)
+        right = right and wanted.is_set(answer)
         seen = {"look": look, "waiting": answer["waiting"]}
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
@@ -255,8 +303,13 @@ class Disks:
         another fault holds it down. The node's lock must be held."""
         agent = self._cluster.agents[node]
         within_s = self._conditions[node].wanted().within_s()
-        seen = await agent.call("probe_disk", rounds=1, within_s=within_s, timeout_s=within_s + 20)
+        wait_s = within_s + ANSWER_S
+        seen = await agent.call("probe_disk", rounds=1, within_s=within_s, timeout_s=wait_s)
         return {name: seen[name] for name in ("look", "canary") if name in seen}
+
+    async def _has_ended(self, node: int) -> bool:
+        cluster = self._cluster
+        return await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
 
     async def _state(self, node: int) -> dict[str, Any]:
         cluster = self._cluster
@@ -268,6 +321,7 @@ class Disks:
     async def _damage(self, fault: DiskDamage, node: int) -> FaultReport:
         """Evidence: digests of the file before and after, made by reading it from the volume."""
         cluster = self._cluster
+        cluster.may_end(node, fault.id)  # it may refuse to start
         report = await self._processes.take_down(fault.id, node, "kill")
         if not report.verified:
             return report
