@@ -219,6 +219,7 @@ def test_a_node_that_has_ended_because_of_its_full_disk_needs_no_look(
 ) -> None:
     async def test(cluster: Cluster, agent: Agent, disks: Disks) -> None:
         full, slow = disks.handlers()[DiskFull], disks.handlers()[SlowDisk]
+        monkeypatch.setattr(cluster.engine, "log", "[Errno 28]", raising=False)
         agent.answers["disk"] = disk({"error": "ENOSPC", "fsync_us": [5_000]}, left_bytes=70)
         assert (await full.inject(FULL)).verified
         agent.answers["disk"] = disk(None, left_bytes=70, fsync_us=5_000)
@@ -231,6 +232,31 @@ def test_a_node_that_has_ended_because_of_its_full_disk_needs_no_look(
         assert cluster.why_down(1) == []
 
     monkeypatch.setattr(limits, "state", lambda *_: {"Running": False, "ExitCode": 4})
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "proven"),
+    [
+        ("OSError: [Errno 28] No space left on device", 4, True),
+        ('{"event":"bug","why":"KeyError(5)"}', 70, False),
+    ],
+)
+def test_the_end_of_a_node_during_a_full_disk_must_be_for_want_of_space(
+    log: str, code: int, proven: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(cluster: Cluster, agent: Agent, disks: Disks) -> None:
+        full, engine = disks.handlers()[DiskFull], cluster.engine
+        agent.answers["disk"] = disk({"error": "ENOSPC", "fsync_us": [300]}, left_bytes=70)
+        assert (await full.inject(FULL)).verified
+        monkeypatch.setattr(engine, "log", log, raising=False)
+        agent.answers["disk"] = disk(None)
+        report = await full.heal(FULL)
+        assert report.verified == proven, report
+        seen = report.evidence["n1"]
+        assert seen["ended_with"] == code and seen["started_again"]["pid"] == 6
+
+    monkeypatch.setattr(limits, "state", lambda *_: {"Running": False, "ExitCode": code})
     run(test)
 
 

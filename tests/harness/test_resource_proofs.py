@@ -14,7 +14,7 @@ from harness.runtimes.docker import limits
 from harness.runtimes.docker.injectors import resources as resources_module
 from harness.runtimes.docker.injectors.cluster import Cluster
 from harness.runtimes.docker.injectors.processes import Processes
-from harness.runtimes.docker.injectors.resources import WANT_OF_MEMORY, Resources
+from harness.runtimes.docker.injectors.resources import Resources
 from harness.runtimes.interface import FaultReport
 from tests.harness.injector_fakes import Engine, cluster_of
 
@@ -247,20 +247,3 @@ def test_a_node_that_had_ended_before_gets_no_memory_limit(container: Container)
         assert (await inject(PRESSURE)).verified
 
     run(container, test)
-
-
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("OSError: [Errno 12] Cannot allocate memory", True),
-        ("OSError: [Errno 105] No buffer space available", True),
-        ("OSError: [Errno 14] Bad address", True),
-        ("java.lang.OutOfMemoryError: Java heap space", True),
-        ("terminate called after throwing an instance of 'std::bad_alloc'", True),
-        ("OSError: [Errno 28] No space left on device", False),
-        ("OSError: [Errno 112] Host is down", False),
-        ("KeyError: 'memory'", False),
-    ],
-)
-def test_words_for_want_of_memory(words: str, found: bool) -> None:
-    assert bool(WANT_OF_MEMORY.search(words)) == found

@@ -37,6 +37,7 @@ from harness.runtimes.docker.injectors.cluster import (
     all_of,
     combined,
 )
+from harness.runtimes.docker.injectors.ended_nodes import DISK_SPACE, doubt_about_end
 from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.docker.pods import BACKING
 from harness.runtimes.docker.unexpected import LATE_S
@@ -260,9 +261,12 @@ class Disks:
         async with cluster.locks[node]:
             state = await self._state(node)
             if not state["Running"] and not cluster.holds[node]:
+                problem = await doubt_about_end(cluster, node, state, DISK_SPACE, identity)
                 started = await self._processes.start(node)
                 report.evidence["ended_with"] = state["ExitCode"]
                 report.evidence["started_again"] = started.evidence | await self._probe(node)
+                if problem is not None:
+                    return dataclasses.replace(report, verified=False, problem=problem)
         return report
 
     async def _set(

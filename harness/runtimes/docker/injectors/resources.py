@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from faults.kinds.memory import MemoryPressure
 from faults.kinds.slow_cpu import SlowCpu
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
+from harness.runtimes.docker.injectors.ended_nodes import MEMORY, doubt_about_end
 from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.docker.unexpected import LATE_S
 from harness.runtimes.interface import FaultReport
@@ -33,16 +33,6 @@ IDLE_TRIES: Final = 8
 MEMORY_LEAST: Final = 6 << 20
 """The engine refuses less than 6 MiB."""
 PAGE: Final = 1 << 16
-SIGKILLED: Final = 128 + 9
-WANT_OF_MEMORY: Final = re.compile(
-    r"out ?of ?memory|cannot allocate memory|no buffer space|MemoryError|bad_alloc|ENOMEM|ENOBUFS"
-    r"|can't start new thread|\berrno\W{1,4}(12|14|105)\b",
-    re.IGNORECASE,
-)
-"""What programs say that end for want of memory. Where memory is limited by a cgroup the kernel
-kills them, as a rule; but a system call may fail with ENOMEM, ENOBUFS or EFAULT, too."""
-LAST_WORDS: Final = 300
-"""Lines; the runtimes of some languages print a stack of every thread after the reason."""
 T = TypeVar("T")
 
 
@@ -168,7 +158,7 @@ class Resources:
             state = await self._ask(limits.state, node)
             report.evidence["killed_for_memory"] = bool(state.get("OOMKilled"))
             if not state["Running"] and not cluster.holds[node]:
-                problem = await self._why_ended(identity, node, state)
+                problem = await doubt_about_end(cluster, node, state, MEMORY, identity)
                 report.evidence["ended_with"] = state["ExitCode"]
                 started = await self._processes.start(node)
                 report.evidence["started_again"] = started.evidence
@@ -176,24 +166,6 @@ class Resources:
                     report = dataclasses.replace(report, verified=False, problem=problem)
             cluster.may_end(node, identity, LATE_S)
             return report
-
-    async def _why_ended(self, identity: str, node: int, state: Mapping[str, Any]) -> str | None:
-        """What is wrong with the end of a node under a memory limit; None where it has ended for
-        want of memory, or another fault explains its end."""
-        code = state["ExitCode"]
-        if state.get("OOMKilled") or code == SIGKILLED:
-            return None
-        if self._cluster.why_down(node, but=identity):
-            return None
-        container = self._cluster.pods[node].node_id
-        engine = self._cluster.engine
-        words = await asyncio.to_thread(engine.last_lines, container, LAST_WORDS)
-        if WANT_OF_MEMORY.search(words):
-            return None
-        return (
-            f"n{node} ended by itself (exit code {code}), and nothing shows that it was for want "
-            "of memory"
-        )
 
     async def _set_memory(self, node: int) -> FaultReport:
         cluster = self._cluster
