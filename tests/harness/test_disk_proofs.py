@@ -219,13 +219,17 @@ def test_a_node_that_has_ended_because_of_its_full_disk_needs_no_look(
 ) -> None:
     async def test(cluster: Cluster, agent: Agent, disks: Disks) -> None:
         full, slow = disks.handlers()[DiskFull], disks.handlers()[SlowDisk]
-        monkeypatch.setattr(cluster.engine, "log", "[Errno 28]", raising=False)
+        engine: Any = cluster.engine
+        engine.log = "[Errno 28]"
         agent.answers["disk"] = disk({"error": "ENOSPC", "fsync_us": [5_000]}, left_bytes=70)
         assert (await full.inject(FULL)).verified
         agent.answers["disk"] = disk(None, left_bytes=70, fsync_us=5_000)
+        assert not (await slow.inject(SLOW)).verified, "it runs, says the engine"
+        engine.running.discard(1)
         assert (await slow.inject(SLOW)).verified
         agent.answers["disk"] = disk(None, fsync_us=5_000)
         assert (await full.heal(FULL)).verified
+        assert 1 in engine.running, "it is started again"
         assert cluster.why_down(1) == ["full"], "it may meet the error late"
         monkeypatch.setattr(disks_module, "LATE_S", 0.0)
         await full.heal(FULL)
@@ -246,10 +250,12 @@ def test_the_end_of_a_node_during_a_full_disk_must_be_for_want_of_space(
     log: str, code: int, proven: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(cluster: Cluster, agent: Agent, disks: Disks) -> None:
-        full, engine = disks.handlers()[DiskFull], cluster.engine
+        full = disks.handlers()[DiskFull]
+        engine: Any = cluster.engine
         agent.answers["disk"] = disk({"error": "ENOSPC", "fsync_us": [300]}, left_bytes=70)
         assert (await full.inject(FULL)).verified
-        monkeypatch.setattr(engine, "log", log, raising=False)
+        engine.log = log
+        engine.running.discard(1)
         agent.answers["disk"] = disk(None)
         report = await full.heal(FULL)
         assert report.verified == proven, report

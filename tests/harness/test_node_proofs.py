@@ -204,7 +204,11 @@ def test_a_clock_is_not_proven_where_no_process_was_looked_at(fault: Any) -> Non
         assert (await handler.inject(fault)).verified
         assert (await handler.heal(fault)).verified
         cluster.holds[1].clear()
+        cluster.may_end(1, "disk-full")
+        assert not (await handler.inject(fault)).verified, "it runs, says the engine"
         engine.running.clear()
+        assert (await handler.inject(fault)).verified
+        cluster.ends[1].clear()
         assert not (await handler.inject(fault)).verified
         assert (await handler.heal(fault)).verified, "what has ended has no false clock"
 

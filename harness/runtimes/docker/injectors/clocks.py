@@ -160,7 +160,8 @@ class Clocks:
         clocks.rates = dict(wanted_rates)
         verified, evidence = await self._look(node, strobe)
         if evidence.get("no_process"):
-            verified = await self._may_have_none(node, healing=healing)
+            explained = healing or bool(cluster.why_down(node))  # what has ended has no clock
+            verified = await cluster.is_explained(node, explained)
         return FaultReport(
             {node: cluster.since_zero_ns(answer["done_ns"])},
             verified=verified,
@@ -234,14 +235,6 @@ class Clocks:
                 return True, evidence
             await asyncio.sleep(strobe.period_us / 1e6 / 7)
         return False, evidence
-
-    async def _may_have_none(self, node: int, *, healing: bool) -> bool:
-        """Whether it is right that no process of the node was found: a fault explains that, or,
-        where a fault ends, the node has ended."""
-        cluster = self._cluster
-        if cluster.why_down(node):
-            return True
-        return healing and await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
 
 
 def _is_right(process: dict[str, Any], clocks: NodeClocks) -> bool:

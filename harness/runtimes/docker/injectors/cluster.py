@@ -75,6 +75,13 @@ class Cluster:
         ended = (identity for identity, until_s in self.ends[node].items() if now_s < until_s)
         return sorted({*self.holds[node], *ended} - {but})
 
+    async def is_explained(self, node: int, explained: bool) -> bool:
+        """Whether it is right that no process of the node was found. `explained`: some fault, or
+        its own end, may be the reason. One that does not hold it down must have ended it."""
+        if self.holds[node]:
+            return True
+        return explained and await asyncio.to_thread(self.engine.await_exit, self.pods[node])
+
     def since_zero_ns(self, monotonic_ns: int) -> int:
         return monotonic_ns - self.zero_ns()
 

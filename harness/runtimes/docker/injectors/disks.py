@@ -223,7 +223,8 @@ class Disks:
         canary = look.get("canary")
         if canary is None and why_none is not None:  # told when the power was cut
             return report
-        if canary is None and look.get("look") is None and await self._has_ended(node):
+        cluster = self._cluster
+        if not canary and not look.get("look") and await cluster.is_explained(node, True):
             # That it has is a finding of its own, which must not be lost in doubts about the cut.
             report.evidence["ended_with"] = (await self._state(node))["ExitCode"]
             return report
@@ -290,7 +291,10 @@ class Disks:
                 timeout_s=within_s + ANSWER_S,
             )
         look = answer["look"]
-        right = explained if look is None else wanted.is_shown_by(look)
+        if look is None:
+            right = await cluster.is_explained(node, explained)
+        else:
+            right = wanted.is_shown_by(look)
         right = right and wanted.is_set(answer)
         seen = {"look": look, "waiting": answer["waiting"]}
         return FaultReport(
@@ -310,10 +314,6 @@ class Disks:
         wait_s = within_s + ANSWER_S
         seen = await agent.call("probe_disk", rounds=1, within_s=within_s, timeout_s=wait_s)
         return {name: seen[name] for name in ("look", "canary") if name in seen}
-
-    async def _has_ended(self, node: int) -> bool:
-        cluster = self._cluster
-        return await asyncio.to_thread(cluster.engine.await_exit, cluster.pods[node])
 
     async def _state(self, node: int) -> dict[str, Any]:
         cluster = self._cluster
