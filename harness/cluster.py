@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from faults.description import Fault
 from faults.kinds import fault_from_json
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.run.config import RunConfig
 from harness.run.record import new_run_id
 from harness.runtimes.docker.runtime import DockerRuntime
@@ -79,11 +79,14 @@ class Cluster:
     @contextmanager
     def fault(self, kind: str, *, nodes: tuple[int, ...], **fields: Any) -> Iterator[FaultReport]:
         """Inject a fault for the duration of the block. `fields` are those of its kind, see
-        docs/faults.md. Raises FaultNotProven if it did not take effect or did not end."""
+        docs/faults.md. Raises UsageError for one that would change nothing, and FaultNotProven if
+        it did not take effect or did not end."""
         identity = f"f{next(self._numbers)}"
         times = {"start_us": 0, "duration_us": 0}
         fault = fault_from_json({"kind": kind, "id": identity, "nodes": nodes, **times, **fields})
         fault = fault.resolve(nodes[0], self.nodes)
+        if (why := fault.lacks_effect(self.nodes)) is not None:
+            raise UsageError(f"{fault.describe()} would change nothing in this cluster: {why}")
         report = self._runtime.inject_now(fault)
         try:
             if not report.verified:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, Final
 
@@ -158,7 +158,11 @@ def inject(
     def say(text: str) -> None:
         console.print(text, style="dim")
 
-    with _stoppable() as stop, Session([*containers, *to], say) as session:
+    with Stop() as stop, ExitStack() as stack:
+        with stop.interrupting():
+            session = Session([*containers, *to], say)
+            stack.callback(session.close)
+            session.open()
         ok = _for_a_while(session, faults, stop, for_us, _printer(console, as_json))
     return 0 if ok else 2
 
@@ -169,27 +173,35 @@ def _said(options: dict[str, Any], kind: str) -> str | None:
 
 def _for_a_while(
     session: Session,
-    faults: list[Fault],
-    stop: threading.Event,
+    faults: Sequence[Fault],
+    stop: Stop,
     for_us: int | None,
     tell: Callable[[str, Fault, FaultReport], None],
 ) -> bool:
-    """Inject all, wait, heal all in the opposite order; whether all of that is proven."""
-    ok, injected = True, []
+    """Inject all, wait, heal all in the opposite order; whether all of that is proven. Raises
+    UsageError, before the first one, if one is refused, and KeyboardInterrupt if it is to stop by
+    then."""
+    for fault in faults:
+        session.check(fault)
+    if stop.is_set():
+        raise KeyboardInterrupt
+    proven = []
     try:
         for fault in faults:
-            injected.append(fault)
+            if stop.is_set():
+                break
             report = session.inject(fault)
             tell("injected", fault, report)
-            ok = ok and report.verified
-        if ok:
-            stop.wait(None if for_us is None else for_us / 1e6)
+            proven.append(report.verified)
+        if len(proven) == len(faults) and all(proven):
+            stop.wait(for_us)
     finally:
-        for fault in reversed(injected):
-            report = session.heal(fault)
-            tell("healed", fault, report)
-            ok = ok and report.verified
-    return ok
+        for fault in reversed(faults):
+            if session.is_active(fault):
+                report = session.heal(fault)
+                tell("healed", fault, report)
+                proven.append(report.verified)
+    return len(proven) == 2 * len(faults) and all(proven)
 
 
 def _printer(console: Console, as_json: bool) -> Callable[[str, Fault, FaultReport], None]:
@@ -209,17 +221,42 @@ def _printer(console: Console, as_json: bool) -> Callable[[str, Fault, FaultRepo
     return tell
 
 
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """SIGINT, SIGTERM and SIGHUP end the waiting; what follows is healed in peace."""
-    stop = threading.Event()
+class Stop:
+    """Whether SIGINT, SIGTERM or SIGHUP has come. They end the waiting, and what follows is healed
+    in peace; while `interrupting`, the first one raises KeyboardInterrupt. A signal that was
+    ignored before (nohup) stays ignored."""
 
-    def ask(_: int, __: FrameType | None) -> None:
-        stop.set()
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._interrupts = False
+        self._before: dict[int, Any] = {}
 
-    before = {number: signal.signal(number, ask) for number in SIGNALS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Stop:
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        self._interrupts = True
+        try:
+            yield
+        finally:
+            self._interrupts = False
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, for_us: int | None) -> None:
+        self._event.wait(None if for_us is None else min(for_us / 1e6, threading.TIMEOUT_MAX))
+
+    def _receive(self, _: int, __: FrameType | None) -> None:
+        is_first = not self._event.is_set()
+        self._event.set()
+        if is_first and self._interrupts:
+            raise KeyboardInterrupt

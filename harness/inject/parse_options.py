@@ -15,6 +15,8 @@ from harness.errors import UsageError
 
 SIZES_KIB: Final = {"kib": 1, "mib": 1 << 10, "gib": 1 << 20}
 RATES_KBPS: Final = {"kbit": 1, "mbit": 1_000, "gbit": 1_000_000}
+AMOUNT_MAX: Final = 1e18
+"""More than any kind of fault allows, and an integer all the same."""
 ISOLATED: Final = "isolate"
 
 
@@ -38,14 +40,17 @@ def rate_kbps(text: str | float) -> int:
 
 def percent(text: str | float) -> int:
     """ "10%" or 10. Raises UsageError."""
-    return round(_amount(str(text).removesuffix("%") + "%", {"%": 1}, 'a share such as "10%"'))
+    amount = _amount(str(text).removesuffix("%") + "%", {"%": 1}, 'a share such as "10%"')
+    if amount != int(amount):
+        raise UsageError(f"{text!r} is not a whole number of per cent")
+    return int(amount)
 
 
 def _amount(text: str | float, units: dict[str, int], wanted: str) -> float:
     found = re.fullmatch(r"\s*([-+]?\d+(?:\.\d+)?)\s*([a-z%]+)\s*", str(text).lower())
     if found is None or found[2] not in units:
         raise UsageError(f"{text!r} is not {wanted}")
-    return float(found[1]) * units[found[2]]
+    return max(-AMOUNT_MAX, min(float(found[1]) * units[found[2]], AMOUNT_MAX))
 
 
 def fault_for(
@@ -79,10 +84,19 @@ def fault_for(
         fields.setdefault("shape", ISOLATED)
         nodes = nodes[: _singled_out(fields["shape"], count, others)]
     times = {"start_us": 0, "duration_us": 0}
+    cluster = range(1, count + others + 1)
     try:
-        return fault_from_json({"kind": kind, "id": identity, "nodes": nodes, **times, **fields})
+        fault = fault_from_json({"kind": kind, "id": identity, "nodes": nodes, **times, **fields})
+        why = fault.resolve(1, cluster).lacks_effect(cluster)
     except BadFault as error:
         raise UsageError(str(error)) from None
+    if why is not None and kind == "partition":
+        raise UsageError(
+            f"the shape {fields['shape']} would change nothing among these {len(cluster)} "
+            f"containers: {why}",
+            remedy=f"name more containers, or choose the shape {ISOLATED}",
+        )
+    return fault
 
 
 def _links(nodes: Sequence[int], others: int, direction: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import dataclasses
 import re
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -60,6 +60,7 @@ KINDS: Final = (
     "memory",
 )
 """The kinds that can be injected into an existing container."""
+SETTLE_TRIES: Final = 3
 ALL_PEERS: Final = "*"
 _NODE: Final = re.compile(r"\bn\d+\b")
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class Session:
 
     def __enter__(self) -> Session:
         try:
-            self._open()
+            self.open()
         except BaseException:
             self.close()
             raise
@@ -118,8 +119,8 @@ class Session:
 
     # ------------------------------------------------------------------ injecting
 
-    def inject(self, fault: Fault) -> FaultReport:
-        """The report has the evidence, and the reason of a failure. Raises UsageError."""
+    def check(self, fault: Fault) -> Fault:
+        """The fault as it would be injected. Raises UsageError for one that is refused here."""
         if fault.kind not in KINDS:
             raise UsageError(
                 f"{fault.kind} faults are not for containers that are managed by others",
@@ -127,11 +128,26 @@ class Session:
             )
         require_kinds(self._abilities, [fault.kind])
         self._injector.require([fault.kind])
+        cluster = range(1, self.witness)
+        resolved = fault.resolve(1, cluster)
+        if (why := resolved.lacks_effect(cluster)) is not None:
+            raise UsageError(
+                f"{resolved.describe()} would change nothing among these containers: {why}",
+                remedy="name other containers, or another fault",
+            )
+        return resolved
+
+    def is_active(self, fault: Fault) -> bool:
+        """Whether it was injected, or that was tried, and it was not healed."""
+        return fault.id in self._active
+
+    def inject(self, fault: Fault) -> FaultReport:
+        """The report has the evidence, and the reason of a failure. Raises UsageError."""
+        resolved = self.check(fault)
         if isinstance(fault, SlowCpu | MemoryPressure) and not self._guarded:
             self._guarded = True
             guard = LimitsGuard([c.identity for c in self.containers])
             self._stack.enter_context(guard)
-        resolved = fault.resolve(1, range(1, self.witness))
         self._active[fault.id] = resolved
         report = self._named(self._run(self._injector.inject(resolved)))
         if ended := [c.name for c in self.containers if has_ended(self._api, c)]:
@@ -153,6 +169,7 @@ class Session:
         except HarnessError:
             pass  # the agents heal by themselves; the engine's limits are restored by the guard
         finally:
+            self._settle()
             for agent in self._agents.values():
                 self._run(_ignoring_errors(agent.detach()))
             self._run(self._loop.shutdown_default_executor())
@@ -161,9 +178,18 @@ class Session:
             self._api.close()
             self._loop.close()
 
+    def _settle(self) -> None:
+        """End what an interruption of `open` has left in the loop; it is raised once more in tasks
+        that wait for the one that met it."""
+        for _ in range(SETTLE_TRIES):
+            with suppress(KeyboardInterrupt):
+                self._run(_cancel_others())
+                return
+
     # ------------------------------------------------------------------ opening
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Start the agents. After an error, call `close`."""
         image = EngineImages(self._api, self._say).own()
         engine = PodEngine(self._api, self.run_id, image, 0)
         for number, container in enumerate(self.containers, 1):
@@ -258,6 +284,13 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
 
 async def _knows_no_clock(_: int) -> None:
     """An existing container does not report its time."""
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _ignoring_errors(work: Coroutine[Any, Any, Any]) -> None:
