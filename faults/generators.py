@@ -78,6 +78,7 @@ class Generator:
     """How one kind is drawn. `group`: two of a group are never on one node at the same time.
 
     `weight` is how often it is chosen relative to the others, before the seed's own mix.
+    `draws_shape`: it draws one of the constraints' shapes, so it needs a cluster that has one.
     """
 
     group: str
@@ -85,6 +86,7 @@ class Generator:
     longest_us: int
     weight: int
     draw: Callable[[Draw, Constraints], Fields]
+    draws_shape: bool = False
 
 
 def constraints_for(

@@ -127,10 +127,15 @@ def _checked(
     for shape in shapes:
         if shape not in SHAPES:
             raise BadFault(f"no partition shape {shape!r}; choose one of {', '.join(SHAPES)}")
-    if PARTITION in strengths and not constraints_for(nodes, shapes).shapes:
-        named = ", ".join(shapes)
-        raise BadFault(f"a cluster of {len(nodes)} has no partition of the shapes {named}")
-    return {kind: strength for kind, strength in strengths.items() if strength}
+    wanted = {kind: strength for kind, strength in strengths.items() if strength}
+    of_shapes = [kind for kind in wanted if KINDS[kind].generator.draws_shape]
+    if of_shapes and not constraints_for(nodes, shapes).shapes:
+        named = ", ".join(shapes) or "(none)"
+        raise BadFault(
+            f"a cluster of {len(nodes)} has no partition of the shapes {named}, and "
+            f"{of_shapes[0]} needs one: leave it out, or choose other shapes or more nodes"
+        )
+    return wanted
 
 
 def _mix(

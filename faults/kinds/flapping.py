@@ -62,7 +62,7 @@ def _draw(draw: Draw, constraints: Constraints) -> Fields:
 KIND: Final = FaultKind(
     fault=Flapping,
     summary="a partition comes and goes",
-    generator=Generator(PARTITION, 2 * SECOND, 8 * SECOND, 2, _draw),
+    generator=Generator(PARTITION, 2 * SECOND, 8 * SECOND, 2, _draw, draws_shape=True),
     order=170,
     runtimes=("docker", "sim"),
 )

@@ -85,7 +85,7 @@ def draw_partition(draw: Draw, constraints: Constraints) -> Fields:
 KIND: Final = FaultKind(
     fault=Partition,
     summary="some nodes cannot reach some others",
-    generator=Generator(PARTITION, 500 * MS, 6 * SECOND, 4, draw_partition),
+    generator=Generator(PARTITION, 500 * MS, 6 * SECOND, 4, draw_partition, draws_shape=True),
     order=10,
     runtimes=("docker", "sim"),
     mix_weight=3,

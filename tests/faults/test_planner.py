@@ -144,6 +144,22 @@ def test_kinds_can_be_left_out_by_the_seed_or_by_their_weight() -> None:
     assert plan([], 1, 30 * SECOND, FIVE).faults == ()
 
 
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(
+    ("nodes", "shapes"), [((1,), DRAWN_SHAPES), ((1, 2, 3), ("majorities-ring",))]
+)
+def test_a_kind_is_planned_or_refused_where_no_shape_fits(
+    kind: str, nodes: tuple[int, ...], shapes: tuple[str, ...]
+) -> None:
+    if KINDS[kind].generator.draws_shape:
+        with pytest.raises(BadFault, match=f"and {kind} needs one"):
+            plan([kind], 1, 10 * SECOND, nodes, shapes=shapes)
+        mix = {kind: 0, "kill": 1}
+        assert plan(mix, 1, 10 * SECOND, nodes, shapes=shapes).kinds().keys() == {"kill"}
+    else:
+        assert plan([kind], 1, 10 * SECOND, nodes, shapes=shapes).kinds().keys() == {kind}
+
+
 def test_a_kind_with_more_weight_occurs_more_often() -> None:
     strong, weak = (
         sum(plan({"kill": a, "clock": b}, s, 60 * SECOND, FIVE).kinds()["kill"] for s in range(40))
@@ -212,6 +228,12 @@ GOLDEN = [
         ({"nodes": (1,)}, "a cluster of 1 has no partition"),
         ({"shapes": ["star"]}, "no partition shape 'star'; choose one of halves"),
         ({"shapes": ["majorities-ring"], "nodes": (1, 2, 3)}, "no partition of the shapes"),
+        ({"kinds": ["kill", "flapping"], "nodes": (1,)}, "no partition .* and flapping needs one"),
+        (
+            {"kinds": {"flapping": 2}, "shapes": ["majorities-ring"], "nodes": (1, 2, 3)},
+            "a cluster of 3 has no partition of the shapes majorities-ring, and flapping needs one",
+        ),
+        ({"kinds": ["flapping"], "shapes": []}, r"of the shapes \(none\), and flapping"),
         ({"gap_us": 0}, "gap between faults is 0"),
     ],
 )
