@@ -28,20 +28,20 @@ choices.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from faults import durations
+from faults.contradictions import contradiction, contradictions
 from faults.description import LEADER, BadFault, Fault, Link, Node, written
-from faults.generators import PROCESS, Draw
+from faults.generators import Draw
 from faults.kinds import KINDS
-from faults.kinds.strobe import Strobe
 from faults.planner import plan
 from faults.schedule import Schedule
 
@@ -58,11 +58,27 @@ class BadSchedule(BadFault):
     """A schedule file that cannot be used; the message says where and why."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScheduleContext:
+    """What the seed needs to know of a run in order to draw. `voters`: the nodes that random faults
+    are for, and of which a minority or a majority is drawn; None: all. `messages`: the names of the
+    protocol's message classes. `runtime`: where the faults are to be injected."""
+
+    voters: tuple[int, ...] | None = None
+    messages: tuple[str, ...] = ()
+    runtime: str = "sim"
+
+
 def read_schedule(
-    path: Path, nodes: Sequence[int], seed: int, *, duration_us: int | None = None
+    path: Path,
+    nodes: Sequence[int],
+    seed: int,
+    *,
+    duration_us: int | None = None,
+    context: ScheduleContext = ScheduleContext(),
 ) -> Schedule:
     """The schedule of a file, for a cluster of these nodes. `duration_us` is used where the file
-    has none. Raises BadSchedule; OSError where the file cannot be read."""
+    has none. Raises BadFault; OSError where the file cannot be read."""
     if path.stat().st_size > FILE_BYTES_MAX:
         raise BadSchedule(f"{path} is larger than {FILE_BYTES_MAX} bytes: it is not a schedule")
     try:
@@ -71,7 +87,9 @@ def read_schedule(
         raise BadSchedule(
             f"{path} is not a text file: byte {error.start + 1} is not UTF-8"
         ) from None
-    return parse_schedule(text, nodes, seed, duration_us=duration_us, name=str(path))
+    return parse_schedule(
+        text, nodes, seed, duration_us=duration_us, context=context, name=str(path)
+    )
 
 
 def parse_schedule(
@@ -80,6 +98,7 @@ def parse_schedule(
     seed: int,
     *,
     duration_us: int | None = None,
+    context: ScheduleContext = ScheduleContext(),
     name: str = "the schedule",
 ) -> Schedule:
     """The same for a text."""
@@ -89,16 +108,25 @@ def parse_schedule(
         raise BadSchedule(f"{name}: {_short(str(error))}") from None
     except RecursionError:
         raise BadSchedule(f"{name}: its values are nested too deeply") from None
-    return _Reader(name, text, nodes, seed).read(data, duration_us)
+    return _Reader(name, text, nodes, seed, context).read(data, duration_us)
 
 
 class _Reader:
     """One file. `_line` finds the line of an error."""
 
-    def __init__(self, name: str, text: str, nodes: Sequence[int], seed: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        nodes: Sequence[int],
+        seed: int,
+        context: ScheduleContext,
+    ) -> None:
         self._name = name
         self._lines = text.splitlines()
         self._nodes = tuple(nodes)
+        self._voters = context.voters or self._nodes
+        self._context = context
         self._seed = seed
 
     def read(self, data: Mapping[str, Any], duration_us: int | None) -> Schedule:
@@ -184,7 +212,8 @@ class _Reader:
             if field.name.endswith("_us"):
                 value = self._time(entry, name, number, signed=True)
             elif field.name == "release":
-                value = tuple(self._node(node, number) for node in value)
+                listed = value if isinstance(value, list) else [value]
+                value = tuple(self._node(node, number, name) for node in listed)
             fields[field.name] = tuple(value) if isinstance(value, list) else value
         return fields
 
@@ -269,22 +298,25 @@ class _Reader:
         return {"nodes": tuple(dict.fromkeys(self._node(one, number) for one in listed))}
 
     def _group(self, name: str, draw: Draw) -> tuple[Node, ...]:
-        size = len(self._nodes)
         fixed: dict[str, tuple[Node, ...]] = {"leader": (LEADER,), "all": self._nodes, "any": ()}
         if name in fixed:
             return fixed[name]
-        minority = max(1, (size - 1) // 2)
-        counts = {"one": 1, "half": size // 2, "minority": minority, "majority": size // 2 + 1}
-        return tuple(draw.some(self._nodes, max(1, counts[name])))
+        nodes = self._voters if name in ("minority", "majority") else self._nodes
+        size = len(nodes)
+        counts = {
+            "one": 1,
+            "half": size // 2,
+            "minority": (size - 1) // 2,
+            "majority": size // 2 + 1,
+        }
+        return tuple(draw.some(nodes, max(1, counts[name])))
 
-    def _node(self, value: Any, number: int) -> Node:
+    def _node(self, value: Any, number: int, key: str = "nodes") -> Node:
         if value == LEADER:
             return LEADER
         found = re.fullmatch(r"n?(\d+)", str(value)) if not isinstance(value, bool) else None
         if found is None or int(found[1]) not in self._nodes:
-            raise self._wrong(
-                f"there is no node {written(value)}; {self._choices()}", number, "nodes"
-            )
+            raise self._wrong(f"there is no node {written(value)}; {self._choices()}", number, key)
         return int(found[1])
 
     def _links(self, value: Any, number: int) -> tuple[Link, ...]:
@@ -293,7 +325,7 @@ class _Reader:
             ends = str(one).split(">")
             if len(ends) != 2:
                 raise self._wrong(f'{written(one)} is not a link; write "n1>n2"', number, "links")
-            source, target = (self._node(end.strip(), number) for end in ends)
+            source, target = (self._node(end.strip(), number, "links") for end in ends)
             if isinstance(source, str) or isinstance(target, str) or source == target:
                 raise self._wrong(
                     f"{written(one)} is not a link between two nodes", number, "links"
@@ -307,7 +339,7 @@ class _Reader:
 
     # ------------------------------------------------------------------ the whole
 
-    def _random(self, entry: Any, written: Sequence[Fault], duration_us: int) -> list[Fault]:
+    def _random(self, entry: Any, by_hand: Sequence[Fault], duration_us: int) -> list[Fault]:
         """The additional faults that the seed draws, without those that contradict written ones."""
         if entry is None:
             return []
@@ -319,21 +351,34 @@ class _Reader:
             raise self._wrong("mix is a table such as { partition = 3, kill = 1 }", 0, "mix")
         if not any(mix.values()):
             raise self._wrong("mix has no kind with a weight above 0", 0, "mix")
-        options: dict[str, Any] = {"allow_all": entry.get("allow_all") is True}
+        allow_all = entry.get("allow_all", False)
+        if not isinstance(allow_all, bool):
+            said = f"allow_all is {written(allow_all)}; write true or false"
+            raise self._wrong(said, 0, "allow_all")
+        options: dict[str, Any] = {"allow_all": allow_all}
         if "every" in entry:
             options["gap_us"] = self._time(entry, "every", 0)
         if "shapes" in entry:
-            options["shapes"] = entry["shapes"]
+            options["shapes"] = self._shapes(entry["shapes"])
+        options |= {
+            "messages": self._context.messages,
+            "runtime": self._context.runtime,
+        }
         try:
-            drawn = plan(mix, self._seed, duration_us, self._nodes, **options).faults
+            drawn = plan(mix, self._seed, duration_us, self._voters, **options).faults
         except BadFault as error:
             raise self._wrong(str(error), 0, "mix") from None
-        return [f for f in drawn if not any(_contradict(f, other) for other in written)]
+        return [f for f in drawn if not any(contradiction(f, other) for other in by_hand)]
+
+    def _shapes(self, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value or not all(isinstance(s, str) for s in value):
+            said = f'shapes is {written(value)}; write a list of shapes, such as ["halves"]'
+            raise self._wrong(said, 0, "shapes")
+        return tuple(value)
 
     def _refuse_contradictions(self, faults: Sequence[Fault]) -> None:
-        for a, b in _overlapping(faults):
-            if said := _contradict(a, b):
-                raise BadSchedule(f"{self._name}: {_short(said)}")
+        for said in contradictions(faults):
+            raise BadSchedule(f"{self._name}: {_short(said)}")
         times = Counter(fault.id for fault in faults)
         if twice := sorted(identity for identity in times if times[identity] > 1):
             raise BadSchedule(f"{self._name}: two faults have the id {_short(repr(twice[0]))}")
@@ -390,35 +435,3 @@ def _own_fields(kind: str) -> dict[str, dataclasses.Field[Any]]:
 
 def _has_field(kind: str, name: str) -> bool:
     return any(field.name == name for field in dataclasses.fields(KINDS[kind].fault))
-
-
-def _overlapping(faults: Sequence[Fault]) -> Iterator[tuple[Fault, Fault]]:
-    """The pairs of faults that are there at one moment: only these can contradict each other, and
-    of many short ones there are few."""
-    active: list[Fault] = []
-    for fault in sorted(faults, key=lambda one: one.start_us):
-        active = [one for one in active if _end_us(one) > fault.start_us]
-        yield from ((one, fault) for one in active)
-        active.append(fault)
-
-
-def _end_us(fault: Fault) -> int:
-    return max(step.end_us for step in (fault, *fault.steps()))
-
-
-def _contradict(a: Fault, b: Fault) -> str | None:
-    """Why two faults cannot both be active, in words; None if they can. A node's process is in one
-    state at a time; effects on links, and on clocks except strobes, add up."""
-    groups = {KINDS[fault.kind].generator.group for fault in (a, b)}
-    both_strobe = isinstance(a, Strobe) and isinstance(b, Strobe)
-    if groups != {PROCESS} and not both_strobe:
-        return None
-    for one, other in itertools.product(a.steps(), b.steps()):
-        shared = [n for n in one.nodes if n in other.nodes and n != LEADER]
-        if shared and one.start_us < other.end_us and other.start_us < one.end_us:
-            return (
-                f"{a.describe()} ({a.id}, at {one.start_us / 1e6:g} s) and {b.describe()} ({b.id}, "
-                f"at {other.start_us / 1e6:g} s) overlap on n{shared[0]}: a node can be in one of "
-                "these states at a time"
-            )
-    return None

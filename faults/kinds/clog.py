@@ -24,7 +24,11 @@ class Clog(Fault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.release and sorted(self.release) != sorted(n for n in self.nodes if n != LEADER):
+        if self.release and LEADER in (*self.nodes, *self.release):
+            raise BadFault(
+                f"{self.id}: release orders nodes that are known: name them in place of the leader"
+            )
+        if self.release and sorted(self.release) != sorted(map(int, self.nodes)):
             raise BadFault(f"{self.id}: release must name the same nodes as nodes")
 
     def steps(self) -> tuple[Fault, ...]:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from faults.description import BadFault
 from faults.planner import Schedule, plan
-from faults.schedule_file import read_schedule
+from faults.schedule_file import ScheduleContext, read_schedule
 from harness.errors import UsageError
 from harness.run.conductor import Conductor, Stats
 from harness.run.config import RunConfig
@@ -99,9 +99,19 @@ def schedule_for(config: RunConfig) -> Schedule:
 def with_schedule(config: RunConfig, path: Path) -> tuple[RunConfig, Schedule]:
     """A hand-written schedule, and the configuration adapted to it: its duration, and its kinds of
     faults. Raises UsageError."""
-    nodes = config.cluster.node_ids()
+    context = ScheduleContext(
+        voters=config.cluster.voter_ids(),
+        messages=tuple(config.system.capabilities.messages),
+        runtime=config.on,
+    )
     try:
-        schedule = read_schedule(path, nodes, config.seed, duration_us=config.time_us)
+        schedule = read_schedule(
+            path,
+            config.cluster.node_ids(),
+            config.seed,
+            duration_us=config.time_us,
+            context=context,
+        )
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {in_words(error)}") from None
     except BadFault as error:

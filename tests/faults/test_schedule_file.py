@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from faults.kinds.aimed import Aimed
+from faults.kinds.clog import Clog
 from faults.kinds.delay import Delay
 from faults.kinds.partition import Partition
-from faults.planner import schedule_from_json
-from faults.schedule_file import BadSchedule, parse_schedule, read_schedule
+from faults.planner import plan, schedule_from_json
+from faults.schedule_file import BadSchedule, ScheduleContext, parse_schedule, read_schedule
 
 FIVE = (1, 2, 3, 4, 5)
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "schedules").glob("*.toml"))
@@ -282,3 +283,95 @@ def test_minutes_are_written_as_on_the_command_line(written: str) -> None:
     text = KILL.replace('for = "2s"', f'for = "{written}"')
     (fault,) = parse_schedule('duration = "10m"' + text, FIVE, 1).faults
     assert fault.duration_us == 120_000_000
+
+
+def random_part(mix: str, *, more: str = "") -> str:
+    return f'duration = "60s"\n[random]\nmix = {mix}\n{more}\n'
+
+
+def test_a_random_part_without_a_fitting_shape_is_refused() -> None:
+    ring = 'shapes = ["majorities-ring"]'
+    for kind in ("flapping", "partition"):
+        for nodes, more in (((1,), ""), ((1, 2, 3), ring)):
+            with pytest.raises(BadSchedule, match=f"line 3: a cluster of .* and {kind} needs one"):
+                parse_schedule(random_part(f"{{ {kind} = 1, kill = 1 }}", more=more), nodes, 1)
+    schedule = parse_schedule(random_part("{ partition = 0, kill = 1 }"), (1,), 1)
+    assert schedule.kinds().keys() == {"kill"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("shapes = 5", "line 4: shapes is 5; write a list of shapes"),
+        ("shapes = []", r"line 4: shapes is \[\]; write a list of shapes"),
+        ("shapes = [1]", r"line 4: shapes is \[1\]; write a list of shapes"),
+        ('shapes = "halves"', "line 4: shapes is 'halves'; write a list of shapes"),
+        ('shapes = ["star"]', "no partition shape 'star'; choose one of halves"),
+        ('allow_all = "yes"', "line 4: allow_all is 'yes'; write true or false"),
+        ("allow_all = 1", "line 4: allow_all is 1; write true or false"),
+    ],
+)
+def test_fields_of_the_random_part_have_types(line: str, words: str) -> None:
+    with pytest.raises(BadSchedule, match=words):
+        parse_schedule(random_part("{ partition = 1 }", more=line), FIVE, 1)
+
+
+def test_random_faults_are_for_voters_messages_and_runtime_of_the_run() -> None:
+    """As `--faults` draws them: a learner has no vote, so two of three voters are no minority."""
+    text = random_part("{ kill = 1, disk-damage = 1, loss = 1, aimed = 1 }", more='every = "1s"')
+    context = ScheduleContext(voters=(1, 2, 3), messages=("Accept", "Promise"), runtime="docker")
+    messages, actions = set(), set()
+    for seed in range(60):
+        schedule = parse_schedule(text, FIVE, seed, context=context)
+        drawn = plan(
+            {"kill": 1, "disk-damage": 1, "loss": 1, "aimed": 1},
+            seed,
+            60 * SECOND,
+            (1, 2, 3),
+            gap_us=SECOND,
+            messages=("Accept", "Promise"),
+            runtime="docker",
+        )
+        assert schedule.faults == drawn.faults
+        down = [set(f.nodes) for f in schedule.faults if f.kind in ("kill", "disk-damage")]
+        assert all(nodes <= {1, 2, 3, "leader"} and len(nodes) == 1 for nodes in down)
+        messages |= {getattr(f, "message", "") for f in schedule.faults}
+        actions |= {f.action for f in schedule.faults if isinstance(f, Aimed)}
+    assert messages == {"", "Accept", "Promise"}
+    assert "power" not in actions and "kill" in actions
+
+
+def test_minorities_and_majorities_are_of_voters() -> None:
+    text = 'duration = "9s"\n[[fault]]\nkind = "kill"\nnodes = "{}"\nat = "1s"\nfor = "1s"\n'
+    context = ScheduleContext(voters=(1, 2, 3))
+    for group, size in (("minority", 1), ("majority", 2)):
+        for seed in range(30):
+            (kill,) = parse_schedule(text.format(group), FIVE, seed, context=context).faults
+            assert len(kill.nodes) == size and set(kill.nodes) <= {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "release", "words"),
+    [
+        ('["n1", "n2"]', "5", "line 5: there is no node 5"),
+        ('["n1", "n2"]', "1", "release must name the same nodes as nodes"),
+        ('["leader", "n2"]', '["n2"]', "name them in place of the leader"),
+        ('["leader", "n2"]', '["n2", "leader"]', "name them in place of the leader"),
+        ('["n1", "n2"]', '["n2", "leader"]', "name them in place of the leader"),
+    ],
+)
+def test_the_order_in_which_a_clog_ends_names_its_nodes(
+    nodes: str, release: str, words: str
+) -> None:
+    text = (
+        f'duration = "30s"\n[[fault]]\nkind = "clog"\nnodes = {nodes}\nrelease = {release}\n'
+        'at = "1s"\nfor = "4s"\n'
+    )
+    with pytest.raises(BadSchedule, match=words):
+        parse_schedule(text, (1, 2, 3), 1)
+
+
+def test_one_node_may_be_released_without_a_list() -> None:
+    text = 'duration = "9s"\n[[fault]]\nkind = "clog"\nnodes = "n2"\nrelease = "n2"\nat = "1s"\n'
+    (clog,) = parse_schedule(text + 'for = "4s"', (1, 2, 3), 1).faults
+    assert isinstance(clog, Clog) and clog.release == (2,)
