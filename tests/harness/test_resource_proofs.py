@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from faults.kinds.memory import MemoryPressure
 from faults.kinds.slow_cpu import SlowCpu
+from harness.errors import EngineError
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.injectors import resources as resources_module
 from harness.runtimes.docker.injectors.cluster import Cluster
@@ -33,7 +34,10 @@ class Container(Engine):
         self.enforces = True
         self.stands_still = False
         self.periods = self.used_ns = 0
+        self.used_bytes = 20 << 20
         self.limit = 0
+        self.asked_limits: list[int] = []
+        self.refusals: Iterator[EngineError | None] = iter(())
         self.code, self.oom = 0, False
         self.updates = 0
         self.at_update: Callable[[], None] = lambda: None
@@ -47,6 +51,9 @@ class Container(Engine):
         return 1
 
     def limit_memory(self, _: Any, __: str, limit: int) -> int:
+        self.asked_limits.append(limit)
+        if (error := next(self.refusals, None)) is not None:
+            raise error
         self.limit = limit
         return 1
 
@@ -55,7 +62,8 @@ class Container(Engine):
         runs = 1 in self.running and not self.stands_still
         self.used_ns += runs * 1_000_000
         self.periods += runs and self.quota_us > 0
-        memory = {"usage": 20 << 20, "limit": self.limit} if 1 in self.running else {}
+        self.used_bytes += 1 << 20
+        memory = {"usage": self.used_bytes, "limit": self.limit} if 1 in self.running else {}
         return {
             "cpu_stats": {
                 "throttling_data": {"periods": self.periods},
@@ -247,3 +255,34 @@ def test_a_node_that_had_ended_before_gets_no_memory_limit(container: Container)
         assert (await inject(PRESSURE)).verified
 
     run(container, test)
+
+
+BELOW_USAGE = EngineError("limiting: runc: unable to set memory limit to 1 (current usage: 2)")
+
+
+def test_a_limit_that_is_below_what_is_used_by_now_is_drawn_again(container: Container) -> None:
+    """A node that allocates memory between the look and the limit."""
+    container.refusals = iter([BELOW_USAGE, BELOW_USAGE])
+
+    async def test(_: Cluster, resources: Resources) -> None:
+        assert (await resources.handlers()[MemoryPressure].inject(PRESSURE)).verified
+        first, second, third = container.asked_limits
+        assert first < second < third == container.limit
+
+    run(container, test)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "tries"), [([EngineError("no such container")], 1), ([BELOW_USAGE] * 9, 5)]
+)
+def test_other_refusals_of_a_limit_are_errors(
+    container: Container, refusals: list[EngineError], tries: int
+) -> None:
+    container.refusals = iter(refusals)
+
+    async def test(_: Cluster, resources: Resources) -> None:
+        with pytest.raises(EngineError):
+            await resources.handlers()[MemoryPressure].inject(PRESSURE)
+
+    run(container, test)
+    assert len(container.asked_limits) == tries

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from faults.kinds.memory import MemoryPressure
 from faults.kinds.slow_cpu import SlowCpu
+from harness.errors import EngineError
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
 from harness.runtimes.docker.injectors.ended_nodes import MEMORY, doubt_about_end
@@ -32,6 +33,9 @@ IDLE_TRIES: Final = 8
 """So long is waited for a node to run when its quota is gone."""
 MEMORY_LEAST: Final = 6 << 20
 """The engine refuses less than 6 MiB."""
+USAGE_TRIES: Final = 5
+BELOW_USAGE: Final = "unable to set memory limit"
+"""What runc says of a limit that is less than what is used."""
 PAGE: Final = 1 << 16
 T = TypeVar("T")
 
@@ -139,15 +143,28 @@ class Resources:
     async def _press(self, identity: str, node: int, spare: int) -> FaultReport:
         cluster = self._cluster
         async with cluster.locks[node]:
-            used = await self._memory(node, "usage")
             explained = cluster.why_down(node)
             cluster.may_end(node, identity)
-            self._limits[node][identity] = max(MEMORY_LEAST, used + spare)
-            report = await self._set_memory(node)
+            used, report = await self._limit_above_usage(identity, node, spare)
             if used or explained or not report.verified:
                 return report
             problem = f"n{node} used no memory: it had ended by itself before"
             return dataclasses.replace(report, verified=False, problem=problem)
+
+    async def _limit_above_usage(
+        self, identity: str, node: int, spare: int
+    ) -> tuple[int, FaultReport]:
+        """The bytes that were used, and the report. A node that meanwhile uses more than the limit
+        is measured again: the kernel refuses limits below what is used."""
+        for left in reversed(range(USAGE_TRIES)):
+            used = await self._memory(node, "usage")
+            self._limits[node][identity] = max(MEMORY_LEAST, used + spare)
+            try:
+                return used, await self._set_memory(node)
+            except EngineError as error:
+                if not left or BELOW_USAGE not in str(error):
+                    raise
+        raise AssertionError
 
     async def _relieve(self, identity: str, node: int) -> FaultReport:
         """Take the limit back, and start the node if the kernel has killed it."""
