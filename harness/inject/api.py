@@ -10,8 +10,9 @@
         ...
 
 Containers are named as for `docker`. Every function yields a report with the evidence. It raises
-UsageError for a container that does not exist or shares the host's network, and FaultNotProven if a
-fault did not take effect or did not end. When the program dies, everything is healed.
+UsageError for a container that does not exist, shares the host's network, or has faults of another
+program, and FaultNotProven if a fault did not take effect or did not end. Blocks may be nested,
+also with the same containers. When the program dies, everything is healed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 from harness.cluster import FaultNotProven
 from harness.inject import parse_options as parse
-from harness.inject.session import Session
+from harness.inject.shared_sessions import session_with
 from harness.runtimes.interface import FaultReport
 
 Names = str | Sequence[str]
@@ -35,10 +36,10 @@ def inject(kind: str, containers: Names, *, to: Names = (), **fields: Any) -> It
     to these containers. `fields` are those of the kind (docs/faults.md)."""
     names, others = _listed(containers), _listed(to)
     fault = parse.fault_for(
-        kind, f"{kind}-{secrets.token_hex(2)}", len(names), len(others), **fields
+        kind, f"{kind}-{secrets.token_hex(4)}", len(names), len(others), **fields
     )
-    with Session([*names, *others]) as session:
-        report = session.inject(fault)
+    with session_with([*names, *others]) as (session, numbers):
+        report = session.inject(fault, numbers)
         try:
             if not report.verified:
                 raise FaultNotProven(fault.describe(), report)

@@ -18,12 +18,21 @@ JOINED_MAX: Final = 10
 
 @dataclass(frozen=True)
 class Container:
-    """A running container. `pid` is that of its first process on the host."""
+    """A running container. `pid` is that of its first process on the host. The owners are the ids
+    of the containers whose namespaces it uses, as a rule its own; `networks` are those of the
+    network namespace's owner."""
 
     name: str
     identity: str
     pid: int
     networks: tuple[str, ...]
+    network_owner: str
+    pid_owner: str
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """The containers that a fault in this one affects."""
+        return frozenset((self.identity, self.network_owner, self.pid_owner))
 
 
 def find_containers(api: docker.APIClient, names: Sequence[str]) -> list[Container]:
@@ -60,30 +69,41 @@ def _checked(api: docker.APIClient, name: str, said: Mapping[str, Any]) -> Conta
         raise UsageError(f"the container {name!r} does not run", remedy=f"docker start {name}")
     if state.get("Paused"):
         raise UsageError(f"the container {name!r} is paused", remedy=f"docker unpause {name}")
-    if _is_the_hosts(api, said, "NetworkMode"):
+    network = _owner(api, said, "NetworkMode")
+    if network is None:
         raise UsageError(
             f"the container {name!r} runs in the host's network: a fault there would hit the host",
             remedy="start it in a network of its own (without --network host)",
         )
-    if _is_the_hosts(api, said, "PidMode"):
+    pids = _owner(api, said, "PidMode")
+    if pids is None:
         raise UsageError(
             f"the container {name!r} runs in the host's PID namespace: a fault there would hit the "
             "host's processes",
             remedy="start it without --pid host",
         )
-    networks = tuple(sorted((said["NetworkSettings"].get("Networks") or {}).keys()))
+    networks = sorted((network["NetworkSettings"].get("Networks") or {}).keys())
     own = tuple(n for n in networks if n not in ("none", "host"))
-    return Container(said["Name"].lstrip("/"), said["Id"], int(state["Pid"]), own)
+    return Container(
+        said["Name"].lstrip("/"), said["Id"], int(state["Pid"]), own, network["Id"], pids["Id"]
+    )
 
 
-def _is_the_hosts(api: docker.APIClient, said: Mapping[str, Any], mode: str) -> bool:
-    """Whether a namespace of a container is the host's, also through one that it joins."""
+def _owner(api: docker.APIClient, said: Mapping[str, Any], mode: str) -> Mapping[str, Any] | None:
+    """The container whose namespace this one uses, itself or one that it joins; None if the
+    namespace is the host's. Raises UsageError if that cannot be known."""
+    name = said["Name"].lstrip("/")
     for _ in range(JOINED_MAX):
         kind, _, joined = (said["HostConfig"].get(mode) or "").partition(":")
         if kind != "container":
-            return bool(kind == "host")
+            return None if kind == "host" else said
         try:
             said = api.inspect_container(joined)
         except NotFound:
-            return False  # its namespaces live on in this container
-    return True
+            raise UsageError(
+                f"the container {name!r} uses a namespace of the container {joined[:12]}, which "
+                "was removed: it may be the host's",
+                remedy=f"start {name} again, with a network and a PID namespace of its own, or of "
+                "a container that exists",
+            ) from None
+    return None

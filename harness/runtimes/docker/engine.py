@@ -23,6 +23,8 @@ from harness.runtimes.docker.endpoint import Endpoint, EngineClient, endpoint
 LABEL = "antipaxos.run"
 LABEL_ROLE = "antipaxos.role"
 LABEL_NODE = "antipaxos.node"
+LABEL_JOINED = "antipaxos.joined"
+"""Of an agent in a container of others: the ids of the containers that its faults affect."""
 API_TIMEOUT_S = 60
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NO_ENGINE_REMEDY = (

@@ -83,6 +83,10 @@ class FaultInjector:
             needs = [h.needs for k in kinds if (h := self.handlers.get(KINDS[k].fault))]
             await self._network.prepare(shaping="shaping" in needs)
 
+    async def pods_were_added(self) -> None:
+        """To those with which it was made, with their agents. Faults that are active stay."""
+        await self._network.learn_added()
+
     async def inject(self, fault: Fault) -> FaultReport:
         """Raises UnsupportedFault; every other failure is in the report."""
         return await self._carry_out(self._handler(fault).inject, fault, "inject")

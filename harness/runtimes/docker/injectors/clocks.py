@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -79,7 +80,7 @@ class NodeClocks:
 class Clocks:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._clocks = {node: NodeClocks() for node in cluster.pods}
+        self._clocks: defaultdict[int, NodeClocks] = defaultdict(NodeClocks)
 
     def handlers(self) -> Handlers:
         each = self._cluster.each

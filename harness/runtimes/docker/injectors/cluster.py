@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -58,10 +59,10 @@ class Cluster:
     `may_end`."""
 
     def __post_init__(self) -> None:
-        self.locks = {node: asyncio.Lock() for node in self.pods}
-        self.holds = {node: set() for node in self.pods}
-        self.pauses = {node: set() for node in self.pods}
-        self.ends = {node: {} for node in self.pods}
+        # A session in existing containers may join more of them later.
+        self.locks = defaultdict(asyncio.Lock)
+        self.holds, self.pauses = defaultdict(set), defaultdict(set)
+        self.ends = defaultdict(dict)
 
     def may_end(self, node: int, identity: str, for_s: float = math.inf) -> None:
         """From now on, and for so long, the node may end because of this fault."""

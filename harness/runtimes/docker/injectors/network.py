@@ -105,6 +105,15 @@ class Network:
             calls = (agent.call("prepare_shaping") for agent in self._cluster.agents.values())
             await asyncio.gather(*calls)
 
+    async def learn_added(self) -> None:
+        """Pods have been added. Of those links that are cut now it is not known what they pass."""
+        async with self._changing:
+            if self._known:
+                before = self._groups
+                await self._learn()
+                for kind, links in before.items():
+                    self._groups[kind] |= links
+
     async def _inject(self, fault: Fault) -> FaultReport:
         if isinstance(fault, LinkFault):
             effect_of(fault)  # raises UnsupportedFault before anything is changed

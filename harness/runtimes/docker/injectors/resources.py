@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -52,8 +53,8 @@ class Resources:
     def __init__(self, cluster: Cluster, processes: Processes) -> None:
         self._cluster = cluster
         self._processes = processes
-        self._quotas: dict[int, dict[str, int]] = {node: {} for node in cluster.pods}
-        self._limits: dict[int, dict[str, int]] = {node: {} for node in cluster.pods}
+        self._quotas: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        self._limits: defaultdict[int, dict[str, int]] = defaultdict(dict)
         self._quota_before: dict[int, int] = {}
         self._limit_before: dict[int, int] = {}
         """The values before the first fault: the container may have had a limit."""
