@@ -2,8 +2,8 @@
 
 The agents heal by themselves when their controller has died, but limits are the engine's. So a
 program that sets one starts this program, as `python -m harness.inject.limits_guard`, with one line
-of JSON on its standard input: [[container, cpu_quota_us, memory_limit], ...], the original limits.
-When the input ends without the line "done", it restores them.
+of JSON on its standard input: [[container, limits], ...], those before the first fault, as the
+fields of `Limits`. When the input ends without the line "done", it restores what differs.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from types import TracebackType
+from contextlib import suppress
+from typing import Final
 
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.engine import connect
 
+END_TIMEOUT_S: Final = 30.0
+
 
 class LimitsGuard:
-    """A running guard; leaving the block tells it that the limits have been restored."""
+    """A running guard, until `end`."""
 
     def __init__(self, containers: Sequence[str]) -> None:
         api = connect()
         try:
-            before = [
-                (c, limits.cpu_quota_us(api, c) or -1, limits.memory_limit(api, c) or None)
-                for c in containers
-            ]
+            before = [(container, limits.limits_of(api, container)) for container in containers]
         finally:
             api.close()
         self._process = subprocess.Popen(
@@ -39,19 +39,16 @@ class LimitsGuard:
         )
         self._say(json.dumps(before))
 
-    def __enter__(self) -> LimitsGuard:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._say("done")
-        if self._process.stdin is not None:
+    def end(self, *, restored: bool) -> None:
+        """Wait for its end. `restored`: the limits are known to be what they were; else it looks,
+        and restores what differs."""
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has been killed
+            if restored:
+                self._say("done")
             self._process.stdin.close()
-        self._process.wait(timeout=30)
+        with suppress(subprocess.TimeoutExpired):  # the engine is slow: the guard goes on by itself
+            self._process.wait(timeout=END_TIMEOUT_S)
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -67,10 +64,9 @@ def main() -> None:
     if sys.stdin.readline().strip() == "done":
         return
     api = connect()
-    for container, quota_us, memory in before:
-        limits.limit_cpu(api, container, quota_us)
-        if limits.memory_limit(api, container) != (memory or 0):
-            limits.limit_memory(api, container, memory or limits.NO_LIMIT)
+    for container, fields in before:
+        for problem in limits.restore(api, container, limits.Limits(*fields)):
+            print(f"a limit of {container[:12]} was not set back: {problem}", file=sys.stderr)
 
 
 if __name__ == "__main__":

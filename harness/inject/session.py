@@ -13,7 +13,7 @@ import dataclasses
 import secrets
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -34,6 +34,7 @@ from harness.runtimes.docker.engine import connect, engine_errors
 from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors.cluster import all_of
+from harness.runtimes.docker.limits import limits_of
 from harness.runtimes.docker.pods import Pod, PodEngine
 from harness.runtimes.docker.removal import remove_labelled
 from harness.runtimes.interface import FaultReport
@@ -84,13 +85,14 @@ class Session:
         self._say = say
         self._lock = threading.RLock()
         self._loop = asyncio.new_event_loop()
-        self._stack = ExitStack()
         self._pods: dict[int, Pod] = {}
         self._agents: dict[int, Agent] = {}
         self._created: AgentContainers
         self._witness_networks: set[str] = set()
         self._injector: FaultInjector | None = None
+        self._guards: list[LimitsGuard] = []
         self._guarded: set[int] = set()
+        self._unhealed_limits: set[str] = set()
         self._active: dict[str, Fault] = {}
 
     def name_of(self, node: int) -> str:
@@ -139,7 +141,20 @@ class Session:
             )
         if isinstance(fault, LinkFault | Partition):
             _require_own_networks(self.containers)
-        return placed(resolved, numbers)
+        own = placed(resolved, numbers)
+        if isinstance(own, SlowCpu):
+            for number in affected(own):
+                self._require_quota(self.containers[number - 1])
+        return own
+
+    def _require_quota(self, container: Container) -> None:
+        """Raises UsageError if the engine does not let others set one."""
+        if limits_of(self._api, container.identity).nano_cpus:
+            raise UsageError(
+                f"the container {container.name!r} was started with --cpus, and the engine sets no "
+                "other limit of its processor time",
+                remedy="start it with --cpu-quota in place of --cpus (50000 is half a processor)",
+            )
 
     def is_active(self, fault: Fault) -> bool:
         """Whether it was injected, or that was tried, and it was not healed."""
@@ -150,7 +165,9 @@ class Session:
         does."""
         with self._lock:
             own = self.check(fault, among)
-            self._guard_limits(own)
+            if isinstance(own, SlowCpu | MemoryPressure):
+                self._guard_limits(own)
+                self._unhealed_limits.add(own.id)
             self._active[fault.id] = own
             report = self._reported(own, self._run(self._opened().inject(own)))
             if ended := self._ended(own):
@@ -162,7 +179,11 @@ class Session:
         with self._lock:
             own = self._active.pop(fault.id)
             report = self._reported(own, self._run(self._opened().heal(own)))
-            if isinstance(own, SlowCpu | MemoryPressure) or not (ended := self._ended(own)):
+            if isinstance(own, SlowCpu | MemoryPressure):
+                if report.verified:
+                    self._unhealed_limits.discard(own.id)
+                return report
+            if not (ended := self._ended(own)):
                 return report
             words = f"{ended} ended meanwhile, and the fault with it"
             return dataclasses.replace(report, verified=False, problem=words)
@@ -174,9 +195,9 @@ class Session:
 
     def _guard_limits(self, fault: Fault) -> None:
         new = sorted({int(node) for node in fault.nodes} - self._guarded)
-        if isinstance(fault, SlowCpu | MemoryPressure) and new:
+        if new:
             guard = LimitsGuard([self.containers[number - 1].identity for number in new])
-            self._stack.enter_context(guard)
+            self._guards.append(guard)
             self._guarded |= set(new)
 
     def _reported(self, fault: Fault, report: FaultReport) -> FaultReport:
@@ -199,7 +220,9 @@ class Session:
         _require_own_processes(self.containers)
         self._join(range(1, len(self.containers) + 1))
         engine = PodEngine(self._api, self.run_id, image, 0)
-        self._injector = FaultInjector(engine, self._pods, self._agents, _knows_no_clock, lambda: 0)
+        self._injector = FaultInjector(
+            engine, self._pods, self._agents, _knows_no_clock, lambda: 0, managed=False
+        )
 
     def add(self, containers: Iterable[Container]) -> None:
         """Join these, too, as far as they are not joined. Faults that are active stay. Raises as
@@ -288,7 +311,8 @@ class Session:
                     self._run(_ignoring_errors(agent.detach()))
                 self._run(self._loop.shutdown_default_executor())
                 remove_labelled(self._api, self.run_id)
-                self._stack.close()
+                for guard in self._guards:
+                    guard.end(restored=not self._unhealed_limits)
                 self._api.close()
                 self._loop.close()
 

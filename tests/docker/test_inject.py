@@ -121,10 +121,10 @@ def test_from_python_for_the_duration_of_a_block(others: Others) -> None:
 def test_limits_are_set_back_to_what_they_were(others: Others, api: docker.APIClient) -> None:
     one = others.start("one", cpu_period=100_000, cpu_quota=80_000, mem_limit=200 << 20)
     with faults.slow_cpu(one, "10%"), faults.memory(one, "16MiB"):
-        assert limits.cpu_quota_us(api, one) == 10_000
-        assert limits.memory_limit(api, one) < 100 << 20
-    assert limits.cpu_quota_us(api, one) == 80_000
-    assert limits.memory_limit(api, one) == 200 << 20
+        assert limits.limits_of(api, one).quota_us == 10_000
+        assert limits.limits_of(api, one).memory < 100 << 20
+    assert limits.limits_of(api, one).quota_us == 80_000
+    assert limits.limits_of(api, one).memory == 200 << 20
 
 
 def test_an_error_in_the_block_heals_too(others: Others) -> None:
@@ -180,7 +180,7 @@ def test_the_command_heals_however_it_ends(
     if how != signal.SIGKILL:
         assert code == 0 and all(line["verified"] for line in rest) and len(rest) == 3
     until(lambda: not others.is_off(one), "end of the clock fault")
-    until(lambda: limits.cpu_quota_us(api, one) == 80_000, "end of the limit")
+    until(lambda: limits.limits_of(api, one).quota_us == 80_000, "end of the limit")
     until(lambda: not set(sessions) & set(agents(api)), "end of the agents")
 
 

@@ -22,12 +22,24 @@ from harness.inject.placing import affected, placed
 from harness.inject.session import Session
 from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors.network import GROUPS
+from harness.runtimes.docker.limits import Limits
 from harness.runtimes.interface import FaultReport
 
 
 def container(name: str, *, networks: tuple[str, ...] = ("net",), **owners: str) -> Container:
     own = {"network_owner": f"id-{name}", "pid_owner": f"id-{name}", **owners}
     return Container(name, f"id-{name}", 77, networks, **own)
+
+
+class Guard:
+    """Of limits. `ended`: whether it was told that they are restored."""
+
+    def __init__(self, containers: Sequence[str]) -> None:
+        self.containers = containers
+        self.ended: bool | None = None
+
+    def end(self, *, restored: bool) -> None:
+        self.ended = restored
 
 
 class World:
@@ -43,6 +55,8 @@ class World:
         self.does_not_start = ""
         self.ended: set[str] = set()
         self.paused: set[str] = set()
+        self.nano_cpus = 0
+        self.guards: list[Guard] = []
         self.cut: dict[str, set[str]] = {}
         """By sender, the addresses that it sends nothing to."""
 
@@ -115,6 +129,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         made.sessions += 1
         return made
 
+    def guard(containers: Sequence[str]) -> Guard:
+        made.guards.append(Guard(containers))
+        return made.guards[-1]
+
     fakes: dict[str, Any] = {
         "connect": connect,
         "abilities_of": lambda _: None,
@@ -130,6 +148,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         ),
         "Agent": lambda number, identity: Agent(made, number, identity),
         "remove_labelled": lambda *_: None,
+        "limits_of": lambda *_: Limits(0, 0, made.nano_cpus, 0, 0),
+        "LimitsGuard": guard,
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(session_module, name, fake)
@@ -303,3 +323,37 @@ def test_where_no_link_can_be_measured_no_fault_of_links_is_proven(
         pytest.fail("it was proven")
     with faults.delay("b", "50ms"):
         pass
+
+
+def test_a_quota_of_a_container_with_cpus_is_refused(world: World) -> None:
+    world.nano_cpus = 2 * 10**9
+    with (
+        pytest.raises(UsageError, match="'b' was started with --cpus"),
+        faults.slow_cpu(["b"], "10%"),
+    ):
+        pytest.fail("it was injected")
+    assert not world.guards
+
+
+@pytest.mark.parametrize("healed", [True, False])
+def test_a_guard_is_told_that_all_is_restored_only_if_that_was_verified(
+    world: World, monkeypatch: pytest.MonkeyPatch, healed: bool
+) -> None:
+    async def reports(injector: FaultInjector, fault: Any) -> FaultReport:
+        return FaultReport({}, verified=True, evidence={})
+
+    async def heals(injector: FaultInjector, fault: Any) -> FaultReport:
+        return FaultReport({}, verified=healed or fault.kind == "slow-cpu", evidence={})
+
+    monkeypatch.setattr(FaultInjector, "inject", reports)
+    monkeypatch.setattr(FaultInjector, "heal", heals)
+    one = fault_for("memory", "m", 1, spare_kib=256)
+    two = fault_for("slow-cpu", "s", 2, percent=10)
+    with Session(["a", "b"]) as session:
+        for fault in (one, two):
+            assert session.inject(fault).verified
+        assert [guard.containers for guard in world.guards] == [["id-a"], ["id-b"]]
+        for fault in (two, one):
+            session.heal(fault)
+        assert [guard.ended for guard in world.guards] == [None, None]
+    assert [guard.ended for guard in world.guards] == [healed, healed]

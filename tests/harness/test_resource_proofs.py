@@ -31,6 +31,8 @@ class Container(Engine):
     def __init__(self) -> None:
         super().__init__()
         self.quota_us = self.shown_us = 0
+        self.period_us = 0
+        self.swap = 0
         self.enforces = True
         self.stands_still = False
         self.periods = self.used_ns = 0
@@ -42,20 +44,23 @@ class Container(Engine):
         self.updates = 0
         self.at_update: Callable[[], None] = lambda: None
 
-    def limit_cpu(self, _: Any, __: str, quota_us: int) -> int:
+    def limit_cpu(self, _: Any, __: str, quota_us: int, period_us: int) -> int:
         self.at_update()
         self.updates += 1
-        self.shown_us = quota_us
+        self.shown_us, self.period_us = quota_us, period_us
         if self.enforces:
             self.quota_us = quota_us
         return 1
 
-    def limit_memory(self, _: Any, __: str, limit: int) -> int:
+    def limit_memory(self, _: Any, __: str, limit: int, swap: int) -> int:
         self.asked_limits.append(limit)
         if (error := next(self.refusals, None)) is not None:
             raise error
-        self.limit = limit
+        self.limit, self.swap = limit, swap
         return 1
+
+    def limits_of(self, *_: Any) -> limits.Limits:
+        return limits.Limits(self.shown_us, self.period_us, 0, self.limit, self.swap)
 
     def stats(self, _: Any, __: str) -> dict[str, Any]:
         """The kernel's accounting a period later."""
@@ -83,10 +88,8 @@ class Container(Engine):
 @pytest.fixture
 def container(monkeypatch: pytest.MonkeyPatch) -> Container:
     made = Container()
-    for name in ("limit_cpu", "limit_memory", "stats", "state"):
+    for name in ("limit_cpu", "limit_memory", "limits_of", "stats", "state"):
         monkeypatch.setattr(limits, name, getattr(made, name))
-    monkeypatch.setattr(limits, "cpu_quota_us", lambda *_: made.shown_us)
-    monkeypatch.setattr(limits, "memory_limit", lambda *_: made.limit)
     monkeypatch.setattr(resources_module, "ACCOUNTED_EVERY_S", 0.0)
     return made
 
@@ -94,10 +97,12 @@ def container(monkeypatch: pytest.MonkeyPatch) -> Container:
 Test = Callable[[Cluster, Resources], Awaitable[None]]
 
 
-def run(container: Container, test: Test) -> None:
+def run(container: Container, test: Test, *, managed: bool = True) -> None:
+    answers: dict[str, Any] = {"await_process": {"pid": 9}, "await_disk": {}} if managed else {}
+
     async def inside() -> None:
-        cluster, _ = cluster_of(container, await_process={"pid": 9}, await_disk={})
-        await test(cluster, Resources(cluster, Processes(cluster)))
+        cluster, _ = cluster_of(container, **answers)
+        await test(cluster, Resources(cluster, Processes(cluster), managed=managed))
 
     asyncio.run(inside())
 
@@ -170,14 +175,73 @@ def test_a_quota_that_the_kernel_does_not_take_or_keeps_is_not_proven(
     run(container, test)
 
 
-def test_a_quota_of_a_container_that_had_one_is_that_again(container: Container) -> None:
+@pytest.mark.parametrize(
+    ("quota_us", "period_us", "meanwhile_us"),
+    [(80_000, 0, 50_000), (20_000, 50_000, 40_000), (20_000, 100_000, 20_000)],
+)
+def test_a_quota_of_a_container_that_had_one_is_that_again(
+    container: Container, quota_us: int, period_us: int, meanwhile_us: int
+) -> None:
+    """And meanwhile the smaller one counts, of one period."""
+
     async def test(_: Cluster, resources: Resources) -> None:
-        container.quota_us = container.shown_us = 80_000
-        await slow(resources, SLOW)
+        container.quota_us = container.shown_us = quota_us
+        container.period_us = period_us
+        report = await slow(resources, SLOW)
+        assert report.verified
+        assert (container.quota_us, container.period_us) == (meanwhile_us, limits.PERIOD_US)
         report = await heal(resources, SLOW)
-        assert report.verified and report.evidence["n1"]["quota_us"] == 80_000
+        assert report.verified and report.evidence["n1"]["quota_us"] == quota_us
+        assert (container.quota_us, container.period_us) == (quota_us, period_us or 100_000)
 
     run(container, test)
+
+
+@pytest.mark.parametrize(
+    ("memory", "swap", "restored"),
+    [
+        (30 << 20, 1 << 30, 1 << 30),
+        (30 << 20, -1, -1),
+        (1 << 30, 1 << 30, 1 << 30),
+        (1 << 30, 0, 2 << 30),
+        (0, 0, limits.NO_LIMIT),
+    ],
+)
+def test_a_memory_limit_is_not_loosened_and_is_restored_with_its_swap(
+    container: Container, memory: int, swap: int, restored: int
+) -> None:
+    async def test(_: Cluster, resources: Resources) -> None:
+        container.limit, container.swap = memory, swap
+        pressure = MemoryPressure(id="m", spare_kib=64 << 10, **TIMES)
+        assert (await resources.handlers()[MemoryPressure].inject(pressure)).verified
+        asked = container.used_bytes - (1 << 20) + (64 << 20)
+        assert container.limit == min(memory or asked, container.limit) <= asked
+        assert container.swap == container.limit
+        assert (await heal(resources, pressure)).verified
+        assert (container.limit, container.swap) == (memory or limits.NO_LIMIT, restored)
+
+    run(container, test)
+
+
+@pytest.mark.parametrize("oom", [True, False])
+def test_a_container_of_others_is_started_again_only_if_the_kernel_killed_it(
+    container: Container, oom: bool
+) -> None:
+    """No process is waited for: its agent would see none."""
+
+    async def test(_: Cluster, resources: Resources) -> None:
+        assert (await resources.handlers()[MemoryPressure].inject(PRESSURE)).verified
+        container.end(137, oom=oom)
+        report = await heal(resources, PRESSURE)
+        assert report.verified is oom and (1 in container.running) is oom
+        assert report.evidence["n1"].get("started_again") == ({"running": True} if oom else None)
+        if not oom:
+            assert report.problem == (
+                "n1 ended by itself (exit code 137), not for want of memory; it is not started "
+                "again"
+            )
+
+    run(container, test, managed=False)
 
 
 def test_a_node_that_another_fault_has_stopped_needs_no_processor(container: Container) -> None:

@@ -32,15 +32,19 @@ WRONG_SHAPE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeErr
 
 
 def handlers_for(
-    cluster: Cluster, network: Network | None = None, processes: Processes | None = None
+    cluster: Cluster,
+    network: Network | None = None,
+    processes: Processes | None = None,
+    *,
+    managed: bool = True,
 ) -> Handlers:
-    """The handler for each class of simple faults."""
+    """The handler for each class of simple faults. `managed`: the nodes are a run's own."""
     processes = processes or Processes(cluster)
     simple: Handlers = {
         **(network or Network(cluster)).handlers(),
         **processes.handlers(),
         **Clocks(cluster).handlers(),
-        **Resources(cluster, processes).handlers(),
+        **Resources(cluster, processes, managed=managed).handlers(),
         **Data(cluster, processes).handlers(),
         **Disks(cluster, processes).handlers(),
     }
@@ -58,12 +62,14 @@ class FaultInjector:
         ask_clock: AskClock,
         zero_ns: Callable[[], int],
         ask_leader: AskLeader = no_known_leader,
+        *,
+        managed: bool = True,
     ) -> None:
         cluster = Cluster(engine, pods, agents, ask_clock, zero_ns, ask_leader)
         self._agents = agents
         self._network = Network(cluster)
         self._processes = Processes(cluster)
-        self.handlers = handlers_for(cluster, self._network, self._processes)
+        self.handlers = handlers_for(cluster, self._network, self._processes, managed=managed)
 
     def require(self, kinds: Sequence[str]) -> None:
         """Raises UsageError for a kind that some agent does not support here."""

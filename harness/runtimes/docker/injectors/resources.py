@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 from faults.kinds.memory import MemoryPressure
@@ -24,8 +24,6 @@ from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.docker.unexpected import LATE_S
 from harness.runtimes.interface import FaultReport
 
-CPU_QUOTA_LEAST_US: Final = 1_000
-"""The kernel refuses less."""
 ACCOUNTED_TRIES: Final = 20
 ACCOUNTED_EVERY_S: Final = limits.PERIOD_US / 1e6
 PERIODS_AFTER: Final = 2
@@ -50,14 +48,16 @@ class Accounting(NamedTuple):
 
 
 class Resources:
-    def __init__(self, cluster: Cluster, processes: Processes) -> None:
+    """`managed`: the containers are a run's, which starts one again that has ended."""
+
+    def __init__(self, cluster: Cluster, processes: Processes, *, managed: bool = True) -> None:
         self._cluster = cluster
         self._processes = processes
+        self._managed = managed
         self._quotas: defaultdict[int, dict[str, int]] = defaultdict(dict)
         self._limits: defaultdict[int, dict[str, int]] = defaultdict(dict)
-        self._quota_before: dict[int, int] = {}
-        self._limit_before: dict[int, int] = {}
-        """The values before the first fault: the container may have had a limit."""
+        self._before: dict[int, limits.Limits] = {}
+        """Those before the first fault: the container may have had some."""
 
     def handlers(self) -> Handlers:
         each = self._cluster.each
@@ -75,37 +75,43 @@ class Resources:
     # ------------------------------------------------------------------ processor
 
     async def _slow(self, identity: str, node: int, percent: int | None) -> FaultReport:
-        """Of several limits on one node the smallest counts; without any, no quota."""
+        """Of several limits on one node the smallest counts, also one that it had before; without
+        any fault, what it had before."""
         async with self._cluster.locks[node]:
             active = self._quotas[node]
             active.pop(identity, None)
             if percent is not None:
-                active[identity] = max(CPU_QUOTA_LEAST_US, limits.PERIOD_US * percent // 100)
-            if node not in self._quota_before:
-                self._quota_before[node] = await self._ask(limits.cpu_quota_us, node) or -1
-            return await self._set_quota(node, min(active.values(), default=-1))
+                quota_us = limits.PERIOD_US * percent // 100
+                active[identity] = max(limits.QUOTA_LEAST_US, quota_us)
+            before = await self._limits_before(node)
+            if not active:
+                return await self._set_quota(node, *before.of_cpu())
+            quotas = (*active.values(), before.quota_per_period_us)
+            return await self._set_quota(node, min(filter(None, quotas)), limits.PERIOD_US)
 
-    async def _set_quota(self, node: int, wanted_us: int) -> FaultReport:
+    async def _set_quota(self, node: int, quota_us: int, period_us: int) -> FaultReport:
         """The node's lock must be held: of two changes at one time the earlier could win."""
         cluster = self._cluster
-        quota_us = wanted_us if wanted_us > 0 else self._quota_before[node]
         before = await self._accounting(node)
-        done_ns = await self._ask(limits.limit_cpu, node, quota_us)
-        shown_us = await self._ask(limits.cpu_quota_us, node)
+        done_ns = await self._ask(limits.limit_cpu, node, quota_us, period_us)
+        shown = await self._ask(limits.limits_of, node)
         counts: bool | None = None
         if not await self._stands_still(node):
             counts = await self._counts_periods(node, before if quota_us > 0 else None)
             if counts is False and await self._stands_still(node):  # it was just ending
                 counts = None
-        right = max(shown_us, 0) == max(quota_us, 0) and counts in (None, quota_us > 0)
-        evidence: dict[str, Any] = {"quota_us": shown_us, "period_us": limits.PERIOD_US}
+        is_shown = max(shown.quota_us, 0) == max(quota_us, 0) and shown.period_us == period_us
+        right = is_shown and counts in (None, quota_us > 0)
+        evidence: dict[str, Any] = {"quota_us": shown.quota_us, "period_us": shown.period_us}
         if counts is not None:
             evidence["kernel_counts_periods"] = counts
         return FaultReport(
             {node: cluster.since_zero_ns(done_ns)},
             verified=right,
             evidence=evidence,
-            problem=None if right else f"n{node}'s quota should be {quota_us} us: {evidence}",
+            problem=None
+            if right
+            else f"n{node}'s quota should be {quota_us} us in each {period_us} us: {evidence}",
         )
 
     async def _stands_still(self, node: int) -> bool:
@@ -175,7 +181,9 @@ class Resources:
             report = await self._set_memory(node)
             state = await self._ask(limits.state, node)
             report.evidence["killed_for_memory"] = bool(state.get("OOMKilled"))
-            if not state["Running"] and not cluster.holds[node]:
+            if not state["Running"] and not self._managed:
+                report = await self._start_killed(node, state, report)
+            elif not state["Running"] and not cluster.holds[node]:
                 problem = await doubt_about_end(cluster, node, state, MEMORY, identity)
                 report.evidence["ended_with"] = state["ExitCode"]
                 started = await self._processes.start(node)
@@ -185,15 +193,40 @@ class Resources:
             cluster.may_end(node, identity, LATE_S)
             return report
 
+    async def _start_killed(
+        self, node: int, state: Mapping[str, Any], report: FaultReport
+    ) -> FaultReport:
+        """A container that others manage is started only if the kernel has killed it. Its process
+        is not waited for: the agent sees those of the start at which it has joined it."""
+        report.evidence["ended_with"] = code = state["ExitCode"]
+        if not state.get("OOMKilled"):
+            problem = (
+                f"n{node} ended by itself (exit code {code}), not for want of memory; it is not "
+                "started again"
+            )
+            return dataclasses.replace(report, verified=False, problem=problem)
+        cluster = self._cluster
+        await asyncio.to_thread(cluster.engine.start_node, cluster.pods[node])
+        running = bool((await self._ask(limits.state, node))["Running"])
+        report.evidence["started_again"] = {"running": running}
+        if running:
+            return report
+        problem = f"n{node} was killed for want of memory, and ended again when it was started"
+        return dataclasses.replace(report, verified=False, problem=problem)
+
     async def _set_memory(self, node: int) -> FaultReport:
         cluster = self._cluster
-        shown_before = await self._ask(limits.memory_limit, node)
-        before = self._limit_before.setdefault(node, shown_before or limits.NO_LIMIT)
-        wanted = min(self._limits[node].values(), default=before)
-        done_ns = await self._ask(limits.limit_memory, node, wanted)
-        shown = await self._ask(limits.memory_limit, node)
-        right = shown == wanted
-        evidence: dict[str, Any] = {"limit": shown}
+        before = await self._limits_before(node)
+        shown_before = (await self._ask(limits.limits_of, node)).memory
+        wanted, swap = before.of_memory()
+        if active := self._limits[node]:
+            wanted = swap = min(*active.values(), wanted)
+        done_ns = await self._ask(limits.limit_memory, node, wanted, swap)
+        shown = await self._ask(limits.limits_of, node)
+        right = shown.memory == wanted and (
+            bool(active) or shown.swap == (before.swap or shown.swap)
+        )
+        evidence: dict[str, Any] = {"limit": shown.memory, "with_swap": shown.swap}
         if (kernel := await self._kernel_limit(node)) is not None:
             evidence["kernel_limit"] = kernel
             # The kernel counts in whole pages, and shows the machine's size where there is none.
@@ -221,6 +254,11 @@ class Resources:
         """`usage` or `limit`, in bytes; 0 for a container that does not run."""
         stats = await self._ask(limits.stats, node)
         return int(stats.get("memory_stats", {}).get(name, 0))
+
+    async def _limits_before(self, node: int) -> limits.Limits:
+        if node not in self._before:
+            self._before[node] = await self._ask(limits.limits_of, node)
+        return self._before[node]
 
     async def _ask(self, function: Callable[..., T], node: int, *arguments: Any) -> T:
         """One of the functions of `limits`, on the node's container, in a thread."""
