@@ -323,7 +323,7 @@ class Session:
                 self._run(_ignoring_errors(agent.detach()))
             if (pod := self._pods.pop(number, None)) is not None:
                 with suppress(HarnessError), engine_errors("removing an agent"):
-                    self._api.remove_container(pod.agent_id, force=True)
+                    self._api.remove_container(pod.agent_id, force=True)  # it has no faults yet
 
     def _settle(self) -> None:
         """End what an interruption of `open` has left in the loop; it is raised once more in tasks

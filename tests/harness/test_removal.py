@@ -14,7 +14,7 @@ from docker.errors import APIError
 from faults.agent.reaper import remove_all
 from harness.errors import EngineError
 from harness.runtimes.docker import removal, start_guard
-from harness.runtimes.docker.engine import LABEL, LABEL_ROLE
+from harness.runtimes.docker.engine import LABEL, LABEL_JOINED, LABEL_ROLE
 from harness.runtimes.docker.removal import remove_labelled
 from harness.runtimes.docker.runtime import DockerRuntime
 
@@ -77,6 +77,36 @@ def remove(engine: FakeEngine, **how: Any) -> list[str]:
 def test_everything_is_removed() -> None:
     engine = FakeEngine()
     assert sorted(remove(engine)) == ["agent1", "network", "node1", "reaper", "volume"]
+
+
+class JoinedAgents(FakeEngine):
+    """The agents of a session in containers of others, of which the second does not run."""
+
+    def __init__(self, *broken: str) -> None:
+        super().__init__(*broken)
+        self.stopped: list[tuple[str, int]] = []
+
+    def containers(self, **_: Any) -> list[dict[str, Any]]:
+        own = {LABEL: RUN, LABEL_ROLE: "agent"}
+        return [
+            {"Id": "joined", "Labels": own | {LABEL_JOINED: "app"}, "State": "running"},
+            {"Id": "ended", "Labels": own | {LABEL_JOINED: "db"}, "State": "created"},
+            {"Id": "witness", "Labels": own, "State": "running"},
+        ]
+
+    def stop(self, name: str, timeout: int) -> None:
+        assert name not in self.removed
+        self._fail(f"stopping {name}")
+        self.stopped.append((name, timeout))
+
+
+@pytest.mark.parametrize("broken", [(), ("stopping joined",)])
+def test_an_agent_in_a_container_of_others_is_told_to_end_so_that_it_heals(
+    broken: tuple[str, ...],
+) -> None:
+    engine = JoinedAgents(*broken)
+    assert {"joined", "ended", "witness"} <= set(remove(engine))
+    assert engine.stopped == ([] if broken else [("joined", removal.HEAL_S)])
 
 
 def test_the_reaper_may_be_spared() -> None:

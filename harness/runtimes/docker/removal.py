@@ -5,18 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final
 
 import docker
 from docker.errors import APIError, NotFound
 
-from harness.runtimes.docker.engine import LABEL, LABEL_ROLE, STREAM_ERRORS, engine_errors
+from harness.runtimes.docker.engine import (
+    LABEL,
+    LABEL_JOINED,
+    LABEL_ROLE,
+    STREAM_ERRORS,
+    engine_errors,
+)
 
 BUSY: Final = (403, 409, 500)
 """Statuses of what is being removed already, or of a network whose last endpoint is leaving."""
 BUSY_S: Final = 10.0
 AGAIN_S: Final = 0.05
 WORKERS: Final = 8
+HEAL_S: Final = 15
+"""How long an agent may take to heal when it is told to end."""
 
 Found = dict[str, Any]
 
@@ -93,6 +102,10 @@ class _Removal:
 
     def _remove_container(self, found: Found) -> None:
         name = found["Names"][0].lstrip("/") if found.get("Names") else found["Id"][:12]
+        if _labels(found).get(LABEL_JOINED) and found.get("State") == "running":
+            # It heals the container of others that it has joined; its removal would kill it.
+            with suppress(APIError):
+                self._api.stop(found["Id"], timeout=HEAL_S)
         self._gone(lambda: self._api.remove_container(found["Id"], force=True, v=True), name)
 
     def _remove_network(self, found: Found) -> None:
