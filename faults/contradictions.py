@@ -27,6 +27,8 @@ def contradiction(a: Fault, b: Fault) -> str | None:
     both_strobe = isinstance(a, Strobe) and isinstance(b, Strobe)
     if groups != {PROCESS} and not both_strobe:
         return None
+    if not {n for n in a.nodes if n != LEADER}.intersection(b.nodes):
+        return None
     for one, other in itertools.product(a.steps(), b.steps()):
         shared = [n for n in one.nodes if n in other.nodes and n != LEADER]
         if shared and one.start_us < other.end_us and other.start_us < one.end_us:

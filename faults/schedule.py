@@ -6,6 +6,7 @@ schedule replays a run without the planner that drew it, also after the planner 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -40,8 +41,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.duration_us <= 0:
             raise BadFault(f"a schedule lasts more than 0 us, not {self.duration_us}")
-        ids = [fault.id for fault in self.faults]
-        if twice := sorted({i for i in ids if ids.count(i) > 1}):
+        times = Counter(fault.id for fault in self.faults)
+        if twice := sorted(identity for identity in times if times[identity] > 1):
             raise BadFault(f"two faults have the id {twice[0]!r}; each needs its own")
         for fault in self.faults:
             if fault.end_us > self.duration_us:

@@ -28,34 +28,30 @@ choices.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from faults import durations
 from faults.contradictions import contradiction, contradictions
 from faults.description import LEADER, BadFault, Fault, Link, Node, written
 from faults.generators import Draw
 from faults.kinds import KINDS
+from faults.kinds.aimed import Aimed
 from faults.planner import plan
 from faults.schedule import Schedule
+from faults.schedule_text import BadSchedule, ScheduleText, field_type, short
+
+__all__ = ["BadSchedule", "ScheduleContext", "parse_schedule", "read_schedule"]
 
 TIME_FIELDS: Final = ("at", "for", "every", "from", "until", "times")
-TIME_US_MAX: Final = 366 * 24 * durations.UNITS_US["h"]
-REPEATS_MAX: Final = 10_000
-WORDS_MAX: Final = 600
+FAULTS_MAX: Final = 10_000
+ID_MAX: Final = 100
 FILE_BYTES_MAX: Final = 1 << 20
 GROUPS: Final = ("leader", "all", "any", "one", "half", "minority", "majority")
 """Names for groups of nodes, besides n1, n2, ...; all but the first three are drawn by the seed."""
-
-
-class BadSchedule(BadFault):
-    """A schedule file that cannot be used; the message says where and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,51 +98,42 @@ def parse_schedule(
     name: str = "the schedule",
 ) -> Schedule:
     """The same for a text."""
-    try:
-        data = tomllib.loads(text)
-    except ValueError as error:  # not only TOMLDecodeError: a number of too many digits
-        raise BadSchedule(f"{name}: {_short(str(error))}") from None
-    except RecursionError:
-        raise BadSchedule(f"{name}: its values are nested too deeply") from None
-    return _Reader(name, text, nodes, seed, context).read(data, duration_us)
+    return _Reader(ScheduleText(name, text), nodes, seed, context).read(duration_us)
 
 
 class _Reader:
-    """One file. `_line` finds the line of an error."""
+    """One file."""
 
     def __init__(
-        self,
-        name: str,
-        text: str,
-        nodes: Sequence[int],
-        seed: int,
-        context: ScheduleContext,
+        self, text: ScheduleText, nodes: Sequence[int], seed: int, context: ScheduleContext
     ) -> None:
-        self._name = name
-        self._lines = text.splitlines()
+        self._text = text
         self._nodes = tuple(nodes)
         self._voters = context.voters or self._nodes
         self._context = context
         self._seed = seed
 
-    def read(self, data: Mapping[str, Any], duration_us: int | None) -> Schedule:
-        self._only(data, ("duration", "fault", "random"), "a schedule", 0)
+    def read(self, duration_us: int | None) -> Schedule:
+        data = self._text.parsed()
+        self._text.only(data, ("duration", "fault", "random"), "a schedule", 0)
         if "duration" in data:
-            duration_us = self._time(data, "duration", 0)
+            duration_us = self._text.time(data, "duration", 0)
         if duration_us is None:
-            raise BadSchedule(f'{self._name}: say how long it lasts: duration = "30s"')
+            raise BadSchedule(f'{self._text.name}: say how long it lasts: duration = "30s"')
         entries = data.get("fault", [])
         if not isinstance(entries, list):
-            raise self._wrong("write each fault as [[fault]]", 0, "fault")
+            raise self._text.wrong("write each fault as [[fault]]", 0, "fault")
         faults: list[Fault] = []
         for number, entry in enumerate(entries, 1):
             faults += self._faults(entry, number, duration_us)
+            if len(faults) > FAULTS_MAX:
+                raise BadSchedule(f"{self._text.name}: it has more than {FAULTS_MAX} faults")
         self._refuse_contradictions(faults)
         faults += self._random(data.get("random"), faults, duration_us)
         if not faults:
             drawn = "random" in data
             said = "none of the random faults fits into it" if drawn else "it has no fault"
-            raise BadSchedule(f"{self._name}: {said}; write each one as [[fault]]")
+            raise BadSchedule(f"{self._text.name}: {said}; write each one as [[fault]]")
         faults.sort(key=lambda fault: (fault.start_us, fault.id))
         return Schedule(
             faults=tuple(faults), duration_us=duration_us, seed=self._seed, nodes=self._nodes
@@ -154,20 +141,22 @@ class _Reader:
 
     # ------------------------------------------------------------------ one entry
 
-    def _faults(self, entry: Mapping[str, Any], number: int, duration_us: int) -> list[Fault]:
+    def _faults(self, entry: Any, number: int, duration_us: int) -> list[Fault]:
         """The faults of one [[fault]]: as many as there are times."""
+        if not isinstance(entry, Mapping):
+            raise self._text.wrong(f"fault is {written(entry)}, not a table", number, "fault")
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
             said = f"no fault kind {written(kind)}; choose one of {', '.join(KINDS)}"
-            raise self._wrong(said, number, "kind")
+            raise self._text.wrong(said, number, "kind")
         draw = Draw(self._seed, f"file:{number}")
         fields = self._fields(entry, number, kind)
+        identity = self._identity(entry, number, kind)
         found: list[Fault] = []
         for count, start_us in enumerate(self._starts(entry, number, duration_us), 1):
-            identity = str(entry.get("id", f"{number:02d}-{kind}"))
             times: dict[str, Any] = {
                 "start_us": start_us,
-                "duration_us": self._time(entry, "for", number),
+                "duration_us": self._text.time(entry, "for", number),
             }
             end_us = start_us + times["duration_us"]
             if end_us > duration_us:
@@ -175,7 +164,7 @@ class _Reader:
                     f"this {kind} ends at {end_us / 1e6:g} s, and the schedule at "
                     f"{duration_us / 1e6:g} s"
                 )
-                raise self._wrong(said, number, "for")
+                raise self._text.wrong(said, number, "for")
             target = self._target(entry, number, draw)
             try:
                 fault = KINDS[kind].fault(
@@ -184,17 +173,28 @@ class _Reader:
                     **target,
                     **fields,
                 )
-            except (BadFault, TypeError) as error:
-                raise self._wrong(self._plain(kind, error), number, "") from None
+            except BadFault as error:
+                raise self._text.wrong(str(error), number, "") from None
             found.append(fault)
         return found
+
+    def _identity(self, entry: Mapping[str, Any], number: int, kind: str) -> str:
+        if "id" not in entry:
+            return f"{number:02d}-{kind}"
+        name = str(self._text.typed(entry, "id", "str", number))
+        if not name or len(name) > ID_MAX or not name.isprintable():
+            said = f"id is {written(name)}; write 1 to {ID_MAX} printable characters"
+            raise self._text.wrong(said, number, "id")
+        return name
 
     def _fields(self, entry: Mapping[str, Any], number: int, kind: str) -> dict[str, Any]:
         """The fields that are the kind's own. A field `delay_us` is written `delay = "50ms"`."""
         own = _own_fields(kind)
         allowed = ("kind", "id", "nodes", *TIME_FIELDS, *own)
         has_links = _has_field(kind, "links") or _has_field(kind, "cut")
-        self._only(entry, (*allowed, "links") if has_links else allowed, _a_fault(kind), number)
+        self._text.only(
+            entry, (*allowed, "links") if has_links else allowed, _a_fault(kind), number
+        )
         fields: dict[str, Any] = {}
         for name, field in own.items():
             if name not in entry:
@@ -203,98 +203,87 @@ class _Reader:
                 ):
                     others = " or links" if name == "shape" and has_links else ""
                     said = f"{_a_fault(kind)} needs {name}{others}"
-                    raise self._wrong(said, number, "kind")
+                    raise self._text.wrong(said, number, "kind")
                 continue
-            value = entry[name]
-            if not all(map(_is_plain, value if isinstance(value, list) else [value])):
-                said = f"{name} is {written(value)}; write a text, a number, or a list of these"
-                raise self._wrong(said, number, name)
             if field.name.endswith("_us"):
-                value = self._time(entry, name, number, signed=True)
+                value: Any = self._text.time(entry, name, number, signed=True)
             elif field.name == "release":
-                listed = value if isinstance(value, list) else [value]
-                value = tuple(self._node(node, number, name) for node in listed)
-            fields[field.name] = tuple(value) if isinstance(value, list) else value
+                value = self._release(entry, number)
+            else:
+                value = self._text.typed(entry, name, field_type(field), number)
+            fields[field.name] = value
         return fields
 
-    def _plain(self, kind: str, error: Exception) -> str:
-        """The error of a description, without the names of its classes."""
-        if isinstance(error, TypeError):
-            return f"{_a_fault(kind)} {str(error).partition('() ')[2] or error}"
-        return str(error)
+    def _release(self, entry: Mapping[str, Any], number: int) -> tuple[Node, ...]:
+        value = entry["release"]
+        listed = value if isinstance(value, list) else [value]
+        return tuple(self._node(node, number, "release") for node in listed)
 
     # ------------------------------------------------------------------ when
 
-    def _starts(self, entry: Mapping[str, Any], number: int, duration_us: int) -> list[int]:
+    def _starts(self, entry: Mapping[str, Any], number: int, duration_us: int) -> Sequence[int]:
         if ("at" in entry) == ("every" in entry):
             said = 'it has no time: give at = "5s", at = ["5s", "9s"], or every = "8s"'
-            raise self._wrong(said, number, "at" if "at" in entry else "kind")
+            raise self._text.wrong(said, number, "at" if "at" in entry else "kind")
         if "at" in entry:
             if extra := [n for n in ("from", "until", "times") if n in entry]:
-                raise self._wrong(
+                raise self._text.wrong(
                     f"{extra[0]} may be given with every, not with at", number, extra[0]
                 )
             at = entry["at"]
             times = at if isinstance(at, list) else [at]
             if not times:
-                raise self._wrong("at is empty; give at least one time", number, "at")
-            return [self._time({"at": one}, "at", number) for one in times]
-        every_us = self._time(entry, "every", number)
+                raise self._text.wrong("at is empty; give at least one time", number, "at")
+            return [self._text.time({"at": one}, "at", number) for one in times]
+        every_us = self._text.time(entry, "every", number)
         if every_us <= 0:
-            raise self._wrong("every must be longer than 0", number, "every")
-        from_us = self._time(entry, "from", number) if "from" in entry else 0
-        until_us = self._time(entry, "until", number) if "until" in entry else duration_us
-        times_max = entry.get("times", REPEATS_MAX)
-        if isinstance(times_max, bool) or not isinstance(times_max, int) or times_max < 1:
-            raise self._wrong(
+            raise self._text.wrong("every must be longer than 0", number, "every")
+        from_us = self._text.time(entry, "from", number) if "from" in entry else 0
+        until_us = self._text.time(entry, "until", number) if "until" in entry else duration_us
+        times_max = entry.get("times")
+        if times_max is not None and (type(times_max) is not int or times_max < 1):
+            raise self._text.wrong(
                 f"times is {written(times_max)}; give a number from 1", number, "times"
             )
-        last_us = min(until_us, duration_us) - self._time(entry, "for", number)
-        starts = list(range(from_us, last_us + 1, every_us))[: min(times_max, REPEATS_MAX)]
+        last_us = min(until_us, duration_us) - self._text.time(entry, "for", number)
+        starts = range(from_us, last_us + 1, every_us)[:times_max]
         if not starts:
-            raise self._wrong("there is no time for even one of these", number, "every")
+            raise self._text.wrong("there is no time for even one of these", number, "every")
+        if len(starts) > FAULTS_MAX:
+            said = f"{len(starts)} of these are more than {FAULTS_MAX}: repeat it less often"
+            raise self._text.wrong(said, number, "every")
         return starts
-
-    def _time(
-        self, entry: Mapping[str, Any], name: str, number: int, *, signed: bool = False
-    ) -> int:
-        """A duration such as "1.5s", in microseconds."""
-        value = entry.get(name)
-        micros = durations.parse_us(value) if isinstance(value, str) else None
-        if micros is None:
-            said = f'{name} is {written(value)}; write a time such as "30s", "500ms" or "2min"'
-            raise self._wrong(said, number, name)
-        if abs(micros) > TIME_US_MAX:
-            raise self._wrong(
-                f"{name} is {written(value)}; that is longer than a year", number, name
-            )
-        if str(value).strip().startswith("-") and not signed:
-            raise self._wrong(f"{name} is {written(value)}; it must not be negative", number, name)
-        return micros
 
     # ------------------------------------------------------------------ target
 
     def _target(self, entry: Mapping[str, Any], number: int, draw: Draw) -> dict[str, Any]:
         if "links" in entry:
             if "nodes" in entry:
-                raise self._wrong("give nodes or links, not both", number, "links")
+                raise self._text.wrong("give nodes or links, not both", number, "links")
             if "shape" in entry:
-                raise self._wrong("give a shape or links, not both", number, "links")
+                raise self._text.wrong("give a shape or links, not both", number, "links")
             links = self._links(entry["links"], number)
             if not links:
-                raise self._wrong('links is empty; write links such as "n1>n2"', number, "links")
+                raise self._text.wrong(
+                    'links is empty; write links such as "n1>n2"', number, "links"
+                )
             touched = tuple(dict.fromkeys(node for link in links for node in link))
             if entry["kind"] == "partition":
                 return {"nodes": touched, "shape": "links", "cut": tuple(sorted(set(links)))}
             return {"nodes": touched, "links": links}
         if "nodes" not in entry:
-            raise self._wrong(f"it has neither nodes nor links; {self._choices()}", number, "kind")
+            raise self._text.wrong(
+                f"it has neither nodes nor links; {self._choices()}", number, "kind"
+            )
         value = entry["nodes"]
+        if value == "any" and entry["kind"] != Aimed.kind:
+            said = "nodes may be any only for an aimed fault, which waits for an event"
+            raise self._text.wrong(f"{said}; {self._choices()}", number, "nodes")
         if isinstance(value, str) and value in GROUPS:
             return {"nodes": self._group(value, draw)}
         listed = value if isinstance(value, list) else [value]
         if not listed:
-            raise self._wrong(f"nodes is empty; {self._choices()}", number, "nodes")
+            raise self._text.wrong(f"nodes is empty; {self._choices()}", number, "nodes")
         return {"nodes": tuple(dict.fromkeys(self._node(one, number) for one in listed))}
 
     def _group(self, name: str, draw: Draw) -> tuple[Node, ...]:
@@ -314,20 +303,25 @@ class _Reader:
     def _node(self, value: Any, number: int, key: str = "nodes") -> Node:
         if value == LEADER:
             return LEADER
-        found = re.fullmatch(r"n?(\d+)", str(value)) if not isinstance(value, bool) else None
+        text = str(value) if type(value) in (int, str) else ""
+        found = re.fullmatch(r"n?([0-9]{1,9})", text)
         if found is None or int(found[1]) not in self._nodes:
-            raise self._wrong(f"there is no node {written(value)}; {self._choices()}", number, key)
+            raise self._text.wrong(
+                f"there is no node {written(value)}; {self._choices()}", number, key
+            )
         return int(found[1])
 
     def _links(self, value: Any, number: int) -> tuple[Link, ...]:
         links = []
         for one in value if isinstance(value, list) else [value]:
-            ends = str(one).split(">")
+            ends = one.split(">") if isinstance(one, str) else ()
             if len(ends) != 2:
-                raise self._wrong(f'{written(one)} is not a link; write "n1>n2"', number, "links")
+                raise self._text.wrong(
+                    f'{written(one)} is not a link; write "n1>n2"', number, "links"
+                )
             source, target = (self._node(end.strip(), number, "links") for end in ends)
             if isinstance(source, str) or isinstance(target, str) or source == target:
-                raise self._wrong(
+                raise self._text.wrong(
                     f"{written(one)} is not a link between two nodes", number, "links"
                 )
             links.append((source, target))
@@ -344,83 +338,45 @@ class _Reader:
         if entry is None:
             return []
         if not isinstance(entry, Mapping):
-            raise self._wrong("write [random]", 0, "random")
-        self._only(entry, ("mix", "every", "shapes", "allow_all"), "[random]", 0)
+            raise self._text.wrong("write [random]", 0, "random")
+        self._text.only(entry, ("mix", "every", "shapes", "allow_all"), "[random]", 0)
         mix = entry.get("mix")
         if not isinstance(mix, Mapping) or not all(type(v) is int for v in mix.values()):
-            raise self._wrong("mix is a table such as { partition = 3, kill = 1 }", 0, "mix")
+            raise self._text.wrong("mix is a table such as { partition = 3, kill = 1 }", 0, "mix")
         if not any(mix.values()):
-            raise self._wrong("mix has no kind with a weight above 0", 0, "mix")
-        allow_all = entry.get("allow_all", False)
-        if not isinstance(allow_all, bool):
-            said = f"allow_all is {written(allow_all)}; write true or false"
-            raise self._wrong(said, 0, "allow_all")
-        options: dict[str, Any] = {"allow_all": allow_all}
-        if "every" in entry:
-            options["gap_us"] = self._time(entry, "every", 0)
-        if "shapes" in entry:
-            options["shapes"] = self._shapes(entry["shapes"])
-        options |= {
+            raise self._text.wrong("mix has no kind with a weight above 0", 0, "mix")
+        options: dict[str, Any] = {
             "messages": self._context.messages,
             "runtime": self._context.runtime,
         }
+        if "allow_all" in entry:
+            options["allow_all"] = self._text.typed(entry, "allow_all", "bool", 0)
+        if "every" in entry:
+            options["gap_us"] = self._text.time(entry, "every", 0)
+        if "shapes" in entry:
+            options["shapes"] = self._shapes(entry["shapes"])
         try:
             drawn = plan(mix, self._seed, duration_us, self._voters, **options).faults
         except BadFault as error:
-            raise self._wrong(str(error), 0, "mix") from None
+            raise self._text.wrong(str(error), 0, "mix") from None
         return [f for f in drawn if not any(contradiction(f, other) for other in by_hand)]
 
     def _shapes(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not value or not all(isinstance(s, str) for s in value):
             said = f'shapes is {written(value)}; write a list of shapes, such as ["halves"]'
-            raise self._wrong(said, 0, "shapes")
+            raise self._text.wrong(said, 0, "shapes")
         return tuple(value)
 
     def _refuse_contradictions(self, faults: Sequence[Fault]) -> None:
         for said in contradictions(faults):
-            raise BadSchedule(f"{self._name}: {_short(said)}")
+            raise BadSchedule(f"{self._text.name}: {short(said)}")
         times = Counter(fault.id for fault in faults)
         if twice := sorted(identity for identity in times if times[identity] > 1):
-            raise BadSchedule(f"{self._name}: two faults have the id {_short(repr(twice[0]))}")
-
-    # ------------------------------------------------------------------ complaints
-
-    def _only(self, entry: Any, names: Sequence[str], what: str, number: int) -> None:
-        if not isinstance(entry, Mapping):
-            raise self._wrong(f"{what} is {written(entry)}, not a table", number, "")
-        if unknown := [name for name in entry if name not in names]:
-            said = f"{what} has no {written(unknown[0])}; its fields are {', '.join(names)}"
-            raise self._wrong(said, number, unknown[0])
-
-    def _wrong(self, said: str, number: int, key: str) -> BadSchedule:
-        return BadSchedule(f"{self._name}, line {self._line(number, key)}: {_short(said)}")
-
-    def _line(self, number: int, key: str) -> int:
-        """The line of `key` in the `number`-th [[fault]] (0: outside of them), else of its
-        header."""
-        heads = [i for i, line in enumerate(self._lines, 1) if re.match(r"\s*\[\[\s*fault", line)]
-        if number and number <= len(heads):
-            first = heads[number - 1]
-            last = heads[number] - 1 if number < len(heads) else len(self._lines)
-        else:
-            first, last = 1, len(self._lines)
-        for i in range(first, last + 1):
-            if key and re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}\b", self._lines[i - 1]):
-                return i
-        return first
+            raise BadSchedule(f"{self._text.name}: two faults have the id {short(repr(twice[0]))}")
 
 
 def _a_fault(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} fault"
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _short(text: str) -> str:
-    """A complaint may quote what the file says, and that may be long."""
-    return text if len(text) <= WORDS_MAX else text[: WORDS_MAX - 1] + "…"
 
 
 def _own_fields(kind: str) -> dict[str, dataclasses.Field[Any]]:

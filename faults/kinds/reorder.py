@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from faults.description import require_some
 from faults.generators import MS, SECOND, Constraints, Draw, Fields, Generator
 from faults.kind import FaultKind
 from faults.link_fault import LinkFault, draw_links
@@ -23,6 +24,7 @@ class Reorder(LinkFault):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_percent(self.percent)
+        require_some(self, "window_us")
 
 
 def _draw(draw: Draw, constraints: Constraints) -> Fields:

@@ -36,7 +36,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "loss": LINK_FAULT | {"percent": PERCENT},
     "delay": LINK_FAULT | {"delay_us": NONZERO_TIMES, "jitter_us": TIMES},
     "duplicate": LINK_FAULT | {"percent": PERCENT, "spread_us": TIMES},
-    "reorder": LINK_FAULT | {"percent": PERCENT, "window_us": TIMES},
+    "reorder": LINK_FAULT | {"percent": PERCENT, "window_us": NONZERO_TIMES},
     "corrupt": LINK_FAULT | {"percent": PERCENT},
     "rate": LINK_FAULT | {"kbps": st.integers(1, 10_000_000)},
     "stop": {"grace_us": st.integers(0, 15_000_000)},

@@ -99,7 +99,7 @@ def test_the_seed_draws_groups_of_the_named_sizes() -> None:
     at = "1s"
     for = "1s"
     """
-    sizes = {"one": 1, "half": 2, "minority": 2, "majority": 3, "all": 5, "any": 0}
+    sizes = {"one": 1, "half": 2, "minority": 2, "majority": 3, "all": 5}
     for group, size in sizes.items():
         drawn = [
             parse_schedule(text.format(group), FIVE, seed, duration_us=9 * SECOND).faults[0].nodes
@@ -107,7 +107,7 @@ def test_the_seed_draws_groups_of_the_named_sizes() -> None:
         ]
         assert {len(nodes) for nodes in drawn} == {size}
         assert drawn[0] == drawn[1]
-        assert (len(set(drawn)) > 1) == (group not in ("all", "any"))
+        assert (len(set(drawn)) > 1) == (group != "all")
 
 
 def test_aimed_faults_take_their_fields() -> None:
@@ -174,11 +174,11 @@ def test_the_random_part_does_not_contradict_written_faults() -> None:
         ),
         (
             KILL.replace('"kill"', '"loss"') + "percent = 5.5",
-            "line 2: 01-loss: percent must be a whole number, not 5.5",
+            "line 7: percent is 5.5; write a whole number",
         ),
         (
             KILL.replace('"kill"', '"loss"') + 'percent = "x"',
-            "percent must be a whole number, not 'x'",
+            "line 7: percent is 'x'; write a whole number",
         ),
         (KILL.replace('"kill"', '"delay"'), "line 3: a delay fault needs delay"),
         (
@@ -209,7 +209,7 @@ def test_the_random_part_does_not_contradict_written_faults() -> None:
         (KILL.replace('for = "2s"', ""), "line 2: for is missing; write a time such as"),
         (
             KILL.replace('"kill"', '"loss"') + "percent = true",
-            "percent must be a whole number, not true",
+            "line 7: percent is true; write a whole number",
         ),
         (KILL.replace('"kill"', '"aimed"'), "line 3: an aimed fault needs moment"),
         (KILL.replace('"kill"', '"partition"'), "line 3: a partition fault needs shape or links"),
@@ -226,6 +226,10 @@ def test_the_random_part_does_not_contradict_written_faults() -> None:
         (
             KILL.replace('"kill"', '"clock"') + 'offset = "0s"',
             "offset_us of 0 would change nothing",
+        ),
+        (
+            KILL.replace('"kill"', '"reorder"') + 'percent = 5\nwindow = "0ms"',
+            "window_us of 0 would change nothing",
         ),
         (KILL.replace('"kill"', '"drift"') + "ppm = 0", "ppm of 0 would change nothing"),
         (KILL.replace('"kill"', '"slow-disk"') + 'fsync = "0ms"', "fsync_us of 0 would change"),
@@ -257,8 +261,8 @@ def test_a_schedule_without_a_duration_is_refused() -> None:
     [
         ('at = "1e9999s"', "write a time"),
         (f'at = "{"9" * 400}s"', "longer than a year"),
-        ("percent = nan", "write a text, a number"),
-        ("percent = [[1]]", "write a text, a number"),
+        ("percent = nan", "percent is nan; write a whole number"),
+        ("percent = [[1]]", r"percent is \[\[1\]\]; write a whole number"),
     ],
 )
 def test_values_that_no_schedule_can_hold_are_refused(line: str, words: str) -> None:
@@ -375,3 +379,86 @@ def test_one_node_may_be_released_without_a_list() -> None:
     text = 'duration = "9s"\n[[fault]]\nkind = "clog"\nnodes = "n2"\nrelease = "n2"\nat = "1s"\n'
     (clog,) = parse_schedule(text + 'for = "4s"', (1, 2, 3), 1).faults
     assert isinstance(clog, Clog) and clog.release == (2,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "words"),
+    [
+        ("loss", 'clients = "no"\npercent = 5', "line 7: clients is 'no'; write true or false"),
+        ("loss", "clients = 0\npercent = 5", "line 7: clients is 0; write true or false"),
+        ("loss", "percent = 5\nmessage = false", "line 8: message is false; write a text"),
+        ("loss", 'percent = 5\ndirection = ["in"]', r"direction is \['in'\]; write a text"),
+        (
+            "aimed",
+            'moment = "log-line"\naction = "kill"\ntext = 5',
+            "line 9: text is 5; write a text",
+        ),
+        ("aimed", "moment = {}\naction = 5", "line 7: moment is a table; write a text"),
+        ("rolling", 'down = "1s"\naction = ["kill"]', "action is .*; write a text"),
+        ("partition", "shape = 5", "line 7: shape is 5; write a text"),
+        ("disk-damage", 'mode = "flip"\nseed = "5"', "line 8: seed is '5'; write a whole number"),
+        ("disk-damage", f'mode = "flip"\nseed = {1 << 64}', "a number of more than 64 bits"),
+        ("disk-damage", f'mode = "flip"\nseed = 0x{"f" * 5000}', "a number of more than 64 bits"),
+        ("kill", "id = 5", "line 7: id is 5; write a text"),
+        ("kill", 'id = ""', "line 7: id is ''; write 1 to 100 printable characters"),
+        ("kill", 'id = "a\\nb"', r"line 7: id is 'a\\nb'; write 1 to 100 printable"),
+    ],
+)
+def test_each_field_has_its_type(kind: str, line: str, words: str) -> None:
+    text = KILL.replace('"kill"', f'"{kind}"') + line
+    with pytest.raises(BadSchedule, match=words):
+        parse_schedule(text, FIVE, 1, duration_us=9 * SECOND)
+
+
+def test_any_node_is_for_aimed_faults_only() -> None:
+    with pytest.raises(BadSchedule, match="line 4: nodes may be any only for an aimed fault"):
+        parse_schedule(KILL.replace("n1", "any"), FIVE, 1, duration_us=9 * SECOND)
+    text = KILL.replace("n1", "any").replace('"kill"', '"aimed"')
+    text += 'moment = "before-reply"\naction = "kill"\n'
+    (aimed,) = parse_schedule(text, FIVE, 1, duration_us=9 * SECOND).faults
+    assert aimed.nodes == ()
+
+
+EVERY = """
+[[fault]]
+kind = "pause"
+nodes = "n1"
+every = "{}"
+for = "1us"
+"""
+
+
+def test_repeated_faults_are_counted_before_they_are_made() -> None:
+    """Also where there would be too many of them for the memory."""
+    for every in ("5us", "700ms"):
+        with pytest.raises(BadSchedule, match=r"line 5: .* of these are more than 10000"):
+            parse_schedule('duration = "2h"' + EVERY.format(every), FIVE, 1)
+    few = parse_schedule('duration = "365h"' + EVERY.format("5us") + "times = 3", FIVE, 1)
+    assert [fault.start_us for fault in few.faults] == [0, 5, 10]
+    most = parse_schedule('duration = "10s"' + EVERY.format("1ms"), FIVE, 1)
+    assert len(most.faults) == 10_000
+
+
+def test_the_faults_of_all_entries_are_limited() -> None:
+    text = EVERY.format("1ms") + EVERY.format("1ms").replace("n1", "n2")
+    with pytest.raises(BadSchedule, match="it has more than 10000 faults"):
+        parse_schedule('duration = "9s"' + text, FIVE, 1)
+
+
+@pytest.mark.parametrize("entry", ["5", '"kill"', "[]", "[{}]"])
+def test_each_fault_is_a_table(entry: str) -> None:
+    with pytest.raises(BadSchedule, match=r"line 1: (fault is .*, not a table|no fault kind)"):
+        parse_schedule(f"fault = [{entry}]", FIVE, 1, duration_us=9 * SECOND)
+
+
+def test_lines_of_the_random_part_are_found_after_faults_with_the_same_fields() -> None:
+    text = 'duration = "9s"' + EVERY.format("1s") + "[random]\nmix = { kill = 1 }\nevery = 5\n"
+    with pytest.raises(BadSchedule, match="line 9: every is 5; write a time"):
+        parse_schedule(text, FIVE, 1)
+
+
+@pytest.mark.parametrize("node", [f"n{'1' * 5000}", "n\u0661", "1.0"])
+def test_a_node_is_named_by_a_short_number(node: str) -> None:
+    with pytest.raises(BadSchedule, match="line 4: there is no node") as caught:
+        parse_schedule(KILL.replace("n1", node), FIVE, 1, duration_us=9 * SECOND)
+    assert len(str(caught.value)) < 1_000
