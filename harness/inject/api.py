@@ -39,14 +39,16 @@ def inject(kind: str, containers: Names, *, to: Names = (), **fields: Any) -> It
         kind, f"{kind}-{secrets.token_hex(4)}", len(names), len(others), **fields
     )
     with session_with([*names, *others]) as (session, numbers):
-        report = session.inject(fault, numbers)
+        healed = None
         try:
+            report = session.inject(fault, numbers)
             if not report.verified:
                 raise FaultNotProven(fault.describe(), report)
             yield report
         finally:
-            healed = session.heal(fault)
-        if not healed.verified:
+            if session.is_active(fault):  # not if it was refused
+                healed = session.heal(fault)
+        if healed is not None and not healed.verified:
             raise FaultNotProven(f"healing {fault.describe()}", healed)
 
 

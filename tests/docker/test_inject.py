@@ -22,6 +22,7 @@ from harness.inject.session import Session
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.engine import labels
 from harness.runtimes.docker.removal import remove_labelled
+from harness.start import INTERRUPTED
 from tests.terminal import as_at_a_terminal
 
 pytestmark = pytest.mark.docker
@@ -119,12 +120,128 @@ def test_from_python_for_the_duration_of_a_block(others: Others) -> None:
 
 
 def test_limits_are_set_back_to_what_they_were(others: Others, api: docker.APIClient) -> None:
-    one = others.start("one", cpu_period=100_000, cpu_quota=80_000, mem_limit=200 << 20)
+    one = others.start(
+        "one", cpu_period=50_000, cpu_quota=40_000, mem_limit=200 << 20, memswap_limit=300 << 20
+    )
+    before = limits.limits_of(api, one)
     with faults.slow_cpu(one, "10%"), faults.memory(one, "16MiB"):
-        assert limits.limits_of(api, one).quota_us == 10_000
-        assert limits.limits_of(api, one).memory < 100 << 20
-    assert limits.limits_of(api, one).quota_us == 80_000
-    assert limits.limits_of(api, one).memory == 200 << 20
+        meanwhile = limits.limits_of(api, one)
+        assert (meanwhile.quota_us, meanwhile.period_us) == (10_000, 100_000)
+        assert meanwhile.memory < 100 << 20
+    assert limits.limits_of(api, one) == before
+
+
+def test_a_container_with_cpus_has_its_memory_limit_back_even_after_a_kill(
+    others: Others, api: docker.APIClient
+) -> None:
+    one = others.start("one", nano_cpus=10**9, mem_limit=200 << 20)
+    before, before_agents = limits.limits_of(api, one), set(agents(api))
+    with pytest.raises(UsageError, match="was started with --cpus"), faults.slow_cpu(one, "10%"):
+        pytest.fail("it was injected")
+    command = [sys.executable, "-m", "antipaxos", "inject", one, "--memory", "16MiB", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert json.loads(running.stdout.readline())["verified"]
+        assert limits.limits_of(api, one).memory < before.memory
+        running.kill()
+    until(lambda: limits.limits_of(api, one) == before, "end of the limit")
+    until(lambda: set(agents(api)) <= before_agents, "end of the agents")
+
+
+HOG = """
+import socket
+server = socket.create_server(("", 7000))
+peer, _ = server.accept()
+hoard = bytearray(150 << 20)
+"""
+
+
+def test_a_container_that_the_kernel_kills_for_memory_runs_again(
+    others: Others, api: docker.APIClient
+) -> None:
+    one = others.start("one", HOG)
+    with faults.memory(one, "8MiB"):
+        others.times(one)
+        until(lambda: not api.inspect_container(one)["State"]["Running"], "end of the container")
+    assert api.inspect_container(one)["State"]["Running"]
+
+
+def test_nested_blocks_share_containers_and_join_others(others: Others) -> None:
+    one, two = others.start("one"), others.start("two")
+    with faults.clock(one, "+1h"), faults.loss(one, "30%", to=two) as lossy:
+        assert lossy.evidence["measured"]
+        with faults.partition([two, one]) as cut, faults.pause(one):
+            assert cut.evidence["links"][two] == "all others"
+        assert others.is_off(one) and not others.is_off(two)
+    assert not others.is_off(one)
+
+
+def test_a_second_session_is_refused_and_leaves_the_first_as_it_is(
+    others: Others, api: docker.APIClient
+) -> None:
+    one, two = others.start("one"), others.start("two")
+    with Session([one]) as session:
+        for fault in (
+            fault_for("clock", "c", 1, offset_us=3_600_000_000),
+            fault_for("partition", "p", 1),
+        ):
+            assert session.inject(fault).verified
+        for words in ([one, "--delay", "20ms"], [two, "--to", one, "--clock", "+1h"]):
+            command = [sys.executable, "-m", "antipaxos", "inject", *words, "--for", "1s"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == UsageError.exit_code
+            assert f"{session.run_id} has an agent in the container" in " ".join(
+                done.stderr.split()
+            )
+        assert others.times(one) is None
+        assert session.heal(fault).verified
+        assert others.is_off(one)
+    assert not others.is_off(one) and session.run_id not in agents(api)
+
+
+def test_a_container_that_uses_the_network_of_another_is_measured(others: Others) -> None:
+    one = others.start("one")
+    sidecar = others.start(
+        "sidecar", "import time; time.sleep(600)", network_mode=f"container:{one}"
+    )
+    with faults.delay(sidecar, "60ms") as report:
+        (measured,) = report.evidence["measured"].values()
+        assert 50_000 < measured["delay_us_p50"] < 150_000
+        with pytest.raises(UsageError, match="the same network namespace"), faults.pause(one):
+            pytest.fail("it was injected")
+
+
+def test_agents_that_are_removed_heal_first(others: Others, api: docker.APIClient) -> None:
+    one = others.start("one")
+    with Session([one]) as session:
+        for fault in (
+            fault_for("clock", "c", 1, offset_us=3_600_000_000),
+            fault_for("partition", "p", 1),
+            fault_for("pause", "s", 1),
+        ):
+            assert session.inject(fault).verified
+        remove_labelled(api, session.run_id)
+        assert others.times(one) is not None and not others.is_off(one)
+
+
+def test_an_interrupt_during_the_start_injects_nothing(
+    others: Others, api: docker.APIClient
+) -> None:
+    one, before = others.start("one"), set(agents(api))
+    running = subprocess.Popen(
+        [sys.executable, "-m", "antipaxos", "inject", one, "--clock", "+1h", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_at_a_terminal,  # noqa: PLW1509
+    )
+    assert running.stderr is not None
+    while "joining" not in (line := running.stderr.readline()):
+        assert line, "it ended by itself"
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=TIMEOUT_S)
+    assert running.returncode == INTERRUPTED and out == "" and "Traceback" not in err
+    assert set(agents(api)) <= before and not others.is_off(one)
 
 
 def test_an_error_in_the_block_heals_too(others: Others) -> None:

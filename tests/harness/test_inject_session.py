@@ -175,6 +175,8 @@ def test_nested_blocks_use_one_agent_per_container(world: World) -> None:
             assert world.paused == {"a", "b"}
             with faults.pause("b"):
                 pass
+            assert world.paused == {"a", "b"}, "the end of one of two pauses resumes nothing"
+        assert world.paused == {"a"}
         assert sorted(world.open) == ["agent-a", "agent-b", "agent-witness"]
     assert not world.open and world.most == 3 and not world.paused
     with faults.pause("a"):
@@ -208,6 +210,23 @@ def test_blocks_of_other_containers_have_a_session_of_their_own(world: World) ->
         ):
             pytest.fail("it was injected")
     assert not world.open and not shared_sessions._OPEN
+
+
+def test_an_inner_block_that_is_interrupted_is_healed_before_the_outer_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inject = FaultInjector.inject
+
+    async def interrupted(injector: FaultInjector, fault: Any) -> FaultReport:
+        await inject(injector, fault)
+        assert world.paused == {"a", "b"}
+        raise KeyboardInterrupt
+
+    with faults.pause("a"), monkeypatch.context() as patch:
+        patch.setattr(FaultInjector, "inject", interrupted)
+        with pytest.raises(KeyboardInterrupt), faults.pause(["a", "b"]):
+            pytest.fail("it was injected")
+        assert world.paused == {"a"}
 
 
 def test_a_session_lasts_as_long_as_the_last_block(world: World) -> None:

@@ -129,6 +129,8 @@ class Processes:
                 cluster.pauses[node].add(identity)
             else:
                 cluster.pauses[node].discard(identity)
+                if others := sorted(cluster.pauses[node]):
+                    return FaultReport({}, verified=True, evidence={"stopped_by": others})
             down = bool(cluster.why_down(node))  # because of another fault: it cannot be resumed
             answer = await cluster.agents[node].call(do)
             for _ in range(STATES_TRIES):
