@@ -67,6 +67,11 @@ def _checked(api: docker.APIClient, name: str, said: Mapping[str, Any]) -> Conta
     state = said["State"]
     if not state["Running"]:
         raise UsageError(f"the container {name!r} does not run", remedy=f"docker start {name}")
+    if state.get("Restarting") or not int(state["Pid"]):
+        raise UsageError(
+            f"the container {name!r} is being restarted by the engine",
+            remedy=f"wait until it runs; docker logs {name} says why it ends",
+        )
     if state.get("Paused"):
         raise UsageError(f"the container {name!r} is paused", remedy=f"docker unpause {name}")
     network = _owner(api, said, "NetworkMode")

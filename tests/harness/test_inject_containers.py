@@ -99,6 +99,12 @@ def test_a_namespace_of_a_removed_container_is_taken_for_the_hosts(
         found(engine, "left")
 
 
+def test_a_container_that_is_being_restarted_is_refused(engine: Engine) -> None:
+    engine.by_name["db"]["State"] |= {"Restarting": True, "Pid": 0}
+    with pytest.raises(UsageError, match="'db' is being restarted by the engine"):
+        found(engine, "db")
+
+
 def test_an_agent_holds_the_containers_whose_namespaces_it_has_joined(engine: Engine) -> None:
     engine.has("agent", run="inject-1", role="agent", joined="id-app id-sidecar")
     for names in (["app"], ["sidecar"], ["db", "app"]):
