@@ -176,8 +176,8 @@ class _Shrinker:
             run = simulate_and_judge(*self.best, until_s=started + share_s)
         except TimeIsUp as late:
             raise UsageError(
-                f"the limit of {self.limit_s:.3g} s is too short: {share_s:.3g} s went into the "
-                f"first {late.at_us / 1e6:.1f} s of the run alone",
+                f"the time limit is too short: of the {self.limit_s:.3g} s that were left, "
+                f"{share_s:.3g} s went into the first {late.at_us / 1e6:.1f} s of the run alone",
                 remedy="give it more: --limit SECONDS",
             ) from None
         self.best_s = time.monotonic() - started
