@@ -152,7 +152,7 @@ HOG = """
 import socket
 server = socket.create_server(("", 7000))
 peer, _ = server.accept()
-hoard = bytearray(150 << 20)
+hoard = b"x" * (150 << 20)
 """
 
 
