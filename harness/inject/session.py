@@ -236,12 +236,16 @@ class Session:
             _require_own_networks([*self.containers, *new])
             numbers = range(len(self.containers) + 1, len(self.containers) + len(new) + 1)
             self.containers += new
+            had_witness = WITNESS in self._pods
             try:
                 self._join(numbers)
                 self._run(self._opened().pods_were_added())
             except BaseException:
                 self._leave(numbers)
                 del self.containers[numbers[0] - 1 :]
+                if not had_witness:
+                    self._leave([WITNESS])
+                    self._witness_networks = set()
                 raise
 
     def _join(self, numbers: Sequence[int]) -> None:

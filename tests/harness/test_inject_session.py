@@ -282,6 +282,18 @@ def test_what_cannot_be_added_leaves_the_outer_block_as_it_was(world: World, why
     assert not world.open
 
 
+def test_a_witness_that_came_with_what_cannot_be_added_goes_with_it(world: World) -> None:
+    world.containers["a"] = container("a", networks=())
+    with faults.pause("a"):
+        world.does_not_start = "b"
+        with pytest.raises(StartError), faults.pause(["a", "b"]):
+            pytest.fail("it was injected")
+        assert world.open == ["agent-a"]
+        world.does_not_start = ""
+        with faults.pause(["a", "b"]):
+            assert sorted(world.open) == ["agent-a", "agent-b", "agent-witness"]
+
+
 def test_containers_that_share_a_namespace_have_no_two_agents_for_it(world: World) -> None:
     world.containers["b"] = container("b", network_owner="id-a")
     with (
