@@ -103,8 +103,7 @@ def _look(say: Callable[[str], None], quick: bool) -> Iterator[Finding | Trial]:
         finally:  # once every thread that makes something has ended
             remove_labelled(api, engine.run_id)
     except HarnessError as error:
-        remedy = f"; {error.remedy}" if error.remedy else ""
-        yield Finding("containers", False, f"{error}{remedy}")
+        yield Finding("containers", False, _in_words(error))
         return
     for name, capability in can.items():
         yield Finding(name, bool(capability["ok"]), _says(capability), needed=False)
@@ -112,7 +111,7 @@ def _look(say: Callable[[str], None], quick: bool) -> Iterator[Finding | Trial]:
         try:
             yield from try_all(engine, can, say, lacking=abilities.lacking)
         except HarnessError as error:
-            yield Finding("cluster", False, str(error))
+            yield Finding("cluster", False, _in_words(error))
 
 
 def _machine() -> Iterator[Finding]:
@@ -124,12 +123,17 @@ def _machine() -> Iterator[Finding]:
     yield Finding("simulator", True, "needs nothing")
 
 
+def _in_words(error: HarnessError) -> str:
+    return "; ".join(filter(None, (error.message, error.remedy)))
+
+
 def _says(capability: Mapping[str, Any]) -> str:
     return str(capability.get("how") or f"{capability.get('error')}; {capability.get('remedy')}")
 
 
 async def _greeting(engine: PodEngine) -> dict[str, Any]:
-    """What an agent says of itself on this engine and kernel."""
+    """What an agent says of itself on this engine and kernel. Raises StartError also where its
+    clock is not this machine's, as a run would."""
     agent: Agent | None = None
     try:
         await asyncio.to_thread(engine.create_network)
@@ -137,7 +141,9 @@ async def _greeting(engine: PodEngine) -> dict[str, Any]:
         agent = Agent(1, pod.agent_id)
         await agent.attach(engine.api)
         await asyncio.to_thread(engine.start_agent, pod)
-        return await agent.hello()
+        greeting = await agent.hello()
+        await agent.clock_offset_ns()
+        return greeting
     finally:
         if agent is not None:
             await agent.detach()

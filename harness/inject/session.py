@@ -292,6 +292,7 @@ class Session:
         with engine_errors(f"joining {self.name_of(number)}"):
             await asyncio.to_thread(self._api.start, identity)
         await agent.hello()
+        await agent.clock_offset_ns()
 
     def _opened(self) -> FaultInjector:
         assert self._injector is not None, "the session is not open"

@@ -53,6 +53,7 @@ class World:
         self.sessions = 0
         self.refuses: Callable[[Sequence[str]], None] = lambda names: None
         self.does_not_start = ""
+        self.has_other_clock = ""
         self.ended: set[str] = set()
         self.paused: set[str] = set()
         self.nano_cpus = 0
@@ -94,6 +95,11 @@ class Agent:
 
     async def hello(self) -> None:
         """The same."""
+
+    async def clock_offset_ns(self) -> tuple[int, int]:
+        if self.name == self.world.has_other_clock:
+            raise StartError(f"the monotonic clock of {self.name} is another one")
+        return (0, 1)
 
     async def detach(self) -> None:
         if self.identity in self.world.open:
@@ -292,6 +298,14 @@ def test_a_witness_that_came_with_what_cannot_be_added_goes_with_it(world: World
         world.does_not_start = ""
         with faults.pause(["a", "b"]):
             assert sorted(world.open) == ["agent-a", "agent-b", "agent-witness"]
+
+
+def test_an_agent_with_another_clock_is_refused(world: World) -> None:
+    """Faults of links begin at one time on the clock that all agents and this program share."""
+    world.has_other_clock = "b"
+    with pytest.raises(StartError, match="the monotonic clock of b"), faults.pause(["a", "b"]):
+        pytest.fail("it was injected")
+    assert not world.open and not world.paused
 
 
 def test_containers_that_share_a_namespace_have_no_two_agents_for_it(world: World) -> None:

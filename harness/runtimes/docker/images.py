@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import docker
-from docker.errors import APIError, ImageNotFound
+from docker.errors import ImageNotFound
+from docker.utils import parse_repository_tag
 
 import faults
 import node_image
 from harness.errors import EngineError
-from harness.runtimes.docker.engine import engine_errors, within
+from harness.runtimes.docker.engine import STREAM_ERRORS, engine_errors, within
 
 DEFAULT_BASE: Final = "debian:bookworm-slim"
 BUILT_BASE: Final = "antipaxos/base:debian-apt"
@@ -85,7 +86,7 @@ def ensure_image(api: docker.APIClient, say: Callable[[str], None]) -> Image:
 
     `say` is called with steps that take time. Raises EngineError.
     """
-    asked = os.environ.get(BASE_VARIABLE, DEFAULT_BASE)
+    asked = os.environ.get(BASE_VARIABLE) or DEFAULT_BASE
     name = f"{REPOSITORY}:{source_digest(asked)}"
     if not _exists(api, name):
         base = _ensure_base(api, asked, say)
@@ -146,10 +147,11 @@ def source_digest(base: str) -> str:
 
 
 def _exists(api: docker.APIClient, name: str) -> bool:
-    try:
-        api.inspect_image(name)  # type: ignore[no-untyped-call]
-    except ImageNotFound:
-        return False
+    with engine_errors(f"looking for the image {name}"):
+        try:
+            api.inspect_image(name)  # type: ignore[no-untyped-call]
+        except ImageNotFound:
+            return False
     return True
 
 
@@ -189,8 +191,14 @@ def _build(
 
 
 def _ensure_base(api: docker.APIClient, asked: str, say: Callable[[str], None]) -> str:
-    if _exists(api, asked):
-        return asked
+    try:
+        if _exists(api, asked):
+            return asked
+    except EngineError as error:
+        if asked == DEFAULT_BASE:
+            raise
+        remedy = error.remedy or f"name another base image in {BASE_VARIABLE}, or unset it"
+        raise EngineError(error.message, remedy=remedy) from None
     if asked == DEFAULT_BASE and _exists(api, BUILT_BASE):
         return BUILT_BASE
     say(f"pulling {asked}")
@@ -199,8 +207,8 @@ def _ensure_base(api: docker.APIClient, asked: str, say: Callable[[str], None]) 
         if _exists(api, asked):
             return asked
         reason = "the registry did not deliver it"
-    except (APIError, EngineError, OSError) as error:
-        reason = getattr(error, "explanation", None) or str(error)
+    except (*STREAM_ERRORS, EngineError) as error:
+        reason = str(getattr(error, "explanation", None) or getattr(error, "message", error))
     if asked != DEFAULT_BASE:
         raise EngineError(
             f"the base image {asked} cannot be pulled: {reason}",
@@ -216,8 +224,9 @@ def _pull(api: docker.APIClient, image: str) -> None:
 
 
 def _name_and_tag(image: str) -> tuple[str, str]:
-    name, _, tag = image.rpartition(":")
-    return (name, tag) if name and "/" not in tag else (image, "latest")
+    """A repository, and a tag or a digest."""
+    name, tag = parse_repository_tag(image)
+    return str(name), str(tag or "latest")
 
 
 def _bootstrap_base(api: docker.APIClient, reason: str) -> None:

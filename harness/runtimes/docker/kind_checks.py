@@ -5,7 +5,10 @@ Kinds that an agent reports as unsupported are not tried; the agent's reason and
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,6 +16,7 @@ from typing import Any, Final
 from faults.description import Fault
 from faults.generators import Draw, constraints_for
 from faults.kinds import KINDS, kinds_of
+from faults.kinds.aimed import Aimed
 from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.runtimes.docker.injector import handlers_for
@@ -27,6 +31,8 @@ OTHER: Final = "another engine, or the simulator: --on sim"
 SEED: Final = 1
 TRIES: Final = 3
 """A busy machine may spoil a measurement."""
+ASK_EVERY_S: Final = 0.02
+STATUS_TIMEOUT_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -101,9 +107,10 @@ def _try(cluster: Cluster, kind: str, how: str) -> Trial:
     fault, problem = sample(kind), None
     for _ in range(TRIES):
         try:
-            problem = _problem(cluster.try_fault(fault))
+            with asked(cluster) if isinstance(fault, Aimed) else nullcontext():
+                problem = _problem(cluster.try_fault(fault))
         except HarnessError as error:
-            return Trial(kind, False, problem=str(error), remedy=error.remedy)
+            return Trial(kind, False, problem=error.message, remedy=error.remedy)
         if problem is None:
             break
     remedy = "" if problem is None else "run it again; if it stays so, report this with the output"
@@ -116,7 +123,41 @@ def _problem(reports: Sequence[FaultReport]) -> str | None:
     for what, report in zip(("injecting", "healing"), reports, strict=True):
         if not report.verified:
             return f"{what}: {report.problem or 'its probes disagree'}"
+    if reports[0].evidence.get("struck") is False:
+        return "injecting: what it waits for did not occur, though the nodes were asked"
     return None
+
+
+@contextmanager
+def asked(cluster: Cluster) -> Iterator[None]:
+    """Every node is asked for its status again and again meanwhile, by clients of its own: an aimed
+    fault waits for the answers."""
+    ended = threading.Event()
+    thread = threading.Thread(
+        target=lambda: asyncio.run(_ask_all(cluster, ended)), name="asking nodes", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+async def _ask_all(cluster: Cluster, ended: threading.Event) -> None:
+    await asyncio.gather(*(_ask(cluster, node, ended) for node in NODES))
+
+
+async def _ask(cluster: Cluster, node: int, ended: threading.Event) -> None:
+    config = cluster.config
+    client = config.system.client(node, *cluster.address(node), config.cluster)
+    try:
+        while not ended.is_set():
+            if await client.connect():
+                await client.status(STATUS_TIMEOUT_S)
+            await asyncio.sleep(ASK_EVERY_S)
+    finally:
+        await client.close()
 
 
 def _composite(kind: str, tried: Mapping[str, Trial]) -> Trial:
