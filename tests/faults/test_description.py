@@ -71,6 +71,44 @@ def test_unknown_faults_are_refused_by_name(change: dict[str, object], words: st
         fault_from_json(data | change)
 
 
+@pytest.mark.parametrize("wrong", [5, None, True, 1.5, "leader", "x", {}, [True], ["x"], [[1]]])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_nodes_are_a_list_of_numbers(kind: str, wrong: object) -> None:
+    data: dict[str, object] = {"kind": kind, "id": "f", "nodes": wrong, **TIMES}
+    with pytest.raises(BadFault, match=r'nodes is .*; give a list of numbers or "leader"'):
+        fault_from_json(data)
+
+
+@pytest.mark.parametrize("wrong", [5, None, "n1>n2", {}, [1], [[1]], [[1, 2, 3]], [["a", "b"]]])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"kind": "partition", "shape": "links", "cut": ...},
+        {"kind": "loss", "percent": 5, "links": ...},
+    ],
+)
+def test_links_are_pairs_of_numbers(data: dict[str, object], wrong: object) -> None:
+    fields = {name: wrong if value is ... else value for name, value in data.items()}
+    with pytest.raises(BadFault, match="give a list of pairs of numbers"):
+        fault_from_json({"id": "f", "nodes": [1], **TIMES, **fields})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"id": {}}, "the id of a fault is a table, not a text"),
+        ({"id": 5}, "the id of a fault is 5, not a text"),
+        ({"kind": "clog", "release": 5}, "f: release is 5; give a list of numbers"),
+        ({"kind": "clog", "release": ["leader"]}, "name them in place of the leader"),
+        ({"nodes": ["x" * 5000]}, "nodes is "),
+    ],
+)
+def test_wrong_values_are_shown_in_one_sentence(change: dict[str, object], words: str) -> None:
+    with pytest.raises(BadFault, match=words) as caught:
+        fault_from_json({"kind": "kill", "id": "f", "nodes": [1], **TIMES} | change)
+    assert len(str(caught.value)) < 1_000
+
+
 def test_a_missing_field_is_named() -> None:
     data = Kill(id="k", nodes=(1,), **TIMES).to_json()
     del data["nodes"]
