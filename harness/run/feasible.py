@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from faults.description import Fault
+from faults.description import LEADER, Fault
 from faults.kinds import kinds_of
 from faults.kinds.aimed import Aimed
 from faults.kinds.rate import Rate
@@ -41,11 +41,22 @@ def check_feasible(config: RunConfig, schedule: Schedule) -> None:
                 f"the runtime {config.on} has no {fault.kind} faults",
                 remedy=f"it has {', '.join(able)}",
             )
+        _check_nodes(config, fault)
         _check_effect(config, fault)
         if isinstance(fault, Aimed):
             _check_aimed(config, fault)
         elif isinstance(fault, LinkFault):
             _check_link_fault(config, fault)
+
+
+def _check_nodes(config: RunConfig, fault: Fault) -> None:
+    """A recorded schedule may have been edited."""
+    nodes = config.cluster.node_ids()
+    if strange := [n for n in fault.nodes if n != LEADER and n not in nodes]:
+        raise UsageError(
+            f"{fault.id}: there is no node n{strange[0]}",
+            remedy=f"the cluster has n{nodes[0]} to n{nodes[-1]}",
+        )
 
 
 def _check_effect(config: RunConfig, fault: Fault) -> None:

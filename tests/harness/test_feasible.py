@@ -11,6 +11,7 @@ from faults.description import Fault
 from faults.kinds.aimed import Aimed
 from faults.kinds.clog import Clog
 from faults.kinds.flapping import Flapping
+from faults.kinds.kill import Kill
 from faults.kinds.loss import Loss
 from faults.kinds.partition import Partition
 from faults.kinds.rate import Rate
@@ -51,6 +52,8 @@ def check(fault: Fault, **settings: Any) -> None:
             "it cuts no link among 2 nodes",
         ),
         (Loss(**COMMON, nodes=(), percent=100), {}, "it is on no link"),
+        (Partition(**COMMON, nodes=(9,), shape="chained"), {}, "f: there is no node n9"),
+        (Kill(**COMMON, nodes=("leader", 6)), {"nodes": 5}, "n6\nthe cluster has n1 to n5"),
         (
             Loss(**COMMON, nodes=(1,), percent=100),
             {"nodes": 1},
