@@ -79,7 +79,8 @@ def test_an_engine_that_does_not_say_whether_a_base_is_there(
 
 def test_the_remedy_for_a_wrong_name_is_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BASE_VARIABLE, "My Image")
-    wrong = APIError("400", response=response(400), explanation="invalid reference format")
+    said = "no such image: My Image: invalid reference format: it must be lowercase"
+    wrong = APIError("400", response=response(400), explanation=said)
     with pytest.raises(EngineError) as caught:
         ensured(FakeEngine(broken=wrong))
     assert caught.value.remedy == "name another base image in ANTIPAXOS_BASE, or unset it"

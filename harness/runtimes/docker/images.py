@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import docker
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageNotFound
 from docker.utils import parse_repository_tag
 
 import faults
@@ -195,9 +195,10 @@ def _ensure_base(api: docker.APIClient, asked: str, say: Callable[[str], None]) 
         if _exists(api, asked):
             return asked
     except EngineError as error:
-        if asked == DEFAULT_BASE:
+        cause = error.__cause__
+        if asked == DEFAULT_BASE or not (isinstance(cause, APIError) and cause.is_client_error()):
             raise
-        remedy = error.remedy or f"name another base image in {BASE_VARIABLE}, or unset it"
+        remedy = f"name another base image in {BASE_VARIABLE}, or unset it"
         raise EngineError(error.message, remedy=remedy) from None
     if asked == DEFAULT_BASE and _exists(api, BUILT_BASE):
         return BUILT_BASE
