@@ -54,6 +54,8 @@ def test_each_trigger_affects_the_node_that_reaches_it(tmp_path: Path) -> None:
     accept = faults["accept"]["inject"]["evidence"]
     assert accept["struck"] and accept["action"] == "kill" and accept["seen"] >= 3
     assert accept["struck_after_us"] < SECOND
+    released = faults["accept"]["heal"]["evidence"][f"n{accept['node']}"]
+    assert released["pid"] > 0, "after hold_us, and told at the end"
     line = faults["line"]["inject"]["evidence"]
     assert line["struck"] and line["node"] == accept["node"]
     assert faults["reply"]["inject"]["evidence"]["struck"]

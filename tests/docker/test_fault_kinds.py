@@ -96,6 +96,7 @@ def test_processes_and_resources(tmp_path: Path) -> None:
     }
     assert faults["stop"]["inject"]["evidence"]["n1"]["graceful"] is True
     assert faults["cpu"]["inject"]["evidence"]["n2"]["kernel_counts_periods"] is True
+    assert faults["cpu"]["heal"]["evidence"]["n2"]["kernel_counts_periods"] is False
     rolled = [list(faults[f"roll.{i}"]["inject"]["evidence"]) for i in (1, 2, 3)]
     assert rolled == [["n2"], ["n3"], ["n1"]]
 
