@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from faults.kinds.amnesia import Amnesia
+from faults.kinds.disk_damage import DiskDamage
 from faults.kinds.disk_full import DiskFull
 from faults.kinds.disk_stall import DiskStall
 from faults.kinds.kill import Kill
@@ -16,6 +18,7 @@ from faults.kinds.slow_disk import SlowDisk
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.injectors import disks as disks_module
 from harness.runtimes.docker.injectors.cluster import Cluster
+from harness.runtimes.docker.injectors.data import Data
 from harness.runtimes.docker.injectors.disks import Disks, Wanted
 from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.interface import FaultReport
@@ -186,6 +189,34 @@ def test_what_a_power_cut_took_is_not_looked_at_while_another_fault_holds_the_no
         assert cut.verified and back.verified
         assert back.evidence["n1"] == {"held_down_by": ["kill"]}
         assert "probe_disk" not in [do for do, _ in agent.calls]
+
+    run(test)
+
+
+@pytest.mark.parametrize("kind", [Amnesia, DiskDamage])
+def test_no_other_fault_changes_a_disk_while_it_is_erased_or_damaged(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut in the middle would restore files that are not there any more."""
+
+    async def test(cluster: Cluster, agent: Agent, disks: Disks) -> None:
+        locked: list[bool] = []
+
+        def look(*_: object, **__: Any) -> Any:
+            locked.append(cluster.locks[1].locked())
+            return {"digest": ["a", "b"], "file": "wal"}
+
+        def erase(*_: object) -> tuple[int, int]:
+            look()
+            return 1, 0
+
+        monkeypatch.setattr("harness.runtimes.docker.injectors.data.erase_data", erase)
+        agent.answers |= {"damage": look, "disk_erased": look}
+        processes = Processes(cluster)
+        handlers = {**disks.handlers(), **Data(cluster, processes).handlers()}
+        fault = kind(id="d", **TIMES, **({"mode": "flip"} if kind is DiskDamage else {}))
+        assert (await handlers[kind].inject(fault)).verified
+        assert locked == [True] * (2 if kind is Amnesia else 1)
 
     run(test)
 

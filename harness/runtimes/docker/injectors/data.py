@@ -31,9 +31,10 @@ class Data:
         report = await self._processes.take_down(identity, node, "kill")
         if not report.verified:
             return report
-        erased, left = await asyncio.to_thread(erase_data, cluster.engine, cluster.pods[node])
-        if cluster.engine.disk:
-            await cluster.agents[node].call("disk_erased")
+        async with cluster.locks[node]:  # a power cut meanwhile would restore what is not there
+            erased, left = await asyncio.to_thread(erase_data, cluster.engine, cluster.pods[node])
+            if cluster.engine.disk:
+                await cluster.agents[node].call("disk_erased")
         report.evidence.update(files_erased=erased, files_left=left)
         if left:
             problem = f"{left} files of n{node} are left"

@@ -329,9 +329,11 @@ class Disks:
         report = await self._processes.take_down(fault.id, node, "kill")
         if not report.verified:
             return report
-        answer = await cluster.agents[node].call(
-            "damage", mode=fault.mode, path=fault.path, seed=f"{fault.seed}:{fault.id}:{node}"
-        )
+        seed = f"{fault.seed}:{fault.id}:{node}"
+        async with cluster.locks[node]:  # no other fault erases its files meanwhile
+            answer = await cluster.agents[node].call(
+                "damage", mode=fault.mode, path=fault.path, seed=seed
+            )
         done = {k: v for k, v in answer.items() if k not in ("id", "ok", "done_ns")}
         before, after = answer["digest"]
         changed = before != after or fault.mode == "read-error"
