@@ -28,8 +28,8 @@ from harness.workloads import Operation, Workload
 from histories.events import Event
 
 PHASES: Final = ("warm-up", "chaos", "heal", "finale", "done")
-HEAL_TIMEOUT_US: Final = 30_000_000
-"""For healing, and for the operations in progress where their own timeout is shorter."""
+HEAL_TIMEOUT_US: Final = 60_000_000
+"""For healing, its proofs, and operations in progress whose own timeout is shorter."""
 MARGIN_US: Final = 1_000_000
 
 
