@@ -16,6 +16,7 @@ from faults.kinds.kill import Kill
 from faults.kinds.power import PowerCut
 from faults.kinds.slow_disk import SlowDisk
 from harness.runtimes.docker import limits
+from harness.runtimes.docker.agents import AgentError
 from harness.runtimes.docker.injectors import disks as disks_module
 from harness.runtimes.docker.injectors.cluster import Cluster
 from harness.runtimes.docker.injectors.data import Data
@@ -190,6 +191,35 @@ def test_what_a_power_cut_took_is_not_looked_at_while_another_fault_holds_the_no
         assert back.evidence["n1"] == {"held_down_by": ["kill"]}
         assert "probe_disk" not in [do for do, _ in agent.calls]
 
+    run(test)
+
+
+def test_a_node_that_is_started_while_its_disk_is_full_may_end_before_it_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(cluster: Cluster, agent: Agent, disks: Disks) -> None:
+        engine: Any = cluster.engine
+        full, processes = disks.handlers()[DiskFull], Processes(cluster)
+
+        def ends(**_: Any) -> dict[str, Any]:
+            engine.running.discard(1)
+            raise AgentError("n1: await_disk: no node with the disk's mount within 10 s")
+
+        agent.answers["await_disk"] = ends
+        with pytest.raises(AgentError):
+            await processes.release("kill", 1)
+        agent.answers["disk"] = disk({"error": "ENOSPC", "fsync_us": [300]}, left_bytes=100)
+        assert (await full.inject(FULL)).verified
+        report = await processes.release("kill", 1)
+        assert report.verified and report.evidence == {"ended_again_by": ["full"]}
+        agent.answers |= {"disk": disk(None), "await_disk": {}}
+        engine.log = "[Errno 28]"
+        assert (await full.heal(FULL)).verified and 1 in engine.running
+        agent.answers["await_disk"] = ends
+        with pytest.raises(AgentError):
+            await processes.release("kill", 1)
+
+    monkeypatch.setattr(limits, "state", lambda *_: {"Running": False, "ExitCode": 4})
     run(test)
 
 

@@ -57,12 +57,16 @@ class Cluster:
     ends: dict[int, dict[str, float]] = field(default_factory=dict)
     """Per node, the faults because of which it may end by itself, by id, and until when; see
     `may_end`."""
+    full_disks: dict[int, set[str]] = field(default_factory=dict)
+    """Per node, the ids of the faults that have filled its disk: it may end as soon as it starts,
+    and is started again when there is space."""
 
     def __post_init__(self) -> None:
         # A session in existing containers may join more of them later.
         self.locks = defaultdict(asyncio.Lock)
         self.holds, self.pauses = defaultdict(set), defaultdict(set)
         self.ends = defaultdict(dict)
+        self.full_disks = defaultdict(set)
 
     def may_end(self, node: int, identity: str, for_s: float = math.inf) -> None:
         """From now on, and for so long, the node may end because of this fault."""

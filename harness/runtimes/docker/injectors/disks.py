@@ -247,6 +247,7 @@ class Disks:
     async def _fill(self, fault: DiskFull, node: int) -> FaultReport:
         """The node may end because of it."""
         self._cluster.may_end(node, fault.id)
+        self._cluster.full_disks[node].add(fault.id)
         left = {fault.id: fault.left_bytes}
         return await self._set(node, lambda c: c.left_bytes.update(left), but=fault.id)
 
@@ -258,6 +259,7 @@ class Disks:
         """And start the node, if it has exited because its disk was full."""
         report = await self._lift(identity, node)
         cluster = self._cluster
+        cluster.full_disks[node].discard(identity)
         cluster.may_end(node, identity, LATE_S)
         async with cluster.locks[node]:
             state = await self._state(node)

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from faults.kinds.kill import Kill
 from faults.kinds.pause import Pause
 from faults.kinds.stop import Stop
+from harness.runtimes.docker.agents import AgentError
 from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
 from harness.runtimes.interface import FaultReport
 
@@ -106,7 +107,18 @@ class Processes:
             return True
 
     async def start(self, node: int) -> FaultReport:
-        """Start the node's container, and wait for its process. The node's lock must be held."""
+        """Start the node's container, and wait for its process. The node's lock must be held. One
+        whose disk is full may have ended before it was seen."""
+        cluster = self._cluster
+        try:
+            return await self._start(node)
+        except AgentError:
+            full = sorted(cluster.full_disks[node])
+            if not full or await asyncio.to_thread(cluster.engine.is_running, cluster.pods[node]):
+                raise
+            return FaultReport({}, verified=True, evidence={"ended_again_by": full})
+
+    async def _start(self, node: int) -> FaultReport:
         cluster = self._cluster
         _, answer = await asyncio.gather(
             asyncio.to_thread(cluster.engine.start_node, cluster.pods[node]),
