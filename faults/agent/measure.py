@@ -9,6 +9,7 @@ This shares no code with the mechanisms that shape the links.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import socket
 import statistics
 import struct
@@ -21,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any, Final, NamedTuple
 
+from faults.agent.damaged import ArrivedFrames
 from faults.agent.probe import open_port, plain
 from faults.agent.traffic import TrafficCounter
 
@@ -39,7 +41,7 @@ SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
 CLOCK_READINGS: Final = 10
 TOGETHER_NS: Final = 20_000
 MARK: Final = b"antipaxos-metre "
-_HEAD = struct.Struct("=16s32sIQ")  # mark, nonce, sequence, sent (ns)
+_HEAD = struct.Struct("=16s32sIQI")  # mark, nonce, sequence, sent (ns), sequence
 _TIMESPEC = struct.Struct("=qq")
 
 
@@ -56,6 +58,7 @@ class Measurer:
         self.port = probe_port + PORT_AFTER_PROBES
         self._lock = threading.Lock()
         self._rounds: OrderedDict[bytes, dict[str, list[Arrival]]] = OrderedDict()
+        self._frames: ArrivedFrames | None = None
         self._socket, self._v6 = open_port(self.port)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         with suppress(PermissionError):
@@ -73,14 +76,15 @@ class Measurer:
         gap_us: int,
         size: int,
         listen_ms: float,
+        together: int = 1,
         traffic: bool = False,
         text: str = "",
     ) -> dict[str, Any]:
-        """Sends `count` datagrams of `size` bytes to each address, every `gap_us`, and listens
-        for `listen_ms` more. Each contains `text`, and is as large as that takes. `links`: what
-        came from each of `sources` (by default the peers); with `traffic` also how much traffic of
-        any kind the link carried meanwhile."""
-        key = nonce.encode()[:32].ljust(32, b"\0")
+        """Sends `count` datagrams of `size` bytes to each address, every `gap_us`, or `together` of
+        them at once and then none for as many gaps, and listens for `listen_ms` more. Each contains
+        `text`, and is as large as that takes. `links`: what came from each of `sources` (by default
+        the peers); with `traffic` also how much traffic of any kind the link carried meanwhile."""
+        key = _key(nonce)
         targets = [
             (a if ":" in a or not self._v6 else f"::ffff:{a}", self.port)
             for listed in peers.values()
@@ -88,7 +92,7 @@ class Measurer:
         ]
         began_ns = time.monotonic_ns()
         with TrafficCounter() if traffic else nullcontext() as counter:
-            self._send(targets, key, count, gap_us, size, text.encode())
+            self._send(targets, key, count, gap_us, together, size, text.encode())
             sent_ns = time.monotonic_ns()
             self._listen_for(listen_ms)
         listed_sources = peers if sources is None else sources
@@ -99,14 +103,25 @@ class Measurer:
                 links[name]["window_us"] = counter.window_us
         return {"began_ns": began_ns, "sent_ns": sent_ns, "sent": count, "links": links}
 
+    def capture(self, sources: Mapping[str, Sequence[str]], nonce: str) -> bool:
+        """From now on until the round's result is asked for, capture its datagrams, to count the
+        damaged ones. False where the container lacks NET_RAW."""
+        self._end_capture()
+        addresses = [address for listed in sources.values() for address in listed]
+        try:
+            self._frames = ArrivedFrames(self.port, MARK, _key(nonce), addresses)
+        except PermissionError:
+            return False
+        return True
+
     def collect(
         self, sources: Mapping[str, Sequence[str]], nonce: str, *, size: int, listen_ms: float
     ) -> dict[str, Any]:
         """The second half of a round whose datagrams have all been sent: `links`, what has come
         from each source, after listening for `listen_ms`."""
         self._listen_for(listen_ms)
-        key = nonce.encode()[:32].ljust(32, b"\0")
-        return {"done_ns": time.monotonic_ns(), "links": self._summaries(sources, key, size)}
+        links = self._summaries(sources, _key(nonce), size)
+        return {"done_ns": time.monotonic_ns(), "links": links}
 
     def _listen_for(self, listen_ms: float) -> None:
         """And until what has come by then is read, which is later on a busy machine."""
@@ -120,10 +135,22 @@ class Measurer:
     ) -> dict[str, dict[str, Any]]:
         with self._lock:
             came = self._rounds.pop(key, {})  # the round is over: what comes later is of no use
-        return {
-            name: summary([one for a in listed for one in came.get(a, [])], size)
+        arrivals = {
+            name: [one for a in listed for one in came.get(a, [])]
             for name, listed in sources.items()
         }
+        links = {name: summary(arrived, size) for name, arrived in arrivals.items()}
+        if self._frames is not None and self._frames.key == key:
+            numbers = self._end_capture()
+            for name, listed in sources.items():
+                captured = {n for a in listed for n in numbers.get(a, ())}
+                damaged = captured - {one.sequence for one in arrivals[name]}
+                links[name]["damaged"] = sum(number < COUNT_MAX for number in damaged)
+        return links
+
+    def _end_capture(self) -> dict[str, set[int]]:
+        frames, self._frames = self._frames, None
+        return frames.close() if frames is not None else {}
 
     def close(self) -> None:
         """Stops listening."""
@@ -137,17 +164,18 @@ class Measurer:
         key: bytes,
         count: int,
         gap_us: int,
+        together: int,
         size: int,
         text: bytes,
     ) -> None:
         padding = text.ljust(size - _HEAD.size, b"\0")
         started_ns = time.monotonic_ns()
         for sequence in range(count):
-            due_ns = started_ns + sequence * gap_us * 1000
+            due_ns = started_ns + (sequence - sequence % together) * gap_us * 1000
             if (left_ns := due_ns - time.monotonic_ns()) > 0:
                 time.sleep(left_ns / 1e9)
             for target in targets:
-                head = _HEAD.pack(MARK, key, sequence, time.monotonic_ns())
+                head = _HEAD.pack(MARK, key, sequence, time.monotonic_ns(), sequence)
                 with suppress(OSError):
                     self._socket.sendto(head + padding, target)
 
@@ -161,7 +189,7 @@ class Measurer:
                 return
             if len(data) < _HEAD.size:
                 continue
-            mark, key, sequence, sent_ns = _HEAD.unpack_from(data)
+            mark, key, sequence, sent_ns, _ = _HEAD.unpack_from(data)
             if mark == MARK and sequence < COUNT_MAX:
                 arrival = Arrival(sequence, sent_ns, _arrived_ns(said))
                 self._note(key, plain(source[0]), arrival)
@@ -173,6 +201,12 @@ class Measurer:
                 arrivals.append(arrival)
             while len(self._rounds) > ROUNDS_KEPT:
                 self._rounds.popitem(last=False)
+
+
+def _key(nonce: str) -> bytes:
+    """By which the datagrams of a round are known, also with a bit flipped: keys of two rounds
+    differ in many."""
+    return hashlib.sha256(nonce.encode()).digest()
 
 
 def _unread(listening: socket.socket) -> int:
@@ -209,15 +243,17 @@ def summary(arrivals: Sequence[Arrival], size: int) -> dict[str, Any]:
 
     received: different packets; duplicates: further copies; reordered: packets that arrived after a
     later one; delay_us: one way; rate_bps: of Ethernet frames, from the first to the last one;
-    took_us: from the first one's sending to the last one's arrival;
+    took_us: from the first one's sending to the last one's arrival, but for copies;
+    copies_late_us: how much later than the first of them the latest copy came;
     first_sent_ns, last_sent_ns: when the first and the last one of those that came were sent.
     """
-    seen: set[int] = set()
-    highest, reordered, delays = -1, 0, []
+    seen: dict[int, int] = {}
+    highest, reordered, delays, copies_late_ns = -1, 0, [], 0
     for one in arrivals:
         if one.sequence in seen:
+            copies_late_ns = max(copies_late_ns, one.arrived_ns - seen[one.sequence])
             continue
-        seen.add(one.sequence)
+        seen[one.sequence] = one.arrived_ns
         delays.append((one.arrived_ns - one.sent_ns) // 1000)
         reordered += one.sequence < highest
         highest = max(highest, one.sequence)
@@ -243,7 +279,8 @@ def summary(arrivals: Sequence[Arrival], size: int) -> dict[str, Any]:
             "mean": round(statistics.fmean(delays)),
             "deviation": round(statistics.pstdev(delays)),
         },
-        "took_us": (max(times) - min(one.sent_ns for one in arrivals)) // 1000,
+        "took_us": (max(seen.values()) - min(one.sent_ns for one in arrivals)) // 1000,
+        "copies_late_us": copies_late_ns // 1000,
         "first_sent_ns": min(one.sent_ns for one in arrivals),
         "last_sent_ns": max(one.sent_ns for one in arrivals),
         "rate_bps": bits * 1_000_000_000 // span_ns if span_ns else None,

@@ -115,7 +115,8 @@ class Network:
 
     def measure_links(self, request: Request) -> Answer:
         """peers to send to; sources to listen to, if others; nonce; count: datagrams to each;
-        gap_us between them; size in bytes; listen_ms: how long to listen after the last;
+        gap_us between them; together: so many are sent at once; size in bytes; listen_ms: how long
+        to listen after the last;
         traffic: whether to count also all other traffic of the links; text: contained in each
         datagram, for classes of packets."""
         if self._measurer is None:
@@ -133,9 +134,19 @@ class Network:
             gap_us=gap_us,
             size=int(number(request, "size", SIZE_LEAST, SIZE_MAX, SIZE_LEAST)),
             listen_ms=number(request, "listen_ms", 0, LISTEN_MS_MAX, 100),
+            together=int(number(request, "together", 1, count, 1)),
             traffic=bool(request.get("traffic", False)),
             text=str(request.get("text", ""))[:TEXT_MAX],
         )
+
+    def capture_links(self, request: Request) -> Answer:
+        """sources, nonce: before such a round of `measure_links`. Its result then has also
+        `damaged`: how many came to no socket. `captures` is false where that is not possible."""
+        if self._measurer is None:
+            raise self._problem
+        sources = wanted_peers(request.get("sources"))
+        captures = self._measurer.capture(sources, nonce_of(request))
+        return {"done_ns": time.monotonic_ns(), "captures": captures}
 
     def collect_links(self, request: Request) -> Answer:
         """sources, nonce, size, listen_ms: what has come of a round of `measure_links` that was

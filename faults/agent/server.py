@@ -68,6 +68,7 @@ LANES: Final = {
     "await_disk": "waiting",
     "probe_links": "probing",
     "measure_links": "measuring",
+    "capture_links": "measuring",
     "collect_links": "measuring",
     "addresses": "looking",
     "close_network": "network",
@@ -193,6 +194,10 @@ class Operations:
     def measure_links(self, request: Request) -> Answer:
         """The effect of the links on datagrams: see `Network.measure_links`."""
         return self.network.measure_links(request)
+
+    def capture_links(self, request: Request) -> Answer:
+        """Before that, where damaged datagrams are to be counted: see `Network.capture_links`."""
+        return self.network.capture_links(request)
 
     def collect_links(self, request: Request) -> Answer:
         """The second half of that: see `Network.collect_links`."""

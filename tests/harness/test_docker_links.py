@@ -1,8 +1,7 @@
-"""The expected state of links under several faults, and how measurements of them are judged."""
+"""The expected state of links under several faults, and what the agents are asked for."""
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 from faults.agent.link_shape import wanted_shapes
 from faults.agent.links import wanted_rules
-from faults.agent.measure import Arrival, summary
 from faults.description import Fault, UnsupportedFault
 from faults.kinds.corrupt import Corrupt
 from faults.kinds.delay import Delay
@@ -21,11 +19,6 @@ from faults.kinds.partition import Partition
 from faults.kinds.rate import Rate
 from faults.kinds.reorder import Reorder
 from faults.shapes import cut_for
-from harness.runtimes.docker.injectors.link_evidence import (
-    Measurement,
-    measurement_for,
-    problems_of,
-)
 from harness.runtimes.docker.injectors.link_state import (
     CLIENTS,
     UNTOUCHED,
@@ -139,65 +132,6 @@ OF_CLASSES: list[Fault] = [
     Duplicate(**COMMON, nodes=(1,), percent=30, spread_us=10_000, message="Accept"),
     Delay(**COMMON, nodes=(1,), delay_us=20_000, jitter_us=20_000, message="Promise"),
 ]
-
-
-def simulated(state: LinkState, how: Measurement, rng: random.Random) -> dict[str, Any]:
-    """The effect of a link in this state on the measurement's datagrams."""
-    arrivals: list[Arrival] = []
-    free_ns = 0
-    for sequence in range(how.count):
-        sent_ns = sequence * max(2, how.gap_us) * 1000
-        if rng.random() < state.loss or rng.random() < state.corrupt:
-            continue
-        at_ns = sent_ns + state.delay_us * 1000 + int(rng.random() * state.jitter_us * 1000)
-        if rng.random() < state.reorder:
-            at_ns += int(rng.random() * state.window_us * 1000)
-        if state.kbps:
-            free_ns = at_ns = max(at_ns, free_ns) + (how.size + 42) * 8_000_000 // state.kbps
-        copies = 2 if rng.random() < state.duplicate else 1
-        arrivals += [Arrival(sequence, sent_ns, at_ns + 20_000)] * copies
-    arrivals.sort(key=lambda one: one.arrived_ns)
-    window_us = how.count * how.gap_us + how.listen_ms * 1000
-    carried = [one for one in arrivals if one.arrived_ns <= window_us * 1000]
-    return {
-        **summary(arrivals, how.size),
-        "carried_bytes": len(carried) * (how.size + 42),
-        "window_us": window_us,
-    }
-
-
-@pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
-@pytest.mark.parametrize("seed", range(20))
-def test_a_link_with_the_requested_effect_passes(fault: Fault, seed: int) -> None:
-    state = states([fault], NODES)[1, 2]
-    how = measurement_for([state])
-    assert problems_of(state, simulated(state, how, random.Random(seed)), how) == []
-
-
-@pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
-def test_a_link_without_effect_is_detected(fault: Fault) -> None:
-    state = states([fault], NODES)[1, 2]
-    how = measurement_for([state])
-    assert problems_of(state, simulated(UNTOUCHED, how, random.Random(1)), how)
-
-
-def test_a_slow_link_may_be_full_of_other_packets() -> None:
-    """Then no datagram of the measurement need arrive; but a cut link is not a slow one."""
-    state = LinkState(kbps=64)
-    how = measurement_for([state])
-    full = {"received": 0, "duplicates": 0, "carried_bytes": 64_000 // 8, "window_us": 1_000_000}
-    assert problems_of(state, full, how) == []
-    assert problems_of(state, full | {"carried_bytes": 0}, how)
-    assert problems_of(state, full | {"carried_bytes": 20_000}, how)
-
-
-@pytest.mark.parametrize("fault", LINK_FAULTS, ids=lambda f: f.describe())
-def test_a_link_that_was_not_healed_is_detected(fault: Fault) -> None:
-    """It is measured with the same precision as while the fault was active."""
-    state = states([fault], NODES)[1, 2]
-    how = measurement_for([UNTOUCHED, state])
-    found = simulated(state, how, random.Random(3))
-    assert problems_of(UNTOUCHED, found, how)
 
 
 @given(

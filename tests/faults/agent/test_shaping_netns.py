@@ -35,7 +35,7 @@ def measured(agents: list[Agent], **how: Any) -> dict[tuple[int, int], Any]:
     """The effect of every directed link on 50 datagrams."""
     names = range(1, len(agents) + 1)
     asked = {"count": 50, "gap_us": 1000, "size": 64, **how}
-    of = {"nonce": f"m{next(_nonces)}", "size": asked["size"]}
+    of = {"nonce": asked.pop("nonce", f"m{next(_nonces)}"), "size": asked["size"]}
     listen_ms = asked.pop("listen_ms", 150)
     peers = [{str(n): agents[n - 1].address for n in names if n != own} for own in names]
     for agent, others in zip(agents, peers, strict=True):
@@ -108,6 +108,31 @@ def test_corrupt_packets_do_not_arrive_and_copies_come_later(three: list[Agent])
     links = measured(three)
     assert links[1, 2]["received"] == 0, "every checksum must fail, except for some IP headers"
     assert links[1, 3]["received"] == 50 and links[1, 3]["duplicates"] == 50
+
+
+def test_damaged_packets_are_told_from_lost_ones(three: list[Agent]) -> None:
+    second, third = three[1].address, three[2].address
+    three[0].do("shape", shapes={second: {"corrupt": 1.0}, third: {"corrupt": 0.5}})
+    three[0].do("links", drop_to=[], loss={second: 0.5})
+    names = {str(n): agent.address for n, agent in enumerate(three, 1)}
+    nonce = f"m{next(_nonces)}"
+    for agent in three:
+        assert agent.do("capture_links", nonce=nonce, sources=names)["captures"]
+    links = measured(three, nonce=nonce, count=200, size=1_400)
+    assert links[1, 2]["received"] == 0 and 0 < links[1, 2]["damaged"] < 150
+    assert links[1, 3]["received"] < 200
+    assert links[1, 3]["received"] + links[1, 3]["damaged"] > 180, "a bridge drops bad headers"
+    assert links[2, 3]["received"] == 200 and links[2, 3]["damaged"] == 0
+    assert "damaged" not in measured(three)[1, 2], "of that round alone"
+
+
+def test_datagrams_that_are_sent_at_once_overtake_one_another_in_a_short_time(
+    three: list[Agent],
+) -> None:
+    three[0].do("shape", shapes={three[1].address: {"reorder": 0.5, "reorder_us": 5_000}})
+    links = measured(three, count=200, gap_us=6_000, together=4)
+    assert links[1, 2]["reordered"] > 0, "a pause of 6 ms between any two would be too long"
+    assert links[1, 3]["received"] == 200 and links[1, 3]["reordered"] == 0
 
 
 def test_a_class_of_packets_is_told_apart_by_what_it_holds(three: list[Agent]) -> None:

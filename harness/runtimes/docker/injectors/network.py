@@ -3,7 +3,8 @@
 They compose (`link_state`): every change sends every agent the complete state of its links,
 for one monotonic time a few milliseconds ahead. Then the agents prove it. Cuts: every node
 sends to all nodes, by unicast, broadcast and multicast, and the directed matrix of what arrived
-must be the one wanted. Everything else: numbered datagrams are timed and counted (`link_evidence`).
+must be the one wanted. Everything else: numbered datagrams (`link_measurement`) are timed and
+counted (`link_rounds`), and judged (`link_evidence`).
 In the agent, `faults/agent/links.py` drops packets, and `faults/agent/shaping.py` delays, reorders,
 duplicates, corrupts and slows them (`netem.py`, or `wire.py` where the kernel has no netem).
 
@@ -32,11 +33,8 @@ from faults.kinds.rate import Rate
 from faults.kinds.reorder import Reorder
 from faults.link_fault import LinkFault
 from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers, all_of
-from harness.runtimes.docker.injectors.link_evidence import (
-    Measurement,
-    measurement_for,
-    problems_of,
-)
+from harness.runtimes.docker.injectors.link_evidence import Seen, not_shown, problems_of, short
+from harness.runtimes.docker.injectors.link_measurement import Expected, rounds_for
 from harness.runtimes.docker.injectors.link_proofs import (
     Measured,
     Unproven,
@@ -45,6 +43,7 @@ from harness.runtimes.docker.injectors.link_proofs import (
     name_of,
     name_of_class,
 )
+from harness.runtimes.docker.injectors.link_rounds import LinkRounds
 from harness.runtimes.docker.injectors.link_state import (
     CLIENTS,
     UNTOUCHED,
@@ -84,6 +83,7 @@ class Network:
         self._shaped = False
         self._changing = asyncio.Lock()
         self._proving = asyncio.Lock()
+        self._rounds = LinkRounds(cluster)
         self._unproven: list[Unproven] = []
         self._version = 0
         self._nonce = 0
@@ -246,30 +246,31 @@ class Network:
             for link, state in all_links.items()
             if not message or message in dict(state.classes) or covered(link, faults, message)
         }
-        problems = []
-        # Links that a fault has left are looked at as closely as when it was there.
-        effects = [
-            effect_of(fault)
-            for fault in faults
-            if isinstance(fault, LinkFault) and fault.message == message
+        about = [
+            fault for fault in faults if isinstance(fault, LinkFault) and fault.message == message
         ]
-        touched = [
-            link
+        expected = {
+            link: Expected(state, tuple(effect_of(f) for f in about if f.covers(link)))
             for link, state in between.items()
-            if state != UNTOUCHED or covered(link, faults, message)
-        ]
-        for links in (touched, [link for link in between if link not in touched]):
-            if not links:
-                continue
-            closely = effects if links is touched else []
-            how = measurement_for([*(between[link] for link in links), *closely], len(links))
-            found = await self._measure(links, how, pattern_of(message) if message else "")
+        }
+        problems: list[str] = []
+        shown: list[tuple[Link, Seen]] = []
+        for links, how in rounds_for(expected):
+            if message and how.burst_kbps:
+                continue  # a rate is of all messages
+            pattern = pattern_of(message) if message else ""
+            found = await self._rounds.measure(self._known, links, how, pattern)
             for link in links:
-                seen = found.get(link, {})
+                seen = Seen(between[link], found.get(link, {}), how)
+                shown.append((link, seen))
                 name = name_of_class(link, message)
-                problems += [f"{name}: {it}" for it in problems_of(between[link], seen, how)]
-                if links is touched:
-                    measured[link, message] = {"sent": how.count, **_short(seen)}
+                problems += [f"{name}: {it}" for it in problems_of(*seen)]
+                if not expected[link].is_untouched:
+                    measured[link, message] = short(seen) | measured.get((link, message), {})
+        for fault in about:
+            if fault.id in self._active:
+                own = [seen for link, seen in shown if fault.covers(link)]
+                problems += [f"{fault.id}: {it}" for it in not_shown(effect_of(fault), own)]
         return problems
 
     async def _probe(self, wanted: Mapping[Link, LinkState]) -> tuple[dict[str, Any], list[str]]:
@@ -319,58 +320,9 @@ class Network:
         }
         return arrived, to_groups
 
-    async def _measure(self, links: Sequence[Link], how: Measurement, text: str) -> dict[Link, Any]:
-        """What these links did to datagrams with this text, sent over them at the same time.
-
-        What has come is asked for when all have sent: on a busy machine agents begin one after the
-        other. How much a link carries meanwhile is counted while that is sent.
-        """
-        self._nonce += 1
-        round_of: dict[str, Any] = {"nonce": f"m{self._nonce}", "size": how.size}
-        sent = {
-            "count": how.count,
-            "gap_us": how.gap_us,
-            "traffic": how.traffic,
-            "text": text,
-            "listen_ms": how.listen_ms if how.traffic else 0,
-        }
-        to: dict[int, dict[str, list[str]]] = {a: {} for a in self._cluster.agents}
-        of: dict[int, dict[str, list[str]]] = {a: {} for a in self._cluster.agents}
-        for a, b in links:
-            to[a][str(b)] = list(self._known[b].routed[:1])
-            of[b][str(a)] = list(self._known[a].routed)  # of whichever network that one is in
-
-        async def ask(node: int, what: str, **more: Any) -> list[tuple[Link, Any]]:
-            answer = await self._cluster.agents[node].call(what, **round_of, **more)
-            return [((int(source), node), said) for source, said in answer["links"].items()]
-
-        nodes = [n for n in self._cluster.agents if to[n] or of[n]]
-        answers = await asyncio.gather(
-            *(
-                ask(n, "measure_links", peers=to[n], sources=of[n] if how.traffic else {}, **sent)
-                for n in nodes
-            )
-        )
-        if not how.traffic:
-            listen_ms = how.listen_ms
-            answers = await asyncio.gather(
-                *(ask(n, "collect_links", sources=of[n], listen_ms=listen_ms) for n in nodes)
-            )
-        return {link: said for answer in answers for link, said in answer}
-
     def _matrix(self, arrived: set[Link]) -> dict[str, str]:
         """Per node the nodes that its probes reached, such as {"n1": "n2 n3"}."""
         return {
             f"n{a}": " ".join(f"n{b}" for b in sorted(self._cluster.pods) if (a, b) in arrived)
             for a in sorted(self._cluster.pods)
         }
-
-
-def _short(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the measurements that a reader needs."""
-    delays = found.get("delay_us", {})
-    kept = {f"delay_us_{name}": delays[name] for name in ("min", "p50", "p99") if name in delays}
-    counts = {name: found.get(name, 0) for name in ("received", "duplicates", "reordered")}
-    if "carried_bytes" in found:
-        kept["carried_bps"] = 8_000_000 * found["carried_bytes"] // max(1, found["window_us"])
-    return {**counts, **kept}

@@ -1,0 +1,106 @@
+"""Faults of links from the injector to the wire and back: agents in network namespaces, without an
+engine. Real effects must be shown, alone and beside one another."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from faults.description import Fault
+from faults.kinds.corrupt import Corrupt
+from faults.kinds.delay import Delay
+from faults.kinds.duplicate import Duplicate
+from faults.kinds.loss import Loss
+from faults.kinds.partition import Partition
+from faults.kinds.rate import Rate
+from faults.kinds.reorder import Reorder
+from faults.shapes import cut_for
+from harness.runtimes.docker.agents import AgentError
+from harness.runtimes.docker.injectors.cluster import Cluster
+from harness.runtimes.docker.injectors.network import Network
+from harness.runtimes.interface import FaultReport
+from tests.faults.agent.pods import Agent, pods
+
+pytestmark = pytest.mark.netns
+NODES = (1, 2, 3)
+_nonces = itertools.count(1, 1_000)
+TIMES: dict[str, Any] = {"start_us": 0, "duration_us": 1}
+FIRST: dict[str, Any] = {**TIMES, "nodes": (1,), "direction": "out"}
+
+LATE = Delay(id="late", **FIRST, delay_us=50_000, jitter_us=20_000)
+LOSSY = Loss(id="lossy", **FIRST, percent=2)
+CORRUPT = Corrupt(id="corrupt", **FIRST, percent=10)
+COPIES = Duplicate(id="copies", **FIRST, percent=5, spread_us=50_000)
+DISORDER = Reorder(id="disorder", **FIRST, percent=5, window_us=5_000)
+SLOW = Rate(id="slow", **FIRST, kbps=512)
+SLOWEST = Rate(id="slowest", **FIRST, kbps=64)
+CUT = Partition(id="cut", **TIMES, nodes=(2,), shape="isolate", cut=cut_for("isolate", (2,), NODES))
+
+
+class Conversation:
+    """An agent whose requests are answered in threads, as the injectors ask it."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._lock = threading.Lock()
+
+    async def call(self, do: str, timeout_s: float = 0.0, **what: Any) -> dict[str, Any]:
+        del timeout_s
+        return await asyncio.to_thread(self._ask, do, what)
+
+    def _ask(self, do: str, what: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            answer = self._agent.ask(do, **what)
+        if not answer["ok"]:
+            raise AgentError(answer["error"])
+        return dict(answer)
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[list[Agent]]:
+    with pods(3) as agents:
+        yield agents
+
+
+def reports_of(agents: list[Agent], faults: Sequence[Fault]) -> list[FaultReport]:
+    """Of these faults, injected one after the other and healed in the same order."""
+
+    async def inside() -> list[FaultReport]:
+        told: Any = {node: Conversation(agent) for node, agent in zip(NODES, agents, strict=True)}
+        pods: Any = {node: SimpleNamespace(gateway="") for node in NODES}
+        engine: Any = None
+        ask: Any = None
+        network = Network(Cluster(engine, pods, told, ask, lambda: 0))
+        network._nonce = network._rounds._nonce = next(_nonces)  # agents remember earlier ones
+        await network.prepare(shaping=True)
+        handlers = network.handlers()
+        reports = [await handlers[type(fault)].inject(fault) for fault in faults]
+        return reports + [await handlers[type(fault)].heal(fault) for fault in faults]
+
+    return asyncio.run(inside())
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [LATE, CUT],
+        [LOSSY, CORRUPT, CUT],
+        [COPIES, DISORDER],
+        [SLOW, LATE],
+        [LOSSY, SLOW],
+        [SLOWEST, COPIES],
+        [SLOWEST, LOSSY],
+        [DISORDER, CORRUPT, SLOW],
+    ],
+    ids=lambda faults: "+".join(fault.id for fault in faults),
+)
+def test_effects_are_shown_alone_and_together(three: list[Agent], faults: list[Fault]) -> None:
+    reports = reports_of(three, faults)
+    assert [report.problem for report in reports] == [None] * len(reports)
+    assert all(report.verified for report in reports)
