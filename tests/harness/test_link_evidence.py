@@ -216,7 +216,7 @@ def test_jitter_must_differ_and_copies_must_come_later() -> None:
 @pytest.mark.parametrize("name", EFFECTS)
 def test_a_round_takes_a_few_seconds(name: str, links: int) -> None:
     for how in rounds(Expected(EFFECTS[name], (EFFECTS[name],)), links):
-        assert how.count * how.gap_us <= 4_000_000
+        assert how.count * how.gap_us <= 2_000_000
         assert how.burst_kbps or 1e6 / how.gap_us * links <= 10_000
 
 
@@ -226,7 +226,7 @@ def test_links_of_different_rates_are_measured_one_after_another() -> None:
     late = EFFECTS["delay"]
     found = rounds_for(
         {
-            (1, 2): Expected(slow.beside(late), (late,)),
+            (1, 2): Expected(slow.beside(late), (late, slow)),
             (1, 3): Expected(late, (late,)),
             (2, 1): Expected(fast),
             (2, 3): Expected(UNTOUCHED),
@@ -236,22 +236,21 @@ def test_links_of_different_rates_are_measured_one_after_another() -> None:
     assert [(links, how.burst_kbps) for links, how in found] == [
         ([(1, 3), (3, 1)], 0),
         ([(1, 2)], 0),
+        ([(2, 1)], 0),
         ([(1, 2)], 64),
-        ([(2, 1)], 4_000),
         ([(2, 3)], 0),
     ]
 
 
-def test_what_one_link_cannot_show_all_of_the_fault_must() -> None:
-    """2 % at 64 kbit/s: some three of the datagrams for which there is time."""
+def test_what_one_link_is_too_slow_to_show_one_of_the_faults_links_must() -> None:
+    """2 % at 64 kbit/s: one or two of the datagrams for which there is time."""
     effect = LinkState(loss=0.02)
     state = effect.beside(LinkState(kbps=64))
     how = rounds(Expected(state, (effect,)), 2)[0]
-    none = {"received": how.count, "carried_bytes": 100, "window_us": 4_000_000}
-    some = none | {"received": how.count - 4}
+    none = {"received": how.count, "carried_bytes": 100, "window_us": 2_000_000}
+    some = none | {"received": how.count - 2}
     assert not_shown(effect, [Seen(state, none, how), Seen(state, some, how)]) == []
     assert "0 of" in not_shown(effect, [Seen(state, none, how)] * 2)[0]
-    assert "too few" in not_shown(effect, [Seen(state, some, how)])[0]
 
 
 def test_a_rate_that_cannot_be_shown_is_refused() -> None:

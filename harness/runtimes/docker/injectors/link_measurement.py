@@ -21,6 +21,8 @@ from harness.runtimes.docker.injectors.link_state import UNTOUCHED, LinkState
 
 PROOF_EVENTS: Final = 20
 """How often the rarest effect should be seen."""
+PROOF_EVENTS_WITH_RATE: Final = 6
+"""The same on each link of limited rate, which takes long: all links of the fault count."""
 PROOF_LOSSES: Final = 100
 """How often a loss beside corruption, which also has some packets dropped on the way: those with a
 damaged header. They are few among large datagrams."""
@@ -28,13 +30,13 @@ ENOUGH: Final = 30
 """Datagrams of which the delays are judged."""
 ENOUGH_WITH_JITTER: Final = 200
 COUNT_LEAST: Final = 60
+COUNT_LEAST_WITH_RATE: Final = 12
 COUNT_UNTOUCHED: Final = 12
 COUNT_BURST_LEAST, COUNT_BURST_MOST = 10, 1_200
 SIZE_SMALL, SIZE_LARGE, SIZE_LARGEST = 64, 1_000, 1_400
 FRAME_EXTRA: Final = 42
 """Bytes of the headers of Ethernet, IPv4 and UDP."""
-SENDING_S: Final = 3.0
-SENDING_S_WITH_RATE: Final = 4.0
+SENDING_S: Final = 2.0
 OWN_SHARE: Final = 0.5
 """Of a limited rate, for the measurement; the rest is left to the cluster."""
 BURST_S: Final = 0.25
@@ -81,8 +83,8 @@ UNTOUCHED_LINKS: Final = Measurement(COUNT_UNTOUCHED, 1_000, SIZE_SMALL, 30)
 
 @dataclass(frozen=True)
 class Expected:
-    """The state of a link, and the effects of faults that are proven to be on it, or to have left
-    it: those are looked for as closely as when they were there."""
+    """The state of a link, and the effects that are to be proven: of faults that have come to it,
+    or have left it. Those are looked for as closely as when they were there."""
 
     state: LinkState
     effects: tuple[LinkState, ...] = ()
@@ -100,7 +102,7 @@ class Expected:
     def burst_kbps(self) -> int:
         """The rate to be shown, or to be shown gone; 0 where there is none."""
         rates = [effect.kbps for effect in self.effects if effect.kbps]
-        return 0 if self.state.is_cut else self.kbps or min(rates, default=0)
+        return 0 if self.state.is_cut or not rates else self.kbps or min(rates)
 
     @property
     def needs_spaced(self) -> bool:
@@ -131,13 +133,14 @@ def spaced_round(links: Sequence[Expected]) -> Measurement:
     states = [link.state for link in links]
     looked_for = [state for link in links for state in (link.state, *link.effects)]
     kbps = links[0].kbps
-    gap_us, sending_s = max(GAP_US, len(links) * GAP_US_PER_LINK), SENDING_S
+    gap_us = max(GAP_US, len(links) * GAP_US_PER_LINK)
+    count = COUNT_LEAST
     if kbps:
+        count = COUNT_LEAST_WITH_RATE
         copies = 1 + max(state.duplicate for state in states)
         passing_us = copies * (SIZE_SMALL + FRAME_EXTRA) * 8_000 / kbps
         gap_us = min(GAP_US_MOST, max(gap_us, ceil(passing_us / OWN_SHARE)))
-        sending_s = SENDING_S_WITH_RATE
-    count = max(COUNT_LEAST, *(_enough(link) for link in links))
+    count = max(count, *(_enough(link) for link in links))
     shares = [
         share
         for state in looked_for
@@ -148,7 +151,7 @@ def spaced_round(links: Sequence[Expected]) -> Measurement:
     mixed = any(_loses_and_damages(link) for link in links) and not kbps
     overtaking = any(state.jitter_us or state.reorder for state in looked_for)
     return Measurement(
-        count=max(1, min(count, int(sending_s * 1e6 / gap_us))),
+        count=max(1, min(count, int(SENDING_S * 1e6 / gap_us))),
         gap_us=gap_us,
         size=SIZE_LARGEST if mixed else SIZE_SMALL,
         listen_ms=60 + max(state.longest_us for state in states) // 1000,
@@ -181,19 +184,21 @@ def burst_round(states: Sequence[LinkState], kbps: int) -> Measurement:
 
 
 def _enough(link: Expected) -> int:
-    """Datagrams after which each effect that is looked for has been seen."""
+    """Datagrams after which each effect that is to be proven has been seen. What else is on the
+    link has been proven before, and is judged as far as these show it."""
     state = link.state
-    if state.is_cut:
-        return COUNT_LEAST
-    looked_for = (state, *link.effects)
+    effects = [effect for effect in link.effects if replace(effect, kbps=0) != UNTOUCHED]
+    if state.is_cut or not effects:
+        return 0
     arriving = arrival(state)
-    events = [share for one in looked_for for share in shares_of(one, beside=state).values()]
-    wanted = [PROOF_EVENTS / share for share in events if 0 < share < 1]
-    wanted.append(ENOUGH / arriving)
-    if _loses_and_damages(link):
-        wanted += [PROOF_LOSSES / one.loss for one in looked_for if one.loss]
-    if any(one.jitter_us for one in looked_for):
-        wanted.append(ENOUGH_WITH_JITTER / arriving)
+    events = [share for one in effects for share in shares_of(one, beside=state).values()]
+    often = PROOF_EVENTS_WITH_RATE if state.kbps else PROOF_EVENTS
+    wanted = [often / share for share in events if 0 < share < 1]
+    wanted.append((COUNT_LEAST_WITH_RATE if state.kbps else ENOUGH) / arriving)
+    if _loses_and_damages(link) and not state.kbps:
+        wanted += [PROOF_LOSSES / one.loss for one in effects if one.loss]
+    if any(one.jitter_us for one in effects):
+        wanted.append((ENOUGH if state.kbps else ENOUGH_WITH_JITTER) / arriving)
     return ceil(max(wanted))
 
 

@@ -224,8 +224,7 @@ class Network:
         measured: Measured = {}
         evidence["measured"] = measured
         problems += await self._look_at(between, faults, "", measured)
-        of_faults = {fault.message for fault in faults if isinstance(fault, LinkFault)}
-        classes = {name for state in between.values() for name, _ in state.classes} | of_faults
+        classes = {fault.message for fault in faults if isinstance(fault, LinkFault)}
         for message in sorted(classes - {""}):
             problems += await self._look_at(between, faults, message, measured)
         if any(CLIENTS in link for link in wanted):
