@@ -30,7 +30,7 @@ from harness.inject.limits_guard import LimitsGuard
 from harness.inject.placing import affected, named, placed
 from harness.runtimes.docker.abilities import abilities_of, require_kinds
 from harness.runtimes.docker.agents import Agent
-from harness.runtimes.docker.engine import connect, engine_errors
+from harness.runtimes.docker.engine import API_TIMEOUT_S, connect, engine_errors
 from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors.cluster import all_of
@@ -315,6 +315,7 @@ class Session:
                 for agent in self._agents.values():
                     self._run(_ignoring_errors(agent.detach()))
                 self._run(self._loop.shutdown_default_executor())
+                self._api.creations.end(API_TIMEOUT_S)
                 remove_labelled(self._api, self.run_id)
                 for guard in self._guards:
                     guard.end(restored=not self._unhealed_limits)

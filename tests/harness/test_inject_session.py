@@ -20,6 +20,7 @@ from harness.inject.containers import Container
 from harness.inject.parse_options import fault_for
 from harness.inject.placing import affected, placed
 from harness.inject.session import Session
+from harness.runtimes.docker.creations import Creations
 from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors.network import GROUPS
 from harness.runtimes.docker.limits import Limits
@@ -58,6 +59,7 @@ class World:
         self.paused: set[str] = set()
         self.nano_cpus = 0
         self.guards: list[Guard] = []
+        self.creations = Creations()
         self.cut: dict[str, set[str]] = {}
         """By sender, the addresses that it sends nothing to."""
 

@@ -14,6 +14,7 @@ from docker.errors import APIError
 from faults.agent.reaper import remove_all
 from harness.errors import EngineError
 from harness.runtimes.docker import removal, start_guard
+from harness.runtimes.docker.creations import Creations
 from harness.runtimes.docker.engine import LABEL, LABEL_JOINED, LABEL_ROLE
 from harness.runtimes.docker.removal import remove_labelled
 from harness.runtimes.docker.runtime import DockerRuntime
@@ -27,6 +28,7 @@ class FakeEngine:
 
     def __init__(self, *broken: str) -> None:
         self.broken = broken
+        self.creations = Creations()
         self.removed: list[str] = []
         self.roles = {"agent1": "agent", "node1": "node", "reaper": "reaper"}
 

@@ -19,6 +19,7 @@ from docker.errors import DockerException
 from docker.tls import TLSConfig
 
 from harness.errors import EngineError
+from harness.runtimes.docker.creations import Creations
 from histories.text import quoted
 from histories.untrusted import Malformed, read_document
 
@@ -51,7 +52,25 @@ class Endpoint(NamedTuple):
 class EngineClient(docker.APIClient):
     """requests lets REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE override the authority of a session,
     which is the engine's own here; paramiko's errors are none of the library's; and streams that
-    the engine refuses would end without an error."""
+    the engine refuses would end without an error.
+
+    `creations`: those of containers, networks and volumes."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.creations = Creations()
+        super().__init__(*arguments, **named)
+
+    def create_container(self, *arguments: Any, **named: Any) -> Any:
+        with self.creations.one():
+            return super().create_container(*arguments, **named)
+
+    def create_network(self, *arguments: Any, **named: Any) -> Any:
+        with self.creations.one():
+            return super().create_network(*arguments, **named)
+
+    def create_volume(self, *arguments: Any, **named: Any) -> Any:
+        with self.creations.one():
+            return super().create_volume(*arguments, **named)
 
     def send(self, request: Any, **more: Any) -> Any:
         try:

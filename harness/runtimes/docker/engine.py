@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-import docker
 from docker.errors import APIError, DockerException, StreamParseError
 from urllib3.exceptions import HTTPError
 
@@ -71,7 +70,7 @@ class EngineTimeout(EngineError):
     """The engine did not end within the limit what it was asked for."""
 
 
-def connect() -> docker.APIClient:
+def connect() -> EngineClient:
     """A client of the engine that DOCKER_HOST or a context names, else of the local one.
 
     Raises EngineError with a remedy if there is none or it cannot be used.

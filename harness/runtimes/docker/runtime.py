@@ -25,7 +25,7 @@ from harness.runtimes.docker.abilities import abilities_of, require_kinds
 from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.clients import Clients
 from harness.runtimes.docker.collecting import collect
-from harness.runtimes.docker.engine import connect, engine_errors
+from harness.runtimes.docker.engine import API_TIMEOUT_S, connect, engine_errors
 from harness.runtimes.docker.event_findings import EventFindings
 from harness.runtimes.docker.final_answers import findings_at_end
 from harness.runtimes.docker.images import EngineImages
@@ -158,6 +158,7 @@ class DockerRuntime:
         self._settle()
         # Threads that create something must have ended before everything is removed.
         self._run(self._loop.shutdown_default_executor())
+        self._api.creations.end(API_TIMEOUT_S)
         removers = [it for it in (self._reaper, self._guard) if it is not None]
         try:
             remove_labelled(self._api, self.run_id, spare_reaper=True)
