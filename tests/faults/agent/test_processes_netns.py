@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,12 +81,17 @@ def test_no_process_escapes_by_forking(agent: Agent) -> None:
         assert agent.do("probe_process")["processes"] == []
 
 
+def threads_of(answer: dict[str, Any]) -> int:
+    return sum(len(process["threads"]) for process in answer["processes"])
+
+
 def test_pause_stops_every_thread_and_resume_continues_them(agent: Agent) -> None:
     with beside(agent, *ECHO) as node, beside(agent, *FAMILY):
         until(lambda: len(agent.do("probe_process")["processes"]) == 4, "all four")
+        until(lambda: threads_of(agent.do("probe_process")) > 4, "another thread")
         answer = agent.do("pause")
         assert [set(p["threads"]) for p in answer["processes"]] == [{"T"}] * 4
-        assert sum(len(p["threads"]) for p in answer["processes"]) > 4
+        assert threads_of(answer) > 4
         assert agent.do("status")["paused"]
         heard: list[list[int]] = []
         asking = threading.Thread(target=lambda: heard.append(node.ask("6")))
@@ -126,7 +132,8 @@ def test_a_wait_does_not_delay_a_kill(agent: Agent) -> None:
     waiting = agent.send("await_process", timeout_s=5)
     listening = agent.send("probe_links", peers={"2": "10.98.0.9"}, nonce=1, listen_ms=500)
     kill = agent.send("kill")
-    assert [agent.read()["id"] for _ in range(3)] == [kill, listening, waiting]
+    answered = [agent.read()["id"] for _ in range(3)]
+    assert answered[0] == kill and sorted(answered[1:]) == [waiting, listening]
 
 
 def test_unknown_and_broken_requests_are_answered(agent: Agent) -> None:
