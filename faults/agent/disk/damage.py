@@ -4,7 +4,7 @@ flip         some bits in one place are wrong
 truncate     the end of the file is missing
 old          a block has the content from before its last fsync: the drive acknowledged a write
              and lost it
-    read-error   a block cannot be read, until it is written again
+read-error   a block cannot be read, until it is written again
 
 One file, one place. Half of the time the place is among the last writes, which exposes a log that
 cannot distinguish a torn write from a lost one; otherwise it is anywhere in the file.
@@ -56,9 +56,9 @@ def damage(store: Store, mode: str, pattern: str, seed: str) -> dict[str, Any]:
         target = random.choice(found)
         file = os.open(store.root / target.path, os.O_RDWR)
         try:
-            before = _digest(file)
+            before = _digest(store, target.key, file)
             done = _CARRY_OUT[mode](store, target, file, random)
-            after = _digest(file)
+            after = _digest(store, target.key, file)
         finally:
             os.close(file)
     return {
@@ -89,11 +89,14 @@ def targets(store: Store, pattern: str) -> Iterator[Target]:
                 yield Target(path, key, status.st_size, recent)
 
 
-def _digest(file: int) -> str:
-    digest, offset = hashlib.sha256(), 0
-    while data := os.pread(file, 1 << 20, offset):
-        digest.update(data)
-        offset += len(data)
+def _digest(store: Store, key: Key, file: int) -> str:
+    """Of what the node would read, which has blocks that cannot be read."""
+    digest = hashlib.sha256()
+    for offset in range(0, os.fstat(file).st_size, BLOCK):
+        try:
+            digest.update(store.read_of(key, file, offset, BLOCK))
+        except OSError as error:
+            digest.update(f"{offset}: {error.errno}".encode())
     return digest.hexdigest()[:16]
 
 

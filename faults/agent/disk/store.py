@@ -310,10 +310,15 @@ class Store:
             del self.files[file.key]
 
     def read(self, file: File, offset: int, size: int) -> bytes:
-        ranges = self.bad.get(file.key)
+        return self.read_of(file.key, file.fd, offset, size)
+
+    def read_of(self, key: Key, fd: int, offset: int, size: int) -> bytes:
+        """What a read of the file that `fd` has open gives. Raises OSError where it has been
+        damaged."""
+        ranges = self.bad.get(key)
         if ranges and any(r.start < offset + size and offset < r.end for r in ranges):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return os.pread(file.fd, size, offset)
+        return os.pread(fd, size, offset)
 
     def write(self, file: File, offset: int, data: memoryview) -> int:
         """How much was written: less than asked for when the disk is full."""
