@@ -64,14 +64,21 @@ class Number(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
+        number = self._read(str(value))
         if not self.least <= number <= self.most:  # false of nan, too
             allowed = f"from {self.least:g} to {self.most:,.15g}"
-            self.fail(f"{str(value)!r} is not a number {allowed}", param, ctx)
+            self.fail(f"{str(value)!r} is not a {self.name} {allowed}{self._hint()}", param, ctx)
         return number
+
+    def _read(self, text: str) -> float:
+        """The value; nan if it is none."""
+        try:
+            return float(text)
+        except ValueError:
+            return math.nan
+
+    def _hint(self) -> str:
+        return ""
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -94,30 +101,19 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return int(micros)
 
 
-class Seconds(click.ParamType):  # type: ignore[type-arg]
+class Seconds(Number):
     """A limit: the same as a duration, but the value is seconds from `least` to `most`."""
 
     name = "duration"
 
-    def __init__(self, least: float, most: float) -> None:
-        self.least, self.most = least, most
+    def _read(self, text: str) -> float:
+        if not math.isnan(seconds := super()._read(text)):
+            return seconds
+        micros = _durations().parse_us(text)
+        return math.nan if micros is None else micros / 1e6
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            seconds = float(value)
-        except ValueError:
-            micros = _durations().parse_us(str(value))
-            seconds = math.nan if micros is None else micros / 1e6
-        if not self.least <= seconds <= self.most:  # false of nan, too
-            self.fail(
-                f"{str(value)!r} is not a duration from {self.least:g} to {self.most:,.15g} "
-                f"seconds, such as {_durations().EXAMPLES}; a number without a unit means seconds",
-                param,
-                ctx,
-            )
-        return seconds
+    def _hint(self) -> str:
+        return f" seconds, such as {_durations().EXAMPLES}; a number without a unit means seconds"
 
 
 NODES: Final = Whole(1, NODES_MAX)

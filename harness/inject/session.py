@@ -316,11 +316,13 @@ class Session:
                     self._run(_ignoring_errors(agent.detach()))
                 self._run(self._loop.shutdown_default_executor())
                 self._api.creations.end(API_TIMEOUT_S)
-                remove_labelled(self._api, self.run_id)
-                for guard in self._guards:
-                    guard.end(restored=not self._unhealed_limits)
-                self._api.close()
-                self._loop.close()
+                try:
+                    remove_labelled(self._api, self.run_id)
+                finally:
+                    for guard in self._guards:
+                        guard.end(restored=not self._unhealed_limits)
+                    self._api.close()
+                    self._loop.close()
 
     def _leave(self, numbers: Iterable[int]) -> None:
         """Remove the agents of these containers."""

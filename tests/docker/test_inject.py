@@ -255,7 +255,7 @@ def test_an_error_in_the_block_heals_too(others: Others) -> None:
 def test_a_container_that_ends_meanwhile_is_told_in_a_sentence(
     others: Others, api: docker.APIClient
 ) -> None:
-    one = others.start("one")
+    one, before = others.start("one"), set(agents(api))
     with Session([one]) as session:
         api.kill(one)
         api.wait(one)
@@ -268,8 +268,8 @@ def test_a_container_that_ends_meanwhile_is_told_in_a_sentence(
             report = session.inject(fault_for(kind, kind, 1, **fields))
             assert not report.verified
             assert report.problem == f"{one} ended meanwhile: there is nothing left to affect"
-        sessions = agents(api)
-    until(lambda: not set(sessions) & set(agents(api)), "end of the agents")
+        sessions = set(agents(api)) - before
+    until(lambda: not sessions & set(agents(api)), "end of the agents")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -277,6 +277,7 @@ def test_the_command_heals_however_it_ends(
     how: signal.Signals, others: Others, api: docker.APIClient
 ) -> None:
     one = others.start("one", cpu_period=100_000, cpu_quota=80_000)
+    before = set(agents(api))
     command = [sys.executable, "-m", "antipaxos", "inject", one, "--clock", "+1h"]
     command += ["--slow-cpu", "30%", "--delay", "20ms", "--json"]
     running = subprocess.Popen(
@@ -290,7 +291,7 @@ def test_the_command_heals_however_it_ends(
     assert [line["what"] for line in told] == ["injected"] * 3
     assert all(line["verified"] for line in told)
     assert others.is_off(one)
-    sessions = agents(api)
+    sessions = set(agents(api)) - before
     os.kill(running.pid, how)
     rest = [json.loads(line) for line in running.stdout.read().splitlines()]
     code = running.wait(timeout=TIMEOUT_S)
@@ -298,7 +299,7 @@ def test_the_command_heals_however_it_ends(
         assert code == 0 and all(line["verified"] for line in rest) and len(rest) == 3
     until(lambda: not others.is_off(one), "end of the clock fault")
     until(lambda: limits.limits_of(api, one).quota_us == 80_000, "end of the limit")
-    until(lambda: not set(sessions) & set(agents(api)), "end of the agents")
+    until(lambda: not sessions & set(agents(api)), "end of the agents")
 
 
 def test_containers_that_share_the_hosts_namespaces_are_refused(

@@ -3,11 +3,7 @@ engine that answers as Podman, cgroup v2, other processors and old versions do."
 
 from __future__ import annotations
 
-import json
-import socketserver
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from harness.errors import EngineError, UsageError
 from harness.runtimes.docker.abilities import NOBODY, Abilities, abilities_of, require_kinds
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.kind_checks import try_all
+from tests.harness.fake_engine import EngineHandler, EngineServer, serving
 
 DOCKER = {"Name": "Engine", "Version": "24.0.7"}
 PODMAN = {"Name": "Podman Engine", "Version": "4.3.1"}
@@ -27,10 +24,8 @@ DISKS = {"power", "slow-disk", "disk-stall", "disk-full", "disk-damage"}
 CLOCKS = {"clock", "drift", "strobe", "monotonic"}
 
 
-class FakeEngine(socketserver.ThreadingUnixStreamServer):
+class FakeEngine(EngineServer):
     """Says what it is, and does nothing. `asked` has every request."""
-
-    daemon_threads = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), _Handler)
@@ -51,44 +46,26 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         self.asked: list[str] = []
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(EngineHandler):
     server: FakeEngine
 
-    def address_string(self) -> str:
-        return "a socket"
-
-    def log_message(self, *_: object) -> None:
-        """Not on the tests' output."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         path = "/" + self.path.rpartition("/")[2]
         self.server.asked.append(path)
         known = {"/version": self.server.version, "/info": self.server.info, "/_ping": "OK"}
-        self._answer(200 if path in known else 404, known.get(path, {"message": "Not Found"}))
+        self.answer(200 if path in known else 404, known.get(path, {"message": "Not Found"}))
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append(self.path.partition("/containers")[2])
         said = f"No such container: {NOBODY}" if self.server.updates else "Not Found"
-        self._answer(404, {"message": said})
-
-    def _answer(self, code: int, document: Any) -> None:
-        data = json.dumps(document).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        self.answer(404, {"message": said})
 
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
-    made = FakeEngine(tmp_path / "engine.sock")
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
-    yield made
-    made.shutdown()
-    made.server_close()
+    with serving(FakeEngine(tmp_path / "engine.sock"), monkeypatch) as made:
+        yield made
 
 
 def abilities() -> Abilities:

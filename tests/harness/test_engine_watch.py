@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +21,7 @@ from harness.runtimes.docker.engine import LABEL_NODE, LABEL_ROLE, engine_errors
 from harness.runtimes.docker.event_findings import EventFindings
 from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
 from histories.events import NEMESIS, Event
+from tests.harness.fake_engine import EngineHandler, EngineServer, serving
 
 START_S = 1_800_000_000
 START_NS = START_S * 10**9
@@ -42,12 +41,10 @@ def event(at_ns: int, node: int, action: str = "die", **more: str) -> bytes:
     return json.dumps(document).encode() + b"\n"
 
 
-class StreamingEngine(socketserver.ThreadingUnixStreamServer):
+class StreamingEngine(EngineServer):
     """Serves one list of pieces after the other, and closes the connection after each, without the
     protocol's end of the stream if `is_cut`; `hold` keeps the last one open. Without any left, it
     answers with an error."""
-
-    daemon_threads = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), _Handler)
@@ -58,20 +55,14 @@ class StreamingEngine(socketserver.ThreadingUnixStreamServer):
         self.over = threading.Event()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(EngineHandler):
     server: StreamingEngine
     protocol_version = "HTTP/1.1"
 
-    def address_string(self) -> str:
-        return "a socket"
-
-    def log_message(self, *_: object) -> None:
-        """Not on the tests' output."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         url = urlsplit(self.path)
         if not url.path.endswith("/events"):
-            self._answer({"ApiVersion": "1.43", "Version": "24.0.7"})
+            self.answer(200, {"ApiVersion": "1.43", "Version": "24.0.7"})
             return
         self.server.asked.append(parse_qs(url.query))
         if not self.server.streams:
@@ -90,23 +81,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         self.close_connection = True
 
-    def _answer(self, document: Any) -> None:
-        data = json.dumps(document).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamingEngine]:
-    made = StreamingEngine(tmp_path / "engine.sock")
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
-    yield made
-    made.over.set()
-    made.shutdown()
-    made.server_close()
+    with serving(StreamingEngine(tmp_path / "engine.sock"), monkeypatch) as made:
+        yield made
+        made.over.set()
 
 
 class Told:

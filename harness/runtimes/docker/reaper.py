@@ -52,12 +52,7 @@ class Reaper:
         if self._stream is not None:
             with contextlib.suppress(OSError):
                 self._stream.sendall(b"done\n")
-            with contextlib.suppress(OSError):
-                self._stream.close()
-            self._stream = None
-        if self._attached is not None:
-            close_attached(self._attached)
-            self._attached = None
+        self._hang_up()
         if self._container:
             with contextlib.suppress(DockerException, OSError):
                 self._api.remove_container(self._container, force=True, v=True)
@@ -67,6 +62,9 @@ class Reaper:
         """Something could not be removed: the reaper tries it, and is then removed by the
         engine."""
         self._container = ""
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         if self._stream is not None:
             with contextlib.suppress(OSError):
                 self._stream.close()

@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from faults.description import Fault, UnsupportedFault
 from faults.kinds import kinds_of
-from harness.errors import StartError, UsageError
+from harness.errors import UsageError
 from harness.run.config import RunConfig
 from harness.run.interrupts import GRACE_S
 from harness.runtimes.docker.abilities import abilities_of, require_kinds
-from harness.runtimes.docker.agents import Agent
 from harness.runtimes.docker.clients import Clients
 from harness.runtimes.docker.collecting import collect
 from harness.runtimes.docker.engine import API_TIMEOUT_S, connect, engine_errors
@@ -31,8 +30,9 @@ from harness.runtimes.docker.final_answers import findings_at_end
 from harness.runtimes.docker.images import EngineImages
 from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors import OwnClocks
-from harness.runtimes.docker.injectors.disks import needs_disk, node_environment, open_disk
+from harness.runtimes.docker.injectors.disks import needs_disk, node_environment
 from harness.runtimes.docker.leaders import Leaders
+from harness.runtimes.docker.opening import Opening
 from harness.runtimes.docker.pods import Pod, PodEngine
 from harness.runtimes.docker.reaper import Reaper
 from harness.runtimes.docker.removal import remove_labelled
@@ -42,9 +42,8 @@ from harness.runtimes.docker.unexpected import UnexpectedEvents
 from harness.runtimes.docker.watch import ContainerEvent, EngineWatch
 from harness.runtimes.interface import Driven, FaultReport
 from harness.targets.guarded_client import GuardedClient
-from harness.targets.interface import NodeSpec, NodeStatus, Request, Response
+from harness.targets.interface import NodeStatus, Request, Response
 
-READY_TIMEOUT_S: Final = 60.0
 STATUS_TIMEOUT_S: Final = 2.0
 SETTLE_TRIES: Final = 5
 T = TypeVar("T")
@@ -65,14 +64,10 @@ class DockerRuntime:
         self._say = say
         self._target = config.system
         self._node_image = ""
-        self._used_images: set[str] = set()
-        self._specs: dict[int, NodeSpec] = {}
         self._loop = asyncio.new_event_loop()
         self._clients = Clients(config, self._loop, self._fail)
         self._leaders = Leaders(self._clients.by_node)
         self._zero_ns = time.monotonic_ns()
-        self._pods: dict[int, Pod] = {}
-        self._agents: dict[int, Agent] = {}
         self._api = connect()
         try:
             require_kinds(abilities_of(self._api), config.faults.kinds)
@@ -81,6 +76,8 @@ class DockerRuntime:
             self._loop.close()
             raise
         self._images = EngineImages(self._api, say)
+        self._opening = Opening(config, self._api, self._images, self._clients, say)
+        self._pods, self._agents = self._opening.pods, self._opening.agents
         self._engine: PodEngine
         self._injector: FaultInjector
         self._conductor: Driven
@@ -94,7 +91,6 @@ class DockerRuntime:
         self._watch: EngineWatch | None = None
         self._unexpected: UnexpectedEvents
         self._events: EventFindings
-        self._clock_uncertainty_ns = 0
         self._ready_s = 0
 
     # ------------------------------------------------------------------ the runtime's interface
@@ -186,11 +182,11 @@ class DockerRuntime:
             "engine": version["Version"],
             "engine_api": self._api.api_version,
             "kernel": version.get("KernelVersion", ""),
-            "image": ", ".join(sorted(self._used_images)) or self._node_image,
+            "image": ", ".join(sorted(self._opening.used_images)) or self._node_image,
             "agent_image": self._images.own_name,
             "base_image": self._images.base,
             "clock_zero_ns": str(self._zero_ns),
-            "clock_uncertainty_us": str(self._clock_uncertainty_ns // 1000),
+            "clock_uncertainty_us": str(self._opening.clock_uncertainty_ns // 1000),
         }
 
     # ------------------------------------------------------------------ the world's interface
@@ -274,30 +270,9 @@ class DockerRuntime:
         """The host at which nodes' clients are served: of the engine's machine."""
         return self._engine.host.reach
 
-    # ------------------------------------------------------------------ opening
-
     async def _open(self) -> None:
-        self._say("making a network")
-        await self._threads([self._engine.create_network])
-        nodes = self.config.cluster.node_ids()
-        self._say(f"starting {len(nodes)} agents")
-        pods = await self._threads([partial(self._engine.create_agent, n) for n in nodes])
-        self._pods = {pod.node: pod for pod in pods}
-        self._agents = {pod.node: Agent(pod.node, pod.agent_id) for pod in pods}
+        await self._opening.open(self._engine, self._node_image, self._leaders.told)
         self._unexpected = UnexpectedEvents(self._engine, self._pods)
-        await asyncio.gather(*(self._start_agent(pod) for pod in pods))
-        self._say(f"starting {len(nodes)} nodes")
-        await self._threads([partial(self._create_node, p) for p in pods])
-        await asyncio.gather(*(self._open_disk(pod) for pod in pods))
-        await self._threads([partial(self._engine.start_node, p) for p in pods])
-        self._say("waiting until every node answers")
-        self._clients.open(self._pods, self._leaders.told)
-        await asyncio.gather(*(agent.hello() for agent in self._agents.values()))
-        if self._engine.host.is_here:  # otherwise this machine is outside of the pods' network
-            await asyncio.gather(*(a.call("close_network") for a in self._agents.values()))
-        offsets = await asyncio.gather(*(a.clock_offset_ns() for a in self._agents.values()))
-        self._clock_uncertainty_ns = max(uncertainty for _, uncertainty in offsets)
-        await asyncio.gather(*(self._await_ready(pod) for pod in pods))
         self._injector = FaultInjector(
             self._engine,
             self._pods,
@@ -308,49 +283,6 @@ class DockerRuntime:
         )
         self._injector.require(self.config.faults.kinds)
         await self._injector.prepare(self.config.faults.kinds)
-
-    async def _start_agent(self, pod: Pod) -> None:
-        await self._agents[pod.node].attach(self._api)
-        await asyncio.to_thread(self._engine.start_agent, pod)
-
-    async def _open_disk(self, pod: Pod) -> None:
-        """In a run with disk faults: put the agent between the node and its volume."""
-        if self._engine.disk:
-            exempt = [PurePath(path).name for path in self._target.artifacts]
-            await open_disk(self._agents[pod.node], self._specs[pod.node].data, exempt)
-
-    def _create_node(self, pod: Pod) -> None:
-        addresses = {p.node: p.address for p in self._pods.values()}
-        config = self.config
-        spec = self._target.node(pod.node, addresses, config.cluster, config.seed)
-        self._specs[pod.node] = spec
-        image = self._images.require(spec.image) if spec.image else self._node_image
-        self._used_images.add(image)
-        self._engine.create_node(pod, image, spec)
-
-    async def _await_ready(self, pod: Pod) -> None:
-        """Wait until the node has answered, or failed. Raises StartError."""
-        client = self._clients.by_node[pod.node]
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        checked = time.monotonic()
-        while not await client.connect():
-            self._clients.require(pod.node)
-            now = time.monotonic()
-            if now - checked > 0.5:
-                checked = now
-                running = await asyncio.to_thread(self._engine.is_running, pod)
-                if not running:
-                    raise self._not_ready(pod, "ended at once")
-            if now > deadline:
-                raise self._not_ready(pod, f"was not ready within {READY_TIMEOUT_S:g} s")
-            await asyncio.sleep(0.01)
-
-    def _not_ready(self, pod: Pod, what: str) -> StartError:
-        lines = self._engine.last_lines(pod.node_id)
-        return StartError(
-            f"n{pod.node} {what}; its last lines:\n{lines or '(none)'}",
-            remedy="nothing of the run is left; run again, or look at the image and the options",
-        )
 
     # ------------------------------------------------------------------ driving
 
@@ -505,17 +437,6 @@ class DockerRuntime:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
-
-    async def _threads(self, jobs: Iterable[Callable[[], T]]) -> list[T]:
-        """Raises the first error after all have ended: otherwise something created during the
-        removal would be left behind."""
-        results = await asyncio.gather(
-            *(asyncio.to_thread(job) for job in jobs), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return [result for result in results if not isinstance(result, BaseException)]
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._clients.run(work)

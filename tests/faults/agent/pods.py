@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,14 @@ class Agent:
 def agent_in(netns: str, address: str = "", linger_s: float = 0.0) -> Iterator[Agent]:
     command = ["ip", "netns", "exec", netns, "unshare", "--pid", "--fork", "--mount-proc"]
     command += ["--kill-child", sys.executable, "-m", "faults.agent", "--linger-s", str(linger_s)]
+    with running_agent(command, address) as agent:
+        yield agent
+
+
+@contextmanager
+def running_agent(command: Sequence[str], address: str = "") -> Iterator[Agent]:
+    """The agent that this command starts; at the end it is killed, and with it its child, and all
+    of the child's namespace."""
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -102,7 +110,7 @@ def agent_in(netns: str, address: str = "", linger_s: float = 0.0) -> Iterator[A
         try:
             yield Agent(process, address)
         finally:
-            process.kill()  # and its child, and with that all of the namespace
+            process.kill()
 
 
 def _joining(agent: Agent) -> Callable[[], None]:

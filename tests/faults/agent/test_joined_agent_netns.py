@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.agent.pods import Agent, lone_agent, until
+from tests.faults.agent.pods import Agent, lone_agent, running_agent, until
 from tests.faults.agent.test_shaping_netns import settings
 
 pytestmark = [
@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the clock's code is x86-64"),
 ]
 
-ROOT = Path(__file__).parents[3]
 HOUR_NS = 3600 * 10**9
 TELL_TIME = """
 import sys, time
@@ -69,18 +68,8 @@ def container_in(netns: str) -> Iterator[Container]:
 def agent_at(container: Container) -> Iterator[Agent]:
     command = ["nsenter", f"--net=/proc/{container.pid}/ns/net", sys.executable]
     command += ["-m", "faults.agent", "--probe-port", "7899", "--linger-s", "60"]
-    with subprocess.Popen(
-        [*command, "--target-pid", str(container.pid)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield Agent(process)
-        finally:
-            process.kill()
+    with running_agent([*command, "--target-pid", str(container.pid)]) as agent:
+        yield agent
 
 
 def test_an_agent_that_is_stopped_heals_everything_first() -> None:
