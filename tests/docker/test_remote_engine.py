@@ -157,8 +157,9 @@ def test_a_run_on_an_engine_with_tls(
     assert not any("no reaper" in said for said in observer.said)
     for name in ("cert.pem", "key.pem"):
         (certificates / name).unlink()
-    with pytest.raises(EngineError, match="refuses our certificate"):
+    with pytest.raises(EngineError, match=r"refuses? our certificate") as refused:
         connect()
+    assert "DOCKER_CERT_PATH" in refused.value.remedy
 
 
 @pytest.mark.docker

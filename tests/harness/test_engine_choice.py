@@ -158,7 +158,7 @@ def test_certificates_that_are_not_there_are_named(
         ),
         ("SSLError(1, '[SSL: WRONG_VERSION_NUMBER] x')", "does not speak TLS"),
         ("Client sent an HTTP request to an HTTPS server.", "speaks TLS only"),
-        ("RemoteDisconnected('Remote end closed')", "it may want TLS"),
+        ("SSLError(1, '[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] x')", "refuses our certificate"),
     ],
 )
 def test_what_is_wrong_with_tls_is_a_sentence(
@@ -169,6 +169,46 @@ def test_what_is_wrong_with_tls_is_a_sentence(
     with pytest.raises(EngineError, match=words) as refused:
         engine.connect()
     assert "tcp://far:2376" in refused.value.message and refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "('Connection aborted.', RemoteDisconnected('Remote end closed'))",
+        "('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))",
+        "('Connection aborted.', BrokenPipeError(32, 'Broken pipe'))",
+        "('Connection aborted.', ConnectionAbortedError(103, 'aborted'))",
+    ],
+)
+@pytest.mark.parametrize(
+    ("host", "with_tls", "words"),
+    [
+        ("tcp://far:2376", True, "tcp://far:2376 closed .*it may refuse our certificate"),
+        ("tcp://far:2375", False, "tcp://far:2375 closed .*it may want TLS"),
+        ("unix:///run/one.sock", False, "unix:///run/one.sock closed the connection before it"),
+        ("", False, "/var/run/docker.sock closed the connection before it answered\n"),
+    ],
+)
+def test_a_connection_that_the_engine_closes_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    closed: str,
+    host: str,
+    with_tls: bool,
+    words: str,
+) -> None:
+    """With TLS, an engine's alert about our certificate may be lost by the reset after it."""
+    _refuse(monkeypatch, closed)
+    monkeypatch.setenv("DOCKER_HOST", host)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    if with_tls:
+        certificates_in(tmp_path, "ca.pem", "cert.pem", "key.pem")
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    with pytest.raises(EngineError, match=words) as refused:
+        engine.connect()
+    assert refused.value.remedy and not isinstance(refused.value, engine.NoEngine)
+    assert "TLS" not in refused.value.remedy or "tcp" in host
 
 
 def test_the_engine_s_authority_is_not_replaced_by_that_of_the_web(

@@ -17,7 +17,7 @@ from docker.errors import APIError, DockerException, StreamParseError
 from urllib3.exceptions import HTTPError
 
 from harness.errors import EngineError
-from harness.runtimes.docker.endpoint import Endpoint, EngineClient, endpoint
+from harness.runtimes.docker.endpoint import SOCKET, Endpoint, EngineClient, endpoint
 
 LABEL = "antipaxos.run"
 LABEL_ROLE = "antipaxos.role"
@@ -56,10 +56,11 @@ _TROUBLES: Final = (
     ),
     ("WRONG_VERSION_NUMBER", "the engine at {} does not speak TLS", "unset DOCKER_TLS_VERIFY"),
     ("HTTP request to an HTTPS server", "the engine at {} speaks TLS only", _WITH_TLS),
-    ("RemoteDisconnected", "the engine at {} closed the connection; it may want TLS", _WITH_TLS),
     ("SSL", "the engine at {} refuses our certificate", _CERTIFICATES),
 )
 """Words of the libraries, what they mean in a sentence, and what helps."""
+_CLOSED: Final = ("RemoteDisconnected", "ConnectionReset", "BrokenPipe", "ConnectionAborted")
+"""The engine accepted the connection and closed it before it answered."""
 
 
 class NoEngine(EngineError):
@@ -134,8 +135,8 @@ def _explain(error: Exception, at: Endpoint) -> EngineError:
             remedy="pip install paramiko, run antipaxos on the engine's machine, or run in the "
             "simulator: --on sim",
         )
-    if "RemoteDisconnected" in text and at.tls is not None:
-        text = "SSL"  # an engine that does not take a certificate may just hang up
+    if any(word in text for word in _CLOSED):
+        return _explain_closed(at)
     for words, sentence, remedy in _TROUBLES:
         if words in text:
             return EngineError(sentence.format(at.url), remedy=remedy)
@@ -145,6 +146,17 @@ def _explain(error: Exception, at: Endpoint) -> EngineError:
         where = f" at {at.url}" if at.named else ""
         return NoEngine(f"no Docker engine answers{where}", remedy=NO_ENGINE_REMEDY)
     return EngineError(f"the Docker engine cannot be used: {text}", remedy=NO_ENGINE_REMEDY)
+
+
+def _explain_closed(at: Endpoint) -> EngineError:
+    """With TLS 1.3 a client learns only after its handshake that its certificate is refused, and a
+    reset may overtake the engine's alert: then there is no word of TLS in the error."""
+    closed = f"the engine at {at.url or SOCKET} closed the connection before it answered"
+    if at.tls is not None:
+        return EngineError(f"{closed}; it may refuse our certificate", remedy=_CERTIFICATES)
+    if urlsplit(at.url or "").scheme in ("tcp", "http", "https"):
+        return EngineError(f"{closed}; it may want TLS", remedy=_WITH_TLS)
+    return EngineError(closed, remedy="look at the engine's log; it may have been restarted")
 
 
 def within(limit_s: float, doing: str, work: Callable[[], T]) -> T:
