@@ -6,13 +6,14 @@ An event of process nemesis with f NODE_FINDING, whose value has
                    engine's events could not be followed to the end, so that nobody knows
     what           "ended", "was paused", "was removed", ...
     by             "itself"; "outside": another user of the engine caused it; "fault": one that
-                   was healed before, and the node was started again; "unknown"
+                   was healed before, and the node was started again; "doubtful": the same, but
+                   nothing shows that it was because of it; "unknown"
     exit_code      of a process that ended; 128 + n where signal n ended it
     log            the last lines that it printed
 
 A node that crashes by itself is a finding about the node. Interference from outside, an agent that
-has ended, or a node that does not answer at the end of the run though it runs, is not a finding
-about the cluster, but makes the run unknown.
+has ended, an end that a fault may have caused which nothing shows, or a node that does not answer
+at the end of the run though it runs, is not a finding about the cluster, but makes the run unknown.
 
 Failures of the nodes' clients are also recorded, once, at the end of the run, with role "client"
 and `problems`, a list of {node, kind, count, first} (`harness.targets.guarded_client`). Invalid
@@ -35,6 +36,8 @@ BY: Final = {
     "itself": " without any fault",
     "outside": " by interference from outside",
     "fault": " because of a fault that was healed before, and was started again,",
+    "doubtful": " soon after a fault that may have caused it, which nothing shows, and was started "
+    "again,",
     "unknown": "",
 }
 LINES_SHOWN: Final = 4

@@ -7,12 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.runtimes.docker.injectors.ended_nodes import (
-    DISK_SPACE,
-    MEMORY,
-    Want,
-    doubt_about_end,
-)
+from harness.runtimes.docker.injectors.ended_nodes import doubt_about_end
+from harness.runtimes.docker.wants import DISK_SPACE, MEMORY, Want
 from tests.harness.injector_fakes import Engine, cluster_of
 
 

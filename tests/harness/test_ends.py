@@ -33,10 +33,19 @@ from histories.events import NEMESIS, Event
 RUNS = ("", None)
 
 
-def unexpected(**states: tuple[str, int | None]) -> UnexpectedEvents:
-    """Of two pods, all of whose containers run but for those that are named."""
+FULL = "OSError: [Errno 28] No space left on device"
+
+
+def unexpected(
+    *, log: str = FULL, oom: bool = False, **states: tuple[str, int | None]
+) -> UnexpectedEvents:
+    """Of two pods, all of whose containers run but for those that are named. `log`, `oom`: what
+    a node has printed, and whether the kernel has killed it for want of memory."""
+    state = {"State": {"ExitCode": 1, "OOMKilled": oom}}
     engine: Any = SimpleNamespace(
-        what_is_wrong=lambda container: states.get(container, RUNS), last_lines=lambda _: ""
+        what_is_wrong=lambda container: states.get(container, RUNS),
+        last_lines=lambda _, count=12: log,
+        api=SimpleNamespace(inspect_container=lambda _: state),
     )
     pods = {n: Pod(node=n, agent_id=f"agent{n}", node_id=f"node{n}") for n in (1, 2)}
     return UnexpectedEvents(engine, pods)
@@ -128,7 +137,7 @@ def test_a_late_end_is_worth_a_note_only() -> None:
     assert found.explained and not found.by_itself
     assert found.sentence == (
         "n2 ended (exit code 1) because of a fault that was healed before, and was started again, "
-        "at 7.000 s"
+        f"at 7.000 s; its last lines: {FULL}"
     )
 
 
@@ -202,6 +211,49 @@ def test_a_late_end_starts_the_node_again_and_the_next_is_a_crash() -> None:
     assert findings_of(found, drive) == (["fault", "itself"], [2])
 
 
+PRESSED, FULL_DISK = MemoryPressure(**SOON, spare_kib=1), DiskFull(**SOON, left_bytes=0)
+
+
+@pytest.mark.parametrize(
+    ("faults", "log", "oom", "by"),
+    [
+        ((FULL_DISK,), FULL, False, "fault"),
+        ((FULL_DISK,), "KeyError: 'n'", False, "doubtful"),
+        ((FULL_DISK,), "KeyError: 'n'", True, "doubtful"),
+        ((PRESSED,), "KeyError: 'n'", True, "fault"),
+        ((PRESSED,), "MemoryError", False, "fault"),
+        ((PRESSED,), FULL, False, "doubtful"),
+        ((PRESSED, FULL_DISK), FULL, False, "fault"),
+        ((FULL_DISK, PRESSED), FULL, False, "fault"),
+    ],
+)
+def test_a_late_end_has_to_show_its_cause(
+    faults: tuple[Fault, ...], log: str, oom: bool, by: str
+) -> None:
+    """A crash soon after a full disk is not excused by it; the node is started again all the same,
+    and the run is unknown."""
+    found = unexpected(log=log, oom=oom)
+    for fault in faults:
+        found.ended(fault)
+
+    async def drive(findings: EventFindings) -> None:
+        findings.take(ContainerEvent("node", 2, "die", 1))
+        await findings.await_restarts()
+
+    assert findings_of(found, drive) == ([by], [2])
+
+
+def test_a_late_end_that_shows_no_cause_makes_the_run_unknown() -> None:
+    value = unexpected(log="KeyError").finding(ContainerEvent("node", 2, "die", 1))
+    told = Event(0, 7 * 10**9, NEMESIS, "info", NODE_FINDING, value=value | {"by": "doubtful"})
+    (found,) = node_findings([told])
+    assert not found.explained and not found.by_itself
+    assert found.sentence == (
+        "n2 ended (exit code 1) soon after a fault that may have caused it, which nothing shows, "
+        "and was started again, at 7.000 s; its last lines: KeyError"
+    )
+
+
 def test_a_crash_whose_log_does_not_come_is_told_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -209,7 +261,7 @@ def test_a_crash_whose_log_does_not_come_is_told_all_the_same(
     monkeypatch.setattr(event_findings, "SIGNAL_EVENT_S", 0.0)
     found = unexpected()
     released = threading.Event()
-    monkeypatch.setattr(found._engine, "last_lines", lambda _: str(released.wait(30)))
+    monkeypatch.setattr(found._engine, "last_lines", lambda *_: str(released.wait(30)))
 
     async def drive(findings: EventFindings) -> None:
         findings.take(ContainerEvent("node", 2, "die", 1))

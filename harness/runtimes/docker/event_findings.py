@@ -1,18 +1,20 @@
 """Turns the engine's events about containers into findings of the run.
 
-A node that has ended because of a fault that was healed already (`UnexpectedEvents.is_late`) is
-started again. Everything else that no fault explains is a finding, told with the last lines of the
-container's log.
+A node that has ended soon after a fault because of which it may (`UnexpectedEvents.is_late`) is
+started again; whether it shows that it was because of it is part of the finding. Everything else
+that no fault explains is a finding, too, told with the last lines of the container's log.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
+from harness.errors import EngineError
 from harness.run.node_findings import ENGINE
 from harness.runtimes.docker.unexpected import UnexpectedEvents
+from harness.runtimes.docker.wants import Want
 from harness.runtimes.docker.watch import ContainerEvent
 
 SETTLE_S: Final = 10.0
@@ -47,8 +49,8 @@ class EventFindings:
         if self._unexpected.is_unexpected(event):
             self._keep(self._telling, event, self.report(event))
         elif self._unexpected.is_late(event):
-            self._unexpected.restarts(event.node)
-            self._keep(self._starting, event, self._start_again(event))
+            wants = self._unexpected.restarts(event.node)
+            self._keep(self._starting, event, self._start_again(event, wants))
 
     def lost(self) -> None:
         """The engine's events cannot be followed any longer: what other programs do to the run's
@@ -84,9 +86,17 @@ class EventFindings:
             else:
                 await self.report(event)
 
-    async def _start_again(self, event: ContainerEvent) -> None:
-        if await self._start_ended(event.node):
-            self._tell(await self._finding(event) | {"by": "fault"})
+    async def _start_again(self, event: ContainerEvent, wants: Sequence[Want]) -> None:
+        shown = await asyncio.to_thread(self._shows, event.node, wants)
+        finding = await self._finding(event)
+        if await self._start_ended(event.node) or not shown:
+            self._tell(finding | {"by": "fault" if shown else "doubtful"})
+
+    def _shows(self, node: int, wants: Sequence[Want]) -> bool:
+        try:
+            return self._unexpected.shows(node, wants)
+        except EngineError:
+            return False
 
     async def _finding(self, event: ContainerEvent) -> dict[str, Any]:
         return await asyncio.to_thread(self._unexpected.finding, event)

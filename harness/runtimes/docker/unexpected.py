@@ -8,12 +8,14 @@ engine are by other programs, since faults act through the agents.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from faults.description import Fault
 from faults.kinds.disk_damage import DiskDamage
+from harness.runtimes.docker import limits
 from harness.runtimes.docker.pods import Pod, PodEngine
+from harness.runtimes.docker.wants import DISK_SPACE, LAST_WORDS, MEMORY, Want
 from harness.runtimes.docker.watch import ContainerEvent
 
 ENDS_NODES: Final = frozenset(
@@ -23,9 +25,9 @@ ENDS_NODES: Final = frozenset(
     )
 )
 """Kinds of faults that end a node's processes."""
-LATE_KINDS: Final = ("disk-full", "memory")
-"""Kinds because of which a node may end when they are healed already: it has met an error, and was
-paused, or waited for its disk, before it could end."""
+LATE_KINDS: Final[Mapping[str, Want]] = {"disk-full": DISK_SPACE, "memory": MEMORY}
+"""Kinds because of which a node may end when they are healed already, and for want of what: it has
+met an error, and was paused, or waited for its disk, before it could end."""
 LATE_S: Final = 20.0
 WORDS: Final = {
     "die": "ended",
@@ -49,8 +51,9 @@ class UnexpectedEvents:
         """The faults that are being injected, are active, or are being healed."""
         self._known: set[tuple[str, int]] = set()
         """The containers of which something has been told already, by role and node."""
-        self._may_end_until: dict[int, float] = {}
-        """By node, until when an end is the consequence of a fault that is healed."""
+        self._may_end_until: dict[int, dict[Want, float]] = {}
+        """By node, until when an end may be the consequence of a fault that is healed, and for want
+        of what."""
         self._touched: set[int] = set()
         """Nodes whose containers were changed by another program through the engine."""
 
@@ -62,19 +65,32 @@ class UnexpectedEvents:
         """The fault was healed. A damaged node may refuse to start until the end of the run."""
         if not isinstance(fault, DiskDamage):
             self._faults.pop(fault.id, None)
-        if fault.kind in LATE_KINDS:
+        if (want := LATE_KINDS.get(fault.kind)) is not None:
             until = time.monotonic() + LATE_S
-            self._may_end_until.update((int(node), until) for node in fault.nodes)
+            for node in fault.nodes:
+                self._may_end_until.setdefault(int(node), {})[want] = until
 
-    def restarts(self, node: int) -> None:
-        """A node that has ended late is started again: its next end is one of its own."""
-        self._may_end_until.pop(node, None)
+    def restarts(self, node: int) -> tuple[Want, ...]:
+        """A node that has ended late is started again: its next end is one of its own. For want of
+        what it may have ended."""
+        now = time.monotonic()
+        wants = self._may_end_until.pop(node, {})
+        return tuple(want for want, until in wants.items() if now < until)
 
     def is_late(self, event: ContainerEvent) -> bool:
-        """Whether a node has ended because of a fault that is healed: it must be started again."""
-        until = self._may_end_until.get(event.node, 0.0)
+        """Whether a node has ended soon after the end of a fault because of which it may: it must
+        be started again."""
+        until = max(self._may_end_until.get(event.node, {}).values(), default=0.0)
         ended = (event.role, event.action) == ("node", "die")
         return ended and time.monotonic() < until and not self.is_held_down(event.node)
+
+    def shows(self, node: int, wants: Sequence[Want]) -> bool:
+        """Whether a node that has ended, and was not started since, shows that it was for want of
+        one of these. Blocks; raises EngineError."""
+        container = self._pods[node].node_id
+        state = limits.state(self._engine.api, container)
+        words = self._engine.last_lines(container, LAST_WORDS)
+        return any(want.is_shown_by(state, words) for want in wants)
 
     def is_unexpected(self, event: ContainerEvent) -> bool:
         """Whether no fault explains the event."""

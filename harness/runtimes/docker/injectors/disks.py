@@ -37,10 +37,11 @@ from harness.runtimes.docker.injectors.cluster import (
     all_of,
     combined,
 )
-from harness.runtimes.docker.injectors.ended_nodes import DISK_SPACE, doubt_about_end
+from harness.runtimes.docker.injectors.ended_nodes import doubt_about_end
 from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.docker.pods import BACKING
 from harness.runtimes.docker.unexpected import LATE_S
+from harness.runtimes.docker.wants import DISK_SPACE
 from harness.runtimes.interface import FaultReport
 from node_image.server.node import LOG_COPIES_VARIABLE
 

@@ -19,9 +19,10 @@ from faults.kinds.slow_cpu import SlowCpu
 from harness.errors import EngineError
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers
-from harness.runtimes.docker.injectors.ended_nodes import MEMORY, doubt_about_end
+from harness.runtimes.docker.injectors.ended_nodes import doubt_about_end
 from harness.runtimes.docker.injectors.processes import Processes
 from harness.runtimes.docker.unexpected import LATE_S
+from harness.runtimes.docker.wants import MEMORY
 from harness.runtimes.interface import FaultReport
 
 ACCOUNTED_TRIES: Final = 20

@@ -1,0 +1,55 @@
+"""What shows that a node has ended for want of memory or of disk space: its exit code, the engine's
+word that the kernel has killed it, or its own last words.
+
+A limit of memory or a full disk excuses the end of a node that met it, and that is then started
+again. One that crashed for another reason meanwhile, or soon after, must not pass for that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+SIGNALLED: Final = 128
+SIGBUS, SIGKILL = 7, 9
+LAST_WORDS: Final = 300
+"""Lines; the runtimes of some languages print a stack of every thread after the reason."""
+
+
+class Want(NamedTuple):
+    """Of what a node may have been in want: which exit codes, and which words, show that."""
+
+    of: str
+    codes: tuple[int, ...]
+    words: re.Pattern[str]
+    killed_for_it: bool = False
+    """Whether the kernel kills processes for want of this, which the engine tells."""
+
+    def is_shown_by(self, state: Mapping[str, Any], words: str) -> bool:
+        """`state`: the container's, by the engine; `words`: the last that it printed."""
+        killed = self.killed_for_it and bool(state.get("OOMKilled"))
+        return killed or state.get("ExitCode") in self.codes or bool(self.words.search(words))
+
+
+MEMORY: Final = Want(
+    "memory",
+    (SIGNALLED + SIGKILL,),
+    re.compile(
+        r"out ?of ?memory|cannot allocate memory|no buffer space|MemoryError|bad_alloc|ENOMEM"
+        r"|ENOBUFS|can't start new thread|\b(errno|os error)\W{1,4}(12|14|105)\b",
+        re.IGNORECASE,
+    ),
+    killed_for_it=True,
+)
+"""Where memory is limited by a cgroup the kernel kills programs, as a rule; but a system call may
+fail with ENOMEM, ENOBUFS or EFAULT, too."""
+DISK_SPACE: Final = Want(
+    "disk space",
+    (SIGNALLED + SIGBUS,),
+    re.compile(
+        r"no space left|disk( is)? full|short write|ENOSPC|\b(errno|os error)\W{1,4}28\b",
+        re.IGNORECASE,
+    ),
+)
+"""A program whose mapped file cannot grow gets SIGBUS."""
