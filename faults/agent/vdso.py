@@ -14,7 +14,7 @@ import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from faults.agent.assembly import machine_of
+from faults.agent.assembly import MAGIC, machine_of
 from faults.agent.clock_code import Machine
 from faults.agent.errors import Failed, Unsupported
 
@@ -88,15 +88,16 @@ def find_free_space(image: bytes, loaded: int) -> tuple[int, int]:
     """The larger unused space, as offset and size, after everything the loader reads.
 
     Either the zeros that fill the last page, or the section headers: debuggers read those from
-    files, and no program reads them from memory.
+    files, and no program reads them from memory. Where the clock's code is there already, as in a
+    fork of a process that has it, that is the place.
     """
     header = _EHDR.unpack_from(image)
     table, size = header[6], header[11] * header[12]
+    headers = ((table + 15) & ~15, size - 16) if loaded <= table <= len(image) - size else (0, 0)
+    if (code := image.find(MAGIC)) >= 0:
+        return headers if code == headers[0] else (code, len(image) - code)
     zeros = (len(image.rstrip(b"\0")) + 15) & ~15
-    candidates = [(zeros, len(image) - zeros)]
-    if loaded <= table and table + size <= len(image):
-        candidates.append(((table + 15) & ~15, size - 16))
-    return max(candidates, key=lambda found: found[1])
+    return max((zeros, len(image) - zeros), headers, key=lambda found: found[1])
 
 
 def _functions(image: bytes, dynamic: int, machine: Machine) -> dict[str, tuple[int, int]]:

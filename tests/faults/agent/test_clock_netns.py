@@ -175,6 +175,40 @@ def test_new_programs_and_forks_get_the_false_time(agent: Agent) -> None:
         assert not any(p["patched"] for p in probe)
 
 
+FORKS = """
+import os, sys, time
+here, there = os.pipe(), os.pipe()
+child = None
+for line in sys.stdin:
+    if child is None and (child := os.fork()) == 0:
+        while os.read(here[0], 1):
+            os.write(there[1], (" ".join(map(str, (
+                time.time_ns(), time.clock_gettime_ns(5), time.time_ns(), time.time_ns(),
+                time.monotonic_ns()))) + "\\n").encode())
+    os.write(here[1], b".")
+    print(os.read(there[0], 1000).decode(), end="", flush=True)
+"""
+"""Forks when it is first asked for the time; from then on the child answers."""
+
+
+@pytest.mark.parametrize("between", [(), (-HOUR, 2 * HOUR)])
+def test_a_fork_of_a_changed_process_is_changed_and_corrected(
+    agent: Agent, between: tuple[int, ...]
+) -> None:
+    with beside(agent, sys.executable, "-c", FORKS) as node:
+        agent.do("clock", offset_ns=HOUR)
+        assert_off(node, HOUR)
+        for offset_ns in between:
+            agent.do("clock", offset_ns=offset_ns)
+            assert_off(node, offset_ns)
+        probe = agent.do("probe_clock")["processes"]
+        assert [p["offset_ns"] for p in probe] == [between[-1] if between else HOUR] * 2
+        assert all(p["native"] and p["code_is_ours"] for p in probe)
+        agent.do("clock", offset_ns=0)
+        assert_off(node, 0)
+        assert not any(p["patched"] for p in agent.do("probe_clock")["processes"])
+
+
 def off_by(node: Beside) -> int:
     return node.ask()[0] - time.time_ns()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from faults.agent import vdso
-from faults.agent.assembly import this_machine
+from faults.agent.assembly import MAGIC, this_machine
 from faults.agent.errors import Unsupported
 from faults.agent.vdso import (
     AT_SYSINFO_EHDR,
@@ -73,6 +73,24 @@ def test_without_unused_zeros_the_section_headers_are_overwritten(image: bytes) 
     (table,) = struct.unpack_from("<Q", full, SECTION_TABLE_AT)
     count = struct.unpack_from("<H", full, 60)[0]
     assert table <= offset and offset + size <= table + 64 * count
+
+
+def test_the_clock_s_code_is_found_where_it_was_put(image: bytes) -> None:
+    """A fork of a process that has it: the zeros that it was put into are none any more."""
+    library = parse_library(0, image)
+    at = library.free_space
+    for size in (library.free_space_size, 600):
+        code = (MAGIC + b"c" * size)[:size]
+        assert parse_library(0, image[:at] + code + image[at + size :]) == library
+
+
+def test_the_clock_s_code_in_place_of_the_section_headers_is_found(image: bytes) -> None:
+    full = image.rstrip(b"\0")
+    full += b"x" * (-len(full) % 4096)
+    loaded = parse_library(0, image).free_space - 2000
+    offset, size = find_free_space(full, loaded)
+    coded = full[:offset] + MAGIC + full[offset + len(MAGIC) :]
+    assert find_free_space(coded, loaded) == (offset, size)
 
 
 def test_symbols_are_counted_by_the_gnu_table_alone(image: bytes) -> None:
