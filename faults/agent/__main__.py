@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from faults.agent import allocator
+from faults.agent.left_behind import Known
 from faults.agent.probe import PORT
 from faults.agent.processes import SCOPE
 from faults.agent.server import Operations, Server
@@ -27,11 +28,23 @@ def main() -> None:
         default=None,
         help="act on the container in which this process of the host runs, not on this one",
     )
+    parser.add_argument(
+        "--after-killed",
+        action="store_true",
+        help="with --target-pid: an agent that acted on that container was killed",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="with --target-pid: that agent had paused its processes",
+    )
     options = parser.parse_args()
     allocator.keep_little()
+    known = None
     if options.target_pid is not None:
         SCOPE.confine_to(options.target_pid)
-    Server(Operations(options.probe_port), options.linger_s).serve()
+        known = Known(was_killed=options.after_killed, had_paused=options.resume)
+    Server(Operations(options.probe_port, known), options.linger_s).serve()
 
 
 if __name__ == "__main__":

@@ -165,6 +165,34 @@ class Clock:
         if self.active or self.setting.strobe_ns:
             self.set(Setting())
 
+    def end_false_clocks(self) -> list[int]:
+        """The true time for the processes whose clocks an agent had changed that was killed; their
+        pids. A monotonic clock stays ahead by what it is. Raises Failed for one that another
+        version of this program has changed."""
+        ended: dict[int, None] = {}
+        for _ in range(SWEEPS):
+            found = self._for_each(self._end_false_clock)
+            ended |= dict.fromkeys(pid for pid, was_false in found.items() if was_false)
+        return list(ended)
+
+    def _end_false_clock(self, process: PatchedProcess) -> bool:
+        if not process.is_patched():
+            return False
+        if not process.reading().code_is_ours:
+            raise Failed(
+                f"another version of this program has changed the clock of process {process.pid}",
+                "restart the container",
+            )
+        now_ns = time.monotonic_ns()
+        found = process.skews()
+        ahead_ns = max(0, found.monotonic.at(now_ns) - now_ns)
+        resting = Skews(NONE, _skew(ahead_ns, 0, now_ns))
+        if found != resting:
+            process.set_skews(resting)
+        if resting == TRUE:
+            process.restore(self._node)
+        return found != resting
+
     def close(self) -> None:
         """Ends the keeper and the strobe."""
         self._stop.set()

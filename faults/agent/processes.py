@@ -288,6 +288,13 @@ class NodeProcesses:
             self._await(_none_stopped, "still stopped after SIGCONT")
         return {"began_ns": began_ns, "done_ns": done_ns, **self.evidence()}
 
+    def resume_stopped(self) -> list[int]:
+        """Resumes what an agent had paused that was killed; the pids of what was stopped."""
+        stopped = [p.pid for p in processes() if set(thread_states(p.pid)) & set(STOPPED)]
+        if stopped:
+            self.resume()
+        return stopped
+
     def evidence(self) -> dict[str, Any]:
         """What /proc shows: `processes`, with the states of all threads of each."""
         return {"processes": [p.to_json() | {"threads": thread_states(p.pid)} for p in processes()]}

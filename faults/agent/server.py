@@ -35,6 +35,7 @@ from faults.agent.clock import Clock, Setting, await_node
 from faults.agent.disk.operations import DiskOperations
 from faults.agent.errors import AgentError, BadRequest, Failed
 from faults.agent.evidence import clock_evidence
+from faults.agent.left_behind import Known, remove_left_behind
 from faults.agent.network import Network
 from faults.agent.packets import await_packets
 from faults.agent.probe import PORT
@@ -84,12 +85,17 @@ LANES: Final = {
 class Operations:
     """The agent's operations. Each method takes the request and returns the answer."""
 
-    def __init__(self, probe_port: int = PORT) -> None:
+    def __init__(self, probe_port: int = PORT, known: Known | None = None) -> None:
+        """`known`: of an earlier agent, where this one has joined an existing container."""
         self.closing = threading.Event()
-        guard.start()  # forks, as do the probes of the capabilities: before the first thread
-        self.network = Network()
+        # It forks, as do the probes of the capabilities: before the first thread.
+        self.dismiss_guard = guard.start()
         self.node = NodeProcesses()
         self.false_clock = Clock(self.node)
+        self.left_behind: Answer | None = None
+        if known is not None:
+            self.left_behind = remove_left_behind(self.false_clock, self.node, known)
+        self.network = Network()
         self.node_disk = DiskOperations(self.node)
         self.can = probe_capabilities(self.network)
         if (disk := self.node_disk.capability()) is not None:
@@ -310,6 +316,7 @@ class Server:
             "python": platform.python_version(),
             "monotonic_ns": time.monotonic_ns(),
             "can": self._operations.can,
+            "left_behind": self._operations.left_behind,
         }
 
     def _on_input(self) -> bool:
@@ -380,6 +387,8 @@ class Server:
         for name in ("network", "process", "clock", "disk"):
             self._lanes[name].await_idle(SETTLE_S)  # requests in progress must not undo the healing
         problems = self._operations.heal({})["problems"]
+        if not problems:
+            self._operations.dismiss_guard()
         report = {"healed": reason, "monotonic_ns": time.monotonic_ns(), "problems": problems}
         print(json.dumps(report), file=sys.stderr, flush=True)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,11 +68,30 @@ def container_in(netns: str) -> Iterator[Container]:
 
 
 @contextmanager
-def agent_at(container: Container) -> Iterator[Agent]:
+def agent_at(container: Container, *options: str) -> Iterator[Agent]:
     command = ["nsenter", f"--net=/proc/{container.pid}/ns/net", sys.executable]
-    command += ["-m", "faults.agent", "--probe-port", "7899", "--linger-s", "60"]
+    command += ["-m", "faults.agent", "--probe-port", "7899", "--linger-s", "60", *options]
     with running_agent([*command, "--target-pid", str(container.pid)]) as agent:
         yield agent
+
+
+def kill_with_guard(agent: Agent) -> None:
+    """As an engine kills all processes of a container that uses the host's PID namespace."""
+    pid = agent.process.pid
+    (guard,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    os.kill(int(guard), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    agent.process.wait(20)
+
+
+def end(agent: Agent) -> None:
+    agent.process.terminate()
+    assert agent.process.wait(20) == 0
+
+
+def clock_of(agent: Agent, container: Container) -> dict[str, Any]:
+    (seen,) = (it for it in agent.do("probe_clock")["processes"] if it["pid"] == container.pid)
+    return dict(seen)
 
 
 def test_an_agent_that_is_stopped_heals_everything_first() -> None:
@@ -83,9 +105,63 @@ def test_an_agent_that_is_stopped_heals_everything_first() -> None:
             assert settings(pod) != before and container.is_ahead()
             agent.do("pause")
             until(lambda: container.state() == "T", "the pause")
-            agent.process.terminate()
-            assert agent.process.wait(20) == 0
+            end(agent)
             assert agent.process.stderr is not None
             assert '"problems": []' in agent.process.stderr.read()
         assert settings(pod) == before and container.state() != "T"
         assert not container.is_ahead()
+
+
+def test_what_a_killed_agent_has_left_is_removed_by_the_next() -> None:
+    with lone_agent() as pod, container_in(f"/proc/{pod.pid}/ns/net") as container:
+        pod.do("heal")
+        before = settings(pod)
+        with agent_at(container) as agent:
+            agent.do("links", drop_to=["10.98.0.9"])
+            agent.do("shape", shapes={"10.98.0.8": {"delay_us": 10_000}})
+            agent.do("clock", offset_ns=HOUR_NS, monotonic_offset_ns=7 * 10**9)
+            assert container.is_ahead()
+            agent.do("pause")
+            until(lambda: container.state() == "T", "the pause")
+            kill_with_guard(agent)
+        assert settings(pod) != before and container.state() == "T"
+        with agent_at(container, "--after-killed", "--resume") as agent:
+            left = agent.hello["left_behind"]
+            assert left["problems"] == [] and left["rules"] >= 2
+            assert left["clocks"] == left["resumed"] == [container.pid]
+            assert container.state() != "T" and not container.is_ahead()
+            seen = clock_of(agent, container)
+            assert seen["offset_ns"] == 0
+            assert seen["monotonic_ns"] == 7 * 10**9, "it never goes back"
+            assert "10.98" not in settings(pod)
+            end(agent)
+        assert settings(pod) == before
+        with agent_at(container, "--after-killed", "--resume") as agent:
+            left = agent.hello["left_behind"]
+            assert left == {"rules": 0, "clocks": [], "resumed": [], "problems": []}
+
+
+def test_a_clock_without_a_monotonic_offset_is_what_it_was() -> None:
+    with lone_agent() as pod, container_in(f"/proc/{pod.pid}/ns/net") as container:
+        with agent_at(container) as agent:
+            agent.do("clock", offset_ns=0, drift_ppm=500_000, monotonic_drift_ppm=-100_000)
+            kill_with_guard(agent)
+        with agent_at(container) as agent:
+            assert agent.hello["left_behind"]["clocks"] == [container.pid]
+            assert not clock_of(agent, container)["patched"]
+
+
+def test_what_others_have_done_is_left_as_it_is() -> None:
+    """Only a session that knows of it resumes processes and removes an empty qdisc."""
+    with lone_agent() as pod, container_in(f"/proc/{pod.pid}/ns/net") as container:
+        pod.do("heal")
+        inside = ["nsenter", f"--net=/proc/{pod.pid}/ns/net"]
+        subprocess.run([*inside, "tc", "qdisc", "add", "dev", "eth0", "clsact"], check=True)
+        before = settings(pod)
+        os.kill(container.pid, signal.SIGSTOP)
+        until(lambda: container.state() == "T", "the stop")
+        with agent_at(container) as agent:
+            left = agent.hello["left_behind"]
+            assert left == {"rules": 0, "clocks": [], "resumed": [], "problems": []}
+            end(agent)
+        assert settings(pod) == before and container.state() == "T"
