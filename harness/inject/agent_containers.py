@@ -34,13 +34,21 @@ class AgentContainers:
         self._run_id = run_id
         self._image = image
 
-    def create_agent(self, container: Container) -> str:
+    def create_successor(self, container: Container, *, had_paused: bool) -> str:
+        """An agent that joins after another one was killed there, which `had_paused` the processes
+        of the container."""
+        return self.create_agent(container, "--after-killed", *["--resume"] * had_paused)
+
+    def create_agent(self, container: Container, *options: str) -> str:
         host = self._api.create_host_config(
             network_mode=f"container:{container.identity}", pid_mode="host", **_HOST
         )
         joined = " ".join(sorted(container.namespaces))
         return self._create(
-            ["--target-pid", str(container.pid)], host, f"joining {container.name}", joined
+            ["--target-pid", str(container.pid), *options],
+            host,
+            f"joining {container.name}",
+            joined,
         )
 
     def create_witness(self, network: str) -> str:

@@ -224,6 +224,47 @@ def test_agents_that_are_removed_heal_first(others: Others, api: docker.APIClien
         assert others.times(one) is not None and not others.is_off(one)
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_what_a_killed_agent_has_left_is_removed(
+    others: Others, api: docker.APIClient, paused: bool
+) -> None:
+    """The engine kills its guard, too: all its processes are in one container."""
+    one, two = others.start("one"), others.start("two")
+    kinds = (
+        ("clock", {"offset_us": 3_600_000_000}),
+        ("delay", {"delay_us": 20_000}),
+        ("partition", {}),
+        *((("pause", {}),) if paused else ()),
+    )
+    with Session([one, two]) as session:
+        own = [fault_for(kind, kind, 1, **fields) for kind, fields in kinds]
+        for fault in own:
+            assert session.inject(fault, among=[1]).verified
+        (agent,) = api.containers(
+            filters={"label": [f"antipaxos.run={session.run_id}", joined_label(api, one)]}
+        )
+        api.kill(agent["Id"])
+        until(lambda: not is_there(api, agent["Id"]), "end of the agent")
+        report = session.heal(own[0])
+        assert not report.verified and report.problem is not None
+        assert f"the agent of {one} ended meanwhile" in report.problem
+        assert "the false clocks of 1 processes" in report.problem
+        assert len(report.evidence["left"][one]["resumed"]) == paused
+        assert others.times(one) is not None and not others.is_off(one)
+        for fault in own[1:]:
+            assert not session.heal(fault).verified
+        late = fault_for("clock", "late", 1, offset_us=3_600_000_000)
+        assert session.inject(late, among=[2]).verified and session.heal(late).verified
+
+
+def joined_label(api: docker.APIClient, name: str) -> str:
+    return f"antipaxos.joined={api.inspect_container(name)['Id']}"
+
+
+def is_there(api: docker.APIClient, identity: str) -> bool:
+    return any(found["Id"] == identity for found in api.containers(all=True))
+
+
 def test_an_interrupt_during_the_start_injects_nothing(
     others: Others, api: docker.APIClient
 ) -> None:

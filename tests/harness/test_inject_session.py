@@ -14,12 +14,13 @@ from antipaxos import faults
 from faults.kinds.partition import Partition
 from harness.cluster import FaultNotProven
 from harness.errors import StartError, UsageError
+from harness.inject import lost_agents, shared_sessions
 from harness.inject import session as session_module
-from harness.inject import shared_sessions
 from harness.inject.containers import Container
 from harness.inject.parse_options import fault_for
 from harness.inject.placing import affected, placed
 from harness.inject.session import Session
+from harness.runtimes.docker.agents import AgentError
 from harness.runtimes.docker.creations import Creations
 from harness.runtimes.docker.injector import FaultInjector
 from harness.runtimes.docker.injectors.network import GROUPS
@@ -62,6 +63,11 @@ class World:
         self.creations = Creations()
         self.cut: dict[str, set[str]] = {}
         """By sender, the addresses that it sends nothing to."""
+        self.killed: set[str] = set()
+        """Containers whose agents were killed."""
+        self.successors: list[tuple[str, bool]] = []
+        """What has joined after a killed agent: container, and whether that had paused it."""
+        self.left: Any = {"rules": 2, "clocks": [7, 8], "resumed": [], "problems": []}
 
     def find(self, _: Any, names: Sequence[str]) -> list[Container]:
         return [self.containers[name] for name in names]
@@ -88,15 +94,21 @@ class World:
 class Agent:
     def __init__(self, world: World, number: int, identity: str) -> None:
         self.world = world
+        self.node = number
         self.name = identity.removeprefix("agent-")
         self.identity = identity
         self.greeting: dict[str, Any] = {}
 
+    @property
+    def lost(self) -> str | None:
+        return "its stream closed" if self.name in self.world.killed else None
+
     async def attach(self, _: Any) -> None:
         """As an agent has it."""
 
-    async def hello(self) -> None:
+    async def hello(self) -> dict[str, Any]:
         """The same."""
+        return {"left_behind": self.world.left}
 
     async def clock_offset_ns(self) -> tuple[int, int]:
         if self.name == self.world.has_other_clock:
@@ -108,6 +120,8 @@ class Agent:
             self.world.open.remove(self.identity)
 
     async def call(self, do: str, **what: Any) -> dict[str, Any]:
+        if self.lost is not None:
+            raise AgentError(f"the agent of n{self.node} is gone")
         if do == "pause":
             self.world.paused.add(self.name)
         elif do == "resume":
@@ -141,6 +155,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         made.guards.append(Guard(containers))
         return made.guards[-1]
 
+    def successor(container: Container, *, had_paused: bool) -> str:
+        made.successors.append((container.name, had_paused))
+        return f"agent-{container.name}-again"
+
     fakes: dict[str, Any] = {
         "connect": connect,
         "abilities_of": lambda _: None,
@@ -151,6 +169,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "EngineImages": lambda *_: SimpleNamespace(own=lambda: "image"),
         "AgentContainers": lambda *_: SimpleNamespace(
             create_agent=lambda container: f"agent-{container.name}",
+            create_successor=successor,
             create_witness=lambda network: "agent-witness",
             connect=lambda witness, networks: None,
         ),
@@ -161,6 +180,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(session_module, name, fake)
+    for name in ("Agent", "require_free"):
+        monkeypatch.setattr(lost_agents, name, fakes[name])
     for name in ("connect", "find_containers"):
         monkeypatch.setattr(shared_sessions, name, fakes[name])
     return made
@@ -351,6 +372,66 @@ def test_a_fault_ends_unproven_where_its_container_was_restarted(world: World) -
         pytest.fail("it was proven")
     with faults.pause("a"):
         pass
+
+
+def heal_after_kill(
+    world: World, *killed: str, ended: Sequence[str] = ()
+) -> tuple[FaultReport, FaultReport]:
+    """Of a pause of a and b, and of one of b alone, where agents were killed meanwhile, and
+    containers ended."""
+    with Session(["a", "b"]) as session:
+        both, one = fault_for("pause", "p", 2), fault_for("pause", "q", 1)
+        assert session.inject(both).verified and session.inject(one, among=[2]).verified
+        world.killed |= set(killed)
+        world.ended |= set(ended)
+        return session.heal(both), session.heal(one)
+
+
+def test_another_agent_removes_what_a_killed_one_has_left(world: World) -> None:
+    both, one = heal_after_kill(world, "a")
+    assert world.successors == [("a", True)] and not world.open
+    assert not both.verified and both.problem == (
+        "the agent of a ended meanwhile (its stream closed); another one has removed what it "
+        "left: 2 filters and qdiscs, the false clocks of 2 processes"
+    )
+    assert both.evidence["left"] == {"a": {"rules": 2, "clocks": [7, 8], "resumed": []}}
+    assert one.verified and "left" not in one.evidence
+
+
+def test_what_a_killed_agent_has_left_is_removed_at_the_end_also(world: World) -> None:
+    with Session(["a", "b"]) as session:
+        world.killed |= {"b", "witness"}
+        session.inject(fault_for("pause", "p", 1))
+    assert world.successors == [("b", False)] and not world.open
+
+
+def test_what_cannot_be_removed_is_told(world: World) -> None:
+    world.left = {"rules": 0, "clocks": [], "resumed": [], "problems": ["clocks: no"]}
+    both, one = heal_after_kill(world, "a", "b")
+    lost = "ended meanwhile (its stream closed), and what it left could not be removed: clocks: no"
+    assert both.problem == f"the agent of a {lost}; the agent of b {lost}"
+    assert one.problem == f"the agent of b {lost}" and len(world.successors) == 2
+
+
+def test_what_is_left_in_a_container_of_another_session_by_now_is_told(world: World) -> None:
+    with Session(["a"]) as session:
+        fault = fault_for("pause", "p", 1)
+        session.inject(fault)
+        world.killed.add("a")
+        world.refuses = _refuse
+        report = session.heal(fault)
+    assert report.problem is not None and report.problem.endswith("removed: another session")
+    assert not world.successors
+
+
+def _refuse(_: Sequence[str]) -> None:
+    raise UsageError("another session")
+
+
+def test_nothing_is_left_in_a_container_that_has_ended_with_its_agent(world: World) -> None:
+    both, one = heal_after_kill(world, "a", ended=["a"])
+    assert both.problem == "a ended meanwhile, and the fault with it" and not world.successors
+    assert one.verified
 
 
 def test_where_no_link_can_be_measured_no_fault_of_links_is_proven(
