@@ -20,7 +20,6 @@ from typing import Any, Final, TypeVar
 from faults.description import Fault
 from faults.kinds.memory import MemoryPressure
 from faults.kinds.partition import Partition
-from faults.kinds.pause import Pause
 from faults.kinds.slow_cpu import SlowCpu
 from faults.link_fault import LinkFault
 from harness.errors import HarnessError, UsageError
@@ -28,7 +27,7 @@ from harness.inject.agent_containers import AgentContainers
 from harness.inject.containers import Container, find_containers, has_ended
 from harness.inject.holders import require_free
 from harness.inject.limits_guard import LimitsGuard
-from harness.inject.lost_agents import Removal, remove_left_by
+from harness.inject.lost_agents import LostAgents
 from harness.inject.placing import affected, named, placed
 from harness.runtimes.docker.abilities import abilities_of, require_kinds
 from harness.runtimes.docker.agents import Agent
@@ -90,15 +89,13 @@ class Session:
         self._pods: dict[int, Pod] = {}
         self._agents: dict[int, Agent] = {}
         self._created: AgentContainers
+        self._lost: LostAgents
         self._witness_networks: set[str] = set()
         self._injector: FaultInjector | None = None
         self._guards: list[LimitsGuard] = []
         self._guarded: set[int] = set()
         self._unhealed_limits: set[str] = set()
         self._active: dict[str, Fault] = {}
-        self._may_be_paused: set[int] = set()
-        self._removed: dict[int, Removal] = {}
-        """Of what lost agents have left."""
 
     def name_of(self, node: int) -> str:
         return "all others" if node == WITNESS else self.containers[node - 1].name
@@ -174,8 +171,7 @@ class Session:
                 self._guard_limits(own)
                 self._unhealed_limits.add(own.id)
             self._active[fault.id] = own
-            if isinstance(own, Pause):
-                self._may_be_paused |= set(affected(own))
+            self._lost.is_injected(own)
             report = self._reported(own, self._run(self._opened().inject(own)))
             if ended := self._ended(own):
                 words = f"{ended} ended meanwhile: there is nothing left to affect"
@@ -190,32 +186,13 @@ class Session:
                 if report.verified:
                     self._unhealed_limits.discard(own.id)
                 return report
+            if report.verified:
+                self._lost.is_healed(own, self._active.values())
             if ended := self._ended(own):
                 words = f"{ended} ended meanwhile, and the fault with it"
                 return dataclasses.replace(report, verified=False, problem=words)
-            self._run(self._remove_left())
-            return self._with_removals(report, affected(own))
-
-    async def _remove_left(self) -> None:
-        """What agents have left that were killed, in containers that still run."""
-        for number, agent in self._agents.items():
-            if number == WITNESS or agent.lost is None or number in self._removed:
-                continue
-            container = self.containers[number - 1]
-            if not await asyncio.to_thread(has_ended, self._api, container):
-                had_paused = number in self._may_be_paused
-                self._removed[number] = await remove_left_by(
-                    self._api, self._created, container, agent, had_paused=had_paused
-                )
-
-    def _with_removals(self, report: FaultReport, numbers: Sequence[int]) -> FaultReport:
-        """A fault whose agent was lost is not known to have been there until its end."""
-        removed = [self._removed[number] for number in numbers if number in self._removed]
-        if not removed:
-            return report
-        problem = "; ".join(one.sentence for one in removed)
-        seen = report.evidence | {"left": {one.container: dict(one.evidence) for one in removed}}
-        return dataclasses.replace(report, verified=False, problem=problem, evidence=seen)
+            self._run(self._lost.remove_left())
+            return self._lost.told_in(report, affected(own))
 
     def _ended(self, fault: Fault) -> str:
         """The names of the fault's containers that have ended since they were joined."""
@@ -246,6 +223,7 @@ class Session:
         """Start the agents. After an error, call `close`."""
         image = EngineImages(self._api, self._say).own()
         self._created = AgentContainers(self._api, self.run_id, image)
+        self._lost = LostAgents(self._api, self._created, self.containers, self._agents)
         _require_own_processes(self.containers)
         self._join(range(1, len(self.containers) + 1))
         engine = PodEngine(self._api, self.run_id, image, 0)
@@ -339,8 +317,9 @@ class Session:
                     # Agents heal by themselves, and the engine's limits are restored by the guard.
                     with suppress(HarnessError):
                         self.heal(fault)
-                with suppress(HarnessError):
-                    self._run(self._remove_left())
+                if self._injector is not None:
+                    with suppress(HarnessError):
+                        self._run(self._lost.remove_left())
             finally:
                 self._settle()
                 for agent in self._agents.values():

@@ -248,7 +248,7 @@ def test_what_a_killed_agent_has_left_is_removed(
         report = session.heal(own[0])
         assert not report.verified and report.problem is not None
         assert f"the agent of {one} ended meanwhile" in report.problem
-        assert "the false clocks of 1 processes" in report.problem
+        assert "processes with a false clock: 1" in report.problem
         assert len(report.evidence["left"][one]["resumed"]) == paused
         assert others.times(one) is not None and not others.is_off(one)
         for fault in own[1:]:

@@ -180,7 +180,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(session_module, name, fake)
-    for name in ("Agent", "require_free"):
+    for name in ("Agent", "has_ended", "require_free"):
         monkeypatch.setattr(lost_agents, name, fakes[name])
     for name in ("connect", "find_containers"):
         monkeypatch.setattr(shared_sessions, name, fakes[name])
@@ -392,7 +392,7 @@ def test_another_agent_removes_what_a_killed_one_has_left(world: World) -> None:
     assert world.successors == [("a", True)] and not world.open
     assert not both.verified and both.problem == (
         "the agent of a ended meanwhile (its stream closed); another one has removed what it "
-        "left: 2 filters and qdiscs, the false clocks of 2 processes"
+        "left: filters and qdiscs: 2, processes with a false clock: 2"
     )
     assert both.evidence["left"] == {"a": {"rules": 2, "clocks": [7, 8], "resumed": []}}
     assert one.verified and "left" not in one.evidence
