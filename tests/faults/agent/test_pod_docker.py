@@ -20,6 +20,7 @@ import docker
 import pytest
 from docker.errors import APIError, NotFound
 
+from harness.runtimes.docker.attached import close_attached
 from harness.runtimes.docker.engine import connect
 from harness.runtimes.docker.images import ensure_image
 from harness.runtimes.docker.pods import AGENT_CAPABILITIES, TUN
@@ -83,7 +84,7 @@ class Attached:
         """As the kernel does for a process that was killed."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        close_attached(self._kept)
 
     def _exactly(self, size: int) -> bytes:
         data = b""
