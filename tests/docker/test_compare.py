@@ -6,7 +6,6 @@ from __future__ import annotations
 import pytest
 
 from harness.bench.compare import collisions, cost, latency, quorums, regions, survival
-from harness.bench.compare.result import Section
 from harness.bench.compare.settings import Settings
 
 pytestmark = pytest.mark.docker
@@ -14,18 +13,18 @@ pytestmark = pytest.mark.docker
 RAFT = Settings(nodes=3, delay_us=40_000, protocols=("raft",), on="docker")
 
 
-def measured(section: Section, row: str) -> float | None:
-    return next(r for r in section.rows if r.id == row).figures["raft"].measured
-
-
-def test_latencies_are_whole_numbers_of_one_way_delays() -> None:
-    section = latency.measure(RAFT)
-    assert measured(section, "latency.write") == pytest.approx(4, abs=0.5)
-    assert measured(section, "latency.read-lease") == pytest.approx(2, abs=0.5)
+@pytest.mark.parametrize(("row", "delays"), [("latency.write", 4), ("latency.read-lease", 2)])
+def test_latencies_are_whole_numbers_of_one_way_delays(row: str, delays: int) -> None:
+    (column,) = RAFT.columns
+    (kind,) = (kind for kind in latency.KINDS if kind.row == row)
+    line = latency.lines_of(RAFT, column, [kind])[kind]
+    assert line is not None and line.slope == pytest.approx(delays, abs=0.5)
 
 
 def test_messages_of_one_write() -> None:
-    assert measured(cost.measure(RAFT), "cost.write") == pytest.approx(4, abs=1)
+    (column,) = RAFT.columns
+    (write,) = (kind for kind in cost.KINDS if kind.row == "cost.write")
+    assert cost.cost_of(RAFT, column, write).total == pytest.approx(4, abs=1)
 
 
 def test_deaths_survived() -> None:
