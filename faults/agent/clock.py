@@ -243,9 +243,9 @@ class Clock:
             self._without_vdso.clear()
             for process in node_processes():
                 try:
-                    library = self._library(process.pid)
+                    library = self._library(process)
                     if library is not None:
-                        with open_process(process.pid, library) as opened:
+                        with open_process(process, library) as opened:
                             done[process.pid] = act(opened)
                 except NoVdso:
                     self._without_vdso.append(process)
@@ -254,16 +254,16 @@ class Clock:
             self._libraries = {pid: lib for pid, lib in self._libraries.items() if pid in done}
         return done
 
-    def _library(self, pid: int) -> Library | None:
+    def _library(self, process: Process) -> Library | None:
         """The process's vDSO; read again when the process has executed another program."""
-        base = base_of(pid)
+        base = base_of(process.thread)
         if base is None:
             return None
-        known = self._libraries.get(pid)
+        known = self._libraries.get(process.pid)
         if known is None or known.base != base:
-            with Memory(pid) as memory:
+            with Memory(process.thread) as memory:
                 known = memory.read_library(base)
-            self._libraries[pid] = known
+            self._libraries[process.pid] = known
         return known
 
     def _keep(self) -> None:

@@ -48,12 +48,22 @@ HELPERS: set[int] = set()
 
 
 class Process(NamedTuple):
-    """A process of the node. `start_ticks` since boot distinguishes a reused pid."""
+    """A process of the node. `start_ticks` since boot distinguishes a reused pid.
+
+    `later_thread`: one that lives, where the first has ended and others go on (`pthread_exit` in
+    `main`). `state` is its state: that of the process itself is a zombie's, as if it had ended.
+    """
 
     pid: int
     name: str
     state: str
     start_ticks: int
+    later_thread: int | None = None
+
+    @property
+    def thread(self) -> int:
+        """A thread that lives: those that have ended have no memory or program in /proc."""
+        return self.later_thread or self.pid
 
     def to_json(self) -> dict[str, Any]:
         """`start_ns`: when the process started, in nanoseconds of the time since boot."""
@@ -81,9 +91,14 @@ def _read(path: Path) -> str:
 def read_process(pid: int) -> Process | None:
     """The process as it is now, or None when there is none."""
     try:
-        return parse_stat(_read(PROC / str(pid) / "stat"))
+        process = parse_stat(_read(PROC / str(pid) / "stat"))
     except (OSError, ValueError, IndexError):
         return None
+    if process.state in DEAD:
+        for tid, state in threads(pid).items():
+            if state not in DEAD:
+                return process._replace(state=state, later_thread=tid)
+    return process
 
 
 class Scope:
@@ -132,7 +147,7 @@ def is_engines(process: Process) -> bool:
     if process.name in ENGINE_NAMES:
         return True
     try:
-        program = os.readlink(PROC / str(process.pid) / "exe")  # noqa: PTH115
+        program = os.readlink(PROC / str(process.thread) / "exe")  # noqa: PTH115
     except OSError:
         return True  # while it starts or ends
     program = program.removesuffix(" (deleted)")

@@ -50,8 +50,9 @@ def vdso_base(auxv: bytes) -> int | None:
 
 
 def base_of(pid: int) -> int | None:
-    """The address of the vDSO of a process; None while it starts or ends. Raises NoVdso for one
-    that runs and has none, or whose vector has another form, as that of a 32-bit program."""
+    """The address of the vDSO of a process, or of that of a thread; None while it starts or ends.
+    Raises NoVdso for one that runs and has none, or whose vector has another form, as that of a
+    32-bit program."""
     try:
         auxv = Path(f"/proc/{pid}/auxv").read_bytes()
     except (FileNotFoundError, ProcessLookupError):

@@ -17,7 +17,7 @@ from faults.agent import assembly
 from faults.agent.assembly import CODE_AT, MAGIC, SAVED_AT, SAVED_SIZE, SLOT, TRUE, Skews
 from faults.agent.clock_code import Machine
 from faults.agent.errors import Failed, Unsupported
-from faults.agent.processes import NodeProcesses
+from faults.agent.processes import NodeProcesses, Process
 from faults.agent.vdso import Library, Memory
 
 CLEAR_TRIES: Final = 200
@@ -198,7 +198,7 @@ def entry_offsets(machine: Machine) -> dict[str, int]:
 
 
 @contextmanager
-def open_process(pid: int, library: Library) -> Iterator[PatchedProcess]:
+def open_process(process: Process, library: Library) -> Iterator[PatchedProcess]:
     """The process, with its memory open for the length of the block."""
-    with Memory(pid) as memory:
-        yield PatchedProcess(pid, library, memory)
+    with Memory(process.thread) as memory:
+        yield PatchedProcess(process.pid, library, memory)

@@ -227,8 +227,8 @@ class Disk:
 
 
 def node_pids() -> list[int]:
-    """The processes that execute the node's program."""
-    return [process.pid for process in processes() if not is_engines(process)]
+    """The processes that execute the node's program; of each a thread that lives."""
+    return [process.thread for process in processes() if not is_engines(process)]
 
 
 def require_mounts() -> None:

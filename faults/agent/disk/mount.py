@@ -148,7 +148,7 @@ class Watcher(threading.Thread):
         programs = [p for p in processes() if not is_engines(p)]
         if not programs:
             return None
-        has = {p.pid: has_mount(p.pid, self._target) for p in programs}
+        has = {p.pid: has_mount(p.thread, self._target) for p in programs}
         if None in has.values():
             return None  # it has exited meanwhile
         without = [pid for pid, mounted in has.items() if not mounted]

@@ -288,6 +288,63 @@ def test_a_program_may_have_a_name_that_begins_like_an_engines(
             agent.do("clock", offset_ns=0)
 
 
+FIRST_THREAD_ENDS = """
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+static long long now(clockid_t id) {
+    struct timespec t;
+    clock_gettime(id, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+static void *answer(void *unused) {
+    char line[64];
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    while (fgets(line, sizeof line, stdin))
+        printf("%lld %lld\\n", now(CLOCK_REALTIME), now(CLOCK_MONOTONIC));
+    exit(0);
+}
+int main(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, answer, NULL);
+    pthread_exit(NULL);
+}
+"""
+
+
+@pytest.fixture
+def without_first_thread(agent: Agent, tmp_path: Path) -> Iterator[Beside]:
+    """A program whose other thread goes on: /proc shows its process as a zombie."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = str(tmp_path / "goes-on")
+    command = [compiler, "-pthread", "-x", "c", "-o", program, "-"]
+    subprocess.run(command, input=FIRST_THREAD_ENDS, text=True, check=True)
+    with beside(agent, program) as node:
+        until(lambda: node.state() == "Z", "the end of the first thread")
+        yield node
+
+
+def test_a_process_whose_first_thread_has_ended_is_one_of_the_nodes(
+    agent: Agent, without_first_thread: Beside
+) -> None:
+    node = without_first_thread
+    with beside(agent, sys.executable, "-c", PYTHON):
+        assert len(agent.do("clock", offset_ns=HOUR)["pids"]) == 2
+        assert_off(node, HOUR)
+        probe = agent.do("probe_clock")
+        assert probe["patched"] and [p["offset_ns"] for p in probe["processes"]] == [HOUR] * 2
+        states = [p["threads"] for p in agent.do("pause")["processes"]]
+        assert len(states) == 2 and "ZT" in states
+        agent.do("resume")
+        agent.do("clock", offset_ns=0)
+        assert_off(node, 0)
+        assert len(agent.do("kill")["pids"]) == 2
+        assert agent.do("probe_process")["processes"] == []
+
+
 WAITS = 'void _start(void) { for (;;) __asm__ volatile("int $0x80" : : "a"(29)); }'
 
 
