@@ -29,6 +29,7 @@ from faults.agent.processes import (
     NodeProcesses,
     Process,
     is_engines,
+    listed,
     processes,
     read_process,
 )
@@ -40,8 +41,9 @@ KEEPER_EVERY_S: Final = 0.005
 KEEPER_CONFINED_EVERY_S: Final = 0.05
 """From the host's PID namespace there are many more processes to look at."""
 AWAIT_EVERY_S: Final = 0.0005
-SWEEPS: Final = 2
-"""Healing makes two passes: a fork during the first may have inherited a clock not yet healed."""
+SWEEPS: Final = 3
+"""Healing makes up to so many passes over all processes, and then one while all are stopped: one
+that was listed, and had ended before it was looked at, may have forked."""
 
 T = TypeVar("T")
 
@@ -170,9 +172,14 @@ class Clock:
         pids. A monotonic clock stays ahead by what it is. Raises Failed for one that another
         version of this program has changed."""
         ended: dict[int, None] = {}
-        for _ in range(SWEEPS):
-            found = self._for_each(self._end_false_clock)
-            ended |= dict.fromkeys(pid for pid, was_false in found.items() if was_false)
+
+        def end_one(process: PatchedProcess) -> bool:
+            was_false = self._end_false_clock(process)
+            if was_false:
+                ended[process.pid] = None
+            return was_false
+
+        self._sweep(end_one)
         return list(ended)
 
     def _end_false_clock(self, process: PatchedProcess) -> bool:
@@ -220,20 +227,45 @@ class Clock:
             pid: blob for pid, blob in self._for_each(PatchedProcess.blob).items() if pid in ours
         }
 
-    def _apply_to(self, process: PatchedProcess) -> None:
+    def _apply_to(self, process: PatchedProcess) -> bool:
+        """Whether something had to be changed."""
+        changes = True
         if not process.has_code():
             if not self.active:
-                return
+                return False
             process.write_code(self.skews)
         elif process.skews() != self.skews:
             process.set_skews(self.skews)
+        else:
+            changes = False
         if self.active and not process.is_patched():
             process.patch(self._node)
+            return True
+        return changes
 
     def _restore(self) -> None:
+        self._sweep(self._apply_to)
+        self._sweep(self._restore_one)
+
+    def _restore_one(self, process: PatchedProcess) -> bool:
+        """Whether it had to be."""
+        if not process.is_patched():
+            return False
+        process.restore(self._node)
+        return True
+
+    def _sweep(self, act: Callable[[PatchedProcess], bool]) -> None:
+        """Repeats `act` for every process until it returns False for all, forks included."""
+        passed_over: set[int] = set()
         for _ in range(SWEEPS):
-            self._for_each(self._apply_to)
-            self._for_each(lambda p: p.restore(self._node) if p.is_patched() else None)
+            there = set(listed())
+            done = self._for_each(act)
+            ended = there - done.keys() - passed_over
+            if not ended and not any(done.values()):
+                return
+            passed_over = there - done.keys()  # zombies, say: if they forked, it was before
+        with self._node.all_held():
+            self._for_each(act)
 
     def _for_each(self, act: Callable[[PatchedProcess], T]) -> dict[int, T]:
         """The results of `act` for every process of the node that still exists afterwards, by

@@ -120,6 +120,10 @@ class Scope:
     def holds(self, pid: int) -> bool:
         return self.namespace is None or namespace_of(pid) == self.namespace
 
+    def may_hold(self, pid: int) -> bool:
+        """The same of one that may have ended."""
+        return self.namespace is None or namespace_of(pid) in (None, self.namespace)
+
 
 SCOPE = Scope()
 
@@ -132,12 +136,20 @@ def namespace_of(pid: int) -> str | None:
         return None
 
 
-def processes() -> list[Process]:
-    """The node's live processes, by pid: not the agent, no zombies."""
+def listed() -> list[int]:
+    """What may be the node's processes: zombies, too, and such as end meanwhile."""
+    return [pid for pid in _numbers() if SCOPE.may_hold(pid)]
+
+
+def _numbers() -> list[int]:
     own = os.getpid()
     pids = sorted(int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208
-    pids = [pid for pid in pids if pid != own and pid not in HELPERS and SCOPE.holds(pid)]
-    found = (read_process(pid) for pid in pids)
+    return [pid for pid in pids if pid != own and pid not in HELPERS]
+
+
+def processes() -> list[Process]:
+    """The node's live processes, by pid: not the agent, no zombies."""
+    found = (read_process(pid) for pid in _numbers() if SCOPE.holds(pid))
     return [p for p in found if p is not None and p.state not in DEAD]
 
 
@@ -338,6 +350,19 @@ class NodeProcesses:
                 if signals:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def all_held(self) -> Iterator[None]:
+        """The same of all processes."""
+        with self.control:
+            were_paused = self.paused
+            try:
+                if not were_paused:
+                    self.pause()
+                yield
+            finally:
+                if not were_paused:
+                    self.resume()
 
     def _signal_all(self, number: int) -> bool:
         if SCOPE.namespace is not None:

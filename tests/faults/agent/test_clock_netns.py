@@ -288,6 +288,28 @@ def test_a_program_may_have_a_name_that_begins_like_an_engines(
             agent.do("clock", offset_ns=0)
 
 
+@pytest.fixture
+def fork_chains(tmp_path: Path) -> str:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = str(tmp_path / "fork-chains")
+    source = Path(__file__).parent / "fork_chains.c"
+    subprocess.run([compiler, "-O2", "-o", program, source], check=True)
+    return program
+
+
+def test_no_false_clock_escapes_healing_by_forking(agent: Agent, fork_chains: str) -> None:
+    with beside(agent, fork_chains) as node:
+        for _ in range(5):
+            agent.do("clock", offset_ns=HOUR)
+            until(lambda: node.ask() == [10], "all to have the false clock")
+            agent.do("clock", offset_ns=0)
+            assert node.ask() == [0]
+            assert not any(p["patched"] for p in agent.do("probe_clock")["processes"])
+        assert node.state() in ("S", "R")
+
+
 FIRST_THREAD_ENDS = """
 #include <pthread.h>
 #include <stdio.h>
