@@ -194,18 +194,22 @@ class Stopping:
 
     def are_done(self, processes: list[Process]) -> bool:
         """`is_done` for all of them; each is looked at."""
-        return sum(not self.is_done(process.pid) for process in processes) == 0
+        return sum(not self.is_done(p.pid, with_all=True) for p in processes) == 0
 
-    def is_done(self, pid: int) -> bool:
+    def is_done(self, pid: int, *, with_all: bool = False) -> bool:
         """Whether no thread of the process can execute its program any more.
 
         The kernel gives a process's signal to one thread, and that may be one that waits: the
-        others go on. So each gets its own once a thread waits.
+        others go on. So each gets its own once a thread waits. Where a thread waits for a child
+        that shares its memory (`vfork`), the child executes it; unless it is stopped, too, as
+        `with_all` says.
         """
         found = {tid: state for tid, state in threads(pid).items() if state not in STOPPED + DEAD}
         waits = {tid for tid, state in found.items() if state in WAITS}
-        if not waits or not libc.available() or any(_waits_for_child(pid, tid) for tid in waits):
+        if not waits or not libc.available():
             return not found
+        if not with_all and any(_waits_for_child(pid, tid) for tid in waits):
+            return False
         for tid in found:
             if (pid, tid) not in self._signalled:
                 with suppress(ProcessLookupError):
@@ -341,7 +345,11 @@ class NodeProcesses:
                 if signals:
                     os.kill(pid, signal.SIGSTOP)
                 self._await(
-                    lambda: is_stopped(pid) if by_others else stopping.is_done(pid),
+                    lambda: (
+                        is_stopped(pid)
+                        if by_others
+                        else stopping.is_done(pid, with_all=self.paused)
+                    ),
                     "not stopped",
                     pid=pid,
                 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -104,6 +106,34 @@ def test_pause_stops_every_thread_and_resume_continues_them(agent: Agent) -> Non
         assert heard == [[6]]
         assert not agent.do("status")["paused"]
         agent.do("resume")
+
+
+@pytest.fixture
+def vforks(tmp_path: Path) -> str:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = str(tmp_path / "vforks")
+    source = Path(__file__).parent / "vforks.c"
+    subprocess.run([compiler, "-O0", "-o", program, source], check=True)
+    return program
+
+
+def test_a_process_that_waits_for_a_vfork_is_paused_with_its_child(
+    agent: Agent, vforks: str
+) -> None:
+    with beside(agent, vforks) as node:
+        assert node.ask() == [1]
+        until(lambda: len(agent.do("probe_process")["processes"]) == 2, "the next child")
+        answer = agent.do("pause")
+        assert [p["threads"] for p in answer["processes"]] == ["D", "T"]
+        assert answer["done_ns"] - answer["began_ns"] < 2 * 10**9
+        agent.do("clock", offset_ns=3600 * 10**9)
+        assert agent.do("probe_clock")["patched"]
+        agent.do("clock", offset_ns=0)
+        assert [p["threads"] for p in agent.do("probe_process")["processes"]] == ["D", "T"]
+        agent.do("resume")
+        assert node.ask() == [1]
 
 
 def test_what_is_paused_can_be_killed(agent: Agent) -> None:
