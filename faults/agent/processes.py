@@ -18,7 +18,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -249,6 +249,8 @@ class NodeProcesses:
     def __init__(self) -> None:
         self.control = threading.RLock()
         self.paused = False
+        self._stopped_before: dict[tuple[int, int], str] = {}
+        """What somebody else had stopped before the last pause, by pid and start: the states."""
 
     def kill(
         self, wait: Wait = no_wait, signalled: Callable[[], None] = lambda: None
@@ -299,6 +301,8 @@ class NodeProcesses:
         require_own_namespace()
         stopping = Stopping()
         with self.control:
+            if not self.paused:
+                self._stopped_before = _stopped()
             wait()
             began_ns = time.monotonic_ns()
             self._signal_all(signal.SIGSTOP)
@@ -308,15 +312,19 @@ class NodeProcesses:
         return {"began_ns": began_ns, "done_ns": done_ns, **self.evidence()}
 
     def resume(self, wait: Wait = no_wait) -> dict[str, Any]:
-        """SIGCONT to all; answers once no thread is stopped any more. Harmless if not paused."""
+        """SIGCONT to all; answers once no thread is stopped any more. Harmless if not paused. What
+        was stopped before the pause stays so."""
         require_own_namespace()
         with self.control:
             wait()
             began_ns = time.monotonic_ns()
-            self._signal_all(signal.SIGCONT)
+            if stay := {pid for (pid, _), states in self._stopped_before.items() if "T" in states}:
+                _signal_each(signal.SIGCONT, stay)
+            else:
+                self._signal_all(signal.SIGCONT)
             done_ns = time.monotonic_ns()
             self.paused = False
-            self._await(_none_stopped, "still stopped after SIGCONT")
+            self._await(self._all_resumed, "still stopped after SIGCONT")
         return {"began_ns": began_ns, "done_ns": done_ns, **self.evidence()}
 
     def resume_stopped(self) -> list[int]:
@@ -327,8 +335,23 @@ class NodeProcesses:
         return stopped
 
     def evidence(self) -> dict[str, Any]:
-        """What /proc shows: `processes`, with the states of all threads of each."""
-        return {"processes": [p.to_json() | {"threads": thread_states(p.pid)} for p in processes()]}
+        """What /proc shows: `processes`, with the states of all threads of each, and whether it was
+        `stopped_before` the last pause: by itself, its parent or a debugger."""
+        return {
+            "processes": [
+                p.to_json()
+                | {"threads": thread_states(p.pid)}
+                | ({"stopped_before": True} if self._was_stopped(p) else {})
+                for p in processes()
+            ]
+        }
+
+    def _was_stopped(self, process: Process) -> bool:
+        return (process.pid, process.start_ticks) in self._stopped_before
+
+    def _all_resumed(self) -> bool:
+        found = _stopped(whole=False).keys()
+        return found <= self._stopped_before.keys()
 
     @contextmanager
     def held(self, pid: int) -> Iterator[None]:
@@ -398,15 +421,15 @@ class NodeProcesses:
         )
 
 
-def _signal_each(number: int) -> bool:
+def _signal_each(number: int, but: Collection[int] = ()) -> bool:
     """For a confined agent; repeated, since a fork may have escaped."""
-    found: set[int] = set()
+    found: set[int] = set(but)
     while new := {p.pid for p in processes()} - found:
         for pid in new:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         found |= new
-    return bool(found)
+    return len(found) > len(but)
 
 
 def _alive(victims: list[Process]) -> list[Process]:
@@ -414,5 +437,12 @@ def _alive(victims: list[Process]) -> list[Process]:
     return [p for p in victims if p.pid in now and now[p.pid].start_ticks == p.start_ticks]
 
 
-def _none_stopped() -> bool:
-    return not any(state in STOPPED for p in processes() for state in thread_states(p.pid))
+def _stopped(*, whole: bool = True) -> dict[tuple[int, int], str]:
+    """The states of the threads of processes that are stopped, by pid and start; `whole`: of which
+    no thread runs."""
+    found = {(p.pid, p.start_ticks): set(thread_states(p.pid)) - set(DEAD) for p in processes()}
+    return {
+        one: "".join(sorted(states))
+        for one, states in found.items()
+        if states & set(STOPPED) and not (whole and states - set(STOPPED))
+    }

@@ -178,6 +178,18 @@ def test_a_pause_of_a_node_that_a_fault_may_have_ended_is_proven() -> None:
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_the_end_of_a_pause_leaves_what_was_stopped_before(before: bool) -> None:
+    async def test() -> None:
+        stopped = {"threads": "T", "stopped_before": True} if before else {"threads": "T"}
+        seen: dict[str, Any] = {"processes": [{"threads": "SS"}, stopped]}
+        cluster, _ = cluster_of(Engine(), pause={}, resume={}, probe_process=seen)
+        handler = Processes(cluster).handlers()[Pause]
+        assert (await handler.heal(Pause(id="p", nodes=(1,), **TIMES))).verified == before
+
+    asyncio.run(test())
+
+
 # ----------------------------------------------------------------------------------- clocks
 
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from faults.agent import libc
 from tests.faults.agent.pods import Agent, beside, lone_agent, until
 
 pytestmark = pytest.mark.netns
+WAIT_ALL = 0x4000_0000  # __WALL
 
 ECHO = (sys.executable, "-u", "-c", "import sys\nfor line in sys.stdin: print(line.strip())")
 FAMILY = (
@@ -134,6 +136,52 @@ def test_a_process_that_waits_for_a_vfork_is_paused_with_its_child(
         assert [p["threads"] for p in agent.do("probe_process")["processes"]] == ["D", "T"]
         agent.do("resume")
         assert node.ask() == [1]
+
+
+STOPS_ITSELF = (
+    sys.executable,
+    "-c",
+    "import os, signal, time\n"
+    "if os.fork() == 0: os.kill(os.getpid(), signal.SIGSTOP)\n"
+    "time.sleep(600)",
+)
+
+
+def test_what_was_stopped_before_a_pause_stays_stopped(agent: Agent) -> None:
+    def states() -> list[str]:
+        return [p["threads"] for p in agent.do("probe_process")["processes"]]
+
+    with beside(agent, *STOPS_ITSELF):
+        until(lambda: states() == ["S", "T"], "the child has stopped itself")
+        for _ in range(2):
+            answer = agent.do("pause")
+            agent.do("pause")
+            assert [p["threads"] for p in answer["processes"]] == ["T", "T"]
+            assert [p.get("stopped_before") for p in answer["processes"]] == [None, True]
+            answer = agent.do("resume")
+            assert [p["threads"] == "T" for p in answer["processes"]] == [False, True]
+            assert [p.get("stopped_before") for p in answer["processes"]] == [None, True]
+            until(lambda: states() == ["S", "T"], "the parent sleeps again")
+        agent.do("kill")
+    with beside(agent, *ECHO) as node:
+        agent.do("pause")
+        agent.do("resume")
+        assert node.ask("3") == [3]
+
+
+def test_a_pause_of_what_a_debugger_has_stopped_can_end(agent: Agent) -> None:
+    program = "import sys, time\nfor line in sys.stdin: time.sleep(0.1)"
+    with beside(agent, sys.executable, "-c", program) as node:
+        until(lambda: node.state() == "S", "its start")
+        libc.ptrace(libc.PTRACE_SEIZE, node.pid)
+        libc.ptrace(libc.PTRACE_INTERRUPT, node.pid)
+        until(lambda: node.state() == "t", "the debugger's stop")
+        os.waitpid(node.pid, WAIT_ALL)
+        assert [p["threads"] for p in agent.do("pause")["processes"]] == ["t"]
+        (seen,) = agent.do("resume")["processes"]
+        assert seen["threads"] == "t" and seen["stopped_before"]
+        libc.ptrace(libc.PTRACE_DETACH, node.pid)
+        until(lambda: node.state() in "SR", "it runs when the debugger lets it")
 
 
 def test_what_is_paused_can_be_killed(agent: Agent) -> None:

@@ -147,7 +147,10 @@ class Processes:
             answer = await cluster.agents[node].call(do)
             for _ in range(STATES_TRIES):
                 probe = await cluster.agents[node].call("probe_process")
-                states = [p["threads"] for p in probe["processes"]]
+                seen = probe["processes"]
+                if do == "resume":  # what somebody else had stopped before the pause stays so
+                    seen = [p for p in seen if not p.get("stopped_before")]
+                states = [p["threads"] for p in seen]
                 right = (any(states) or down) and _are_right(do, states)
                 if right:
                     break
