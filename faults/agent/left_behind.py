@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from faults.agent import netem, tc
 from faults.agent.clock import Clock
 from faults.agent.errors import AgentError
-from faults.agent.links import GONE, usable
+from faults.agent.links import GONE, outward
 from faults.agent.netlink import Netlink, NetlinkError
 from faults.agent.processes import NodeProcesses
 
@@ -51,7 +51,7 @@ def remove_rules(*, was_killed: bool) -> int:
     netlink = Netlink()
     removed, failed = 0, None
     try:
-        for one in usable(netlink):
+        for one in outward(netlink):
             try:
                 removed += _remove_from(netlink, one.index, was_killed=was_killed)
             except NetlinkError as error:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,13 +34,19 @@ GONE: Final = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 """The kernel's errors for an interface or a filter that no longer exists."""
 
 
-def usable(netlink: Netlink) -> list[Interface]:
-    """The interfaces that are up and lead out of the pod."""
+def outward(netlink: Netlink) -> list[Interface]:
+    """The interfaces that lead out of the pod, up or down."""
     return [
         one
         for one in netlink.interfaces()
-        if one.up and not one.loopback and not one.name.startswith(TAP_PREFIX)
+        if not one.loopback and not one.name.startswith(TAP_PREFIX)
     ]
+
+
+def usable(netlink: Netlink, changed: Container[int] = ()) -> list[Interface]:
+    """Of these the ones that are up, and those of `changed`: one of them that is down keeps its
+    filters and qdiscs, and may come up again at any moment."""
+    return [one for one in outward(netlink) if one.up or one.index in changed]
 
 
 def attach_clsact(netlink: Netlink, interface: int) -> bool:
@@ -157,7 +163,7 @@ class Links:
             if self.rules == NO_RULES:
                 return
             programs = self.rules.programs
-            present = {one.index for one in usable(self._netlink)}
+            present = {one.index for one in usable(self._netlink, self._made_clsact)}
             for index in self._made_clsact.keys() - present:
                 del self._made_clsact[index]
             for index in sorted(present - self._made_clsact.keys()):
@@ -186,7 +192,7 @@ class Links:
         return self.rules.to_json()
 
     def _prepare(self) -> list[Interface]:
-        interfaces = usable(self._netlink)
+        interfaces = usable(self._netlink, self._made_clsact)
         if not interfaces:
             raise Failed(
                 "this network namespace has no interface that is up, but for the loopback",

@@ -174,7 +174,7 @@ class Netem:
         if not shapes and not self._classes:
             wait()
             return
-        interfaces = [one.index for one in usable(self._netlink)]
+        interfaces = [one.index for one in usable(self._netlink, self._classes)]
         numbers = self._number(shapes)
         program = class_program({address: ROOT | n for address, n in numbers.items()})
         try:
@@ -195,7 +195,7 @@ class Netem:
 
     def refresh(self) -> None:
         """The same on interfaces that have come since."""
-        present = {one.index for one in usable(self._netlink)}
+        present = {one.index for one in usable(self._netlink, self._classes)}
         for index in self._classes.keys() - present:
             del self._classes[index]
         if self._shapes and present - self._classes.keys():

@@ -145,7 +145,7 @@ class Wire:
 
     def prepare(self) -> list[Interface]:
         """Make the devices for all interfaces, and the thread. Takes some milliseconds, once."""
-        interfaces = usable(self._netlink)
+        interfaces = usable(self._netlink, self._taps)
         present = {one.index for one in interfaces}
         for index in self._taps.keys() - present:
             self._retired.append(self._taps.pop(index))
@@ -201,7 +201,8 @@ class Wire:
 
     def refresh(self) -> None:
         """The same on interfaces that have come since."""
-        if self._links and {one.index for one in usable(self._netlink)} != self._taps.keys():
+        present = {one.index for one in usable(self._netlink, self._taps)}
+        if self._links and present != self._taps.keys():
             shapes = {a: self._links[_key(a)].shape for a in sorted(self._addresses)}
             self.set(shapes, lambda: None)
 

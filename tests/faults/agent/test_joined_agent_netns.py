@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.faults.agent.pods import Agent, lone_agent, running_agent, until
-from tests.faults.agent.test_shaping_netns import settings
+from tests.faults.agent.test_shaping_netns import inside, settings
 
 pytestmark = [
     pytest.mark.netns,
@@ -139,6 +139,21 @@ def test_what_a_killed_agent_has_left_is_removed_by_the_next() -> None:
         with agent_at(container, "--after-killed", "--resume") as agent:
             left = agent.hello["left_behind"]
             assert left == {"rules": 0, "clocks": [], "resumed": [], "problems": []}
+
+
+def test_it_is_removed_from_an_interface_that_is_down() -> None:
+    with lone_agent() as pod, container_in(f"/proc/{pod.pid}/ns/net") as container:
+        pod.do("heal")
+        before = settings(pod)
+        with agent_at(container) as agent:
+            agent.do("links", drop_to=["10.98.0.9"])
+            kill_with_guard(agent)
+        inside(pod, "ip", "link", "set", "eth0", "down")
+        with agent_at(container, "--after-killed") as agent:
+            assert agent.hello["left_behind"]["rules"] >= 1
+            end(agent)
+        inside(pod, "ip", "link", "set", "eth0", "up")
+        until(lambda: settings(pod) == before, "the interface as it was")
 
 
 def test_a_clock_without_a_monotonic_offset_is_what_it_was() -> None:

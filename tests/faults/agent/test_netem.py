@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import pytest
 from hypothesis import given
@@ -183,11 +183,16 @@ SHAPES = {"10.0.0.2": Shape(delay_us=1_000)}
 
 @pytest.fixture
 def interfaces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Their numbers; a test may add some."""
+    """Their numbers; a test may add some. Negative: it is down."""
     numbers = [2]
 
-    def usable(_: object) -> Sequence[Interface]:
-        return [Interface(n, f"eth{n}", True, False, "", 1500, 0) for n in numbers]
+    def usable(_: object, changed: Container[int] = ()) -> Sequence[Interface]:
+        there = {abs(n): n > 0 for n in numbers}
+        return [
+            Interface(n, f"eth{n}", up, False, "", 1500, 0)
+            for n, up in there.items()
+            if up or n in changed
+        ]
 
     monkeypatch.setattr(netem, "usable", usable)
     return numbers
@@ -219,6 +224,20 @@ def test_an_interface_added_later_gets_its_classes(
     interfaces.append(7)
     shaper.refresh()
     assert kernel.types(7) == ALL_NEW, "a new one with the number of one that is gone"
+
+
+def test_an_interface_that_is_down_is_healed_too(
+    shaper: netem.Netem, kernel: Kernel, interfaces: list[int]
+) -> None:
+    interfaces.append(3)
+    shaper.set(SHAPES, no_wait)
+    assert kernel.types(2) == kernel.types(3) == ALL_NEW
+    interfaces[:] = [2, -3]
+    shaper.refresh()
+    shaper.set({}, no_wait)
+    assert kernel.types(3) == [FILTER, REMOVED_CLASS]
+    shaper.close()
+    assert kernel.types(3) == [37]
 
 
 def test_healing_after_a_refusal_removes_what_was_set_before_it(

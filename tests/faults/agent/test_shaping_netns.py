@@ -16,6 +16,8 @@ from tests.faults.agent.pods import Agent, lone_agent, pods, until
 
 pytestmark = pytest.mark.netns
 _nonces = itertools.count(1)
+SIDES = ("ingress", "egress")
+CUT = str(0x0A630003)  # 10.99.0.3, as it is shown in a filter
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def inside(agent: Agent, *command: str) -> str:
 def settings(agent: Agent) -> str:
     """Everything that could be left behind: links, qdiscs, filters."""
     shown = inside(agent, "ip", "-o", "link") + inside(agent, "tc", "qdisc")
-    for side in ("ingress", "egress"):
+    for side in SIDES:
         shown += inside(agent, "tc", "filter", "show", "dev", "eth0", side)
     return shown
 
@@ -253,22 +255,76 @@ def test_filters_of_others_are_kept() -> None:
         assert settings(here) == before and "u32" in before
 
 
+def second_network(here: Agent, there: Agent) -> None:
+    """As `docker network connect` adds it: 10.99.0.1 here, 10.99.0.2 and 10.99.0.3 there."""
+    inside(here, "ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth1",
+           "netns", str(there.pid))  # fmt: skip
+    for agent, address in ((there, "10.99.0.2"), (here, "10.99.0.1")):
+        inside(agent, "ip", "addr", "add", f"{address}/24", "dev", "eth1")
+        inside(agent, "ip", "link", "set", "eth1", "up")
+    inside(there, "ip", "addr", "add", "10.99.0.3/24", "dev", "eth1")
+
+
 def test_an_interface_added_later_is_shaped_and_cut_too() -> None:
-    """A second network, as `docker network connect` adds it."""
     with pods(2) as (here, there):
         here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
         here.do("links", drop_to=["10.99.0.3"])
-        inside(here, "ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth1",
-               "netns", str(there.pid))  # fmt: skip
-        for agent, address in ((there, "10.99.0.2"), (here, "10.99.0.1")):
-            inside(agent, "ip", "addr", "add", f"{address}/24", "dev", "eth1")
-            inside(agent, "ip", "link", "set", "eth1", "up")
-        inside(there, "ip", "addr", "add", "10.99.0.3/24", "dev", "eth1")
+        second_network(here, there)
         until(
             lambda: "mirred" in inside(here, "tc", "filter", "show", "dev", "eth1", "egress"),
             "filters on the new interface",
         )
         asked = {"count": 10, "gap_us": 1000, "listen_ms": 100, "nonce": "later"}
+        here.send("measure_links", peers={"2": "10.99.0.2", "3": "10.99.0.3"}, **asked)
+        got = there.do("measure_links", peers={"1": "10.99.0.1"}, **asked)
+        here.read()
+        assert got["links"]["1"]["received"] == 10, "the ten to 10.99.0.2, none to 10.99.0.3"
+        assert got["links"]["1"]["delay_us"]["min"] >= 20_000
+
+
+def set_interface(agent: Agent, state: str) -> None:
+    inside(agent, "ip", "link", "set", "eth1", state)
+    time.sleep(0.1)  # until the agent has noticed, which does not show
+
+
+def rules_of(agent: Agent) -> str:
+    shown = [inside(agent, "tc", "filter", "show", "dev", "eth1", side) for side in SIDES]
+    return "".join(shown)
+
+
+def test_what_ends_while_an_interface_is_down_has_ended_when_it_comes_up_again() -> None:
+    with pods(2) as (here, there):
+        second_network(here, there)
+        here.do("heal")
+        before = settings(here)
+        for heal in ("one by one", "all"):
+            here.do("links", drop_to=["10.99.0.3"], drop_from=["10.99.0.3"])
+            here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
+            assert "mirred" in rules_of(here) and CUT in rules_of(here)
+            set_interface(here, "down")
+            if heal == "one by one":
+                here.do("links")
+                here.do("shape")
+            assert here.do("heal")["problems"] == []
+            set_interface(here, "up")
+            assert "mirred" not in rules_of(here) and CUT not in rules_of(here), heal
+            until(lambda: settings(here) == before, "the interface as it was")
+
+
+def test_what_begins_while_an_interface_is_down_has_begun_when_it_comes_up() -> None:
+    with pods(2) as (here, there):
+        second_network(here, there)
+        here.do("links", drop_to=["10.99.0.9"])
+        here.do("links")
+        set_interface(here, "down")
+        here.do("links", drop_to=["10.99.0.3"])
+        set_interface(here, "up")
+        until(lambda: CUT in rules_of(here), "the filter of 10.99.0.3")
+        set_interface(here, "down")
+        here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
+        set_interface(here, "up")
+        until(lambda: "mirred" in rules_of(here), "the redirection")
+        asked = {"count": 10, "gap_us": 1000, "listen_ms": 100, "nonce": "up again"}
         here.send("measure_links", peers={"2": "10.99.0.2", "3": "10.99.0.3"}, **asked)
         got = there.do("measure_links", peers={"1": "10.99.0.1"}, **asked)
         here.read()
