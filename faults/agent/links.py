@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -49,15 +49,32 @@ def usable(netlink: Netlink, changed: Container[int] = ()) -> list[Interface]:
     return [one for one in outward(netlink) if one.up or one.index in changed]
 
 
-def attach_clsact(netlink: Netlink, interface: int) -> bool:
-    """Makes sure that filters can be attached; True when a qdisc had to be added for it."""
-    try:
-        netlink.ask(tc.add_clsact(interface))
-    except NetlinkError as error:
-        if error.errno != EXISTS:
-            raise
-        return False
-    return True
+class Clsacts:
+    """The qdiscs to which filters are attached. Cuts and shapes use the same one of an interface;
+    whoever leaves it last removes it, where this process has added it."""
+
+    def __init__(self) -> None:
+        self._made: set[int] = set()
+
+    def attach(self, netlink: Netlink, interface: int) -> None:
+        """Makes sure that filters can be attached."""
+        try:
+            netlink.ask(tc.add_clsact(interface))
+        except NetlinkError as error:
+            if error.errno != EXISTS:
+                raise
+        else:
+            self._made.add(interface)
+
+    def leave(self, netlink: Netlink, interface: int, parents: Collection[int], own: int) -> None:
+        """Removes the filters of priority `own`; and the qdisc, if it has no others and was not
+        there before."""
+        for parent in parents:
+            netlink.ask_quietly(tc.remove_filter(interface, parent, own), *GONE)
+        used = any(tc.filter_priorities(netlink, interface, p) for p in DIRECTIONS.values())
+        if interface in self._made and not used:
+            netlink.ask_quietly(tc.remove_clsact(interface), *GONE)
+            self._made.discard(interface)
 
 
 @dataclass(frozen=True)
@@ -126,10 +143,11 @@ def _wanted_loss(request: Mapping[str, Any], cut: str, lossy: str) -> dict[str, 
 class Links:
     """The drop filters of this network namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, clsacts: Clsacts) -> None:
         self._lock = threading.Lock()
         self._netlink = Netlink()
-        self._made_clsact: dict[int, bool] = {}
+        self._clsacts = clsacts
+        self._attached: set[int] = set()
         self.rules = NO_RULES
 
     def set(self, rules: LinkRules, wait: Wait = no_wait) -> dict[str, Any]:
@@ -139,7 +157,7 @@ class Links:
         """
         programs = rules.programs
         with self._lock:
-            interfaces = self._prepare()
+            interfaces = self._prepare(heals=rules == NO_RULES)
             messages = [
                 tc.set_drop_filter(one.index, DIRECTIONS[way], program)
                 for one in interfaces
@@ -163,19 +181,18 @@ class Links:
             if self.rules == NO_RULES:
                 return
             programs = self.rules.programs
-            present = {one.index for one in usable(self._netlink, self._made_clsact)}
-            for index in self._made_clsact.keys() - present:
-                del self._made_clsact[index]
-            for index in sorted(present - self._made_clsact.keys()):
+            present = {one.index for one in usable(self._netlink, self._attached)}
+            self._attached &= present
+            for index in sorted(present - self._attached):
                 self._attach(index, programs)
 
     def heal(self) -> None:
         """All packets pass again, and everything attached to the interfaces is removed."""
         with self._lock:
             self.rules = NO_RULES
-            for index, made in self._made_clsact.items():
-                self._detach(index, made)
-            self._made_clsact.clear()
+            for index in self._attached:
+                self._clsacts.leave(self._netlink, index, DIRECTIONS.values(), tc.DROP_PRIORITY)
+            self._attached.clear()
 
     def probe(self) -> str:
         """Attaches programs that pass every packet; returns how it is done.
@@ -191,38 +208,28 @@ class Links:
     def state(self) -> dict[str, Any]:
         return self.rules.to_json()
 
-    def _prepare(self) -> list[Interface]:
-        interfaces = usable(self._netlink, self._made_clsact)
-        if not interfaces:
+    def _prepare(self, *, heals: bool) -> list[Interface]:
+        interfaces = usable(self._netlink, self._attached)
+        if not any(one.up or heals for one in interfaces):
             raise Failed(
                 "this network namespace has no interface that is up, but for the loopback",
                 "connect the agent's container to the run's network",
             )
         for one in interfaces:
-            if one.index not in self._made_clsact:
+            if one.index not in self._attached:
                 self._attach(one.index, dict.fromkeys(DIRECTIONS, PASSES_ALL))
         return interfaces
 
     def _attach(self, index: int, programs: Mapping[str, Program]) -> None:
         try:
-            made = attach_clsact(self._netlink, index)
+            self._clsacts.attach(self._netlink, index)
             for way, program in programs.items():
                 self._netlink.ask(tc.set_drop_filter(index, DIRECTIONS[way], program))
         except NetlinkError as error:
             raise Failed(
                 f"cannot attach a filter to interface {index}: {error}", remedy(error)
             ) from None
-        self._made_clsact[index] = made
-
-    def _detach(self, index: int, made: bool) -> None:
-        for parent in DIRECTIONS.values():
-            message = tc.remove_filter(index, parent, tc.DROP_PRIORITY)
-            self._netlink.ask_quietly(message, *GONE)
-        used = any(
-            tc.filter_priorities(self._netlink, index, parent) for parent in DIRECTIONS.values()
-        )
-        if made and not used:
-            self._netlink.ask_quietly(tc.remove_clsact(index), *GONE)
+        self._attached.add(index)
 
 
 def remedy(error: NetlinkError) -> str:

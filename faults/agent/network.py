@@ -11,7 +11,7 @@ from typing import Any, Final
 from faults.agent.errors import AgentError, BadRequest
 from faults.agent.groups import addresses_of
 from faults.agent.link_shape import TEXT_MAX, wanted_shapes
-from faults.agent.links import Links, Watcher, wanted_rules
+from faults.agent.links import Clsacts, Links, Watcher, wanted_rules
 from faults.agent.measure import (
     COUNT_MAX,
     GAP_US_MAX,
@@ -37,8 +37,9 @@ class Network:
     """
 
     def __init__(self) -> None:
-        self.cuts = Links()
-        self.shaper = Shaper()
+        clsacts = Clsacts()
+        self.cuts = Links(clsacts)
+        self.shaper = Shaper(clsacts)
         self._prober: Prober | None = None
         self._measurer: Measurer | None = None
         self._problem = BadRequest(

@@ -11,6 +11,7 @@ from typing import Any
 from faults.agent.bpf import ANY_OTHER
 from faults.agent.errors import AgentError, Unsupported
 from faults.agent.link_shape import Shape
+from faults.agent.links import Clsacts
 from faults.agent.netem import Netem
 from faults.agent.synchronized_start import Wait, no_wait
 from faults.agent.wire import Wire
@@ -19,9 +20,9 @@ from faults.agent.wire import Wire
 class Shaper:
     """`set` takes the complete set of shaped links, as for cuts; an empty one heals."""
 
-    def __init__(self) -> None:
+    def __init__(self, clsacts: Clsacts) -> None:
         self._lock = threading.Lock()
-        self._wire = Wire()
+        self._wire = Wire(clsacts)
         self._netem: Netem | None = None
         self._usable: dict[str, str] = {}
 

@@ -34,7 +34,7 @@ from faults.agent import tc
 from faults.agent.bpf import ANY_OTHER, MATCH, class_program, packed
 from faults.agent.errors import AgentError, Failed, Unsupported
 from faults.agent.link_shape import Shape
-from faults.agent.links import GONE, TAP_PREFIX, attach_clsact, usable
+from faults.agent.links import TAP_PREFIX, Clsacts, usable
 from faults.agent.netlink import Interface, Netlink, NetlinkError, prepare_tap
 from faults.agent.priority import raise_priority
 from faults.agent.synchronized_start import Wait
@@ -102,12 +102,13 @@ def _packet_socket(interface: str) -> socket.socket:
 class Wire:
     """`set` says which links are shaped, and how; thread and devices are made when needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, clsacts: Clsacts | None = None) -> None:
         self._netlink = Netlink()
+        self._clsacts = clsacts or Clsacts()
         self._taps: dict[int, Tap] = {}
         self._retired: list[Tap] = []
         """Devices of removed interfaces: closed by the thread, which may be reading from them."""
-        self._made_clsact: dict[int, bool] = {}
+        self._hooked: set[int] = set()
         self._links: dict[bytes, Link] = {}
         self._addresses: frozenset[str] = frozenset()
         self._thread: threading.Thread | None = None
@@ -130,9 +131,9 @@ class Wire:
         tap = Tap(self._netlink, f"{TAP_PREFIX}-try")
         try:
             for one in interfaces[:1]:
-                made = attach_clsact(self._netlink, one.index)
+                self._clsacts.attach(self._netlink, one.index)
                 self._netlink.ask(tc.set_redirect(one.index, tap.index, class_program({})))
-                self._unhook(one.index, made)
+                self._unhook(one.index)
                 _packet_socket(one.name).close()
         except OSError as error:
             raise Unsupported(
@@ -149,7 +150,7 @@ class Wire:
         present = {one.index for one in interfaces}
         for index in self._taps.keys() - present:
             self._retired.append(self._taps.pop(index))
-            self._made_clsact.pop(index, None)
+            self._hooked.discard(index)
         start = self._thread is None or not self._thread.is_alive()
         if start and self.failure:  # perhaps of a device
             self._close_taps()
@@ -158,9 +159,9 @@ class Wire:
                 tap = Tap(self._netlink, f"{TAP_PREFIX}{one.index}", one)
                 self._readable.register(tap.file, select.EPOLLIN)
                 self._taps[one.index] = tap
-            if start or one.index not in self._made_clsact:
-                made = attach_clsact(self._netlink, one.index)
-                self._made_clsact[one.index] = made or self._made_clsact.get(one.index, False)
+            if start or one.index not in self._hooked:
+                self._clsacts.attach(self._netlink, one.index)
+                self._hooked.add(one.index)
         if start:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self.failure, self._ending = "", False
@@ -248,16 +249,12 @@ class Wire:
         self._retired.clear()
 
     def _unhook_all(self) -> None:
-        for index, made in self._made_clsact.items():
-            self._unhook(index, made)
-        self._made_clsact.clear()
+        for index in self._hooked:
+            self._unhook(index)
+        self._hooked.clear()
 
-    def _unhook(self, index: int, made: bool, netlink: Netlink | None = None) -> None:
-        channel = netlink or self._netlink
-        channel.ask_quietly(tc.remove_filter(index, tc.EGRESS, tc.WIRE_PRIORITY), *GONE)
-        used = any(tc.filter_priorities(channel, index, p) for p in (tc.EGRESS, tc.INGRESS))
-        if made and not used:
-            channel.ask_quietly(tc.remove_clsact(index), *GONE)
+    def _unhook(self, index: int, netlink: Netlink | None = None) -> None:
+        self._clsacts.leave(netlink or self._netlink, index, [tc.EGRESS], tc.WIRE_PRIORITY)
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):
@@ -279,8 +276,8 @@ class Wire:
             self.failure = self._untold = f"the wire ended: {type(error).__name__}: {error}"
             with suppress(AgentError, OSError):
                 channel = Netlink()
-                for index, made in list(self._made_clsact.items()):
-                    self._unhook(index, made, channel)
+                for index in list(self._hooked):
+                    self._unhook(index, channel)
             self._released.set()
 
     def _carry(self) -> None:

@@ -264,6 +264,7 @@ def test_a_namespace_without_an_interface_is_an_error() -> None:
         subprocess.run(down, check=True)
         answer = agent.ask("links", drop_to=["10.0.0.1"])
         assert not answer["ok"] and "no interface" in answer["error"]
+        agent.do("links")
 
 
 def test_the_filters_are_removed_when_the_input_ends() -> None:

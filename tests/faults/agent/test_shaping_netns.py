@@ -233,6 +233,22 @@ def test_healing_restores_the_interface() -> None:
         assert settings(here) == before and "tbf" in before
 
 
+@pytest.mark.parametrize("first", ["links", "shape"])
+def test_healing_removes_what_a_cut_and_a_shape_share(first: str) -> None:
+    with pods(2) as (here, there):
+        here.do("heal")
+        before = settings(here)
+        how: dict[str, Any] = {
+            "links": {"drop_to": [there.address]},
+            "shape": {"shapes": {there.address: {"delay_us": 10_000}}},
+        }
+        for do in sorted(how, reverse=first == "shape"):
+            here.do(do, **how[do])
+        assert "clsact" in settings(here)
+        here.do("heal")
+        assert settings(here) == before and "clsact" not in before
+
+
 def test_shapes_are_removed_when_the_input_ends() -> None:
     with pods(2, linger_s=60) as (here, there):
         here.do("heal")
@@ -296,6 +312,7 @@ def test_what_ends_while_an_interface_is_down_has_ended_when_it_comes_up_again()
     with pods(2) as (here, there):
         second_network(here, there)
         here.do("heal")
+        until(lambda: "NO-CARRIER" not in settings(here), "the carrier")
         before = settings(here)
         for heal in ("one by one", "all"):
             here.do("links", drop_to=["10.99.0.3"], drop_from=["10.99.0.3"])
