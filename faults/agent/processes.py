@@ -13,13 +13,14 @@ executes an instruction of its program.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ ENGINE_PROGRAMS = ("runc", "crun", "youki")
 """The names of their executable files; crun has no other name."""
 ENGINE_COPIES = ("/memfd:runc_cloned:/proc/self/exe", "/memfd:crun_cloned:/proc/self/exe")
 """Their executable files where they run from a copy in memory."""
+NS_GET_PARENT = 0xB702
 SETTLE_S = 5.0
 HELPERS: set[int] = set()
 """Processes that the agent has started itself; a kill hits them, but does not wait for them."""
@@ -103,7 +105,8 @@ def read_process(pid: int) -> Process | None:
 
 class Scope:
     """Which processes are the node's: all in this PID namespace but the agent's own; or, for an
-    agent in the host's PID namespace, all in the namespace of one container."""
+    agent in the host's PID namespace, all in the namespace of one container and in those that were
+    made in it, as by a sandbox."""
 
     namespace: str | None = None
 
@@ -117,12 +120,32 @@ class Scope:
                 "name a running container that does not use the host's PID namespace",
             )
 
-    def holds(self, pid: int) -> bool:
-        return self.namespace is None or namespace_of(pid) == self.namespace
+    def select(self, pids: list[int], *, gone: bool = False) -> list[int]:
+        """Those of them that are the node's; with `gone` also those that have ended meanwhile."""
+        if self.namespace is None:
+            return pids
+        inside = {self.namespace: True, namespace_of(os.getpid()): False, None: gone}
+        found = []
+        for pid in pids:
+            name = namespace_of(pid)
+            if name not in inside:  # known for this once: the kernel uses the numbers again
+                inside[name] = self.namespace in _namespaces_around(pid)
+            if inside[name]:
+                found.append(pid)
+        return found
 
-    def may_hold(self, pid: int) -> bool:
-        """The same of one that may have ended."""
-        return self.namespace is None or namespace_of(pid) in (None, self.namespace)
+
+def _namespaces_around(pid: int) -> list[str]:
+    """The PID namespaces in which that of a process was made, from the inside to the agent's own,
+    which is the last that may be known."""
+    names = []
+    with ExitStack() as stack, suppress(OSError):
+        file = os.open(PROC / str(pid) / "ns" / "pid", os.O_RDONLY | os.O_CLOEXEC)
+        while True:
+            stack.callback(os.close, file)
+            file = fcntl.ioctl(file, NS_GET_PARENT)
+            names.append(os.readlink(PROC / "self" / "fd" / str(file)))  # noqa: PTH115
+    return names
 
 
 SCOPE = Scope()
@@ -138,7 +161,7 @@ def namespace_of(pid: int) -> str | None:
 
 def listed() -> list[int]:
     """What may be the node's processes: zombies, too, and such as end meanwhile."""
-    return [pid for pid in _numbers() if SCOPE.may_hold(pid)]
+    return SCOPE.select(_numbers(), gone=True)
 
 
 def _numbers() -> list[int]:
@@ -149,7 +172,7 @@ def _numbers() -> list[int]:
 
 def processes() -> list[Process]:
     """The node's live processes, by pid: not the agent, no zombies."""
-    found = (read_process(pid) for pid in _numbers() if SCOPE.holds(pid))
+    found = (read_process(pid) for pid in SCOPE.select(_numbers()))
     return [p for p in found if p is not None and p.state not in DEAD]
 
 

@@ -52,11 +52,14 @@ class Container:
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+OWN_PIDS = ("unshare", "--pid", "--fork", "--kill-child")
+
+
 @contextmanager
-def container_in(netns: str) -> Iterator[Container]:
-    command = ["nsenter", f"--net={netns}", "unshare", "--pid", "--fork", "--kill-child"]
+def container_in(netns: str, *by: str) -> Iterator[Container]:
+    """`by`: the command by which its first process starts the program, if another one does."""
     with subprocess.Popen(
-        [*command, sys.executable, "-c", TELL_TIME],
+        ["nsenter", f"--net={netns}", *OWN_PIDS, *by, sys.executable, "-c", TELL_TIME],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -139,6 +142,29 @@ def test_what_a_killed_agent_has_left_is_removed_by_the_next() -> None:
         with agent_at(container, "--after-killed", "--resume") as agent:
             left = agent.hello["left_behind"]
             assert left == {"rules": 0, "clocks": [], "resumed": [], "problems": []}
+
+
+def test_a_program_in_a_namespace_of_its_own_is_the_containers_too() -> None:
+    """As in a sandbox. One beside the container, in a namespace of its own, is not."""
+    with (
+        lone_agent() as pod,
+        container_in(f"/proc/{pod.pid}/ns/net", *OWN_PIDS) as container,
+        container_in(f"/proc/{pod.pid}/ns/net") as other,
+        agent_at(container) as agent,
+    ):
+        children = Path(f"/proc/{container.pid}/task/{container.pid}/children")
+        program = int(children.read_text())
+        agent.do("clock", offset_ns=HOUR_NS)
+        assert container.is_ahead() and not other.is_ahead()
+        pids = {container.pid, program}
+        assert {p["pid"] for p in agent.do("probe_clock")["processes"]} == pids
+        paused = agent.do("pause")["processes"]
+        assert {p["pid"]: p["threads"] for p in paused} == dict.fromkeys(pids, "T")
+        assert not other.is_ahead(), "it answers"
+        agent.do("resume")
+        agent.do("clock", offset_ns=0)
+        assert not container.is_ahead()
+        end(agent)
 
 
 def test_it_is_removed_from_an_interface_that_is_down() -> None:
