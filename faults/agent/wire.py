@@ -71,8 +71,12 @@ class Tap:
                 f"cannot make a TAP device: {error.strerror}", "give the container NET_ADMIN"
             ) from None
         self.name = name
-        self.frame_size = (behind.mtu if behind else 1500) + 64
+        self.fit(behind.mtu if behind else 1500)
         self.output = _packet_socket(behind.name) if behind else None
+
+    def fit(self, mtu: int) -> None:
+        """Of a longer frame only the beginning would be read."""
+        self.frame_size = mtu + 64
 
     def close(self) -> None:
         """Closing the descriptor removes the device."""
@@ -201,9 +205,11 @@ class Wire:
             self._release()
 
     def refresh(self) -> None:
-        """The same on interfaces that have come since."""
-        present = {one.index for one in usable(self._netlink, self._taps)}
-        if self._links and present != self._taps.keys():
+        """The same on interfaces that have come since; and others may have another MTU."""
+        present = {one.index: one for one in usable(self._netlink, self._taps)}
+        for index in present.keys() & self._taps.keys():
+            self._taps[index].fit(present[index].mtu)
+        if self._links and present.keys() != self._taps.keys():
             shapes = {a: self._links[_key(a)].shape for a in sorted(self._addresses)}
             self.set(shapes, lambda: None)
 

@@ -349,6 +349,33 @@ def test_what_begins_while_an_interface_is_down_has_begun_when_it_comes_up() -> 
         assert got["links"]["1"]["delay_us"]["min"] >= 20_000
 
 
+def test_packets_that_a_larger_mtu_allows_are_not_cut_short() -> None:
+    with pods(2) as (here, there):
+        second_network(here, there)
+        here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
+        for agent in (there, here):
+            inside(agent, "ip", "link", "set", "eth1", "mtu", "9000")
+        time.sleep(0.1)  # until the agent has noticed, which does not show
+        receive = (
+            "import socket\n"
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "s.bind(('10.99.0.2', 5000))\n"
+            "s.settimeout(5)\n"
+            "print('ready', flush=True)\n"
+            "print(len(s.recv(10000)))"
+        )
+        send = (
+            "import socket\n"
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "s.sendto(bytes(8900), ('10.99.0.2', 5000))"
+        )
+        enter = ["nsenter", f"--net=/proc/{there.pid}/ns/net", sys.executable, "-c", receive]
+        with subprocess.Popen(enter, stdout=subprocess.PIPE, text=True) as receiver:
+            assert receiver.stdout is not None and receiver.stdout.readline() == "ready\n"
+            inside(here, sys.executable, "-c", send)
+            assert receiver.communicate(timeout=20)[0] == "8900\n"
+
+
 def test_if_the_wire_fails_its_filter_is_removed_and_packets_pass(three: list[Agent]) -> None:
     """Its device is closed while it runs: reading then fails, as after any error of the thread."""
     three[0].do("shape", shapes={three[1].address: {"delay_us": 20_000}})
