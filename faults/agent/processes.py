@@ -159,6 +159,15 @@ def namespace_of(pid: int) -> str | None:
         return None
 
 
+def has_own_time_namespace(tid: int) -> bool:
+    """Whether the thread's monotonic clocks have another zero than the agent's."""
+    try:
+        names = [os.readlink(PROC / one / "ns" / "time") for one in (str(tid), "self")]  # noqa: PTH115
+    except OSError:
+        return False  # it has ended, or the kernel has no such namespaces
+    return names[0] != names[1]
+
+
 def listed() -> list[int]:
     """What may be the node's processes: zombies, too, and such as end meanwhile."""
     return SCOPE.select(_numbers(), gone=True)

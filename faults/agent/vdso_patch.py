@@ -17,7 +17,7 @@ from faults.agent import assembly
 from faults.agent.assembly import CODE_AT, MAGIC, SAVED_AT, SAVED_SIZE, SLOT, TRUE, Skews
 from faults.agent.clock_code import Machine
 from faults.agent.errors import Failed, Unsupported
-from faults.agent.processes import NodeProcesses, Process
+from faults.agent.processes import NodeProcesses, Process, has_own_time_namespace
 from faults.agent.vdso import Library, Memory
 
 CLEAR_TRIES: Final = 200
@@ -35,6 +35,8 @@ class Reading(NamedTuple):
     native: bool
     """The true time comes from the moved function; otherwise from the system call."""
     has_vdso: bool = True
+    own_time_namespace: bool = False
+    """Its monotonic clocks are another time than the agent's: at a wrong rate they jump, too."""
 
     def to_json(self) -> dict[str, Any]:
         """`offset_ns` is how far the wall clock is off now, `monotonic_ns` the same of the
@@ -52,6 +54,7 @@ class Reading(NamedTuple):
             "code_is_ours": self.code_is_ours,
             "native": self.native,
             "has_vdso": self.has_vdso,
+            "own_time_namespace": self.own_time_namespace,
         }
 
 
@@ -127,7 +130,10 @@ class PatchedProcess:
         code = self._memory.read(self._free_space + CODE_AT, size)
         ours = code == blob.content[CODE_AT:]
         native = bool(self._machine.movable(self._start_of_clock_gettime(saved)))
-        return Reading(self.pid, self.is_patched(), self.skews(), ours, native)
+        own_time = has_own_time_namespace(self._memory.pid)
+        return Reading(
+            self.pid, self.is_patched(), self.skews(), ours, native, own_time_namespace=own_time
+        )
 
     def blob(self) -> tuple[bytes, dict[str, int]]:
         """The data and code as found in the process, and the positions of the entries in them."""

@@ -242,6 +242,21 @@ def test_every_process_must_have_the_clock() -> None:
     with_clocks(test, Engine())
 
 
+@pytest.mark.parametrize("own_time_namespace", [False, True])
+def test_a_drift_in_another_time_namespace_is_not_proven(own_time_namespace: bool) -> None:
+    """Its monotonic clock is measured from another zero: it would jump as well."""
+
+    async def test(_: Cluster, agents: dict[int, Agent], clocks: Clocks) -> None:
+        rate = round(0.1 * 2**32)
+        seen = reading(5, 1, rate=rate, monotonic_rate=rate, own_time_namespace=own_time_namespace)
+        agents[1].answers["probe_clock"] = probe(seen)
+        drift = Drift(id="d", nodes=(1,), ppm=100_000, **TIMES)
+        report = await clocks.handlers()[Drift].inject(drift)
+        assert report.verified == (not own_time_namespace)
+
+    with_clocks(test, Engine())
+
+
 def test_a_small_offset_is_seen_to_be_missing() -> None:
     async def test(_: Cluster, agents: dict[int, Agent], clocks: Clocks) -> None:
         handler = clocks.handlers()[ClockJump]

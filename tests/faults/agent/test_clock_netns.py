@@ -288,6 +288,19 @@ def test_a_program_may_have_a_name_that_begins_like_an_engines(
             agent.do("clock", offset_ns=0)
 
 
+def test_a_process_in_another_time_namespace_is_told(agent: Agent) -> None:
+    apart = ("unshare", "--time", "--monotonic", "86400", "--fork")
+    try:
+        subprocess.run([*apart, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no time namespaces here")
+    with beside(agent, *apart, sys.executable, "-c", PYTHON) as node:
+        node.ask()
+        agent.do("clock", offset_ns=HOUR)
+        seen = {p["own_time_namespace"] for p in agent.do("probe_clock")["processes"]}
+        assert seen == {False, True}
+
+
 @pytest.fixture
 def fork_chains(tmp_path: Path) -> str:
     compiler = shutil.which("gcc") or shutil.which("cc")

@@ -201,6 +201,9 @@ class Clocks:
             evidence["patched_monotonic_ns"] = [p["monotonic_ns"] for p in found]
         if clocks.ppm:
             evidence["ppm"] = clocks.ppm
+            if apart := [p["pid"] for p in found if p.get("own_time_namespace")]:
+                evidence["own_time_namespace"] = apart
+                right = False
         own = await self._cluster.ask_clock(node)
         if own is not None:
             now_ns = time.monotonic_ns()
