@@ -30,6 +30,7 @@ HOW: Final = "clsact+bpf"
 TAP_PREFIX: Final = "apx-wire"
 """Names of the wire's own devices begin so; no rule is ever put on them."""
 DIRECTIONS: Final = {"egress": tc.EGRESS, "ingress": tc.INGRESS}
+WAYS: Final = tuple(DIRECTIONS.values())
 GONE: Final = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 """The kernel's errors for an interface or a filter that no longer exists."""
 
@@ -66,12 +67,18 @@ class Clsacts:
         else:
             self._made.add(interface)
 
+    def has(self, netlink: Netlink, interface: int, parents: Collection[int], own: int) -> bool:
+        """Whether the filters of priority `own` are there, which somebody else may remove."""
+        with suppress(NetlinkError):  # without the qdisc
+            return all(own in tc.filter_priorities(netlink, interface, p) for p in parents)
+        return False
+
     def leave(self, netlink: Netlink, interface: int, parents: Collection[int], own: int) -> None:
         """Removes the filters of priority `own`; and the qdisc, if it has no others and was not
         there before."""
         for parent in parents:
             netlink.ask_quietly(tc.remove_filter(interface, parent, own), *GONE)
-        used = any(tc.filter_priorities(netlink, interface, p) for p in DIRECTIONS.values())
+        used = any(tc.filter_priorities(netlink, interface, p) for p in WAYS)
         if interface in self._made and not used:
             netlink.ask_quietly(tc.remove_clsact(interface), *GONE)
             self._made.discard(interface)
@@ -148,6 +155,7 @@ class Links:
         self._netlink = Netlink()
         self._clsacts = clsacts
         self._attached: set[int] = set()
+        self._problems: list[str] = []
         self.rules = NO_RULES
 
     def set(self, rules: LinkRules, wait: Wait = no_wait) -> dict[str, Any]:
@@ -191,7 +199,7 @@ class Links:
         with self._lock:
             self.rules = NO_RULES
             for index in self._attached:
-                self._clsacts.leave(self._netlink, index, DIRECTIONS.values(), tc.DROP_PRIORITY)
+                self._clsacts.leave(self._netlink, index, WAYS, tc.DROP_PRIORITY)
             self._attached.clear()
 
     def probe(self) -> str:
@@ -216,9 +224,18 @@ class Links:
                 "connect the agent's container to the run's network",
             )
         for one in interfaces:
-            if one.index not in self._attached:
-                self._attach(one.index, dict.fromkeys(DIRECTIONS, PASSES_ALL))
+            known = one.index in self._attached
+            if known and self._clsacts.has(self._netlink, one.index, WAYS, tc.DROP_PRIORITY):
+                continue
+            self._attach(one.index, dict.fromkeys(DIRECTIONS, PASSES_ALL))
+            if known and self.rules != NO_RULES:
+                self._problems.append(f"somebody else has removed the filters of {one.name}")
         return interfaces
+
+    def take_problems(self) -> list[str]:
+        """What was found since this was asked last: cuts that were not in effect for a while."""
+        told, self._problems = self._problems, []
+        return told
 
     def _attach(self, index: int, programs: Mapping[str, Program]) -> None:
         try:

@@ -61,9 +61,10 @@ class Network:
     def links(self, request: Request, wait: Wait) -> Answer:
         """drop_to, drop_from: addresses; loss, loss_from, loss_in: {address: probability};
         cut_neighbours. See `links.wanted_rules`. The whole set of rules; empty heals. `problems`:
-        with interfaces that were added since the last answer."""
+        with interfaces that were added since the last answer, or whose filters were removed."""
         answer = self.cuts.set(wanted_rules(request), wait)
-        return {**answer, "problems": self._watcher.take_problems() if self._watcher else []}
+        problems = self._watcher.take_problems() if self._watcher else []
+        return {**answer, "problems": [*problems, *self.cuts.take_problems()]}
 
     def shape(self, request: Request, wait: Wait) -> Answer:
         """shapes: {address: {delay_us, ...}}. The whole set; empty heals."""

@@ -166,6 +166,9 @@ class Wire:
             if start or one.index not in self._hooked:
                 self._clsacts.attach(self._netlink, one.index)
                 self._hooked.add(one.index)
+            elif self._links and not self._is_hooked(one.index):
+                self._clsacts.attach(self._netlink, one.index)
+                self._untold = f"somebody else has removed the redirection of {one.name}"
         if start:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self.failure, self._ending = "", False
@@ -227,7 +230,7 @@ class Wire:
 
     def take_failure(self) -> str:
         """Why the thread has ended since this was asked last, "" if it has not: links were not
-        shaped from then on, also where it has been started again."""
+        shaped from then on, also where it has been started again. Or that a filter was removed."""
         failure, self._untold = self._untold, ""
         return failure
 
@@ -253,6 +256,9 @@ class Wire:
             tap.close()
         self._taps.clear()
         self._retired.clear()
+
+    def _is_hooked(self, index: int) -> bool:
+        return self._clsacts.has(self._netlink, index, [tc.EGRESS], tc.WIRE_PRIORITY)
 
     def _unhook_all(self) -> None:
         for index in self._hooked:

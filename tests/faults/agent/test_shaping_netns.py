@@ -249,6 +249,32 @@ def test_healing_removes_what_a_cut_and_a_shape_share(first: str) -> None:
         assert settings(here) == before and "clsact" not in before
 
 
+@pytest.mark.parametrize("removed", ["qdisc", "filters"])
+def test_filters_that_somebody_else_has_removed_are_told_and_set_again(removed: str) -> None:
+    def remove() -> None:
+        if removed == "qdisc":
+            inside(here, "tc", "qdisc", "del", "dev", "eth0", "clsact")
+        else:
+            inside(here, "tc", "filter", "del", "dev", "eth0", "egress")
+
+    with pods(2) as (here, there):
+        here.do("heal")
+        before = settings(here)
+        shapes = {there.address: {"delay_us": 20_000}}
+        for _ in range(2):
+            assert here.do("links", drop_to=["10.98.0.9"])["problems"] == []
+            assert here.do("shape", shapes=shapes)["failed"] == ""
+            remove()
+            (problem,) = here.do("links", drop_to=["10.98.0.8"])["problems"]
+            assert problem == "somebody else has removed the filters of eth0"
+            assert "redirection of eth0" in here.do("shape", shapes=shapes)["failed"]
+            assert measured([here, there])[1, 2]["delay_us"]["min"] >= 20_000
+            assert here.do("shape", shapes={})["failed"] == ""
+            assert here.do("links")["problems"] == []
+        here.do("heal")
+        assert settings(here) == before
+
+
 def test_shapes_are_removed_when_the_input_ends() -> None:
     with pods(2, linger_s=60) as (here, there):
         here.do("heal")
