@@ -6,8 +6,8 @@ import argparse
 
 from faults.agent import allocator
 from faults.agent.left_behind import Known
+from faults.agent.namespaces import SCOPE
 from faults.agent.probe import PORT
-from faults.agent.processes import SCOPE
 from faults.agent.server import Operations, Server
 
 

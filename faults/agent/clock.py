@@ -23,9 +23,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 from faults.agent import assembly
 from faults.agent.assembly import NONE, TRUE, Skew, Skews
 from faults.agent.errors import AgentError, Failed
+from faults.agent.namespaces import SCOPE
 from faults.agent.processes import (
     DEAD,
-    SCOPE,
     NodeProcesses,
     Process,
     is_engines,

@@ -13,19 +13,19 @@ executes an instruction of its program.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from faults.agent import libc
 from faults.agent.errors import Failed, Unsupported
+from faults.agent.namespaces import SCOPE
 from faults.agent.synchronized_start import Wait, no_wait, poll_until
 
 PROC = Path("/proc")
@@ -43,7 +43,6 @@ ENGINE_PROGRAMS = ("runc", "crun", "youki")
 """The names of their executable files; crun has no other name."""
 ENGINE_COPIES = ("/memfd:runc_cloned:/proc/self/exe", "/memfd:crun_cloned:/proc/self/exe")
 """Their executable files where they run from a copy in memory."""
-NS_GET_PARENT = 0xB702
 SETTLE_S = 5.0
 HELPERS: set[int] = set()
 """Processes that the agent has started itself; a kill hits them, but does not wait for them."""
@@ -101,71 +100,6 @@ def read_process(pid: int) -> Process | None:
             if state not in DEAD:
                 return process._replace(state=state, later_thread=tid)
     return process
-
-
-class Scope:
-    """Which processes are the node's: all in this PID namespace but the agent's own; or, for an
-    agent in the host's PID namespace, all in the namespace of one container and in those that were
-    made in it, as by a sandbox."""
-
-    namespace: str | None = None
-
-    def confine_to(self, pid: int) -> None:
-        """The node is the container in which `pid` runs. Raises Unsupported, for one that runs in
-        the agent's own namespace: that would be the host."""
-        self.namespace = namespace_of(pid)
-        if self.namespace in (None, namespace_of(os.getpid())):
-            raise Unsupported(
-                f"process {pid} is gone, or has no PID namespace of its own",
-                "name a running container that does not use the host's PID namespace",
-            )
-
-    def select(self, pids: list[int], *, gone: bool = False) -> list[int]:
-        """Those of them that are the node's; with `gone` also those that have ended meanwhile."""
-        if self.namespace is None:
-            return pids
-        inside = {self.namespace: True, namespace_of(os.getpid()): False, None: gone}
-        found = []
-        for pid in pids:
-            name = namespace_of(pid)
-            if name not in inside:  # known for this once: the kernel uses the numbers again
-                inside[name] = self.namespace in _namespaces_around(pid)
-            if inside[name]:
-                found.append(pid)
-        return found
-
-
-def _namespaces_around(pid: int) -> list[str]:
-    """The PID namespaces in which that of a process was made, from the inside to the agent's own,
-    which is the last that may be known."""
-    names = []
-    with ExitStack() as stack, suppress(OSError):
-        file = os.open(PROC / str(pid) / "ns" / "pid", os.O_RDONLY | os.O_CLOEXEC)
-        while True:
-            stack.callback(os.close, file)
-            file = fcntl.ioctl(file, NS_GET_PARENT)
-            names.append(os.readlink(PROC / "self" / "fd" / str(file)))  # noqa: PTH115
-    return names
-
-
-SCOPE = Scope()
-
-
-def namespace_of(pid: int) -> str | None:
-    """The PID namespace of a process, such as "pid:[4026531836]"; None when it is gone."""
-    try:
-        return os.readlink(PROC / str(pid) / "ns" / "pid")  # noqa: PTH115
-    except OSError:
-        return None
-
-
-def has_own_time_namespace(tid: int) -> bool:
-    """Whether the thread's monotonic clocks have another zero than the agent's."""
-    try:
-        names = [os.readlink(PROC / one / "ns" / "time") for one in (str(tid), "self")]  # noqa: PTH115
-    except OSError:
-        return False  # it has ended, or the kernel has no such namespaces
-    return names[0] != names[1]
 
 
 def listed() -> list[int]:

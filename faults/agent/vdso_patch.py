@@ -17,7 +17,8 @@ from faults.agent import assembly
 from faults.agent.assembly import CODE_AT, MAGIC, SAVED_AT, SAVED_SIZE, SLOT, TRUE, Skews
 from faults.agent.clock_code import Machine
 from faults.agent.errors import Failed, Unsupported
-from faults.agent.processes import NodeProcesses, Process, has_own_time_namespace
+from faults.agent.namespaces import has_own_time_namespace
+from faults.agent.processes import NodeProcesses, Process
 from faults.agent.vdso import Library, Memory
 
 CLEAR_TRIES: Final = 200
