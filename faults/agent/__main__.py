@@ -7,8 +7,9 @@ import argparse
 from faults.agent import allocator
 from faults.agent.left_behind import Known
 from faults.agent.namespaces import SCOPE
+from faults.agent.operations import Operations
 from faults.agent.probe import PORT
-from faults.agent.server import Operations, Server
+from faults.agent.server import Server
 
 
 def main() -> None:
