@@ -159,10 +159,12 @@ class Store:
     def make_special(
         self, directory: int, name: bytes, mode: int, device: int, owner: tuple[int, int]
     ) -> int:
-        """A socket, a pipe or a device; durable at once."""
+        """A socket, a pipe or a device."""
         with self.lock:
+            self._require_room()
             os.mknod(name, mode, device, dir_fd=directory)
             os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+            self._changed(directory, name, "mknod", os.unlink)
             return self.look_up(directory, name)
 
     def link(self, target: int, directory: int, name: bytes) -> int:

@@ -13,7 +13,7 @@ exactly what was fsynced:
                  or directory commits the journal up to that point; a rename over an existing file
                  carries the new file's data with it
 
-Attributes (mode, owner, times) and special files are durable at once.
+Attributes (mode, owner, times) are durable at once.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -374,6 +375,25 @@ def test_directories_are_restored_completely(store: Store, tmp_path: Path) -> No
     assert store.lose("")["entries_count"] == 4
     assert (tmp_path / "old" / "file").read_bytes() == b"kept"
     assert not (tmp_path / "old" / "other").exists()
+
+
+def test_sockets_and_pipes_are_undone_as_other_entries_are(store: Store, tmp_path: Path) -> None:
+    """One that remained would keep its directory from being undone, and with it all before."""
+    (tmp_path / "old").mkdir()
+    store.remove(store.root_fd, b"old", folder=True)
+    os.close(store.make_special(store.root_fd, b"old", stat.S_IFIFO | 0o600, 0, OWNER))
+    made = store.make_directory(store.root_fd, b"run", 0o700, OWNER)
+    os.close(store.make_special(made, b"socket", stat.S_IFSOCK | 0o600, 0, OWNER))
+    store.power_off()
+    assert store.lose("")["entries_count"] == 4
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".antipaxos-trash", "old"]
+    assert (tmp_path / "old").is_dir()
+    os.close(store.make_special(store.root_fd, b"socket", stat.S_IFSOCK | 0o600, 0, OWNER))
+    store.sync(None, store.epoch)
+    store.power_off()
+    store.lose("")
+    assert (tmp_path / "socket").is_socket()
+    os.close(made)
 
 
 def test_replaced_files_are_forgotten(store: Store) -> None:
