@@ -53,6 +53,11 @@ class Disk:
     def store(self) -> Store:
         if self._store is None:
             raise BadRequest("the agent has no disk", "send disk_open before the node starts")
+        if self._store.broken is not None:
+            raise Failed(
+                f"the node's disk met an unexpected error: {self._store.broken}",
+                "report this with the agent's log",
+            )
         return self._store
 
     def open(self, target: str, backing: str, exempt: tuple[str, ...]) -> dict[str, Any]:
@@ -178,6 +183,7 @@ class Disk:
         `canary`: once after a cut, what is left of the file that was put there before it; null
         where there is no node.
         """
+        _ = self.store
         seen: dict[str, Any] = {"look": self._ask_probe("look", within_s, rounds)}
         if self._canary is not None:
             seen["canary"] = self._ask_probe("check", max(within_s, CHECK_S))

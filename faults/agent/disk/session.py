@@ -17,6 +17,7 @@ import os
 import stat
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -114,9 +115,7 @@ class Session:
             os.write(self._fuse, reply)
 
     def _handle(self, request: Request) -> bytes:
-        handler = self._handlers.get(request.opcode)
-        if handler is None:
-            return fuse.answer(request.unique, error=errno.ENOSYS)
+        handler = self._handlers.get(request.opcode, _unknown)
         try:
             if request.opcode in READING:
                 return handler(request)
@@ -128,6 +127,14 @@ class Session:
             return fuse.answer(request.unique, error=error.errno or errno.EIO)
         except KeyError:  # a number or handle that the kernel has let go
             return fuse.answer(request.unique, error=errno.ESTALE)
+        except Exception as error:
+            return self._broken(request.unique, error)
+
+    def _broken(self, unique: int, error: Exception) -> bytes:
+        """An error of ours. It must be answered: the process that waits cannot even be killed."""
+        traceback.print_exc()
+        self.store.broken = self.store.broken or repr(error)
+        return fuse.answer(unique, error=errno.EIO)
 
     def _hold(self, request: Request) -> bytes:
         with self._lock:
@@ -393,6 +400,8 @@ class Session:
             reply = self._hold(request)
         except OSError as error:
             reply = fuse.answer(later.request, error=error.errno or errno.EIO)
+        except Exception as error:
+            reply = self._broken(later.request, error)
         if reply:
             self._reply(reply)
 
@@ -413,6 +422,10 @@ class Session:
 
 def _done(request: Request) -> bytes:
     return fuse.answer(request.unique)
+
+
+def _unknown(request: Request) -> bytes:
+    return fuse.answer(request.unique, error=errno.ENOSYS)
 
 
 READING: Final = (

@@ -67,6 +67,8 @@ class Store:
         """How many bytes may still be allocated; None: limited by the disk only."""
         self.fail_fsync = False
         """Every fsync fails, and what it should have made durable is lost at the next cut."""
+        self.broken: str | None = None
+        """An unexpected error: the node has seen a disk that no fault explains."""
         self.epoch = 0
         """The number of cuts so far."""
         self.written_back = 0

@@ -260,3 +260,34 @@ def test_a_request_about_what_was_forgotten_is_answered(disk: Mounted) -> None:
         request = fuse.Request(opcode, 7, 999, 0, 0, 0, memoryview(body))
         answer = disk.session._handle(request)
         assert answer == fuse.answer(7, error=errno.ESTALE)
+
+
+def test_times_before_1970(disk: Mounted) -> None:
+    (disk.at / "a").touch()
+    os.utime(disk.at / "a", ns=(-1, -1_500_000_000))
+    status = (disk.at / "a").stat()
+    assert (status.st_atime_ns, status.st_mtime_ns) == (-1, -1_500_000_000)
+
+
+def test_an_unexpected_error_is_answered(
+    disk: Mounted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise the process that waits could not even be killed."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OverflowError("unexpected")
+
+    monkeypatch.setattr(disk.store, "truncate", fail)
+    (disk.at / "a").touch()
+    assert disk.store.broken is None
+    for _ in range(5):  # more often than there are threads
+        with pytest.raises(OSError) as caught:
+            os.truncate(disk.at / "a", 10)
+        assert caught.value.errno == errno.EIO
+    assert "unexpected" in capsys.readouterr().err
+    monkeypatch.setattr(disk.store, "sync", fail)
+    disk.delay.set(0.001, stalled=False)
+    for _ in range(2):
+        with (disk.at / "a").open() as file, pytest.raises(OSError):
+            os.fsync(file)
+    assert disk.store.broken == "OverflowError('unexpected')"

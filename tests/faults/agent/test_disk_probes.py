@@ -16,6 +16,7 @@ from faults.agent.disk import probe as probe_module
 from faults.agent.disk.disk import Disk
 from faults.agent.disk.probe import Probe
 from faults.agent.disk.store import Store
+from faults.agent.errors import Failed
 from faults.agent.processes import NodeProcesses
 from faults.agent.synchronized_start import no_wait
 
@@ -148,6 +149,16 @@ def test_a_failed_attempt_to_leave_a_file_replaces_an_earlier_one(disk: Disk) ->
     FakeProbe.results["leave"] = {"error": "EIO"}
     disk.leave_canary()
     assert "canary" not in disk.probe(1, 1)
+
+
+def test_a_disk_that_met_an_unexpected_error_proves_nothing(disk: Disk) -> None:
+    disk.store.broken = "OverflowError('unexpected')"
+    for ask in (lambda: disk.probe(1, 1), lambda: disk.set(no_wait, **CONDITIONS)):
+        with pytest.raises(Failed, match="unexpected"):
+            ask()
+    disk.heal()
+    assert disk._store is not None
+    disk._store.broken = None
 
 
 # ----------------------------------------------------------------------------------- real ones
