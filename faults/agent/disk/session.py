@@ -28,7 +28,7 @@ from faults.agent.disk.deferred_fsyncs import Deferred, DeferredFsyncs, FsyncDel
 from faults.agent.disk.files import File
 from faults.agent.disk.fuse_protocol import Request
 from faults.agent.disk.inodes import Inodes
-from faults.agent.disk.store import PowerLost, Store
+from faults.agent.disk.store import Entry, PowerLost, Store
 
 THREADS: Final = 4
 GONE: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
@@ -49,6 +49,8 @@ class Session:
         self._lock = threading.Lock()
         self._inodes = Inodes()
         self._handles: dict[int, File] = {}
+        self._listings: dict[int, list[Entry]] = {}
+        """By handle, of directories that are being read."""
         self._next_handle = 1
         self._held: list[Request] = []
         self._deferred = DeferredFsyncs(self)
@@ -169,9 +171,9 @@ class Session:
             fuse.FSYNCDIR: self._fsync_directory,
             fuse.FLUSH: _done,
             fuse.RELEASE: self._release,
-            fuse.OPENDIR: lambda r: fuse.answer(r.unique, fuse.OPEN_OUT.pack(0, 0, 0)),
+            fuse.OPENDIR: self._open_directory,
             fuse.READDIR: self._read_directory,
-            fuse.RELEASEDIR: _done,
+            fuse.RELEASEDIR: self._release_directory,
             fuse.STATFS: self._space,
             fuse.FALLOCATE: self._allocate,
             fuse.INTERRUPT: self._interrupt,
@@ -295,10 +297,21 @@ class Session:
         path = self.store.link(target, directory, name)
         return fuse.answer(request.unique, self._entry(request, directory, name, path))
 
+    def _open_directory(self, request: Request) -> bytes:
+        return fuse.answer(request.unique, fuse.OPEN_OUT.pack(self._new_handle(), 0, 0))
+
+    def _release_directory(self, request: Request) -> bytes:
+        self._listings.pop(fuse.U64.unpack_from(request.body)[0], None)
+        return fuse.answer(request.unique)
+
     def _read_directory(self, request: Request) -> bytes:
-        """The offset of an entry is its position in the sorted listing, plus one."""
-        _, offset, size = fuse.IO_IN.unpack_from(request.body)[:3]
-        listing = sorted(self.store.listing(self._path(request.node)))
+        """The offset of an entry is its position in the listing, plus one. The listing is made when
+        it is read from its beginning: programs remove entries while they read the next ones, and
+        none must be left out."""
+        handle, offset, size = fuse.IO_IN.unpack_from(request.body)[:3]
+        if not offset:
+            self._listings[handle] = sorted(self.store.listing(self._path(request.node)))
+        listing = self._listings[handle]
         body = b""
         for place, (name, inode, kind) in enumerate(listing[offset:], offset + 1):
             entry = fuse.directory_entry(inode, place, name, kind)
@@ -326,10 +339,14 @@ class Session:
     def _opened(self, number: int) -> bytes:
         inode = self._inodes[number]
         file = self.store.open(inode.path, exempt=inode.exempt, ours=inode.ours)
+        handle = self._new_handle()
+        self._handles[handle] = file
+        return fuse.OPEN_OUT.pack(handle, 0, 0)
+
+    def _new_handle(self) -> int:
         with self._lock:
             handle, self._next_handle = self._next_handle, self._next_handle + 1
-            self._handles[handle] = file
-        return fuse.OPEN_OUT.pack(handle, 0, 0)
+        return handle
 
     def _create(self, request: Request) -> bytes:
         _, mode, _, _ = fuse.CREATE_IN.unpack_from(request.body)

@@ -48,6 +48,14 @@ class BadRange(NamedTuple):
     end: int
 
 
+class Entry(NamedTuple):
+    """Of a directory. `kind`: as in d_type."""
+
+    name: bytes
+    inode: int
+    kind: int
+
+
 def reopen(fd: int, flags: int) -> int:
     """Open what an O_PATH descriptor stands for."""
     return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
@@ -106,14 +114,14 @@ class Store:
             raise OSError(errno.ENOENT, "hidden")
         return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
 
-    def listing(self, directory: int) -> list[tuple[bytes, int, int]]:
-        """(name, inode, type) of every entry that the node may see."""
+    def listing(self, directory: int) -> list[Entry]:
+        """Every entry that the node may see."""
         fd = reopen(directory, os.O_RDONLY | os.O_DIRECTORY)
         root = self.is_root(directory)
         try:
             with os.scandir(fd) as entries:
                 return [
-                    (os.fsencode(e.name), e.inode(), _kind(e))
+                    Entry(os.fsencode(e.name), e.inode(), _kind(e))
                     for e in entries
                     if not (root and os.fsencode(e.name).startswith(HIDDEN))
                 ]
@@ -470,4 +478,6 @@ class Store:
 
 def _kind(entry: os.DirEntry[str]) -> int:
     """The type of a directory entry, as in d_type."""
+    if entry.is_file(follow_symlinks=False):  # without a call for each file
+        return stat.S_IFREG >> 12
     return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode) >> 12

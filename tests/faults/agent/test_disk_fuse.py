@@ -88,6 +88,22 @@ def test_what_programs_do_with_files(disk: Mounted) -> None:
     assert os.statvfs(at).f_bavail > 0
 
 
+def test_a_directory_that_is_emptied_while_it_is_read(disk: Mounted) -> None:
+    """As Rust's remove_dir_all does: read some entries, remove them, read the next ones."""
+    (disk.at / "sub").mkdir()
+    for number in range(2000):
+        (disk.at / "sub" / f"file{number:020}").touch()
+    with os.scandir(disk.at / "sub") as entries:
+        for entry in entries:
+            os.unlink(entry.path)  # noqa: PTH108
+    (disk.at / "sub").rmdir()
+    directory = os.open(disk.at, os.O_RDONLY)
+    for names in ([], ["new"]):  # each listing of the same open directory is made anew
+        assert os.listdir(directory) == names  # noqa: PTH208
+        (disk.at / "new").touch()
+    os.close(directory)
+
+
 def test_an_unlinked_file_that_is_open_remains_usable(disk: Mounted) -> None:
     with (disk.at / "a").open("w+b", buffering=0) as file:
         (disk.at / "a").unlink()
