@@ -309,7 +309,7 @@ class Session:
         it is read from its beginning: programs remove entries while they read the next ones, and
         none must be left out."""
         handle, offset, size = fuse.IO_IN.unpack_from(request.body)[:3]
-        if not offset:
+        if not offset or handle not in self._listings:
             self._listings[handle] = sorted(self.store.listing(self._path(request.node)))
         listing = self._listings[handle]
         body = b""

@@ -195,6 +195,7 @@ class Store:
                 self._require_empty(directory, name)
             trashed = self._trash.put(directory, name)
             self._journal(directory, name, "rmdir" if folder else "unlink", trashed)
+            self._bound()
 
     def rename(
         self, old: int, old_name: bytes, new: int, new_name: bytes, *, replace: bool
@@ -214,6 +215,7 @@ class Store:
             os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
             key = (status.st_dev, status.st_ino)
             self._renamed(old, old_name, new, new_name, None if target is None else key)
+            self._bound()  # not in between: both changes are durable, or neither
 
     def _renamed(
         self, old: int, old_name: bytes, new: int, new_name: bytes, with_data: Key | None
@@ -262,7 +264,6 @@ class Store:
         what = f"{what} {os.fsdecode(name)}"
         journal = self._journals[self.is_ours(directory, name)]
         journal.add(Change(what, undo, finish, partial(os.close, fd)))
-        self._bound()
 
     def _require_empty(self, directory: int, name: bytes) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)

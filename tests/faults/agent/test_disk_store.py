@@ -360,6 +360,21 @@ def test_more_unsynced_data_than_can_be_kept_becomes_durable(
     assert (tmp_path / "log").read_bytes().count(b"b") >= 9 * 4096
 
 
+def test_a_rename_is_atomic_also_where_too_many_changes_become_durable(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for changes_max in range(12):
+        store.close(_put(store, b"current", b"x"))
+        monkeypatch.setattr("faults.agent.disk.store.JOURNAL_MAX", changes_max)
+        for _ in range(3):
+            store.close(_put(store, b"new", b"x", sync=False))
+            store.rename(store.root_fd, b"new", store.root_fd, b"current", replace=True)
+        monkeypatch.undo()
+        store.power_off()
+        store.lose("")
+        assert (tmp_path / "current").exists(), "the old one or the new one"
+
+
 def test_directories_are_restored_completely(store: Store, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "file").write_bytes(b"kept")
