@@ -12,6 +12,7 @@ heal        no conditions; the mount stays while the node runs, and ends with it
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -67,6 +68,7 @@ class Disk:
         if not Path(backing).is_dir():
             raise BadRequest(f"there is no directory {backing}", "mount the node's volume there")
         require_mounts()
+        raise_open_files_limit()
         sys.setswitchinterval(0.0005)  # threads answer the kernel: none must wait 5 ms
         self._target = target
         self._store = Store(Path(backing), exempt)
@@ -230,6 +232,13 @@ class Disk:
                 if probe.get_there() or pids[0] in node_pids():
                     break
             yield probe
+
+
+def raise_open_files_limit() -> None:
+    """To what is allowed: each file that the kernel knows needs a descriptor. Many engines start
+    containers with 1,024 and allow far more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def node_pids() -> list[int]:

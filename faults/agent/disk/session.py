@@ -32,6 +32,8 @@ from faults.agent.disk.store import Entry, PowerLost, Store
 
 THREADS: Final = 4
 GONE: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
+OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What the agent is short of, and not the node's disk."""
 ALLOCATE_MODES: Final = (0x00, 0x01, 0x03, 0x10, 0x11)
 """fallocate: plain, KEEP_SIZE, PUNCH_HOLE with KEEP_SIZE, ZERO_RANGE with and without."""
 
@@ -125,18 +127,19 @@ class Session:
                 return self._hold(request) if self.dark else handler(request)
         except PowerLost:
             return self._hold(request)
-        except OSError as error:
-            return fuse.answer(request.unique, error=error.errno or errno.EIO)
-        except KeyError:  # a number or handle that the kernel has let go
-            return fuse.answer(request.unique, error=errno.ESTALE)
         except Exception as error:
-            return self._broken(request.unique, error)
+            return self._failed(request.unique, error)
 
-    def _broken(self, unique: int, error: Exception) -> bytes:
-        """An error of ours. It must be answered: the process that waits cannot even be killed."""
-        traceback.print_exc()
-        self.store.broken = self.store.broken or repr(error)
-        return fuse.answer(unique, error=errno.EIO)
+    def _failed(self, unique: int, error: Exception) -> bytes:
+        """The answer to a request that could not be carried out. There must be one in any case: the
+        process that waits for it cannot even be killed."""
+        if isinstance(error, KeyError):  # a number or handle that the kernel has let go
+            return fuse.answer(unique, error=errno.ESTALE)
+        code = error.errno if isinstance(error, OSError) else None
+        if (code is None or code in OURS) and self.store.broken is None:
+            traceback.print_exc()
+            self.store.broken = repr(error)
+        return fuse.answer(unique, error=code or errno.EIO)
 
     def _hold(self, request: Request) -> bytes:
         with self._lock:
@@ -415,10 +418,8 @@ class Session:
             reply = self._hold(request) if self.dark else later.run()
         except PowerLost:
             reply = self._hold(request)
-        except OSError as error:
-            reply = fuse.answer(later.request, error=error.errno or errno.EIO)
         except Exception as error:
-            reply = self._broken(later.request, error)
+            reply = self._failed(later.request, error)
         if reply:
             self._reply(reply)
 

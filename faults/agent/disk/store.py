@@ -24,6 +24,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from faults.agent import libc
+from faults.agent.disk.directories import Directories
 from faults.agent.disk.files import File, Key, restore, tear, torn_candidates
 from faults.agent.disk.trash import TRASH, Trash, Trashed
 from faults.agent.disk.unsynced import Change, DirectoryJournal, write_all
@@ -86,6 +87,7 @@ class Store:
         self.kept_bytes = 0
         """How many bytes a cut would have to restore."""
         self._trash = Trash(self.root_fd)
+        self._directories = Directories()
 
     def erased(self) -> None:
         """The backing directory has been emptied: there is nothing left to restore."""
@@ -220,7 +222,7 @@ class Store:
     def _renamed(
         self, old: int, old_name: bytes, new: int, new_name: bytes, with_data: Key | None
     ) -> None:
-        source, destination = os.dup(old), os.dup(new)
+        source, destination = self._directories.take(old), self._directories.take(new)
         file = self.files.get(with_data) if with_data else None
         until = file.data.seal() if file is not None else 0
 
@@ -229,8 +231,8 @@ class Store:
                 self._made_durable(file, until)
 
         def let_go() -> None:
-            os.close(source)
-            os.close(destination)
+            self._directories.give_back(source)
+            self._directories.give_back(destination)
 
         undo = partial(os.rename, new_name, old_name, src_dir_fd=destination, dst_dir_fd=source)
         what = f"rename {os.fsdecode(old_name)} to {os.fsdecode(new_name)}"
@@ -239,18 +241,18 @@ class Store:
 
     def _changed(self, directory: int, name: bytes, what: str, undo: Callable[..., None]) -> None:
         """Record a change that is undone by one call on the entry's name."""
-        fd = os.dup(directory)
+        fd = self._directories.take(directory)
         change = Change(
             f"{what} {os.fsdecode(name)}",
             partial(undo, name, dir_fd=fd),
-            let_go=partial(os.close, fd),
+            let_go=partial(self._directories.give_back, fd),
         )
         self._journals[self.is_ours(directory, name)].add(change)
         self._bound()
 
     def _journal(self, directory: int, name: bytes, what: str, trashed: Trashed) -> None:
         """Record that an entry has been moved to the trash."""
-        fd = os.dup(directory)
+        fd = self._directories.take(directory)
 
         def finish() -> None:
             is_last = self._trash.delete(trashed)
@@ -263,7 +265,8 @@ class Store:
         undo = partial(self._trash.take_back, trashed, fd, name)
         what = f"{what} {os.fsdecode(name)}"
         journal = self._journals[self.is_ours(directory, name)]
-        journal.add(Change(what, undo, finish, partial(os.close, fd)))
+        let_go = partial(self._directories.give_back, fd)
+        journal.add(Change(what, undo, finish, let_go))
 
     def _require_empty(self, directory: int, name: bytes) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from faults.agent.disk import fuse_protocol as fuse
+from faults.agent.disk.disk import raise_open_files_limit
 from faults.agent.disk.probe import Probe
 from tests.faults.agent.mounted import Mounted
 from tests.faults.agent.pods import until
@@ -283,6 +285,31 @@ def test_times_before_1970(disk: Mounted) -> None:
     os.utime(disk.at / "a", ns=(-1, -1_500_000_000))
     status = (disk.at / "a").stat()
     assert (status.st_atime_ns, status.st_mtime_ns) == (-1, -1_500_000_000)
+
+
+def test_an_agent_that_may_open_no_more_files_says_so(
+    disk: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no fault of the node's disk."""
+
+    def fail(*_: Any) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(disk.store, "create", fail)
+    with pytest.raises(OSError) as caught:
+        (disk.at / "a").touch()
+    assert caught.value.errno == errno.EMFILE
+    assert disk.store.broken is not None
+
+
+def test_the_agent_may_open_as_many_files_as_it_is_allowed() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1] - 1, limits[1]))
+    try:
+        raise_open_files_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limits[1], limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_an_unexpected_error_is_answered(

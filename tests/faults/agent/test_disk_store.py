@@ -375,6 +375,21 @@ def test_a_rename_is_atomic_also_where_too_many_changes_become_durable(
         assert (tmp_path / "current").exists(), "the old one or the new one"
 
 
+def test_unsynced_changes_of_one_directory_share_a_descriptor(store: Store) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+    before = descriptors()
+    for number in range(100):
+        os.close(store.create(store.root_fd, b"%d" % number, 0o600, OWNER))
+        store.rename(store.root_fd, b"%d" % number, store.root_fd, b"a", replace=True)
+    store.remove(store.root_fd, b"a", folder=False)
+    assert descriptors() == before + 1
+    store.power_off()
+    store.lose("")
+    assert descriptors() == before
+
+
 def test_directories_are_restored_completely(store: Store, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "file").write_bytes(b"kept")
