@@ -20,7 +20,8 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from faults.agent.disk.files import Key
-from faults.agent.disk.store import HIDDEN, BadRange, Store
+from faults.agent.disk.ranges import Range
+from faults.agent.disk.store import HIDDEN, Store
 from faults.agent.disk.unsynced import BLOCK, Generation, write_all
 from faults.agent.errors import BadRequest, Failed
 
@@ -148,7 +149,7 @@ def _old(store: Store, target: Target, file: int, random: Random) -> dict[str, A
 
 def _read_error(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
     block = _place(target, random) // BLOCK
-    bad = BadRange(block * BLOCK, (block + 1) * BLOCK)
+    bad = Range(block * BLOCK, (block + 1) * BLOCK)
     store.bad.setdefault(target.key, []).append(bad)
     return {"offset": bad.start, "length": BLOCK}
 

@@ -50,6 +50,8 @@ WRITE_MAX: Final = 1 << 20
 BUFFER: Final = WRITE_MAX + (1 << 16)
 ROOT: Final = 1
 
+WRITE_CACHE: Final = 1 << 0
+"""Among the flags of a write: the kernel's, of pages that were changed in memory."""
 ASYNC_READ: Final = 1 << 0
 BIG_WRITES: Final = 1 << 5
 PARALLEL_DIRECTORIES: Final = 1 << 18

@@ -372,10 +372,12 @@ class Session:
         return fuse.answer(request.unique, self.store.read(self._handles[handle], offset, size))
 
     def _write(self, request: Request) -> bytes:
-        handle, offset, size, _, _, flags, _ = fuse.IO_IN.unpack_from(request.body)
+        handle, offset, size, write_flags, _, flags, _ = fuse.IO_IN.unpack_from(request.body)
         file = self._handles[handle]
         data = request.body[fuse.IO_IN.size : fuse.IO_IN.size + size]
-        written = self.store.write(file, offset, data)
+        # Of a mapped page: the kernel would take less for all of it.
+        whole = bool(write_flags & fuse.WRITE_CACHE)
+        written = self.store.write(file, offset, data, whole=whole)
         reply = fuse.answer(request.unique, fuse.IO_OUT.pack(written, 0))
         if flags & os.O_DSYNC:
             return self._sync(request, file, ours=file.ours, reply=reply)

@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple
 from faults.agent import libc
 from faults.agent.disk.directories import Directories
 from faults.agent.disk.files import File, Key, restore, tear, torn_candidates
+from faults.agent.disk.ranges import END, Range, merged, missing, without
 from faults.agent.disk.trash import TRASH, Trash, Trashed
 from faults.agent.disk.unsynced import Change, DirectoryJournal, write_all
 
@@ -40,13 +41,6 @@ FILES_MAX: Final = 256
 
 class PowerLost(Exception):
     """The power was cut while this fsync ran: it never returns."""
-
-
-class BadRange(NamedTuple):
-    """Bytes of a file that cannot be read, until they are written again."""
-
-    start: int
-    end: int
 
 
 class Entry(NamedTuple):
@@ -71,7 +65,10 @@ class Store:
         self.exempt = frozenset(name.encode() for name in exempt)
         self.lock = threading.RLock()
         self.files: dict[Key, File] = {}
-        self.bad: dict[Key, list[BadRange]] = {}
+        self.bad: dict[Key, list[Range]] = {}
+        """Bytes of files that cannot be read, until they are written again."""
+        self.reserved: dict[Key, list[Range]] = {}
+        """What files have allocated by fallocate: writes there need no more space."""
         self.left_bytes: int | None = None
         """How many bytes may still be allocated; None: limited by the disk only."""
         self.fail_fsync = False
@@ -98,6 +95,7 @@ class Store:
                 file.data.forget()
                 self._forget_if_unused(file)
             self.bad.clear()
+            self.reserved.clear()
             self.kept_bytes = 0
             self._trash.close()
             self._trash = Trash(self.root_fd)
@@ -133,9 +131,9 @@ class Store:
     def create(self, directory: int, name: bytes, mode: int, owner: tuple[int, int]) -> int:
         """A new regular file; an O_PATH descriptor of it."""
         with self.lock:
-            if not self.is_ours(
-                directory, name
-            ):  # the probe needs one to fsync, on a full disk too
+            exempt = name in self.exempt and self.is_root(directory)
+            # The probe needs a file to fsync on a full disk, too.
+            if not exempt and not self.is_ours(directory, name):
                 self._require_room()
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
             fd = os.open(name, flags, 0o600, dir_fd=directory)
@@ -144,7 +142,7 @@ class Store:
                 os.fchmod(fd, stat.S_IMODE(mode))
             finally:
                 os.close(fd)
-            if not (name in self.exempt and self.is_root(directory)):
+            if not exempt:
                 self._changed(directory, name, "create", os.unlink)
             return self.look_up(directory, name)
 
@@ -260,7 +258,7 @@ class Store:
             if file is not None:
                 self._forget_if_unused(file)
             elif is_last:
-                self.bad.pop(trashed.key, None)
+                self._gone(trashed.key)
 
         undo = partial(self._trash.take_back, trashed, fd, name)
         what = f"{what} {os.fsdecode(name)}"
@@ -320,10 +318,14 @@ class Store:
         has_past = bool(file.data.history) and len(self.files) <= FILES_MAX
         if gone or (file.data.is_clean and not has_past):
             if gone:
-                self.bad.pop(file.key, None)
+                self._gone(file.key)
             self.kept_bytes -= file.data.bytes_kept()
             os.close(file.fd)
             del self.files[file.key]
+
+    def _gone(self, key: Key) -> None:
+        self.bad.pop(key, None)
+        self.reserved.pop(key, None)
 
     def read(self, file: File, offset: int, size: int) -> bytes:
         return self.read_of(file.key, file.fd, offset, size)
@@ -336,58 +338,67 @@ class Store:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return os.pread(fd, size, offset)
 
-    def write(self, file: File, offset: int, data: memoryview) -> int:
-        """How much was written: less than asked for when the disk is full."""
+    def write(self, file: File, offset: int, data: memoryview, *, whole: bool = False) -> int:
+        """How much was written: less than asked for when the disk is full, or, with `whole`,
+        nothing."""
         with self.lock:
-            data = data[: self._allowed(file, offset, len(data))]
+            allowed = self._allocated(file, offset, len(data), whole=whole)
+            data = data[:allowed]
             if not file.exempt:
                 self._clock += 1
                 file.data.touched = self._clock
                 self.kept_bytes += file.data.before_write(offset, data)
             write_all(file.fd, data, offset)
-            if file.key in self.bad:
-                self._rewritten(file.key, offset, offset + len(data))
+            if file.key in self.bad:  # as when a drive remaps a sector
+                self.bad[file.key] = without(self.bad[file.key], offset, offset + len(data))
             if self.kept_bytes > KEPT_BYTES_MAX:
                 self._write_back()
             return len(data)
 
-    def _allowed(self, file: File, offset: int, length: int) -> int:
-        if self.left_bytes is None:
+    def _allocated(self, file: File, offset: int, length: int, *, whole: bool) -> int:
+        """For how much of this there is space, which is used from now on. Raises OSError where
+        there is none, or, with `whole`, not enough."""
+        if self.left_bytes is None or file.exempt or not length:
             return length
-        size = os.fstat(file.fd).st_size
-        growth = max(0, offset + length - max(size, offset))
-        if growth > self.left_bytes:
-            length -= growth - self.left_bytes
-            growth = self.left_bytes
-        if length <= 0:
+        left, allowed = self.left_bytes, length
+        for gap in missing(file.fd, offset, offset + length, self.reserved.get(file.key, [])):
+            left -= gap.end - gap.start
+            if left < 0:
+                allowed, left = gap.end + left - offset, 0
+                break
+        if not allowed or (whole and allowed < length):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if not file.ours:
-            self.left_bytes -= growth
-        return length
-
-    def _rewritten(self, key: Key, start: int, end: int) -> None:
-        """What was written can be read again, as when a drive remaps a sector."""
-        left = []
-        for bad in self.bad[key]:
-            if bad.start < start:
-                left.append(BadRange(bad.start, min(bad.end, start)))
-            if bad.end > end:
-                left.append(BadRange(max(bad.start, end), bad.end))
-        self.bad[key] = [r for r in left if r.start < r.end]
+            self.left_bytes = left
+        return allowed
 
     def truncate(self, file: File, size: int) -> None:
         with self.lock:
             if not file.exempt:
                 self.kept_bytes += file.data.before_truncate(size)
             os.ftruncate(file.fd, size)
+            self._freed(file.key, size, END)
+
+    def _freed(self, key: Key, start: int, end: int) -> None:
+        """These bytes are a hole, or behind the end."""
+        for ranges in (self.bad, self.reserved):
+            if key in ranges:
+                ranges[key] = without(ranges[key], start, end)
 
     def allocate(self, file: File, mode: int, offset: int, length: int) -> None:
         """fallocate(2): reserve, punch a hole, or zero a range."""
         with self.lock:
-            self._require_room()
+            punches, zeroes = bool(mode & libc.PUNCH_HOLE), bool(mode & libc.ZERO_RANGE)
+            if not punches:
+                self._allocated(file, offset, length, whole=True)
             if not file.exempt:
                 self.kept_bytes += file.data.before_change(offset, length)
             libc.fallocate(file.fd, mode, offset, length)
+            if punches or zeroes:
+                self._freed(file.key, offset, offset + length)
+            if not punches:
+                ranges = self.reserved.get(file.key, [])
+                self.reserved[file.key] = merged(ranges, offset, offset + length)
 
     def sync(self, file: File | None, epoch: int, *, ours: bool = False) -> None:
         """Make a file (None: only directories) durable. Raises PowerLost when the power was cut
@@ -445,8 +456,11 @@ class Store:
         with self.lock:
             root = str(self.root)
             torn = torn_candidates(self.files.values())
-            losses = restore(self.files.values(), root)
+            dirty = [file for file in self.files.values() if not file.data.is_clean]
+            losses = restore(dirty, root)
             self.kept_bytes = 0
+            for file in dirty:
+                self._freed(file.key, os.fstat(file.fd).st_size, END)
             undone = self._journals[False].undo()
             self._journals[True].undo()
             report = {

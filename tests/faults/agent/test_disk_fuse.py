@@ -235,6 +235,27 @@ def test_a_full_disk(disk: Mounted) -> None:
     os.close(file)
 
 
+MAPPER_OF_HOLE = """
+import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDWR)
+with mmap.mmap(file, 65536) as view:
+    view[8000:9000] = b"m" * 1000
+    try:
+        view.flush()
+    except OSError as error:
+        print(error.errno)
+"""
+
+
+def test_mapped_pages_for_which_there_is_no_space_are_not_taken_for_written(disk: Mounted) -> None:
+    (disk.at / "db").touch()
+    os.truncate(disk.at / "db", 65536)
+    disk.store.left_bytes = 5000
+    command = [sys.executable, "-c", MAPPER_OF_HOLE, str(disk.at / "db")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(done.stdout) in (errno.ENOSPC, errno.EIO)
+
+
 def test_a_failing_fsync_leaves_the_data_unsynced(disk: Mounted) -> None:
     disk.store.fail_fsync = True
     file = os.open(disk.at / "log", os.O_RDWR | os.O_CREAT, 0o600)

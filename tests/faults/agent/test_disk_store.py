@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from faults.agent import libc
 from faults.agent.disk.damage import MODES, damage
 from faults.agent.disk.files import File, torn_lengths
+from faults.agent.disk.ranges import Range, merged, without
 from faults.agent.disk.store import PowerLost, Store
 from faults.agent.errors import BadRequest, Failed
 
@@ -298,6 +300,73 @@ def test_a_full_disk_accepts_what_fits_and_then_nothing(store: Store) -> None:
     assert store.write(file, 0, memoryview(b"over")) == 4, "what is there can be overwritten"
 
 
+def _refused(act: Callable[[], object]) -> bool:
+    try:
+        act()
+    except OSError as error:
+        return error.errno == errno.ENOSPC
+    return False
+
+
+def test_on_a_full_disk_there_is_space_where_it_was_reserved_and_none_in_holes(
+    store: Store,
+) -> None:
+    """As etcd's log has it, which is preallocated, and a database that is extended by ftruncate."""
+    log, database = _put(store, b"log", b""), _put(store, b"database", b"x" * 4096)
+    store.allocate(log, 0, 0, 20_000)
+    store.truncate(database, 100 * 4096)
+    store.left_bytes = 10_000
+    assert store.write(log, 0, memoryview(b"l" * 20_000)) == 20_000
+    assert store.write(database, 0, memoryview(b"d" * 4096)) == 4096
+    assert store.left_bytes == 10_000
+    assert _refused(lambda: store.allocate(log, 0, 20_000, 10_001))
+    assert _refused(lambda: store.write(database, 8192, memoryview(bytes(10_001)), whole=True))
+    assert store.left_bytes == 10_000
+    store.allocate(log, 0, 15_000, 9_000)
+    assert store.left_bytes == 6_000, "4,000 were not reserved"
+    assert store.write(database, 8192, memoryview(b"d" * 8192)) == 6_000
+    assert store.left_bytes == 0 and _refused(lambda: store.allocate(log, 1, 24_000, 1))
+    assert _refused(lambda: store.write(database, 50 * 4096, memoryview(b"d")))
+    assert store.write(log, 20_000, memoryview(b"l" * 5_000)) == 4_000
+    store.truncate(log, 22_000)
+    assert _refused(lambda: store.write(log, 23_000, memoryview(b"l"))), "given back"
+    store.allocate(log, libc.PUNCH_HOLE | 1, 0, 8192)
+    assert _refused(lambda: store.write(log, 0, memoryview(b"l")))
+
+
+def test_a_full_disk_does_not_affect_evidence(store: Store, tmp_path: Path) -> None:
+    store.left_bytes = 0
+    _put(store, b"evidence", b"all of it")
+    assert (tmp_path / "evidence").read_bytes() == b"all of it"
+
+
+def test_a_cut_gives_back_what_was_reserved_since_the_last_fsync(store: Store) -> None:
+    file = _put(store, b"log", b"x")
+    store.allocate(file, 0, 0, 10_000)
+    store.power_off()
+    store.lose("")
+    store.left_bytes = 0
+    assert _refused(lambda: store.write(file, 5_000, memoryview(b"l")))
+
+
+@pytest.mark.parametrize(
+    ("ranges", "left", "all_of_it"),
+    [
+        ([], [], [(10, 20)]),
+        ([(0, 10), (20, 30)], [(0, 10), (20, 30)], [(0, 30)]),
+        ([(0, 12), (18, 30)], [(0, 10), (20, 30)], [(0, 30)]),
+        ([(0, 30)], [(0, 10), (20, 30)], [(0, 30)]),
+        ([(12, 18)], [], [(10, 20)]),
+        ([(0, 5), (25, 30)], [(0, 5), (25, 30)], [(0, 5), (10, 20), (25, 30)]),
+    ],
+)
+def test_ranges(
+    ranges: list[tuple[int, int]], left: list[tuple[int, int]], all_of_it: list[tuple[int, int]]
+) -> None:
+    given = [Range(*one) for one in ranges]
+    assert without(given, 10, 20) == left and merged(given, 10, 20) == all_of_it
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_damage_affects_one_file_that_was_fsynced(store: Store, tmp_path: Path, mode: str) -> None:
     file = _put(store, b"log", b"")
@@ -316,6 +385,10 @@ def test_damage_affects_one_file_that_was_fsynced(store: Store, tmp_path: Path, 
                 store.read(file, done["offset"], 10)
             store.write(file, done["offset"], memoryview(b"n" * 4096))
             store.read(file, done["offset"], 10)
+            damage(store, mode, "", str(seed))
+            store.truncate(file, 0)
+            store.truncate(file, len(before))
+            assert store.read(file, 0, len(before)) == bytes(len(before)), "others are used"
         elif mode == "truncate":
             assert before.startswith(after) and len(after) < len(before)
         else:
