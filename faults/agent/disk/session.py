@@ -401,10 +401,11 @@ class Session:
         return self._sync(request, None, ours=False, reply=fuse.answer(request.unique))
 
     def _sync(self, request: Request, file: File | None, *, ours: bool, reply: bytes) -> bytes:
-        """Now, or later when the disk is slow."""
+        """Now, or later when the disk is slow. What is written while it waits is not covered."""
+        sync = self.store.begin_sync(file, self.epoch, ours=ours)
 
         def run() -> bytes:
-            self.store.sync(file, self.epoch, ours=ours)
+            self.store.finish_sync(sync)
             return reply
 
         delay = self.delay

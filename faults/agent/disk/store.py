@@ -43,6 +43,16 @@ class PowerLost(Exception):
     """The power was cut while this fsync ran: it never returns."""
 
 
+class Sync(NamedTuple):
+    """An fsync that has begun: up to where it makes a file and the directories durable."""
+
+    file: File | None
+    epoch: int
+    until: int
+    journal: DirectoryJournal
+    changes: int
+
+
 class Entry(NamedTuple):
     """Of a directory. `kind`: as in d_type."""
 
@@ -403,23 +413,34 @@ class Store:
     def sync(self, file: File | None, epoch: int, *, ours: bool = False) -> None:
         """Make a file (None: only directories) durable. Raises PowerLost when the power was cut
         since `epoch`, before or while it ran."""
+        self.finish_sync(self.begin_sync(file, epoch, ours=ours))
+
+    def begin_sync(self, file: File | None, epoch: int, *, ours: bool = False) -> Sync:
+        """What comes from now on is not covered. An fsync of evidence commits no directories: the
+        node would not do it if there were no harness."""
         with self.lock:
             if self.epoch != epoch:
                 raise PowerLost
-            if self.fail_fsync:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
             journal = self._journals[ours if file is None else file.ours]
-            changes = journal.seal()
+            is_evidence = file is not None and file.exempt
+            changes = 0 if is_evidence else journal.seal()
             until = file.data.seal() if file is not None else 0
-        if file is not None:
+        return Sync(file, epoch, until, journal, changes)
+
+    def finish_sync(self, sync: Sync) -> None:
+        """Once the disk has answered."""
+        file = sync.file
+        if self.fail_fsync:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if file is not None and self.epoch == sync.epoch:
             os.fdatasync(file.fd)
         with self.lock:
-            if self.epoch != epoch:
+            if self.epoch != sync.epoch:
                 raise PowerLost
             self.fsyncs += 1
             if file is not None:
-                self._made_durable(file, until)
-            journal.commit(changes)
+                self._made_durable(file, sync.until)
+            sync.journal.commit(sync.changes)
 
     def _made_durable(self, file: File, until: int) -> None:
         kept = file.data.bytes_kept()

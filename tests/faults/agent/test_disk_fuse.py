@@ -193,6 +193,17 @@ def test_a_stall_blocks_fsyncs_but_not_writes(disk: Mounted) -> None:
     assert (disk.at / "log").stat().st_size == 24
 
 
+def test_an_fsync_on_a_slow_disk_does_not_cover_what_comes_while_it_waits(disk: Mounted) -> None:
+    disk.delay.set(0.0, stalled=True)
+    writer = _writer(disk.at / "log", 1, "sync")
+    until(disk.session.waiting, "an fsync that hangs")
+    (disk.at / "later").touch()
+    disk.delay.set(0.0, stalled=False)
+    _done(writer)
+    disk.cut()
+    assert (disk.at / "log").exists() and not (disk.at / "later").exists()
+
+
 def test_a_process_that_hangs_in_an_fsync_can_be_killed(disk: Mounted) -> None:
     disk.delay.set(0.0, stalled=True)
     writer = _writer(disk.at / "log", 1, "sync")
@@ -349,7 +360,7 @@ def test_an_unexpected_error_is_answered(
             os.truncate(disk.at / "a", 10)
         assert caught.value.errno == errno.EIO
     assert "unexpected" in capsys.readouterr().err
-    monkeypatch.setattr(disk.store, "sync", fail)
+    monkeypatch.setattr(disk.store, "finish_sync", fail)
     disk.delay.set(0.001, stalled=False)
     for _ in range(2):
         with (disk.at / "a").open() as file, pytest.raises(OSError):

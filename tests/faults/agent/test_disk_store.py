@@ -268,6 +268,19 @@ def test_an_fsync_does_not_cover_writes_that_begin_during_it(
     assert (tmp_path / "log").read_bytes() == b"b" * 5000
 
 
+def test_an_fsync_covers_what_was_written_when_it_began(store: Store, tmp_path: Path) -> None:
+    file = _put(store, b"log", b"one")
+    store.write(file, 3, memoryview(b"2"))
+    sync = store.begin_sync(file, store.epoch)
+    store.write(file, 4, memoryview(b"3"))
+    os.close(store.create(store.root_fd, b"later", 0o600, OWNER))
+    store.finish_sync(sync)
+    store.power_off()
+    store.lose("")
+    assert (tmp_path / "log").read_bytes() == b"one2"
+    assert not (tmp_path / "later").exists()
+
+
 def test_after_the_cut_no_fsync_from_before_succeeds(store: Store) -> None:
     file, epoch = _put(store, b"log", b"one", sync=False), store.epoch
     store.power_off()
@@ -276,13 +289,13 @@ def test_after_the_cut_no_fsync_from_before_succeeds(store: Store) -> None:
 
 
 def test_evidence_and_the_probes_files_are_separate(store: Store, tmp_path: Path) -> None:
-    _put(store, b"evidence", b"all of it", sync=False)
     _put(store, b"log", b"not this", sync=False)
+    _put(store, b"evidence", b"all of it")
     _put(store, b".antipaxos-probe", b"x")
     store.power_off()
     store.lose("")
     assert (tmp_path / "evidence").read_bytes() == b"all of it"
-    assert not (tmp_path / "log").exists(), "the probe's fsync committed the node's creation"
+    assert not (tmp_path / "log").exists(), "neither fsync committed the node's creation"
 
 
 def test_a_full_disk_accepts_what_fits_and_then_nothing(store: Store) -> None:
