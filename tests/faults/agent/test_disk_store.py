@@ -426,6 +426,35 @@ def test_an_old_block_has_its_previous_content(store: Store, tmp_path: Path) -> 
     assert b"\0" * 4096 + b"b" * 4096 in seen, "the first block was never written"
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_damage_is_where_the_file_had_been_fsynced(store: Store, tmp_path: Path, mode: str) -> None:
+    """Nobody relies on anything else, and damage to it would prove nothing."""
+    log = _put(store, b"log", b"d" * 10_000)
+    _put(store, b"never", b"u" * 10_000, sync=False)
+    store.write(log, 4096, memoryview(b"u" * 4096))
+    store.write(log, 9_000, memoryview(b"u" * 50_000))
+    before = (tmp_path / "log").read_bytes()
+    for seed in range(40):
+        done = damage(store, mode, "", str(seed))
+        after = (tmp_path / "log").read_bytes()
+        assert done["file"] == "log" and done["synced"]
+        if mode == "truncate":
+            assert len(after) < 4096
+        elif mode == "read-error":
+            assert done["offset"] == 0
+        else:
+            assert after[:4096] != before[:4096] and after[4096:] == before[4096:]
+        (tmp_path / "log").write_bytes(before)
+    assert not damage(store, mode, "never", "1")["synced"], "where nothing ever was"
+
+
+def test_damage_does_not_follow_links(store: Store, tmp_path: Path) -> None:
+    """They would lead to files of the agent's container."""
+    os.close(store.make_symlink(store.root_fd, b"link", b"/etc/hostname", OWNER))
+    with pytest.raises(Failed, match="no file"):
+        damage(store, "read-error", "", "1")
+
+
 def test_damage_of_nothing_is_refused(store: Store) -> None:
     with pytest.raises(Failed, match="no file"):
         damage(store, "flip", "", "1")
