@@ -56,6 +56,14 @@ def missing(file: int, start: int, end: int, reserved: list[Range]) -> Iterator[
         start = data
 
 
+def with_data(file: int, start: int, end: int) -> Iterator[Range]:
+    """The parts of this range that are not holes."""
+    while (start := _seek(file, start, os.SEEK_DATA)) < end:
+        hole = _seek(file, start, os.SEEK_HOLE)
+        yield Range(start, min(end, hole))
+        start = hole
+
+
 def _seek(file: int, offset: int, how: int) -> int:
     """The next hole, or the next data, at or after an offset. Behind the end is a hole."""
     try:

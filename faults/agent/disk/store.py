@@ -384,10 +384,20 @@ class Store:
 
     def truncate(self, file: File, size: int) -> None:
         with self.lock:
-            if not file.exempt:
+            if self._may_keep(file, size, END - size):
                 self.kept_bytes += file.data.before_truncate(size)
             os.ftruncate(file.fd, size)
             self._freed(file.key, size, END)
+
+    def _may_keep(self, file: File, offset: int, length: int) -> bool:
+        """Before a change of so much of a file: whether what it will replace is to be kept. If that
+        is too much, the change is durable at once, and all that came before it."""
+        if file.exempt:
+            return False
+        kept = file.data.would_keep(offset, length)
+        if self.kept_bytes + kept > KEPT_BYTES_MAX:
+            self._write_back()
+        return kept <= KEPT_BYTES_MAX
 
     def _freed(self, key: Key, start: int, end: int) -> None:
         """These bytes are a hole, or behind the end."""
@@ -401,8 +411,9 @@ class Store:
             punches, zeroes = bool(mode & libc.PUNCH_HOLE), bool(mode & libc.ZERO_RANGE)
             if not punches:
                 self._allocated(file, offset, length, whole=True)
-            if not file.exempt:
-                self.kept_bytes += file.data.before_change(offset, length)
+            changed = length if punches or zeroes else 0  # but perhaps the size
+            if self._may_keep(file, offset, changed):
+                self.kept_bytes += file.data.before_change(offset, changed)
             libc.fallocate(file.fd, mode, offset, length)
             if punches or zeroes:
                 self._freed(file.key, offset, offset + length)

@@ -19,6 +19,7 @@ from faults.agent.disk.damage import MODES, damage
 from faults.agent.disk.files import File, torn_lengths
 from faults.agent.disk.ranges import Range, merged, without
 from faults.agent.disk.store import PowerLost, Store
+from faults.agent.disk.unsynced import HISTORY_BYTES_MAX
 from faults.agent.errors import BadRequest, Failed
 
 NAMES = (b"a", b"b", b"c")
@@ -110,6 +111,26 @@ class Disk(RuleBasedStateMachine):
         seen = self.seen[name].seen
         seen.extend(b"\0" * (size - len(seen)))
         del seen[size:]
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        mode=st.sampled_from((0x00, 0x01, 0x03, 0x10, 0x11)),
+        offset=st.integers(0, 9000),
+        length=st.integers(1, 9000),
+    )
+    def allocate(self, name: bytes, mode: int, offset: int, length: int) -> None:
+        """And punch a hole, or zero a range."""
+        if name not in self.seen:
+            return
+        file = self._opened(name)
+        self.store.allocate(file, mode, offset, length)
+        self.store.close(file)
+        seen, end = self.seen[name].seen, offset + length
+        if not mode & 0x01:
+            seen.extend(b"\0" * (end - len(seen)))
+        if mode & (libc.PUNCH_HOLE | libc.ZERO_RANGE):
+            count = max(0, min(end, len(seen)) - offset)
+            seen[offset : offset + count] = bytes(count)
 
     @rule(name=st.sampled_from(NAMES))
     def fsync(self, name: bytes) -> None:
@@ -473,6 +494,52 @@ def test_more_unsynced_data_than_can_be_kept_becomes_durable(
     store.power_off()
     store.lose("")
     assert (tmp_path / "log").read_bytes().count(b"b") >= 9 * 4096
+
+
+def test_a_truncation_of_more_than_can_be_kept_is_durable(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faults.agent.disk.store.KEPT_BYTES_MAX", 10_000)
+    file = _put(store, b"log", b"a" * 50_000)
+    store.truncate(file, 45_000)
+    before = store.written_back
+    assert store.kept_bytes > 0
+    store.truncate(file, 20_000)
+    store.allocate(file, libc.PUNCH_HOLE | 1, 0, 12_000)
+    assert store.kept_bytes == 0 and store.written_back - before == 2
+    store.write(file, 0, memoryview(b"b"))
+    store.power_off()
+    store.lose("")
+    assert (tmp_path / "log").read_bytes() == bytes(12_000) + b"a" * 8_000
+
+
+def test_holes_are_not_kept(store: Store, tmp_path: Path) -> None:
+    """LMDB has a file of many gigabytes, almost all of which is a hole."""
+    file = _put(store, b"db", b"x" * 4096)
+    store.truncate(file, 1 << 40)
+    store.write(file, 1 << 39, memoryview(b"x" * 4096))
+    store.sync(file, store.epoch)
+    store.truncate(file, 100)
+    store.allocate(file, 0, 0, 1 << 20)
+    assert store.kept_bytes < 10_000
+    store.write(file, 1 << 19, memoryview(b"y"))
+    store.power_off()
+    store.lose("")
+    with (tmp_path / "db").open("rb") as db:
+        assert db.read(8192) == b"x" * 4096 + bytes(4096)
+        assert os.pread(db.fileno(), 4096, 1 << 19) == bytes(4096)
+        assert os.pread(db.fileno(), 8192, 1 << 39) == b"x" * 4096 + bytes(4096)
+        assert os.fstat(db.fileno()).st_size == 1 << 40
+        assert os.fstat(db.fileno()).st_blocks * 512 < 2 << 20
+
+
+def test_what_is_kept_of_the_past_is_bounded(store: Store) -> None:
+    file = _put(store, b"log", b"")
+    for _ in range(20):
+        store.write(file, 0, memoryview(b"x" * 200_000))
+        store.sync(file, store.epoch)
+    kept = [generation.bytes_kept() for generation in file.data.history]
+    assert len(kept) == 2 and sum(kept) <= HISTORY_BYTES_MAX
 
 
 def test_a_rename_is_atomic_also_where_too_many_changes_become_durable(
