@@ -120,8 +120,8 @@ def init_answer(body: memoryview) -> bytes:
     )
 
 
-def attributes(status: os.stat_result) -> bytes:
-    """A file's attributes, as the kernel wants them."""
+def attributes(status: os.stat_result, links: int) -> bytes:
+    """A file's attributes, as the kernel wants them; with so many names."""
     second = 10**9
     atime, mtime, ctime = status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns
     return ATTRIBUTES.pack(
@@ -135,7 +135,7 @@ def attributes(status: os.stat_result) -> bytes:
         mtime % second,
         ctime % second,
         status.st_mode,
-        status.st_nlink,
+        links,
         status.st_uid,
         status.st_gid,
         status.st_rdev,

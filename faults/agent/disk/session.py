@@ -205,7 +205,7 @@ class Session:
         ours = self.store.is_ours(directory, name)
         status = os.fstat(path)
         number = self._inodes.remember(path, exempt=exempt, ours=ours)
-        return fuse.ENTRY.pack(number, 0, 0, 0, 0, 0) + fuse.attributes(status)
+        return fuse.ENTRY.pack(number, 0, 0, 0, 0, 0) + self._packed(status)
 
     def _look_up(self, request: Request) -> bytes:
         directory, name = self._path(request.node), fuse.names(request.body)[0]
@@ -214,8 +214,11 @@ class Session:
 
     def _attributes(self, request: Request, number: int) -> bytes:
         status = os.fstat(self._path(number))
-        body = fuse.ATTRIBUTES_OUT.pack(0, 0, 0) + fuse.attributes(status)
+        body = fuse.ATTRIBUTES_OUT.pack(0, 0, 0) + self._packed(status)
         return fuse.answer(request.unique, body)
+
+    def _packed(self, status: os.stat_result) -> bytes:
+        return fuse.attributes(status, self.store.links(status))
 
     def _set_attributes(self, request: Request) -> bytes:
         fields = fuse.SETATTR_IN.unpack_from(request.body)

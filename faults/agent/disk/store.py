@@ -138,6 +138,11 @@ class Store:
         finally:
             os.close(fd)
 
+    def links(self, status: os.stat_result) -> int:
+        """How many names a file has, but for those that have been removed."""
+        removed = self._trash.names_of((status.st_dev, status.st_ino))
+        return 0 if removed and stat.S_ISDIR(status.st_mode) else status.st_nlink - removed
+
     def create(self, directory: int, name: bytes, mode: int, owner: tuple[int, int]) -> int:
         """A new regular file; an O_PATH descriptor of it."""
         with self.lock:
@@ -148,7 +153,7 @@ class Store:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
             fd = os.open(name, flags, 0o600, dir_fd=directory)
             try:
-                os.fchown(fd, *owner)
+                os.fchown(fd, *_owner(directory, owner))
                 os.fchmod(fd, stat.S_IMODE(mode))
             finally:
                 os.close(fd)
@@ -162,7 +167,8 @@ class Store:
             os.mkdir(name, 0o700, dir_fd=directory)
             self._changed(directory, name, "mkdir", os.rmdir)
             made = self.look_up(directory, name)
-            os.chown(f"/proc/self/fd/{made}", *owner)
+            os.chown(f"/proc/self/fd/{made}", *_owner(directory, owner))
+            mode |= os.fstat(directory).st_mode & stat.S_ISGID
             os.chmod(f"/proc/self/fd/{made}", stat.S_IMODE(mode))  # noqa: PTH101
             return made
 
@@ -172,7 +178,7 @@ class Store:
         with self.lock:
             self._require_room()
             os.symlink(target, name, dir_fd=directory)
-            os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+            os.chown(name, *_owner(directory, owner), dir_fd=directory, follow_symlinks=False)
             self._changed(directory, name, "symlink", os.unlink)
             return self.look_up(directory, name)
 
@@ -183,7 +189,7 @@ class Store:
         with self.lock:
             self._require_room()
             os.mknod(name, mode, device, dir_fd=directory)
-            os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+            os.chown(name, *_owner(directory, owner), dir_fd=directory, follow_symlinks=False)
             self._changed(directory, name, "mknod", os.unlink)
             return self.look_up(directory, name)
 
@@ -524,6 +530,12 @@ class Store:
                 os.close(self.root_fd)
             with suppress(OSError):
                 (self.root / os.fsdecode(TRASH)).rmdir()
+
+
+def _owner(directory: int, owner: tuple[int, int]) -> tuple[int, int]:
+    """Of what somebody makes there: the group may be the directory's."""
+    status = os.fstat(directory)
+    return (owner[0], status.st_gid) if status.st_mode & stat.S_ISGID else owner
 
 
 def _kind(entry: os.DirEntry[str]) -> int:

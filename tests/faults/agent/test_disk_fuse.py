@@ -10,6 +10,7 @@ import errno
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -90,6 +91,19 @@ def test_what_programs_do_with_files(disk: Mounted) -> None:
     assert os.statvfs(at).f_bavail > 0
 
 
+def test_what_is_made_in_a_directory_may_have_its_group(disk: Mounted) -> None:
+    (disk.at / "sub").mkdir()
+    os.chown(disk.at / "sub", 0, 1234)
+    (disk.at / "sub").chmod(0o2770)
+    (disk.at / "sub" / "file").touch()
+    (disk.at / "sub" / "link").symlink_to("file")
+    (disk.at / "sub" / "sub").mkdir()
+    os.mkfifo(disk.at / "sub" / "sub" / "pipe")
+    for path in ("file", "link", "sub", "sub/pipe"):
+        assert (disk.at / "sub" / path).lstat().st_gid == 1234
+    assert (disk.at / "sub" / "sub").stat().st_mode & stat.S_ISGID
+
+
 def test_a_directory_that_is_emptied_while_it_is_read(disk: Mounted) -> None:
     """As Rust's remove_dir_all does: read some entries, remove them, read the next ones."""
     (disk.at / "sub").mkdir()
@@ -108,7 +122,11 @@ def test_a_directory_that_is_emptied_while_it_is_read(disk: Mounted) -> None:
 
 def test_an_unlinked_file_that_is_open_remains_usable(disk: Mounted) -> None:
     with (disk.at / "a").open("w+b", buffering=0) as file:
+        os.link(disk.at / "a", disk.at / "b")
         (disk.at / "a").unlink()
+        assert os.fstat(file.fileno()).st_nlink == (disk.at / "b").stat().st_nlink == 1
+        (disk.at / "b").unlink()
+        assert os.fstat(file.fileno()).st_nlink == 0, "before the removal is durable, too"
         file.write(b"still here")
         assert os.pread(file.fileno(), 100, 0) == b"still here"
 
