@@ -35,6 +35,8 @@ KEPT_BYTES_MAX: Final = 256 * 1024 * 1024
 """When more than this would have to be restored, all of it becomes durable, as when a kernel that
 is short of memory writes back pages."""
 JOURNAL_MAX: Final = 20_000
+LISTED_MAX: Final = 50
+"""How many of each the report of a cut names."""
 FILES_MAX: Final = 256
 """The largest number of files whose earlier generations are kept."""
 
@@ -463,6 +465,7 @@ class Store:
         kept = file.data.bytes_kept()
         file.data.drop(until)
         self.kept_bytes += file.data.bytes_kept() - kept
+        self._forget_if_unused(file)
 
     def _bound(self) -> None:
         if len(self._journals[False].changes) > JOURNAL_MAX:
@@ -471,7 +474,7 @@ class Store:
     def _write_back(self) -> None:
         """Everything becomes durable. The caller holds the lock."""
         self.written_back += 1
-        for file in self.files.values():
+        for file in list(self.files.values()):
             self._made_durable(file, file.data.seal())
         for journal in self._journals.values():
             journal.commit(journal.seal())
@@ -508,9 +511,10 @@ class Store:
                         "left": loss.size_after,
                         "blocks_changed": loss.blocks,
                     }
-                    for path, loss in losses
+                    for path, loss in losses[:LISTED_MAX]
                 },
-                "entries": undone[:50],
+                "files_count": len(losses),
+                "entries": undone[:LISTED_MAX],
                 "entries_count": len(undone),
                 "torn": tear(torn, Random(seed), root),
             }

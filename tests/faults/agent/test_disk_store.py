@@ -619,6 +619,32 @@ def test_replaced_files_are_forgotten(store: Store) -> None:
     assert len(store.files) == 1, "the one that is there: its history is kept for damage"
 
 
+def test_files_that_became_durable_without_being_opened_are_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faults.agent.disk.store.FILES_MAX", 0)
+    for number in range(20):
+        store.close(_put(store, b"%d" % number, b"x", sync=False))
+    assert len(store.files) == 20
+    monkeypatch.setattr("faults.agent.disk.store.JOURNAL_MAX", 20)
+    store.close(_put(store, b"20", b"x", sync=False))
+    assert len(store.files) == 1, "what was written to the last one"
+    store.sync(next(iter(store.files.values())), store.epoch)
+    store.close(_put(store, b"new", b"x", sync=False))
+    store.rename(store.root_fd, b"new", store.root_fd, b"0", replace=True)
+    store.sync(None, store.epoch)
+    assert not store.files
+
+
+def test_the_report_of_a_cut_is_bounded(store: Store) -> None:
+    for number in range(60):
+        store.close(_put(store, b"%d" % number, b"x", sync=False))
+    store.power_off()
+    lost = store.lose("")
+    assert (len(lost["files"]), lost["files_count"]) == (50, 60)
+    assert (len(lost["entries"]), lost["entries_count"]) == (50, 60)
+
+
 def test_damage_goes_with_the_file(store: Store, tmp_path: Path) -> None:
     file = _put(store, b"log", b"x" * 10_000)
     damage(store, "read-error", "log", "1")
