@@ -35,6 +35,9 @@ KEPT_BYTES_MAX: Final = 256 * 1024 * 1024
 """When more than this would have to be restored, all of it becomes durable, as when a kernel that
 is short of memory writes back pages."""
 JOURNAL_MAX: Final = 20_000
+TRASH_BYTES_MAX: Final = 1 << 30
+"""How much space removed files may keep until their removal is durable. A program that never fsyncs
+would fill the host's disk with what it has removed."""
 LISTED_MAX: Final = 50
 """How many of each the report of a cut names."""
 FILES_MAX: Final = 256
@@ -468,7 +471,8 @@ class Store:
         self._forget_if_unused(file)
 
     def _bound(self) -> None:
-        if len(self._journals[False].changes) > JOURNAL_MAX:
+        changes = len(self._journals[False].changes)
+        if changes > JOURNAL_MAX or self._trash.space > TRASH_BYTES_MAX:
             self._write_back()
 
     def _write_back(self) -> None:

@@ -15,11 +15,13 @@ TRASH: Final = b".antipaxos-trash"
 
 
 class Trashed(NamedTuple):
-    """Something in the trash: its name there, and what it is."""
+    """Something in the trash: its name there, and what it is. `space`: how many bytes it keeps from
+    being free."""
 
     name: bytes
     key: Key
     is_folder: bool
+    space: int
 
 
 class Trash:
@@ -31,6 +33,8 @@ class Trash:
         self._fd = os.open(TRASH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
         self._count = 0
         self._names: Counter[Key] = Counter()
+        self.space = 0
+        """How many bytes would be free without it."""
 
     def names_of(self, key: Key) -> int:
         """How many names a file or directory has here."""
@@ -44,7 +48,9 @@ class Trash:
         os.rename(name, trashed, src_dir_fd=directory, dst_dir_fd=self._fd)
         key = (status.st_dev, status.st_ino)
         self._names[key] += 1
-        return Trashed(trashed, key, stat.S_ISDIR(status.st_mode))
+        space = status.st_blocks * 512 if self._names[key] == status.st_nlink else 0
+        self.space += space
+        return Trashed(trashed, key, stat.S_ISDIR(status.st_mode), space)
 
     def take_back(self, trashed: Trashed, directory: int, name: bytes) -> None:
         os.rename(trashed.name, name, src_dir_fd=self._fd, dst_dir_fd=directory)
@@ -62,6 +68,7 @@ class Trash:
         return status.st_nlink == 1
 
     def _forget(self, trashed: Trashed) -> None:
+        self.space -= trashed.space
         self._names[trashed.key] -= 1
         if not self._names[trashed.key]:
             del self._names[trashed.key]

@@ -542,6 +542,26 @@ def test_what_is_kept_of_the_past_is_bounded(store: Store) -> None:
     assert len(kept) == 2 and sum(kept) <= HISTORY_BYTES_MAX
 
 
+def test_removed_files_keep_only_so_much_space(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faults.agent.disk.store.TRASH_BYTES_MAX", 100_000)
+    for number in range(100):
+        name = b"%d" % number
+        store.close(_put(store, name, b"x" * 10_000, sync=False))
+        store.link(path := store.look_up(store.root_fd, name), store.root_fd, b"other")
+        os.close(path)
+        store.remove(store.root_fd, name, folder=False)
+        store.remove(store.root_fd, b"other", folder=False)
+        assert len(list((tmp_path / ".antipaxos-trash").iterdir())) <= 2 * 9
+    assert store.written_back >= 10
+    store.close(_put(store, b"a", b"x" * 10_000))
+    store.remove(store.root_fd, b"a", folder=False)
+    store.power_off()
+    store.lose("")
+    assert (tmp_path / "a").exists()
+
+
 def test_a_rename_is_atomic_also_where_too_many_changes_become_durable(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
