@@ -521,6 +521,7 @@ class Store:
                 "entries": undone[:LISTED_MAX],
                 "entries_count": len(undone),
                 "torn": tear(torn, Random(seed), root),
+                "written_back": self.written_back,
             }
             for file in list(self.files.values()):
                 self._forget_if_unused(file)
