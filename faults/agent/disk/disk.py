@@ -132,9 +132,14 @@ class Disk:
             moments[0] = time.monotonic_ns()
 
         def lose() -> None:
-            loss.update(store.lose(seed))
-            if self._session is not None:
-                self._session.answer_held()
+            try:
+                loss.update(store.lose(seed))
+            except Exception as error:
+                store.broken = store.broken or f"restoring it after a power cut: {error!r}"
+                raise
+            finally:  # else the processes that wait for an answer never end
+                if self._session is not None:
+                    self._session.answer_held()
 
         answer = self._node.kill(power_off, lose)
         return answer | {"done_ns": moments[0], "lost": loss, "canary": self._canary}
