@@ -656,6 +656,19 @@ def test_files_that_became_durable_without_being_opened_are_forgotten(
     assert not store.files
 
 
+def test_a_file_is_reported_by_a_name_that_it_has(store: Store) -> None:
+    file = _put(store, b"log", b"one")
+    path = store.look_up(store.root_fd, b"log")
+    os.close(store.link(path, store.root_fd, b"other"))
+    os.close(path)
+    store.remove(store.root_fd, b"log", folder=False)
+    store.sync(None, store.epoch)
+    store.write(file, 3, memoryview(b"two"))
+    store.power_off()
+    lost = store.lose("")
+    assert list(lost["files"]) == ["other"] and lost["torn"]["file"] == "other"
+
+
 def test_the_report_of_a_cut_is_bounded(store: Store) -> None:
     for number in range(60):
         store.close(_put(store, b"%d" % number, b"x", sync=False))
