@@ -17,6 +17,9 @@ MS_NOSUID: Final = 2
 MS_NODEV: Final = 4
 MS_REC_PRIVATE: Final = 0x4000 | 0x40000
 MNT_DETACH: Final = 2
+PUNCH_HOLE: Final = 0x02
+ZERO_RANGE: Final = 0x10
+"""Modes of fallocate."""
 PTRACE_CONT: Final = 7
 PTRACE_DETACH: Final = 17
 PTRACE_INTERRUPT: Final = 0x4207

@@ -131,6 +131,9 @@ def _lost(lost: Mapping[str, Any], _: Mapping[str, Any]) -> str:
     undone = [
         f"{name} from {int(f['bytes'])} to {int(f['left'])} bytes" for name, f in files.items()
     ]
+    more = int(lost.get("files_count", len(files))) - len(files)
+    if more:
+        undone.append(_count(more, "more file"))
     entries = int(lost["entries_count"])
     if entries:
         undone.append(f"{_count(entries, 'directory entry', '', 'directory entries')}")

@@ -62,14 +62,15 @@ LOOK = {"error": None, "fsync_us": [21_300, 24_000]}
                 "engine": "exited",
                 "lost": {
                     "files": {"wal": {"bytes": 900, "left": 800, "blocks_changed": 1}},
+                    "files_count": 3,
                     "entries": ["create a"],
                     "entries_count": 1,
                     "torn": {"file": "wal", "offset": 800, "of": 100, "kept": 37},
                 },
                 "canary": {"error": None, "synced": 4096, "unsynced": 4096},
             },
-            "1 process ended, container exited, undone: wal from 900 to 800 bytes, 1 directory "
-            "entry; wal keeps 37 of 100 bytes of a write",
+            "1 process ended, container exited, undone: wal from 900 to 800 bytes, 2 more files, "
+            "1 directory entry; wal keeps 37 of 100 bytes of a write",
         ),
         (
             {"pids": [9], "canary": {"error": None, "synced": 4096, "unsynced": 0}},

@@ -15,12 +15,14 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, NamedTuple
 
 from faults.agent.disk.files import Key
-from faults.agent.disk.store import HIDDEN, BadRange, Store
+from faults.agent.disk.ranges import Range
+from faults.agent.disk.store import HIDDEN, Store
 from faults.agent.disk.unsynced import BLOCK, Generation, write_all
 from faults.agent.errors import BadRequest, Failed
 
@@ -30,12 +32,18 @@ RECENT: Final = 3
 
 
 class Target(NamedTuple):
-    """A file that may be damaged, and what was written to it by the last fsyncs, newest last."""
+    """A file that may be damaged, and what was written to it by the last fsyncs, newest last.
+
+    `size`: of what has been fsynced, or of all where `is_synced` is false. `unsynced`: the blocks
+    that have been written to since.
+    """
 
     path: str
     key: Key
     size: int
     recent: tuple[Generation, ...]
+    unsynced: frozenset[int]
+    is_synced: bool
 
 
 def damage(store: Store, mode: str, pattern: str, seed: str) -> dict[str, Any]:
@@ -53,7 +61,8 @@ def damage(store: Store, mode: str, pattern: str, seed: str) -> dict[str, Any]:
                 f"the node has no file with data that matches {pattern or '*'!r}",
                 "give another path, or let the node write something first",
             )
-        target = random.choice(found)
+        synced = [target for target in found if target.is_synced]
+        target = random.choice(synced or found)
         file = os.open(store.root / target.path, os.O_RDWR)
         try:
             before = _digest(store, target.key, file)
@@ -65,6 +74,7 @@ def damage(store: Store, mode: str, pattern: str, seed: str) -> dict[str, Any]:
         "mode": mode,
         "file": target.path,
         "size": target.size,
+        "synced": target.is_synced,
         **done,
         "digest": [before, after],
     }
@@ -80,13 +90,25 @@ def targets(store: Store, pattern: str) -> Iterator[Target]:
             path = full.removeprefix(root).lstrip("/")
             status = os.lstat(full)
             hidden = os.fsencode(name).startswith(HIDDEN)
-            if hidden or os.fsencode(path) in store.exempt or not os.path.isfile(full):  # noqa: PTH113
+            is_file = stat.S_ISREG(status.st_mode)  # a link may lead anywhere
+            if hidden or os.fsencode(path) in store.exempt or not is_file:
                 continue
             if status.st_size and fnmatch.fnmatch(path, pattern or "*"):
-                key = (status.st_dev, status.st_ino)
-                file = store.files.get(key)
-                recent = tuple(file.data.history)[-RECENT:] if file is not None else ()
-                yield Target(path, key, status.st_size, recent)
+                yield _target(store, path, status)
+
+
+def _target(store: Store, path: str, status: os.stat_result) -> Target:
+    key, size = (status.st_dev, status.st_ino), status.st_size
+    file = store.files.get(key)
+    if file is None:
+        return Target(path, key, size, (), frozenset(), True)
+    recent = tuple(file.data.history)[-RECENT:]
+    generations = file.data.generations
+    unsynced = frozenset(block for one in generations for block in one.written)
+    durable = min([size, *(one.size for one in generations)])
+    if any(block not in unsynced for block in range(-(-durable // BLOCK))):
+        return Target(path, key, durable, recent, unsynced, True)
+    return Target(path, key, size, recent, frozenset(), False)
 
 
 def _digest(store: Store, key: Key, file: int) -> str:
@@ -102,16 +124,23 @@ def _digest(store: Store, key: Key, file: int) -> str:
 
 def _place(target: Target, random: Random) -> int:
     """An offset: among the last writes, or anywhere."""
-    blocks = sorted({b for g in target.recent for b in g.written if b * BLOCK < target.size})
+    blocks = sorted({b for g in target.recent for b in g.written if _may_change(target, b)})
     if blocks and random.randrange(2):
         start = random.choice(blocks) * BLOCK
         return min(start + random.randrange(BLOCK), target.size - 1)
-    return random.randrange(target.size)
+    while not _may_change(target, (offset := random.randrange(target.size)) // BLOCK):
+        pass  # there is one: else it is not a target
+    return offset
+
+
+def _may_change(target: Target, block: int) -> bool:
+    return block * BLOCK < target.size and block not in target.unsynced
 
 
 def _flip(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
     offset = _place(target, random)
-    length = min(random.choice([1, 8, 512]), target.size - offset)
+    ends = min(target.size, (offset // BLOCK + 1) * BLOCK)
+    length = min(random.choice([1, 8, 512]), ends - offset)
     old = os.pread(file, length, offset)
     new = bytearray(old)
     for _ in range(max(1, length // 8)):
@@ -124,8 +153,9 @@ def _flip(store: Store, target: Target, file: int, random: Random) -> dict[str, 
 
 def _truncate(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
     offset = _place(target, random)
+    lost = os.fstat(file).st_size - offset
     os.ftruncate(file, offset)
-    return {"offset": offset, "lost": target.size - offset}
+    return {"offset": offset, "lost": lost}
 
 
 def _old(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
@@ -134,13 +164,13 @@ def _old(store: Store, target: Target, file: int, random: Random) -> dict[str, A
         (generation, block)
         for generation in target.recent
         for block in sorted(generation.written)
-        if block * BLOCK < target.size
+        if _may_change(target, block)
     ]
     if choices:
         generation, block = random.choice(choices)
         old = generation.blocks.get(block, b"")
     else:  # written before the first recorded fsync: its old content is unknown, so zeros
-        block, old = random.randrange(-(-target.size // BLOCK)), b""
+        block, old = _place(target, random) // BLOCK, b""
     length = min(BLOCK, target.size - block * BLOCK)
     write_all(file, old[:length].ljust(length, b"\0"), block * BLOCK)
     return {"offset": block * BLOCK, "length": length}
@@ -148,7 +178,7 @@ def _old(store: Store, target: Target, file: int, random: Random) -> dict[str, A
 
 def _read_error(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
     block = _place(target, random) // BLOCK
-    bad = BadRange(block * BLOCK, (block + 1) * BLOCK)
+    bad = Range(block * BLOCK, (block + 1) * BLOCK)
     store.bad.setdefault(target.key, []).append(bad)
     return {"offset": bad.start, "length": BLOCK}
 

@@ -12,6 +12,7 @@ heal        no conditions; the mount stays while the node runs, and ends with it
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -53,6 +54,11 @@ class Disk:
     def store(self) -> Store:
         if self._store is None:
             raise BadRequest("the agent has no disk", "send disk_open before the node starts")
+        if self._store.broken is not None:
+            raise Failed(
+                f"the node's disk met an unexpected error: {self._store.broken}",
+                "report this with the agent's log",
+            )
         return self._store
 
     def open(self, target: str, backing: str, exempt: tuple[str, ...]) -> dict[str, Any]:
@@ -62,6 +68,7 @@ class Disk:
         if not Path(backing).is_dir():
             raise BadRequest(f"there is no directory {backing}", "mount the node's volume there")
         require_mounts()
+        raise_open_files_limit()
         sys.setswitchinterval(0.0005)  # threads answer the kernel: none must wait 5 ms
         self._target = target
         self._store = Store(Path(backing), exempt)
@@ -125,9 +132,14 @@ class Disk:
             moments[0] = time.monotonic_ns()
 
         def lose() -> None:
-            loss.update(store.lose(seed))
-            if self._session is not None:
-                self._session.answer_held()
+            try:
+                loss.update(store.lose(seed))
+            except Exception as error:
+                store.broken = store.broken or f"restoring it after a power cut: {error!r}"
+                raise
+            finally:  # else the processes that wait for an answer never end
+                if self._session is not None:
+                    self._session.answer_held()
 
         answer = self._node.kill(power_off, lose)
         return answer | {"done_ns": moments[0], "lost": loss, "canary": self._canary}
@@ -178,6 +190,7 @@ class Disk:
         `canary`: once after a cut, what is left of the file that was put there before it; null
         where there is no node.
         """
+        _ = self.store
         seen: dict[str, Any] = {"look": self._ask_probe("look", within_s, rounds)}
         if self._canary is not None:
             seen["canary"] = self._ask_probe("check", max(within_s, CHECK_S))
@@ -224,6 +237,13 @@ class Disk:
                 if probe.get_there() or pids[0] in node_pids():
                     break
             yield probe
+
+
+def raise_open_files_limit() -> None:
+    """To what is allowed: each file that the kernel knows needs a descriptor. Many engines start
+    containers with 1,024 and allow far more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def node_pids() -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +29,17 @@ class File:
 
     def path(self, root: str) -> str:
         """Where it is now, relative to `root`; for reports."""
-        return os.readlink(f"/proc/self/fd/{self.fd}").removeprefix(root).lstrip("/")  # noqa: PTH115
+        path = os.readlink(f"/proc/self/fd/{self.fd}")  # noqa: PTH115
+        if not self._is_at(path):  # it has been opened by a name that is gone, and has others
+            found = (f"{folder}/{name}" for folder, _, names in os.walk(root) for name in names)
+            path = next(filter(self._is_at, found), path)
+        return path.removeprefix(root).lstrip("/")
+
+    def _is_at(self, path: str) -> bool:
+        with suppress(OSError):
+            status = os.lstat(path)
+            return (status.st_dev, status.st_ino) == self.key
+        return False
 
 
 class TornWrite(NamedTuple):

@@ -50,6 +50,8 @@ WRITE_MAX: Final = 1 << 20
 BUFFER: Final = WRITE_MAX + (1 << 16)
 ROOT: Final = 1
 
+WRITE_CACHE: Final = 1 << 0
+"""Among the flags of a write: the kernel's, of pages that were changed in memory."""
 ASYNC_READ: Final = 1 << 0
 BIG_WRITES: Final = 1 << 5
 PARALLEL_DIRECTORIES: Final = 1 << 18
@@ -60,13 +62,13 @@ SET_ATIME, SET_MTIME, SET_ATIME_NOW, SET_MTIME_NOW = 16, 32, 128, 256
 
 IN: Final = struct.Struct("=IIQQIIII")
 OUT: Final = struct.Struct("=IiQ")
-ATTRIBUTES: Final = struct.Struct("=QQQQQQIIIIIIIIII")
+ATTRIBUTES: Final = struct.Struct("=QQQqqqIIIIIIIIII")
 ENTRY: Final = struct.Struct("=QQQQII")
 ATTRIBUTES_OUT: Final = struct.Struct("=QII")
 OPEN_OUT: Final = struct.Struct("=QII")
 INIT_IN: Final = struct.Struct("=IIII")
 INIT_OUT: Final = struct.Struct("=IIIIHHIIHHI7I")
-SETATTR_IN: Final = struct.Struct("=IIQQQQQQIIIIIIII")
+SETATTR_IN: Final = struct.Struct("=IIQQQqqqIIIIIIII")
 IO_IN: Final = struct.Struct("=QQIIQII")
 IO_OUT: Final = struct.Struct("=II")
 CREATE_IN: Final = struct.Struct("=IIII")
@@ -118,8 +120,8 @@ def init_answer(body: memoryview) -> bytes:
     )
 
 
-def attributes(status: os.stat_result) -> bytes:
-    """A file's attributes, as the kernel wants them."""
+def attributes(status: os.stat_result, links: int) -> bytes:
+    """A file's attributes, as the kernel wants them; with so many names."""
     second = 10**9
     atime, mtime, ctime = status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns
     return ATTRIBUTES.pack(
@@ -133,7 +135,7 @@ def attributes(status: os.stat_result) -> bytes:
         mtime % second,
         ctime % second,
         status.st_mode,
-        status.st_nlink,
+        links,
         status.st_uid,
         status.st_gid,
         status.st_rdev,

@@ -17,6 +17,7 @@ import os
 import stat
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,10 +28,12 @@ from faults.agent.disk.deferred_fsyncs import Deferred, DeferredFsyncs, FsyncDel
 from faults.agent.disk.files import File
 from faults.agent.disk.fuse_protocol import Request
 from faults.agent.disk.inodes import Inodes
-from faults.agent.disk.store import PowerLost, Store
+from faults.agent.disk.store import Entry, PowerLost, Store
 
 THREADS: Final = 4
 GONE: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
+OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What the agent is short of, and not the node's disk."""
 ALLOCATE_MODES: Final = (0x00, 0x01, 0x03, 0x10, 0x11)
 """fallocate: plain, KEEP_SIZE, PUNCH_HOLE with KEEP_SIZE, ZERO_RANGE with and without."""
 
@@ -48,6 +51,8 @@ class Session:
         self._lock = threading.Lock()
         self._inodes = Inodes()
         self._handles: dict[int, File] = {}
+        self._listings: dict[int, list[Entry]] = {}
+        """By handle, of directories that are being read."""
         self._next_handle = 1
         self._held: list[Request] = []
         self._deferred = DeferredFsyncs(self)
@@ -114,9 +119,7 @@ class Session:
             os.write(self._fuse, reply)
 
     def _handle(self, request: Request) -> bytes:
-        handler = self._handlers.get(request.opcode)
-        if handler is None:
-            return fuse.answer(request.unique, error=errno.ENOSYS)
+        handler = self._handlers.get(request.opcode, _unknown)
         try:
             if request.opcode in READING:
                 return handler(request)
@@ -124,10 +127,19 @@ class Session:
                 return self._hold(request) if self.dark else handler(request)
         except PowerLost:
             return self._hold(request)
-        except OSError as error:
-            return fuse.answer(request.unique, error=error.errno or errno.EIO)
-        except KeyError:  # a number or handle that the kernel has let go
-            return fuse.answer(request.unique, error=errno.ESTALE)
+        except Exception as error:
+            return self._failed(request.unique, error)
+
+    def _failed(self, unique: int, error: Exception) -> bytes:
+        """The answer to a request that could not be carried out. There must be one in any case: the
+        process that waits for it cannot even be killed."""
+        if isinstance(error, KeyError):  # a number or handle that the kernel has let go
+            return fuse.answer(unique, error=errno.ESTALE)
+        code = error.errno if isinstance(error, OSError) else None
+        if (code is None or code in OURS) and self.store.broken is None:
+            traceback.print_exc()
+            self.store.broken = repr(error)
+        return fuse.answer(unique, error=code or errno.EIO)
 
     def _hold(self, request: Request) -> bytes:
         with self._lock:
@@ -162,9 +174,9 @@ class Session:
             fuse.FSYNCDIR: self._fsync_directory,
             fuse.FLUSH: _done,
             fuse.RELEASE: self._release,
-            fuse.OPENDIR: lambda r: fuse.answer(r.unique, fuse.OPEN_OUT.pack(0, 0, 0)),
+            fuse.OPENDIR: self._open_directory,
             fuse.READDIR: self._read_directory,
-            fuse.RELEASEDIR: _done,
+            fuse.RELEASEDIR: self._release_directory,
             fuse.STATFS: self._space,
             fuse.FALLOCATE: self._allocate,
             fuse.INTERRUPT: self._interrupt,
@@ -193,7 +205,7 @@ class Session:
         ours = self.store.is_ours(directory, name)
         status = os.fstat(path)
         number = self._inodes.remember(path, exempt=exempt, ours=ours)
-        return fuse.ENTRY.pack(number, 0, 0, 0, 0, 0) + fuse.attributes(status)
+        return fuse.ENTRY.pack(number, 0, 0, 0, 0, 0) + self._packed(status)
 
     def _look_up(self, request: Request) -> bytes:
         directory, name = self._path(request.node), fuse.names(request.body)[0]
@@ -202,8 +214,11 @@ class Session:
 
     def _attributes(self, request: Request, number: int) -> bytes:
         status = os.fstat(self._path(number))
-        body = fuse.ATTRIBUTES_OUT.pack(0, 0, 0) + fuse.attributes(status)
+        body = fuse.ATTRIBUTES_OUT.pack(0, 0, 0) + self._packed(status)
         return fuse.answer(request.unique, body)
+
+    def _packed(self, status: os.stat_result) -> bytes:
+        return fuse.attributes(status, self.store.links(status))
 
     def _set_attributes(self, request: Request) -> bytes:
         fields = fuse.SETATTR_IN.unpack_from(request.body)
@@ -288,10 +303,21 @@ class Session:
         path = self.store.link(target, directory, name)
         return fuse.answer(request.unique, self._entry(request, directory, name, path))
 
+    def _open_directory(self, request: Request) -> bytes:
+        return fuse.answer(request.unique, fuse.OPEN_OUT.pack(self._new_handle(), 0, 0))
+
+    def _release_directory(self, request: Request) -> bytes:
+        self._listings.pop(fuse.U64.unpack_from(request.body)[0], None)
+        return fuse.answer(request.unique)
+
     def _read_directory(self, request: Request) -> bytes:
-        """The offset of an entry is its position in the sorted listing, plus one."""
-        _, offset, size = fuse.IO_IN.unpack_from(request.body)[:3]
-        listing = sorted(self.store.listing(self._path(request.node)))
+        """The offset of an entry is its position in the listing, plus one. The listing is made when
+        it is read from its beginning: programs remove entries while they read the next ones, and
+        none must be left out."""
+        handle, offset, size = fuse.IO_IN.unpack_from(request.body)[:3]
+        if not offset or handle not in self._listings:
+            self._listings[handle] = sorted(self.store.listing(self._path(request.node)))
+        listing = self._listings[handle]
         body = b""
         for place, (name, inode, kind) in enumerate(listing[offset:], offset + 1):
             entry = fuse.directory_entry(inode, place, name, kind)
@@ -319,10 +345,14 @@ class Session:
     def _opened(self, number: int) -> bytes:
         inode = self._inodes[number]
         file = self.store.open(inode.path, exempt=inode.exempt, ours=inode.ours)
+        handle = self._new_handle()
+        self._handles[handle] = file
+        return fuse.OPEN_OUT.pack(handle, 0, 0)
+
+    def _new_handle(self) -> int:
         with self._lock:
             handle, self._next_handle = self._next_handle, self._next_handle + 1
-            self._handles[handle] = file
-        return fuse.OPEN_OUT.pack(handle, 0, 0)
+        return handle
 
     def _create(self, request: Request) -> bytes:
         _, mode, _, _ = fuse.CREATE_IN.unpack_from(request.body)
@@ -345,10 +375,12 @@ class Session:
         return fuse.answer(request.unique, self.store.read(self._handles[handle], offset, size))
 
     def _write(self, request: Request) -> bytes:
-        handle, offset, size, _, _, flags, _ = fuse.IO_IN.unpack_from(request.body)
+        handle, offset, size, write_flags, _, flags, _ = fuse.IO_IN.unpack_from(request.body)
         file = self._handles[handle]
         data = request.body[fuse.IO_IN.size : fuse.IO_IN.size + size]
-        written = self.store.write(file, offset, data)
+        # Of a mapped page: the kernel would take less for all of it.
+        whole = bool(write_flags & fuse.WRITE_CACHE)
+        written = self.store.write(file, offset, data, whole=whole)
         reply = fuse.answer(request.unique, fuse.IO_OUT.pack(written, 0))
         if flags & os.O_DSYNC:
             return self._sync(request, file, ours=file.ours, reply=reply)
@@ -372,10 +404,11 @@ class Session:
         return self._sync(request, None, ours=False, reply=fuse.answer(request.unique))
 
     def _sync(self, request: Request, file: File | None, *, ours: bool, reply: bytes) -> bytes:
-        """Now, or later when the disk is slow."""
+        """Now, or later when the disk is slow. What is written while it waits is not covered."""
+        sync = self.store.begin_sync(file, self.epoch, ours=ours)
 
         def run() -> bytes:
-            self.store.sync(file, self.epoch, ours=ours)
+            self.store.finish_sync(sync)
             return reply
 
         delay = self.delay
@@ -391,8 +424,8 @@ class Session:
             reply = self._hold(request) if self.dark else later.run()
         except PowerLost:
             reply = self._hold(request)
-        except OSError as error:
-            reply = fuse.answer(later.request, error=error.errno or errno.EIO)
+        except Exception as error:
+            reply = self._failed(later.request, error)
         if reply:
             self._reply(reply)
 
@@ -413,6 +446,10 @@ class Session:
 
 def _done(request: Request) -> bytes:
     return fuse.answer(request.unique)
+
+
+def _unknown(request: Request) -> bytes:
+    return fuse.answer(request.unique, error=errno.ENOSYS)
 
 
 READING: Final = (

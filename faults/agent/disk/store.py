@@ -24,7 +24,9 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from faults.agent import libc
+from faults.agent.disk.directories import Directories
 from faults.agent.disk.files import File, Key, restore, tear, torn_candidates
+from faults.agent.disk.ranges import END, Range, merged, missing, without
 from faults.agent.disk.trash import TRASH, Trash, Trashed
 from faults.agent.disk.unsynced import Change, DirectoryJournal, write_all
 
@@ -33,6 +35,11 @@ KEPT_BYTES_MAX: Final = 256 * 1024 * 1024
 """When more than this would have to be restored, all of it becomes durable, as when a kernel that
 is short of memory writes back pages."""
 JOURNAL_MAX: Final = 20_000
+TRASH_BYTES_MAX: Final = 1 << 30
+"""How much space removed files may keep until their removal is durable. A program that never fsyncs
+would fill the host's disk with what it has removed."""
+LISTED_MAX: Final = 50
+"""How many of each the report of a cut names."""
 FILES_MAX: Final = 256
 """The largest number of files whose earlier generations are kept."""
 
@@ -41,11 +48,22 @@ class PowerLost(Exception):
     """The power was cut while this fsync ran: it never returns."""
 
 
-class BadRange(NamedTuple):
-    """Bytes of a file that cannot be read, until they are written again."""
+class Sync(NamedTuple):
+    """An fsync that has begun: up to where it makes a file and the directories durable."""
 
-    start: int
-    end: int
+    file: File | None
+    epoch: int
+    until: int
+    journal: DirectoryJournal
+    changes: int
+
+
+class Entry(NamedTuple):
+    """Of a directory. `kind`: as in d_type."""
+
+    name: bytes
+    inode: int
+    kind: int
 
 
 def reopen(fd: int, flags: int) -> int:
@@ -62,11 +80,16 @@ class Store:
         self.exempt = frozenset(name.encode() for name in exempt)
         self.lock = threading.RLock()
         self.files: dict[Key, File] = {}
-        self.bad: dict[Key, list[BadRange]] = {}
+        self.bad: dict[Key, list[Range]] = {}
+        """Bytes of files that cannot be read, until they are written again."""
+        self.reserved: dict[Key, list[Range]] = {}
+        """What files have allocated by fallocate: writes there need no more space."""
         self.left_bytes: int | None = None
         """How many bytes may still be allocated; None: limited by the disk only."""
         self.fail_fsync = False
         """Every fsync fails, and what it should have made durable is lost at the next cut."""
+        self.broken: str | None = None
+        """An unexpected error: the node has seen a disk that no fault explains."""
         self.epoch = 0
         """The number of cuts so far."""
         self.written_back = 0
@@ -76,6 +99,7 @@ class Store:
         self.kept_bytes = 0
         """How many bytes a cut would have to restore."""
         self._trash = Trash(self.root_fd)
+        self._directories = Directories()
 
     def erased(self) -> None:
         """The backing directory has been emptied: there is nothing left to restore."""
@@ -86,6 +110,7 @@ class Store:
                 file.data.forget()
                 self._forget_if_unused(file)
             self.bad.clear()
+            self.reserved.clear()
             self.kept_bytes = 0
             self._trash.close()
             self._trash = Trash(self.root_fd)
@@ -104,35 +129,40 @@ class Store:
             raise OSError(errno.ENOENT, "hidden")
         return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
 
-    def listing(self, directory: int) -> list[tuple[bytes, int, int]]:
-        """(name, inode, type) of every entry that the node may see."""
+    def listing(self, directory: int) -> list[Entry]:
+        """Every entry that the node may see."""
         fd = reopen(directory, os.O_RDONLY | os.O_DIRECTORY)
         root = self.is_root(directory)
         try:
             with os.scandir(fd) as entries:
                 return [
-                    (os.fsencode(e.name), e.inode(), _kind(e))
+                    Entry(os.fsencode(e.name), e.inode(), _kind(e))
                     for e in entries
                     if not (root and os.fsencode(e.name).startswith(HIDDEN))
                 ]
         finally:
             os.close(fd)
 
+    def links(self, status: os.stat_result) -> int:
+        """How many names a file has, but for those that have been removed."""
+        removed = self._trash.names_of((status.st_dev, status.st_ino))
+        return 0 if removed and stat.S_ISDIR(status.st_mode) else status.st_nlink - removed
+
     def create(self, directory: int, name: bytes, mode: int, owner: tuple[int, int]) -> int:
         """A new regular file; an O_PATH descriptor of it."""
         with self.lock:
-            if not self.is_ours(
-                directory, name
-            ):  # the probe needs one to fsync, on a full disk too
+            exempt = name in self.exempt and self.is_root(directory)
+            # The probe needs a file to fsync on a full disk, too.
+            if not exempt and not self.is_ours(directory, name):
                 self._require_room()
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
             fd = os.open(name, flags, 0o600, dir_fd=directory)
             try:
-                os.fchown(fd, *owner)
+                os.fchown(fd, *_owner(directory, owner))
                 os.fchmod(fd, stat.S_IMODE(mode))
             finally:
                 os.close(fd)
-            if not (name in self.exempt and self.is_root(directory)):
+            if not exempt:
                 self._changed(directory, name, "create", os.unlink)
             return self.look_up(directory, name)
 
@@ -142,7 +172,8 @@ class Store:
             os.mkdir(name, 0o700, dir_fd=directory)
             self._changed(directory, name, "mkdir", os.rmdir)
             made = self.look_up(directory, name)
-            os.chown(f"/proc/self/fd/{made}", *owner)
+            os.chown(f"/proc/self/fd/{made}", *_owner(directory, owner))
+            mode |= os.fstat(directory).st_mode & stat.S_ISGID
             os.chmod(f"/proc/self/fd/{made}", stat.S_IMODE(mode))  # noqa: PTH101
             return made
 
@@ -152,17 +183,19 @@ class Store:
         with self.lock:
             self._require_room()
             os.symlink(target, name, dir_fd=directory)
-            os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+            os.chown(name, *_owner(directory, owner), dir_fd=directory, follow_symlinks=False)
             self._changed(directory, name, "symlink", os.unlink)
             return self.look_up(directory, name)
 
     def make_special(
         self, directory: int, name: bytes, mode: int, device: int, owner: tuple[int, int]
     ) -> int:
-        """A socket, a pipe or a device; durable at once."""
+        """A socket, a pipe or a device."""
         with self.lock:
+            self._require_room()
             os.mknod(name, mode, device, dir_fd=directory)
-            os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+            os.chown(name, *_owner(directory, owner), dir_fd=directory, follow_symlinks=False)
+            self._changed(directory, name, "mknod", os.unlink)
             return self.look_up(directory, name)
 
     def link(self, target: int, directory: int, name: bytes) -> int:
@@ -183,6 +216,7 @@ class Store:
                 self._require_empty(directory, name)
             trashed = self._trash.put(directory, name)
             self._journal(directory, name, "rmdir" if folder else "unlink", trashed)
+            self._bound()
 
     def rename(
         self, old: int, old_name: bytes, new: int, new_name: bytes, *, replace: bool
@@ -202,11 +236,12 @@ class Store:
             os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
             key = (status.st_dev, status.st_ino)
             self._renamed(old, old_name, new, new_name, None if target is None else key)
+            self._bound()  # not in between: both changes are durable, or neither
 
     def _renamed(
         self, old: int, old_name: bytes, new: int, new_name: bytes, with_data: Key | None
     ) -> None:
-        source, destination = os.dup(old), os.dup(new)
+        source, destination = self._directories.take(old), self._directories.take(new)
         file = self.files.get(with_data) if with_data else None
         until = file.data.seal() if file is not None else 0
 
@@ -215,8 +250,8 @@ class Store:
                 self._made_durable(file, until)
 
         def let_go() -> None:
-            os.close(source)
-            os.close(destination)
+            self._directories.give_back(source)
+            self._directories.give_back(destination)
 
         undo = partial(os.rename, new_name, old_name, src_dir_fd=destination, dst_dir_fd=source)
         what = f"rename {os.fsdecode(old_name)} to {os.fsdecode(new_name)}"
@@ -225,18 +260,18 @@ class Store:
 
     def _changed(self, directory: int, name: bytes, what: str, undo: Callable[..., None]) -> None:
         """Record a change that is undone by one call on the entry's name."""
-        fd = os.dup(directory)
+        fd = self._directories.take(directory)
         change = Change(
             f"{what} {os.fsdecode(name)}",
             partial(undo, name, dir_fd=fd),
-            let_go=partial(os.close, fd),
+            let_go=partial(self._directories.give_back, fd),
         )
         self._journals[self.is_ours(directory, name)].add(change)
         self._bound()
 
     def _journal(self, directory: int, name: bytes, what: str, trashed: Trashed) -> None:
         """Record that an entry has been moved to the trash."""
-        fd = os.dup(directory)
+        fd = self._directories.take(directory)
 
         def finish() -> None:
             is_last = self._trash.delete(trashed)
@@ -244,13 +279,13 @@ class Store:
             if file is not None:
                 self._forget_if_unused(file)
             elif is_last:
-                self.bad.pop(trashed.key, None)
+                self._gone(trashed.key)
 
         undo = partial(self._trash.take_back, trashed, fd, name)
         what = f"{what} {os.fsdecode(name)}"
         journal = self._journals[self.is_ours(directory, name)]
-        journal.add(Change(what, undo, finish, partial(os.close, fd)))
-        self._bound()
+        let_go = partial(self._directories.give_back, fd)
+        journal.add(Change(what, undo, finish, let_go))
 
     def _require_empty(self, directory: int, name: bytes) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
@@ -304,10 +339,14 @@ class Store:
         has_past = bool(file.data.history) and len(self.files) <= FILES_MAX
         if gone or (file.data.is_clean and not has_past):
             if gone:
-                self.bad.pop(file.key, None)
+                self._gone(file.key)
             self.kept_bytes -= file.data.bytes_kept()
             os.close(file.fd)
             del self.files[file.key]
+
+    def _gone(self, key: Key) -> None:
+        self.bad.pop(key, None)
+        self.reserved.pop(key, None)
 
     def read(self, file: File, offset: int, size: int) -> bytes:
         return self.read_of(file.key, file.fd, offset, size)
@@ -320,93 +359,126 @@ class Store:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return os.pread(fd, size, offset)
 
-    def write(self, file: File, offset: int, data: memoryview) -> int:
-        """How much was written: less than asked for when the disk is full."""
+    def write(self, file: File, offset: int, data: memoryview, *, whole: bool = False) -> int:
+        """How much was written: less than asked for when the disk is full, or, with `whole`,
+        nothing."""
         with self.lock:
-            data = data[: self._allowed(file, offset, len(data))]
+            allowed = self._allocated(file, offset, len(data), whole=whole)
+            data = data[:allowed]
             if not file.exempt:
                 self._clock += 1
                 file.data.touched = self._clock
                 self.kept_bytes += file.data.before_write(offset, data)
             write_all(file.fd, data, offset)
-            if file.key in self.bad:
-                self._rewritten(file.key, offset, offset + len(data))
+            if file.key in self.bad:  # as when a drive remaps a sector
+                self.bad[file.key] = without(self.bad[file.key], offset, offset + len(data))
             if self.kept_bytes > KEPT_BYTES_MAX:
                 self._write_back()
             return len(data)
 
-    def _allowed(self, file: File, offset: int, length: int) -> int:
-        if self.left_bytes is None:
+    def _allocated(self, file: File, offset: int, length: int, *, whole: bool) -> int:
+        """For how much of this there is space, which is used from now on. Raises OSError where
+        there is none, or, with `whole`, not enough."""
+        if self.left_bytes is None or file.exempt or not length:
             return length
-        size = os.fstat(file.fd).st_size
-        growth = max(0, offset + length - max(size, offset))
-        if growth > self.left_bytes:
-            length -= growth - self.left_bytes
-            growth = self.left_bytes
-        if length <= 0:
+        left, allowed = self.left_bytes, length
+        for gap in missing(file.fd, offset, offset + length, self.reserved.get(file.key, [])):
+            left -= gap.end - gap.start
+            if left < 0:
+                allowed, left = gap.end + left - offset, 0
+                break
+        if not allowed or (whole and allowed < length):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if not file.ours:
-            self.left_bytes -= growth
-        return length
-
-    def _rewritten(self, key: Key, start: int, end: int) -> None:
-        """What was written can be read again, as when a drive remaps a sector."""
-        left = []
-        for bad in self.bad[key]:
-            if bad.start < start:
-                left.append(BadRange(bad.start, min(bad.end, start)))
-            if bad.end > end:
-                left.append(BadRange(max(bad.start, end), bad.end))
-        self.bad[key] = [r for r in left if r.start < r.end]
+            self.left_bytes = left
+        return allowed
 
     def truncate(self, file: File, size: int) -> None:
         with self.lock:
-            if not file.exempt:
+            if self._may_keep(file, size, END - size):
                 self.kept_bytes += file.data.before_truncate(size)
             os.ftruncate(file.fd, size)
+            self._freed(file.key, size, END)
+
+    def _may_keep(self, file: File, offset: int, length: int) -> bool:
+        """Before a change of so much of a file: whether what it will replace is to be kept. If that
+        is too much, the change is durable at once, and all that came before it."""
+        if file.exempt:
+            return False
+        kept = file.data.would_keep(offset, length)
+        if self.kept_bytes + kept > KEPT_BYTES_MAX:
+            self._write_back()
+        return kept <= KEPT_BYTES_MAX
+
+    def _freed(self, key: Key, start: int, end: int) -> None:
+        """These bytes are a hole, or behind the end."""
+        for ranges in (self.bad, self.reserved):
+            if key in ranges:
+                ranges[key] = without(ranges[key], start, end)
 
     def allocate(self, file: File, mode: int, offset: int, length: int) -> None:
         """fallocate(2): reserve, punch a hole, or zero a range."""
         with self.lock:
-            self._require_room()
-            if not file.exempt:
-                self.kept_bytes += file.data.before_change(offset, length)
+            punches, zeroes = bool(mode & libc.PUNCH_HOLE), bool(mode & libc.ZERO_RANGE)
+            if not punches:
+                self._allocated(file, offset, length, whole=True)
+            changed = length if punches or zeroes else 0  # but perhaps the size
+            if self._may_keep(file, offset, changed):
+                self.kept_bytes += file.data.before_change(offset, changed)
             libc.fallocate(file.fd, mode, offset, length)
+            if punches or zeroes:
+                self._freed(file.key, offset, offset + length)
+            if not punches:
+                ranges = self.reserved.get(file.key, [])
+                self.reserved[file.key] = merged(ranges, offset, offset + length)
 
     def sync(self, file: File | None, epoch: int, *, ours: bool = False) -> None:
         """Make a file (None: only directories) durable. Raises PowerLost when the power was cut
         since `epoch`, before or while it ran."""
+        self.finish_sync(self.begin_sync(file, epoch, ours=ours))
+
+    def begin_sync(self, file: File | None, epoch: int, *, ours: bool = False) -> Sync:
+        """What comes from now on is not covered. An fsync of evidence commits no directories: the
+        node would not do it if there were no harness."""
         with self.lock:
             if self.epoch != epoch:
                 raise PowerLost
-            if self.fail_fsync:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
             journal = self._journals[ours if file is None else file.ours]
-            changes = journal.seal()
+            is_evidence = file is not None and file.exempt
+            changes = 0 if is_evidence else journal.seal()
             until = file.data.seal() if file is not None else 0
-        if file is not None:
+        return Sync(file, epoch, until, journal, changes)
+
+    def finish_sync(self, sync: Sync) -> None:
+        """Once the disk has answered."""
+        file = sync.file
+        if self.fail_fsync:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if file is not None and self.epoch == sync.epoch:
             os.fdatasync(file.fd)
         with self.lock:
-            if self.epoch != epoch:
+            if self.epoch != sync.epoch:
                 raise PowerLost
             self.fsyncs += 1
             if file is not None:
-                self._made_durable(file, until)
-            journal.commit(changes)
+                self._made_durable(file, sync.until)
+            sync.journal.commit(sync.changes)
 
     def _made_durable(self, file: File, until: int) -> None:
         kept = file.data.bytes_kept()
         file.data.drop(until)
         self.kept_bytes += file.data.bytes_kept() - kept
+        self._forget_if_unused(file)
 
     def _bound(self) -> None:
-        if len(self._journals[False].changes) > JOURNAL_MAX:
+        changes = len(self._journals[False].changes)
+        if changes > JOURNAL_MAX or self._trash.space > TRASH_BYTES_MAX:
             self._write_back()
 
     def _write_back(self) -> None:
         """Everything becomes durable. The caller holds the lock."""
         self.written_back += 1
-        for file in self.files.values():
+        for file in list(self.files.values()):
             self._made_durable(file, file.data.seal())
         for journal in self._journals.values():
             journal.commit(journal.seal())
@@ -429,8 +501,11 @@ class Store:
         with self.lock:
             root = str(self.root)
             torn = torn_candidates(self.files.values())
-            losses = restore(self.files.values(), root)
+            dirty = [file for file in self.files.values() if not file.data.is_clean]
+            losses = restore(dirty, root)
             self.kept_bytes = 0
+            for file in dirty:
+                self._freed(file.key, os.fstat(file.fd).st_size, END)
             undone = self._journals[False].undo()
             self._journals[True].undo()
             report = {
@@ -440,11 +515,13 @@ class Store:
                         "left": loss.size_after,
                         "blocks_changed": loss.blocks,
                     }
-                    for path, loss in losses
+                    for path, loss in losses[:LISTED_MAX]
                 },
-                "entries": undone[:50],
+                "files_count": len(losses),
+                "entries": undone[:LISTED_MAX],
                 "entries_count": len(undone),
                 "torn": tear(torn, Random(seed), root),
+                "written_back": self.written_back,
             }
             for file in list(self.files.values()):
                 self._forget_if_unused(file)
@@ -464,6 +541,14 @@ class Store:
                 (self.root / os.fsdecode(TRASH)).rmdir()
 
 
+def _owner(directory: int, owner: tuple[int, int]) -> tuple[int, int]:
+    """Of what somebody makes there: the group may be the directory's."""
+    status = os.fstat(directory)
+    return (owner[0], status.st_gid) if status.st_mode & stat.S_ISGID else owner
+
+
 def _kind(entry: os.DirEntry[str]) -> int:
     """The type of a directory entry, as in d_type."""
+    if entry.is_file(follow_symlinks=False):  # without a call for each file
+        return stat.S_IFREG >> 12
     return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode) >> 12

@@ -13,7 +13,7 @@ exactly what was fsynced:
                  or directory commits the journal up to that point; a rename over an existing file
                  carries the new file's data with it
 
-Attributes (mode, owner, times) and special files are durable at once.
+Attributes (mode, owner, times) are durable at once.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from faults.agent.disk.ranges import with_data
+
 BLOCK: Final = 4096
 FIRST_WRITE_MAX: Final = 1 << 16
 HISTORY: Final = 8
 """How many past generations are kept for the damage `old`, which restores an old block."""
-HISTORY_BYTES_MAX: Final = 1 << 20
+HISTORY_BYTES_MAX: Final = 1 << 19
+"""Of all of them together, for one file."""
+NUMBER_BYTES: Final = 64
+"""What the number of a block takes in memory."""
 
 
 @dataclass
@@ -44,7 +49,7 @@ class Generation:
     """Offset and data of the first write: the one that a cut may tear."""
 
     def bytes_kept(self) -> int:
-        return sum(len(data) for data in self.blocks.values())
+        return sum(map(len, self.blocks.values())) + NUMBER_BYTES * len(self.written)
 
 
 class Loss(NamedTuple):
@@ -87,25 +92,36 @@ class UnsyncedData:
         generation = self._current()
         if generation.first is None:
             generation.first = (offset, bytes(data[:FIRST_WRITE_MAX]))
-        return self.before_change(offset, len(data))
+        return self._keep(range(offset // BLOCK, -(-(offset + len(data)) // BLOCK)))
 
     def before_change(self, offset: int, length: int) -> int:
-        """The same for a change that is not a write, such as punching a hole."""
+        """The same for a change that is not a write, such as punching a hole. It leaves holes as
+        they are, however large: what reads as zeros need not be kept."""
         generation, kept = self._current(), 0
-        end = min(offset + length, generation.size)
-        for block in range(offset // BLOCK, -(-end // BLOCK)):
-            if block not in generation.blocks:
-                count = min(BLOCK, generation.size - block * BLOCK)
-                data = os.pread(self.file, count, block * BLOCK)
-                generation.blocks[block] = data
-                kept += len(data)
-        last = max(offset, offset + length - 1)
-        generation.written.update(range(offset // BLOCK, last // BLOCK + 1))
+        for data in with_data(self.file, offset, min(offset + length, generation.size)):
+            kept += self._keep(range(data.start // BLOCK, -(-data.end // BLOCK)))
         return kept
 
     def before_truncate(self, size: int) -> int:
         generation = self._current()
         return self.before_change(size, generation.size - size) if size < generation.size else 0
+
+    def would_keep(self, offset: int, length: int) -> int:
+        """At most so many bytes would be kept before such a change."""
+        return sum(data.end - data.start for data in with_data(self.file, offset, offset + length))
+
+    def _keep(self, blocks: range) -> int:
+        """These will change."""
+        generation, kept = self._current(), -len(self._current().written) * NUMBER_BYTES
+        for block in blocks:
+            count = min(BLOCK, generation.size - block * BLOCK)
+            if count > 0 and block not in generation.blocks:
+                # Where the file is shorter by now there were zeros, or it would have been kept.
+                data = os.pread(self.file, count, block * BLOCK).ljust(count, b"\0")
+                generation.blocks[block] = data
+                kept += len(data)
+        generation.written.update(blocks)
+        return kept + len(generation.written) * NUMBER_BYTES
 
     def seal(self) -> int:
         """An fsync begins: it does not cover later writes. Returns what to `drop` when it is
@@ -118,11 +134,18 @@ class UnsyncedData:
         while self.generations and self._number < until:
             old = self.generations.pop(0)
             self._number += 1
-            if old.written and old.bytes_kept() <= HISTORY_BYTES_MAX:
+            if old.written:
                 old.first = None
-                self.history.append(old)
+                self._remember(old)
         if not self.generations:
             self._sealed = True
+
+    def _remember(self, old: Generation) -> None:
+        if old.bytes_kept() > HISTORY_BYTES_MAX:
+            return
+        self.history.append(old)
+        while sum(one.bytes_kept() for one in self.history) > HISTORY_BYTES_MAX:
+            self.history.popleft()
 
     def forget(self) -> None:
         """Nothing is to be restored; drop everything kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from faults.agent import libc
 from faults.agent.disk.deferred_fsyncs import FsyncDelay
@@ -32,11 +33,13 @@ class Mounted:
         libc.unmount(str(self.at))
         assert self.session.ended.wait(10)
 
-    def cut(self) -> dict[str, object]:
+    def cut(self, seed: str = "seed") -> dict[str, Any]:
         """As the agent does it, for processes that are dead."""
         self.store.power_off()
-        lost = self.store.lose("seed")
-        self.session.answer_held()
+        try:
+            lost = self.store.lose(seed)
+        finally:  # else whoever uses it next waits for ever
+            self.session.answer_held()
         self.unmount()
         self.mount()
         return lost

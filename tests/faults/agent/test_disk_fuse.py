@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from typing import Any
 import pytest
 
 from faults.agent.disk import fuse_protocol as fuse
+from faults.agent.disk.disk import raise_open_files_limit
 from faults.agent.disk.probe import Probe
 from tests.faults.agent.mounted import Mounted
 from tests.faults.agent.pods import until
@@ -88,9 +91,42 @@ def test_what_programs_do_with_files(disk: Mounted) -> None:
     assert os.statvfs(at).f_bavail > 0
 
 
+def test_what_is_made_in_a_directory_may_have_its_group(disk: Mounted) -> None:
+    (disk.at / "sub").mkdir()
+    os.chown(disk.at / "sub", 0, 1234)
+    (disk.at / "sub").chmod(0o2770)
+    (disk.at / "sub" / "file").touch()
+    (disk.at / "sub" / "link").symlink_to("file")
+    (disk.at / "sub" / "sub").mkdir()
+    os.mkfifo(disk.at / "sub" / "sub" / "pipe")
+    for path in ("file", "link", "sub", "sub/pipe"):
+        assert (disk.at / "sub" / path).lstat().st_gid == 1234
+    assert (disk.at / "sub" / "sub").stat().st_mode & stat.S_ISGID
+
+
+def test_a_directory_that_is_emptied_while_it_is_read(disk: Mounted) -> None:
+    """As Rust's remove_dir_all does: read some entries, remove them, read the next ones."""
+    (disk.at / "sub").mkdir()
+    for number in range(400):  # with their names, more than a program reads at once
+        (disk.at / "sub" / f"{number:0200}").touch()
+    with os.scandir(disk.at / "sub") as entries:
+        for entry in entries:
+            os.unlink(entry.path)  # noqa: PTH108
+    (disk.at / "sub").rmdir()
+    directory = os.open(disk.at, os.O_RDONLY)
+    for names in ([], ["new"]):  # each listing of the same open directory is made anew
+        assert os.listdir(directory) == names  # noqa: PTH208
+        (disk.at / "new").touch()
+    os.close(directory)
+
+
 def test_an_unlinked_file_that_is_open_remains_usable(disk: Mounted) -> None:
     with (disk.at / "a").open("w+b", buffering=0) as file:
+        os.link(disk.at / "a", disk.at / "b")
         (disk.at / "a").unlink()
+        assert os.fstat(file.fileno()).st_nlink == (disk.at / "b").stat().st_nlink == 1
+        (disk.at / "b").unlink()
+        assert os.fstat(file.fileno()).st_nlink == 0, "before the removal is durable, too"
         file.write(b"still here")
         assert os.pread(file.fileno(), 100, 0) == b"still here"
 
@@ -175,6 +211,17 @@ def test_a_stall_blocks_fsyncs_but_not_writes(disk: Mounted) -> None:
     assert (disk.at / "log").stat().st_size == 24
 
 
+def test_an_fsync_on_a_slow_disk_does_not_cover_what_comes_while_it_waits(disk: Mounted) -> None:
+    disk.delay.set(0.0, stalled=True)
+    writer = _writer(disk.at / "log", 1, "sync")
+    until(disk.session.waiting, "an fsync that hangs")
+    (disk.at / "later").touch()
+    disk.delay.set(0.0, stalled=False)
+    _done(writer)
+    disk.cut()
+    assert (disk.at / "log").exists() and not (disk.at / "later").exists()
+
+
 def test_a_process_that_hangs_in_an_fsync_can_be_killed(disk: Mounted) -> None:
     disk.delay.set(0.0, stalled=True)
     writer = _writer(disk.at / "log", 1, "sync")
@@ -215,6 +262,27 @@ def test_a_full_disk(disk: Mounted) -> None:
     disk.store.left_bytes = None
     assert os.write(file, b"x") == 1
     os.close(file)
+
+
+MAPPER_OF_HOLE = """
+import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDWR)
+with mmap.mmap(file, 65536) as view:
+    view[8000:9000] = b"m" * 1000
+    try:
+        view.flush()
+    except OSError as error:
+        print(error.errno)
+"""
+
+
+def test_mapped_pages_for_which_there_is_no_space_are_not_taken_for_written(disk: Mounted) -> None:
+    (disk.at / "db").touch()
+    os.truncate(disk.at / "db", 65536)
+    disk.store.left_bytes = 5000
+    command = [sys.executable, "-c", MAPPER_OF_HOLE, str(disk.at / "db")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(done.stdout) in (errno.ENOSPC, errno.EIO)
 
 
 def test_a_failing_fsync_leaves_the_data_unsynced(disk: Mounted) -> None:
@@ -260,3 +328,59 @@ def test_a_request_about_what_was_forgotten_is_answered(disk: Mounted) -> None:
         request = fuse.Request(opcode, 7, 999, 0, 0, 0, memoryview(body))
         answer = disk.session._handle(request)
         assert answer == fuse.answer(7, error=errno.ESTALE)
+
+
+def test_times_before_1970(disk: Mounted) -> None:
+    (disk.at / "a").touch()
+    os.utime(disk.at / "a", ns=(-1, -1_500_000_000))
+    status = (disk.at / "a").stat()
+    assert (status.st_atime_ns, status.st_mtime_ns) == (-1, -1_500_000_000)
+
+
+def test_an_agent_that_may_open_no_more_files_says_so(
+    disk: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no fault of the node's disk."""
+
+    def fail(*_: Any) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(disk.store, "create", fail)
+    with pytest.raises(OSError) as caught:
+        (disk.at / "a").touch()
+    assert caught.value.errno == errno.EMFILE
+    assert disk.store.broken is not None
+
+
+def test_the_agent_may_open_as_many_files_as_it_is_allowed() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1] - 1, limits[1]))
+    try:
+        raise_open_files_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limits[1], limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_an_unexpected_error_is_answered(
+    disk: Mounted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise the process that waits could not even be killed."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OverflowError("unexpected")
+
+    monkeypatch.setattr(disk.store, "truncate", fail)
+    (disk.at / "a").touch()
+    assert disk.store.broken is None
+    for _ in range(5):  # more often than there are threads
+        with pytest.raises(OSError) as caught:
+            os.truncate(disk.at / "a", 10)
+        assert caught.value.errno == errno.EIO
+    assert "unexpected" in capsys.readouterr().err
+    monkeypatch.setattr(disk.store, "finish_sync", fail)
+    disk.delay.set(0.001, stalled=False)
+    for _ in range(2):
+        with (disk.at / "a").open() as file, pytest.raises(OSError):
+            os.fsync(file)
+    assert disk.store.broken == "OverflowError('unexpected')"

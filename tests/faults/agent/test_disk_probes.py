@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from faults.agent.disk import probe as probe_module
 from faults.agent.disk.disk import Disk
 from faults.agent.disk.probe import Probe
 from faults.agent.disk.store import Store
+from faults.agent.errors import Failed
 from faults.agent.processes import NodeProcesses
 from faults.agent.synchronized_start import no_wait
 
@@ -148,6 +149,45 @@ def test_a_failed_attempt_to_leave_a_file_replaces_an_earlier_one(disk: Disk) ->
     FakeProbe.results["leave"] = {"error": "EIO"}
     disk.leave_canary()
     assert "canary" not in disk.probe(1, 1)
+
+
+def test_a_disk_that_met_an_unexpected_error_proves_nothing(disk: Disk) -> None:
+    disk.store.broken = "OverflowError('unexpected')"
+    for ask in (lambda: disk.probe(1, 1), lambda: disk.set(no_wait, **CONDITIONS)):
+        with pytest.raises(Failed, match="unexpected"):
+            ask()
+    disk.heal()
+    assert disk._store is not None
+    disk._store.broken = None
+
+
+def test_after_a_cut_that_fails_processes_are_answered_and_nothing_is_proven(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FakeSession:
+        answered = False
+
+        def answer_held(self) -> None:
+            self.answered = True
+
+    def kill(wait: Callable[[], None], signalled: Callable[[], None]) -> None:
+        wait()
+        signalled()
+
+    def fail(_: str) -> None:
+        raise OSError(28, "no space on the host")
+
+    session = FakeSession()
+    monkeypatch.setattr(disk, "_session", session)
+    monkeypatch.setattr(disk._node, "kill", kill)
+    monkeypatch.setattr(disk.store, "lose", fail)
+    with pytest.raises(OSError):
+        disk.cut("1", no_wait)
+    assert session.answered
+    with pytest.raises(Failed, match="no space on the host"):
+        disk.probe(1, 1)
+    assert disk._store is not None
+    disk._store.broken = None
 
 
 # ----------------------------------------------------------------------------------- real ones
