@@ -12,8 +12,8 @@ from typing import Any, Final
 from faults.agent.assembly import Skew, Skews, this_machine
 from faults.agent.errors import AgentError, Unsupported
 from faults.agent.network import Network
+from faults.agent.node_processes import NodeProcesses, require_own_namespace
 from faults.agent.packets import can_see_packets
-from faults.agent.processes import NodeProcesses, require_own_namespace
 from faults.agent.vdso import Memory, base_of
 from faults.agent.vdso_patch import PatchedProcess
 

@@ -24,15 +24,8 @@ from faults.agent import assembly
 from faults.agent.assembly import NONE, TRUE, Skew, Skews
 from faults.agent.errors import AgentError, Failed
 from faults.agent.namespaces import SCOPE
-from faults.agent.processes import (
-    DEAD,
-    NodeProcesses,
-    Process,
-    is_engines,
-    listed,
-    processes,
-    read_process,
-)
+from faults.agent.node_processes import NodeProcesses
+from faults.agent.processes import DEAD, Process, is_engines, listed, processes, read_process
 from faults.agent.synchronized_start import Wait, no_wait, poll_until
 from faults.agent.vdso import Library, Memory, NoVdso, ProcessGone, base_of
 from faults.agent.vdso_patch import PatchedProcess, Reading, open_process

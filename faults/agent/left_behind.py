@@ -16,7 +16,7 @@ from faults.agent.clock import Clock
 from faults.agent.errors import AgentError
 from faults.agent.links import GONE, outward
 from faults.agent.netlink import Netlink, NetlinkError
-from faults.agent.processes import NodeProcesses
+from faults.agent.node_processes import NodeProcesses
 
 
 class Known(NamedTuple):

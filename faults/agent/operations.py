@@ -15,9 +15,9 @@ from faults.agent.errors import AgentError
 from faults.agent.evidence import clock_evidence
 from faults.agent.left_behind import Known, remove_left_behind
 from faults.agent.network import Network
+from faults.agent.node_processes import NodeProcesses, require_own_namespace
 from faults.agent.packets import await_packets
 from faults.agent.probe import PORT
-from faults.agent.processes import NodeProcesses, require_own_namespace
 from faults.agent.request import Answer, Request, number
 from faults.agent.synchronized_start import Wait, no_wait, wait_until
 

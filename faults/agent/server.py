@@ -31,8 +31,8 @@ from typing import Final
 
 from faults.agent import VERSION
 from faults.agent.errors import AgentError, BadRequest, Failed
+from faults.agent.node_processes import SETTLE_S
 from faults.agent.operations import Operations
-from faults.agent.processes import SETTLE_S
 from faults.agent.request import Answer, Request
 
 LINE_MAX: Final = 1 << 20

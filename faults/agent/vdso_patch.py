@@ -18,7 +18,8 @@ from faults.agent.assembly import CODE_AT, MAGIC, SAVED_AT, SAVED_SIZE, SLOT, TR
 from faults.agent.clock_code import Machine
 from faults.agent.errors import Failed, Unsupported
 from faults.agent.namespaces import has_own_time_namespace
-from faults.agent.processes import NodeProcesses, Process
+from faults.agent.node_processes import NodeProcesses
+from faults.agent.processes import Process
 from faults.agent.vdso import Library, Memory
 
 CLEAR_TRIES: Final = 200

@@ -29,7 +29,8 @@ from faults.agent.disk.probe import Probe
 from faults.agent.disk.session import Session
 from faults.agent.disk.store import Store
 from faults.agent.errors import BadRequest, Failed, Unsupported
-from faults.agent.processes import NodeProcesses, is_engines, processes
+from faults.agent.node_processes import NodeProcesses
+from faults.agent.processes import is_engines, processes
 from faults.agent.synchronized_start import Wait
 
 LEAVE_S: Final = 10.0

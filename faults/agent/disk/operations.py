@@ -7,7 +7,7 @@ from typing import Final
 
 from faults.agent.disk.disk import Disk, require_mounts
 from faults.agent.errors import AgentError
-from faults.agent.processes import NodeProcesses, require_own_namespace
+from faults.agent.node_processes import NodeProcesses, require_own_namespace
 from faults.agent.request import Answer, Request, number, text
 from faults.agent.synchronized_start import Wait
 

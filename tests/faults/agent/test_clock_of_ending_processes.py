@@ -16,7 +16,8 @@ import pytest
 
 from faults.agent import clock as clock_module
 from faults.agent.clock import Clock, Setting
-from faults.agent.processes import NodeProcesses, read_process, thread_states
+from faults.agent.node_processes import NodeProcesses
+from faults.agent.processes import read_process, thread_states
 from faults.agent.vdso_patch import PatchedProcess
 from tests.faults.agent.pods import beside, lone_agent
 

@@ -17,7 +17,7 @@ from faults.agent.disk.disk import Disk
 from faults.agent.disk.probe import Probe
 from faults.agent.disk.store import Store
 from faults.agent.errors import Failed
-from faults.agent.processes import NodeProcesses
+from faults.agent.node_processes import NodeProcesses
 from faults.agent.synchronized_start import no_wait
 
 GONE = 2**22 + 1

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from faults.agent import libc
 from faults.agent.errors import AgentError, BadRequest, Failed, Unsupported
+from faults.agent.node_processes import NodeProcesses
 from faults.agent.processes import (
-    NodeProcesses,
     Process,
     is_engines,
     parse_stat,
