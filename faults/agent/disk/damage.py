@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, NamedTuple
 
+from faults.agent.disk.entries import HIDDEN
 from faults.agent.disk.files import Key
 from faults.agent.disk.ranges import Range
-from faults.agent.disk.store import HIDDEN, Store
+from faults.agent.disk.store import Store
 from faults.agent.disk.unsynced import BLOCK, Generation, write_all
 from faults.agent.errors import BadRequest, Failed
 
@@ -99,7 +100,7 @@ def targets(store: Store, pattern: str) -> Iterator[Target]:
 
 def _target(store: Store, path: str, status: os.stat_result) -> Target:
     key, size = (status.st_dev, status.st_ino), status.st_size
-    file = store.files.get(key)
+    file = store.durability.files.get(key)
     if file is None:
         return Target(path, key, size, (), frozenset(), True)
     recent = tuple(file.data.history)[-RECENT:]
@@ -179,7 +180,7 @@ def _old(store: Store, target: Target, file: int, random: Random) -> dict[str, A
 def _read_error(store: Store, target: Target, file: int, random: Random) -> dict[str, Any]:
     block = _place(target, random) // BLOCK
     bad = Range(block * BLOCK, (block + 1) * BLOCK)
-    store.bad.setdefault(target.key, []).append(bad)
+    store.drive.bad.setdefault(target.key, []).append(bad)
     return {"offset": bad.start, "length": BLOCK}
 
 

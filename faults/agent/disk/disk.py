@@ -115,8 +115,8 @@ class Disk:
             wait()
             began_ns = time.monotonic_ns()
             with store.lock:
-                store.left_bytes = left_bytes
-                store.fail_fsync = fail_fsync
+                store.drive.left_bytes = left_bytes
+                store.drive.fail_fsync = fail_fsync
             self._delay.set(fsync_us / 1e6, stalled=stalled)
             done_ns = time.monotonic_ns()
             look = probe.result(within_s) if probe is not None else None
@@ -160,8 +160,8 @@ class Disk:
 
     def heal(self) -> None:
         if self._store is not None:
-            self._store.left_bytes = None
-            self._store.fail_fsync = False
+            self._store.drive.left_bytes = None
+            self._store.drive.fail_fsync = False
             self._delay.set(0.0, stalled=False)
 
     def state(self) -> dict[str, Any]:
@@ -174,13 +174,13 @@ class Disk:
             "mounted": session is not None and not session.ended.is_set(),
             "fsync_us": round(self._delay.delay_s * 1e6),
             "stalled": self._delay.stalled,
-            "left_bytes": store.left_bytes,
-            "fail_fsync": store.fail_fsync,
+            "left_bytes": store.drive.left_bytes,
+            "fail_fsync": store.drive.fail_fsync,
             "waiting": session.waiting() if session is not None else 0,
             "fsyncs": store.fsyncs,
-            "written_back": store.written_back,
+            "written_back": store.durability.written_back,
             "unsynced": store.unsynced(),
-            "bad_files": sum(bool(ranges) for ranges in store.bad.values()),
+            "bad_files": sum(bool(ranges) for ranges in store.drive.bad.values()),
         }
 
     # ------------------------------------------------------------------ probes
@@ -206,7 +206,7 @@ class Disk:
         store, why = self.store, None
         if self._delay.stalled:
             why = "stalled"
-        elif store.left_bytes is not None:
+        elif store.drive.left_bytes is not None:
             why = "full"
         elif (found := self._ask_probe("leave", LEAVE_S + self._delay.delay_s)) is None:
             why = "down"

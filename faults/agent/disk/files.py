@@ -16,6 +16,11 @@ SECTOR: Final = 512
 """What a drive writes whole or not at all, in bytes."""
 
 
+def reopen(fd: int, flags: int) -> int:
+    """Open what an O_PATH descriptor stands for."""
+    return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
+
+
 class File:
     """A regular file that is open, or has unsynced data."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 MAJOR: Final = 7
@@ -92,6 +93,10 @@ class Request(NamedTuple):
     gid: int
     thread: int
     body: memoryview
+
+
+Handler = Callable[[Request], bytes]
+"""Carries a request out and returns the answer; none (b"") if it comes later, or never."""
 
 
 def parse(data: memoryview) -> Request:

@@ -252,14 +252,14 @@ def test_nothing_takes_effect_between_the_cut_and_the_kill(disk: Mounted) -> Non
 
 
 def test_a_full_disk(disk: Mounted) -> None:
-    disk.store.left_bytes = 5000
+    disk.store.drive.left_bytes = 5000
     file = os.open(disk.at / "log", os.O_RDWR | os.O_CREAT, 0o600)
     assert os.write(file, b"x" * 8000) == 5000
     with pytest.raises(OSError) as caught:
         os.write(file, b"x")
     assert caught.value.errno == errno.ENOSPC
     assert os.statvfs(disk.at).f_bavail == 0
-    disk.store.left_bytes = None
+    disk.store.drive.left_bytes = None
     assert os.write(file, b"x") == 1
     os.close(file)
 
@@ -279,33 +279,33 @@ with mmap.mmap(file, 65536) as view:
 def test_mapped_pages_for_which_there_is_no_space_are_not_taken_for_written(disk: Mounted) -> None:
     (disk.at / "db").touch()
     os.truncate(disk.at / "db", 65536)
-    disk.store.left_bytes = 5000
+    disk.store.drive.left_bytes = 5000
     command = [sys.executable, "-c", MAPPER_OF_HOLE, str(disk.at / "db")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert int(done.stdout) in (errno.ENOSPC, errno.EIO)
 
 
 def test_a_failing_fsync_leaves_the_data_unsynced(disk: Mounted) -> None:
-    disk.store.fail_fsync = True
+    disk.store.drive.fail_fsync = True
     file = os.open(disk.at / "log", os.O_RDWR | os.O_CREAT, 0o600)
     os.write(file, b"x")
     with pytest.raises(OSError) as caught:
         os.fsync(file)
     assert caught.value.errno == errno.EIO
     os.close(file)
-    disk.store.fail_fsync = False
+    disk.store.drive.fail_fsync = False
     disk.cut()
     assert not (disk.at / "log").exists()
 
 
 def test_the_probe_sees_a_full_disk_that_is_slow_or_stalls(disk: Mounted) -> None:
-    disk.store.left_bytes = 0
+    disk.store.drive.left_bytes = 0
     disk.delay.set(0.02, stalled=False)
     assert _look(disk)["error"] == "ENOSPC"
     assert len(_look(disk)["fsync_us"]) == 1 and _look(disk)["fsync_us"][0] > 20_000
     disk.delay.set(0.0, stalled=True)
     assert _look(disk) == {"error": "ENOSPC", "fsync_us": [], "after_ms": 1_000}
-    disk.store.left_bytes = None
+    disk.store.drive.left_bytes = None
     assert _look(disk) == {"error": "hangs", "fsync_us": [], "after_ms": 1_000}
     disk.delay.set(0.0, stalled=False)
     seen = _look(disk)
@@ -345,7 +345,7 @@ def test_an_agent_that_may_open_no_more_files_says_so(
     def fail(*_: Any) -> int:
         raise OSError(errno.EMFILE, "too many open files")
 
-    monkeypatch.setattr(disk.store, "create", fail)
+    monkeypatch.setattr(disk.store.entries, "create", fail)
     with pytest.raises(OSError) as caught:
         (disk.at / "a").touch()
     assert caught.value.errno == errno.EMFILE

@@ -59,7 +59,7 @@ class Disk(RuleBasedStateMachine):
         return self.store.root_fd
 
     def _opened(self, name: bytes) -> File:
-        path = self.store.look_up(self.root, name)
+        path = self.store.entries.look_up(self.root, name)
         try:
             return self.store.open(path, exempt=False, ours=False)
         finally:
@@ -79,9 +79,9 @@ class Disk(RuleBasedStateMachine):
     def create(self, name: bytes) -> None:
         if name in self.seen:
             with pytest.raises(FileExistsError):
-                self.store.create(self.root, name, 0o600, OWNER)
+                self.store.entries.create(self.root, name, 0o600, OWNER)
             return
-        os.close(self.store.create(self.root, name, 0o600, OWNER))
+        os.close(self.store.entries.create(self.root, name, 0o600, OWNER))
         self.seen[name] = Content()
 
     @rule(
@@ -152,9 +152,9 @@ class Disk(RuleBasedStateMachine):
     def unlink(self, name: bytes) -> None:
         if name not in self.seen:
             with pytest.raises(FileNotFoundError):
-                self.store.remove(self.root, name, folder=False)
+                self.store.entries.remove(self.root, name, folder=False)
             return
-        self.store.remove(self.root, name, folder=False)
+        self.store.entries.remove(self.root, name, folder=False)
         del self.seen[name]
 
     @rule(old=st.sampled_from(NAMES), new=st.sampled_from(NAMES))
@@ -162,7 +162,7 @@ class Disk(RuleBasedStateMachine):
         if old not in self.seen or old == new:
             return
         replaces = new in self.seen
-        self.store.rename(self.root, old, self.root, new, replace=True)
+        self.store.entries.rename(self.root, old, self.root, new, replace=True)
         content = self.seen[new] = self.seen.pop(old)
         if replaces:
             self._with_data.append((content, bytes(content.seen), len(content.unsynced)))
@@ -187,7 +187,7 @@ class Disk(RuleBasedStateMachine):
 
     @invariant()
     def a_program_sees_what_it_wrote(self) -> None:
-        listing = [name for name, _, _ in self.store.listing(self.root)]
+        listing = [name for name, _, _ in self.store.entries.listing(self.root)]
         assert sorted(listing) == sorted(self.seen)
         for name, content in self.seen.items():
             path = Path(self._folder.name) / os.fsdecode(name)
@@ -195,8 +195,8 @@ class Disk(RuleBasedStateMachine):
 
     @invariant()
     def what_would_be_lost_is_bounded(self) -> None:
-        kept = sum(file.data.bytes_kept() for file in self.store.files.values())
-        assert self.store.kept_bytes == kept
+        kept = sum(file.data.bytes_kept() for file in self.store.durability.files.values())
+        assert self.store.durability.kept_bytes == kept
 
 
 TestDisk = Disk.TestCase
@@ -213,10 +213,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def _put(store: Store, name: bytes, data: bytes, *, sync: bool = True) -> File:
     """A file of the store, open."""
     try:
-        path = store.look_up(store.root_fd, name)
+        path = store.entries.look_up(store.root_fd, name)
     except FileNotFoundError:
-        path = store.create(store.root_fd, name, 0o600, OWNER)
-    file = store.open(path, exempt=name in store.exempt, ours=store.is_ours(store.root_fd, name))
+        path = store.entries.create(store.root_fd, name, 0o600, OWNER)
+    file = store.open(
+        path, exempt=name in store.exempt, ours=store.entries.is_ours(store.root_fd, name)
+    )
     os.close(path)
     store.write(file, os.fstat(file.fd).st_size, memoryview(data))
     if sync:
@@ -294,7 +296,7 @@ def test_an_fsync_covers_what_was_written_when_it_began(store: Store, tmp_path: 
     store.write(file, 3, memoryview(b"2"))
     sync = store.begin_sync(file, store.epoch)
     store.write(file, 4, memoryview(b"3"))
-    os.close(store.create(store.root_fd, b"later", 0o600, OWNER))
+    os.close(store.entries.create(store.root_fd, b"later", 0o600, OWNER))
     store.finish_sync(sync)
     store.power_off()
     store.lose("")
@@ -321,12 +323,12 @@ def test_evidence_and_the_probes_files_are_separate(store: Store, tmp_path: Path
 
 def test_a_full_disk_accepts_what_fits_and_then_nothing(store: Store) -> None:
     file = _put(store, b"log", b"x" * 100)
-    store.left_bytes = 30
+    store.drive.left_bytes = 30
     assert store.write(file, 90, memoryview(b"y" * 60)) == 40, "10 that are there, 30 that fit"
     for act in (
         lambda: store.write(file, 130, memoryview(b"z")),
-        lambda: store.create(store.root_fd, b"new", 0o600, OWNER),
-        lambda: store.make_directory(store.root_fd, b"dir", 0o700, OWNER),
+        lambda: store.entries.create(store.root_fd, b"new", 0o600, OWNER),
+        lambda: store.entries.make_directory(store.root_fd, b"dir", 0o700, OWNER),
     ):
         with pytest.raises(OSError) as caught:
             act()
@@ -349,17 +351,17 @@ def test_on_a_full_disk_there_is_space_where_it_was_reserved_and_none_in_holes(
     log, database = _put(store, b"log", b""), _put(store, b"database", b"x" * 4096)
     store.allocate(log, 0, 0, 20_000)
     store.truncate(database, 100 * 4096)
-    store.left_bytes = 10_000
+    store.drive.left_bytes = 10_000
     assert store.write(log, 0, memoryview(b"l" * 20_000)) == 20_000
     assert store.write(database, 0, memoryview(b"d" * 4096)) == 4096
-    assert store.left_bytes == 10_000
+    assert store.drive.left_bytes == 10_000
     assert _refused(lambda: store.allocate(log, 0, 20_000, 10_001))
     assert _refused(lambda: store.write(database, 8192, memoryview(bytes(10_001)), whole=True))
-    assert store.left_bytes == 10_000
+    assert store.drive.left_bytes == 10_000
     store.allocate(log, 0, 15_000, 9_000)
-    assert store.left_bytes == 6_000, "4,000 were not reserved"
+    assert store.drive.left_bytes == 6_000, "4,000 were not reserved"
     assert store.write(database, 8192, memoryview(b"d" * 8192)) == 6_000
-    assert store.left_bytes == 0 and _refused(lambda: store.allocate(log, 1, 24_000, 1))
+    assert store.drive.left_bytes == 0 and _refused(lambda: store.allocate(log, 1, 24_000, 1))
     assert _refused(lambda: store.write(database, 50 * 4096, memoryview(b"d")))
     assert store.write(log, 20_000, memoryview(b"l" * 5_000)) == 4_000
     store.truncate(log, 22_000)
@@ -369,7 +371,7 @@ def test_on_a_full_disk_there_is_space_where_it_was_reserved_and_none_in_holes(
 
 
 def test_a_full_disk_does_not_affect_evidence(store: Store, tmp_path: Path) -> None:
-    store.left_bytes = 0
+    store.drive.left_bytes = 0
     _put(store, b"evidence", b"all of it")
     assert (tmp_path / "evidence").read_bytes() == b"all of it"
 
@@ -379,7 +381,7 @@ def test_a_cut_gives_back_what_was_reserved_since_the_last_fsync(store: Store) -
     store.allocate(file, 0, 0, 10_000)
     store.power_off()
     store.lose("")
-    store.left_bytes = 0
+    store.drive.left_bytes = 0
     assert _refused(lambda: store.write(file, 5_000, memoryview(b"l")))
 
 
@@ -471,7 +473,7 @@ def test_damage_is_where_the_file_had_been_fsynced(store: Store, tmp_path: Path,
 
 def test_damage_does_not_follow_links(store: Store, tmp_path: Path) -> None:
     """They would lead to files of the agent's container."""
-    os.close(store.make_symlink(store.root_fd, b"link", b"/etc/hostname", OWNER))
+    os.close(store.entries.make_symlink(store.root_fd, b"link", b"/etc/hostname", OWNER))
     with pytest.raises(Failed, match="no file"):
         damage(store, "read-error", "", "1")
 
@@ -486,11 +488,11 @@ def test_damage_of_nothing_is_refused(store: Store) -> None:
 def test_more_unsynced_data_than_can_be_kept_becomes_durable(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faults.agent.disk.store.KEPT_BYTES_MAX", 10_000)
+    monkeypatch.setattr("faults.agent.disk.durability.KEPT_BYTES_MAX", 10_000)
     file = _put(store, b"log", b"a" * 40_960)
     for block in range(10):
         store.write(file, block * 4096, memoryview(b"b" * 4096))
-    assert store.written_back == 3
+    assert store.durability.written_back == 3
     store.power_off()
     assert store.lose("")["written_back"] == 3
     assert (tmp_path / "log").read_bytes().count(b"b") >= 9 * 4096
@@ -499,14 +501,14 @@ def test_more_unsynced_data_than_can_be_kept_becomes_durable(
 def test_a_truncation_of_more_than_can_be_kept_is_durable(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faults.agent.disk.store.KEPT_BYTES_MAX", 10_000)
+    monkeypatch.setattr("faults.agent.disk.durability.KEPT_BYTES_MAX", 10_000)
     file = _put(store, b"log", b"a" * 50_000)
     store.truncate(file, 45_000)
-    before = store.written_back
-    assert store.kept_bytes > 0
+    before = store.durability.written_back
+    assert store.durability.kept_bytes > 0
     store.truncate(file, 20_000)
     store.allocate(file, libc.PUNCH_HOLE | 1, 0, 12_000)
-    assert store.kept_bytes == 0 and store.written_back - before == 2
+    assert store.durability.kept_bytes == 0 and store.durability.written_back - before == 2
     store.write(file, 0, memoryview(b"b"))
     store.power_off()
     store.lose("")
@@ -521,7 +523,7 @@ def test_holes_are_not_kept(store: Store, tmp_path: Path) -> None:
     store.sync(file, store.epoch)
     store.truncate(file, 100)
     store.allocate(file, 0, 0, 1 << 20)
-    assert store.kept_bytes < 10_000
+    assert store.durability.kept_bytes < 10_000
     store.write(file, 1 << 19, memoryview(b"y"))
     store.power_off()
     store.lose("")
@@ -545,18 +547,20 @@ def test_what_is_kept_of_the_past_is_bounded(store: Store) -> None:
 def test_removed_files_keep_only_so_much_space(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faults.agent.disk.store.TRASH_BYTES_MAX", 100_000)
+    monkeypatch.setattr("faults.agent.disk.entries.TRASH_BYTES_MAX", 100_000)
     for number in range(100):
         name = b"%d" % number
         store.close(_put(store, name, b"x" * 10_000, sync=False))
-        store.link(path := store.look_up(store.root_fd, name), store.root_fd, b"other")
+        store.entries.link(
+            path := store.entries.look_up(store.root_fd, name), store.root_fd, b"other"
+        )
         os.close(path)
-        store.remove(store.root_fd, name, folder=False)
-        store.remove(store.root_fd, b"other", folder=False)
+        store.entries.remove(store.root_fd, name, folder=False)
+        store.entries.remove(store.root_fd, b"other", folder=False)
         assert len(list((tmp_path / ".antipaxos-trash").iterdir())) <= 2 * 9
-    assert store.written_back >= 10
+    assert store.durability.written_back >= 10
     store.close(_put(store, b"a", b"x" * 10_000))
-    store.remove(store.root_fd, b"a", folder=False)
+    store.entries.remove(store.root_fd, b"a", folder=False)
     store.power_off()
     store.lose("")
     assert (tmp_path / "a").exists()
@@ -567,10 +571,10 @@ def test_a_rename_is_atomic_also_where_too_many_changes_become_durable(
 ) -> None:
     for changes_max in range(12):
         store.close(_put(store, b"current", b"x"))
-        monkeypatch.setattr("faults.agent.disk.store.JOURNAL_MAX", changes_max)
+        monkeypatch.setattr("faults.agent.disk.entries.JOURNAL_MAX", changes_max)
         for _ in range(3):
             store.close(_put(store, b"new", b"x", sync=False))
-            store.rename(store.root_fd, b"new", store.root_fd, b"current", replace=True)
+            store.entries.rename(store.root_fd, b"new", store.root_fd, b"current", replace=True)
         monkeypatch.undo()
         store.power_off()
         store.lose("")
@@ -583,9 +587,9 @@ def test_unsynced_changes_of_one_directory_share_a_descriptor(store: Store) -> N
 
     before = descriptors()
     for number in range(100):
-        os.close(store.create(store.root_fd, b"%d" % number, 0o600, OWNER))
-        store.rename(store.root_fd, b"%d" % number, store.root_fd, b"a", replace=True)
-    store.remove(store.root_fd, b"a", folder=False)
+        os.close(store.entries.create(store.root_fd, b"%d" % number, 0o600, OWNER))
+        store.entries.rename(store.root_fd, b"%d" % number, store.root_fd, b"a", replace=True)
+    store.entries.remove(store.root_fd, b"a", folder=False)
     assert descriptors() == before + 1
     store.power_off()
     store.lose("")
@@ -595,12 +599,12 @@ def test_unsynced_changes_of_one_directory_share_a_descriptor(store: Store) -> N
 def test_directories_are_restored_completely(store: Store, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "file").write_bytes(b"kept")
-    old = store.look_up(store.root_fd, b"old")
-    store.remove(old, b"file", folder=False)
+    old = store.entries.look_up(store.root_fd, b"old")
+    store.entries.remove(old, b"file", folder=False)
     os.close(old)
-    store.remove(store.root_fd, b"old", folder=True)
-    made = store.make_directory(store.root_fd, b"old", 0o700, OWNER)
-    os.close(store.create(made, b"other", 0o600, OWNER))
+    store.entries.remove(store.root_fd, b"old", folder=True)
+    made = store.entries.make_directory(store.root_fd, b"old", 0o700, OWNER)
+    os.close(store.entries.create(made, b"other", 0o600, OWNER))
     os.close(made)
     assert os.listdir(tmp_path / "old") == ["other"]  # noqa: PTH208
     store.power_off()
@@ -612,15 +616,15 @@ def test_directories_are_restored_completely(store: Store, tmp_path: Path) -> No
 def test_sockets_and_pipes_are_undone_as_other_entries_are(store: Store, tmp_path: Path) -> None:
     """One that remained would keep its directory from being undone, and with it all before."""
     (tmp_path / "old").mkdir()
-    store.remove(store.root_fd, b"old", folder=True)
-    os.close(store.make_special(store.root_fd, b"old", stat.S_IFIFO | 0o600, 0, OWNER))
-    made = store.make_directory(store.root_fd, b"run", 0o700, OWNER)
-    os.close(store.make_special(made, b"socket", stat.S_IFSOCK | 0o600, 0, OWNER))
+    store.entries.remove(store.root_fd, b"old", folder=True)
+    os.close(store.entries.make_special(store.root_fd, b"old", stat.S_IFIFO | 0o600, 0, OWNER))
+    made = store.entries.make_directory(store.root_fd, b"run", 0o700, OWNER)
+    os.close(store.entries.make_special(made, b"socket", stat.S_IFSOCK | 0o600, 0, OWNER))
     store.power_off()
     assert store.lose("")["entries_count"] == 4
     assert sorted(p.name for p in tmp_path.iterdir()) == [".antipaxos-trash", "old"]
     assert (tmp_path / "old").is_dir()
-    os.close(store.make_special(store.root_fd, b"socket", stat.S_IFSOCK | 0o600, 0, OWNER))
+    os.close(store.entries.make_special(store.root_fd, b"socket", stat.S_IFSOCK | 0o600, 0, OWNER))
     store.sync(None, store.epoch)
     store.power_off()
     store.lose("")
@@ -632,36 +636,38 @@ def test_replaced_files_are_forgotten(store: Store) -> None:
     """As snapshots are: written, fsynced, and renamed over the previous one."""
     for _ in range(20):
         file = _put(store, b"snapshot.new", b"x" * 10_000)
-        store.rename(store.root_fd, b"snapshot.new", store.root_fd, b"snapshot", replace=True)
+        store.entries.rename(
+            store.root_fd, b"snapshot.new", store.root_fd, b"snapshot", replace=True
+        )
         store.sync(None, store.epoch)
         while file.opens:
             store.close(file)
-    assert len(store.files) == 1, "the one that is there: its history is kept for damage"
+    assert len(store.durability.files) == 1, "the one that is there: its history is kept for damage"
 
 
 def test_files_that_became_durable_without_being_opened_are_forgotten(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faults.agent.disk.store.FILES_MAX", 0)
+    monkeypatch.setattr("faults.agent.disk.durability.FILES_MAX", 0)
     for number in range(20):
         store.close(_put(store, b"%d" % number, b"x", sync=False))
-    assert len(store.files) == 20
-    monkeypatch.setattr("faults.agent.disk.store.JOURNAL_MAX", 20)
+    assert len(store.durability.files) == 20
+    monkeypatch.setattr("faults.agent.disk.entries.JOURNAL_MAX", 20)
     store.close(_put(store, b"20", b"x", sync=False))
-    assert len(store.files) == 1, "what was written to the last one"
-    store.sync(next(iter(store.files.values())), store.epoch)
+    assert len(store.durability.files) == 1, "what was written to the last one"
+    store.sync(next(iter(store.durability.files.values())), store.epoch)
     store.close(_put(store, b"new", b"x", sync=False))
-    store.rename(store.root_fd, b"new", store.root_fd, b"0", replace=True)
+    store.entries.rename(store.root_fd, b"new", store.root_fd, b"0", replace=True)
     store.sync(None, store.epoch)
-    assert not store.files
+    assert not store.durability.files
 
 
 def test_a_file_is_reported_by_a_name_that_it_has(store: Store) -> None:
     file = _put(store, b"log", b"one")
-    path = store.look_up(store.root_fd, b"log")
-    os.close(store.link(path, store.root_fd, b"other"))
+    path = store.entries.look_up(store.root_fd, b"log")
+    os.close(store.entries.link(path, store.root_fd, b"other"))
     os.close(path)
-    store.remove(store.root_fd, b"log", folder=False)
+    store.entries.remove(store.root_fd, b"log", folder=False)
     store.sync(None, store.epoch)
     store.write(file, 3, memoryview(b"two"))
     store.power_off()
@@ -683,16 +689,18 @@ def test_damage_goes_with_the_file(store: Store, tmp_path: Path) -> None:
     damage(store, "read-error", "log", "1")
     while file.opens:
         store.close(file)
-    store.files.clear()  # as when more files than are kept have been used since
-    assert store.bad
-    store.link(path := store.look_up(store.root_fd, b"log"), store.root_fd, b"other")
+    store.durability.files.clear()  # as when more files than are kept have been used since
+    assert store.drive.bad
+    store.entries.link(
+        path := store.entries.look_up(store.root_fd, b"log"), store.root_fd, b"other"
+    )
     os.close(path)
-    store.remove(store.root_fd, b"log", folder=False)
+    store.entries.remove(store.root_fd, b"log", folder=False)
     store.sync(None, store.epoch)
-    assert store.bad, "it is still there by another name"
-    store.remove(store.root_fd, b"other", folder=False)
+    assert store.drive.bad, "it is still there by another name"
+    store.entries.remove(store.root_fd, b"other", folder=False)
     store.sync(None, store.epoch)
-    assert not store.bad
+    assert not store.drive.bad
 
 
 def test_what_is_kept_of_the_past_does_not_hold_the_data_written(store: Store) -> None:
