@@ -47,9 +47,8 @@ class Generation:
     """The numbers of all blocks written to."""
     first: tuple[int, bytes] | None = None
     """Offset and data of the first write: the one that a cut may tear."""
-
-    def bytes_kept(self) -> int:
-        return sum(map(len, self.blocks.values())) + NUMBER_BYTES * len(self.written)
+    kept: int = 0
+    """How many bytes of memory all of this takes."""
 
 
 class Loss(NamedTuple):
@@ -67,7 +66,8 @@ class UnsyncedData:
     def __init__(self, file: int) -> None:
         self.file = file
         self.generations: list[Generation] = []
-        self.history: deque[Generation] = deque(maxlen=HISTORY)
+        self.history: deque[Generation] = deque()
+        self._history_bytes = 0
         self._number = 0
         """The size in the oldest generation."""
         self._sealed = True
@@ -79,7 +79,7 @@ class UnsyncedData:
         return not self.generations
 
     def bytes_kept(self) -> int:
-        return sum(generation.bytes_kept() for generation in self.generations)
+        return sum(generation.kept for generation in self.generations)
 
     def _current(self) -> Generation:
         if self._sealed:
@@ -112,7 +112,8 @@ class UnsyncedData:
 
     def _keep(self, blocks: range) -> int:
         """These will change."""
-        generation, kept = self._current(), -len(self._current().written) * NUMBER_BYTES
+        generation = self._current()
+        kept = -len(generation.written) * NUMBER_BYTES
         for block in blocks:
             count = min(BLOCK, generation.size - block * BLOCK)
             if count > 0 and block not in generation.blocks:
@@ -121,7 +122,9 @@ class UnsyncedData:
                 generation.blocks[block] = data
                 kept += len(data)
         generation.written.update(blocks)
-        return kept + len(generation.written) * NUMBER_BYTES
+        kept += len(generation.written) * NUMBER_BYTES
+        generation.kept += kept
+        return kept
 
     def seal(self) -> int:
         """An fsync begins: it does not cover later writes. Returns what to `drop` when it is
@@ -141,17 +144,19 @@ class UnsyncedData:
             self._sealed = True
 
     def _remember(self, old: Generation) -> None:
-        if old.bytes_kept() > HISTORY_BYTES_MAX:
+        if old.kept > HISTORY_BYTES_MAX:
             return
         self.history.append(old)
-        while sum(one.bytes_kept() for one in self.history) > HISTORY_BYTES_MAX:
-            self.history.popleft()
+        self._history_bytes += old.kept
+        while len(self.history) > HISTORY or self._history_bytes > HISTORY_BYTES_MAX:
+            self._history_bytes -= self.history.popleft().kept
 
     def forget(self) -> None:
         """Nothing is to be restored; drop everything kept."""
         self._number += len(self.generations)
         self.generations.clear()
         self.history.clear()
+        self._history_bytes = 0
         self._sealed = True
 
     def restore(self) -> Loss:

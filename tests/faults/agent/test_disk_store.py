@@ -19,7 +19,7 @@ from faults.agent.disk.damage import MODES, damage
 from faults.agent.disk.files import File, torn_lengths
 from faults.agent.disk.ranges import Range, merged, without
 from faults.agent.disk.store import PowerLost, Store
-from faults.agent.disk.unsynced import HISTORY_BYTES_MAX
+from faults.agent.disk.unsynced import HISTORY_BYTES_MAX, NUMBER_BYTES, Generation
 from faults.agent.errors import BadRequest, Failed
 
 NAMES = (b"a", b"b", b"c")
@@ -195,8 +195,14 @@ class Disk(RuleBasedStateMachine):
 
     @invariant()
     def what_would_be_lost_is_bounded(self) -> None:
-        kept = sum(file.data.bytes_kept() for file in self.store.durability.files.values())
+        files = self.store.durability.files.values()
+        kept = sum(bytes_of(one) for file in files for one in file.data.generations)
         assert self.store.durability.kept_bytes == kept
+
+
+def bytes_of(generation: Generation) -> int:
+    """What it takes in memory."""
+    return sum(map(len, generation.blocks.values())) + NUMBER_BYTES * len(generation.written)
 
 
 TestDisk = Disk.TestCase
@@ -540,7 +546,7 @@ def test_what_is_kept_of_the_past_is_bounded(store: Store) -> None:
     for _ in range(20):
         store.write(file, 0, memoryview(b"x" * 200_000))
         store.sync(file, store.epoch)
-    kept = [generation.bytes_kept() for generation in file.data.history]
+    kept = [bytes_of(generation) for generation in file.data.history]
     assert len(kept) == 2 and sum(kept) <= HISTORY_BYTES_MAX
 
 
