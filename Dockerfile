@@ -9,6 +9,8 @@ RUN (command -v python3 >/dev/null || \
     mkdir -p /data /opt/antipaxos && chown 10001:10001 /data /opt/antipaxos
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/antipaxos
 ENTRYPOINT ["python3", "-m", "node_image"]
+# That of a base image would start programs in every pod.
+HEALTHCHECK NONE
 USER 10001:10001
 # Only what follows is built again when the sources change.
 COPY --chown=10001:10001 . /opt/antipaxos/

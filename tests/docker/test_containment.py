@@ -53,7 +53,9 @@ def test_containers_are_confined(api: docker.APIClient, runtime: DockerRuntime) 
     found = [c["Id"] for c in api.containers(filters=wanted)]
     assert len(found) == 3
     for container in found:
-        host = api.inspect_container(container)["HostConfig"]
+        said = api.inspect_container(container)
+        assert said["Config"]["Healthcheck"] == {"Test": ["NONE"]}
+        host = said["HostConfig"]
         assert host["ReadonlyRootfs"] and host["Memory"] == 2 << 30 and host["PidsLimit"] == 2048
         refused = executed(api, container, WRITES).splitlines()
         folders = ("/", "/opt/antipaxos", "/etc", "/var")

@@ -57,6 +57,9 @@ SCRATCH: Final = "mode=1777,size=256m"
 LOGS: Final = LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"})
 EXIT_TIMEOUT_S: Final = 10.0
 LAST_LINES_MAX: Final = 64 * 1024
+NO_HEALTH_CHECK: Final = {"test": ["NONE"]}
+"""An image's health check would start programs beside the node, also while it is paused or its
+clock is false."""
 
 
 def cgroup_parent() -> str | None:
@@ -191,6 +194,7 @@ class PodEngine:
                 entrypoint=list(spec.entrypoint) if spec.entrypoint else None,
                 environment={**spec.environment, **self.environment},
                 user=spec.user,
+                healthcheck=NO_HEALTH_CHECK,
                 host_config=host,
                 labels=labels(self.run_id, "node", pod.node),
             )
