@@ -72,6 +72,8 @@ ARP_SENDER = 14  # where the sender's IPv4 address is in an ARP packet
 TO_THIS_HOST = 0  # PACKET_HOST: neither broadcast nor multicast
 NEIGHBOUR_DISCOVERY = (133, 138)  # types 133..137
 LENGTH_MAX = 4096  # BPF_MAXINSNS
+MAPPED: Final = bytes(10) + b"\xff\xff"
+"""How an IPv6 address begins that stands for an IPv4 address."""
 ANY_OTHER: Final = "*"
 """Used in place of an address: every destination that is not named."""
 
@@ -148,16 +150,20 @@ def encode(program: Program) -> bytes:
 
 
 def packed(text: str) -> bytes:
-    """4, 16 or 6 bytes: an IPv4, IPv6 or hardware address. Raises BadRequest."""
+    """4, 16 or 6 bytes: an IPv4, IPv6 or hardware address. Raises BadRequest.
+
+    An IPv4-mapped address is the IPv4 address: packets to and from it are IPv4.
+    """
     if isinstance(text, str) and re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", text):
         return bytes.fromhex(text.replace(":", ""))
     try:
         family = socket.AF_INET6 if ":" in text else socket.AF_INET
-        return socket.inet_pton(family, text)
+        found = socket.inet_pton(family, text)
     except (OSError, TypeError, ValueError):
         raise BadRequest(
             f"{text!r} is not an IP address", "name peers by address, not by host name"
         ) from None
+    return found.removeprefix(MAPPED) if len(found) == 16 else found
 
 
 def _by_address(

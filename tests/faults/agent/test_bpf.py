@@ -28,7 +28,7 @@ SIZES = {bpf.LOAD_WORD: 4, bpf.LOAD_HALF: 2, bpf.LOAD_BYTE: 1}
 BROADCAST, MULTICAST = 1, 2
 NEIGHBOUR_SOLICITATION, ECHO = 135, 128
 ADDRESSES_V4 = st.ip_addresses(v=4).map(str)
-ADDRESSES_V6 = st.ip_addresses(v=6).map(lambda a: a.exploded)
+ADDRESSES_V6 = st.ip_addresses(v=6).filter(lambda a: not a.ipv4_mapped).map(lambda a: a.exploded)
 ADDRESSES = st.one_of(ADDRESSES_V4, ADDRESSES_V6)
 
 
@@ -98,6 +98,14 @@ def test_exactly_the_named_peers_are_cut(cut: set[str], others: set[str]) -> Non
     program = drop_program(dict.fromkeys(sorted(cut), 1.0))
     assert all(fate(program, address) == DROP for address in cut)
     assert all(fate(program, address) == PASS for address in others - cut)
+
+
+@given(ADDRESSES_V4, ADDRESSES_V4)
+def test_an_ipv4_mapped_address_is_the_ipv4_address(a: str, b: str) -> None:
+    """A program with one socket for both families sends IPv4 packets to it."""
+    program = drop_program({f"::ffff:{a}": 1.0})
+    assert fate(program, a) == DROP
+    assert fate(program, b) == (DROP if a == b else PASS)
 
 
 @given(ADDRESSES, st.floats(1e-9, 1, exclude_min=True), st.integers(0, 2**32 - 1))
