@@ -38,7 +38,7 @@ from faults.agent.links import TAP_PREFIX, Clsacts, usable
 from faults.agent.netlink import Interface, Netlink, NetlinkError, prepare_tap
 from faults.agent.priority import raise_priority
 from faults.agent.synchronized_start import Wait
-from faults.agent.wire_link import Link
+from faults.agent.wire_link import ETHERNET, Link
 
 TUN: Final = "/dev/net/tun"
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
@@ -71,6 +71,8 @@ class Tap:
                 f"cannot make a TAP device: {error.strerror}", "give the container NET_ADMIN"
             ) from None
         self.name = name
+        self.header = ETHERNET if behind is None or behind.hardware else 0
+        """Bytes before a packet's IP header: none on the interface of a tunnel."""
         self.fit(behind.mtu if behind else 1500)
         self.output = _packet_socket(behind.name) if behind else None
 
@@ -319,16 +321,14 @@ class Wire:
                 frame = os.read(tap.file, tap.frame_size)
             except BlockingIOError:
                 break
-            kind = frame[12:14]
-            key = frame[30:34] if kind == IPV4 else frame[38:54] if kind == IPV6 else b""
-            link = links.get(key) or any_other
+            link = links.get(_destination(frame, tap.header)) or any_other
             if link is None:
                 _send(tap, frame)
                 continue
             now_ns = time.monotonic_ns()
             shape = link.shape.of(frame)
             if shape.corrupt:
-                frame = link.damaged(frame, shape)
+                frame = link.damaged(frame, shape, tap.header)
             for due_ns in link.take(now_ns, len(frame), shape):
                 number += 1
                 heapq.heappush(held, (due_ns, number, frame, tap, link))
@@ -354,6 +354,16 @@ class Wire:
             heapq.heapify(held)
         self._send_due(held)
         self._released.set()
+
+
+def _destination(frame: bytes, header: int) -> bytes:
+    """The IP address; empty where the protocol is another one."""
+    version = frame[header] >> 4 if len(frame) > header else 0
+    if header and frame[12:14] != (IPV4 if version == 4 else IPV6):
+        return b""
+    if version == 4:
+        return frame[header + 16 : header + 20]
+    return frame[header + 24 : header + 40] if version == 6 else b""
 
 
 def _send(tap: Tap, frame: bytes) -> bool:

@@ -79,13 +79,14 @@ class Link:
             return [due]
         return [due, max(due, last) + int(random.random() * shape.duplicate_us * 1000)]
 
-    def damaged(self, frame: bytes, of_class: Shape | None = None) -> bytes:
-        """The frame, with one bit flipped with the shape's probability."""
-        if len(frame) <= ETHERNET or random.random() >= (of_class or self.shape).corrupt:
+    def damaged(self, frame: bytes, of_class: Shape | None = None, header: int = ETHERNET) -> bytes:
+        """The frame, with one bit flipped with the shape's probability, after the link layer's
+        header of so many bytes."""
+        if len(frame) <= header or random.random() >= (of_class or self.shape).corrupt:
             return frame
         self.counts["corrupted"] += 1
         changed = bytearray(frame)
-        changed[random.randrange(ETHERNET, len(frame))] ^= 1 << random.randrange(8)
+        changed[random.randrange(header, len(frame))] ^= 1 << random.randrange(8)
         return bytes(changed)
 
     def sent(self, late_ns: int) -> None:

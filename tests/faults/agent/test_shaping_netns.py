@@ -324,6 +324,61 @@ def test_an_interface_added_later_is_shaped_and_cut_too() -> None:
         assert got["links"]["1"]["delay_us"]["min"] >= 20_000
 
 
+TUNNEL = """
+import fcntl, os, select, socket, struct, subprocess, time
+device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+fcntl.ioctl(device, 0x400454CA, struct.pack("16sH22x", b"tun0", 0x1001))
+for words in ("addr add 10.97.0.1/24 dev tun0", "addr add fd97::1/64 dev tun0 nodad",
+              "link set tun0 up"):
+    subprocess.run(["ip", *words.split()], check=True)
+ipv4 = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ipv6 = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+print("ready", flush=True)
+while text := input():
+    sender = ipv6 if ":" in text else ipv4
+    sent = time.monotonic()
+    sender.sendto(b"datagram", (text, 9))
+    came = []
+    while len(came) < 2 and select.select([device], [], [], 0.5)[0]:
+        packet = os.read(device, 2000)
+        if packet.endswith(b"datagram"):
+            came.append(int(1e6 * (time.monotonic() - sent)))
+    print(*came, flush=True)
+"""
+
+
+def test_packets_of_an_interface_without_ethernet_headers_are_shaped(three: list[Agent]) -> None:
+    """As of a VPN that the node has joined: a packet begins with its IP header."""
+    if "netem" in three[0].hello["can"]["shaping"]["how"]:
+        pytest.skip("the wire alone looks at headers")
+    enter = ["nsenter", f"--net=/proc/{three[0].pid}/ns/net", sys.executable, "-c", TUNNEL]
+    with subprocess.Popen(
+        enter, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as tunnel:
+        assert tunnel.stdin is not None and tunnel.stdout is not None
+        assert tunnel.stdout.readline() == "ready\n"
+
+        def times(address: str) -> list[int]:
+            assert tunnel.stdin is not None and tunnel.stdout is not None
+            tunnel.stdin.write(f"{address}\n")
+            tunnel.stdin.flush()
+            return [int(word) for word in tunnel.stdout.readline().split()]
+
+        for second, third in (("10.97.0.2", "10.97.0.3"), ("fd97::2", "fd97::3")):
+            late, twice = {"delay_us": 80_000}, {"duplicate": 1.0, "duplicate_us": 1_000}
+            three[0].do("shape", shapes={second: late, third: twice})
+            took_us = times(second)
+            assert len(took_us) == 1 and took_us[0] >= 80_000
+            assert len(times(third)) == 2
+            three[0].do("shape", shapes={second: {"corrupt": 1.0}})
+            assert len(times(second)) <= 1, "the text may be damaged"
+            counts = three[0].do("status")["shapes"]["wire"]["links"][second]
+            assert (counts["passed"], counts["corrupted"]) == (2, 1)
+            three[0].do("links", drop_to=[third])
+            assert times(third) == []
+        tunnel.stdin.write("\n")
+
+
 def set_interface(agent: Agent, state: str) -> None:
     inside(agent, "ip", "link", "set", "eth1", state)
     time.sleep(0.1)  # until the agent has noticed, which does not show
