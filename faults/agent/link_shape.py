@@ -125,6 +125,20 @@ def wanted_shapes(shapes: object) -> dict[str, Shape]:
     return wanted
 
 
+def wanted_leads(together: object, shapes: Mapping[str, Shape]) -> dict[str, str]:
+    """`[["address", ...], ...]`, each the addresses of one host: by each of those that are shaped,
+    the first of them. Their packets share one rate and one queue. Raises BadRequest."""
+    if not isinstance(together, list) or not all(isinstance(group, list) for group in together):
+        raise BadRequest(f"same_link is {together!r}", 'give [["address", ...], ...]')
+    leads: dict[str, str] = {}
+    for group in together:
+        shaped = [address for address in shapes if address in group]
+        if any(shapes[a] != shapes[shaped[0]] for a in shaped) or any(a in leads for a in shaped):
+            raise BadRequest(f"same_link has {group}", "give them one shape, and each once")
+        leads |= dict.fromkeys(shaped, *shaped[:1])
+    return leads
+
+
 def _shape(address: str, values: object) -> Shape:
     if not isinstance(values, Mapping):
         raise BadRequest(f"the shape of {address} is {values!r}", 'give {"delay_us": 50000}')

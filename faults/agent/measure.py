@@ -80,15 +80,16 @@ class Measurer:
         traffic: bool = False,
         text: str = "",
     ) -> dict[str, Any]:
-        """Sends `count` datagrams of `size` bytes to each address, every `gap_us`, or `together` of
-        them at once and then none for as many gaps, and listens for `listen_ms` more. Each contains
-        `text`, and is as large as that takes. `links`: what came from each of `sources` (by default
-        the peers); with `traffic` also how much traffic of any kind the link carried meanwhile."""
+        """Sends `count` datagrams of `size` bytes to each peer, to its addresses in turn, every
+        `gap_us`, or `together` of them at once and then none for as many gaps, and listens for
+        `listen_ms` more. Each contains `text`, and is as large as that takes. `links`: what came
+        from each of `sources` (by default the peers); with `traffic` also how much traffic of any
+        kind the link carried meanwhile."""
         key = _key(nonce)
         targets = [
-            (a if ":" in a or not self._v6 else f"::ffff:{a}", self.port)
+            [(a if ":" in a or not self._v6 else f"::ffff:{a}", self.port) for a in listed]
             for listed in peers.values()
-            for a in listed
+            if listed
         ]
         began_ns = time.monotonic_ns()
         with TrafficCounter() if traffic else nullcontext() as counter:
@@ -160,7 +161,7 @@ class Measurer:
 
     def _send(
         self,
-        targets: list[tuple[str, int]],
+        targets: list[list[tuple[str, int]]],
         key: bytes,
         count: int,
         gap_us: int,
@@ -174,7 +175,8 @@ class Measurer:
             due_ns = started_ns + (sequence - sequence % together) * gap_us * 1000
             if (left_ns := due_ns - time.monotonic_ns()) > 0:
                 time.sleep(left_ns / 1e9)
-            for target in targets:
+            for addresses in targets:
+                target = addresses[sequence % len(addresses)]
                 head = _HEAD.pack(MARK, key, sequence, time.monotonic_ns(), sequence)
                 with suppress(OSError):
                     self._socket.sendto(head + padding, target)

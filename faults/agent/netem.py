@@ -139,6 +139,7 @@ class Netem:
         self._netlink = Netlink()
         self._numbers: dict[str, int] = {}
         self._shapes: dict[str, Shape] = {}
+        self._leads: dict[str, str] = {}
         self._classes: dict[int, set[int]] = {}
         """By interface that has our root: the numbers of its classes, also after an error."""
 
@@ -169,21 +170,25 @@ class Netem:
             if root.parent == tc.TC_H_ROOT
         )
 
-    def set(self, shapes: Mapping[str, Shape], wait: Wait) -> None:
-        """After `wait` these links are shaped, and no others. Raises Failed."""
+    def set(
+        self, shapes: Mapping[str, Shape], wait: Wait, leads: Mapping[str, str] | None = None
+    ) -> None:
+        """After `wait` these links are shaped, and no others; `leads`: see `Shaper.set`. Raises
+        Failed."""
         if not shapes and not self._classes:
             wait()
             return
         interfaces = [one.index for one in usable(self._netlink, self._classes)]
-        numbers = self._number(shapes)
+        numbers = self._number(shapes, leads or {})
+        of_class = {number: shapes[address] for address, number in numbers.items()}
         program = class_program({address: ROOT | n for address, n in numbers.items()})
         try:
             for index in interfaces:
-                self._prepare(index, {n: shapes[a] for a, n in numbers.items()})
+                self._prepare(index, of_class)
             wait()
             for index in interfaces:
-                for address, number in numbers.items():
-                    self._netlink.ask(set_leaf(index, number, shapes[address]))
+                for number, shape in of_class.items():
+                    self._netlink.ask(set_leaf(index, number, shape))
                 self._netlink.ask(tc.set_classifier(index, ROOT, program))
             for index in interfaces:
                 for number in self._classes[index] - set(numbers.values()):
@@ -191,7 +196,7 @@ class Netem:
                     self._classes[index].discard(number)
         except NetlinkError as error:
             raise Failed(f"the kernel refused netem: {error}", "see its log") from None
-        self._numbers, self._shapes = numbers, dict(shapes)
+        self._numbers, self._shapes, self._leads = numbers, dict(shapes), dict(leads or {})
 
     def refresh(self) -> None:
         """The same on interfaces that have come since."""
@@ -199,7 +204,7 @@ class Netem:
         for index in self._classes.keys() - present:
             del self._classes[index]
         if self._shapes and present - self._classes.keys():
-            self.set(self._shapes, lambda: None)
+            self.set(self._shapes, lambda: None, self._leads)
 
     def close(self) -> None:
         """Remove our qdiscs; the kernel restores its default one."""
@@ -207,15 +212,22 @@ class Netem:
             gone = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
             self._netlink.ask_quietly(tc.remove_root(index, ROOT), *gone)
         self._classes.clear()
-        self._numbers, self._shapes = {}, {}
+        self._numbers, self._shapes, self._leads = {}, {}, {}
 
     def state(self) -> dict[str, Any]:
         return {address: shape.to_json() for address, shape in self._shapes.items()}
 
-    def _number(self, shapes: Mapping[str, Shape]) -> dict[str, int]:
-        """A link keeps its class for as long as it is shaped."""
+    def _number(self, shapes: Mapping[str, Shape], leads: Mapping[str, str]) -> dict[str, int]:
+        """A link keeps its class for as long as it is shaped. Addresses of one lead share it."""
         free = iter(n for n in range(1, NETEM_MAX) if n not in self._numbers.values())
-        return {a: self._numbers.get(a) or next(free) for a in shapes}
+        found: dict[str, int] = {}
+        for address in shapes:
+            number = found.get(leads.get(address, address))
+            if number is None:
+                known = self._numbers.get(address)
+                number = known if known and known not in found.values() else next(free)
+            found[address] = number
+        return found
 
     def _prepare(self, index: int, wanted: Mapping[int, Shape]) -> None:
         """Root, classes and leaves, before any packet is sent to them."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from faults.agent.errors import AgentError, BadRequest
 from faults.agent.groups import addresses_of
-from faults.agent.link_shape import TEXT_MAX, wanted_shapes
+from faults.agent.link_shape import TEXT_MAX, wanted_leads, wanted_shapes
 from faults.agent.links import Clsacts, Links, Watcher, wanted_rules
 from faults.agent.measure import (
     COUNT_MAX,
@@ -67,8 +67,10 @@ class Network:
         return {**answer, "problems": [*problems, *self.cuts.take_problems()]}
 
     def shape(self, request: Request, wait: Wait) -> Answer:
-        """shapes: {address: {delay_us, ...}}. The whole set; empty heals."""
-        return self.shaper.set(wanted_shapes(request.get("shapes", {})), wait)
+        """shapes: {address: {delay_us, ...}}; same_link: lists of addresses of one host, which
+        share the rate and the queue. The whole set; empty heals."""
+        shapes = wanted_shapes(request.get("shapes", {}))
+        return self.shaper.set(shapes, wait, wanted_leads(request.get("same_link", []), shapes))
 
     def prepare_shaping(self) -> Answer:
         """Makes the devices and threads in advance, so that the first shape need not wait for

@@ -49,8 +49,14 @@ class Shaper:
             if "wire" in self._usable:
                 self._wire.prepare()
 
-    def set(self, shapes: Mapping[str, Shape], wait: Wait = no_wait) -> dict[str, Any]:
-        """After `wait` these links are shaped and no others. Raises Unsupported, Failed.
+    def set(
+        self,
+        shapes: Mapping[str, Shape],
+        wait: Wait = no_wait,
+        leads: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """After `wait` these links are shaped and no others. Raises Unsupported, Failed. `leads`:
+        of an address that shares a link with another one, the first of them.
 
         The answer's `began_ns` and `done_ns` enclose the time at which it took effect. `failed`:
         why links were not shaped for a while since the last answer, "" where they were.
@@ -66,10 +72,10 @@ class Shaper:
 
             # A link that changes from one to the other is briefly shaped twice, but never unshaped.
             if self._netem is not None:
-                self._netem.set(by_netem, begin)
-                self._wire.set(by_wire, no_wait)
+                self._netem.set(by_netem, begin, leads)
+                self._wire.set(by_wire, no_wait, leads)
             else:
-                self._wire.set(by_wire, begin)
+                self._wire.set(by_wire, begin, leads)
             done_ns = time.monotonic_ns()
             failed = self._wire.take_failure()
             return {"began_ns": began_ns, "done_ns": done_ns, "failed": failed} | self.state()

@@ -116,6 +116,7 @@ class Wire:
         """Devices of removed interfaces: closed by the thread, which may be reading from them."""
         self._hooked: set[int] = set()
         self._links: dict[bytes, Link] = {}
+        self._leads: dict[str, str] = {}
         self._addresses: frozenset[str] = frozenset()
         self._thread: threading.Thread | None = None
         self._released = threading.Event()
@@ -179,8 +180,11 @@ class Wire:
         self._wake()
         return interfaces
 
-    def set(self, shapes: Mapping[str, Shape], wait: Wait) -> None:
+    def set(
+        self, shapes: Mapping[str, Shape], wait: Wait, leads: Mapping[str, str] | None = None
+    ) -> None:
         """After `wait` these links are shaped and no others; packets held of others are sent.
+        `leads`: see `Shaper.set`.
 
         Raises Failed; the filters are then as before, or removed.
         """
@@ -189,7 +193,10 @@ class Wire:
             return
         interfaces = self.prepare()
         before = self._links
-        wanted = {_key(a): before.get(_key(a)) or Link(shape) for a, shape in shapes.items()}
+        wanted: dict[bytes, Link] = {}
+        for address, shape in shapes.items():
+            lead = _key((leads or {}).get(address, address))
+            wanted[_key(address)] = wanted.get(lead) or self._link_of(address, shape, wanted)
         program = class_program(dict.fromkeys(shapes, MATCH))
         wait()
         for address, shape in shapes.items():
@@ -205,9 +212,14 @@ class Wire:
             self._unhook_all()
             raise Failed(f"the kernel refused the redirection: {error}", "see its log") from None
         self._addresses = frozenset(shapes)
-        self._links = wanted
-        if before.keys() - wanted.keys():
+        self._links, self._leads = wanted, dict(leads or {})
+        if set(before.values()) - set(wanted.values()):
             self._release()
+
+    def _link_of(self, address: str, shape: Shape, taken: Mapping[bytes, Link]) -> Link:
+        """The one that this address has, unless others have it now."""
+        before = self._links.get(_key(address))
+        return Link(shape) if before is None or before in taken.values() else before
 
     def refresh(self) -> None:
         """The same on interfaces that have come since; and others may have another MTU."""
@@ -216,12 +228,12 @@ class Wire:
             self._taps[index].fit(present[index].mtu)
         if self._links and present.keys() != self._taps.keys():
             shapes = {a: self._links[_key(a)].shape for a in sorted(self._addresses)}
-            self.set(shapes, lambda: None)
+            self.set(shapes, lambda: None, self._leads)
 
     def close(self) -> None:
         """Send all held packets; remove thread, filters and devices."""
         self._unhook_all()
-        self._links, self._addresses = {}, frozenset()
+        self._links, self._leads, self._addresses = {}, {}, frozenset()
         if self._thread is not None and self._thread.is_alive():
             self._release()
             self._ending = True

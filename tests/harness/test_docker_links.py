@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faults.agent.link_shape import wanted_shapes
+from faults.agent.link_shape import wanted_leads, wanted_shapes
 from faults.agent.links import wanted_rules
 from faults.description import Fault, UnsupportedFault
 from faults.kinds.corrupt import Corrupt
@@ -71,6 +71,14 @@ def test_a_cut_is_sent_to_both_ends_with_every_address_and_loss_by_ip_address() 
     assert all(wanted_rules(rules_for(n, wanted, KNOWN)).programs for n in NODES)
 
 
+def test_the_addresses_of_a_node_share_its_rate() -> None:
+    wanted = states([Rate(**COMMON, nodes=(1,), direction="out", kbps=100)], NODES)
+    request = shapes_for(1, wanted, KNOWN)
+    assert request["same_link"] == [["10.0.0.2", "fe80::2"], ["10.0.0.3", "fe80::3"]]
+    assert set(request["shapes"]) == {address for pair in request["same_link"] for address in pair}
+    assert all(shape["rate_bps"] == 100_000 for shape in request["shapes"].values())
+
+
 def test_clients_are_identified_by_the_bridges_address() -> None:
     wanted = states(
         [
@@ -80,10 +88,10 @@ def test_clients_are_identified_by_the_bridges_address() -> None:
         NODES,
     )
     assert wanted[1, CLIENTS].delay_us == 8 and wanted[CLIENTS, 1] == LinkState(loss=0.2)
-    rules, shapes = rules_for(1, wanted, KNOWN), shapes_for(1, wanted, KNOWN)
+    rules, shapes = rules_for(1, wanted, KNOWN), shapes_for(1, wanted, KNOWN)["shapes"]
     assert rules["loss"]["10.0.0.9"] == rules["loss_in"]["10.0.0.9"] == 0.2
     assert shapes["10.0.0.9"] == {"delay_us": 10, "jitter_us": 2}
-    assert shapes_for(2, wanted, KNOWN) == {}
+    assert shapes_for(2, wanted, KNOWN)["shapes"] == {}
 
 
 def test_a_class_of_messages_has_a_state_of_its_own() -> None:
@@ -104,7 +112,7 @@ def test_a_class_of_messages_has_a_state_of_its_own() -> None:
     assert state.of_class("Nack") == state.plain
     assert (1, CLIENTS) not in wanted, "clients use other messages"
     assert not rules_for(1, wanted, KNOWN)["loss"], "filters do not know classes"
-    shape = shapes_for(1, wanted, KNOWN)["10.0.0.2"]
+    shape = shapes_for(1, wanted, KNOWN)["shapes"]["10.0.0.2"]
     assert shape == {
         "delay_us": 10,
         "classes": {'["Accept",': {"delay_us": 10, "loss": 0.75}, '["Promise",': {"delay_us": 30}},
@@ -144,4 +152,5 @@ OF_CLASSES: list[Fault] = [
 def test_the_agents_accept_the_requests_sent_to_them(faults: list[Fault], node: int) -> None:
     wanted = states(faults, NODES)
     wanted_rules(rules_for(node, wanted, KNOWN))
-    wanted_shapes(shapes_for(node, wanted, KNOWN))
+    request = shapes_for(node, wanted, KNOWN)
+    wanted_leads(request["same_link"], wanted_shapes(request["shapes"]))

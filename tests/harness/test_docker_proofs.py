@@ -67,7 +67,7 @@ class Agent:
         self.pods.closed[self.node] = set(drop_to)
         return {"done_ns": at_ns, "problems": self.pods.take(self.node, "links")}
 
-    def shape(self, shapes: dict[str, Any], at_ns: int) -> dict[str, Any]:
+    def shape(self, shapes: dict[str, Any], at_ns: int, **_: Any) -> dict[str, Any]:
         if self.node == self.pods.refuses:
             raise HarnessError("no answer within 20 s")
         self.pods.shapes[self.node] = shapes
@@ -84,7 +84,8 @@ class Agent:
         await self.pods.before_probing(self.node)
         own = f"10.0.0.{self.node}"
         arrived = [peer for peer in peers if own not in self.pods.closed[int(peer)]]
-        return {"arrived": arrived, "groups": dict.fromkeys(GROUPS, arrived)}
+        sources = {peer: [f"10.0.0.{peer}"] for peer in arrived}
+        return {"arrived": arrived, "sources": sources, "groups": dict.fromkeys(GROUPS, arrived)}
 
 
 class Pods:

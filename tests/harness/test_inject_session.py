@@ -119,6 +119,10 @@ class Agent:
         if self.identity in self.world.open:
             self.world.open.remove(self.identity)
 
+    @property
+    def interfaces(self) -> dict[str, Any]:
+        return {"eth0": {"addresses": [f"10.0.0.{self.name}"], "hardware": ""}}
+
     async def call(self, do: str, **what: Any) -> dict[str, Any]:
         if self.lost is not None:
             raise AgentError(f"the agent of n{self.node} is gone")
@@ -127,10 +131,10 @@ class Agent:
         elif do == "resume":
             self.world.paused.discard(self.name)
         elif do == "addresses":
-            interface = {"addresses": [f"10.0.0.{self.name}"], "hardware": ""}
-            return {"interfaces": {"eth0": interface}}
+            return {"interfaces": self.interfaces}
         elif do == "links":
             self.world.cut[self.name] = set(what["drop_to"])
+            return {"done_ns": 1, "addresses": self.interfaces}
         elif do == "probe_links":
             own = f"10.0.0.{self.name}"
             arrived = [
@@ -138,7 +142,9 @@ class Agent:
                 for peer, (address, *_) in what["peers"].items()
                 if own not in self.world.cut.get(address.rpartition(".")[2], ())
             ]
-            return {"arrived": arrived, "groups": dict.fromkeys(GROUPS, arrived)}
+            sources = {str(peer): what["peers"][str(peer)] for peer in arrived}
+            groups = dict.fromkeys(GROUPS, arrived)
+            return {"arrived": arrived, "sources": sources, "groups": groups}
         state = "T" if self.name in self.world.paused else "S"
         return {"done_ns": 1, "processes": [{"threads": state}]}
 

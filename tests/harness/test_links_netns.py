@@ -44,14 +44,19 @@ CUT = Partition(id="cut", **TIMES, nodes=(2,), shape="isolate", cut=cut_for("iso
 
 
 class Conversation:
-    """An agent whose requests are answered in threads, as the injectors ask it."""
+    """An agent whose requests are answered in threads, as the injectors ask it; of those that
+    affect links, addresses with the text `without` are removed."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, without: str = "") -> None:
         self._agent = agent
+        self._without = without
         self._lock = threading.Lock()
 
     async def call(self, do: str, timeout_s: float = 0.0, **what: Any) -> dict[str, Any]:
         del timeout_s
+        for kind in ("loss", "shapes") if self._without else ():
+            kept = {a: it for a, it in what.get(kind, {}).items() if self._without not in a}
+            what |= {kind: kept} if kind in what else {}
         return await asyncio.to_thread(self._ask, do, what)
 
     def _ask(self, do: str, what: dict[str, Any]) -> dict[str, Any]:
@@ -68,11 +73,15 @@ def three() -> Iterator[list[Agent]]:
         yield agents
 
 
-def reports_of(agents: list[Agent], faults: Sequence[Fault]) -> list[FaultReport]:
+def reports_of(
+    agents: list[Agent], faults: Sequence[Fault], without: str = ""
+) -> list[FaultReport]:
     """Of these faults, injected one after the other and healed in the same order."""
 
     async def inside() -> list[FaultReport]:
-        told: Any = {node: Conversation(agent) for node, agent in zip(NODES, agents, strict=True)}
+        told: Any = {
+            node: Conversation(agent, without) for node, agent in zip(NODES, agents, strict=True)
+        }
         pods: Any = {node: SimpleNamespace(gateway="") for node in NODES}
         engine: Any = None
         ask: Any = None
@@ -104,3 +113,13 @@ def test_effects_are_shown_alone_and_together(three: list[Agent], faults: list[F
     reports = reports_of(three, faults)
     assert [report.problem for report in reports] == [None] * len(reports)
     assert all(report.verified for report in reports)
+
+
+@pytest.mark.parametrize("fault", [LATE, COPIES, SLOW], ids=lambda fault: fault.id)
+@pytest.mark.parametrize("address", ["10.98", "fd98"])
+def test_an_effect_that_one_of_the_addresses_lacks_is_detected(
+    three: list[Agent], fault: Fault, address: str
+) -> None:
+    """A node has several: of IPv4 and IPv6, of several networks."""
+    injected, _ = reports_of(three, [fault], without=address)
+    assert not injected.verified, injected.evidence

@@ -226,6 +226,20 @@ def test_an_interface_added_later_gets_its_classes(
     assert kernel.types(7) == ALL_NEW, "a new one with the number of one that is gone"
 
 
+def test_addresses_of_one_host_share_a_class(
+    shaper: netem.Netem, kernel: Kernel, interfaces: list[int]
+) -> None:
+    both, alone = {**SHAPES, "fd00::2": SHAPES["10.0.0.2"]}, {"fd00::2": Shape(delay_us=7)}
+    shaper.set(both, no_wait, dict.fromkeys(both, "10.0.0.2"))
+    assert kernel.types(2) == ALL_NEW
+    interfaces.append(7)
+    shaper.refresh()
+    assert kernel.types(7) == ALL_NEW
+    kernel.types(2)
+    shaper.set({**SHAPES, **alone}, no_wait)
+    assert kernel.types(2) == [CLASS, QDISC, QDISC, QDISC, FILTER], "and then no more"
+
+
 def test_an_interface_that_is_down_is_healed_too(
     shaper: netem.Netem, kernel: Kernel, interfaces: list[int]
 ) -> None:

@@ -158,6 +158,39 @@ def test_a_rate_limits_one_link(three: list[Agent]) -> None:
     assert links[1, 3]["rate_bps"] > 1_050_000
 
 
+def test_the_addresses_of_one_host_share_the_rate_and_the_queue(three: list[Agent]) -> None:
+    """Each would otherwise have a whole one, and the link twice as much."""
+    both, slow = [three[1].address, "fd98::2"], {"rate_bps": 1_000_000}
+    shapes = dict.fromkeys(both, slow)
+    asked: dict[str, Any] = {"count": 30, "gap_us": 0, "size": 1000, "listen_ms": 700}
+    for together, bits in (([both], 30 * 8_000), ([], 15 * 8_000)):
+        three[0].do("shape", shapes=shapes, same_link=together)
+        asked["nonce"] = f"m{next(_nonces)}"
+        three[0].send("measure_links", peers={"2": both}, **asked)
+        sources = {"1": [three[0].address, "fd98::1"]}
+        link = three[1].do("measure_links", peers={}, sources=sources, traffic=True, **asked)
+        three[0].read()
+        link = link["links"]["1"]
+        assert link["received"] == 30 and link["duplicates"] == 0
+        assert bits <= link["took_us"] < 1.6 * bits
+        assert 30 * 1_042 <= link["carried_bytes"] < 36 * 1_042
+    limited = dict.fromkeys(both, slow | {"limit": 10})
+    three[0].do("shape", shapes=limited, same_link=[both])
+    asked["nonce"] = f"m{next(_nonces)}"
+    three[0].send("measure_links", peers={"2": both}, **asked)
+    got = three[1].do("measure_links", peers={}, sources=sources, **asked)["links"]["1"]
+    three[0].read()
+    assert 10 <= got["received"] <= 12
+    other = shapes | {"fd98::2": {"delay_us": 5}}
+    for wrong in (
+        {"shapes": shapes, "same_link": both},
+        {"shapes": other, "same_link": [both]},
+        {"shapes": shapes, "same_link": [both, both]},
+    ):
+        answer = three[0].ask("shape", **wrong)
+        assert not answer["ok"] and answer["kind"] == "bad-request", wrong
+
+
 def test_held_packets_are_sent_when_the_shape_ends(three: list[Agent]) -> None:
     if "netem" in three[0].hello["can"]["shaping"]["how"]:
         pytest.skip("netem drops what it holds")

@@ -20,12 +20,12 @@ class LinkRounds:
     async def measure(
         self,
         known: Mapping[int, Addresses],
-        links: Sequence[Link],
+        routes: Mapping[Link, Sequence[str]],
         how: Measurement,
         text: str,
     ) -> dict[Link, Any]:
-        """What these links did to datagrams with this text, sent over them at the same time, by the
-        addresses of the nodes.
+        """What these links did to datagrams with this text, sent over them at the same time, to
+        these addresses in turn. `known`: the addresses of the nodes.
 
         What has come is asked for when all have sent: on a busy machine agents begin one after the
         other. How much a link carries meanwhile is counted while that is sent.
@@ -43,9 +43,9 @@ class LinkRounds:
         }
         to: dict[int, dict[str, list[str]]] = {a: {} for a in agents}
         of: dict[int, dict[str, list[str]]] = {a: {} for a in agents}
-        for a, b in links:
-            to[a][str(b)] = list(known[b].routed[:1])
-            of[b][str(a)] = list(known[a].routed)  # of whichever network that one is in
+        for (a, b), addresses in routes.items():
+            to[a][str(b)] = list(addresses)
+            of[b][str(a)] = list(known[a].routed)  # whichever is used with that one
 
         async def ask(node: int, what: str, **more: Any) -> list[tuple[Link, Any]]:
             answer = await agents[node].call(what, **round_of, **more)

@@ -186,6 +186,11 @@ class Addresses:
     """Those, link-local ones, and hardware addresses."""
     gateway: str = ""
 
+    @property
+    def ip(self) -> tuple[str, ...]:
+        """All but the hardware addresses."""
+        return tuple(address for address in self.every if not _is_hardware(address))
+
 
 def addresses_of(answer: Mapping[str, Any], gateway: str) -> Addresses:
     """From an agent's answer to `addresses`."""
@@ -212,21 +217,22 @@ def rules_for(
             rules["drop_to" if a == node else "drop_from"] += known[there].every
         else:
             way = "loss" if a == node else "loss_from"
-            ip = [address for address in known[there].every if not _is_hardware(address)]
-            rules[way].update(dict.fromkeys(ip, state.loss))
+            rules[way].update(dict.fromkeys(known[there].ip, state.loss))
     return rules
 
 
 def shapes_for(
     node: int, wanted: Mapping[Link, LinkState], known: Mapping[int, Addresses]
 ) -> dict[str, Any]:
-    """The shapes of the request `shape` to the agent of `node`."""
-    shapes = {}
+    """The request `shape` to the agent of `node`. All addresses of a node share one rate."""
+    shapes: dict[str, Any] = {}
+    same_link = []
     for (a, b), state in sorted(wanted.items()):
         if a == node and (shape := state.shape()):
-            to = [known[node].gateway] if b == CLIENTS else known[b].routed
+            to = [known[node].gateway] if b == CLIENTS else known[b].ip
             shapes.update({address: shape for address in to if address})
-    return shapes
+            same_link += [list(to)] if len(to) > 1 else []
+    return {"shapes": shapes, "same_link": same_link}
 
 
 def _is_hardware(address: str) -> bool:

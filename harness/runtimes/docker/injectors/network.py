@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, NamedTuple
 
@@ -34,7 +34,7 @@ from faults.kinds.reorder import Reorder
 from faults.link_fault import LinkFault
 from harness.runtimes.docker.injectors.cluster import Cluster, Handler, Handlers, all_of
 from harness.runtimes.docker.injectors.link_evidence import Seen, not_shown, problems_of, short
-from harness.runtimes.docker.injectors.link_measurement import Expected, rounds_for
+from harness.runtimes.docker.injectors.link_measurement import Expected, Measurement, rounds_for
 from harness.runtimes.docker.injectors.link_proofs import (
     Measured,
     Unproven,
@@ -80,6 +80,9 @@ class Network:
         self._known: dict[int, Addresses] = {}
         self._groups: dict[str, set[Link]] = {}
         """By kind of group, the links that pass it while nothing is cut."""
+        self._routes: dict[Link, tuple[str, ...]] = {}
+        """The addresses by which each link is used: those of its receiver from which packets come
+        to its sender while nothing is cut."""
         self._shaped = False
         self._changing = asyncio.Lock()
         self._proving = asyncio.Lock()
@@ -148,7 +151,7 @@ class Network:
             calls = [agent.call("links", **rules_for(node, wanted, self._known), at_ns=at_ns)]
             if self._shaped:
                 shapes = shapes_for(node, wanted, self._known)
-                calls.append(agent.call("shape", shapes=shapes, at_ns=at_ns))
+                calls.append(agent.call("shape", **shapes, at_ns=at_ns))
             return await all_of(calls)
 
         nodes = list(self._cluster.agents)
@@ -173,7 +176,14 @@ class Network:
             return node, addresses_of(answer, self._cluster.pods[node].gateway)
 
         self._known = dict(await asyncio.gather(*(ask(node) for node in self._cluster.agents)))
-        _, self._groups = await self._arrivals(states((), sorted(self._cluster.pods)))
+        _, self._groups, sources = await self._arrivals(states((), sorted(self._cluster.pods)))
+        self._routes |= {
+            (a, b): tuple(x for x in self._known[b].routed if x in sources.get((b, a), ()))
+            or self._routes.get((a, b), self._known[b].routed[:1])
+            for a in self._known
+            for b in self._known
+            if a != b
+        }
 
     # ------------------------------------------------------------------ proving
 
@@ -258,27 +268,45 @@ class Network:
             if message and how.burst_kbps:
                 continue  # a rate is of all messages
             pattern = pattern_of(message) if message else ""
-            found = await self._rounds.measure(self._known, links, how, pattern)
-            for link in links:
-                seen = Seen(between[link], found.get(link, {}), how)
-                shown.append((link, seen))
-                name = name_of_class(link, message)
-                problems += [f"{name}: {it}" for it in problems_of(*seen)]
-                if not expected[link].is_untouched:
-                    measured[link, message] = short(seen) | measured.get((link, message), {})
+            for routes in self._routes_of(links, how):
+                found = await self._rounds.measure(self._known, routes, how, pattern)
+                for link, by in routes.items():
+                    seen = Seen(between[link], found.get(link, {}), how)
+                    shown.append((link, seen))
+                    name = name_of_class(link, message)
+                    name += f" ({by[0]})" if by != self._routes[link] else ""
+                    problems += [f"{name}: {it}" for it in problems_of(*seen)]
+                    if not expected[link].is_untouched:
+                        measured[link, message] = short(seen) | measured.get((link, message), {})
         for fault in about:
             if fault.id in self._active:
                 own = [seen for link, seen in shown if fault.covers(link)]
                 problems += [f"{fault.id}: {it}" for it in not_shown(effect_of(fault), own)]
         return problems
 
+    def _routes_of(
+        self, links: Sequence[Link], how: Measurement
+    ) -> Iterator[dict[Link, tuple[str, ...]]]:
+        """By round, the addresses that are measured of each link: one after the other, since an
+        effect that one of them lacks would be lost among the others; a rate of all at once, since
+        they share it."""
+        most = 1 if how.burst_kbps else max(len(self._routes[link]) for link in links)
+        for i in range(most):
+            listed = {
+                link: self._routes[link][i : None if how.burst_kbps else i + 1] for link in links
+            }
+            yield {link: by for link, by in listed.items() if by}
+
     async def _probe(self, wanted: Mapping[Link, LinkState]) -> tuple[dict[str, Any], list[str]]:
         """Who is reached: links that are cut must be silent, untouched ones open."""
         cut = {link for link, state in wanted.items() if state.is_cut}
-        arrived, to_groups = await self._arrivals(wanted)
+        arrived, to_groups, sources = await self._arrivals(wanted)
         open_links = {link for link, state in wanted.items() if state == UNTOUCHED}
         wrong = [f"{name_of(link)} is open and should not be" for link in sorted(arrived & cut)]
         wrong += [f"{name_of(link)} is silent" for link in sorted(open_links - arrived)]
+        for a, b in sorted(open_links & sources.keys()):
+            silent = sorted(set(self._routes.get((b, a), ())) - sources[a, b])
+            wrong += [f"{name_of((a, b))} is silent from {address}" for address in silent]
         for kind, links in to_groups.items():
             missing = (self._groups[kind] & open_links) - links
             wrong += [f"{kind} passes from {name_of(link)}" for link in sorted(links & cut)]
@@ -293,8 +321,9 @@ class Network:
 
     async def _arrivals(
         self, wanted: Mapping[Link, LinkState]
-    ) -> tuple[set[Link], dict[str, set[Link]]]:
-        """The directed links on which datagrams arrived: to a node alone, and by kind of group."""
+    ) -> tuple[set[Link], dict[str, set[Link]], dict[Link, set[str]]]:
+        """The directed links on which datagrams arrived: to a node alone, and by kind of group;
+        and by link, the addresses from which they came."""
         self._nonce += 1
         nonce = f"p{self._nonce}"
 
@@ -317,7 +346,12 @@ class Network:
             kind: {(int(source), node) for node, said in answers for source in said["groups"][kind]}
             for kind in GROUPS
         }
-        return arrived, to_groups
+        sources = {
+            (int(source), node): set(addresses)
+            for node, said in answers
+            for source, addresses in said["sources"].items()
+        }
+        return arrived, to_groups, sources
 
     def _matrix(self, arrived: set[Link]) -> dict[str, str]:
         """Per node the nodes that its probes reached, such as {"n1": "n2 n3"}."""
