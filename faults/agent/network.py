@@ -61,10 +61,12 @@ class Network:
     def links(self, request: Request, wait: Wait) -> Answer:
         """drop_to, drop_from: addresses; loss, loss_from, loss_in: {address: probability};
         cut_neighbours. See `links.wanted_rules`. The whole set of rules; empty heals. `problems`:
-        with interfaces that were added since the last answer, or whose filters were removed."""
+        with interfaces that were added since the last answer, or whose filters were removed;
+        `addresses`: as `addresses` tells them, now."""
         answer = self.cuts.set(wanted_rules(request), wait)
         problems = self._watcher.take_problems() if self._watcher else []
-        return {**answer, "problems": [*problems, *self.cuts.take_problems()]}
+        told = {"problems": [*problems, *self.cuts.take_problems()]}
+        return {**answer, **told, "addresses": self.addresses()["interfaces"]}
 
     def shape(self, request: Request, wait: Wait) -> Answer:
         """shapes: {address: {delay_us, ...}}; same_link: lists of addresses of one host, which

@@ -65,7 +65,8 @@ class Agent:
 
     def links(self, drop_to: list[str], at_ns: int, **_: Any) -> dict[str, Any]:
         self.pods.closed[self.node] = set(drop_to)
-        return {"done_ns": at_ns, "problems": self.pods.take(self.node, "links")}
+        problems, own = self.pods.take(self.node, "links"), self.addresses()["interfaces"]
+        return {"done_ns": at_ns, "problems": problems, "addresses": own}
 
     def shape(self, shapes: dict[str, Any], at_ns: int, **_: Any) -> dict[str, Any]:
         if self.node == self.pods.refuses:

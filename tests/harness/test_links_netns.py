@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
@@ -73,20 +74,25 @@ def three() -> Iterator[list[Agent]]:
         yield agents
 
 
+def network_of(agents: list[Agent], without: str = "") -> Network:
+    told: Any = {
+        node: Conversation(agent, without) for node, agent in zip(NODES, agents, strict=True)
+    }
+    pods: Any = {node: SimpleNamespace(gateway="") for node in NODES}
+    engine: Any = None
+    ask: Any = None
+    network = Network(Cluster(engine, pods, told, ask, lambda: 0))
+    network._nonce = network._rounds._nonce = next(_nonces)  # agents remember earlier ones
+    return network
+
+
 def reports_of(
     agents: list[Agent], faults: Sequence[Fault], without: str = ""
 ) -> list[FaultReport]:
     """Of these faults, injected one after the other and healed in the same order."""
 
     async def inside() -> list[FaultReport]:
-        told: Any = {
-            node: Conversation(agent, without) for node, agent in zip(NODES, agents, strict=True)
-        }
-        pods: Any = {node: SimpleNamespace(gateway="") for node in NODES}
-        engine: Any = None
-        ask: Any = None
-        network = Network(Cluster(engine, pods, told, ask, lambda: 0))
-        network._nonce = network._rounds._nonce = next(_nonces)  # agents remember earlier ones
+        network = network_of(agents, without)
         await network.prepare(shaping=True)
         handlers = network.handlers()
         reports = [await handlers[type(fault)].inject(fault) for fault in faults]
@@ -123,3 +129,42 @@ def test_an_effect_that_one_of_the_addresses_lacks_is_detected(
     """A node has several: of IPv4 and IPv6, of several networks."""
     injected, _ = reports_of(three, [fault], without=address)
     assert not injected.verified, injected.evidence
+
+
+def inside(agent: Agent, *words: str) -> None:
+    subprocess.run(["nsenter", f"--net=/proc/{agent.pid}/ns/net", "ip", *words], check=True)
+
+
+@pytest.mark.parametrize("fault", [LATE, CUT], ids=lambda fault: fault.id)
+def test_addresses_that_a_node_gets_between_and_during_faults(fault: Fault) -> None:
+    """As one that follows the leader: a cut covers it, by its hardware address; nothing else does.
+    Nor does anything cover an interface that is added."""
+
+    async def during(agents: list[Agent]) -> None:
+        network = network_of(agents)
+        await network.prepare(shaping=True)
+        handler = network.handlers()[type(fault)]
+
+        async def report(*change: str) -> tuple[FaultReport, FaultReport]:
+            injected = await handler.inject(fault)
+            assert injected.verified, injected.problem
+            inside(agents[1], *change)
+            return injected, await handler.heal(fault)
+
+        inside(agents[1], "addr", "add", "10.98.0.77/24", "dev", "eth0")
+        _, healed = await report("addr", "add", "10.98.0.88/24", "dev", "eth0")
+        assert "10.98.0.77" in network._known[2].routed
+        assert "10.98.0.88" in (healed.problem or "") if fault is LATE else healed.verified
+        _, healed = await report("addr", "del", "10.98.0.77/24", "dev", "eth0")
+        assert healed.verified, healed.problem
+        inside(agents[1], "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+        _, healed = await report("link", "set", "eth1", "up")
+        assert "n2 has had other addresses" in (healed.problem or "")
+        inside(agents[1], "link", "del", "eth1")
+        await handler.inject(fault)
+        inside(agents[1], "addr", "del", "10.98.0.88/24", "dev", "eth0")
+        inside(agents[2], "addr", "add", "10.98.0.88/24", "dev", "eth0")
+        assert "n3 has had other addresses" in ((await handler.heal(fault)).problem or "")
+
+    with pods(3) as agents:
+        asyncio.run(during(agents))

@@ -121,14 +121,16 @@ class Network:
         if isinstance(fault, LinkFault):
             effect_of(fault)  # raises UnsupportedFault before anything is changed
         async with self._changing:
+            before = list(self._active.values())
             self._active[fault.id] = fault
-            done = await self._change()
+            done = await self._change(before)
         return await self._prove(fault, done)
 
     async def _heal(self, fault: Fault) -> FaultReport:
         async with self._changing:
+            before = list(self._active.values())
             self._active.pop(fault.id, None)
-            done = await self._change()
+            done = await self._change(before)
         return await self._prove(fault, done)
 
     # ------------------------------------------------------------------ changing
@@ -136,12 +138,43 @@ class Network:
     def _wanted(self) -> dict[Link, LinkState]:
         return states(self._active.values(), sorted(self._cluster.pods))
 
-    async def _change(self) -> Changed:
-        """Tell all agents. Where it fails on one, the error is raised when it has ended on all."""
+    async def _change(self, before: Sequence[Fault]) -> Changed:
+        """Tell all agents. Where it fails on one, the error is raised when it has ended on all.
+        `before`: the faults that were active until now.
+
+        Nodes that have other addresses than were known are told again with those.
+        """
         if not self._known:
             await self._learn()
+        done, now = await self._tell(self._wanted())
+        if not (changed := [node for node in now if self._added(node, now[node], ())]):
+            return done
+        problems = [
+            f"n{node} has had other addresses ({', '.join(sorted(added))}): links by them were "
+            "not affected until now"
+            for node in changed
+            if before and (added := self._added(node, now[node], before))
+        ]
+        if before and self._active:
+            self._known |= now
+        else:
+            await self._tell(states((), sorted(self._cluster.pods)))
+            await self._learn()
+        again, _ = await self._tell(self._wanted())
+        return Changed(again.moments_ns, [*done.problems, *problems, *again.problems])
+
+    def _added(self, node: int, now: Addresses, faults: Sequence[Fault]) -> set[str]:
+        """Those of these addresses of the node that were not known, and that the faults did not
+        cover: a cut covers those of an interface that was, by its hardware address."""
+        added = set(now.every) - set(self._known[node].every)
+        if not faults or not all(isinstance(fault, Partition) for fault in faults):
+            return added
+        of_others = {a for n, known in self._known.items() if n != node for a in known.every}
+        return added if added & of_others or added - set(now.ip) else set()
+
+    async def _tell(self, wanted: Mapping[Link, LinkState]) -> tuple[Changed, dict[int, Addresses]]:
+        """What all links are to do from now on; returns also which addresses the nodes have."""
         self._version += 1
-        wanted = self._wanted()
         shaping = any(state.shape() for state in wanted.values())
         self._shaped = self._shaped or shaping  # and stays so if this fails: some may have done it
         at_ns = time.monotonic_ns() + AHEAD_NS
@@ -168,7 +201,11 @@ class Network:
             for problem in [*answer.get("problems", []), answer.get("failed")]
             if problem
         ]
-        return Changed(moments, problems)
+        addresses = {
+            node: addresses_of({"interfaces": said[0]["addresses"]}, self._known[node].gateway)
+            for node, said in answers.items()
+        }
+        return Changed(moments, problems), addresses
 
     async def _learn(self) -> None:
         async def ask(node: int) -> tuple[int, Addresses]:
