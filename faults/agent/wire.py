@@ -130,6 +130,9 @@ class Wire:
         self.failure = ""
         self._untold = ""
         """The last failure, until it is taken."""
+        self._dropped, self._overrun = 0, 0
+        """Of links that have ended, packets that should have passed and have not been told of;
+        and the overrun that has been."""
         self.priority = "none"
 
     def probe(self) -> str:
@@ -213,8 +216,9 @@ class Wire:
             raise Failed(f"the kernel refused the redirection: {error}", "see its log") from None
         self._addresses = frozenset(shapes)
         self._links, self._leads = wanted, dict(leads or {})
-        if set(before.values()) - set(wanted.values()):
+        if gone := set(before.values()) - set(wanted.values()):
             self._release()
+            self._dropped += sum(link.take_dropped() for link in gone)
 
     def _link_of(self, address: str, shape: Shape, taken: Mapping[bytes, Link]) -> Link:
         """The one that this address has, unless others have it now."""
@@ -244,15 +248,25 @@ class Wire:
 
     def take_failure(self) -> str:
         """Why the thread has ended since this was asked last, "" if it has not: links were not
-        shaped from then on, also where it has been started again. Or that a filter was removed."""
+        shaped from then on, also where it has been started again. Or that a filter was removed, or
+        that packets were lost here that should have passed."""
         failure, self._untold = self._untold, ""
-        return failure
+        return "; ".join(filter(None, (failure, self._take_dropped())))
+
+    def _take_dropped(self) -> str:
+        dropped = self._dropped + sum(link.take_dropped() for link in set(self._links.values()))
+        overrun = self._overrun_of_taps() if self._taps else 0
+        dropped += max(0, overrun - self._overrun)
+        self._dropped, self._overrun = 0, overrun
+        return f"{dropped} packets were dropped: too many to hold, or too fast" if dropped else ""
+
+    def _overrun_of_taps(self) -> int:
+        devices = {tap.index for tap in self._taps.values()}
+        return sum(one.tx_dropped for one in self._netlink.interfaces() if one.index in devices)
 
     def state(self) -> dict[str, Any]:
         """links: by address the shape, packets held, and counters; priority: of the thread;
         overrun: packets lost because it was too slow; failure: why it ended."""
-        devices = {tap.index for tap in self._taps.values()}
-        lost = sum(one.tx_dropped for one in self._netlink.interfaces() if one.index in devices)
         links = self._links
         return {
             "links": {
@@ -261,7 +275,7 @@ class Wire:
                 if _key(address) in links
             },
             "priority": self.priority,
-            "overrun": lost,
+            "overrun": self._overrun_of_taps(),
             "failure": self.failure,
         }
 

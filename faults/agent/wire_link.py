@@ -25,6 +25,10 @@ class Link:
             0,
         )
     )
+    dropped: int = 0
+    """Of those over the limit, the ones that no rate held up: they should have passed."""
+    told: int = 0
+    """Of these, those that have been told of."""
     late_ns_sum: int = 0
     late_ns_max: int = 0
 
@@ -39,7 +43,9 @@ class Link:
         room. A packet that is dropped takes none of the rate."""
         room = self.shape.limit - self.held
         due = self.due_ns(now_ns, size, of_class, room=room) if room > 0 else []
-        self.counts["over_limit"] += room <= 0
+        if room <= 0:
+            self.counts["over_limit"] += 1
+            self.dropped += not (of_class or self.shape).rate_bps
         self.held += len(due)
         return due
 
@@ -88,6 +94,12 @@ class Link:
         changed = bytearray(frame)
         changed[random.randrange(header, len(frame))] ^= 1 << random.randrange(8)
         return bytes(changed)
+
+    def take_dropped(self) -> int:
+        """Those since this was asked last."""
+        new = self.dropped - self.told
+        self.told += new
+        return new
 
     def sent(self, late_ns: int) -> None:
         self.held -= 1

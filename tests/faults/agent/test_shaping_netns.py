@@ -191,6 +191,31 @@ def test_the_addresses_of_one_host_share_the_rate_and_the_queue(three: list[Agen
         assert not answer["ok"] and answer["kind"] == "bad-request", wrong
 
 
+@pytest.mark.parametrize(
+    ("shape", "lost"),
+    [
+        ({"delay_us": 200_000, "limit": 10}, 20),
+        ({"delay_us": 200_000, "limit": 30}, 0),
+        ({"classes": {"antipaxos": {"delay_us": 200_000}}, "limit": 10}, 20),
+        ({"rate_bps": 64_000, "limit": 10}, 0),
+    ],
+)
+def test_packets_that_a_delay_has_no_room_for_are_told_once(
+    three: list[Agent], shape: dict[str, Any], lost: int
+) -> None:
+    """A queue of limited rate drops as a router's does; a delay should drop none."""
+    if "netem" in three[0].hello["can"]["shaping"]["how"]:
+        pytest.skip("netem does not tell it")
+    there = three[1].address
+    for then in ({there: shape}, {}):
+        assert not three[0].do("shape", shapes={there: shape})["failed"]
+        asked = {"peers": {"2": there}, "nonce": f"m{next(_nonces)}", "listen_ms": 20}
+        three[0].do("measure_links", count=30, gap_us=0, **asked)
+        told = three[0].do("shape", shapes=then)["failed"]
+        assert told.startswith(f"{lost} packets were dropped") if lost else not told
+        assert not three[0].do("shape", shapes={})["failed"]
+
+
 def test_held_packets_are_sent_when_the_shape_ends(three: list[Agent]) -> None:
     if "netem" in three[0].hello["can"]["shaping"]["how"]:
         pytest.skip("netem drops what it holds")
