@@ -40,7 +40,7 @@ class Shape:
     reorder       this share is held back, up to `reorder_us` longer (evenly distributed)
     duplicate     this share arrives twice, the copy up to `duplicate_us` later
     corrupt       in this share one bit is flipped, after the Ethernet header (netem: anywhere).
-                  Checksums detect that: UDP and TCP drop the packet
+                  Checksums detect that: UDP and TCP drop the packet (but UDP without checksums)
     rate_bps      bits per second that pass, Ethernet header included; 0: no limit
     limit         packets that are held at most; more are dropped
     loss          this share is dropped (of a class of packets; filters do it for whole links)
