@@ -168,3 +168,28 @@ def test_addresses_that_a_node_gets_between_and_during_faults(fault: Fault) -> N
 
     with pods(3) as agents:
         asyncio.run(during(agents))
+
+
+def test_the_addresses_that_are_measured_are_those_that_are_used_now() -> None:
+    async def during(agents: list[Agent]) -> None:
+        network = network_of(agents)
+        await network.prepare(shaping=True)
+        handler, cut = network.handlers()[Delay], network.handlers()[Partition]
+
+        async def checked() -> list[str]:
+            for report in (await handler.inject(LATE), await handler.heal(LATE)):
+                assert report.verified, report.problem
+            return [address for address in network._routes[1, 2] if address.startswith("fd96")]
+
+        await cut.inject(CUT)
+        for agent, address in zip(agents, ("fd96::1/64", "fd96::2/64"), strict=False):
+            inside(agent, "addr", "add", address, "dev", "eth0", "nodad")
+        await handler.inject(LATE)
+        await handler.heal(LATE)
+        await cut.heal(CUT)
+        assert await checked() == ["fd96::2"]
+        inside(agents[1], "addr", "del", "fd96::2/64", "dev", "eth0")
+        assert await checked() == []
+
+    with pods(3) as agents:
+        asyncio.run(during(agents))

@@ -83,6 +83,8 @@ class Network:
         self._routes: dict[Link, tuple[str, ...]] = {}
         """The addresses by which each link is used: those of its receiver from which packets come
         to its sender while nothing is cut."""
+        self._outdated = False
+        """Whether nodes have other addresses now than when this was learnt."""
         self._shaped = False
         self._changing = asyncio.Lock()
         self._proving = asyncio.Lock()
@@ -144,19 +146,20 @@ class Network:
 
         Nodes that have other addresses than were known are told again with those.
         """
-        if not self._known:
+        if not self._known or (self._outdated and not before):
             await self._learn()
         done, now = await self._tell(self._wanted())
-        if not (changed := [node for node in now if self._added(node, now[node], ())]):
+        if all(set(now[node].every) == set(self._known[node].every) for node in now):
             return done
         problems = [
             f"n{node} has had other addresses ({', '.join(sorted(added))}): links by them were "
             "not affected until now"
-            for node in changed
+            for node in now
             if before and (added := self._added(node, now[node], before))
         ]
         if before and self._active:
             self._known |= now
+            self._outdated = True
         else:
             await self._tell(states((), sorted(self._cluster.pods)))
             await self._learn()
@@ -167,7 +170,7 @@ class Network:
         """Those of these addresses of the node that were not known, and that the faults did not
         cover: a cut covers those of an interface that was, by its hardware address."""
         added = set(now.every) - set(self._known[node].every)
-        if not faults or not all(isinstance(fault, Partition) for fault in faults):
+        if not all(isinstance(fault, Partition) for fault in faults):
             return added
         of_others = {a for n, known in self._known.items() if n != node for a in known.every}
         return added if added & of_others or added - set(now.ip) else set()
@@ -212,6 +215,7 @@ class Network:
             answer = await self._cluster.agents[node].call("addresses")
             return node, addresses_of(answer, self._cluster.pods[node].gateway)
 
+        self._outdated = False
         self._known = dict(await asyncio.gather(*(ask(node) for node in self._cluster.agents)))
         _, self._groups, sources = await self._arrivals(states((), sorted(self._cluster.pods)))
         self._routes |= {
