@@ -22,8 +22,8 @@ PACKET_MAX: Final = 1 << 16
 BUFFER: Final = 4 << 20
 LOOK_EVERY_S: Final = 0.05
 ETHERNET: Final = 14
-IPV4: Final = b"\x08\x00"
-TCP: Final = 6
+IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
+TCP, TCP_HEADER = 6, 20
 
 
 def await_packets(request: Request, closing: threading.Event) -> Answer:
@@ -82,12 +82,19 @@ def matches(frame: bytes, pattern: bytes, port: int | None) -> int:
 
 
 def tcp_data(frame: bytes, port: int) -> bytes:
-    """The data of a TCP segment over IPv4 from this port; empty for any other packet."""
-    if frame[12:14] != IPV4 or len(frame) < ETHERNET + 40 or frame[ETHERNET + 9] != TCP:
-        return b""
-    segment_at = ETHERNET + 4 * (frame[ETHERNET] & 15)
-    end = ETHERNET + int.from_bytes(frame[ETHERNET + 2 : ETHERNET + 4], "big")
-    segment = frame[segment_at:end]
-    if int.from_bytes(segment[:2], "big") != port:
+    """The data of a TCP segment from this port; empty for any other packet, and for one with IPv6
+    extension headers."""
+    segment = _tcp_segment(frame)
+    if len(segment) < TCP_HEADER or int.from_bytes(segment[:2], "big") != port:
         return b""
     return segment[4 * (segment[12] >> 4) :]
+
+
+def _tcp_segment(frame: bytes) -> bytes:
+    """Without padding after it."""
+    kind, packet = frame[12:14], frame[ETHERNET:]
+    if kind == IPV4 and len(packet) >= 20 and packet[9] == TCP:
+        return packet[4 * (packet[0] & 15) : int.from_bytes(packet[2:4], "big")]
+    if kind == IPV6 and len(packet) >= 40 and packet[6] == TCP:
+        return packet[40 : 40 + int.from_bytes(packet[4:6], "big")]
+    return b""

@@ -21,6 +21,19 @@ def frame(data: bytes, port: int = PORT, options: int = 0, padding: int = 0) -> 
     return bytes(12) + b"\x08\x00" + ip + segment + bytes(padding)
 
 
+def frame_v6(data: bytes, port: int) -> bytes:
+    """The same over IPv6."""
+    segment = frame(data, port)[34:]
+    ip = struct.pack(">IHBB", 6 << 28, len(segment), 6, 64) + bytes(32)
+    return bytes(12) + b"\x86\xdd" + ip + segment + bytes(3)
+
+
+@given(st.binary(max_size=60))
+def test_a_segment_over_ipv6_counts_as_well(data: bytes) -> None:
+    assert matches(frame_v6(data, PORT), b"", PORT) == bool(data)
+    assert matches(frame_v6(data, PORT + 1), b"", PORT) == 0
+
+
 @given(st.binary(max_size=60), st.integers(0, 10), st.integers(0, 20))
 def test_a_segment_counts_when_it_holds_data_and_comes_from_the_port(
     data: bytes, options: int, padding: int
@@ -42,6 +55,7 @@ def test_arbitrary_frames_are_no_error(data: bytes) -> None:
     matches(data, b"x", None)
     matches(data, b"", PORT)
     matches(bytes(12) + b"\x08\x00" + data, b"", PORT)
+    matches(bytes(12) + b"\x86\xdd" + data, b"", PORT)
 
 
 def test_only_outgoing_packets_of_the_pod_count() -> None:
