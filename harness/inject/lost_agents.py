@@ -78,17 +78,17 @@ class LostAgents:
         self._may_be_paused: set[int] = set()
         self._removed: dict[int, Removal] = {}
 
-    def is_injected(self, fault: Fault) -> None:
-        """Or that is tried now."""
+    def began(self, fault: Fault) -> None:
+        """The fault is about to be injected."""
         if isinstance(fault, Pause):
             self._may_be_paused |= set(affected(fault))
 
-    def is_healed(self, fault: Fault, active: Iterable[Fault]) -> None:
-        """That is verified; `active` are the others that are not healed."""
+    def healed(self, fault: Fault, active: Iterable[Fault]) -> None:
+        """The fault was healed, and that is verified; `active` are the others that are not."""
         if isinstance(fault, Pause):
             self._may_be_paused -= set(affected(fault))
             for other in active:
-                self.is_injected(other)
+                self.began(other)
 
     async def remove_left(self) -> None:
         """What agents have left, in containers that still run. Raises EngineError; what the removal

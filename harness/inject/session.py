@@ -171,7 +171,7 @@ class Session:
                 self._guard_limits(own)
                 self._unhealed_limits.add(own.id)
             self._active[fault.id] = own
-            self._lost.is_injected(own)
+            self._lost.began(own)
             report = self._reported(own, self._run(self._opened().inject(own)))
             if ended := self._ended(own):
                 words = f"{ended} ended meanwhile: there is nothing left to affect"
@@ -187,7 +187,7 @@ class Session:
                     self._unhealed_limits.discard(own.id)
                 return report
             if report.verified:
-                self._lost.is_healed(own, self._active.values())
+                self._lost.healed(own, self._active.values())
             if ended := self._ended(own):
                 words = f"{ended} ended meanwhile, and the fault with it"
                 return dataclasses.replace(report, verified=False, problem=words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from harness.runtimes.docker.injectors.cluster import Cluster
@@ -33,6 +33,8 @@ class Engine:
     client_port = 7000
     api: Any = None
     log = ""
+    log_since: Mapping[float, str] = MappingProxyType({})
+    """By time, in seconds."""
 
     def __init__(self) -> None:
         self.running = set(NODES)
@@ -46,8 +48,8 @@ class Engine:
     def start_node(self, pod: Any) -> None:
         self.running.add(pod.node)
 
-    def last_lines(self, container: str, count: int = 12) -> str:
-        return self.log
+    def last_lines(self, container: str, count: int = 12, since_s: float | None = None) -> str:
+        return self.log if since_s is None else self.log_since.get(since_s, "")
 
 
 def cluster_of(engine: Engine, **answers: Answer) -> tuple[Cluster, dict[int, Agent]]:

@@ -55,6 +55,23 @@ def test_exit_codes_show_it_too() -> None:
     assert said is not None and said.startswith("n1 ended by itself (exit code 139), and nothing")
 
 
+def test_what_was_printed_before_the_last_start_shows_nothing() -> None:
+    """The node had met a full disk before, and was started again."""
+    engine = Engine()
+    engine.log = "OSError: [Errno 28] No space left on device"
+    engine.log_since = {1_700_000_000.25: "KeyError", 1_700_000_100.25: engine.log}
+    cluster, _ = cluster_of(engine)
+
+    def doubted(started: str | None) -> bool:
+        state = {"ExitCode": 1, "StartedAt": started}
+        return asyncio.run(doubt_about_end(cluster, 1, state, DISK_SPACE, "this")) is not None
+
+    assert doubted("2023-11-14T22:13:20.500000000Z")
+    assert not doubted("2023-11-14T22:15:00.500000001Z")
+    for unknown in ("0001-01-01T00:00:00Z", "", None):
+        assert not doubted(unknown)
+
+
 def test_another_fault_may_explain_it() -> None:
     assert doubt(MEMORY, "", "other") is None
     assert doubt(MEMORY, "", "this") is not None

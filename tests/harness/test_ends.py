@@ -44,7 +44,7 @@ def unexpected(
     state = {"State": {"ExitCode": 1, "OOMKilled": oom}}
     engine: Any = SimpleNamespace(
         what_is_wrong=lambda container: states.get(container, RUNS),
-        last_lines=lambda _, count=12: log,
+        last_lines=lambda *_: log,
         api=SimpleNamespace(inspect_container=lambda _: state),
     )
     pods = {n: Pod(node=n, agent_id=f"agent{n}", node_id=f"node{n}") for n in (1, 2)}

@@ -235,10 +235,11 @@ class PodEngine:
         )
         return not waiting(self.is_running, pod)
 
-    def last_lines(self, container: str, count: int = 12) -> str:
-        """The last lines that a container has printed, fit for a terminal."""
+    def last_lines(self, container: str, count: int = 12, since_s: float | None = None) -> str:
+        """The last lines that a container has printed, fit for a terminal; those since a time of
+        the engine's clock, if it is given."""
         try:
-            printed = self.api.logs(container, tail=count)[-LAST_LINES_MAX:]
+            printed = self.api.logs(container, tail=count, since=since_s)[-LAST_LINES_MAX:]
         except STREAM_ERRORS:
             return "(no log)"
         return printable(printed.decode(errors="replace").strip())

@@ -15,7 +15,7 @@ from faults.description import Fault
 from faults.kinds.disk_damage import DiskDamage
 from harness.runtimes.docker import limits
 from harness.runtimes.docker.pods import Pod, PodEngine
-from harness.runtimes.docker.wants import DISK_SPACE, LAST_WORDS, MEMORY, Want
+from harness.runtimes.docker.wants import DISK_SPACE, MEMORY, Want, last_words
 from harness.runtimes.docker.watch import ContainerEvent
 
 ENDS_NODES: Final = frozenset(
@@ -89,7 +89,7 @@ class UnexpectedEvents:
         one of these. Blocks; raises EngineError."""
         container = self._pods[node].node_id
         state = limits.state(self._engine.api, container)
-        words = self._engine.last_lines(container, LAST_WORDS)
+        words = last_words(self._engine, container, state)
         return any(want.is_shown_by(state, words) for want in wants)
 
     def is_unexpected(self, event: ContainerEvent) -> bool:

@@ -9,12 +9,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Protocol
 
 SIGNALLED: Final = 128
 SIGBUS, SIGKILL = 7, 9
 LAST_WORDS: Final = 300
 """Lines; the runtimes of some languages print a stack of every thread after the reason."""
+START_S: Final = 0.25
+"""How much earlier than the engine says that a program was started it may have printed."""
+
+
+class LogReader(Protocol):
+    """What `harness.runtimes.docker.pods.PodEngine` has."""
+
+    def last_lines(self, container: str, count: int, since_s: float | None) -> str: ...
+
+
+def last_words(engine: LogReader, container: str, state: Mapping[str, Any]) -> str:
+    """What a container that has ended printed last, since it was last started: an earlier end may
+    have had another reason. `state`: the container's, by the engine. Blocks."""
+    try:
+        started_s = datetime.fromisoformat(str(state.get("StartedAt"))).timestamp()
+    except ValueError:
+        started_s = 0.0
+    since_s = started_s - START_S if started_s > START_S else None
+    return engine.last_lines(container, LAST_WORDS, since_s)
 
 
 class Want(NamedTuple):

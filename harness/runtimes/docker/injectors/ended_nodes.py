@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.runtimes.docker.injectors.cluster import Cluster
-from harness.runtimes.docker.wants import LAST_WORDS, Want
+from harness.runtimes.docker.wants import Want, last_words
 
 
 async def doubt_about_end(
@@ -18,7 +18,7 @@ async def doubt_about_end(
     if want.is_shown_by(state, "") or cluster.why_down(node, but=identity):
         return None
     engine, container = cluster.engine, cluster.pods[node].node_id
-    words = await asyncio.to_thread(engine.last_lines, container, LAST_WORDS)
+    words = await asyncio.to_thread(last_words, engine, container, state)
     if want.is_shown_by(state, words):
         return None
     return (
