@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from faults.agent.disk.store import Store
 from tests.faults.agent.mounted import Mounted
 
 
@@ -17,3 +18,10 @@ def disk(tmp_path: Path) -> Iterator[Mounted]:
     mounted.delay.set(0.0, stalled=False)
     mounted.unmount()
     mounted.store.shut()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path, exempt=("evidence",))
+    yield made
+    made.shut()

@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 ROOT = Path(__file__).parents[3]
@@ -85,6 +88,18 @@ class Agent:
         parent = self.process.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         return int(children[0])
+
+
+def compiled(source: str | Path, folder: Path, *options: str) -> str:
+    """A program made of a C file, by name of one beside this; skips the test where there is no
+    compiler."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = folder / Path(source).stem
+    command = [compiler, *options, "-o", str(program), str(Path(__file__).parent / source)]
+    subprocess.run(command, check=True)
+    return str(program)
 
 
 @contextmanager

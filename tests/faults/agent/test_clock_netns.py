@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from faults.agent.processes import thread_states
-from tests.faults.agent.pods import Agent, Beside, beside, lone_agent, until
+from tests.faults.agent.pods import Agent, Beside, beside, compiled, lone_agent, until
 
 pytestmark = [
     pytest.mark.netns,
@@ -35,13 +35,7 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def c_program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    program = tmp_path_factory.mktemp("c") / "clocks"
-    source = Path(__file__).parent / "clocks.c"
-    subprocess.run([compiler, "-O2", "-pthread", "-o", program, source], check=True)
-    return str(program)
+    return compiled("clocks.c", tmp_path_factory.mktemp("c"), "-O2", "-pthread")
 
 
 @pytest.fixture(params=["CPython", "C"])
@@ -303,13 +297,7 @@ def test_a_process_in_another_time_namespace_is_told(agent: Agent) -> None:
 
 @pytest.fixture
 def fork_chains(tmp_path: Path) -> str:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    program = str(tmp_path / "fork-chains")
-    source = Path(__file__).parent / "fork_chains.c"
-    subprocess.run([compiler, "-O2", "-o", program, source], check=True)
-    return program
+    return compiled("fork_chains.c", tmp_path, "-O2")
 
 
 def test_no_false_clock_escapes_healing_by_forking(agent: Agent, fork_chains: str) -> None:
@@ -351,13 +339,9 @@ int main(void) {
 @pytest.fixture
 def without_first_thread(agent: Agent, tmp_path: Path) -> Iterator[Beside]:
     """A program whose other thread goes on: /proc shows its process as a zombie."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    program = str(tmp_path / "goes-on")
-    command = [compiler, "-pthread", "-x", "c", "-o", program, "-"]
-    subprocess.run(command, input=FIRST_THREAD_ENDS, text=True, check=True)
-    with beside(agent, program) as node:
+    source = tmp_path / "goes_on.c"
+    source.write_text(FIRST_THREAD_ENDS)
+    with beside(agent, compiled(source, tmp_path, "-pthread")) as node:
         until(lambda: node.state() == "Z", "the end of the first thread")
         yield node
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.faults.agent.pods import Agent, lone_agent, running_agent, until
-from tests.faults.agent.test_shaping_netns import inside, settings
+from tests.faults.agent.real_links import inside, settings
 
 pytestmark = [
     pytest.mark.netns,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 
 from faults.agent import libc
-from tests.faults.agent.pods import Agent, beside, lone_agent, until
+from tests.faults.agent.pods import Agent, beside, compiled, lone_agent, until
 
 pytestmark = pytest.mark.netns
 WAIT_ALL = 0x4000_0000  # __WALL
@@ -112,13 +110,7 @@ def test_pause_stops_every_thread_and_resume_continues_them(agent: Agent) -> Non
 
 @pytest.fixture
 def vforks(tmp_path: Path) -> str:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    program = str(tmp_path / "vforks")
-    source = Path(__file__).parent / "vforks.c"
-    subprocess.run([compiler, "-O0", "-o", program, source], check=True)
-    return program
+    return compiled("vforks.c", tmp_path, "-O0")
 
 
 def test_a_process_that_waits_for_a_vfork_is_paused_with_its_child(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.agent.pods import Agent, lone_agent, pods, until
+from tests.faults.agent.pods import Agent, pods, until
+from tests.faults.agent.real_links import inside, measured, nonces
 
 pytestmark = pytest.mark.netns
-_nonces = itertools.count(1)
-SIDES = ("ingress", "egress")
-CUT = str(0x0A630003)  # 10.99.0.3, as it is shown in a filter
 
 
 @pytest.fixture(scope="module")
@@ -31,37 +27,6 @@ def healed(three: list[Agent]) -> Iterator[None]:
     yield
     for agent in three:
         agent.do("heal")
-
-
-def measured(agents: list[Agent], **how: Any) -> dict[tuple[int, int], Any]:
-    """The effect of every directed link on 50 datagrams."""
-    names = range(1, len(agents) + 1)
-    asked = {"count": 50, "gap_us": 1000, "size": 64, **how}
-    of = {"nonce": asked.pop("nonce", f"m{next(_nonces)}"), "size": asked["size"]}
-    listen_ms = asked.pop("listen_ms", 150)
-    peers = [{str(n): agents[n - 1].address for n in names if n != own} for own in names]
-    for agent, others in zip(agents, peers, strict=True):
-        agent.send("measure_links", peers=others, sources={}, listen_ms=0, **of | asked)
-    assert all(agent.read()["ok"] for agent in agents)
-    for agent, others in zip(agents, peers, strict=True):
-        agent.send("collect_links", sources=others, listen_ms=listen_ms, **of)
-    answers = [agent.read() for agent in agents]
-    assert all(answer["ok"] for answer in answers), answers
-    return {(int(a), b): answers[b - 1]["links"][a] for b in names for a in answers[b - 1]["links"]}
-
-
-def inside(agent: Agent, *command: str) -> str:
-    """The output of a command in the agent's network namespace."""
-    enter = ["nsenter", f"--net=/proc/{agent.pid}/ns/net", *command]
-    return subprocess.run(enter, check=True, capture_output=True, text=True).stdout
-
-
-def settings(agent: Agent) -> str:
-    """Everything that could be left behind: links, qdiscs, filters."""
-    shown = inside(agent, "ip", "-o", "link") + inside(agent, "tc", "qdisc")
-    for side in SIDES:
-        shown += inside(agent, "tc", "filter", "show", "dev", "eth0", side)
-    return shown
 
 
 def test_a_delay_has_a_direction_and_affects_no_other_link(three: list[Agent]) -> None:
@@ -117,7 +82,7 @@ def test_damaged_packets_are_told_from_lost_ones(three: list[Agent]) -> None:
     three[0].do("shape", shapes={second: {"corrupt": 1.0}, third: {"corrupt": 0.5}})
     three[0].do("links", drop_to=[], loss={second: 0.5})
     names = {str(n): agent.address for n, agent in enumerate(three, 1)}
-    nonce = f"m{next(_nonces)}"
+    nonce = f"m{next(nonces)}"
     for agent in three:
         assert agent.do("capture_links", nonce=nonce, sources=names)["captures"]
     links = measured(three, nonce=nonce, count=200, size=1_400)
@@ -165,7 +130,7 @@ def test_the_addresses_of_one_host_share_the_rate_and_the_queue(three: list[Agen
     asked: dict[str, Any] = {"count": 30, "gap_us": 0, "size": 1000, "listen_ms": 700}
     for together, bits in (([both], 30 * 8_000), ([], 15 * 8_000)):
         three[0].do("shape", shapes=shapes, same_link=together)
-        asked["nonce"] = f"m{next(_nonces)}"
+        asked["nonce"] = f"m{next(nonces)}"
         three[0].send("measure_links", peers={"2": both}, **asked)
         sources = {"1": [three[0].address, "fd98::1"]}
         link = three[1].do("measure_links", peers={}, sources=sources, traffic=True, **asked)
@@ -176,7 +141,7 @@ def test_the_addresses_of_one_host_share_the_rate_and_the_queue(three: list[Agen
         assert 30 * 1_042 <= link["carried_bytes"] < 36 * 1_042
     limited = dict.fromkeys(both, slow | {"limit": 10})
     three[0].do("shape", shapes=limited, same_link=[both])
-    asked["nonce"] = f"m{next(_nonces)}"
+    asked["nonce"] = f"m{next(nonces)}"
     three[0].send("measure_links", peers={"2": both}, **asked)
     got = three[1].do("measure_links", peers={}, sources=sources, **asked)["links"]["1"]
     three[0].read()
@@ -209,7 +174,7 @@ def test_packets_that_a_delay_has_no_room_for_are_told_once(
     there = three[1].address
     for then in ({there: shape}, {}):
         assert not three[0].do("shape", shapes={there: shape})["failed"]
-        asked = {"peers": {"2": there}, "nonce": f"m{next(_nonces)}", "listen_ms": 20}
+        asked = {"peers": {"2": there}, "nonce": f"m{next(nonces)}", "listen_ms": 20}
         three[0].do("measure_links", count=30, gap_us=0, **asked)
         told = three[0].do("shape", shapes=then)["failed"]
         assert told.startswith(f"{lost} packets were dropped") if lost else not told
@@ -266,7 +231,7 @@ def test_packets_are_seen_once_whatever_happens_to_them(
     seen = three[0].send("await_packets", pattern='["Accept",', count=20, within_s=3)
     settle(three[0])
     sent = {"peers": {"2": to}, "count": 10, "gap_us": 1_000, "listen_ms": 0}
-    three[0].send("measure_links", nonce=f"m{next(_nonces)}", text='["Accept",', **sent)
+    three[0].send("measure_links", nonce=f"m{next(nonces)}", text='["Accept",', **sent)
     answers = {answer["id"]: answer for answer in (three[0].read(), three[0].read())}
     assert answers[seen]["seen"] == 10, "not 20, and not none"
 
@@ -274,112 +239,6 @@ def test_packets_are_seen_once_whatever_happens_to_them(
 def settle(agent: Agent) -> None:
     """Until it captures packets: the kernel lists its sockets."""
     until(lambda: "0003" in inside(agent, "cat", "/proc/net/packet"), "a socket that captures")
-
-
-def test_healing_restores_the_interface() -> None:
-    with pods(2) as (here, there):
-        inside(here, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf",
-               "rate", "1gbit", "burst", "1mb", "latency", "50ms")  # fmt: skip
-        here.do("heal")
-        before = settings(here)
-        here.do("links", drop_to=[there.address], drop_from=[there.address])
-        here.do("shape", shapes={there.address: {"delay_us": 10_000}})
-        assert settings(here) != before
-        here.do("links", drop_to=[])
-        assert measured([here, there])[1, 2]["delay_us"]["min"] >= 10_000
-        here.do("heal")
-        assert settings(here) == before and "tbf" in before
-
-
-@pytest.mark.parametrize("first", ["links", "shape"])
-def test_healing_removes_what_a_cut_and_a_shape_share(first: str) -> None:
-    with pods(2) as (here, there):
-        here.do("heal")
-        before = settings(here)
-        how: dict[str, Any] = {
-            "links": {"drop_to": [there.address]},
-            "shape": {"shapes": {there.address: {"delay_us": 10_000}}},
-        }
-        for do in sorted(how, reverse=first == "shape"):
-            here.do(do, **how[do])
-        assert "clsact" in settings(here)
-        here.do("heal")
-        assert settings(here) == before and "clsact" not in before
-
-
-@pytest.mark.parametrize("removed", ["qdisc", "filters"])
-def test_filters_that_somebody_else_has_removed_are_told_and_set_again(removed: str) -> None:
-    def remove() -> None:
-        if removed == "qdisc":
-            inside(here, "tc", "qdisc", "del", "dev", "eth0", "clsact")
-        else:
-            inside(here, "tc", "filter", "del", "dev", "eth0", "egress")
-
-    with pods(2) as (here, there):
-        here.do("heal")
-        before = settings(here)
-        shapes = {there.address: {"delay_us": 20_000}}
-        for _ in range(2):
-            assert here.do("links", drop_to=["10.98.0.9"])["problems"] == []
-            assert here.do("shape", shapes=shapes)["failed"] == ""
-            remove()
-            (problem,) = here.do("links", drop_to=["10.98.0.8"])["problems"]
-            assert problem == "somebody else has removed the filters of eth0"
-            assert "redirection of eth0" in here.do("shape", shapes=shapes)["failed"]
-            assert measured([here, there])[1, 2]["delay_us"]["min"] >= 20_000
-            assert here.do("shape", shapes={})["failed"] == ""
-            assert here.do("links")["problems"] == []
-        here.do("heal")
-        assert settings(here) == before
-
-
-def test_shapes_are_removed_when_the_input_ends() -> None:
-    with pods(2, linger_s=60) as (here, there):
-        here.do("heal")
-        before = settings(here)
-        here.do("shape", shapes={there.address: {"delay_us": 10_000}})
-        assert '"problems": []' in here.hang_up()
-        assert settings(here) == before
-
-
-def test_filters_of_others_are_kept() -> None:
-    with pods(2) as (here, there):
-        here.do("heal")
-        inside(here, "tc", "qdisc", "add", "dev", "eth0", "clsact")
-        inside(here, "tc", "filter", "add", "dev", "eth0", "egress", "prio", "7", "protocol", "ip",
-               "u32", "match", "ip", "dst", "10.98.0.99", "classid", "1:1")  # fmt: skip
-        before = settings(here)
-        here.do("links", drop_to=[there.address])
-        here.do("shape", shapes={there.address: {"delay_us": 10_000}})
-        here.do("heal")
-        assert settings(here) == before and "u32" in before
-
-
-def second_network(here: Agent, there: Agent) -> None:
-    """As `docker network connect` adds it: 10.99.0.1 here, 10.99.0.2 and 10.99.0.3 there."""
-    inside(here, "ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth1",
-           "netns", str(there.pid))  # fmt: skip
-    for agent, address in ((there, "10.99.0.2"), (here, "10.99.0.1")):
-        inside(agent, "ip", "addr", "add", f"{address}/24", "dev", "eth1")
-        inside(agent, "ip", "link", "set", "eth1", "up")
-    inside(there, "ip", "addr", "add", "10.99.0.3/24", "dev", "eth1")
-
-
-def test_an_interface_added_later_is_shaped_and_cut_too() -> None:
-    with pods(2) as (here, there):
-        here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
-        here.do("links", drop_to=["10.99.0.3"])
-        second_network(here, there)
-        until(
-            lambda: "mirred" in inside(here, "tc", "filter", "show", "dev", "eth1", "egress"),
-            "filters on the new interface",
-        )
-        asked = {"count": 10, "gap_us": 1000, "listen_ms": 100, "nonce": "later"}
-        here.send("measure_links", peers={"2": "10.99.0.2", "3": "10.99.0.3"}, **asked)
-        got = there.do("measure_links", peers={"1": "10.99.0.1"}, **asked)
-        here.read()
-        assert got["links"]["1"]["received"] == 10, "the ten to 10.99.0.2, none to 10.99.0.3"
-        assert got["links"]["1"]["delay_us"]["min"] >= 20_000
 
 
 TUNNEL = """
@@ -437,82 +296,8 @@ def test_packets_of_an_interface_without_ethernet_headers_are_shaped(three: list
         tunnel.stdin.write("\n")
 
 
-def set_interface(agent: Agent, state: str) -> None:
-    inside(agent, "ip", "link", "set", "eth1", state)
-    time.sleep(0.1)  # until the agent has noticed, which does not show
-
-
-def rules_of(agent: Agent) -> str:
-    shown = [inside(agent, "tc", "filter", "show", "dev", "eth1", side) for side in SIDES]
-    return "".join(shown)
-
-
-def test_what_ends_while_an_interface_is_down_has_ended_when_it_comes_up_again() -> None:
-    with pods(2) as (here, there):
-        second_network(here, there)
-        here.do("heal")
-        until(lambda: "NO-CARRIER" not in settings(here), "the carrier")
-        before = settings(here)
-        for heal in ("one by one", "all"):
-            here.do("links", drop_to=["10.99.0.3"], drop_from=["10.99.0.3"])
-            here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
-            assert "mirred" in rules_of(here) and CUT in rules_of(here)
-            set_interface(here, "down")
-            if heal == "one by one":
-                here.do("links")
-                here.do("shape")
-            assert here.do("heal")["problems"] == []
-            set_interface(here, "up")
-            assert "mirred" not in rules_of(here) and CUT not in rules_of(here), heal
-            until(lambda: settings(here) == before, "the interface as it was")
-
-
-def test_what_begins_while_an_interface_is_down_has_begun_when_it_comes_up() -> None:
-    with pods(2) as (here, there):
-        second_network(here, there)
-        here.do("links", drop_to=["10.99.0.9"])
-        here.do("links")
-        set_interface(here, "down")
-        here.do("links", drop_to=["10.99.0.3"])
-        set_interface(here, "up")
-        until(lambda: CUT in rules_of(here), "the filter of 10.99.0.3")
-        set_interface(here, "down")
-        here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
-        set_interface(here, "up")
-        until(lambda: "mirred" in rules_of(here), "the redirection")
-        asked = {"count": 10, "gap_us": 1000, "listen_ms": 100, "nonce": "up again"}
-        here.send("measure_links", peers={"2": "10.99.0.2", "3": "10.99.0.3"}, **asked)
-        got = there.do("measure_links", peers={"1": "10.99.0.1"}, **asked)
-        here.read()
-        assert got["links"]["1"]["received"] == 10, "the ten to 10.99.0.2, none to 10.99.0.3"
-        assert got["links"]["1"]["delay_us"]["min"] >= 20_000
-
-
-def test_packets_that_a_larger_mtu_allows_are_not_cut_short() -> None:
-    with pods(2) as (here, there):
-        second_network(here, there)
-        here.do("shape", shapes={"10.99.0.2": {"delay_us": 20_000}})
-        for agent in (there, here):
-            inside(agent, "ip", "link", "set", "eth1", "mtu", "9000")
-        time.sleep(0.1)  # until the agent has noticed, which does not show
-        receive = (
-            "import socket\n"
-            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-            "s.bind(('10.99.0.2', 5000))\n"
-            "s.settimeout(5)\n"
-            "print('ready', flush=True)\n"
-            "print(len(s.recv(10000)))"
-        )
-        send = (
-            "import socket\n"
-            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-            "s.sendto(bytes(8900), ('10.99.0.2', 5000))"
-        )
-        enter = ["nsenter", f"--net=/proc/{there.pid}/ns/net", sys.executable, "-c", receive]
-        with subprocess.Popen(enter, stdout=subprocess.PIPE, text=True) as receiver:
-            assert receiver.stdout is not None and receiver.stdout.readline() == "ready\n"
-            inside(here, sys.executable, "-c", send)
-            assert receiver.communicate(timeout=20)[0] == "8900\n"
+def _index(agent: Agent) -> str:
+    return inside(agent, "ip", "-o", "link", "show", "eth0").partition(":")[0]
 
 
 def test_if_the_wire_fails_its_filter_is_removed_and_packets_pass(three: list[Agent]) -> None:
@@ -561,33 +346,6 @@ def test_an_agent_with_many_open_files_shapes_and_counts(three: list[Agent]) -> 
     three[0].do("heal")
     shown = inside(three[0], sys.executable, "-c", CROWDED, here, there)
     assert shown == " 1 True\n"
-
-
-def _index(agent: Agent) -> str:
-    return inside(agent, "ip", "-o", "link", "show", "eth0").partition(":")[0]
-
-
-def test_a_killed_agent_leaves_no_rules_where_its_namespace_remains() -> None:
-    """As when it has joined an existing container: there it is not process 1."""
-    with pods(2) as (_, there), lone_agent() as outer:
-        del outer
-        netns = f"/proc/{there.pid}/ns/net"
-        there.do("heal")
-        before = settings(there)
-        command = ["nsenter", f"--net={netns}", "python3", "-m", "faults.agent"]
-        with subprocess.Popen(
-            [*command, "--probe-port", "7899"],
-            cwd=Path(__file__).parents[3],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            joined = Agent(process)
-            joined.do("links", drop_to=["10.98.0.1"])
-            joined.do("shape", shapes={"10.98.0.1": {"delay_us": 10_000}})
-            assert "mirred" in settings(there)
-            process.kill()
-        until(lambda: settings(there) == before, "the guard")
 
 
 def test_invalid_input_is_refused_and_changes_nothing(three: list[Agent]) -> None:
