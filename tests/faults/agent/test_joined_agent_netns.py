@@ -87,6 +87,16 @@ def kill_with_guard(agent: Agent) -> None:
     agent.process.wait(20)
 
 
+def inject_all(agent: Agent, container: Container, **clock: int) -> None:
+    """A cut, a delay, a false clock, and a pause."""
+    agent.do("links", drop_to=["10.98.0.9"])
+    agent.do("shape", shapes={"10.98.0.8": {"delay_us": 10_000}})
+    agent.do("clock", offset_ns=HOUR_NS, **clock)
+    assert container.is_ahead()
+    agent.do("pause")
+    until(lambda: container.state() == "T", "the pause")
+
+
 def end(agent: Agent) -> None:
     agent.process.terminate()
     assert agent.process.wait(20) == 0
@@ -102,12 +112,8 @@ def test_an_agent_that_is_stopped_heals_everything_first() -> None:
         pod.do("heal")
         before = settings(pod)
         with agent_at(container) as agent:
-            agent.do("links", drop_to=["10.98.0.9"])
-            agent.do("shape", shapes={"10.98.0.8": {"delay_us": 10_000}})
-            agent.do("clock", offset_ns=HOUR_NS)
-            assert settings(pod) != before and container.is_ahead()
-            agent.do("pause")
-            until(lambda: container.state() == "T", "the pause")
+            inject_all(agent, container)
+            assert settings(pod) != before
             end(agent)
             assert agent.process.stderr is not None
             assert '"problems": []' in agent.process.stderr.read()
@@ -120,12 +126,7 @@ def test_what_a_killed_agent_has_left_is_removed_by_the_next() -> None:
         pod.do("heal")
         before = settings(pod)
         with agent_at(container) as agent:
-            agent.do("links", drop_to=["10.98.0.9"])
-            agent.do("shape", shapes={"10.98.0.8": {"delay_us": 10_000}})
-            agent.do("clock", offset_ns=HOUR_NS, monotonic_offset_ns=7 * 10**9)
-            assert container.is_ahead()
-            agent.do("pause")
-            until(lambda: container.state() == "T", "the pause")
+            inject_all(agent, container, monotonic_offset_ns=7 * 10**9)
             kill_with_guard(agent)
         assert settings(pod) != before and container.state() == "T"
         with agent_at(container, "--after-killed", "--resume") as agent:
